@@ -1,0 +1,60 @@
+// Package accounts is the pure part of who may call: organizations, API keys and
+// the roles that keys bear.
+package accounts
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// Errors of this package and of the stores that keep its types.
+var (
+	// ErrNotFound says that there is no organization, key or plan with that identity.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalid is the root of errors about a field that breaks a rule.
+	ErrInvalid = errors.New("invalid")
+)
+
+// FieldError is bad input: it names the field and the rule that it breaks. It
+// matches [ErrInvalid].
+type FieldError struct {
+	// Field is the name of the field as the caller wrote it, "name".
+	Field string
+	// Rule is what the field must be: "must be 1 to 200 characters".
+	Rule string
+}
+
+// Error returns the field and its rule.
+func (e *FieldError) Error() string { return e.Field + " " + e.Rule }
+
+// Is reports that a field error is an [ErrInvalid].
+func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
+
+// Organization is a tenant of the platform.
+type Organization struct {
+	ID uuid.UUID `json:"id"`
+	// Name is what people and exports show, 1 to 200 characters.
+	Name string `json:"name"`
+	// Plan is the key of the plan that is in force now.
+	Plan string `json:"plan"`
+	// CreatedAt and UpdatedAt are UTC.
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// ValidateName checks an organization's or a key's name: 1 to 200 characters, not
+// only spaces, no control characters.
+func ValidateName(field, name string) error {
+	if n := utf8.RuneCountInString(name); n < 1 || n > 200 || strings.TrimSpace(name) == "" {
+		return &FieldError{Field: field, Rule: fmt.Sprintf("must be 1 to 200 characters and not blank, has %d", n)}
+	}
+	if strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		return &FieldError{Field: field, Rule: "must not contain control characters"}
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package billing
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// UsageTotal is the usage of one organization and meter over a range of days.
+type UsageTotal struct {
+	Organization     uuid.UUID         `json:"organization_id"`
+	OrganizationName string            `json:"organization_name"`
+	Plan             string            `json:"plan"`
+	Meter            string            `json:"meter"`
+	Unit             string            `json:"unit"`
+	Aggregation      plans.Aggregation `json:"aggregation"`
+	// Value folds the days: their sum, their highest peak, or the last snapshot.
+	Value int64 `json:"value"`
+	// UnitSeconds is, for a meter that is a snapshot, the integral of the level over
+	// time in unit-seconds, a whole decimal number; empty for other meters.
+	UnitSeconds string `json:"unit_seconds,omitempty"`
+}
+
+// Stage is how far an export has come.
+type Stage string
+
+// The stages, in their order. Failed may follow any but Done.
+const (
+	StageWaiting  Stage = "waiting"  // for every live instance's watermark to pass the cut
+	StageRollups  Stage = "rollups"  // days of the period are being rolled up
+	StageFreezing Stage = "freezing" // the batches that count are being recorded
+	StageWriting  Stage = "writing"  // files are being written
+	StageDone     Stage = "done"
+	StageFailed   Stage = "failed"
+	// StageCanceled says that an operator ended the run; nothing of it counts.
+	StageCanceled Stage = "canceled"
+)
+
+// Ended reports whether nothing will follow.
+func (s Stage) Ended() bool { return s == StageDone || s == StageFailed || s == StageCanceled }
+
+// Export is one run over one period.
+type Export struct {
+	// ID is a UUIDv7 made for the run.
+	ID     uuid.UUID `json:"id"`
+	Period Period    `json:"period"`
+	// WorkflowID and RunID are Temporal's.
+	WorkflowID string `json:"workflow_id"`
+	RunID      string `json:"run_id"`
+	Stage      Stage  `json:"stage"`
+	// Cut is the time up to which usage is included: the period's end or, where the
+	// period was still open when the run began, the time at which it began.
+	Cut time.Time `json:"cut"`
+	// Provisional says that the period was still open: a later run will count more.
+	Provisional bool `json:"provisional"`
+	// RequestedBy says who asked: a key's name, "schedule", "temporal-ui".
+	RequestedBy string     `json:"requested_by"`
+	RequestedAt time.Time  `json:"requested_at"`
+	FinishedAt  *time.Time `json:"finished_at,omitempty"`
+	// Error is why a failed run failed; empty otherwise.
+	Error string `json:"error,omitempty"`
+	// Manifest describes the files of a run that is done; nil before.
+	Manifest *Manifest `json:"manifest,omitempty"`
+}
+
+// Folder returns where the run's files are in the blob store, with a slash at the
+// end: "exports/2026-10/<id>/".
+func (e Export) Folder() string {
+	return "exports/" + e.Period.String() + "/" + e.ID.String() + "/"
+}
+
+// ManifestFormat is the version of the manifest's own form.
+const ManifestFormat = 1
+
+// Manifest says what a run's files hold, so that they can be checked without the
+// system that wrote them. It holds nothing that differs between two runs over the
+// same frozen usage.
+type Manifest struct {
+	Format      int       `json:"format"`
+	Period      Period    `json:"period"`
+	Cut         time.Time `json:"cut"`
+	Provisional bool      `json:"provisional"`
+	// Program is the version of the program that wrote the files.
+	Program string `json:"program"`
+	// Watermark is, for every instance that flushed usage of the period, the sequence
+	// of the last batch that is included.
+	Watermark []BatchMark `json:"watermark"`
+	Files     []File      `json:"files"`
+	// Totals holds the control totals, in the order of the catalog's meters.
+	Totals []ControlTotal `json:"control_totals"`
+}
+
+// BatchMark says that an instance's batches up to a sequence are included.
+type BatchMark struct {
+	Instance uuid.UUID `json:"instance"`
+	// Through is the last included sequence.
+	Through int64 `json:"through"`
+}
+
+// File is one file of an export.
+type File struct {
+	Name string `json:"name"`
+	// SHA256 is the digest of the bytes, in lower-case hexadecimal.
+	SHA256 string `json:"sha256"`
+	Bytes  int64  `json:"bytes"`
+	// Rows counts records, without any header.
+	Rows int64 `json:"rows"`
+}
+
+// ControlTotal adds up one meter over all organizations.
+type ControlTotal struct {
+	Meter         string `json:"meter"`
+	Organizations int64  `json:"organizations"`
+	// Value is the sum of the organizations' values, a whole decimal number: the
+	// sum of peaks has no meaning but as a check.
+	Value json.Number `json:"value"`
+}
+
+// Variance is a day's disagreement between what batches, records and totals say.
+type Variance struct {
+	Organization uuid.UUID `json:"organization_id"`
+	Meter        string    `json:"meter"`
+	Day          plans.Day `json:"day"`
+	Batches      int64     `json:"batches"`
+	Records      int64     `json:"records"`
+}
+
+// DayRollup is the outcome of rolling up one day.
+type DayRollup struct {
+	Day plans.Day `json:"day"`
+	// Revision counts the times that the day was rolled up, from 1.
+	Revision int `json:"revision"`
+	// Batches counts the batches that hold usage of the day.
+	Batches int64 `json:"batches"`
+	// Rows counts organizations × meters.
+	Rows int64 `json:"rows"`
+	// Variances holds the first disagreements, at most 100; VarianceCount counts all.
+	Variances     []Variance `json:"variances,omitempty"`
+	VarianceCount int64      `json:"variance_count"`
+}

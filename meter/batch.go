@@ -1,0 +1,96 @@
+package meter
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// Errors that a [Store] answers with.
+var (
+	// ErrUnknownOrganization says that there is no such organization.
+	ErrUnknownOrganization = errors.New("unknown organization")
+	// ErrSequenceGap says that a batch is not the one that follows the instance's last.
+	ErrSequenceGap = errors.New("batch sequence has a gap")
+	// ErrUnknownInstance says that the instance was never registered.
+	ErrUnknownInstance = errors.New("unknown instance")
+)
+
+// BatchID is the identity of a batch: the instance that made it and its place in
+// that instance's sequence, which counts up from 1 without gaps.
+type BatchID struct {
+	Instance uuid.UUID
+	Seq      int64
+}
+
+// Row is the usage of one organization, meter and day within a batch.
+type Row struct {
+	Organization uuid.UUID
+	// Meter is the meter's key.
+	Meter string
+	// Aggregation says how Value folds into what is stored.
+	Aggregation plans.Aggregation
+	// Day is the UTC day that the usage belongs to.
+	Day plans.Day
+	// Value is the sum, the peak or the last level of this batch alone.
+	Value int64
+	// At is the time of the last report in the row, UTC. It orders snapshots.
+	At time.Time
+}
+
+// Batch is what one flush writes, whole or not at all. Rows are in the order of
+// organization, meter, day. A batch without rows has no identity of its own: its
+// Seq is that of the batch before, and it only moves the watermark.
+type Batch struct {
+	ID BatchID
+	// Watermark is the time up to which, this batch included, the instance has
+	// flushed all that it admitted.
+	Watermark time.Time
+	Rows      []Row
+}
+
+// Applied says what became of a batch.
+type Applied struct {
+	// Duplicate is true where the batch had been applied before, and nothing was done.
+	Duplicate bool
+	// Stored holds, for each row of the batch, the day's value after it, usage of
+	// other instances included.
+	Stored []int64
+}
+
+// Stored is what the store has of one meter of an organization.
+type Stored struct {
+	// Meter is the meter's key.
+	Meter string
+	// Day is the value of the day that was asked for.
+	Day int64
+	// DayAt is the time of the last report in Day.
+	DayAt time.Time
+	// Month folds the days of the month up to and including that day.
+	Month int64
+}
+
+// Snapshot is what an instance needs to know of an organization before it can
+// decide for it.
+type Snapshot struct {
+	Organization uuid.UUID
+	// Plan is the key of the plan in force.
+	Plan string
+	// Usage holds the meters that have stored usage; the others are at zero.
+	Usage []Stored
+}
+
+// Store is the durable side of a meter.
+type Store interface {
+	// LoadOrganization reads the plan and the stored usage of the day and its month.
+	// It answers [ErrUnknownOrganization] where there is none.
+	LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (Snapshot, error)
+	// ApplyBatch writes a batch in one transaction, once: a batch whose identity is
+	// there already changes nothing and is answered with Duplicate. It answers
+	// [ErrSequenceGap] where the batch before is missing.
+	ApplyBatch(ctx context.Context, batch Batch) (Applied, error)
+}

@@ -1,0 +1,35 @@
+package meter
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// InstanceStatus is the state of an instance as the store knows it.
+type InstanceStatus string
+
+// The states. An instance is live until it stops cleanly or is declared lost;
+// a lost one that flushes again is live again.
+const (
+	InstanceLive    InstanceStatus = "live"
+	InstanceStopped InstanceStatus = "stopped"
+	InstanceLost    InstanceStatus = "lost"
+)
+
+// Instance is one process that meters.
+type Instance struct {
+	// ID is a UUIDv7 that the process made when it started.
+	ID uuid.UUID `json:"id"`
+	// Host is where it runs, for people.
+	Host string `json:"host"`
+	// Status is its state.
+	Status InstanceStatus `json:"status"`
+	// StartedAt and SeenAt are when it registered and when it last flushed, UTC.
+	StartedAt time.Time `json:"started_at"`
+	SeenAt    time.Time `json:"seen_at"`
+	// LastSeq is the sequence of its last batch; 0 before the first.
+	LastSeq int64 `json:"last_seq"`
+	// Watermark is the time up to which it has flushed all that it admitted, UTC.
+	Watermark time.Time `json:"watermark"`
+}
