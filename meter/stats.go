@@ -1,0 +1,57 @@
+package meter
+
+import (
+	"sync/atomic"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// Counts adds up a meter's decisions since the process began. Each counts
+// requests, not quantities.
+type Counts struct {
+	// Admitted counts what was allowed, OverLimit included.
+	Admitted int64
+	// Refused counts what a hard limit refused.
+	Refused int64
+	// OverLimit counts what a soft limit flagged.
+	OverLimit int64
+	// Unloaded counts what was allowed because the store could not be asked (C5).
+	Unloaded int64
+}
+
+// stripes spread a counter that every core writes over several cache lines.
+const stripes = 8
+
+type stats struct{ meters [][stripes]stripe }
+
+type stripe struct {
+	admitted, refused, overLimit, unloaded atomic.Int64
+	_                                      [32]byte
+}
+
+func (s *stats) count(i Index, o *Organization, d plans.Decision, loaded bool) {
+	c := &s.meters[i][o.id[15]%stripes]
+	if !d.Allowed {
+		c.refused.Add(1)
+		return
+	}
+	c.admitted.Add(1)
+	if d.OverLimit {
+		c.overLimit.Add(1)
+	}
+	if !loaded {
+		c.unloaded.Add(1)
+	}
+}
+
+func (s *stats) read(i Index) Counts {
+	var out Counts
+	for j := range s.meters[i] {
+		c := &s.meters[i][j]
+		out.Admitted += c.admitted.Load()
+		out.Refused += c.refused.Load()
+		out.OverLimit += c.overLimit.Load()
+		out.Unloaded += c.unloaded.Load()
+	}
+	return out
+}
