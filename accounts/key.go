@@ -47,24 +47,24 @@ type Key struct {
 // hash is enough: there is nothing to guess (NIST SP 800-63B, 5.1.2 look-up secrets).
 type SecretHash [sha256.Size]byte
 
-const (
-	secretPrefix = "tg_"
-	shownPrefix  = 11
-)
-
 // NewSecret makes the secret of a key: "tg_<role>_" and 256 random bits.
 func NewSecret(role Role) string {
 	var random [32]byte
 	// crypto/rand.Read never fails (since Go 1.24 it ends the process instead).
 	_, _ = rand.Read(random[:])
-	return secretPrefix + string(role) + "_" + base64.RawURLEncoding.EncodeToString(random[:])
+	return "tg_" + string(role) + "_" + base64.RawURLEncoding.EncodeToString(random[:])
 }
 
 // HashSecret returns what is kept of a secret.
 func HashSecret(secret string) SecretHash { return sha256.Sum256([]byte(secret)) }
 
-// SecretPrefix returns the part of a secret that may be shown again.
+// SecretPrefix returns the part of a secret that may be shown again: its kind, role
+// and first four random characters.
 func SecretPrefix(secret string) string {
-	body := strings.LastIndexByte(secret, '_') + 1
-	return secret[:min(len(secret), max(body+4, shownPrefix))]
+	const shown = 4
+	kind := 0
+	for range 2 {
+		kind += strings.IndexByte(secret[kind:], '_') + 1
+	}
+	return secret[:min(len(secret), kind+shown)]
 }
