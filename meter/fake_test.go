@@ -1,0 +1,206 @@
+package meter_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+var errAway = errors.New("store is away")
+
+type recordKey struct {
+	organization uuid.UUID
+	meter        string
+	day          plans.Day
+}
+
+type record struct {
+	value int64
+	at    time.Time
+}
+
+// memoryStore keeps what a store must keep, by the letter of meter.Store.
+type memoryStore struct {
+	mu      sync.Mutex
+	plans   map[uuid.UUID]string
+	records map[recordKey]record
+	seqs    map[uuid.UUID]int64
+	batches []meter.Batch
+	// away makes every call fail before it does anything; loseAnswer makes ApplyBatch
+	// do its work and then fail.
+	away, loseAnswer bool
+	watermark        time.Time
+}
+
+func newMemoryStore() *memoryStore {
+	return &memoryStore{plans: map[uuid.UUID]string{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{}}
+}
+
+func (s *memoryStore) add(plan string) uuid.UUID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := uuid.Must(uuid.NewV7())
+	s.plans[id] = plan
+	return id
+}
+
+func (s *memoryStore) set(fn func(*memoryStore)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fn(s)
+}
+
+func (s *memoryStore) LoadOrganization(_ context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return meter.Snapshot{}, errAway
+	}
+	plan, ok := s.plans[id]
+	if !ok {
+		return meter.Snapshot{}, meter.ErrUnknownOrganization
+	}
+	snapshot := meter.Snapshot{Organization: id, Plan: plan}
+	for _, m := range plans.Default().Meters {
+		stored := meter.Stored{Meter: m.Key}
+		for d := day.Month(); d <= day; d++ {
+			if r, ok := s.records[recordKey{id, m.Key, d}]; ok {
+				stored.Month = m.Aggregation.Fold(stored.Month, r.value)
+				if d == day {
+					stored.Day, stored.DayAt = r.value, r.at
+				}
+			}
+		}
+		snapshot.Usage = append(snapshot.Usage, stored)
+	}
+	return snapshot, nil
+}
+
+func (s *memoryStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applied, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return meter.Applied{}, errAway
+	}
+	applied := meter.Applied{}
+	last := s.seqs[b.ID.Instance]
+	switch {
+	case len(b.Rows) > 0 && b.ID.Seq <= last:
+		applied.Duplicate = true
+	case len(b.Rows) > 0 && b.ID.Seq != last+1:
+		return meter.Applied{}, meter.ErrSequenceGap
+	default:
+		s.seqs[b.ID.Instance] = b.ID.Seq
+		s.watermark = b.Watermark
+		if len(b.Rows) > 0 {
+			s.batches = append(s.batches, b)
+		}
+		for _, row := range b.Rows {
+			s.fold(row)
+		}
+	}
+	for _, row := range b.Rows {
+		applied.Stored = append(applied.Stored, s.records[recordKey{row.Organization, row.Meter, row.Day}].value)
+	}
+	if s.loseAnswer {
+		s.loseAnswer = false
+		return meter.Applied{}, errAway
+	}
+	return applied, nil
+}
+
+func (s *memoryStore) fold(row meter.Row) {
+	key := recordKey{row.Organization, row.Meter, row.Day}
+	was, ok := s.records[key]
+	switch {
+	case !ok:
+		s.records[key] = record{row.Value, row.At}
+	case row.Aggregation == plans.Last && row.At.Before(was.at):
+	default:
+		s.records[key] = record{row.Aggregation.Fold(was.value, row.Value), row.At}
+	}
+}
+
+func (s *memoryStore) value(id uuid.UUID, key string, day plans.Day) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.records[recordKey{id, key, day}].value
+}
+
+// clock is a time that tests move.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) set(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = t
+}
+
+func (c *clock) add(d time.Duration) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+	return c.now
+}
+
+// rig is a meter on a memory store.
+type rig struct {
+	t       testing.TB
+	store   *memoryStore
+	meter   *meter.Meter
+	flusher *meter.Flusher
+	clock   *clock
+}
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+func newRig(t testing.TB) *rig {
+	r := &rig{t: t, store: newMemoryStore(), clock: &clock{now: noon}}
+	r.restart()
+	return r
+}
+
+// restart makes a new instance on the same store, as after a clean stop.
+func (r *rig) restart() {
+	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store})
+	r.flusher = meter.NewFlusher(meter.FlusherConfig{
+		Meter: r.meter, Store: r.store, Instance: uuid.Must(uuid.NewV7()), Now: r.clock.Now, MaxRows: 3,
+	})
+}
+
+func (r *rig) organization(id uuid.UUID) *meter.Organization {
+	r.t.Helper()
+	o, err := r.meter.Organization(context.Background(), id, r.clock.Now())
+	require.NoError(r.t, err)
+	return o
+}
+
+func (r *rig) index(key string) meter.Index {
+	i, ok := r.meter.Index(key)
+	require.True(r.t, ok, key)
+	return i
+}
+
+func (r *rig) flush() meter.FlushSummary {
+	r.t.Helper()
+	summary, err := r.flusher.Flush(context.Background())
+	require.NoError(r.t, err)
+	return summary
+}

@@ -1,0 +1,404 @@
+package meter_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestFreeIsRefusedBeyondItsLimit(t *testing.T) {
+	r := newRig(t)
+	free := r.organization(r.store.add("free"))
+	i := r.index("simulations")
+	for n := range int64(50) {
+		d, window := free.Consume(i, 1, noon)
+		require.Equal(t, plans.Decision{Allowed: true, Mode: plans.Hard, Current: n + 1, Max: 50, Remaining: 49 - n}, d)
+		require.Equal(t, plans.WindowDay.At(noon), window)
+	}
+	d, _ := free.Consume(i, 1, noon)
+	require.Equal(t, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 50, Max: 50}, d)
+	require.Equal(t, meter.Counts{Admitted: 50, Refused: 1}, r.meter.Counts(i))
+}
+
+func TestProIsFlaggedAndEnterpriseIsNot(t *testing.T) {
+	r := newRig(t)
+	i := r.index("simulations")
+	d, _ := r.organization(r.store.add("pro")).Consume(i, 5_001, noon)
+	require.Equal(t, plans.Decision{Allowed: true, OverLimit: true, Mode: plans.Soft, Current: 5_001, Max: 5_000}, d)
+	d, _ = r.organization(r.store.add("enterprise")).Consume(i, 1_000_000, noon)
+	require.Equal(t, plans.Decision{Allowed: true, Mode: plans.Unlimited, Current: 1_000_000}, d)
+}
+
+func TestReservationsHoldAndGiveBack(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("free")
+	free := r.organization(id)
+	i := r.index("simulations")
+
+	d, held := free.Reserve(i, 30, noon)
+	require.True(t, d.Allowed)
+	d, refused := free.Reserve(i, 21, noon)
+	require.False(t, d.Allowed, "what is held can't be taken twice")
+	require.Equal(t, int64(30), d.Current)
+	require.False(t, refused.Held())
+	refused.Commit()
+	refused.Release()
+
+	held.Release()
+	held.Release()
+	held.Commit()
+	require.Zero(t, free.Usage(i, noon).Current, "settled once: the second and third do nothing")
+
+	_, held = free.Reserve(i, 50, noon)
+	require.Zero(t, r.flush().Rows, "what is held is not yet usage")
+	held.Commit()
+	r.flush()
+	require.Equal(t, int64(50), r.store.value(id, "simulations", plans.DayOf(noon)))
+}
+
+func TestPeaksAndSnapshots(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("free")
+	free := r.organization(id)
+	instances, storage := r.index("entity_instances"), r.index("storage_bytes")
+	for n, level := range []int64{40, 90, 70} {
+		now := noon.Add(time.Duration(n) * time.Second)
+		d, _ := free.Consume(instances, level, now)
+		require.True(t, d.Allowed)
+		d, _ = free.Consume(storage, level, now)
+		require.True(t, d.Allowed)
+	}
+	d, _ := free.Consume(instances, 101, noon)
+	require.False(t, d.Allowed)
+	require.Equal(t, int64(90), d.Current)
+
+	// A report that was overtaken doesn't become the last one.
+	free.Consume(storage, 5, noon.Add(time.Second))
+	require.Equal(t, int64(70), free.Usage(storage, noon).Current)
+
+	r.flush()
+	free.Consume(instances, 10, noon.Add(time.Minute))
+	free.Consume(storage, 6, noon.Add(time.Second))
+	r.flush()
+	require.Equal(t, int64(90), r.store.value(id, "entity_instances", plans.DayOf(noon)))
+	require.Equal(t, int64(70), r.store.value(id, "storage_bytes", plans.DayOf(noon)))
+}
+
+func TestCurrentIsStoredAndPending(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("free")
+	i := r.index("evaluations")
+	r.organization(id).Consume(i, 600, noon)
+	r.flush()
+	r.restart()
+
+	free := r.organization(id)
+	require.Equal(t, int64(600), free.Usage(i, noon).Current, "stored")
+	d, _ := free.Consume(i, 400, noon)
+	require.True(t, d.Allowed)
+	usage := free.Usage(i, noon)
+	require.Equal(t, int64(1_000), usage.Current)
+	require.Equal(t, int64(400), usage.Pending)
+	d, _ = free.Consume(i, 1, noon)
+	require.False(t, d.Allowed)
+	r.flush()
+	require.Equal(t, int64(1_000), free.Usage(i, noon).Current, "a flush moves usage, and changes no sum")
+	require.Zero(t, free.Usage(i, noon).Pending)
+}
+
+func TestUsageOfOtherInstancesArrivesWithTheFlush(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("free")
+	i := r.index("evaluations")
+	one := r.organization(id)
+	one.Consume(i, 10, noon)
+
+	flusherOfOne := r.flusher
+	r.restart()
+	r.organization(id).Consume(i, 500, noon)
+	r.flush()
+
+	_, err := flusherOfOne.Flush(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, int64(510), one.Usage(i, noon).Current)
+}
+
+func TestStoreFailureAllows(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("free")
+	i := r.index("evaluations")
+	r.organization(id).Consume(i, 900, noon)
+	r.flush()
+	r.restart()
+
+	r.store.set(func(s *memoryStore) { s.away = true })
+	free := r.organization(id)
+	require.False(t, free.Loaded())
+	d, _ := free.Consume(i, 5_000, noon)
+	require.True(t, d.Allowed, "never a false 402 (C5)")
+	require.Equal(t, int64(1), r.meter.Counts(i).Unloaded)
+	_, err := r.flusher.Flush(context.Background())
+	require.ErrorIs(t, err, errAway)
+
+	r.store.set(func(s *memoryStore) { s.away = false })
+	r.clock.add(2 * time.Second)
+	r.organization(id)
+	r.meter.Close()
+	require.True(t, free.Loaded())
+	require.Equal(t, int64(5_900), free.Usage(i, noon).Current, "stored usage and what was allowed meanwhile")
+	d, _ = free.Consume(i, 1, noon)
+	require.False(t, d.Allowed)
+	r.flush()
+	require.Equal(t, int64(5_900), r.store.value(id, "evaluations", plans.DayOf(noon)))
+	require.Equal(t, int64(5_900), free.Usage(i, noon).Current)
+}
+
+func TestUnknownOrganization(t *testing.T) {
+	r := newRig(t)
+	_, err := r.meter.Organization(context.Background(), uuid.New(), noon)
+	require.ErrorIs(t, err, meter.ErrUnknownOrganization)
+	require.Zero(t, r.meter.Organizations())
+}
+
+func TestUpgradeKeepsUsage(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("free")
+	free := r.organization(id)
+	i := r.index("evaluations")
+	free.Consume(i, 1_000, noon)
+	d, _ := free.Consume(i, 1, noon)
+	require.False(t, d.Allowed)
+
+	r.store.set(func(s *memoryStore) { s.plans[id] = "pro" })
+	require.NoError(t, r.meter.Reload(context.Background(), id, noon))
+	d, _ = free.Consume(i, 1, noon)
+	require.Equal(t, plans.Decision{Allowed: true, Mode: plans.Soft, Current: 1_001, Max: 100_000, Remaining: 98_999}, d)
+	require.Equal(t, "pro", free.Plan().Key)
+}
+
+func TestCatalogChangesInPlace(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("free")
+	free := r.organization(id)
+	i := r.index("evaluations")
+
+	// Yesterday's usage counts in a monthly window only.
+	r.store.set(func(s *memoryStore) {
+		s.records[recordKey{id, "evaluations", plans.DayOf(noon) - 1}] = record{value: 700, at: noon.AddDate(0, 0, -1)}
+	})
+	free.Consume(i, 200, noon)
+
+	catalog := plans.Default()
+	plan, _ := catalog.Plan("free")
+	plan.Version = 2
+	plan.Entitlements = []plans.Entitlement{{Meter: "evaluations", Mode: plans.Hard, Window: plans.WindowMonth, Max: 1_000}}
+	next := &plans.Catalog{
+		Meters: []plans.Meter{{Key: "tokens", Name: "Tokens", Aggregation: plans.Sum, Unit: "token"}},
+		Plans:  []plans.Plan{plan},
+	}
+	require.NoError(t, r.meter.SetCatalog(next))
+	require.NoError(t, r.meter.Reload(context.Background(), id, noon))
+
+	usage := free.Usage(i, noon)
+	require.Equal(t, int64(900), usage.Current)
+	require.Equal(t, plans.WindowMonth.At(noon), usage.Window)
+	d, _ := free.Consume(i, 101, noon)
+	require.False(t, d.Allowed)
+
+	tokens := r.index("tokens")
+	d, _ = free.Consume(tokens, 7, noon)
+	require.Equal(t, plans.Decision{Allowed: true, Mode: plans.Unlimited, Current: 7}, d)
+	r.flush()
+	require.Equal(t, int64(7), r.store.value(id, "tokens", plans.DayOf(noon)))
+
+	next.Meters[0].Aggregation = plans.Max
+	require.ErrorIs(t, r.meter.SetCatalog(next), plans.ErrInvalidCatalog)
+}
+
+func TestWindowsRollOver(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("free")
+	free := r.organization(id)
+	i := r.index("simulations")
+	today := plans.DayOf(noon)
+	beforeMidnight, afterMidnight := today.End().Add(-time.Millisecond), today.End()
+
+	free.Consume(i, 40, noon)
+	_, held := free.Reserve(i, 10, beforeMidnight)
+	d, _ := free.Consume(i, 1, beforeMidnight)
+	require.False(t, d.Allowed)
+	d, window := free.Consume(i, 50, afterMidnight)
+	require.True(t, d.Allowed, "a new window")
+	require.Equal(t, plans.WindowDay.On(today+1), window)
+
+	// The reservation belongs to the window it was made in.
+	r.clock.set(afterMidnight)
+	summary := r.flush()
+	require.True(t, summary.Watermark.Before(today.End()), "the day is not complete while a reservation of it is open")
+	held.Commit()
+	require.Equal(t, int64(50), free.Usage(i, afterMidnight).Current)
+	r.clock.add(time.Second)
+	summary = r.flush()
+	require.Equal(t, afterMidnight.Add(time.Second), summary.Watermark)
+	require.Equal(t, int64(50), r.store.value(id, "simulations", today))
+	require.Equal(t, int64(50), r.store.value(id, "simulations", today+1))
+}
+
+func TestWatermarkWaitsForIdleOrganizations(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("free")
+	i := r.index("simulations")
+	_, held := r.organization(id).Reserve(i, 10, noon)
+	day := plans.DayOf(noon)
+	r.clock.set(day.End().Add(time.Hour))
+	require.True(t, r.flush().Watermark.Before(day.End()), "nobody has touched the slot since")
+	held.Release()
+	require.Equal(t, r.clock.Now(), r.flush().Watermark)
+}
+
+func TestNothingIsCountedTwiceOrLostWhenTheStoreFails(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("enterprise")
+	o := r.organization(id)
+	i := r.index("evaluations")
+	day := plans.DayOf(noon)
+
+	o.Consume(i, 1, noon)
+	r.store.set(func(s *memoryStore) { s.loseAnswer = true })
+	_, err := r.flusher.Flush(context.Background())
+	require.ErrorIs(t, err, errAway)
+	require.Equal(t, int64(1), r.store.value(id, "evaluations", day), "it was written, but we could not know")
+
+	o.Consume(i, 10, noon)
+	r.store.set(func(s *memoryStore) { s.away = true })
+	summary, err := r.flusher.Flush(context.Background())
+	require.ErrorIs(t, err, errAway)
+	require.Equal(t, 2, summary.Retained)
+
+	o.Consume(i, 100, noon)
+	r.store.set(func(s *memoryStore) { s.away = false })
+	summary = r.flush()
+	require.Zero(t, summary.Retained)
+	require.Equal(t, int64(3), summary.Seq)
+	require.Equal(t, int64(111), r.store.value(id, "evaluations", day))
+	require.Equal(t, int64(111), o.Usage(i, noon).Current)
+	require.Zero(t, r.flush().Rows, "a second flush writes nothing")
+	require.Equal(t, int64(111), r.store.value(id, "evaluations", day))
+}
+
+func TestFlushCutsBatchesAndCompletesTheLast(t *testing.T) {
+	r := newRig(t)
+	i := r.index("evaluations")
+	for range 8 {
+		r.organization(r.store.add("enterprise")).Consume(i, 1, noon)
+	}
+	r.clock.add(time.Second)
+	summary := r.flush()
+	require.Equal(t, 3, summary.Batches)
+	require.Equal(t, 8, summary.Rows)
+	require.Len(t, r.store.batches, 3)
+	for n, b := range r.store.batches {
+		require.Equal(t, int64(n+1), b.ID.Seq)
+		require.Equal(t, n == 2, b.Watermark.Equal(r.clock.Now()), "only the last batch of a drain completes it")
+	}
+}
+
+func TestConcurrentCallersNeverPassAHardLimit(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("free")
+	free := r.organization(id)
+	i := r.index("evaluations")
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = r.flusher.Flush(context.Background())
+			}
+		}
+	}()
+	for worker := range 200 {
+		wg.Go(func() {
+			for n := range 50 {
+				d, reservation := free.Reserve(i, 1, noon)
+				if !d.Allowed {
+					continue
+				}
+				if (worker+n)%3 == 0 {
+					reservation.Release()
+					continue
+				}
+				reservation.Commit()
+				admitted.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	<-flushed
+	r.flush()
+	require.LessOrEqual(t, admitted.Load(), int64(1_000))
+	for {
+		if d, _ := free.Consume(i, 1, noon); !d.Allowed {
+			break
+		}
+		admitted.Add(1)
+	}
+	r.flush()
+	require.Equal(t, int64(1_000), admitted.Load(), "the last unit is found, and no more")
+	require.Equal(t, int64(1_000), r.store.value(id, "evaluations", plans.DayOf(noon)), "nothing is lost across drains")
+}
+
+func TestTheHotPathAllocatesNothing(t *testing.T) {
+	r := newRig(t)
+	id := r.store.add("enterprise")
+	i := r.index("evaluations")
+	ctx := context.Background()
+	r.organization(id).Consume(i, 1, noon)
+	require.Zero(t, testing.AllocsPerRun(1_000, func() {
+		o, _ := r.meter.Organization(ctx, id, noon)
+		_, reservation := o.Reserve(i, 1, noon)
+		reservation.Commit()
+		o.Consume(i, 1, noon)
+	}))
+}
+
+func TestRunFlushesWhenNothingElseDoes(t *testing.T) {
+	store := newMemoryStore()
+	id := store.add("enterprise")
+	m := meter.New(meter.Config{Catalog: plans.Default(), Store: store})
+	var undriven atomic.Int64
+	f := meter.NewFlusher(meter.FlusherConfig{
+		Meter: m, Store: store, Instance: uuid.New(), Now: time.Now, Interval: 5 * time.Millisecond,
+		Undriven: func(context.Context) { undriven.Add(1) },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { f.Run(ctx) })
+	now := time.Now()
+	o, err := m.Organization(ctx, id, now)
+	require.NoError(t, err)
+	i, _ := m.Index("evaluations")
+	o.Consume(i, 3, now)
+	require.Eventually(t, func() bool { return store.value(id, "evaluations", plans.DayOf(now)) == 3 }, 5*time.Second, time.Millisecond)
+	require.Positive(t, undriven.Load())
+	cancel()
+	wg.Wait()
+}

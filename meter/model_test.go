@@ -1,0 +1,177 @@
+package meter_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// model is the simplest account of what a meter must do: a list of what was
+// committed, and a list of what is held.
+type model struct {
+	committed []modelUsage
+	held      []modelUsage
+}
+
+type modelUsage struct {
+	organization, meter int
+	day                 plans.Day
+	quantity            int64
+	reservation         meter.Reservation
+}
+
+func (m *model) sum(list []modelUsage, organization, index int, within func(plans.Day) bool) int64 {
+	total := int64(0)
+	for _, u := range list {
+		if u.organization == organization && u.meter == index && within(u.day) {
+			total += u.quantity
+		}
+	}
+	return total
+}
+
+func modelCatalog() *plans.Catalog {
+	return &plans.Catalog{
+		Meters: []plans.Meter{
+			{Key: "daily", Name: "Daily", Aggregation: plans.Sum, Unit: "call"},
+			{Key: "monthly", Name: "Monthly", Aggregation: plans.Sum, Unit: "call"},
+			{Key: "soft", Name: "Soft", Aggregation: plans.Sum, Unit: "call"},
+		},
+		Plans: []plans.Plan{{Key: "free", Version: 1, Name: "Free", Entitlements: []plans.Entitlement{
+			{Meter: "daily", Mode: plans.Hard, Window: plans.WindowDay, Max: 20},
+			{Meter: "monthly", Mode: plans.Hard, Window: plans.WindowMonth, Max: 30},
+			{Meter: "soft", Mode: plans.Soft, Window: plans.WindowDay, Max: 5},
+		}}},
+	}
+}
+
+// TestMeterAgainstModel draws requests, settlements, flushes, failures of the store
+// and steps of the clock in any order, and holds the meter to the model after each.
+func TestMeterAgainstModel(t *testing.T) {
+	catalog := modelCatalog()
+	require.NoError(t, catalog.Validate())
+	rapid.Check(t, func(t *rapid.T) {
+		store := newMemoryStore()
+		ids := []uuid.UUID{store.add("free"), store.add("free")}
+		now := time.Date(2026, 11, 28, 22, 0, 0, 0, time.UTC)
+		m := meter.New(meter.Config{Catalog: catalog, Store: &modelStore{store, catalog}})
+		flusher := meter.NewFlusher(meter.FlusherConfig{
+			Meter: m, Store: store, Instance: uuid.New(), Now: func() time.Time { return now }, MaxRows: 2,
+		})
+		expected := &model{}
+		organization := func(i int) *meter.Organization {
+			o, err := m.Organization(context.Background(), ids[i], now)
+			require.NoError(t, err)
+			return o
+		}
+		kinds := []plans.WindowKind{plans.WindowDay, plans.WindowMonth, plans.WindowDay}
+		limits := []int64{20, 30, 5}
+
+		request := func(t *rapid.T, hold bool) {
+			org, index := rapid.IntRange(0, 1).Draw(t, "organization"), rapid.IntRange(0, 2).Draw(t, "meter")
+			quantity := rapid.Int64Range(1, 8).Draw(t, "quantity")
+			window := kinds[index].At(now)
+			inWindow := func(d plans.Day) bool { return window.Contains(d.Start()) }
+			current := expected.sum(expected.committed, org, index, inWindow) + expected.sum(expected.held, org, index, inWindow)
+			usage := modelUsage{organization: org, meter: index, day: plans.DayOf(now), quantity: quantity}
+			var d plans.Decision
+			if hold {
+				d, usage.reservation = organization(org).Reserve(meter.Index(index), quantity, now)
+			} else {
+				d, _ = organization(org).Consume(meter.Index(index), quantity, now)
+			}
+			over := current+quantity > limits[index]
+			require.Equal(t, over, d.OverLimit, "current %d, quantity %d, %+v", current, quantity, d)
+			require.Equal(t, !over || index == 2, d.Allowed)
+			if !d.Allowed {
+				require.Equal(t, current, d.Current)
+				return
+			}
+			require.Equal(t, current+quantity, d.Current)
+			if hold {
+				expected.held = append(expected.held, usage)
+			} else {
+				expected.committed = append(expected.committed, usage)
+			}
+		}
+		settle := func(t *rapid.T, commit bool) {
+			if len(expected.held) == 0 {
+				return
+			}
+			n := rapid.IntRange(0, len(expected.held)-1).Draw(t, "which")
+			usage := expected.held[n]
+			expected.held = append(expected.held[:n:n], expected.held[n+1:]...)
+			if commit {
+				usage.reservation.Commit()
+				expected.committed = append(expected.committed, usage)
+				return
+			}
+			usage.reservation.Release()
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"consume": func(t *rapid.T) { request(t, false) },
+			"reserve": func(t *rapid.T) { request(t, true) },
+			"commit":  func(t *rapid.T) { settle(t, true) },
+			"release": func(t *rapid.T) { settle(t, false) },
+			"flush":   func(*rapid.T) { _, _ = flusher.Flush(context.Background()) },
+			"clock":   func(t *rapid.T) { now = now.Add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },
+			"store": func(t *rapid.T) {
+				store.set(func(s *memoryStore) {
+					s.away = rapid.Bool().Draw(t, "away")
+					s.loseAnswer = rapid.Bool().Draw(t, "lose answer")
+				})
+			},
+			"": func(t *rapid.T) {
+				for org := range ids {
+					for index := range limits {
+						window := kinds[index].At(now)
+						inWindow := func(d plans.Day) bool { return window.Contains(d.Start()) }
+						if len(expected.committed) == 0 {
+							continue
+						}
+						want := expected.sum(expected.committed, org, index, inWindow) + expected.sum(expected.held, org, index, inWindow)
+						if m.Organizations() == len(ids) {
+							require.Equal(t, want, organization(org).Usage(meter.Index(index), now).Current, "organization %d, meter %d", org, index)
+						}
+					}
+				}
+			},
+		})
+
+		// At the end everything settles, and the store has just what was committed.
+		for len(expected.held) > 0 {
+			settle(t, true)
+		}
+		store.set(func(s *memoryStore) { s.away, s.loseAnswer = false, false })
+		_, err := flusher.Flush(context.Background())
+		require.NoError(t, err)
+		_, err = flusher.Flush(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, now, store.watermark)
+		want := map[recordKey]int64{}
+		for _, u := range expected.committed {
+			want[recordKey{ids[u.organization], catalog.Meters[u.meter].Key, u.day}] += u.quantity
+		}
+		require.Len(t, store.records, len(want))
+		for key, value := range want {
+			require.Equal(t, value, store.records[key].value, "%v", key)
+		}
+	})
+}
+
+// modelStore answers every load, so that the model need not know of fail-open.
+type modelStore struct {
+	*memoryStore
+	catalog *plans.Catalog
+}
+
+func (s *modelStore) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Day) (meter.Snapshot, error) {
+	return meter.Snapshot{Organization: id, Plan: "free"}, nil
+}
