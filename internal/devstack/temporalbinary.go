@@ -1,0 +1,166 @@
+package devstack
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+const (
+	// temporalModule is the Go package of the Temporal CLI.
+	temporalModule = "github.com/temporalio/cli/cmd/temporal"
+	// temporalVersion is the newest version of it that builds from the module proxy.
+	temporalVersion = "v1.5.1"
+	// temporalBuildWait bounds the build, slow machines and networks included.
+	temporalBuildWait = 30 * time.Minute
+)
+
+// ErrNoTemporal says that there is no Temporal CLI and that it can't be built. The
+// message says what to do.
+var ErrNoTemporal = errors.New("the Temporal CLI is missing")
+
+// TemporalBinary returns the path of a Temporal CLI that works: the `temporal` on
+// the PATH, else one built from its pinned Go module. The build happens once for a
+// user and takes minutes; output, which may be nil, shows its progress.
+func TemporalBinary(ctx context.Context, output io.Writer) (string, error) {
+	if output == nil {
+		output = io.Discard
+	}
+	if onPath, err := exec.LookPath("temporal"); err == nil && temporalWorks(ctx, onPath) {
+		return onPath, nil
+	}
+	cache, err := temporalCache()
+	if err != nil {
+		return "", err
+	}
+	return builtTemporal(ctx, cache, output)
+}
+
+// temporalWorks reports whether a program is a Temporal CLI that runs here.
+func temporalWorks(ctx context.Context, path string) bool {
+	printed, err := exec.CommandContext(ctx, path, "--version").Output()
+	return err == nil && bytes.HasPrefix(printed, []byte("temporal version"))
+}
+
+// temporalCache is the folder of the built CLI.
+func temporalCache() (string, error) {
+	root, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("%w, and there is no cache folder to build it into (set HOME or XDG_CACHE_HOME): %w", ErrNoTemporal, err)
+	}
+	return filepath.Join(root, "tollgate", fmt.Sprintf("temporal-%s-%s-%s", temporalVersion, runtime.GOOS, runtime.GOARCH)), nil
+}
+
+// builtTemporal returns the built CLI in the folder, and builds it if need be. Of
+// several processes one builds and the others wait.
+func builtTemporal(ctx context.Context, folder string, output io.Writer) (string, error) {
+	binary := filepath.Join(folder, "temporal")
+	if temporalWorks(ctx, binary) {
+		return binary, nil
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // A cache of programs.
+		return "", fmt.Errorf("make the cache folder: %w", err)
+	}
+	lock, err := awaitLock(ctx, filepath.Join(folder, "lock"), func() {
+		_, _ = fmt.Fprintln(output, "Waiting for another process that builds the Temporal CLI")
+	})
+	if err != nil {
+		return "", fmt.Errorf("wait for the build of the Temporal CLI: %w", err)
+	}
+	defer lock.release()
+	if temporalWorks(ctx, binary) {
+		return binary, nil
+	}
+	if err := buildTemporal(ctx, binary, output); err != nil {
+		return "", err
+	}
+	if !temporalWorks(ctx, binary) {
+		return "", fmt.Errorf("%w: the built %s does not run", ErrNoTemporal, binary)
+	}
+	return binary, nil
+}
+
+// buildTemporal builds the CLI with the Go toolchain, in a folder of its own, and
+// moves it to its place when it is whole.
+func buildTemporal(ctx context.Context, binary string, output io.Writer) error {
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		return fmt.Errorf("%w: install it (https://docs.temporal.io/cli), or install Go (https://go.dev/dl) so that Tollgate can build it: %w", ErrNoTemporal, err)
+	}
+	work, err := os.MkdirTemp(filepath.Dir(binary), "build-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the build: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(work) }()
+	ctx, cancel := context.WithTimeoutCause(ctx, temporalBuildWait, errors.New("building the Temporal CLI took too long"))
+	defer cancel()
+
+	cmd := exec.CommandContext(ctx, goTool, "install", "-v", "-trimpath", "-ldflags=-s -w", temporalModule+"@"+temporalVersion) //nolint:gosec // Constants.
+	cmd.Dir = work
+	cmd.Env = goEnvironment(work)
+	printed, err := runWithProgress(cmd, output, "Building the Temporal CLI "+temporalVersion+" (only once; 3 to 5 minutes)")
+	if err != nil {
+		return fmt.Errorf("%w, and building it failed (%w): install it (https://docs.temporal.io/cli), or see what Go says:\n%s",
+			ErrNoTemporal, errors.Join(err, context.Cause(ctx)), indent(printed))
+	}
+	if err := os.Rename(filepath.Join(work, "temporal"), binary); err != nil {
+		return fmt.Errorf("keep the Temporal CLI: %w", err)
+	}
+	return nil
+}
+
+// goEnvironment is the environment of a build for this machine into the folder,
+// whatever the caller's module, workspace, flags or cross-compilation.
+func goEnvironment(folder string) []string {
+	return append(environmentWithout("GOFLAGS=", "GOWORK=", "GOOS=", "GOARCH=", "GOBIN=", "GO111MODULE=", "CGO_ENABLED="),
+		"GOFLAGS=-mod=mod", "GOWORK=off", "GOBIN="+folder, "CGO_ENABLED=0")
+}
+
+// runWithProgress runs a build that prints a line per package, shows how far it is,
+// and returns its last lines.
+func runWithProgress(cmd *exec.Cmd, output io.Writer, label string) (string, error) {
+	reader, writer := io.Pipe()
+	cmd.Stdout = writer
+	cmd.Stderr = writer
+	shown := startProgress(output, label)
+	tail := make(chan string)
+	go func() { tail <- followBuild(reader, shown) }()
+	err := cmd.Run()
+	_ = writer.Close()
+	last := <-tail
+	shown.end()
+	if err != nil {
+		return last, fmt.Errorf("run %s: %w", strings.Join(cmd.Args, " "), err)
+	}
+	return last, nil
+}
+
+// followBuild counts the packages that a build reports, and keeps its last lines.
+func followBuild(printed io.Reader, shown *progress) string {
+	const kept = 20
+	var last []string
+	downloaded, compiled := 0, 0
+	lines := bufio.NewScanner(printed)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "go: downloading ") {
+			downloaded++
+		} else {
+			compiled++
+		}
+		shown.set(fmt.Sprintf(", %d modules downloaded, %d packages compiled", downloaded, compiled))
+		last = append(last, lines.Text())
+		last = last[max(0, len(last)-kept):]
+	}
+	// A line too long for the scanner must not block the build.
+	_, _ = io.Copy(io.Discard, printed)
+	return strings.Join(last, "\n")
+}
