@@ -47,8 +47,9 @@ type Flusher struct {
 	seq, acknowledged int64
 	retained          []pendingBatch
 
-	driven atomic.Int64
-	last   atomic.Pointer[FlushSummary]
+	driven  atomic.Int64
+	waiting atomic.Int64
+	last    atomic.Pointer[FlushSummary]
 }
 
 type pendingBatch struct {
@@ -99,6 +100,9 @@ func (f *Flusher) Interval() time.Duration { return f.config.Interval }
 // Last returns the summary of the last flush that succeeded.
 func (f *Flusher) Last() FlushSummary { return *f.last.Load() }
 
+// Retained returns how many batches wait because the last flush could not write them.
+func (f *Flusher) Retained() int { return int(f.waiting.Load()) }
+
 // Driven tells the flusher that somebody else flushes it at its interval.
 func (f *Flusher) Driven(now time.Time) { f.driven.Store(now.UnixNano()) }
 
@@ -121,6 +125,7 @@ func (f *Flusher) Flush(ctx context.Context) (FlushSummary, error) {
 		applied, err := f.config.Store.ApplyBatch(ctx, next.batch)
 		if err != nil {
 			summary.Retained = len(f.retained)
+			f.waiting.Store(int64(len(f.retained)))
 			return summary, fmt.Errorf("apply batch %d: %w", next.batch.ID.Seq, err)
 		}
 		for i, row := range next.rows {
@@ -138,6 +143,7 @@ func (f *Flusher) Flush(ctx context.Context) (FlushSummary, error) {
 		summary.Seq, summary.Watermark = f.acknowledged, next.batch.Watermark
 	}
 	f.retained = nil
+	f.waiting.Store(0)
 	f.last.Store(&summary)
 	return summary, nil
 }

@@ -1,0 +1,164 @@
+// Package archtest holds the project's import rules (docs/architecture.md).
+package archtest_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/riverline/tollgate/"
+
+// goPackage is what `go list -json` says of a package.
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+	GoFiles    []string
+	Dir        string
+}
+
+func listPackages(t *testing.T) map[string]goPackage {
+	t.Helper()
+	command := exec.Command("go", "list", "-json=ImportPath,Imports,Deps,GoFiles,Dir", module+"...")
+	command.Dir = filepath.Join("..", "..")
+	command.Stderr = os.Stderr
+	out, err := command.Output()
+	require.NoError(t, err)
+	packages := map[string]goPackage{}
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p goPackage
+		err := decoder.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		require.NoError(t, err)
+		packages[strings.TrimPrefix(p.ImportPath, module)] = p
+	}
+}
+
+func matches(path, prefix string) bool { return path == prefix || strings.HasPrefix(path, prefix+"/") }
+
+const (
+	pgx      = "github.com/jackc/pgx/v5"
+	gin      = "github.com/gin-gonic/gin"
+	temporal = "go.temporal.io"
+)
+
+// TestLayersLookOneWay holds the direction of dependencies: what each package may
+// import of this module, directly.
+func TestLayersLookOneWay(t *testing.T) {
+	allowed := map[string][]string{
+		"plans":      {},
+		"accounts":   {},
+		"meter":      {"plans"},
+		"billing":    {"plans"},
+		"migrations": {},
+		"pgstore":    {"plans", "accounts", "billing", "meter", "migrations", "pgstore"},
+		"activities": {"plans", "billing", "meter"},
+		"workflows":  {"plans", "billing", "meter", "activities", "workflows"},
+		"gate":       {"plans", "meter"},
+		"api":        {"plans", "accounts", "billing", "meter", "gate", "api"},
+	}
+	packages := listPackages(t)
+	for path, p := range packages {
+		top, _, _ := strings.Cut(path, "/")
+		may, ruled := allowed[top]
+		if !ruled {
+			continue
+		}
+		for _, imported := range p.Imports {
+			inner, ours := strings.CutPrefix(imported, module)
+			if ours && !slices.ContainsFunc(may, func(a string) bool { return matches(inner, a) }) {
+				t.Errorf("%s imports %s; it may import of this module: %v", path, inner, may)
+			}
+		}
+	}
+	for top := range allowed {
+		require.Contains(t, packages, top, "the rule of a package that isn't there guards nothing")
+	}
+}
+
+// TestDomainIsPure holds that the domain depends on no database, web or workflow
+// library, nor on anything that leads to one.
+func TestDomainIsPure(t *testing.T) {
+	packages := listPackages(t)
+	for _, path := range []string{"plans", "accounts", "billing", "meter"} {
+		p, ok := packages[path]
+		require.True(t, ok, path)
+		for _, dependency := range p.Deps {
+			for _, forbidden := range []string{pgx, gin, temporal, "net/http", "database/sql"} {
+				if matches(dependency, forbidden) {
+					t.Errorf("%s depends on %s", path, dependency)
+				}
+			}
+		}
+	}
+}
+
+// TestDomainNeverReadsTheClock holds that time is an argument.
+func TestDomainNeverReadsTheClock(t *testing.T) {
+	packages := listPackages(t)
+	for _, path := range []string{"plans", "accounts", "billing", "meter"} {
+		for _, file := range packages[path].GoFiles {
+			source, err := os.ReadFile(filepath.Join(packages[path].Dir, file))
+			require.NoError(t, err)
+			for _, call := range []string{"time.Now(", "time.Since(", "time.Until("} {
+				require.NotContains(t, string(source), call, "%s/%s", path, file)
+			}
+		}
+	}
+}
+
+// TestWorkflowsOnlyOrchestrate holds that workflow code can't have side effects.
+func TestWorkflowsOnlyOrchestrate(t *testing.T) {
+	p, ok := listPackages(t)["workflows"]
+	require.True(t, ok)
+	for _, imported := range p.Imports {
+		for _, forbidden := range []string{pgx, gin, "net/http", "os", "database/sql", "math/rand"} {
+			require.False(t, matches(imported, forbidden), "workflows imports %s", imported)
+		}
+	}
+	for _, dependency := range p.Deps {
+		require.False(t, matches(dependency, pgx), "workflows depends on %s", dependency)
+	}
+}
+
+// TestOnlyPgstoreSpeaksSQL holds that the database is reached in one place, and
+// that only wiring and test support know that place.
+func TestOnlyPgstoreSpeaksSQL(t *testing.T) {
+	for path, p := range listPackages(t) {
+		for _, imported := range p.Imports {
+			if matches(imported, pgx) {
+				require.True(t, anyOf(path, "pgstore", "migrations", "internal/pgtest", "internal/devstack"), "%s imports %s", path, imported)
+			}
+			if matches(imported, module+"pgstore") {
+				require.True(t, anyOf(path, "cmd", "pgstore", "internal/devstack"), "%s imports pgstore", path)
+			}
+		}
+	}
+}
+
+// TestWebStaysInTheWebPackages holds that gin is known to the HTTP layer alone.
+func TestWebStaysInTheWebPackages(t *testing.T) {
+	for path, p := range listPackages(t) {
+		for _, imported := range p.Imports {
+			if matches(imported, gin) {
+				require.True(t, anyOf(path, "api", "gate", "cmd"), "%s imports gin", path)
+			}
+		}
+	}
+}
+
+func anyOf(path string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(prefix string) bool { return matches(path, prefix) })
+}

@@ -1,0 +1,71 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/riverline/tollgate/meter"
+)
+
+// ObserveMetering makes the metrics of an instance's meter and flusher. They are
+// read when they are scraped and cost the hot path nothing.
+func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flusher, now func() time.Time) error {
+	scope := provider.Meter("github.com/riverline/tollgate/meter")
+	var failed error
+	counter := func(name, help string) metric.Int64ObservableCounter {
+		c, err := scope.Int64ObservableCounter(name, metric.WithDescription(help))
+		failed = firstError(failed, err)
+		return c
+	}
+	gauge := func(name, help string, options ...metric.Float64ObservableGaugeOption) metric.Float64ObservableGauge {
+		g, err := scope.Float64ObservableGauge(name, append(options, metric.WithDescription(help))...)
+		failed = firstError(failed, err)
+		return g
+	}
+	decisions := counter("tollgate_decisions", "Metered requests by meter and decision: admitted, refused.")
+	over := counter("tollgate_over_limit", "Admitted requests beyond a soft limit, by meter.")
+	unloaded := counter("tollgate_unloaded", "Requests admitted because the store could not be asked (fail-open), by meter.")
+	organizations := gauge("tollgate_organizations", "Organizations in memory.")
+	retained := gauge("tollgate_flush_retained_batches", "Batches that the last flush could not write and that are kept.")
+	sequence := gauge("tollgate_flush_sequence", "Sequence of the last batch that the store has.")
+	lag := gauge("tollgate_flush_watermark_lag_seconds", "Time since the watermark: the age of the oldest usage that may be unwritten.", metric.WithUnit("s"))
+	if failed != nil {
+		return fmt.Errorf("make the metering metrics: %w", failed)
+	}
+	started := now()
+	_, err := scope.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for i, one := range m.Catalog().Meters {
+			counts := m.Counts(meter.Index(i))
+			name := attribute.String("meter", one.Key)
+			o.ObserveInt64(decisions, counts.Admitted, metric.WithAttributes(name, attribute.String("decision", "admitted")))
+			o.ObserveInt64(decisions, counts.Refused, metric.WithAttributes(name, attribute.String("decision", "refused")))
+			o.ObserveInt64(over, counts.OverLimit, metric.WithAttributes(name))
+			o.ObserveInt64(unloaded, counts.Unloaded, metric.WithAttributes(name))
+		}
+		last := f.Last()
+		o.ObserveFloat64(organizations, float64(m.Organizations()))
+		o.ObserveFloat64(retained, float64(f.Retained()))
+		o.ObserveFloat64(sequence, float64(last.Seq))
+		watermark := last.Watermark
+		if watermark.IsZero() {
+			watermark = started
+		}
+		o.ObserveFloat64(lag, now().Sub(watermark).Seconds())
+		return nil
+	}, decisions, over, unloaded, organizations, retained, sequence, lag)
+	if err != nil {
+		return fmt.Errorf("register the metering metrics: %w", err)
+	}
+	return nil
+}
+
+func firstError(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
