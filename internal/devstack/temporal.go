@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,10 +44,9 @@ type TemporalConfig struct {
 	// Headless leaves the web pages out.
 	Headless bool
 	// Durable makes what the server acknowledges survive a loss of power. False (for
-	// tests) is faster, and a crash of the machine may lose the state.
+	// tests) is faster, and a crash of the machine may lose the state; a new namespace is
+	// then usable at once instead of after two seconds.
 	Durable bool
-	// DynamicConfig holds further settings of the server, as JSON by name.
-	DynamicConfig map[string]string
 	// LogFile receives the server's log. Empty: DatabaseFile with ".log" at its end.
 	LogFile string
 	// Output receives the progress of the one-time build of the Temporal CLI. Nil: it
@@ -212,7 +210,8 @@ func (t *Temporal) arguments() []string {
 	if t.config.Durable {
 		arguments = append(arguments, "--sqlite-pragma", "synchronous=full")
 	} else {
-		arguments = append(arguments, "--sqlite-pragma", "synchronous=off")
+		arguments = append(arguments, "--sqlite-pragma", "synchronous=off",
+			"--dynamic-config-value", `system.namespaceCacheRefreshInterval="50ms"`)
 	}
 	if t.config.Headless {
 		arguments = append(arguments, "--headless")
@@ -221,14 +220,6 @@ func (t *Temporal) arguments() []string {
 	}
 	for _, name := range SearchAttributes() {
 		arguments = append(arguments, "--search-attribute", name+"=Keyword")
-	}
-	names := make([]string, 0, len(t.config.DynamicConfig))
-	for name := range t.config.DynamicConfig {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		arguments = append(arguments, "--dynamic-config-value", name+"="+t.config.DynamicConfig[name])
 	}
 	return arguments
 }
@@ -266,6 +257,9 @@ func (t *Temporal) explain(err error) error {
 
 // Address returns the host:port of the gRPC service.
 func (t *Temporal) Address() string { return loopback(t.config.Port) }
+
+// Port returns the port of the gRPC service on 127.0.0.1.
+func (t *Temporal) Port() int { return t.config.Port }
 
 // UIURL returns the address of the web pages, or "" if the server has none.
 func (t *Temporal) UIURL() string {

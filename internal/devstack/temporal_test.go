@@ -48,7 +48,7 @@ func TestTemporalKeepsItsStateAcrossStarts(t *testing.T) {
 	requireGone(t, pid)
 	stop(t, server)
 
-	config.Port, config.UIPort = server.config.Port, server.config.UIPort
+	config.Port, config.UIPort = server.Port(), server.config.UIPort
 	server, err = StartTemporal(t.Context(), config)
 	require.NoError(t, err)
 	_, err = workflowservice.NewWorkflowServiceClient(dial(t, server)).DescribeNamespace(t.Context(),
@@ -110,7 +110,7 @@ func TestTemporalEndsAnOrphan(t *testing.T) {
 	config := TemporalConfig{DatabaseFile: filepath.Join(t.TempDir(), "temporal.db"), Headless: true}
 	server, err := StartTemporal(t.Context(), config)
 	require.NoError(t, err)
-	config.Port = server.config.Port
+	config.Port = server.Port()
 	server.lock.release()
 
 	next, err := StartTemporal(t.Context(), config)
