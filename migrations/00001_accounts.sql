@@ -1,0 +1,128 @@
+-- The role as which every process runs, organizations, their plans over time, and API keys.
+
+-- +goose Up
+
+-- Roles belong to the whole cluster, and another database may be migrating at the same time.
+-- +goose StatementBegin
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'tollgate_api') THEN
+        CREATE ROLE tollgate_api NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+    END IF;
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN NULL;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'tollgate_api' AND (rolsuper OR rolbypassrls)) THEN
+        RAISE EXCEPTION 'role tollgate_api is a superuser or bypasses row-level security'
+            USING HINT = 'Run: ALTER ROLE tollgate_api NOSUPERUSER NOBYPASSRLS';
+    END IF;
+END $$;
+-- +goose StatementEnd
+
+-- Before Postgres 15 everybody might create tables in public.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO tollgate_api;
+GRANT SELECT ON goose_db_version TO tollgate_api;
+
+-- Tells every API what changed. Trigger arguments: the kind, and the column that holds the id.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_notify_change() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changed jsonb := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
+BEGIN
+    PERFORM pg_notify('tollgate_changes', json_build_object('kind', TG_ARGV[0], 'id', changed ->> TG_ARGV[1])::text);
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+
+CREATE TABLE organizations (
+    id         uuid        PRIMARY KEY,
+    name       text        NOT NULL CHECK (char_length(name) BETWEEN 1 AND 200),
+    plan       text        NOT NULL CHECK (plan ~ '^[a-z][a-z0-9_]{0,62}$'),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE organizations IS 'The tenants.';
+COMMENT ON COLUMN organizations.plan IS 'Key of the plan that is in force now; organization_plans has its history.';
+
+CREATE TABLE organization_plans (
+    organization_id uuid        NOT NULL REFERENCES organizations (id),
+    effective_from  timestamptz NOT NULL,
+    plan            text        NOT NULL,
+    PRIMARY KEY (organization_id, effective_from)
+);
+COMMENT ON TABLE organization_plans IS 'Which plan an organization had from when. A trigger on organizations writes it.';
+
+-- clock_timestamp, taken after the row was locked, keeps two changes in the order in which they came about.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_record_plan() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+    INSERT INTO organization_plans (organization_id, effective_from, plan)
+    VALUES (NEW.id, CASE TG_OP WHEN 'INSERT' THEN NEW.created_at ELSE clock_timestamp() END, NEW.plan);
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+
+CREATE TABLE api_keys (
+    id              uuid        PRIMARY KEY,
+    organization_id uuid        REFERENCES organizations (id),
+    role            text        NOT NULL CHECK (role IN ('tenant', 'finance', 'admin')),
+    name            text        NOT NULL CHECK (char_length(name) BETWEEN 1 AND 200),
+    prefix          text        NOT NULL,
+    secret_hash     bytea       NOT NULL UNIQUE CHECK (octet_length(secret_hash) = 32),
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    revoked_at      timestamptz,
+    CONSTRAINT api_keys_tenant_has_organization CHECK ((role = 'tenant') = (organization_id IS NOT NULL))
+);
+CREATE INDEX api_keys_organization_id ON api_keys (organization_id);
+COMMENT ON TABLE api_keys IS 'API keys. Only the SHA-256 of a secret is kept.';
+
+CREATE TRIGGER record_plan_insert AFTER INSERT ON organizations
+    FOR EACH ROW EXECUTE FUNCTION tollgate_record_plan();
+CREATE TRIGGER record_plan_update AFTER UPDATE ON organizations
+    FOR EACH ROW WHEN (OLD.plan IS DISTINCT FROM NEW.plan) EXECUTE FUNCTION tollgate_record_plan();
+
+CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON organizations
+    FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('organization', 'id');
+CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON organization_plans
+    FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('organization', 'organization_id');
+CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON api_keys
+    FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('key', 'id');
+
+-- The settings are read in sub-selects, so that a statement reads them once and not once a row.
+ALTER TABLE organizations ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON organizations TO tollgate_api USING (
+    id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+ALTER TABLE organization_plans ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON organization_plans TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+ALTER TABLE api_keys ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON api_keys TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+GRANT SELECT, INSERT, UPDATE (name, plan, updated_at) ON organizations TO tollgate_api;
+GRANT SELECT, INSERT ON organization_plans TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO tollgate_api;
+
+-- +goose Down
+
+-- The role stays: it belongs to the cluster, and other databases may use it.
+DROP TABLE api_keys, organization_plans, organizations;
+DROP FUNCTION tollgate_record_plan();
+DROP FUNCTION tollgate_notify_change();
+REVOKE ALL ON goose_db_version FROM tollgate_api;
+REVOKE ALL ON SCHEMA public FROM tollgate_api;

@@ -1,0 +1,83 @@
+-- The published catalog: meters, plans and their limits, with the defaults of plans/default.yaml.
+
+-- +goose Up
+
+CREATE TABLE meters (
+    key         text    PRIMARY KEY CHECK (key ~ '^[a-z][a-z0-9_]{0,62}$'),
+    position    integer NOT NULL UNIQUE CHECK (position > 0),
+    name        text    NOT NULL,
+    aggregation text    NOT NULL CHECK (aggregation IN ('sum', 'max', 'last')),
+    unit        text    NOT NULL
+);
+COMMENT ON TABLE meters IS 'What is counted. The aggregation of a meter never changes.';
+COMMENT ON COLUMN meters.position IS 'Order in answers and exports.';
+
+CREATE TABLE plans (
+    key                 text        NOT NULL CHECK (key ~ '^[a-z][a-z0-9_]{0,62}$'),
+    version             integer     NOT NULL CHECK (version > 0),
+    name                text        NOT NULL,
+    requests_per_second integer     NOT NULL CHECK (requests_per_second >= 0),
+    burst               integer     NOT NULL CHECK (burst >= 0),
+    published_at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (key, version),
+    CONSTRAINT plans_rate_has_burst CHECK (requests_per_second = 0 OR burst > 0)
+);
+COMMENT ON TABLE plans IS 'Versions of plans, immutable; the highest version of a key is in force.';
+COMMENT ON COLUMN plans.requests_per_second IS 'Rate limit; 0 is none.';
+
+CREATE TABLE plan_limits (
+    plan_key     text    NOT NULL,
+    plan_version integer NOT NULL,
+    meter        text    NOT NULL REFERENCES meters (key),
+    mode         text    NOT NULL CHECK (mode IN ('hard', 'soft', 'unlimited')),
+    limit_window text    NOT NULL CHECK (limit_window IN ('day', 'month')),
+    max          bigint  CHECK (max BETWEEN 0 AND 1000000000000000),
+    PRIMARY KEY (plan_key, plan_version, meter),
+    FOREIGN KEY (plan_key, plan_version) REFERENCES plans (key, version),
+    CONSTRAINT plan_limits_unlimited_has_no_max CHECK ((mode = 'unlimited') = (max IS NULL))
+);
+COMMENT ON TABLE plan_limits IS 'Entitlements: one limit for each meter of a plan version. Where there is no row, the built-in default counts.';
+
+INSERT INTO meters (position, key, name, aggregation, unit) VALUES
+    (1, 'evaluations', 'Evaluations', 'sum', 'evaluation'),
+    (2, 'flow_executions', 'Flow executions', 'sum', 'execution'),
+    (3, 'simulations', 'Simulations', 'sum', 'simulation'),
+    (4, 'entity_instances', 'Entity instances (daily peak)', 'max', 'instance'),
+    (5, 'storage_bytes', 'Storage', 'last', 'byte');
+
+INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES
+    ('free', 1, 'Free', 1000, 2000),
+    ('pro', 1, 'Pro', 10000, 20000),
+    ('enterprise', 1, 'Enterprise', 0, 0);
+
+INSERT INTO plan_limits (plan_key, plan_version, meter, mode, limit_window, max) VALUES
+    ('free', 1, 'evaluations', 'hard', 'day', 1000),
+    ('free', 1, 'flow_executions', 'hard', 'day', 100),
+    ('free', 1, 'simulations', 'hard', 'day', 50),
+    ('free', 1, 'entity_instances', 'hard', 'day', 100),
+    ('free', 1, 'storage_bytes', 'hard', 'day', 1073741824),
+    ('pro', 1, 'evaluations', 'soft', 'day', 100000),
+    ('pro', 1, 'flow_executions', 'soft', 'day', 10000),
+    ('pro', 1, 'simulations', 'soft', 'day', 5000),
+    ('pro', 1, 'entity_instances', 'soft', 'day', 10000),
+    ('pro', 1, 'storage_bytes', 'soft', 'day', 107374182400),
+    ('enterprise', 1, 'evaluations', 'unlimited', 'day', NULL),
+    ('enterprise', 1, 'flow_executions', 'unlimited', 'day', NULL),
+    ('enterprise', 1, 'simulations', 'unlimited', 'day', NULL),
+    ('enterprise', 1, 'entity_instances', 'unlimited', 'day', NULL),
+    ('enterprise', 1, 'storage_bytes', 'unlimited', 'day', NULL);
+
+CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON meters
+    FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('plans', 'key');
+CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON plans
+    FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('plans', 'key');
+CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON plan_limits
+    FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('plans', 'plan_key');
+
+-- No UPDATE and no DELETE on plans and plan_limits: a published version never changes.
+GRANT SELECT, INSERT, UPDATE (name, unit) ON meters TO tollgate_api;
+GRANT SELECT, INSERT ON plans, plan_limits TO tollgate_api;
+
+-- +goose Down
+
+DROP TABLE plan_limits, plans, meters;

@@ -1,0 +1,66 @@
+-- Closed days: what the batches of a day add up to, and which batches that includes.
+
+-- +goose Up
+
+CREATE TABLE usage_rollups (
+    day              date        PRIMARY KEY,
+    revision         integer     NOT NULL CHECK (revision > 0),
+    content_revision integer     NOT NULL CHECK (content_revision BETWEEN 1 AND revision),
+    basis_day        date        CHECK (basis_day < day),
+    basis_revision   integer,
+    stale            boolean     NOT NULL DEFAULT false,
+    batches          bigint      NOT NULL,
+    row_count        bigint      NOT NULL,
+    variance_count   bigint      NOT NULL,
+    variances        jsonb       NOT NULL DEFAULT '[]',
+    rolled_at        timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT usage_rollups_basis CHECK ((basis_day IS NULL) = (basis_revision IS NULL))
+);
+COMMENT ON TABLE usage_rollups IS 'Days that are rolled up.';
+COMMENT ON COLUMN usage_rollups.revision IS 'Counts the runs over the day.';
+COMMENT ON COLUMN usage_rollups.content_revision IS 'The run that last changed a row of the rolled day.';
+COMMENT ON COLUMN usage_rollups.basis_day IS 'The rolled day before, which this one continues; basis_revision is its content_revision.';
+COMMENT ON COLUMN usage_rollups.stale IS 'A batch brought usage of the day after the rollup.';
+COMMENT ON COLUMN usage_rollups.variances IS 'The first 100 disagreements between batches and records.';
+
+CREATE TABLE usage_rollup_batches (
+    day         date   NOT NULL REFERENCES usage_rollups (day),
+    instance_id uuid   NOT NULL REFERENCES instances (id),
+    through_seq bigint NOT NULL CHECK (through_seq > 0),
+    PRIMARY KEY (day, instance_id)
+);
+COMMENT ON TABLE usage_rollup_batches IS 'Batch marks: the last batch of each instance that a rolled day includes.';
+
+CREATE TABLE usage_rolled (
+    organization_id uuid    NOT NULL,
+    meter           text    NOT NULL,
+    day             date    NOT NULL,
+    value           bigint  NOT NULL CHECK (value >= 0),
+    carried         boolean NOT NULL,
+    month_to_date   bigint  NOT NULL CHECK (month_to_date >= 0),
+    unit_seconds    numeric,
+    PRIMARY KEY (organization_id, meter, day)
+) PARTITION BY RANGE (day);
+CREATE TABLE usage_rolled_default PARTITION OF usage_rolled DEFAULT;
+CREATE INDEX usage_rolled_day ON usage_rolled USING brin (day) WITH (autosummarize = on, pages_per_range = 32);
+COMMENT ON TABLE usage_rolled IS 'Rolled days: the closed value of each organization, meter and day.';
+COMMENT ON COLUMN usage_rolled.carried IS 'Nothing was reported on the day: the snapshot of an earlier day still stands.';
+COMMENT ON COLUMN usage_rolled.month_to_date IS 'The days of the month up to this one, folded.';
+COMMENT ON COLUMN usage_rolled.unit_seconds IS 'Snapshots: integral of the level over the day, in unit-seconds; NULL for other meters.';
+
+ALTER TABLE usage_rollups ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON usage_rollups TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
+ALTER TABLE usage_rollup_batches ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON usage_rollup_batches TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
+ALTER TABLE usage_rolled_default ENABLE ROW LEVEL SECURITY;
+ALTER TABLE usage_rolled ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON usage_rolled TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+GRANT SELECT, INSERT, UPDATE ON usage_rollups TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_rollup_batches, usage_rolled TO tollgate_api;
+
+-- +goose Down
+
+DROP TABLE usage_rolled, usage_rollup_batches, usage_rollups;

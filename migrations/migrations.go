@@ -1,0 +1,145 @@
+// Package migrations holds the database schema as numbered SQL files and runs
+// them. Every run holds a session lock, so that processes that start together
+// don't run a migration twice.
+package migrations
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+// FS holds the migrations, NNNNN_name.sql.
+//
+//go:embed *.sql
+var FS embed.FS
+
+// The session lock is asked for once a second, for five minutes.
+const (
+	lockPeriodSeconds = 1
+	lockAttempts      = 300
+)
+
+// Migration is one migration and whether the database has it.
+type Migration struct {
+	// Version is the number in the file's name.
+	Version int64 `json:"version"`
+	// Name is the file's name.
+	Name string `json:"name"`
+	// AppliedAt is when it was applied, UTC; nil where it is pending.
+	AppliedAt *time.Time `json:"applied_at,omitempty"`
+}
+
+// Up applies every pending migration, each in a transaction of its own. The URL's
+// role must own the database's schema and may create roles, or tollgate_api must
+// exist already.
+func Up(ctx context.Context, url string) error {
+	return with(ctx, url, func(p *goose.Provider) error {
+		_, err := p.Up(ctx)
+		return err
+	})
+}
+
+// Down undoes the last migration, with the data that its tables hold. A database
+// without migrations is left as it is.
+func Down(ctx context.Context, url string) error {
+	return with(ctx, url, func(p *goose.Provider) error {
+		_, err := p.Down(ctx)
+		if errors.Is(err, goose.ErrNoNextVersion) {
+			return nil
+		}
+		return err
+	})
+}
+
+// DownTo undoes every migration above version, with the data that its tables
+// hold; 0 undoes all.
+func DownTo(ctx context.Context, url string, version int64) error {
+	return with(ctx, url, func(p *goose.Provider) error {
+		_, err := p.DownTo(ctx, version)
+		return err
+	})
+}
+
+// Status returns all migrations in their order.
+func Status(ctx context.Context, url string) ([]Migration, error) {
+	var out []Migration
+	err := with(ctx, url, func(p *goose.Provider) error {
+		status, err := p.Status(ctx)
+		for _, s := range status {
+			m := Migration{Version: s.Source.Version, Name: s.Source.Path}
+			if s.State == goose.StateApplied {
+				at := s.AppliedAt.UTC()
+				m.AppliedAt = &at
+			}
+			out = append(out, m)
+		}
+		return err
+	})
+	return out, err
+}
+
+// Version returns the database's last applied migration, 0 where it has none.
+func Version(ctx context.Context, url string) (int64, error) {
+	var version int64
+	err := with(ctx, url, func(p *goose.Provider) (err error) {
+		version, err = p.GetDBVersion(ctx)
+		return err
+	})
+	return version, err
+}
+
+// Latest returns the version of the newest migration in [FS].
+func Latest() int64 { return latest }
+
+var latest = func() int64 {
+	entries, err := FS.ReadDir(".")
+	if err != nil || len(entries) == 0 {
+		panic("migrations: the embedded files cannot be read")
+	}
+	// Entries are sorted by name, and names begin with a number of fixed width.
+	version, err := goose.NumericComponent(entries[len(entries)-1].Name())
+	if err != nil {
+		panic("migrations: " + err.Error())
+	}
+	return version
+}()
+
+func with(ctx context.Context, url string, fn func(*goose.Provider) error) (err error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		// pgx leaves the password out of its error.
+		return fmt.Errorf("migrate: %w", err)
+	}
+	db := stdlib.OpenDB(*config)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.PingContext(ctx); err != nil {
+		return fmt.Errorf("migrate: connect: %w", err)
+	}
+	provider, err := newProvider(db)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if err := fn(provider); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+func newProvider(db *sql.DB) (*goose.Provider, error) {
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockPeriodSeconds, lockAttempts))
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectPostgres, db, FS,
+		goose.WithSessionLocker(locker),
+		goose.WithDisableGlobalRegistry(true))
+}
