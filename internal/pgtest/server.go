@@ -1,0 +1,84 @@
+package pgtest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/internal/devstack"
+)
+
+// Server is a durable Postgres server that belongs to one test, for tests that stop or
+// crash it or change its roles.
+type Server struct {
+	config  devstack.PostgresConfig
+	process *devstack.Postgres
+	cluster *cluster
+}
+
+// NewServer starts a server for one test. It ends with the test.
+func NewServer(t testing.TB) *Server {
+	t.Helper()
+	folder, err := newFolder()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
+	server := &Server{config: devstack.PostgresConfig{
+		DataDir: filepath.Join(folder, "data"),
+		Durable: true,
+		Output:  os.Stderr,
+	}}
+	server.Start(t)
+	t.Cleanup(func() { server.Stop(t) })
+	server.cluster, err = newCluster(server.process.URL("postgres"))
+	require.NoError(t, err)
+	server.cluster.disposable = true
+	return server
+}
+
+// NewDatabase makes a migrated database on the server.
+func (s *Server) NewDatabase(t testing.TB) *Database {
+	t.Helper()
+	return s.cluster.newDatabase(t, true)
+}
+
+// NewEmptyDatabase makes a database without any migration on the server.
+func (s *Server) NewEmptyDatabase(t testing.TB) *Database {
+	t.Helper()
+	return s.cluster.newDatabase(t, false)
+}
+
+// Start starts a server that was stopped or has crashed, with its data and on its port.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	process, err := devstack.StartPostgres(t.Context(), s.config)
+	require.NoError(t, err)
+	s.process = process
+	s.config.Port = process.Port()
+}
+
+// Stop shuts the server down in an orderly way. A server that has ended stays so.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stopWait)
+	defer cancel()
+	require.NoError(t, s.process.Stop(ctx))
+}
+
+// Restart stops the server and starts it again.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.Stop(t)
+	s.Start(t)
+}
+
+// Crash ends the server without letting it write anything more. What was committed is
+// there after the next Start.
+func (s *Server) Crash(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stopWait)
+	defer cancel()
+	require.NoError(t, s.process.Crash(ctx))
+}
