@@ -184,20 +184,18 @@ func (f *Flusher) retain(rows []drained, watermark time.Time) {
 func compareRows(a, b drained) int {
 	return cmp.Or(
 		slices.Compare(a.slot.org.id[:], b.slot.org.id[:]),
-		cmp.Compare(a.meterKey(), b.meterKey()),
+		cmp.Compare(a.slot.meter.Key, b.slot.meter.Key),
 		cmp.Compare(a.day, b.day),
 	)
 }
-
-func (d drained) meterKey() string { return d.slot.org.meter.Catalog().Meters[d.slot.index].Key }
 
 func exported(rows []drained) []Row {
 	out := make([]Row, len(rows))
 	for i, d := range rows {
 		out[i] = Row{
 			Organization: d.slot.org.id,
-			Meter:        d.meterKey(),
-			Aggregation:  d.slot.aggregation,
+			Meter:        d.slot.meter.Key,
+			Aggregation:  d.slot.meter.Aggregation,
 			Day:          d.day,
 			Value:        d.value,
 			At:           time.Unix(0, d.at).UTC(),

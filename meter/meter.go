@@ -181,8 +181,8 @@ func (m *Meter) viewOf(o *Organization, catalog *plans.Catalog, planKey string, 
 	}
 	v := &view{loaded: loaded, plan: plan, entitlements: make([]entitlement, len(catalog.Meters))}
 	fresh := make([]slot, max(0, len(catalog.Meters)-len(old)))
-	for i, meter := range catalog.Meters {
-		e := plan.Entitlement(meter.Key)
+	for i := range catalog.Meters {
+		e := plan.Entitlement(catalog.Meters[i].Key)
 		v.entitlements[i] = entitlement{mode: e.Mode, max: e.Max, kind: e.Window}
 		if i < len(old) {
 			v.entitlements[i].slot = old[i].slot
@@ -190,7 +190,7 @@ func (m *Meter) viewOf(o *Organization, catalog *plans.Catalog, planKey string, 
 			continue
 		}
 		s := &fresh[i-len(old)]
-		s.org, s.index, s.aggregation = o, Index(i), meter.Aggregation
+		s.org, s.meter = o, &catalog.Meters[i]
 		v.entitlements[i].slot = s
 	}
 	return v

@@ -90,7 +90,7 @@ func (o *Organization) Consume(i Index, quantity int64, now time.Time) (plans.De
 		s.record(&s.current, true, quantity, at)
 		s.markDirty()
 	}
-	window := windowOf(s.windowStart, s.windowEnd)
+	window := s.window()
 	s.mu.Unlock()
 
 	o.meter.stats.count(i, o, d, v.loaded)
@@ -121,7 +121,7 @@ func (o *Organization) Usage(i Index, now time.Time) Usage {
 	return Usage{
 		Meter:       m,
 		Entitlement: v.plan.Entitlement(m.Key),
-		Window:      windowOf(s.windowStart, s.windowEnd),
+		Window:      s.window(),
 		Current:     s.used,
 		Pending:     s.current.pending,
 	}
@@ -130,11 +130,11 @@ func (o *Organization) Usage(i Index, now time.Time) Usage {
 // Reservation is a quantity that was admitted and is not settled. It belongs to the
 // window and the day in which it was made. It is a value for one goroutine.
 type Reservation struct {
-	slot                   *slot
-	quantity               int64
-	day                    plans.Day
-	windowStart, windowEnd int64
-	at                     int64
+	slot     *slot
+	quantity int64
+	at       int64
+	// day is the day, and [windowStart, windowEnd) the window, of the reservation.
+	day, windowStart, windowEnd plans.Day
 }
 
 // Held reports whether the reservation still waits to be settled.
@@ -145,7 +145,7 @@ func (r *Reservation) Window() plans.Window {
 	if r.windowEnd == 0 {
 		return plans.Window{}
 	}
-	return windowOf(r.windowStart, r.windowEnd)
+	return plans.Window{Start: r.windowStart.Start(), End: r.windowEnd.Start()}
 }
 
 // Commit counts the quantity. A second settlement does nothing.
@@ -167,7 +167,7 @@ func (r *Reservation) settle(commit bool) {
 	if commit {
 		s.record(day, inWindow, r.quantity, r.at)
 		s.markDirty()
-	} else if inWindow && s.aggregation == plans.Sum {
+	} else if inWindow && s.meter.Aggregation == plans.Sum {
 		s.used -= r.quantity
 	}
 	passed := r.day != s.current.day
@@ -188,10 +188,6 @@ func (s *slot) markDirty() {
 	m.dirtyMu.Lock()
 	m.dirty = append(m.dirty, s)
 	m.dirtyMu.Unlock()
-}
-
-func windowOf(start, end int64) plans.Window {
-	return plans.Window{Start: time.Unix(0, start).UTC(), End: time.Unix(0, end).UTC()}
 }
 
 func dayOf(nanos int64) plans.Day { return plans.DayOf(time.Unix(0, nanos)) }

@@ -11,41 +11,41 @@ import (
 // counts in, and the day that the usage records are kept by.
 //
 // Invariant, for a sum: used = known + (drained, not acknowledged) + pending + held.
+//
+// A slot is two cache lines: at a million keys, cache misses are what a decision
+// costs. The first line is all that a sum within its day writes.
 type slot struct {
 	mu sync.Mutex
-
-	// window is [windowStart, windowEnd) in Unix nanoseconds.
-	windowStart, windowEnd int64
-	// used is the usage of the window: what is stored, pending and held. For Max it
-	// is the peak, for Last the last level.
-	used int64
-	// known is the part of used that the store is known to have (Sum only).
-	known int64
-
-	current dayUsage
 	// dayEnd is the end of current's day in Unix nanoseconds; 0 before the first use.
 	dayEnd int64
+	// used is the usage of the window: what is stored, pending and held. For Max it
+	// is the peak, for Last the last level.
+	used    int64
+	current dayUsage
+
+	// The window is the days [windowStart, windowEnd).
+	windowStart, windowEnd plans.Day
+	// known is the part of used that the store is known to have (Sum only).
+	known int64
 	// older holds days that have passed with reservations open or usage undrained.
 	older []dayUsage
-
-	dirty       bool
-	org         *Organization
-	index       Index
-	aggregation plans.Aggregation
+	meter *plans.Meter
+	org   *Organization
+	dirty bool
 }
 
 // dayUsage is a day's share of a slot.
 type dayUsage struct {
-	day plans.Day
 	// pending is what was committed since the last drain, if has.
 	pending int64
-	has     bool
 	// at is the time of the last report, Unix nanoseconds.
 	at int64
-	// open counts the reservations that are neither committed nor released.
-	open int64
 	// known is what the store is known to have of the day (Sum only).
 	known int64
+	// open counts the reservations that are neither committed nor released.
+	open int32
+	day  plans.Day
+	has  bool
 }
 
 // roll moves the slot to the day of now where its own day has ended, and to a new
@@ -62,26 +62,34 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 	day := dayOf(now)
 	if s.dayEnd != 0 && (s.current.has || s.current.open > 0) {
 		s.older = append(s.older, s.current)
-		s.org.meter.holdDay(s.current.day, s.current.open)
+		s.org.meter.holdDay(s.current.day, int64(s.current.open))
 	}
 	s.current = dayUsage{day: day}
 	s.dayEnd = day.End().UnixNano()
-	if now >= s.windowEnd {
-		window := kind.On(day)
-		s.windowStart, s.windowEnd = window.Start.UnixNano(), window.End.UnixNano()
+	if day >= s.windowEnd {
+		s.openWindow(kind)
 		s.used, s.known = 0, 0
 	}
+}
+
+func (s *slot) openWindow(kind plans.WindowKind) {
+	window := kind.On(s.current.day)
+	s.windowStart, s.windowEnd = plans.DayOf(window.Start), plans.DayOf(window.End)
+}
+
+func (s *slot) window() plans.Window {
+	return plans.Window{Start: s.windowStart.Start(), End: s.windowEnd.Start()}
 }
 
 // take decides, and takes what is allowed. Quantity is at least 0.
 func (s *slot) take(e *entitlement, quantity int64) plans.Decision {
 	limit := plans.Entitlement{Mode: e.mode, Max: e.max}
-	if s.aggregation == plans.Sum && s.used > math.MaxInt64-quantity {
+	if s.meter.Aggregation == plans.Sum && s.used > math.MaxInt64-quantity {
 		// The counter itself is full: no mode can count beyond it.
 		limit = plans.Entitlement{Mode: plans.Hard, Max: math.MaxInt64 - 1}
 	}
-	d := plans.Decide(s.aggregation, limit, s.used, quantity)
-	if d.Allowed && s.aggregation == plans.Sum {
+	d := plans.Decide(s.meter.Aggregation, limit, s.used, quantity)
+	if d.Allowed && s.meter.Aggregation == plans.Sum {
 		s.used += quantity
 	}
 	return d
@@ -89,8 +97,7 @@ func (s *slot) take(e *entitlement, quantity int64) plans.Decision {
 
 // inWindow reports whether a day counts in the slot's window.
 func (s *slot) inWindow(day plans.Day) bool {
-	start := day.Start().UnixNano()
-	return start >= s.windowStart && start < s.windowEnd
+	return day >= s.windowStart && day < s.windowEnd
 }
 
 // dayFor returns the share of a day, which a reservation keeps alive.
@@ -110,16 +117,16 @@ func (s *slot) dayFor(day plans.Day) *dayUsage {
 // record adds a committed quantity to its day.
 func (s *slot) record(d *dayUsage, inWindow bool, quantity, at int64) {
 	switch {
-	case s.aggregation == plans.Last && at < d.at:
+	case s.meter.Aggregation == plans.Last && at < d.at:
 		return
 	case !d.has:
 		d.pending, d.has = quantity, true
 	default:
-		d.pending = s.aggregation.Fold(d.pending, quantity)
+		d.pending = s.meter.Aggregation.Fold(d.pending, quantity)
 	}
 	d.at = max(d.at, at)
-	if s.aggregation != plans.Sum && inWindow {
-		s.used = s.aggregation.Fold(s.used, quantity)
+	if s.meter.Aggregation != plans.Sum && inWindow {
+		s.used = s.meter.Aggregation.Fold(s.used, quantity)
 	}
 }
 
@@ -164,7 +171,7 @@ func (s *slot) acknowledge(row drained, stored int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	inWindow := s.inWindow(row.day)
-	switch s.aggregation {
+	switch s.meter.Aggregation {
 	case plans.Max:
 		if inWindow {
 			s.used = max(s.used, stored)
@@ -190,13 +197,12 @@ func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.roll(kind, now)
-	window := kind.On(s.current.day)
-	s.windowStart, s.windowEnd = window.Start.UnixNano(), window.End.UnixNano()
+	s.openWindow(kind)
 	total := stored.Day
 	if kind == plans.WindowMonth {
 		total = stored.Month
 	}
-	switch s.aggregation {
+	switch s.meter.Aggregation {
 	case plans.Sum:
 		s.used += total - s.known
 		s.known = total

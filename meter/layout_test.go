@@ -1,0 +1,13 @@
+package meter
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSlotIsTwoCacheLines(t *testing.T) {
+	require.Equal(t, uintptr(128), unsafe.Sizeof(slot{}))
+	require.Equal(t, uintptr(64), unsafe.Offsetof(slot{}.windowStart))
+}
