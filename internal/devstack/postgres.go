@@ -239,8 +239,11 @@ func (p *Postgres) ping(ctx context.Context) error {
 	return nil
 }
 
-// pgInvalidPassword is the SQLSTATE of a refused password.
-const pgInvalidPassword = "28P01"
+// SQLSTATEs that Postgres answers with.
+const (
+	pgInvalidPassword   = "28P01"
+	pgDuplicateDatabase = "42P04"
+)
 
 // explain turns the failure of a start into what the person can do about it.
 func (p *Postgres) explain(err error, config PostgresConfig) error {
@@ -266,6 +269,23 @@ func (p *Postgres) URL(database string) string {
 		RawQuery: "sslmode=disable",
 	}
 	return location.String()
+}
+
+// CreateDatabase makes a database unless it is there.
+func (p *Postgres) CreateDatabase(ctx context.Context, name string) error {
+	conn, err := pgx.Connect(ctx, p.URL(superuser))
+	if err != nil {
+		return fmt.Errorf("create database %s: %w", name, err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && refused.Code == pgDuplicateDatabase {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("create database %s: %w", name, err)
+	}
+	return nil
 }
 
 // Port returns the TCP port on 127.0.0.1.

@@ -44,6 +44,10 @@ func TestPostgresKeepsItsDataAcrossStarts(t *testing.T) {
 	require.Equal(t, "UTC", query(t, server, "SHOW timezone"))
 	require.Equal(t, "127.0.0.1", query(t, server, "SHOW listen_addresses"))
 	execute(t, server, "CREATE TABLE t AS SELECT 'kept' AS v")
+	for range 2 {
+		require.NoError(t, server.CreateDatabase(t.Context(), "odd name"))
+	}
+	require.Equal(t, "1", query(t, server, "SELECT count(*)::text FROM pg_database WHERE datname = 'odd name'"))
 	pid := server.process.child.Pid
 	stop(t, server)
 	requireGone(t, pid)
