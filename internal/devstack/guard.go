@@ -14,7 +14,7 @@ const guardScript = `while read -r line; do :; done; kill -"$1" "$2"`
 // for systems without a parent-death signal. If no shell can be started, the
 // process is unguarded; the next start finds it and ends it.
 func startGuard(pid int, stop syscall.Signal) (release func()) {
-	cmd := exec.Command("/bin/sh", "-c", guardScript, "tollgate-guard", strconv.Itoa(int(stop)), strconv.Itoa(pid)) //nolint:gosec // Two numbers.
+	cmd := exec.Command("/bin/sh", "-c", guardScript, "tollgate-guard", strconv.Itoa(int(stop)), strconv.Itoa(pid))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	lifeline, err := cmd.StdinPipe()
 	if err != nil {

@@ -25,7 +25,7 @@ type fileLock struct {
 // tryLock takes the lock, or says who has it in an error that wraps
 // ErrFolderInUse.
 func tryLock(path string) (*fileLock, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644) //nolint:gosec // Other users may read whose lock it is.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock file: %w", err)
 	}

@@ -43,7 +43,7 @@ func commandLine(ctx context.Context, pid int) ([]string, error) {
 		}
 		return strings.Split(string(bytes.TrimRight(text, "\x00")), "\x00"), nil
 	}
-	output, err := exec.CommandContext(ctx, "ps", "-ww", "-o", "args=", "-p", strconv.Itoa(pid)).Output() //nolint:gosec // A number.
+	output, err := exec.CommandContext(ctx, "ps", "-ww", "-o", "args=", "-p", strconv.Itoa(pid)).Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return nil, nil
 	}

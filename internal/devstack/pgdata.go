@@ -45,7 +45,7 @@ func placeData(dataDir string, output io.Writer) (postgresData, error) {
 		return postgresData{}, err
 	}
 	data := postgresData{dir: dataDir, account: account}
-	if err := os.MkdirAll(filepath.Dir(data.dir), 0o755); err != nil { //nolint:gosec // Postgres's user must be able to enter it.
+	if err := os.MkdirAll(filepath.Dir(data.dir), 0o755); err != nil {
 		return postgresData{}, fmt.Errorf("make the data folder's parent: %w", err)
 	}
 	reached, err := data.reachable()
@@ -56,7 +56,7 @@ func placeData(dataDir string, output io.Writer) (postgresData, error) {
 		hash := sha256.Sum256([]byte(dataDir))
 		data.dir = filepath.Join(sharedDataRoot, hex.EncodeToString(hash[:6]), filepath.Base(dataDir))
 		_, _ = fmt.Fprintf(output, "Postgres runs as user %s, who can't enter %s: its data is in %s\n", account.name, dataDir, data.dir)
-		if err := os.MkdirAll(filepath.Dir(data.dir), 0o755); err != nil { //nolint:gosec // As above.
+		if err := os.MkdirAll(filepath.Dir(data.dir), 0o755); err != nil {
 			return postgresData{}, fmt.Errorf("make the data folder's parent: %w", err)
 		}
 	}
@@ -94,7 +94,7 @@ func dataMajor(dir string) (int, error) {
 	case len(entries) == 0:
 		return 0, nil
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "PG_VERSION")) //nolint:gosec // The caller's own folder.
+	text, err := os.ReadFile(filepath.Join(dir, "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("the data folder %s is not empty and holds no Postgres data: give another folder, or remove this one", dir)
 	}
@@ -148,7 +148,7 @@ func (d postgresData) initialize(ctx context.Context, install postgresInstall, d
 	} else {
 		args = append(args, "--no-sync")
 	}
-	cmd := exec.CommandContext(ctx, install.program("initdb"), args...) //nolint:gosec // The program that findPostgres found.
+	cmd := exec.CommandContext(ctx, install.program("initdb"), args...)
 	cmd.Env = postgresEnvironment()
 	cmd.Dir = string(os.PathSeparator)
 	if d.account != nil {
@@ -182,7 +182,7 @@ func (d postgresData) password() (string, error) {
 // caller holds the folder's lock, so nobody uses that server any more.
 func (d postgresData) endOrphan(ctx context.Context) error {
 	pidFile := filepath.Join(d.dir, "postmaster.pid")
-	text, err := os.ReadFile(pidFile) //nolint:gosec // The caller's own folder.
+	text, err := os.ReadFile(pidFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -45,7 +45,7 @@ func installPostgres(ctx context.Context, output io.Writer) error {
 	for _, args := range manager.commands {
 		line := manager.program + " " + strings.Join(args, " ")
 		_, _ = fmt.Fprintf(output, "Installing Postgres: %s\n", line)
-		cmd := exec.CommandContext(ctx, manager.program, args...) //nolint:gosec // One of packageManagers.
+		cmd := exec.CommandContext(ctx, manager.program, args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "HOMEBREW_NO_AUTO_UPDATE=1")
 		printed, err := cmd.CombinedOutput()
 		if err != nil {

@@ -61,7 +61,7 @@ func startProcess(config processConfig) (*process, error) {
 	}
 	defer func() { _ = log.Close() }()
 
-	cmd := exec.Command(config.path, config.args...) //nolint:gosec // The program is one that devstack found or built.
+	cmd := exec.Command(config.path, config.args...)
 	cmd.Env = config.env
 	cmd.Dir = string(os.PathSeparator)
 	cmd.Stdout = log

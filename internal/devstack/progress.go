@@ -3,7 +3,6 @@ package devstack
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -30,10 +29,9 @@ type progress struct {
 
 // startProgress begins to show the label and the elapsed time.
 func startProgress(output io.Writer, label string) *progress {
-	file, isFile := output.(*os.File)
 	p := &progress{
 		output:   output,
-		terminal: isFile && term.IsTerminal(int(file.Fd())),
+		terminal: isTerminal(output),
 		label:    label,
 		start:    time.Now(),
 		stop:     make(chan struct{}),
@@ -41,6 +39,13 @@ func startProgress(output io.Writer, label string) *progress {
 	}
 	go p.run()
 	return p
+}
+
+// isTerminal reports whether a writer is a terminal, as a file or what has a file's
+// descriptor may be.
+func isTerminal(output io.Writer) bool {
+	file, ok := output.(interface{ Fd() uintptr })
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // set changes what is shown behind the elapsed time.

@@ -77,7 +77,7 @@ func StartTemporal(ctx context.Context, config TemporalConfig) (*Temporal, error
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(config.DatabaseFile), 0o755); err != nil { //nolint:gosec // The file itself is private.
+	if err := os.MkdirAll(filepath.Dir(config.DatabaseFile), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of Temporal's database file: %w", err)
 	}
 	lock, err := tryLock(config.DatabaseFile + ".lock")

@@ -67,7 +67,7 @@ func builtTemporal(ctx context.Context, folder string, output io.Writer) (string
 	if temporalWorks(ctx, binary) {
 		return binary, nil
 	}
-	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // A cache of programs.
+	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", fmt.Errorf("make the cache folder: %w", err)
 	}
 	lock, err := awaitLock(ctx, filepath.Join(folder, "lock"), func() {
@@ -104,7 +104,9 @@ func buildTemporal(ctx context.Context, binary string, output io.Writer) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, temporalBuildWait, errors.New("building the Temporal CLI took too long"))
 	defer cancel()
 
-	cmd := exec.CommandContext(ctx, goTool, "install", "-v", "-trimpath", "-ldflags=-s -w", temporalModule+"@"+temporalVersion) //nolint:gosec // Constants.
+	cmd := exec.CommandContext(ctx, goTool, "install", "-v", "-trimpath", "-ldflags=-s -w", temporalModule+"@"+temporalVersion)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = killWait
 	cmd.Dir = work
 	cmd.Env = goEnvironment(work)
 	printed, err := runWithProgress(cmd, output, "Building the Temporal CLI "+temporalVersion+" (only once; 3 to 5 minutes)")

@@ -119,7 +119,7 @@ func newFolder() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make a folder for Postgres: %w", err)
 	}
-	if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // The data in it is private.
+	if err := os.Chmod(folder, 0o755); err != nil {
 		return "", fmt.Errorf("open the folder for Postgres's user: %w", err)
 	}
 	return folder, nil

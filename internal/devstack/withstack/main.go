@@ -63,7 +63,7 @@ func run(ctx context.Context, command []string) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	// Postgres runs as a user of its own where root starts it.
-	if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // What is in it is private.
+	if err := os.Chmod(folder, 0o755); err != nil {
 		return 0, fmt.Errorf("open the servers' folder for Postgres's user: %w", err)
 	}
 
@@ -77,7 +77,7 @@ func run(ctx context.Context, command []string) (code int, err error) {
 		if startErr != nil {
 			return 0, startErr
 		}
-		defer func() { err = errors.Join(err, stopServer(ctx, running)) }()
+		defer func() { err = errors.Join(err, stopServer(ctx, running)) }() //nolint:gocritic // Both run until the command has ended.
 		fmt.Fprintf(os.Stderr, "%s for the tests is ready after %.1f s\n", service.name, time.Since(begin).Seconds())
 		environment = append(environment, service.variable+"="+address)
 	}
@@ -133,7 +133,7 @@ func stopServer(ctx context.Context, running server) error {
 // runCommand runs the command to its end and returns its exit code. A Ctrl-C reaches the
 // command from the terminal; any other end of ctx is passed on to it.
 func runCommand(ctx context.Context, command, environment []string) (int, error) {
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // Running a given command is the purpose.
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = environment
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
