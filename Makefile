@@ -1,0 +1,41 @@
+# Needs Go, make and nothing else: what is missing is found, built or installed on the way.
+# Written for GNU make 3.81 and any POSIX shell.
+
+TOOL  := go tool -modfile=tools/go.mod
+STACK := go run ./internal/devstack/withstack
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-short bench lint fmt generate check-generated
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## Run everything on this machine: Postgres, Temporal and its UI, worker, API (ARGS="--port 8081")
+	@exec bin/tollgate dev $(ARGS)
+
+build: ## Build the programs into bin/
+	@mkdir -p bin
+	go build -o bin/ ./cmd/api ./cmd/worker ./cmd/tollgate
+
+test: ## Run every test under the race detector, on a real Postgres and a real Temporal
+	$(STACK) go test -race -count=1 -timeout 10m ./...
+
+test-short: ## Run the tests that need no server, in seconds
+	go test $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
+		| grep -v -E 'internal/(devstack|pgtest|temporaltest)' | cut -d ' ' -f 1)
+
+bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
+	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
+
+lint: ## Check the source: golangci-lint, and that workflows are deterministic
+	$(TOOL) golangci-lint run ./...
+	$(TOOL) workflowcheck ./workflows/...
+
+fmt: ## Format the source
+	$(TOOL) golangci-lint fmt ./...
+
+generate: ## Generate the code of queries (sqlc) and of the API (oapi-codegen)
+	CGO_ENABLED=0 go generate ./...
+
+check-generated: ## Check that the generated code is up to date
+	@tools/check-generated
