@@ -1,0 +1,54 @@
+// Command composecheck reads a compose file as `docker compose config` does, and
+// checks what the specification leaves open: that what waits for a healthy service
+// waits for one that has a health check.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: composecheck FILE")
+		os.Exit(2)
+	}
+	if err := check(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "composecheck:", err)
+		os.Exit(1)
+	}
+}
+
+func check(file string) error {
+	options, err := cli.NewProjectOptions([]string{file}, cli.WithProfiles([]string{"*"}))
+	if err != nil {
+		return err
+	}
+	// Load applies the schema, merges, interpolates, and checks references between services.
+	project, err := options.LoadProject(context.Background())
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for name, service := range project.Services {
+		if service.Image == "" {
+			failed = append(failed, fmt.Errorf("service %s has no image", name))
+		}
+		for on, dependency := range service.DependsOn {
+			other := project.Services[on]
+			if dependency.Condition == types.ServiceConditionHealthy && other.HealthCheck == nil {
+				failed = append(failed, fmt.Errorf("service %s waits for %s to be healthy, which has no health check", name, on))
+			}
+			if dependency.Condition == types.ServiceConditionCompletedSuccessfully && other.Restart == types.RestartPolicyAlways {
+				failed = append(failed, fmt.Errorf("service %s waits for the end of %s, which is always restarted", name, on))
+			}
+		}
+	}
+	fmt.Printf("%s: %d services, %d volumes\n", file, len(project.Services), len(project.Volumes))
+	return errors.Join(failed...)
+}
