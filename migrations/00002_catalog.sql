@@ -14,10 +14,10 @@ COMMENT ON COLUMN meters.position IS 'Order in answers and exports.';
 
 CREATE TABLE plans (
     key                 text        NOT NULL CHECK (key ~ '^[a-z][a-z0-9_]{0,62}$'),
-    version             integer     NOT NULL CHECK (version > 0),
+    version             bigint      NOT NULL CHECK (version > 0),
     name                text        NOT NULL,
-    requests_per_second integer     NOT NULL CHECK (requests_per_second >= 0),
-    burst               integer     NOT NULL CHECK (burst >= 0),
+    requests_per_second bigint      NOT NULL CHECK (requests_per_second >= 0),
+    burst               bigint      NOT NULL CHECK (burst >= 0),
     published_at        timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (key, version),
     CONSTRAINT plans_rate_has_burst CHECK (requests_per_second = 0 OR burst > 0)
@@ -27,7 +27,7 @@ COMMENT ON COLUMN plans.requests_per_second IS 'Rate limit; 0 is none.';
 
 CREATE TABLE plan_limits (
     plan_key     text    NOT NULL,
-    plan_version integer NOT NULL,
+    plan_version bigint  NOT NULL,
     meter        text    NOT NULL REFERENCES meters (key),
     mode         text    NOT NULL CHECK (mode IN ('hard', 'soft', 'unlimited')),
     limit_window text    NOT NULL CHECK (limit_window IN ('day', 'month')),

@@ -1,0 +1,9 @@
+package accounts
+
+// OrganizationChange is what of an organization is to change; nil fields stay.
+type OrganizationChange struct {
+	// Name is the new name, 1 to 200 characters.
+	Name *string
+	// Plan is the key of the plan that is in force from now on.
+	Plan *string
+}
