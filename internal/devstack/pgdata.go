@@ -158,7 +158,7 @@ func (d postgresData) initialize(ctx context.Context, install postgresInstall, d
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: d.account.credential()}
 	}
 	if printed, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb could not make the data folder %s: %w\n%s", d.dir, err, indent(lastLines(string(printed), 15)))
+		return fmt.Errorf("initdb could not make the data folder %s: %w", d.dir, commandError(ctx, err, string(printed)))
 	}
 	if err := os.Rename(password, filepath.Join(dir, passwordFile)); err != nil {
 		return fmt.Errorf("keep the superuser's password: %w", err)

@@ -49,7 +49,7 @@ func installPostgres(ctx context.Context, output io.Writer) error {
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "HOMEBREW_NO_AUTO_UPDATE=1")
 		printed, err := cmd.CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("%w, and `%s` failed: %w\n%s", ErrPostgresNotInstalled, line, err, indent(lastLines(string(printed), 15)))
+			return fmt.Errorf("%w, and `%s` failed: %w", ErrPostgresNotInstalled, line, commandError(ctx, err, string(printed)))
 		}
 	}
 	return nil
@@ -80,10 +80,4 @@ func (m packageManager) advice(isRoot bool) string {
 		advice += " as a user other than root"
 	}
 	return advice
-}
-
-// lastLines returns the last n lines of a text.
-func lastLines(text string, n int) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

@@ -200,6 +200,16 @@ func (e *exitError) Error() string {
 	return fmt.Sprintf("%s ended while it was starting (log: %s):\n%s", e.name, e.log, indent(e.tail))
 }
 
+// commandError says why a program that ctx may end has failed: that ctx has ended it,
+// or what it printed last.
+func commandError(ctx context.Context, err error, printed string) error {
+	const shownLines = 15
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w\n%s", err, indent(lastLines(printed, shownLines)))
+}
+
 // openLog opens a log file for appending, and says where this start's part of
 // it begins. A large one is moved aside first.
 func openLog(path string) (*os.File, int64, error) {
@@ -226,6 +236,12 @@ func indent(text string) string {
 		text = "(it printed nothing)"
 	}
 	return "  " + strings.ReplaceAll(text, "\n", "\n  ")
+}
+
+// lastLines returns the last n lines of a text.
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // environmentWithout returns this process's environment without the variables

@@ -111,8 +111,7 @@ func buildTemporal(ctx context.Context, binary string, output io.Writer) error {
 	cmd.Env = goEnvironment(work)
 	printed, err := runWithProgress(cmd, output, "Building the Temporal CLI "+temporalVersion+" (only once; 3 to 5 minutes)")
 	if err != nil {
-		return fmt.Errorf("%w, and building it failed (%w): install it (https://docs.temporal.io/cli), or see what Go says:\n%s",
-			ErrNoTemporal, errors.Join(err, context.Cause(ctx)), indent(printed))
+		return fmt.Errorf("%w (https://docs.temporal.io/cli says how to install it), and building it failed: %w", ErrNoTemporal, commandError(ctx, err, printed))
 	}
 	if err := os.Rename(filepath.Join(work, "temporal"), binary); err != nil {
 		return fmt.Errorf("keep the Temporal CLI: %w", err)

@@ -33,8 +33,8 @@ const (
 // stopWait bounds the end of both servers.
 const stopWait = time.Minute
 
-// usageCode is the exit code of a wrong call, and interruptedCode that of a run that
-// Ctrl-C has ended.
+// usageCode is the exit code of a wrong call, and interruptedCode that of a run that a
+// signal, such as Ctrl-C's, has ended.
 const (
 	usageCode       = 2
 	interruptedCode = 130
@@ -47,8 +47,12 @@ func main() {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code, err := run(ctx, os.Args[1:])
+	interrupted := ctx.Err() != nil
 	cancel()
-	if err != nil {
+	switch {
+	case interrupted:
+		code = interruptedCode
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "withstack:", err)
 		code = max(code, 1)
 	}
@@ -139,11 +143,11 @@ func runCommand(ctx context.Context, command, environment []string) (int, error)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = stopWait
 	err := cmd.Run()
-	if ctx.Err() != nil {
-		return interruptedCode, nil //nolint:nilerr // The interruption says it all.
-	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return max(exit.ExitCode(), 1), nil
+		if exit.ExitCode() < 0 {
+			return interruptedCode, nil
+		}
+		return exit.ExitCode(), nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("run %s: %w", command[0], err)
