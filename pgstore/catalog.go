@@ -1,0 +1,271 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/riverline/tollgate/pgstore/internal/db"
+	"github.com/riverline/tollgate/plans"
+)
+
+// builtIn is what counts where the tables have no row (C2).
+var builtIn = plans.Default()
+
+// Catalog returns the published catalog over the built-in one: the meters of both;
+// of a plan that is published the published versions, of another the built-in ones;
+// and where a published version has no limit for a meter, the built-in plan's.
+func (s *Store) Catalog(ctx context.Context) (*plans.Catalog, error) {
+	var catalog *plans.Catalog
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) (err error) {
+		catalog, err = readCatalog(ctx, tx)
+		return err
+	})
+	return catalog, wrap(err, "read the catalog")
+}
+
+// PlanLimits returns one entitlement for each meter of the catalog, in its order,
+// under the version of the plan that is in force. A plan that doesn't exist has none.
+func (s *Store) PlanLimits(ctx context.Context, plan string) ([]plans.Entitlement, error) {
+	var limits []plans.Entitlement
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		catalog, err := readCatalog(ctx, tx)
+		if err != nil {
+			return err
+		}
+		p, ok := catalog.Plan(plan)
+		if !ok {
+			return nil
+		}
+		for _, m := range catalog.Meters {
+			limits = append(limits, p.Entitlement(m.Key))
+		}
+		return nil
+	})
+	return limits, wrap(err, "read the limits of plan %s", plan)
+}
+
+func readCatalog(ctx context.Context, tx scoped) (*plans.Catalog, error) {
+	published, err := readPublished(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	base := &plans.Catalog{Meters: builtIn.Meters}
+	for _, p := range builtIn.Plans {
+		if _, ok := published.Plan(p.Key); !ok {
+			base.Plans = append(base.Plans, p)
+		}
+	}
+	for i := range published.Plans {
+		published.Plans[i] = withBuiltIn(published.Plans[i])
+	}
+	return base.Overlay(published), nil
+}
+
+// withBuiltIn adds the built-in plan's limits of the meters that a plan doesn't name.
+func withBuiltIn(p plans.Plan) plans.Plan {
+	fallback, ok := builtIn.Plan(p.Key)
+	if !ok {
+		return p
+	}
+	for _, e := range fallback.Entitlements {
+		if !names(p, e.Meter) {
+			p.Entitlements = append(p.Entitlements, fallback.Entitlement(e.Meter))
+		}
+	}
+	return p
+}
+
+func names(p plans.Plan, meter string) bool {
+	return slices.ContainsFunc(p.Entitlements, func(e plans.Entitlement) bool { return e.Meter == meter })
+}
+
+// readPublished returns what the tables hold, and nothing else.
+func readPublished(ctx context.Context, tx scoped) (*plans.Catalog, error) {
+	catalog := &plans.Catalog{}
+	meters, err := tx.Meters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range meters {
+		catalog.Meters = append(catalog.Meters, plans.Meter{
+			Key: m.Key, Name: m.Name, Aggregation: plans.Aggregation(m.Aggregation), Unit: m.Unit,
+		})
+	}
+	rows, err := tx.Plans(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type version struct {
+		key    string
+		number int64
+	}
+	places := map[version]int{}
+	for i, p := range rows {
+		places[version{p.Key, p.Version}] = i
+		catalog.Plans = append(catalog.Plans, plans.Plan{
+			Key:       p.Key,
+			Version:   int(p.Version),
+			Name:      p.Name,
+			RateLimit: plans.RateLimit{RequestsPerSecond: int(p.RequestsPerSecond), Burst: int(p.Burst)},
+		})
+	}
+	limits, err := tx.PlanLimits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range limits {
+		p := &catalog.Plans[places[version{l.PlanKey, l.PlanVersion}]]
+		e := plans.Entitlement{Meter: l.Meter, Mode: plans.Mode(l.Mode), Window: plans.WindowKind(l.LimitWindow)}
+		if l.Max != nil {
+			e.Max = *l.Max
+		}
+		p.Entitlements = append(p.Entitlements, e)
+	}
+	return catalog, nil
+}
+
+// PublishCatalog adds the catalog's new meters and plan versions to the tables; what
+// is there already stays. A meter's name and unit follow the catalog. It publishes
+// all or nothing: a version with other content than the published one is
+// [plans.ErrVersionPublished], a meter with another aggregation
+// [plans.ErrMeterPublished], a broken rule [plans.ErrInvalidCatalog].
+func (s *Store) PublishCatalog(ctx context.Context, catalog *plans.Catalog) error {
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		if err := catalog.Validate(); err != nil {
+			return err
+		}
+		if err := tx.LockCatalog(ctx); err != nil {
+			return err
+		}
+		published, err := readPublished(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := publishMeters(ctx, tx, published, catalog.Meters); err != nil {
+			return err
+		}
+		for _, p := range catalog.Plans {
+			if err := publishPlan(ctx, tx, published, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return wrap(err, "publish the catalog")
+}
+
+// PublishPlan publishes a plan as the version after the plan's highest, whatever
+// p.Version says, and returns it as it is kept: with an entitlement for each meter.
+// A broken rule is [plans.ErrInvalidCatalog].
+func (s *Store) PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, error) {
+	var kept plans.Plan
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		if err := tx.LockCatalog(ctx); err != nil {
+			return err
+		}
+		catalog, err := readCatalog(ctx, tx)
+		if err != nil {
+			return err
+		}
+		highest, _ := catalog.Plan(p.Key)
+		p.Version = highest.Version + 1
+		if err := catalog.ValidatePlan(p); err != nil {
+			return err
+		}
+		published, err := readPublished(ctx, tx)
+		if err != nil {
+			return err
+		}
+		// A built-in meter may be missing from the tables: limits refer to it.
+		if err := publishMeters(ctx, tx, published, catalog.Meters); err != nil {
+			return err
+		}
+		if err := publishPlan(ctx, tx, published, p); err != nil {
+			return err
+		}
+		kept = complete(p, published.Meters)
+		return nil
+	})
+	return kept, wrap(err, "publish plan %s", p.Key)
+}
+
+// publishMeters brings the meters into the tables and into published.
+func publishMeters(ctx context.Context, tx scoped, published *plans.Catalog, meters []plans.Meter) error {
+	for _, m := range meters {
+		known, _, ok := published.Meter(m.Key)
+		switch {
+		case !ok:
+			params := db.InsertMeterParams{Key: m.Key, Name: m.Name, Aggregation: string(m.Aggregation), Unit: m.Unit}
+			if err := tx.InsertMeter(ctx, params); err != nil {
+				return fmt.Errorf("meter %s: %w", m.Key, err)
+			}
+			published.Meters = append(published.Meters, m)
+		case known.Aggregation != m.Aggregation:
+			return fmt.Errorf("meter %s: %w: %s, not %s", m.Key, plans.ErrMeterPublished, known.Aggregation, m.Aggregation)
+		case known != m:
+			if err := tx.RenameMeter(ctx, m.Key, m.Name, m.Unit); err != nil {
+				return fmt.Errorf("meter %s: %w", m.Key, err)
+			}
+		}
+	}
+	return nil
+}
+
+// publishPlan brings one version into the tables unless it is there.
+func publishPlan(ctx context.Context, tx scoped, published *plans.Catalog, p plans.Plan) error {
+	p = complete(p, published.Meters)
+	for _, known := range published.Plans {
+		if known.Key != p.Key || known.Version != p.Version {
+			continue
+		}
+		if !same(known, p, published.Meters) {
+			return fmt.Errorf("plan %s version %d: %w", p.Key, p.Version, plans.ErrVersionPublished)
+		}
+		return nil
+	}
+	err := tx.InsertPlan(ctx, db.InsertPlanParams{
+		Key:               p.Key,
+		Version:           int64(p.Version),
+		Name:              p.Name,
+		RequestsPerSecond: int64(p.RateLimit.RequestsPerSecond),
+		Burst:             int64(p.RateLimit.Burst),
+	})
+	if err != nil {
+		return fmt.Errorf("plan %s version %d: %w", p.Key, p.Version, err)
+	}
+	for _, e := range p.Entitlements {
+		limit := db.InsertPlanLimitParams{
+			PlanKey:     p.Key,
+			PlanVersion: int64(p.Version),
+			Meter:       e.Meter,
+			Mode:        string(e.Mode),
+			LimitWindow: string(e.Window),
+		}
+		if e.Mode != plans.Unlimited {
+			limit.Max = &e.Max
+		}
+		if err := tx.InsertPlanLimit(ctx, limit); err != nil {
+			return fmt.Errorf("plan %s version %d, meter %s: %w", p.Key, p.Version, e.Meter, err)
+		}
+	}
+	return nil
+}
+
+// complete returns the plan with an entitlement for each meter, in their order: a
+// limit that a version leaves out on purpose must not be taken for a missing row.
+func complete(p plans.Plan, meters []plans.Meter) plans.Plan {
+	all := make([]plans.Entitlement, len(meters))
+	for i, m := range meters {
+		all[i] = p.Entitlement(m.Key)
+	}
+	p.Entitlements = all
+	return p
+}
+
+// same compares what two versions say, about every meter. A published version may
+// be older than a meter: of that it says what a plan says that doesn't name it.
+func same(a, b plans.Plan, meters []plans.Meter) bool {
+	return a.Name == b.Name && a.RateLimit == b.RateLimit &&
+		slices.Equal(complete(a, meters).Entitlements, complete(b, meters).Entitlements)
+}

@@ -1,0 +1,63 @@
+package pgstore
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+	"github.com/riverline/tollgate/plans"
+)
+
+// date is a day as the database driver takes it.
+func date(day plans.Day) time.Time { return day.Start() }
+
+func organization(o db.Organization) accounts.Organization {
+	return accounts.Organization{ID: o.ID, Name: o.Name, Plan: o.Plan, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt}
+}
+
+func key(k db.ApiKey) accounts.Key {
+	out := accounts.Key{
+		ID:        k.ID,
+		Role:      accounts.Role(k.Role),
+		Name:      k.Name,
+		Prefix:    k.Prefix,
+		CreatedAt: k.CreatedAt,
+		RevokedAt: k.RevokedAt,
+	}
+	if k.OrganizationID != nil {
+		out.Organization = *k.OrganizationID
+	}
+	return out
+}
+
+func instance(i db.Instance) meter.Instance {
+	return meter.Instance{
+		ID:        i.ID,
+		Host:      i.Host,
+		Status:    meter.InstanceStatus(i.Status),
+		StartedAt: i.StartedAt,
+		SeenAt:    i.SeenAt,
+		LastSeq:   i.LastSeq,
+		Watermark: i.Watermark,
+	}
+}
+
+// convert maps a slice; the outcome is never nil.
+func convert[From, To any](rows []From, fn func(From) To) []To {
+	out := make([]To, len(rows))
+	for i, row := range rows {
+		out[i] = fn(row)
+	}
+	return out
+}
+
+// optional is nil for the zero UUID.
+func optional(id uuid.UUID) *uuid.UUID {
+	if id == uuid.Nil {
+		return nil
+	}
+	return &id
+}

@@ -1,0 +1,98 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrUnknownMeter says that a batch has usage of a meter that is not published, or
+// is published with another aggregation.
+var ErrUnknownMeter = errors.New("unknown meter")
+
+// Error is what every method of [Store] returns when it fails. The domain's errors
+// are found in it with errors.Is and errors.As.
+type Error struct {
+	// Op says what failed: "apply batch 3 of instance …".
+	Op string
+	// Err is why.
+	Err error
+}
+
+// Error returns what failed and why.
+func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
+
+// Unwrap returns why it failed.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Retryable reports whether the same call may succeed later, as [Retryable] does.
+// It lets packages that don't import this one ask by interface.
+func (e *Error) Retryable() bool { return Retryable(e.Err) }
+
+// wrap adds what failed to an error; nil stays nil.
+func wrap(err error, op string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: fmt.Sprintf(op, args...), Err: err}
+}
+
+// SQLSTATE codes and classes (PostgreSQL documentation, appendix A).
+const (
+	uniqueViolation     = "23505"
+	foreignKeyViolation = "23503"
+	undefinedTable      = "42P01"
+)
+
+// retryableCodes are the failures that pass: the server stops, starts or fails
+// over, is out of a resource for now, or chose this transaction as a victim.
+var retryableCodes = map[string]bool{
+	"40001": true, // serialization_failure
+	"40P01": true, // deadlock_detected
+	"55P03": true, // lock_not_available
+	"57014": true, // query_canceled: a statement timeout
+	"57P01": true, // admin_shutdown
+	"57P02": true, // crash_shutdown
+	"57P03": true, // cannot_connect_now
+	"57P05": true, // idle_session_timeout
+	"25P03": true, // idle_in_transaction_session_timeout
+	"25006": true, // read_only_sql_transaction: a replica, until the failover is over
+}
+
+// Retryable reports whether the call that failed with err may succeed when it is
+// made again: after a serialization failure, a deadlock, a timeout, a lost
+// connection, or while the server is away or out of a resource. Bad input, a
+// broken constraint and a canceled context are permanent.
+func Retryable(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return false
+	}
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		class := server.Code[:min(2, len(server.Code))]
+		// 08: connection exception. 53: insufficient resources.
+		return retryableCodes[server.Code] || class == "08" || class == "53"
+	}
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.Is(err, errRolledMeanwhile) ||
+		errors.As(err, &connect) ||
+		errors.As(err, &network) ||
+		errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, pgx.ErrTxCommitRollback) ||
+		pgconn.SafeToRetry(err) ||
+		pgconn.Timeout(err)
+}
+
+func hasCode(err error, code string) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && server.Code == code
+}

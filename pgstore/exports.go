@@ -1,0 +1,286 @@
+package pgstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+	"github.com/riverline/tollgate/plans"
+)
+
+// BeginExport adds a run over a period; of e, the ID, Period, WorkflowID, RunID, Cut,
+// Provisional, RequestedBy and RequestedAt are taken. It returns the run as it is kept.
+//
+// Where the period has a final export that is done, that one is returned, and
+// existing is true: there is nothing to run. Called again for the same workflow and
+// run it changes nothing, and returns what the first call made. Earlier runs of the
+// same workflow that never ended are canceled.
+func (s *Store) BeginExport(ctx context.Context, e billing.Export) (begun billing.Export, existing bool, err error) {
+	err = s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		period := e.Period.Start()
+		if err := tx.LockPeriod(ctx, period); err != nil {
+			return err
+		}
+		row, err := tx.ExportOfRun(ctx, e.WorkflowID, e.RunID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			row, err = tx.FinalExport(ctx, period)
+		}
+		if errors.Is(err, pgx.ErrNoRows) {
+			row, err = insertExport(ctx, tx, e)
+		}
+		if err != nil {
+			return err
+		}
+		existing = row.Stage == string(billing.StageDone) && !row.Provisional
+		begun, err = export(row)
+		return err
+	})
+	return begun, existing, wrap(err, "begin an export of %s", e.Period)
+}
+
+func insertExport(ctx context.Context, tx scoped, e billing.Export) (db.Export, error) {
+	if err := tx.SupersedeExports(ctx, e.RunID, e.WorkflowID); err != nil {
+		return db.Export{}, err
+	}
+	err := tx.InsertExport(ctx, db.InsertExportParams{
+		ID:          e.ID,
+		Period:      e.Period.Start(),
+		WorkflowID:  e.WorkflowID,
+		RunID:       e.RunID,
+		Stage:       string(billing.StageWaiting),
+		Cut:         e.Cut,
+		Provisional: e.Provisional,
+		RequestedBy: e.RequestedBy,
+		RequestedAt: e.RequestedAt,
+	})
+	if err != nil {
+		return db.Export{}, err
+	}
+	return tx.ExportByID(ctx, e.ID)
+}
+
+// stages is the order of the stages of a run that has not ended.
+var stages = []billing.Stage{billing.StageWaiting, billing.StageRollups, billing.StageFreezing, billing.StageWriting}
+
+// SetExportStage records how far a run has come. A stage never goes back: an
+// earlier one than the run's changes nothing. A run that has ended is
+// [billing.ErrExportEnded]; it ends by [Store.FinishExport] or [Store.FailExport].
+func (s *Store) SetExportStage(ctx context.Context, id uuid.UUID, stage billing.Stage) error {
+	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
+		next := slices.Index(stages, stage)
+		switch now := slices.Index(stages, billing.Stage(e.Stage)); {
+		case next < 0:
+			return fmt.Errorf("stage %q is not one of %v", stage, stages)
+		case now < 0:
+			return billing.ErrExportEnded
+		case next <= now:
+			return nil
+		}
+		return tx.SetExportStage(ctx, id, string(stage))
+	})
+	return wrap(err, "set the stage of export %s", id)
+}
+
+// FinishExport ends a run as done, with the manifest of its files. Called again with
+// the same manifest it changes nothing; a run that has ended otherwise is
+// [billing.ErrExportEnded], one that was never frozen [billing.ErrExportNotFrozen],
+// and one that would be the second final export of its period
+// [billing.ErrPeriodFinal].
+func (s *Store) FinishExport(ctx context.Context, id uuid.UUID, manifest billing.Manifest) error {
+	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
+		document, err := json.Marshal(manifest)
+		if err != nil {
+			return err
+		}
+		switch stage := billing.Stage(e.Stage); {
+		case stage == billing.StageDone:
+			kept, err := export(e)
+			if err != nil {
+				return err
+			}
+			if before, err := json.Marshal(kept.Manifest); err != nil || !bytes.Equal(before, document) {
+				return errors.Join(billing.ErrExportEnded, err)
+			}
+			return nil
+		case stage.Ended():
+			return billing.ErrExportEnded
+		case e.FrozenAt == nil:
+			return billing.ErrExportNotFrozen
+		}
+		err = tx.FinishExport(ctx, id, document)
+		if hasCode(err, uniqueViolation) {
+			return billing.ErrPeriodFinal
+		}
+		return err
+	})
+	return wrap(err, "finish export %s", id)
+}
+
+// FailExport ends a run as failed or canceled, and says why. One that has failed or
+// was canceled stays as it is; one that is done is [billing.ErrExportEnded].
+func (s *Store) FailExport(ctx context.Context, id uuid.UUID, stage billing.Stage, reason string) error {
+	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
+		switch now := billing.Stage(e.Stage); {
+		case stage != billing.StageFailed && stage != billing.StageCanceled:
+			return fmt.Errorf("stage %q is not %s or %s", stage, billing.StageFailed, billing.StageCanceled)
+		case now == billing.StageDone:
+			return billing.ErrExportEnded
+		case now.Ended():
+			return nil
+		}
+		return tx.EndExport(ctx, id, string(stage), reason)
+	})
+	return wrap(err, "end export %s", id)
+}
+
+// changeExport runs fn with the export locked.
+func (s *Store) changeExport(ctx context.Context, id uuid.UUID, fn func(context.Context, scoped, db.Export) error) error {
+	return s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.LockExport(ctx, id)
+		if err != nil {
+			return orExportNotFound(err)
+		}
+		return fn(ctx, tx, row)
+	})
+}
+
+// Export returns the period's export: the final one that is done, else the newest
+// run, else [billing.ErrExportNotFound].
+func (s *Store) Export(ctx context.Context, period billing.Period) (billing.Export, error) {
+	var found billing.Export
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.ExportOfPeriod(ctx, period.Start())
+		if err != nil {
+			return orExportNotFound(err)
+		}
+		found, err = export(row)
+		return err
+	})
+	return found, wrap(err, "read the export of %s", period)
+}
+
+// Exports returns at most limit runs, the newest first.
+func (s *Store) Exports(ctx context.Context, limit int) ([]billing.Export, error) {
+	found := []billing.Export{}
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.Exports(ctx, pageSize(limit))
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			e, err := export(row)
+			if err != nil {
+				return err
+			}
+			found = append(found, e)
+		}
+		return nil
+	})
+	return found, wrap(err, "list exports")
+}
+
+// ExportTotals returns the frozen totals of the next organizations, at most limit of
+// them, whose IDs come after `after` ([uuid.Nil] is before all): all meters of each, in
+// the order of organization and then of the catalog's meters. It returns none after
+// the last. An export that is not frozen is [billing.ErrExportNotFrozen].
+func (s *Store) ExportTotals(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.UsageTotal, error) {
+	var totals []billing.UsageTotal
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		if _, err := frozenExport(ctx, tx, id); err != nil {
+			return err
+		}
+		rows, err := tx.ExportTotals(ctx, id, after, pageSize(limit))
+		totals = convert(rows, func(r db.ExportTotalsRow) billing.UsageTotal {
+			return billing.UsageTotal{
+				Organization:     r.OrganizationID,
+				OrganizationName: r.Name,
+				Plan:             r.Plan,
+				Meter:            r.Meter,
+				Unit:             r.Unit,
+				Aggregation:      plans.Aggregation(r.Aggregation),
+				Value:            r.Value,
+				UnitSeconds:      r.UnitSeconds,
+			}
+		})
+		return err
+	})
+	return totals, wrap(err, "read the totals of export %s", id)
+}
+
+// LateUsage returns what was flushed for the days of an export after it was frozen,
+// at most limit rows, in the order of organization, meter and day. It is in the records
+// and in later rollups, and not in the export. An export that is not frozen is
+// [billing.ErrExportNotFrozen].
+func (s *Store) LateUsage(ctx context.Context, id uuid.UUID, limit int) ([]billing.LateUsage, error) {
+	var late []billing.LateUsage
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		e, err := frozenExport(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		from, to := countedDays(e)
+		rows, err := tx.LateUsage(ctx, db.LateUsageParams{ExportID: id, FromDay: date(from), ToDay: date(to), RowLimit: pageSize(limit)})
+		late = convert(rows, func(r db.LateUsageRow) billing.LateUsage {
+			return billing.LateUsage{
+				Organization: r.OrganizationID,
+				Meter:        r.Meter,
+				Day:          plans.DayOf(r.Day),
+				Aggregation:  plans.Aggregation(r.Aggregation),
+				Value:        r.Value,
+				Batches:      r.Batches,
+			}
+		})
+		return err
+	})
+	return late, wrap(err, "read the late usage of export %s", id)
+}
+
+func frozenExport(ctx context.Context, tx scoped, id uuid.UUID) (db.Export, error) {
+	row, err := tx.ExportByID(ctx, id)
+	switch {
+	case err != nil:
+		return row, orExportNotFound(err)
+	case row.FrozenAt == nil:
+		return row, billing.ErrExportNotFrozen
+	}
+	return row, nil
+}
+
+func export(row db.Export) (billing.Export, error) {
+	out := billing.Export{
+		ID:          row.ID,
+		Period:      billing.PeriodOf(row.Period),
+		WorkflowID:  row.WorkflowID,
+		RunID:       row.RunID,
+		Stage:       billing.Stage(row.Stage),
+		Cut:         row.Cut,
+		Provisional: row.Provisional,
+		RequestedBy: row.RequestedBy,
+		RequestedAt: row.RequestedAt,
+		FinishedAt:  row.FinishedAt,
+		Error:       row.Error,
+	}
+	if row.Manifest != nil {
+		out.Manifest = &billing.Manifest{}
+		if err := json.Unmarshal(row.Manifest, out.Manifest); err != nil {
+			return out, fmt.Errorf("read the manifest: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// orExportNotFound turns the absence of a row into the domain's error.
+func orExportNotFound(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return billing.ErrExportNotFound
+	}
+	return err
+}

@@ -1,0 +1,92 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+)
+
+// CreateKey adds a key: Role, Organization, Name and Prefix are taken from k, and
+// so is ID where it is not [uuid.Nil]. It returns the key as it is kept. A tenant key
+// of an organization that doesn't exist is [accounts.ErrNotFound]; a field that breaks
+// its rule is an [*accounts.FieldError].
+func (s *Store) CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (accounts.Key, error) {
+	var created accounts.Key
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		if err := checkKey(k); err != nil {
+			return err
+		}
+		if k.ID == uuid.Nil {
+			id, err := uuid.NewV7()
+			if err != nil {
+				return err
+			}
+			k.ID = id
+		}
+		row, err := tx.InsertKey(ctx, db.InsertKeyParams{
+			ID:             k.ID,
+			OrganizationID: optional(k.Organization),
+			Role:           string(k.Role),
+			Name:           k.Name,
+			Prefix:         k.Prefix,
+			SecretHash:     hash[:],
+		})
+		if hasCode(err, foreignKeyViolation) {
+			return fmt.Errorf("organization %s: %w", k.Organization, accounts.ErrNotFound)
+		}
+		created = key(row)
+		return err
+	})
+	return created, wrap(err, "create a key")
+}
+
+func checkKey(k accounts.Key) error {
+	if !k.Role.Valid() {
+		return &accounts.FieldError{Field: "role", Rule: fmt.Sprintf("must be tenant, finance or admin, %q is not", k.Role)}
+	}
+	if (k.Role == accounts.RoleTenant) != (k.Organization != uuid.Nil) {
+		return &accounts.FieldError{Field: "organization_id", Rule: "must be given for a tenant key, and for no other"}
+	}
+	return accounts.ValidateName("name", k.Name)
+}
+
+// ListKeys returns the keys of an organization or, where that is nil, all keys, in
+// the order of their creation. Revoked keys are among them.
+func (s *Store) ListKeys(ctx context.Context, organization *uuid.UUID) ([]accounts.Key, error) {
+	var found []accounts.Key
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.ListKeys(ctx, organization)
+		found = convert(rows, key)
+		return err
+	})
+	return found, wrap(err, "list keys")
+}
+
+// RevokeKey ends a key. A revoked key stays as it is; one that doesn't exist is
+// [accounts.ErrNotFound].
+func (s *Store) RevokeKey(ctx context.Context, id uuid.UUID) error {
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		n, err := tx.RevokeKey(ctx, id)
+		if err == nil && n == 0 {
+			return accounts.ErrNotFound
+		}
+		return err
+	})
+	return wrap(err, "revoke key %s", id)
+}
+
+// KeyByHash returns the key of a secret, or [accounts.ErrNotFound]. A revoked key is
+// returned, with RevokedAt.
+func (s *Store) KeyByHash(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error) {
+	var found accounts.Key
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.KeyByHash(ctx, hash[:])
+		found = key(row)
+		return orNotFound(err)
+	})
+	return found, wrap(err, "look up a key")
+}

@@ -1,0 +1,116 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ChangeKind says what a [Change] is about.
+type ChangeKind string
+
+// The kinds of change.
+const (
+	// ChangeOrganization: an organization, or its plan. ID is the organization's.
+	ChangeOrganization ChangeKind = "organization"
+	// ChangePlans: a meter, a plan or a limit. ID is the meter's or the plan's key.
+	ChangePlans ChangeKind = "plans"
+	// ChangeKey: an API key. ID is the key's.
+	ChangeKey ChangeKind = "key"
+	// ChangeResync: the connection is new, and changes may have been missed: read
+	// everything again. ID is empty.
+	ChangeResync ChangeKind = "resync"
+)
+
+// Change is something that another process, or this one, changed in the database.
+type Change struct {
+	Kind ChangeKind `json:"kind"`
+	ID   string     `json:"id"`
+}
+
+const (
+	listenPingEvery   = 20 * time.Second
+	listenPingTimeout = 5 * time.Second
+	listenPauseLeast  = 100 * time.Millisecond
+	listenPauseMost   = 5 * time.Second
+)
+
+// Listen calls fn for every change, one after the other, on a connection of its own,
+// until the context ends; its error is then the context's. When the connection is
+// lost it connects again, for as long as it takes. After each connection it calls
+// fn with [ChangeResync] first. fn should be quick.
+func (s *Store) Listen(ctx context.Context, fn func(Change)) error {
+	pause := listenPauseLeast
+	for {
+		connected, err := s.listenOnce(ctx, fn)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if connected {
+			pause = listenPauseLeast
+		}
+		s.log.Warn("Lost the connection that listens for changes", "error", err, "retry_in", pause)
+		// Instances that lost the server together don't return together.
+		timer := time.NewTimer(pause/2 + rand.N(pause/2))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+		pause = min(2*pause, listenPauseMost)
+	}
+}
+
+// listenOnce listens until the connection fails, and reports whether there was one.
+func (s *Store) listenOnce(ctx context.Context, fn func(Change)) (connected bool, err error) {
+	config := s.pool.Config().ConnConfig.Copy()
+	// A connection that waits would be one long query to a tracer.
+	config.Tracer = nil
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenPingTimeout)
+		defer cancel()
+		_ = conn.Close(ended)
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN tollgate_changes"); err != nil {
+		return false, err
+	}
+	fn(Change{Kind: ChangeResync})
+	for {
+		notification, err := waitForNotification(ctx, conn)
+		if err != nil {
+			return true, err
+		}
+		if notification == nil {
+			continue
+		}
+		var change Change
+		if err := json.Unmarshal([]byte(notification.Payload), &change); err != nil {
+			return true, fmt.Errorf("read the notification %q: %w", notification.Payload, err)
+		}
+		fn(change)
+	}
+}
+
+// waitForNotification waits for a while. Where nothing came, it makes sure that the
+// server is still there (a connection may be cut without a sign), and returns nil.
+func waitForNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+	waiting, cancel := context.WithTimeout(ctx, listenPingEvery)
+	defer cancel()
+	notification, err := conn.WaitForNotification(waiting)
+	if err == nil || ctx.Err() != nil || waiting.Err() == nil {
+		return notification, err
+	}
+	pinging, cancel := context.WithTimeout(ctx, listenPingTimeout)
+	defer cancel()
+	return nil, conn.Ping(pinging)
+}

@@ -1,0 +1,148 @@
+package pgstore_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/internal/pgtest"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/plans"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// The meters of the default catalog, one of each aggregation and another sum.
+const (
+	evaluations = "evaluations"
+	simulations = "simulations"
+	entities    = "entity_instances"
+	storage     = "storage_bytes"
+)
+
+// today is a day in the middle of a month; nothing in the store reads the clock to
+// choose a day.
+var today = mustDay("2026-10-15")
+
+func mustDay(s string) plans.Day {
+	day, err := plans.ParseDay(s)
+	if err != nil {
+		panic(err)
+	}
+	return day
+}
+
+// fixture is a store on a database of its own, as the processes of Tollgate open it,
+// and the owner's connections beside it.
+type fixture struct {
+	*pgstore.Store
+	t     testing.TB
+	db    *pgtest.Database
+	owner *pgxpool.Pool
+}
+
+func newFixture(t testing.TB) *fixture {
+	t.Helper()
+	f := &fixture{t: t, db: pgtest.NewDatabase(t)}
+	f.Store = f.open(pgstore.Config{URL: f.db.APIURL})
+	owner, err := pgxpool.New(t.Context(), f.db.URL)
+	require.NoError(t, err)
+	t.Cleanup(owner.Close)
+	f.owner = owner
+	return f
+}
+
+func (f *fixture) open(config pgstore.Config) *pgstore.Store {
+	f.t.Helper()
+	store, err := pgstore.Open(f.t.Context(), config)
+	require.NoError(f.t, err)
+	f.t.Cleanup(store.Close)
+	return store
+}
+
+// exec runs a statement as the owner.
+func (f *fixture) exec(statement string, args ...any) {
+	f.t.Helper()
+	_, err := f.owner.Exec(f.t.Context(), statement, args...)
+	require.NoError(f.t, err)
+}
+
+// count returns the number that a query answers, as the owner.
+func (f *fixture) count(query string, args ...any) (n int64) {
+	f.t.Helper()
+	require.NoError(f.t, f.owner.QueryRow(f.t.Context(), query, args...).Scan(&n))
+	return n
+}
+
+func (f *fixture) organization(name, plan string) accounts.Organization {
+	f.t.Helper()
+	o, err := f.CreateOrganization(f.t.Context(), name, plan)
+	require.NoError(f.t, err)
+	return o
+}
+
+// writer is an instance that flushes batches in sequence.
+type writer struct {
+	f   *fixture
+	id  uuid.UUID
+	seq int64
+}
+
+func (f *fixture) instance() *writer {
+	f.t.Helper()
+	id := uuid.Must(uuid.NewV7())
+	require.NoError(f.t, f.RegisterInstance(f.t.Context(), meter.Instance{ID: id, Host: "test", StartedAt: today.Start()}))
+	return &writer{f: f, id: id}
+}
+
+// batch makes the instance's next batch.
+func (w *writer) batch(rows ...meter.Row) meter.Batch {
+	w.seq++
+	return meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: w.seq}, Watermark: today.Start().Add(time.Duration(w.seq) * time.Second), Rows: rows}
+}
+
+// flush applies the instance's next batch, and returns what is stored after it.
+func (w *writer) flush(rows ...meter.Row) []int64 {
+	w.f.t.Helper()
+	applied, err := w.f.ApplyBatch(w.f.t.Context(), w.batch(rows...))
+	require.NoError(w.f.t, err)
+	require.False(w.f.t, applied.Duplicate)
+	return applied.Stored
+}
+
+var aggregations = map[string]plans.Aggregation{
+	evaluations: plans.Sum, simulations: plans.Sum, "flow_executions": plans.Sum, entities: plans.Max, storage: plans.Last,
+}
+
+// row is usage at noon of the day.
+func row(organization uuid.UUID, meterKey string, day plans.Day, value int64) meter.Row {
+	return rowAt(organization, meterKey, day, value, day.Start().Add(12*time.Hour))
+}
+
+func rowAt(organization uuid.UUID, meterKey string, day plans.Day, value int64, at time.Time) meter.Row {
+	return meter.Row{Organization: organization, Meter: meterKey, Aggregation: aggregations[meterKey], Day: day, Value: value, At: at}
+}
+
+// value returns the record's value.
+func (f *fixture) value(organization uuid.UUID, meterKey string, day plans.Day) int64 {
+	f.t.Helper()
+	record, err := f.CurrentUsage(f.t.Context(), organization, meterKey, day)
+	require.NoError(f.t, err)
+	return record.Value
+}
+
+// connect opens a connection of its own.
+func connect(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
+}

@@ -1,0 +1,104 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/riverline/tollgate/accounts"
+)
+
+// CreateOrganization adds an organization on a plan. A name that breaks its rule and
+// a plan that doesn't exist are each an [*accounts.FieldError].
+func (s *Store) CreateOrganization(ctx context.Context, name, plan string) (accounts.Organization, error) {
+	var created accounts.Organization
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		if err := checkOrganization(ctx, tx, &name, &plan); err != nil {
+			return err
+		}
+		id, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		row, err := tx.InsertOrganization(ctx, id, name, plan)
+		created = organization(row)
+		return err
+	})
+	return created, wrap(err, "create an organization")
+}
+
+// Organization returns one organization, or [accounts.ErrNotFound].
+func (s *Store) Organization(ctx context.Context, id uuid.UUID) (accounts.Organization, error) {
+	var found accounts.Organization
+	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
+		row, err := tx.Organization(ctx, id)
+		found = organization(row)
+		return orNotFound(err)
+	})
+	return found, wrap(err, "read organization %s", id)
+}
+
+// ListOrganizations returns at most limit organizations in the order of their IDs,
+// which is that of their creation, from the one after `after`. [uuid.Nil] is
+// before all.
+func (s *Store) ListOrganizations(ctx context.Context, after uuid.UUID, limit int) ([]accounts.Organization, error) {
+	var found []accounts.Organization
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.ListOrganizations(ctx, after, pageSize(limit))
+		found = convert(rows, organization)
+		return err
+	})
+	return found, wrap(err, "list organizations")
+}
+
+// UpdateOrganization changes an organization's name, plan or both. A changed plan is
+// in force from then on; a trigger adds it to the history of plans. Errors are
+// those of [Store.CreateOrganization] and [accounts.ErrNotFound].
+func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error) {
+	var changed accounts.Organization
+	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
+		if err := checkOrganization(ctx, tx, change.Name, change.Plan); err != nil {
+			return err
+		}
+		row, err := tx.UpdateOrganization(ctx, change.Name, change.Plan, id)
+		changed = organization(row)
+		return orNotFound(err)
+	})
+	return changed, wrap(err, "update organization %s", id)
+}
+
+func checkOrganization(ctx context.Context, tx scoped, name, plan *string) error {
+	if name != nil {
+		if err := accounts.ValidateName("name", *name); err != nil {
+			return err
+		}
+	}
+	if plan == nil {
+		return nil
+	}
+	catalog, err := readCatalog(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if _, ok := catalog.Plan(*plan); !ok {
+		return &accounts.FieldError{Field: "plan", Rule: fmt.Sprintf("must be a plan of the catalog, %q is not", *plan)}
+	}
+	return nil
+}
+
+// orNotFound turns the absence of a row into the domain's error.
+func orNotFound(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return accounts.ErrNotFound
+	}
+	return err
+}
+
+// maxPage bounds what one call returns.
+const maxPage = 10_000
+
+// pageSize brings a limit into 1 to [maxPage].
+func pageSize(limit int) int32 { return int32(min(max(limit, 1), maxPage)) }

@@ -1,0 +1,26 @@
+-- name: Meters :many
+SELECT * FROM meters ORDER BY position;
+
+-- name: Plans :many
+SELECT key, version, name, requests_per_second, burst FROM plans ORDER BY published_at, key, version;
+
+-- name: PlanLimits :many
+SELECT l.* FROM plan_limits l JOIN meters m ON m.key = l.meter
+ORDER BY l.plan_key, l.plan_version, m.position;
+
+-- name: LockCatalog :exec
+-- Publishers wait for each other: a version is looked for and then inserted.
+SELECT pg_advisory_xact_lock(hashtextextended('tollgate_publish_catalog', 0));
+
+-- name: InsertMeter :exec
+INSERT INTO meters (key, position, name, aggregation, unit)
+SELECT @key, coalesce(max(position), 0) + 1, @name, @aggregation, @unit FROM meters;
+
+-- name: RenameMeter :exec
+UPDATE meters SET name = $2, unit = $3 WHERE key = $1 AND (name, unit) IS DISTINCT FROM ($2, $3);
+
+-- name: InsertPlan :exec
+INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ($1, $2, $3, $4, $5);
+
+-- name: InsertPlanLimit :exec
+INSERT INTO plan_limits (plan_key, plan_version, meter, mode, limit_window, max) VALUES ($1, $2, $3, $4, $5, $6);

@@ -1,0 +1,120 @@
+-- name: InsertExport :exec
+INSERT INTO exports (id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: LockPeriod :exec
+-- Exports of one period are begun one after the other.
+SELECT pg_advisory_xact_lock(hashtextextended('tollgate_export', $1::date - date '1970-01-01'));
+
+-- name: ExportByID :one
+SELECT * FROM exports WHERE id = $1;
+
+-- name: LockExport :one
+SELECT * FROM exports WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: ExportOfRun :one
+SELECT * FROM exports WHERE workflow_id = $1 AND run_id = $2;
+
+-- name: FinalExport :one
+SELECT * FROM exports WHERE period = $1 AND stage = 'done' AND NOT provisional;
+
+-- name: ExportOfPeriod :one
+SELECT * FROM exports WHERE period = $1
+ORDER BY (stage = 'done' AND NOT provisional) DESC, requested_at DESC, id DESC LIMIT 1;
+
+-- name: Exports :many
+SELECT * FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1;
+
+-- name: SupersedeExports :exec
+-- A workflow has one open run at a time: an earlier one that has not ended here was terminated there.
+UPDATE exports SET stage = 'canceled', finished_at = now(), error = 'superseded by run ' || @run_id::text
+WHERE workflow_id = @workflow_id AND run_id <> @run_id::text AND stage NOT IN ('done', 'failed', 'canceled');
+
+-- name: SetExportStage :exec
+UPDATE exports SET stage = $2 WHERE id = $1;
+
+-- name: FinishExport :exec
+UPDATE exports SET stage = 'done', finished_at = now(), manifest = $2 WHERE id = $1;
+
+-- name: EndExport :exec
+UPDATE exports SET stage = $2, finished_at = now(), error = $3 WHERE id = $1;
+
+-- name: SetRolledThrough :exec
+UPDATE exports SET rolled_through = $2 WHERE id = $1;
+
+-- name: SetFrozen :exec
+UPDATE exports SET frozen_at = now() WHERE id = $1;
+
+-- name: DeleteExportBatches :exec
+DELETE FROM export_batches WHERE export_id = $1;
+
+-- name: PutExportBatches :exec
+-- The last batch of each instance, from the marks of rolled days and from the batches of the others.
+INSERT INTO export_batches (export_id, instance_id, through_seq)
+SELECT @export_id::uuid, marks.instance_id, max(marks.seq)
+FROM (
+    SELECT b.instance_id, b.through_seq AS seq FROM usage_rollup_batches b
+    WHERE b.day BETWEEN @rolled_from::date AND @rolled_to::date
+    UNION ALL
+    SELECT i.id, r.seq
+    FROM instances i
+    CROSS JOIN generate_series((@open_from::date)::timestamp, (@open_to::date)::timestamp, interval '1 day') AS d (at)
+    CROSS JOIN LATERAL (
+        SELECT u.seq FROM usage_batch_rows u WHERE u.day = d.at::date AND u.instance_id = i.id ORDER BY u.seq DESC LIMIT 1
+    ) r
+) AS marks
+GROUP BY marks.instance_id;
+
+-- name: ExportBatches :many
+SELECT instance_id, through_seq FROM export_batches WHERE export_id = $1 ORDER BY instance_id;
+
+-- name: PutExportMeters :exec
+INSERT INTO export_meters (export_id, meter, position, aggregation, unit)
+SELECT @export_id::uuid, key, position, aggregation, unit FROM meters;
+
+-- name: PutExportOrganizations :exec
+-- The plan is the last that was in force before the cut, or the first one there was.
+INSERT INTO export_organizations (export_id, organization_id, name, plan)
+SELECT @export_id::uuid, u.organization_id, coalesce(o.name, ''), coalesce(before.plan, earliest.plan, o.plan, '')
+FROM (SELECT DISTINCT organization_id FROM export_usage WHERE export_id = @export_id::uuid) AS u
+LEFT JOIN organizations o ON o.id = u.organization_id
+LEFT JOIN LATERAL (
+    SELECT p.plan FROM organization_plans p
+    WHERE p.organization_id = u.organization_id AND p.effective_from < @cut::timestamptz
+    ORDER BY p.effective_from DESC LIMIT 1
+) AS before ON true
+LEFT JOIN LATERAL (
+    SELECT p.plan FROM organization_plans p WHERE p.organization_id = u.organization_id ORDER BY p.effective_from LIMIT 1
+) AS earliest ON true;
+
+-- name: ExportTotals :many
+SELECT o.organization_id, o.name, o.plan, u.meter, m.unit, m.aggregation, u.value,
+    coalesce(u.unit_seconds::text, '')::text AS unit_seconds
+FROM (
+    SELECT p.organization_id, p.name, p.plan FROM export_organizations p
+    WHERE p.export_id = @export_id AND p.organization_id > @after
+    ORDER BY p.organization_id LIMIT @page_size
+) AS o
+JOIN export_usage u ON u.export_id = @export_id AND u.organization_id = o.organization_id
+JOIN export_meters m ON m.export_id = @export_id AND m.meter = u.meter
+ORDER BY o.organization_id, m.position;
+
+-- name: LateUsage :many
+-- What the batches after the marks brought for days of the export.
+SELECT r.organization_id, r.meter, r.day, m.aggregation, count(*) AS batches,
+    CASE m.aggregation
+        WHEN 'sum' THEN least(sum(r.value), 9223372036854775807)
+        WHEN 'max' THEN max(r.value)
+        ELSE (array_agg(r.value ORDER BY r.at DESC, r.seq DESC, r.instance_id DESC))[1]
+    END::bigint AS value
+FROM instances i
+LEFT JOIN export_batches b ON b.export_id = @export_id AND b.instance_id = i.id
+CROSS JOIN generate_series((@from_day::date)::timestamp, (@to_day::date)::timestamp, interval '1 day') AS d (at)
+CROSS JOIN LATERAL (
+    SELECT l.* FROM usage_batch_rows l
+    WHERE l.day = d.at::date AND l.instance_id = i.id AND l.seq > coalesce(b.through_seq, 0)
+) AS r
+JOIN meters m ON m.key = r.meter
+GROUP BY r.organization_id, r.meter, r.day, m.aggregation, m.position
+ORDER BY r.organization_id, m.position, r.day
+LIMIT @row_limit;

@@ -1,0 +1,153 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/riverline/tollgate/migrations"
+)
+
+// Config is what a [Store] is made from.
+type Config struct {
+	// URL says where the database is and as whom to connect, as a URL or as
+	// key=value pairs (libpq). Required. The role should be tollgate_api.
+	URL string
+	// MaxConns is the most connections that the store holds, the one of
+	// [Store.Listen] apart. Zero: 10.
+	MaxConns int32
+	// QueryTimeout bounds each call that reads or writes a few rows. Batches,
+	// rollups, exports and partitions are bounded by the caller's context alone.
+	// Zero: 10 s. Negative: none.
+	QueryTimeout time.Duration
+	// Tracer sees every query. Nil: none.
+	Tracer pgx.QueryTracer
+	// Logger takes what no caller can be told. Nil: slog.Default.
+	Logger *slog.Logger
+}
+
+const (
+	defaultMaxConns       = 10
+	defaultQueryTimeout   = 10 * time.Second
+	defaultConnectTimeout = 5 * time.Second
+)
+
+// Store is the database. Its methods may be called by any number of goroutines;
+// their errors are of type [*Error].
+type Store struct {
+	pool         *pgxpool.Pool
+	queryTimeout time.Duration
+	log          *slog.Logger
+}
+
+// Open connects to the database and checks that it answers.
+func Open(ctx context.Context, config Config) (*Store, error) {
+	if config.URL == "" {
+		return nil, errors.New("open the database: Config.URL is required")
+	}
+	pool, err := pgxpool.ParseConfig(config.URL)
+	if err != nil {
+		// pgx leaves the password out of its error.
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	pool.MaxConns = config.MaxConns
+	if pool.MaxConns == 0 {
+		pool.MaxConns = defaultMaxConns
+	}
+	connection := pool.ConnConfig
+	connection.Tracer = config.Tracer
+	if connection.ConnectTimeout == 0 {
+		connection.ConnectTimeout = defaultConnectTimeout
+	}
+	setDefault(connection.RuntimeParams, "application_name", "tollgate")
+	// Queries name UTC themselves; this is for whatever a session shows to people.
+	setDefault(connection.RuntimeParams, "timezone", "UTC")
+	pool.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		// Times are UTC, whatever the zone of the process is.
+		codec := &pgtype.TimestamptzCodec{ScanLocation: time.UTC}
+		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: codec})
+		return nil
+	}
+	s := &Store{queryTimeout: config.QueryTimeout, log: config.Logger}
+	if s.queryTimeout == 0 {
+		s.queryTimeout = defaultQueryTimeout
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.pool, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	if err := s.Ping(ctx); err != nil {
+		s.pool.Close()
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	return s, nil
+}
+
+func setDefault(params map[string]string, name, value string) {
+	if _, set := params[name]; !set {
+		params[name] = value
+	}
+}
+
+// Close ends all connections, after the calls that are under way.
+func (s *Store) Close() { s.pool.Close() }
+
+// Ping checks that the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return wrap(s.pool.Ping(ctx), "ping")
+}
+
+// bounded applies the query timeout.
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.queryTimeout < 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.queryTimeout)
+}
+
+// ErrSchema says that the database lacks migrations that this program needs.
+var ErrSchema = errors.New("the database's schema is too old")
+
+// CheckSchema reports [ErrSchema] where the database lacks migrations. It warns, in
+// the log, of a database that is newer than the program, and of a connection
+// that row-level security doesn't bind.
+func (s *Store) CheckSchema(ctx context.Context) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	var version int64
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&version)
+	if err != nil && !hasCode(err, undefinedTable) {
+		return wrap(err, "check the schema")
+	}
+	needed := migrations.Latest()
+	if version < needed {
+		return wrap(fmt.Errorf("%w: the database is at migration %d, this program needs %d: run `tollgate migrate`",
+			ErrSchema, version, needed), "check the schema")
+	}
+	if version > needed {
+		s.log.Warn("The database is newer than this program", "migration", version, "known", needed)
+	}
+	var role string
+	var bypasses bool
+	err = s.pool.QueryRow(ctx, `
+		SELECT current_user, rolsuper OR rolbypassrls
+			OR pg_has_role((SELECT relowner FROM pg_class WHERE oid = 'organizations'::regclass), 'USAGE')
+		FROM pg_roles WHERE rolname = current_user`).Scan(&role, &bypasses)
+	if err != nil {
+		return wrap(err, "check the role")
+	}
+	if bypasses {
+		s.log.Warn("Row-level security does not bind this connection: connect as "+migrations.APIRole, "role", role)
+	}
+	return nil
+}

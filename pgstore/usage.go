@@ -1,0 +1,118 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+	"github.com/riverline/tollgate/plans"
+)
+
+// LoadOrganization implements [meter.Store].
+func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+	snapshot := meter.Snapshot{Organization: id}
+	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
+		found, err := tx.Organization(ctx, id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return meter.ErrUnknownOrganization
+		}
+		if err != nil {
+			return err
+		}
+		snapshot.Plan = found.Plan
+		rows, err := tx.StoredUsage(ctx, date(day), id, date(day.Month()))
+		snapshot.Usage = convert(rows, func(r db.StoredUsageRow) meter.Stored {
+			return meter.Stored{Meter: r.Meter, Day: r.DayValue, DayAt: r.DayAt, Month: r.MonthValue}
+		})
+		return err
+	})
+	return snapshot, wrap(err, "load organization %s", id)
+}
+
+// CurrentUsage returns the record of an organization, meter and day; where there is
+// none, one with a value of zero. It knows nothing of what instances have yet to flush.
+func (s *Store) CurrentUsage(ctx context.Context, organization uuid.UUID, meterKey string, day plans.Day) (billing.UsageRecord, error) {
+	record := billing.UsageRecord{Organization: organization, Meter: meterKey, Day: day}
+	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
+		row, err := tx.UsageRecord(ctx, organization, meterKey, date(day))
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		record.Value, record.LastAt = row.Value, row.LastAt
+		return err
+	})
+	return record, wrap(err, "read the usage of organization %s", organization)
+}
+
+// UsageRange returns an organization's records of the days from to to, both
+// included, in the order of day and then of the catalog's meters. An empty meter
+// means all meters.
+func (s *Store) UsageRange(ctx context.Context, organization uuid.UUID, from, to plans.Day, meterKey string) ([]billing.UsageRecord, error) {
+	var records []billing.UsageRecord
+	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.UsageRange(ctx, db.UsageRangeParams{
+			OrganizationID: organization,
+			FromDay:        date(from),
+			ToDay:          date(to),
+			Meter:          meterKey,
+		})
+		records = convert(rows, func(r db.UsageRangeRow) billing.UsageRecord {
+			return billing.UsageRecord{Organization: organization, Meter: r.Meter, Day: plans.DayOf(r.Day), Value: r.Value, LastAt: r.LastAt}
+		})
+		return err
+	})
+	return records, wrap(err, "read the usage of organization %s", organization)
+}
+
+// UsageRangeAll folds the records of the days from to to, both included, for every
+// organization and meter, in the order of organization and then of the catalog's
+// meters. Names and plans are those of now. UnitSeconds is left empty: it belongs to
+// rolled days, and records are not rolled.
+func (s *Store) UsageRangeAll(ctx context.Context, from, to plans.Day) ([]billing.UsageTotal, error) {
+	var totals []billing.UsageTotal
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.UsageRangeAll(ctx, date(from), date(to))
+		totals = convert(rows, func(r db.UsageRangeAllRow) billing.UsageTotal {
+			return billing.UsageTotal{
+				Organization:     r.OrganizationID,
+				OrganizationName: r.OrganizationName,
+				Plan:             r.Plan,
+				Meter:            r.Meter,
+				Unit:             r.Unit,
+				Aggregation:      plans.Aggregation(r.Aggregation),
+				Value:            r.Value,
+			}
+		})
+		return err
+	})
+	return totals, wrap(err, "read the usage of %s to %s", from, to)
+}
+
+// MonthToDate returns, for each meter of an organization, what the rolled days of
+// the day's month, up to the day, add up to. Days that are not rolled are not in it.
+func (s *Store) MonthToDate(ctx context.Context, organization uuid.UUID, day plans.Day) ([]billing.MonthToDate, error) {
+	var months []billing.MonthToDate
+	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.MonthToDate(ctx, organization, date(day.Month()), date(day))
+		months = convert(rows, func(r db.MonthToDateRow) billing.MonthToDate {
+			return billing.MonthToDate{Meter: r.Meter, Through: plans.DayOf(r.Day), Value: r.MonthToDate, UnitSeconds: r.UnitSeconds}
+		})
+		return err
+	})
+	return months, wrap(err, "read the month of organization %s", organization)
+}
+
+// EnsurePartitions makes the partitions of the day's month and of monthsAhead months
+// after it, 0 to 119, where they are missing. Usage of a month that has none is
+// kept in a default partition, and moves when the month's is made.
+func (s *Store) EnsurePartitions(ctx context.Context, day plans.Day, monthsAhead int) error {
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		return tx.EnsurePartitions(ctx, date(day), int32(min(max(monthsAhead, -1), 1000)+1))
+	})
+	return wrap(err, "make the partitions from %s", day)
+}
