@@ -139,7 +139,7 @@ type writer struct {
 func (w *writer) Close() error {
 	err := w.Writer.Close()
 	if w.ctx.Err() != nil {
-		return fmt.Errorf("write %s: %w", w.name, context.Cause(w.ctx))
+		return wrap(context.Cause(w.ctx), "write", w.name)
 	}
 	return wrap(err, "write", w.name)
 }
@@ -221,26 +221,41 @@ func contentType(name string) string {
 	}
 }
 
-// wrap says what failed, and makes a missing file fs.ErrNotExist.
-func wrap(err error, what, name string) error {
-	switch {
-	case err == nil:
-		return nil
-	case gcerrors.Code(err) == gcerrors.NotFound:
-		return fmt.Errorf("%s %s: %w", what, name, errors.Join(fs.ErrNotExist, err))
-	default:
-		return fmt.Errorf("%s %s: %w", what, name, err)
-	}
+// Error is what the methods of [Store] return when the store fails. A missing file
+// is found in it with errors.Is and fs.ErrNotExist.
+type Error struct {
+	// Op says what failed: "write exports/…".
+	Op string
+	// Err is why.
+	Err error
 }
 
-// Retryable reports whether the call that failed with err may succeed when it is
-// made again: not where the file is missing, the caller has no right, or the store
-// can't do it.
-func Retryable(err error) bool {
-	switch gcerrors.Code(err) {
+// Error returns what failed and why.
+func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
+
+// Unwrap returns why it failed.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is makes a missing file fs.ErrNotExist.
+func (e *Error) Is(target error) bool {
+	return target == fs.ErrNotExist && gcerrors.Code(e.Err) == gcerrors.NotFound
+}
+
+// Retryable reports whether the same call may succeed later: not where the file is
+// missing, the caller has no right, or the store can't do it.
+func (e *Error) Retryable() bool {
+	switch gcerrors.Code(e.Err) {
 	case gcerrors.NotFound, gcerrors.InvalidArgument, gcerrors.PermissionDenied, gcerrors.Unimplemented, gcerrors.FailedPrecondition:
 		return false
 	default:
 		return true
 	}
+}
+
+// wrap says what failed; nil stays nil.
+func wrap(err error, what, name string) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: what + " " + name, Err: err}
 }

@@ -64,7 +64,7 @@ func TestStore(t *testing.T) {
 			_, err = store.NewReader(t.Context(), "exports/1/usage.jsonl")
 			require.ErrorIs(t, err, fs.ErrNotExist)
 			require.ErrorContains(t, err, "read exports/1/usage.jsonl")
-			require.False(t, blobstore.Retryable(err))
+			requireRetryable(t, false, err)
 
 			put(t, store, "exports/1/usage.jsonl", "{}\n")
 			put(t, store, "exports/1/manifest.json", "old")
@@ -227,6 +227,12 @@ func TestS3(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = store.NewReader(ctx, "exports/1/usage.jsonl")
-	require.Error(t, err)
-	require.True(t, blobstore.Retryable(err))
+	requireRetryable(t, true, err)
+}
+
+func requireRetryable(t *testing.T, want bool, err error) {
+	t.Helper()
+	var failed *blobstore.Error
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, want, failed.Retryable(), err)
 }
