@@ -1,0 +1,90 @@
+package gate
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// New makes middleware that charges requests to organizations. It panics where a
+// required field of the config is missing.
+func New(config Config) gin.HandlerFunc { return NewEnforcer(config).Middleware() }
+
+// Middleware makes the middleware of [New] on an enforcer that others use too. It
+// panics where Config.Organization or Config.Classify is missing.
+func (e *Enforcer) Middleware() gin.HandlerFunc {
+	if e.config.Organization == nil || e.config.Classify == nil {
+		panic("gate: Config.Organization and Config.Classify are required")
+	}
+	return e.serve
+}
+
+func (e *Enforcer) serve(c *gin.Context) {
+	organization, ok := e.config.Organization(c)
+	if !ok {
+		if !c.IsAborted() {
+			NewProblem(http.StatusUnauthorized, CodeUnauthorized, "The request bears no key of an organization.").Abort(c)
+		}
+		return
+	}
+	charge, ok := e.config.Classify(c.Request)
+	if !ok {
+		e.serveUnclassified(c, organization)
+		return
+	}
+	index, quantity, ok := e.resolve(charge)
+	if !ok {
+		e.config.Logger.Error("Charge is not one that the catalog can count", "meter", charge.Meter, "quantity", charge.Quantity,
+			"method", c.Request.Method, "path", c.Request.URL.Path)
+		NewProblem(http.StatusInternalServerError, CodeInternal, "The gateway's rules are wrong; nothing was charged.").Abort(c)
+		return
+	}
+	admission, problem := e.Admit(c.Writer.Header(), organization, index, quantity, e.config.Now())
+	if problem != nil {
+		problem.Abort(c)
+		return
+	}
+	e.run(c, admission)
+}
+
+func (e *Enforcer) serveUnclassified(c *gin.Context, organization *meter.Organization) {
+	e.unclassified.Add(1)
+	if e.config.Unclassified == Refuse {
+		NewProblem(http.StatusNotFound, CodeNotMetered, "The gateway has no rule for this method and path.").Abort(c)
+		return
+	}
+	if problem := e.pace(c.Writer.Header(), organization, organization.Plan().RateLimit, e.config.Now()); problem != nil {
+		problem.Abort(c)
+	}
+}
+
+// resolve finds what a charge counts, and whether it can be counted.
+func (e *Enforcer) resolve(charge Charge) (meter.Index, int64, bool) {
+	index, ok := e.config.Meter.Index(charge.Meter)
+	if !ok {
+		return 0, 0, false
+	}
+	quantity := charge.Quantity
+	if quantity == 0 && e.config.Meter.Catalog().Meters[index].Aggregation == plans.Sum {
+		quantity = 1
+	}
+	return index, quantity, quantity >= 0 && quantity <= plans.MaxQuantity
+}
+
+// run lets the handlers that follow answer, and settles by what they answered.
+func (e *Enforcer) run(c *gin.Context, admission Admission) {
+	outer := c.Writer
+	writer := &settlingWriter{ResponseWriter: outer, enforcer: e, reservation: admission.Reservation}
+	c.Writer = writer
+	returned := false
+	// Not recover: a panic, or runtime.Goexit, goes on as it was, with its own stack.
+	defer func() {
+		c.Writer = outer
+		writer.finish(returned, c.Request.Context().Err() != nil)
+	}()
+	c.Next()
+	returned = true
+}

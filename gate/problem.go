@@ -1,0 +1,136 @@
+package gate
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// The codes of the problems that a gate answers with. A code never changes its meaning.
+const (
+	// CodePlanLimitExceeded (402): a hard limit of the plan would be passed.
+	CodePlanLimitExceeded = "plan_limit_exceeded"
+	// CodeRateLimited (429): requests come faster than the plan's rate limit.
+	CodeRateLimited = "rate_limited"
+	// CodeUnauthorized (401): nobody knows whose request it is.
+	CodeUnauthorized = "unauthorized"
+	// CodeNotMetered (404): no rule says what the request is charged for, and such
+	// requests are refused.
+	CodeNotMetered = "not_metered"
+	// CodeInvalidPath (400): the path can be read in more than one way.
+	CodeInvalidPath = "invalid_path"
+	// CodeBodyTooLarge (413): the body is larger than the route takes.
+	CodeBodyTooLarge = "body_too_large"
+	// CodeUpstreamUnavailable (502) and CodeUpstreamTimeout (504): the upstream
+	// couldn't be reached, or didn't answer in time.
+	CodeUpstreamUnavailable = "upstream_unavailable"
+	CodeUpstreamTimeout     = "upstream_timeout"
+	// CodeInternal (500): a defect or a wrong configuration; the log has the details.
+	CodeInternal = "internal_error"
+)
+
+// Headers that a gate sets.
+const (
+	// HeaderOverLimit is "true" on the answer to a request that passed a soft limit.
+	HeaderOverLimit = "Tollgate-Over-Limit"
+	// HeaderOrganization tells the upstream whose request it is.
+	HeaderOrganization = "X-Tollgate-Organization"
+	// HeaderRequestID identifies the request in logs.
+	HeaderRequestID = "X-Request-Id"
+)
+
+const (
+	problemTypePrefix  = "urn:tollgate:problem:"
+	problemContentType = "application/problem+json"
+)
+
+// Problem is an error answer: application/problem+json (RFC 9457) with a stable
+// code beside the standard members.
+type Problem struct {
+	// Code is the stable code, the member "error".
+	Code string `json:"error"`
+	// Plan, Limit, Current, Max and UpgradeURL are members of a refusal by a plan: the
+	// plan's key, the meter's key, the window's usage without the refused quantity, and
+	// where a larger plan can be had.
+	Plan       string `json:"plan,omitempty"`
+	Limit      string `json:"limit,omitempty"`
+	Current    *int64 `json:"current,omitempty"`
+	Max        *int64 `json:"max,omitempty"`
+	UpgradeURL string `json:"upgrade_url,omitempty"`
+	// Field names the field of the request that is at fault.
+	Field string `json:"field,omitempty"`
+	// Message says what happened, for people; it is the member "detail" too.
+	Message string `json:"message"`
+	// Type is a URI that stands for the code. [NewProblem] sets it.
+	Type string `json:"type"`
+	// Title is the status in words.
+	Title string `json:"title"`
+	// Status is the HTTP status.
+	Status int `json:"status"`
+	// Detail is Message, under the name that RFC 9457 gives it.
+	Detail string `json:"detail"`
+	// RequestID identifies the request in the server's log. Answers of 500 and above bear it.
+	RequestID string `json:"request_id,omitempty"`
+}
+
+// NewProblem makes a problem with the members that every one has.
+func NewProblem(status int, code, message string) *Problem {
+	return &Problem{
+		Code:    code,
+		Message: message,
+		Type:    problemTypePrefix + code,
+		Title:   http.StatusText(status),
+		Status:  status,
+		Detail:  message,
+	}
+}
+
+// limitProblem is the refusal by a hard limit (402).
+func limitProblem(plan string, m plans.Meter, d plans.Decision, upgradeURL string) *Problem {
+	p := NewProblem(http.StatusPaymentRequired, CodePlanLimitExceeded,
+		"The plan's limit of "+m.Key+" is reached. Upgrade the plan, or wait for the next window.")
+	p.Plan, p.Limit = plan, m.Key
+	p.Current, p.Max = &d.Current, &d.Max
+	p.UpgradeURL = upgradeURL
+	return p
+}
+
+// rateProblem is the refusal by the rate limit (429).
+func rateProblem() *Problem {
+	return NewProblem(http.StatusTooManyRequests, CodeRateLimited,
+		"Requests come faster than the plan's rate limit. Try again after the time in Retry-After. No quota was used.")
+}
+
+// UpgradeURL is where an organization's plan is changed, relative to the API: the
+// default of [Config.UpgradeURL].
+func UpgradeURL(organization uuid.UUID) string {
+	return "/api/v1/organizations/" + organization.String() + "/upgrade"
+}
+
+// Write answers with the problem. Nothing must have been written before.
+func (p *Problem) Write(w http.ResponseWriter) {
+	out := *p
+	header := w.Header()
+	if out.Status >= http.StatusInternalServerError {
+		out.RequestID = header.Get(HeaderRequestID)
+	}
+	// A struct of strings and numbers can't fail to be encoded.
+	body, _ := json.Marshal(out)
+	header.Set("Content-Type", problemContentType)
+	header.Set("Cache-Control", "no-store")
+	header.Del("Content-Length")
+	header.Del("Content-Encoding")
+	w.WriteHeader(out.Status)
+	// The client may be gone; there is nobody left to tell.
+	_, _ = w.Write(body)
+}
+
+// Abort answers with the problem and keeps the handlers that follow from running.
+func (p *Problem) Abort(c *gin.Context) {
+	c.Abort()
+	p.Write(c.Writer)
+}

@@ -1,0 +1,209 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+)
+
+// ProxyConfig is what a [Proxy] is made from.
+type ProxyConfig struct {
+	// Upstream is where requests go: scheme, host and, if need be, a path that is put
+	// before each request's own. Required.
+	Upstream *url.URL
+	// Prefix is cut from each request's path: "/gateway". Zero: nothing is cut.
+	Prefix string
+	// Organization says whose request it is, for the header [HeaderOrganization].
+	// Required.
+	Organization func(*gin.Context) uuid.UUID
+	// ResponseTimeout bounds the time from the end of the request to the header of the
+	// answer; the answer's body may take as long as it likes. Zero: 60 s.
+	ResponseTimeout time.Duration
+	// Transport takes the place of a transport of the proxy's own. ResponseTimeout
+	// doesn't apply to it.
+	Transport http.RoundTripper
+	// Logger takes failures of the upstream. Nil: slog.Default.
+	Logger *slog.Logger
+}
+
+// Proxy forwards requests to an upstream, streaming both ways. The upstream gets
+// the organization's ID in [HeaderOrganization] and the X-Forwarded headers; it
+// doesn't get the caller's Authorization, nor any forwarding header or Tollgate
+// header that the caller sent.
+//
+// A path that two programs could read in two ways (dot segments, empty segments,
+// encoded slashes, backslashes, control characters) is refused with 400, so that
+// what the upstream serves is what the rules have classified.
+//
+// Where the upstream breaks an answer off, [Proxy.Serve] panics with
+// http.ErrAbortHandler, which must reach net/http, so that the caller sees the break
+// too. gin.Recovery swallows it: put one before it that doesn't.
+type Proxy struct {
+	config  ProxyConfig
+	reverse *httputil.ReverseProxy
+}
+
+type organizationKey struct{}
+
+// NewProxy makes a proxy. It panics where a required field of the config is missing.
+func NewProxy(config ProxyConfig) *Proxy {
+	if config.Upstream == nil || config.Organization == nil {
+		panic("gate: ProxyConfig.Upstream and ProxyConfig.Organization are required")
+	}
+	if config.ResponseTimeout == 0 {
+		config.ResponseTimeout = time.Minute
+	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	if config.Transport == nil {
+		config.Transport = &http.Transport{
+			DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   5 * time.Second,
+			ResponseHeaderTimeout: config.ResponseTimeout,
+			ExpectContinueTimeout: time.Second,
+			MaxIdleConnsPerHost:   256,
+			IdleConnTimeout:       90 * time.Second,
+			ForceAttemptHTTP2:     true,
+			// What the upstream compressed reaches the caller as it is.
+			DisableCompression: true,
+		}
+	}
+	p := &Proxy{config: config}
+	p.reverse = &httputil.ReverseProxy{
+		Rewrite:        p.rewrite,
+		Transport:      config.Transport,
+		FlushInterval:  -1,
+		ErrorLog:       slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
+		ModifyResponse: ownHeaders,
+		ErrorHandler:   p.fail,
+	}
+	return p
+}
+
+// Close lets go of idle connections to the upstream.
+func (p *Proxy) Close() {
+	if t, ok := p.config.Transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+// Serve forwards the request and answers with what the upstream says.
+func (p *Proxy) Serve(c *gin.Context) {
+	if ambiguous(c.Request.URL) {
+		NewProblem(http.StatusBadRequest, CodeInvalidPath,
+			"The path must have no empty, . or .. segments, no encoded slashes, no backslashes and no control characters.").Abort(c)
+		return
+	}
+	// A stream lives longer than the server's timeouts for plain requests. A writer
+	// that has no deadlines needs none lifted.
+	controller := http.NewResponseController(c.Writer)
+	_ = controller.SetReadDeadline(time.Time{})
+	_ = controller.SetWriteDeadline(time.Time{})
+	if c.Request.ContentLength != 0 {
+		// Without it net/http reads the whole request before it sends the header of the
+		// answer: a stream in both directions would wait for ever.
+		_ = controller.EnableFullDuplex()
+	}
+
+	ctx := context.WithValue(c.Request.Context(), organizationKey{}, p.config.Organization(c))
+	p.reverse.ServeHTTP(&keepingWriter{ResponseWriter: c.Writer, kept: maps.Clone(c.Writer.Header())}, c.Request.WithContext(ctx))
+}
+
+func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
+	r.Out.URL.Path = strings.TrimPrefix(r.Out.URL.Path, p.config.Prefix)
+	r.Out.URL.RawPath = strings.TrimPrefix(r.Out.URL.RawPath, p.config.Prefix)
+	// The query goes on as it came: nothing here reads it.
+	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	r.SetURL(p.config.Upstream)
+	r.SetXForwarded()
+	r.Out.Header.Del("Authorization")
+	for name := range r.Out.Header {
+		if strings.HasPrefix(name, "X-Tollgate-") || strings.HasPrefix(name, "Tollgate-") {
+			r.Out.Header.Del(name)
+		}
+	}
+	id, _ := r.In.Context().Value(organizationKey{}).(uuid.UUID)
+	r.Out.Header.Set(HeaderOrganization, id.String())
+}
+
+// ownHeaders takes from the upstream's answer what only Tollgate may say.
+func ownHeaders(response *http.Response) error {
+	response.Header.Del(HeaderOverLimit)
+	response.Header.Del(HeaderRequestID)
+	return nil
+}
+
+func (p *Proxy) fail(w http.ResponseWriter, request *http.Request, err error) {
+	var timeout net.Error
+	var tooLarge *http.MaxBytesError
+	switch {
+	case request.Context().Err() != nil:
+		// The caller is gone. The status is for the log; it isn't a 2xx, so nothing counts.
+		w.WriteHeader(statusClientClosedRequest)
+	case errors.As(err, &tooLarge):
+		NewProblem(http.StatusRequestEntityTooLarge, CodeBodyTooLarge, "The request's body is too large.").Write(w)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		p.config.Logger.Warn("Upstream did not answer in time", "path", request.URL.Path, "error", err)
+		NewProblem(http.StatusGatewayTimeout, CodeUpstreamTimeout, "The upstream did not answer in time. Nothing was charged.").Write(w)
+	default:
+		p.config.Logger.Warn("Upstream could not be reached", "path", request.URL.Path, "error", err)
+		NewProblem(http.StatusBadGateway, CodeUpstreamUnavailable, "The upstream could not be reached. Nothing was charged.").Write(w)
+	}
+}
+
+// statusClientClosedRequest is what nginx logs where the client went away.
+const statusClientClosedRequest = 499
+
+// ambiguous reports whether programs differ in how they read a path.
+func ambiguous(u *url.URL) bool {
+	escaped := strings.ToLower(u.EscapedPath())
+	if strings.Contains(escaped, "%2f") || strings.Contains(escaped, "%5c") || strings.Contains(escaped, `\`) {
+		return true
+	}
+	if strings.ContainsFunc(u.Path, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		return true
+	}
+	rest := strings.TrimPrefix(u.Path, "/")
+	for rest != "" {
+		var segment string
+		segment, rest, _ = strings.Cut(rest, "/")
+		if segment == "" || segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// keepingWriter puts back the headers that were set before the proxy ran:
+// httputil.ReverseProxy clears all headers after each informational answer.
+type keepingWriter struct {
+	gin.ResponseWriter
+	kept http.Header
+}
+
+// Unwrap lets http.ResponseController reach what is below.
+func (w *keepingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader restores what is missing before the final status.
+func (w *keepingWriter) WriteHeader(status int) {
+	if !informational(status) {
+		header := w.Header()
+		for name, values := range w.kept {
+			if _, there := header[name]; !there {
+				header[name] = values
+			}
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}

@@ -1,0 +1,222 @@
+package gate
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// ErrInvalidRules is the root of every error about a rule. The error's text names
+// each field at fault and what it must be.
+var ErrInvalidRules = errors.New("invalid rules")
+
+// MaxRules is the most rules that there may be: each request may be held against
+// every one.
+const MaxRules = 1000
+
+// Rule says what the requests of one kind are charged for.
+type Rule struct {
+	// Method is the HTTP method, in any case; "*" is every method.
+	Method string `json:"method" yaml:"method"`
+	// Path is a pattern that starts with a slash. Within a segment, "*" stands for any
+	// characters, also none; "**", which must be the last segment, for any number of
+	// segments, also none.
+	Path string `json:"path" yaml:"path"`
+	// Meter is the key of a meter that sums.
+	Meter string `json:"meter" yaml:"meter"`
+	// Quantity is what one request counts, 1 to [plans.MaxQuantity]. Zero: 1.
+	Quantity int64 `json:"quantity,omitempty" yaml:"quantity,omitempty"`
+}
+
+// Rules classify requests: the first rule that matches counts.
+type Rules struct{ compiled []compiledRule }
+
+type compiledRule struct {
+	rule     Rule
+	segments []string
+	// rest says that the pattern ends in "**".
+	rest bool
+}
+
+//go:embed rules.yaml
+var defaultRules []byte
+
+// DefaultRules returns the rules that Tollgate is built with, without those whose
+// meter the catalog doesn't sum.
+func DefaultRules(catalog *plans.Catalog) *Rules {
+	rules, err := ParseRules(defaultRules)
+	if err != nil {
+		panic("gate: the embedded rules are invalid: " + err.Error())
+	}
+	kept := &Rules{}
+	for _, r := range rules.compiled {
+		if m, _, ok := catalog.Meter(r.rule.Meter); ok && m.Aggregation == plans.Sum {
+			kept.compiled = append(kept.compiled, r)
+		}
+	}
+	return kept
+}
+
+// ParseRules reads rules from YAML or JSON: an object with the one member "rules".
+// A field that doesn't exist, a wrong type and a broken rule are errors
+// ([ErrInvalidRules]) that name the field; all broken rules are reported together.
+func ParseRules(document []byte) (*Rules, error) {
+	var file struct {
+		Rules []Rule `yaml:"rules"`
+	}
+	if err := yaml.UnmarshalWithOptions(document, &file, yaml.DisallowUnknownField()); err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrInvalidRules, yaml.FormatError(err, false, true))
+	}
+	return NewRules(file.Rules)
+}
+
+// NewRules makes rules. It returns every broken rule, joined, under [ErrInvalidRules].
+func NewRules(rules []Rule) (*Rules, error) {
+	if len(rules) > MaxRules {
+		return nil, fmt.Errorf("%w: rules: must hold at most %d, has %d", ErrInvalidRules, MaxRules, len(rules))
+	}
+	var broken []error
+	out := &Rules{compiled: make([]compiledRule, 0, len(rules))}
+	for i, r := range rules {
+		if err := r.validate(fmt.Sprintf("rules[%d]", i)); err != nil {
+			broken = append(broken, err)
+			continue
+		}
+		r.Method = strings.ToUpper(r.Method)
+		r.Quantity = max(1, r.Quantity)
+		segments := strings.Split(r.Path[1:], "/")
+		rest := segments[len(segments)-1] == "**"
+		if rest {
+			segments = segments[:len(segments)-1]
+		}
+		out.compiled = append(out.compiled, compiledRule{rule: r, segments: segments, rest: rest})
+	}
+	if len(broken) > 0 {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidRules, errors.Join(broken...))
+	}
+	return out, nil
+}
+
+func (r Rule) validate(field string) error {
+	var broken []error
+	report := func(name, rule string, args ...any) {
+		broken = append(broken, fmt.Errorf("%s.%s: %s", field, name, fmt.Sprintf(rule, args...)))
+	}
+	if !validMethod(r.Method) {
+		report("method", "%q must be an HTTP method or *", r.Method)
+	}
+	switch segments := strings.Split(strings.TrimPrefix(r.Path, "/"), "/"); {
+	case !strings.HasPrefix(r.Path, "/"):
+		report("path", "%q must start with a slash", r.Path)
+	case path.Clean(r.Path) != r.Path:
+		report("path", "%q must not end in a slash, nor have empty segments, . or ..", r.Path)
+	case strings.Contains(strings.Join(segments[:len(segments)-1], "/"), "**"),
+		segments[len(segments)-1] != "**" && strings.Contains(segments[len(segments)-1], "**"):
+		report("path", "%q may have ** only as its whole last segment", r.Path)
+	}
+	if r.Meter == "" {
+		report("meter", "must be there")
+	}
+	if r.Quantity < 0 || r.Quantity > plans.MaxQuantity {
+		report("quantity", "%d must be 1 to %d", r.Quantity, int64(plans.MaxQuantity))
+	}
+	return errors.Join(broken...)
+}
+
+func validMethod(method string) bool {
+	if method == "*" {
+		return true
+	}
+	letters := strings.TrimFunc(method, func(r rune) bool { return r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r == '-' })
+	return method != "" && letters == ""
+}
+
+// Check makes sure that a catalog has every rule's meter, and that it sums. It
+// returns every broken rule, joined, under [ErrInvalidRules].
+func (r *Rules) Check(catalog *plans.Catalog) error {
+	var broken []error
+	for i, c := range r.compiled {
+		m, _, ok := catalog.Meter(c.rule.Meter)
+		switch {
+		case !ok:
+			broken = append(broken, fmt.Errorf("rules[%d].meter: %q is not a meter of the catalog", i, c.rule.Meter))
+		case m.Aggregation != plans.Sum:
+			broken = append(broken, fmt.Errorf("rules[%d].meter: %q is a %s; requests can be counted on a sum only", i, c.rule.Meter, m.Aggregation))
+		}
+	}
+	if len(broken) > 0 {
+		return fmt.Errorf("%w: %w", ErrInvalidRules, errors.Join(broken...))
+	}
+	return nil
+}
+
+// List returns the rules in the order in which they are tried.
+func (r *Rules) List() []Rule {
+	out := make([]Rule, len(r.compiled))
+	for i, c := range r.compiled {
+		out[i] = c.rule
+	}
+	return out
+}
+
+// Classify says what a request is charged for: the first rule that matches its
+// method, in any case, and its decoded path, with empty and dot segments resolved.
+func (r *Rules) Classify(request *http.Request) (Charge, bool) {
+	at := request.URL.Path
+	if at == "" || at[0] != '/' {
+		return Charge{}, false
+	}
+	at = path.Clean(at)[1:]
+	for i := range r.compiled {
+		c := &r.compiled[i]
+		if (c.rule.Method == "*" || strings.EqualFold(c.rule.Method, request.Method)) && c.match(at) {
+			return Charge{Meter: c.rule.Meter, Quantity: c.rule.Quantity}, true
+		}
+	}
+	return Charge{}, false
+}
+
+// match holds a clean path, without its first slash, against the pattern.
+func (c *compiledRule) match(at string) bool {
+	left := true
+	for _, pattern := range c.segments {
+		if !left {
+			return false
+		}
+		var segment string
+		segment, at, left = strings.Cut(at, "/")
+		if !matchSegment(pattern, segment) {
+			return false
+		}
+	}
+	return !left || c.rest
+}
+
+// matchSegment matches "*" greedily from the left, going back to the last one where
+// that fails: linear in practice, and never worse than pattern × segment.
+func matchSegment(pattern, segment string) bool {
+	p, s, star, mark := 0, 0, -1, 0
+	for s < len(segment) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, s
+			p++
+		case p < len(pattern) && pattern[p] == segment[s]:
+			p++
+			s++
+		case star >= 0:
+			mark++
+			p, s = star+1, mark
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
