@@ -18,7 +18,7 @@ CREATE TABLE usage_rollups (
 );
 COMMENT ON TABLE usage_rollups IS 'Days that are rolled up.';
 COMMENT ON COLUMN usage_rollups.revision IS 'Counts the runs over the day.';
-COMMENT ON COLUMN usage_rollups.content_revision IS 'The run that last changed a row of the rolled day.';
+COMMENT ON COLUMN usage_rollups.content_revision IS 'The run that last changed a row of the day or what it continues.';
 COMMENT ON COLUMN usage_rollups.basis_day IS 'The rolled day before, which this one continues; basis_revision is its content_revision.';
 COMMENT ON COLUMN usage_rollups.stale IS 'A batch brought usage of the day after the rollup.';
 COMMENT ON COLUMN usage_rollups.variances IS 'The first 100 disagreements between batches and records.';

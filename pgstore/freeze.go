@@ -213,14 +213,14 @@ func daysBetween(from, to plans.Day) []int32 {
 // addRolledDays starts the totals of an export ($1) with the rolled days from $2 to $3.
 const addRolledDays = `
 	INSERT INTO export_usage (export_id, organization_id, meter, value, unit_seconds)
-	SELECT $1, r.organization_id, r.meter,
+	SELECT $1::uuid, r.organization_id, r.meter,
 		CASE m.aggregation WHEN 'sum' THEN least(sum(r.value), 9223372036854775807) ELSE max(r.value) END::bigint, NULL
 	FROM usage_rolled r
 	JOIN meters m ON m.key = r.meter AND m.aggregation <> 'last'
 	WHERE r.day BETWEEN $2::date AND $3::date
 	GROUP BY r.organization_id, r.meter, m.aggregation
 	UNION ALL
-	SELECT $1, r.organization_id, r.meter, (array_agg(r.value ORDER BY r.day DESC))[1], sum(r.unit_seconds)
+	SELECT $1::uuid, r.organization_id, r.meter, (array_agg(r.value ORDER BY r.day DESC))[1], sum(r.unit_seconds)
 	FROM usage_rolled r
 	JOIN meters m ON m.key = r.meter AND m.aggregation = 'last'
 	WHERE r.day BETWEEN $2::date AND $3::date

@@ -5,11 +5,17 @@ SELECT day, content_revision FROM usage_rollups WHERE day < $1 ORDER BY day DESC
 SELECT count(*) FROM (SELECT DISTINCT instance_id, seq FROM usage_batch_rows WHERE day = $1) AS b;
 
 -- name: PutRollup :one
+-- What a day passes on to later days is also what it took from the day before, though no row of its own shows it.
 INSERT INTO usage_rollups (day, revision, content_revision, basis_day, basis_revision, batches, row_count, variance_count, variances)
 VALUES (@day, 1, 1, @basis_day, @basis_revision, @batches, @row_count, @variance_count, @variances)
 ON CONFLICT (day) DO UPDATE SET
     revision = usage_rollups.revision + 1,
-    content_revision = CASE WHEN @changed::bool THEN usage_rollups.revision + 1 ELSE usage_rollups.content_revision END,
+    content_revision = CASE
+        WHEN @changed::bool
+            OR (usage_rollups.basis_day, usage_rollups.basis_revision) IS DISTINCT FROM (excluded.basis_day, excluded.basis_revision)
+        THEN usage_rollups.revision + 1
+        ELSE usage_rollups.content_revision
+    END,
     basis_day = excluded.basis_day,
     basis_revision = excluded.basis_revision,
     stale = false,

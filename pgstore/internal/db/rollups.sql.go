@@ -62,7 +62,12 @@ INSERT INTO usage_rollups (day, revision, content_revision, basis_day, basis_rev
 VALUES ($1, 1, 1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (day) DO UPDATE SET
     revision = usage_rollups.revision + 1,
-    content_revision = CASE WHEN $8::bool THEN usage_rollups.revision + 1 ELSE usage_rollups.content_revision END,
+    content_revision = CASE
+        WHEN $8::bool
+            OR (usage_rollups.basis_day, usage_rollups.basis_revision) IS DISTINCT FROM (excluded.basis_day, excluded.basis_revision)
+        THEN usage_rollups.revision + 1
+        ELSE usage_rollups.content_revision
+    END,
     basis_day = excluded.basis_day,
     basis_revision = excluded.basis_revision,
     stale = false,
@@ -85,6 +90,7 @@ type PutRollupParams struct {
 	Changed       bool
 }
 
+// What a day passes on to later days is also what it took from the day before, though no row of its own shows it.
 func (q *Queries) PutRollup(ctx context.Context, arg PutRollupParams) (int32, error) {
 	row := q.db.QueryRow(ctx, putRollup,
 		arg.Day,

@@ -1,0 +1,128 @@
+package pgstore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// model is what the store must have: each batch counted once, in any order.
+type model struct {
+	records map[recordKey]billing.UsageRecord
+}
+
+type recordKey struct {
+	organization uuid.UUID
+	meter        string
+	day          plans.Day
+}
+
+func (m *model) apply(rows []meter.Row) {
+	for _, r := range rows {
+		k := recordKey{r.Organization, r.Meter, r.Day}
+		known, there := m.records[k]
+		record := billing.UsageRecord{Organization: r.Organization, Meter: r.Meter, Day: r.Day, Value: r.Value, LastAt: r.At}
+		if there {
+			record.Value = known.Value
+			if r.Aggregation != plans.Last || !r.At.Before(known.LastAt) {
+				record.Value = r.Aggregation.Fold(known.Value, r.Value)
+			}
+			if known.LastAt.After(r.At) {
+				record.LastAt = known.LastAt
+			}
+		}
+		m.records[k] = record
+	}
+}
+
+func (m *model) stored(rows []meter.Row) []int64 {
+	out := make([]int64, len(rows))
+	for i, r := range rows {
+		out[i] = m.records[recordKey{r.Organization, r.Meter, r.Day}].Value
+	}
+	return out
+}
+
+// Batches of several instances, with duplicates of any earlier batch, empty batches,
+// gaps and rollups between them, leave what the model says.
+func TestBatchesMatchTheModel(t *testing.T) {
+	f := newFixture(t)
+	meters := []string{evaluations, entities, storage}
+	rapid.Check(t, func(rt *rapid.T) {
+		// Organizations of its own keep the runs apart.
+		organizations := []uuid.UUID{uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())}
+		m := &model{records: map[recordKey]billing.UsageRecord{}}
+		writers := []*writer{f.instance(), f.instance()}
+		var applied []meter.Batch
+
+		drawRows := rapid.Custom(func(rt *rapid.T) []meter.Row {
+			keys := rapid.SliceOfNDistinct(rapid.Custom(func(rt *rapid.T) recordKey {
+				return recordKey{
+					rapid.SampledFrom(organizations).Draw(rt, "organization"),
+					rapid.SampledFrom(meters).Draw(rt, "meter"),
+					today - plans.Day(rapid.IntRange(0, 2).Draw(rt, "days ago")),
+				}
+			}), 1, 12, rapid.ID[recordKey]).Draw(rt, "keys")
+			rows := make([]meter.Row, len(keys))
+			for i, k := range keys {
+				at := k.day.Start().Add(time.Duration(rapid.IntRange(0, 86_399).Draw(rt, "second")) * time.Second)
+				rows[i] = rowAt(k.organization, k.meter, k.day, rapid.Int64Range(0, plans.MaxQuantity).Draw(rt, "value"), at)
+			}
+			return rows
+		})
+
+		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
+			w := rapid.SampledFrom(writers).Draw(rt, "instance")
+			switch rapid.SampledFrom([]string{"batch", "batch", "batch", "duplicate", "empty", "gap", "rollup"}).Draw(rt, "step") {
+			case "batch":
+				batch := w.batch(drawRows.Draw(rt, "rows")...)
+				got, err := f.ApplyBatch(t.Context(), batch)
+				require.NoError(rt, err)
+				m.apply(batch.Rows)
+				require.Equal(rt, meter.Applied{Stored: m.stored(batch.Rows)}, got)
+				applied = append(applied, batch)
+			case "duplicate":
+				if len(applied) == 0 {
+					continue
+				}
+				batch := rapid.SampledFrom(applied).Draw(rt, "duplicate")
+				got, err := f.ApplyBatch(t.Context(), batch)
+				require.NoError(rt, err)
+				require.Equal(rt, meter.Applied{Duplicate: true, Stored: m.stored(batch.Rows)}, got)
+			case "empty":
+				_, err := f.ApplyBatch(t.Context(), meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: w.seq}, Watermark: today.Start()})
+				require.NoError(rt, err)
+			case "gap":
+				_, err := f.ApplyBatch(t.Context(), meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: w.seq + 2}, Rows: drawRows.Draw(rt, "rows")})
+				require.ErrorIs(rt, err, meter.ErrSequenceGap)
+			case "rollup":
+				rollup, err := f.RollUpDay(t.Context(), today-1)
+				require.NoError(rt, err)
+				require.Zero(rt, rollup.VarianceCount)
+			}
+		}
+		compareWithModel(rt, f, m, organizations)
+	})
+}
+
+func compareWithModel(rt *rapid.T, f *fixture, m *model, organizations []uuid.UUID) {
+	got := map[recordKey]billing.UsageRecord{}
+	for _, o := range organizations {
+		records, err := f.UsageRange(f.t.Context(), o, today-2, today, "")
+		require.NoError(rt, err)
+		for _, r := range records {
+			got[recordKey{r.Organization, r.Meter, r.Day}] = r
+		}
+	}
+	if diff := cmp.Diff(m.records, got); diff != "" {
+		rt.Fatalf("the records differ from the model (-want +got):\n%s", diff)
+	}
+}

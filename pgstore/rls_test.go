@@ -1,0 +1,230 @@
+package pgstore_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/billing"
+)
+
+// SQLSTATE of a statement that the role may not run, or a row that it may not write.
+const insufficientPrivilege = "42501"
+
+// organizationColumn is, for each table with rows of an organization, the column
+// that says whose a row is.
+var organizationColumn = map[string]string{
+	"organizations":        "id",
+	"organization_plans":   "organization_id",
+	"api_keys":             "organization_id",
+	"usage_batch_rows":     "organization_id",
+	"usage_daily":          "organization_id",
+	"usage_rolled":         "organization_id",
+	"export_organizations": "organization_id",
+	"export_usage":         "organization_id",
+}
+
+// platformTables are of no single organization: only the platform sees them.
+var platformTables = []string{
+	"instances", "usage_batches", "usage_rollups", "usage_rollup_batches", "exports", "export_batches", "export_meters",
+}
+
+// twoTenants fills every table, for two organizations.
+func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
+	f = newFixture(t)
+	a, b = f.organization("Acme", "free").ID, f.organization("Bolt", "pro").ID
+	w := f.instance()
+	for _, o := range []uuid.UUID{a, b} {
+		w.flush(row(o, evaluations, today, 5), row(o, storage, today, 7))
+		_, err := f.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleTenant, Organization: o, Name: "k"}, accounts.HashSecret(o.String()))
+		require.NoError(t, err)
+	}
+	_, err := f.RollUpDay(t.Context(), today)
+	require.NoError(t, err)
+	e := f.beginExport(billing.PeriodOf(today.Start()), "run")
+	_, err = f.FreezeExport(t.Context(), e.ID)
+	require.NoError(t, err)
+	return f, a, b
+}
+
+func TestEveryTableOfOrganizationsIsUnderRowSecurity(t *testing.T) {
+	f := newFixture(t)
+	rows, err := f.owner.Query(t.Context(), `
+		SELECT c.relname FROM pg_class c
+		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity
+		ORDER BY c.relname`)
+	require.NoError(t, err)
+	open, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{"goose_db_version", "meters", "plan_limits", "plans"}, open, "tables that every scope may read")
+
+	rows, err = f.owner.Query(t.Context(), `
+		SELECT DISTINCT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+			AND (a.attname = 'organization_id' OR c.relname = 'organizations')`)
+	require.NoError(t, err)
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Len(t, tables, len(organizationColumn))
+	for _, table := range tables {
+		require.Contains(t, organizationColumn, table)
+		require.EqualValues(t, 1, f.count(`SELECT count(*) FROM pg_policies WHERE tablename = $1 AND roles = '{tollgate_api}'`, table), table)
+	}
+}
+
+func TestRowSecurityWithoutAScope(t *testing.T) {
+	f, _, _ := twoTenants(t)
+	conn := connect(t, f.db.APIURL)
+	for table := range organizationColumn {
+		require.Zero(t, countAs(t, conn, table, "true"), "%s: a session that has set nothing sees nothing", table)
+	}
+	for _, table := range platformTables {
+		require.Zero(t, countAs(t, conn, table, "true"), table)
+	}
+	// A setting that a transaction made leaves an empty text behind.
+	_, err := conn.Exec(t.Context(), `BEGIN; SELECT set_config('tollgate.organization_id', gen_random_uuid()::text, true); COMMIT`)
+	require.NoError(t, err)
+	require.Zero(t, countAs(t, conn, "usage_daily", "true"))
+}
+
+func TestRowSecurityOfATenant(t *testing.T) {
+	f, a, b := twoTenants(t)
+	conn := connect(t, f.db.APIURL)
+	for table, column := range organizationColumn {
+		asTenant(t, conn, a, func() {
+			require.NotZero(t, countAs(t, conn, table, "true"), "%s: the tenant's own rows", table)
+			require.Zero(t, countAs(t, conn, table, column+" <> $1", a), "%s: a query that forgets its WHERE", table)
+			require.Zero(t, countAs(t, conn, table, column+" = $1", b), "%s: another tenant's rows, asked for", table)
+		})
+	}
+	for _, table := range platformTables {
+		asTenant(t, conn, a, func() { require.Zero(t, countAs(t, conn, table, "true"), table) })
+	}
+}
+
+func TestRowSecurityOfThePlatform(t *testing.T) {
+	f, a, b := twoTenants(t)
+	conn := connect(t, f.db.APIURL)
+	_, err := conn.Exec(t.Context(), `BEGIN; SELECT set_config('tollgate.scope', 'platform', true)`)
+	require.NoError(t, err)
+	for table, column := range organizationColumn {
+		require.NotZero(t, countAs(t, conn, table, column+" = $1", a), table)
+		require.NotZero(t, countAs(t, conn, table, column+" = $1", b), table)
+	}
+	for _, table := range platformTables {
+		require.NotZero(t, countAs(t, conn, table, "true"), table)
+	}
+}
+
+func TestTenantCannotWriteForAnother(t *testing.T) {
+	f, a, b := twoTenants(t)
+	conn := connect(t, f.db.APIURL)
+	for _, statement := range []string{
+		`INSERT INTO usage_daily VALUES ($1, 'simulations', '2026-10-15', 1, now())`,
+		`INSERT INTO usage_batch_rows VALUES ('2026-10-15', gen_random_uuid(), 1, $1, 'simulations', 1, now())`,
+		`INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash) VALUES (gen_random_uuid(), $1, 'tenant', 'k', 'p', sha256('x'))`,
+		`INSERT INTO organization_plans VALUES ($1, now(), 'enterprise')`,
+	} {
+		asTenant(t, conn, a, func() {
+			_, err := conn.Exec(t.Context(), statement, b)
+			requireCode(t, insufficientPrivilege, err, statement)
+		})
+	}
+	for _, statement := range []string{
+		`UPDATE usage_daily SET value = 0 WHERE organization_id = $1`,
+		`UPDATE organizations SET plan = 'enterprise' WHERE id = $1`,
+		`UPDATE api_keys SET revoked_at = now() WHERE organization_id = $1`,
+		`DELETE FROM usage_rolled WHERE organization_id = $1`,
+	} {
+		asTenant(t, conn, a, func() {
+			tag, err := conn.Exec(t.Context(), statement, b)
+			require.NoError(t, err, statement)
+			require.Zero(t, tag.RowsAffected(), statement)
+		})
+	}
+	require.EqualValues(t, 5, f.value(b, evaluations, today))
+}
+
+// The role owns nothing, runs no DDL, and can't free itself of row-level security.
+func TestAPIRoleCannotEscape(t *testing.T) {
+	f, _, _ := twoTenants(t)
+	require.Zero(t, f.count(`SELECT count(*) FROM pg_class WHERE relowner = 'tollgate_api'::regrole`))
+	require.Zero(t, f.count(`SELECT count(*) FROM pg_proc WHERE proowner = 'tollgate_api'::regrole`))
+	require.Zero(t, f.count(`SELECT count(*) FROM pg_roles WHERE rolname = 'tollgate_api' AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)`))
+	require.Zero(t, f.count(`SELECT count(*) FROM pg_auth_members WHERE member = 'tollgate_api'::regrole`))
+
+	conn := connect(t, f.db.APIURL)
+	for _, statement := range []string{
+		`ALTER TABLE usage_daily DISABLE ROW LEVEL SECURITY`,
+		`DROP POLICY tollgate_scope ON usage_daily`,
+		`CREATE POLICY mine ON usage_daily USING (true)`,
+		`CREATE TABLE mine (id int)`,
+		`CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'`,
+		`CREATE SCHEMA mine`,
+		`DROP TABLE usage_daily`,
+		`TRUNCATE usage_daily`,
+		`ALTER TABLE usage_daily OWNER TO tollgate_api`,
+		`ALTER ROLE tollgate_api BYPASSRLS`,
+		`SET ROLE postgres`,
+		`SELECT * FROM usage_daily_default`,
+		`DELETE FROM usage_daily`,
+		`DELETE FROM usage_batch_rows`,
+		`UPDATE usage_batch_rows SET value = 0`,
+		`UPDATE plans SET name = 'x'`,
+		`UPDATE plan_limits SET max = 1`,
+		`DELETE FROM exports`,
+		`UPDATE goose_db_version SET version_id = 99`,
+		`CREATE TRIGGER mine BEFORE INSERT ON usage_daily EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
+	} {
+		_, err := conn.Exec(t.Context(), statement)
+		requireCode(t, insufficientPrivilege, err, statement)
+	}
+	// It may turn the security of its session off, which makes queries fail, not see more.
+	_, err := conn.Exec(t.Context(), `SET row_security = off`)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), `SELECT * FROM usage_daily`)
+	requireCode(t, insufficientPrivilege, err, "row_security = off")
+}
+
+// A function that runs as its owner must not take tables from the caller's schemas.
+func TestDefinerFunctionsHaveASearchPath(t *testing.T) {
+	f := newFixture(t)
+	require.NotZero(t, f.count(`SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef`))
+	require.Zero(t, f.count(`
+		SELECT count(*) FROM pg_proc
+		WHERE pronamespace = 'public'::regnamespace
+			AND (proconfig IS NULL OR NOT EXISTS (SELECT FROM unnest(proconfig) c WHERE c LIKE 'search_path=%, pg_temp'))`))
+	require.Zero(t, f.count(`
+		SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
+			AND (proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) a WHERE a.grantee = 0))`), "open to everybody")
+}
+
+// asTenant runs fn in a transaction of the organization, and rolls it back.
+func asTenant(t *testing.T, conn *pgx.Conn, organization uuid.UUID, fn func()) {
+	t.Helper()
+	_, err := conn.Exec(t.Context(), `BEGIN; SELECT set_config('tollgate.organization_id', '`+organization.String()+`', true)`)
+	require.NoError(t, err)
+	defer func() {
+		_, err := conn.Exec(context.WithoutCancel(t.Context()), `ROLLBACK`)
+		require.NoError(t, err)
+	}()
+	fn()
+}
+
+func countAs(t *testing.T, conn *pgx.Conn, table, where string, args ...any) (n int64) {
+	t.Helper()
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM `+table+` WHERE `+where, args...).Scan(&n), table)
+	return n
+}
+
+func requireCode(t *testing.T, code string, err error, about string) {
+	t.Helper()
+	var failure *pgconn.PgError
+	require.ErrorAs(t, err, &failure, about)
+	require.Equal(t, code, failure.Code, about)
+}
