@@ -49,6 +49,7 @@ CREATE TABLE organizations (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX organizations_updated ON organizations (updated_at);
 COMMENT ON TABLE organizations IS 'The tenants.';
 COMMENT ON COLUMN organizations.plan IS 'Key of the plan that is in force now; organization_plans has its history.';
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -52,6 +53,17 @@ func (s *Store) ListOrganizations(ctx context.Context, after uuid.UUID, limit in
 		return err
 	})
 	return found, wrap(err, "list organizations")
+}
+
+// OrganizationsChangedSince returns the organizations that were made or changed at a
+// time or after it. Times are those at which the changes' transactions began.
+func (s *Store) OrganizationsChangedSince(ctx context.Context, since time.Time) ([]uuid.UUID, error) {
+	var ids []uuid.UUID
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) (err error) {
+		ids, err = tx.OrganizationsChangedSince(ctx, since)
+		return err
+	})
+	return ids, wrap(err, "read changed organizations")
 }
 
 // UpdateOrganization changes an organization's name, plan or both. A changed plan is

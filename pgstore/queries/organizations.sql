@@ -13,3 +13,6 @@ UPDATE organizations
 SET name = coalesce(sqlc.narg(name), name), plan = coalesce(sqlc.narg(plan), plan), updated_at = now()
 WHERE id = @id
 RETURNING *;
+
+-- name: OrganizationsChangedSince :many
+SELECT id FROM organizations WHERE updated_at >= @since ORDER BY id;

@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -74,6 +75,30 @@ func (q *Queries) Organization(ctx context.Context, id uuid.UUID) (Organization,
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const organizationsChangedSince = `-- name: OrganizationsChangedSince :many
+SELECT id FROM organizations WHERE updated_at >= $1 ORDER BY id
+`
+
+func (q *Queries) OrganizationsChangedSince(ctx context.Context, since time.Time) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, organizationsChangedSince, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const updateOrganization = `-- name: UpdateOrganization :one
