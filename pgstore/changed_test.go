@@ -11,7 +11,7 @@ import (
 )
 
 func TestOrganizationsChangedSince(t *testing.T) {
-	store := newFixture(t).store
+	store := newFixture(t)
 	first, err := store.CreateOrganization(t.Context(), "First", "free")
 	require.NoError(t, err)
 	second, err := store.CreateOrganization(t.Context(), "Second", "free")
