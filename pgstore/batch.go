@@ -24,7 +24,7 @@ import (
 // lock records in the same order, and so never deadlock.
 func (s *Store) ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applied, error) {
 	var applied meter.Applied
-	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) (err error) {
+	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) (err error) {
 		if len(batch.Rows) == 0 {
 			applied, err = moveWatermark(ctx, tx, batch)
 			return err

@@ -59,7 +59,9 @@ func (s *Store) writeDirectly(ctx context.Context, field string, row meter.Row) 
 	if row.Value < 0 || row.Value > plans.MaxQuantity {
 		return &accounts.FieldError{Field: field, Rule: fmt.Sprintf("must be 0 to %d, is %d", int64(plans.MaxQuantity), row.Value)}
 	}
-	return s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) error {
 		if _, err := tx.Organization(ctx, row.Organization); err != nil {
 			return orNotFound(err)
 		}

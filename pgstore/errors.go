@@ -47,6 +47,7 @@ const (
 	uniqueViolation     = "23505"
 	foreignKeyViolation = "23503"
 	undefinedTable      = "42P01"
+	checkViolation      = "23514"
 )
 
 // retryableCodes are the failures that pass: the server stops, starts or fails
@@ -76,7 +77,7 @@ func Retryable(err error) bool {
 	if errors.As(err, &server) {
 		class := server.Code[:min(2, len(server.Code))]
 		// 08: connection exception. 53: insufficient resources.
-		return retryableCodes[server.Code] || class == "08" || class == "53"
+		return retryableCodes[server.Code] || class == "08" || class == "53" || partitionMade(err)
 	}
 	var connect *pgconn.ConnectError
 	var network net.Error
@@ -95,4 +96,11 @@ func Retryable(err error) bool {
 func hasCode(err error, code string) bool {
 	var server *pgconn.PgError
 	return errors.As(err, &server) && server.Code == code
+}
+
+// partitionMade reports whether a row was refused because its partition was made
+// meanwhile. Postgres says that by the code of a broken CHECK, without a constraint's name.
+func partitionMade(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && server.Code == checkViolation && server.ConstraintName == ""
 }

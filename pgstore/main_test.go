@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, db: pgtest.NewDatabase(t)}
-	f.Store = f.open(pgstore.Config{URL: f.db.APIURL})
+	f.Store = f.open(pgstore.Config{URL: f.db.APIURL, Logger: slog.New(slog.DiscardHandler)})
 	owner, err := pgxpool.New(t.Context(), f.db.URL)
 	require.NoError(t, err)
 	t.Cleanup(owner.Close)

@@ -74,8 +74,9 @@ const variances = `
 // without one, whose level is carried), so a day continues the rolled day before
 // it; when that one changes, [Store.DaysToRollUp] names this one again.
 func (s *Store) RollUpDay(ctx context.Context, day plans.Day) (billing.DayRollup, error) {
-	rollup := billing.DayRollup{Day: day}
-	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+	var rollup billing.DayRollup
+	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) error {
+		rollup = billing.DayRollup{Day: day}
 		if err := lockDays(ctx, tx, exclusive, []int32{int32(day)}); err != nil {
 			return err
 		}

@@ -43,6 +43,22 @@ func (s *Store) asPlatformUnbounded(ctx context.Context, fn func(context.Context
 	return s.transact(ctx, "begin; select set_config('tollgate.scope', 'platform', true)", fn)
 }
 
+// partitionAttempts is how often a write begins again because its partition was made
+// while it ran.
+const partitionAttempts = 5
+
+// asPlatformWriting is [Store.asPlatformUnbounded] for what adds usage. A row that was
+// on its way to the default partition is refused when its month's partition is made
+// just then: fn runs again, in a new transaction.
+func (s *Store) asPlatformWriting(ctx context.Context, fn func(context.Context, scoped) error) error {
+	for attempt := 1; ; attempt++ {
+		err := s.asPlatformUnbounded(ctx, fn)
+		if !partitionMade(err) || attempt == partitionAttempts {
+			return err
+		}
+	}
+}
+
 // transact runs fn in a READ COMMITTED transaction, and commits unless fn fails.
 func (s *Store) transact(ctx context.Context, begin string, fn func(context.Context, scoped) error) error {
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})

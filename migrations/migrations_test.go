@@ -1,0 +1,209 @@
+package migrations_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/riverline/tollgate/internal/pgtest"
+	"github.com/riverline/tollgate/migrations"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+func connect(t *testing.T, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
+}
+
+// schema lists what the database has, apart from goose's own table.
+func schema(t *testing.T, conn *pgx.Conn) []string {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), `
+		SELECT what FROM (
+			SELECT 'relation ' || relname AS what FROM pg_class
+			WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'goose_%'
+			UNION ALL
+			SELECT 'function ' || oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+			UNION ALL
+			SELECT 'policy ' || policyname || ' on ' || tablename || qual FROM pg_policies
+			UNION ALL
+			SELECT 'grant ' || privilege_type || ' on ' || table_name || coalesce('.' || column_name, '')
+			FROM information_schema.column_privileges WHERE grantee = 'tollgate_api' AND table_name NOT LIKE 'goose_%'
+			UNION ALL
+			SELECT 'trigger ' || tgname || ' on ' || tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal
+		) AS everything ORDER BY what`)
+	require.NoError(t, err)
+	out, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	return out
+}
+
+// fill gives every table a row.
+func fill(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	_, err := conn.Exec(t.Context(), `
+		INSERT INTO organizations (id, name, plan) VALUES ('00000000-0000-7000-8000-0000000000aa', 'Acme', 'free');
+		UPDATE organizations SET plan = 'pro';
+		INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash)
+		SELECT id, id, 'tenant', 'key', 'tg_', sha256('secret') FROM organizations;
+		INSERT INTO instances (id, host, status, started_at, seen_at, watermark) SELECT id, 'host', 'live', now(), now(), now() FROM organizations;
+		INSERT INTO usage_batches SELECT id, 1, now(), 1 FROM instances;
+		INSERT INTO usage_batch_rows SELECT d, id, 1, id, 'evaluations', 5, now() FROM instances, (VALUES (current_date), (date '2001-01-01')) AS v (d);
+		INSERT INTO usage_daily SELECT id, 'evaluations', d, 5, now() FROM instances, (VALUES (current_date), (date '2001-01-01')) AS v (d);
+		INSERT INTO usage_rollups (day, revision, content_revision, batches, row_count, variance_count) VALUES (current_date, 1, 1, 1, 1, 0);
+		INSERT INTO usage_rollup_batches SELECT current_date, id, 1 FROM instances;
+		INSERT INTO usage_rolled SELECT id, 'evaluations', current_date, 5, false, 5 FROM instances;
+		INSERT INTO exports (id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at)
+		SELECT id, date_trunc('month', current_date), 'w', 'r', 'waiting', now(), false, 'me', now() FROM instances;
+		INSERT INTO export_batches SELECT id, id, 1 FROM exports;
+		INSERT INTO export_meters SELECT id, 'evaluations', 1, 'sum', 'evaluation' FROM exports;
+		INSERT INTO export_organizations SELECT id, id, 'Acme', 'pro' FROM exports;
+		INSERT INTO export_usage SELECT id, id, 'evaluations', 5 FROM exports`)
+	require.NoError(t, err)
+}
+
+// Every migration is undone, with data in every table, one by one and all at once, and done again.
+func TestMigrationsUpAndDownWithData(t *testing.T) {
+	db := pgtest.NewEmptyDatabase(t)
+	conn := connect(t, db.URL)
+	latest := migrations.Latest()
+	version := func() int64 {
+		v, err := migrations.Version(t.Context(), db.URL)
+		require.NoError(t, err)
+		return v
+	}
+	require.Zero(t, version())
+	empty := schema(t, conn)
+
+	require.NoError(t, migrations.Up(t.Context(), db.URL))
+	require.Equal(t, latest, version())
+	whole := schema(t, conn)
+	require.NotEqual(t, empty, whole)
+
+	fill(t, conn)
+	require.NoError(t, migrations.Up(t.Context(), db.URL), "again: nothing to do")
+	var organizations int
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM organizations`).Scan(&organizations))
+	require.Equal(t, 1, organizations)
+
+	for v := latest; v > 0; v-- {
+		require.NoError(t, migrations.Down(t.Context(), db.URL))
+		require.Equal(t, v-1, version())
+	}
+	require.Equal(t, empty, schema(t, conn), "nothing is left")
+	require.NoError(t, migrations.Down(t.Context(), db.URL), "nothing to undo")
+
+	require.NoError(t, migrations.Up(t.Context(), db.URL))
+	require.Equal(t, whole, schema(t, conn))
+	fill(t, conn)
+	require.NoError(t, migrations.DownTo(t.Context(), db.URL, 0))
+	require.Equal(t, empty, schema(t, conn))
+	require.NoError(t, migrations.Up(t.Context(), db.URL))
+	require.Equal(t, whole, schema(t, conn))
+}
+
+func TestStatus(t *testing.T) {
+	db := pgtest.NewEmptyDatabase(t)
+	status, err := migrations.Status(t.Context(), db.URL)
+	require.NoError(t, err)
+	require.Len(t, status, int(migrations.Latest()))
+	for i, m := range status {
+		require.EqualValues(t, i+1, m.Version)
+		require.True(t, strings.HasPrefix(m.Name, fmt.Sprintf("%05d_", i+1)), m.Name)
+		require.Nil(t, m.AppliedAt)
+	}
+	require.NoError(t, migrations.Up(t.Context(), db.URL))
+	require.NoError(t, migrations.Down(t.Context(), db.URL))
+	status, err = migrations.Status(t.Context(), db.URL)
+	require.NoError(t, err)
+	for i, m := range status {
+		require.Equal(t, i < len(status)-1, m.AppliedAt != nil, m.Name)
+	}
+}
+
+// Processes that start together migrate once; databases of one cluster share the role.
+func TestMigrationsAtTheSameTime(t *testing.T) {
+	var group errgroup.Group
+	databases := []*pgtest.Database{pgtest.NewEmptyDatabase(t), pgtest.NewEmptyDatabase(t)}
+	for _, db := range databases {
+		for range 4 {
+			group.Go(func() error {
+				if err := migrations.Up(t.Context(), db.URL); err != nil {
+					return err
+				}
+				// The password of the role belongs to the cluster: the one of the other tests.
+				parsed, err := url.Parse(db.APIURL)
+				if err != nil {
+					return err
+				}
+				password, _ := parsed.User.Password()
+				return migrations.EnableLogin(t.Context(), db.URL, password)
+			})
+		}
+	}
+	require.NoError(t, group.Wait())
+	for _, db := range databases {
+		version, err := migrations.Version(t.Context(), db.URL)
+		require.NoError(t, err)
+		require.Equal(t, migrations.Latest(), version)
+		var applied int
+		conn := connect(t, db.URL)
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM goose_db_version WHERE version_id > 0`).Scan(&applied))
+		require.EqualValues(t, migrations.Latest(), applied)
+		require.NoError(t, connect(t, db.APIURL).Ping(t.Context()))
+	}
+}
+
+// A role that row-level security doesn't bind would make every policy idle.
+func TestMigrationsRefuseARoleThatBypasses(t *testing.T) {
+	db := pgtest.NewEmptyDatabase(t)
+	migration, err := fs.ReadFile(migrations.FS, "00001_accounts.sql")
+	require.NoError(t, err)
+	// The real role is the cluster's, and other tests use it: the check runs on another.
+	check := regexp.MustCompile(`(?s)DO \$\$\s*BEGIN\s*IF EXISTS .*?END \$\$;`).FindString(string(migration))
+	require.Contains(t, check, "rolbypassrls")
+	conn := connect(t, db.URL)
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	_, err = tx.Exec(t.Context(), `CREATE ROLE tollgate_api_trial BYPASSRLS`)
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), strings.ReplaceAll(check, "tollgate_api", "tollgate_api_trial"))
+	require.ErrorContains(t, err, "bypasses row-level security")
+}
+
+func TestEnableLoginRefusesAPassword(t *testing.T) {
+	for _, password := range []string{"", "short", "päßwörter", "new\nline", strings.Repeat("x", 201)} {
+		require.ErrorIs(t, migrations.EnableLogin(t.Context(), "", password), migrations.ErrPassword, "%q", password)
+	}
+}
+
+// The password is checked by the server that keeps only its verifier.
+func TestEnableLogin(t *testing.T) {
+	db := pgtest.NewDatabase(t)
+	conn := connect(t, db.URL)
+	var verifier string
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT rolpassword FROM pg_authid WHERE rolname = 'tollgate_api'`).Scan(&verifier))
+	require.Regexp(t, `^SCRAM-SHA-256\$4096:`, verifier)
+	require.NoError(t, connect(t, db.APIURL).Ping(t.Context()))
+}
+
+func TestConnectionErrorsHideThePassword(t *testing.T) {
+	for _, url := range []string{"postgres://user:hunter2@127.0.0.1:1/x", "postgres://user:hunter2@host:port/x"} {
+		err := migrations.Up(t.Context(), url)
+		require.ErrorContains(t, err, "migrate: ")
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+}

@@ -1,0 +1,191 @@
+package pgstore_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/plans"
+)
+
+// C2: what the migrations seed is what plans/default.yaml says.
+func TestSeedIsTheDefaultCatalog(t *testing.T) {
+	f := newFixture(t)
+	require.NotZero(t, f.count(`SELECT count(*) FROM plan_limits`))
+	got, err := f.Catalog(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, plans.Default().Meters, got.Meters)
+	require.Len(t, got.Plans, len(plans.Default().Plans))
+	for _, want := range plans.Default().Plans {
+		p, ok := got.Plan(want.Key)
+		require.True(t, ok, want.Key)
+		require.Empty(t, cmp.Diff(named(want, got.Meters), p))
+	}
+	require.NoError(t, f.PublishCatalog(t.Context(), plans.Default()), "publishing it changes nothing")
+	require.EqualValues(t, 3, f.count(`SELECT count(*) FROM plans`))
+}
+
+// named is the plan with an entitlement for each meter.
+func named(p plans.Plan, meters []plans.Meter) plans.Plan {
+	all := make([]plans.Entitlement, len(meters))
+	for i, m := range meters {
+		all[i] = p.Entitlement(m.Key)
+	}
+	p.Entitlements = all
+	return p
+}
+
+// C2: hard-coded defaults where the table has no row.
+func TestPlanLimitsFallBackToTheDefaults(t *testing.T) {
+	f := newFixture(t)
+	want := map[string][]plans.Entitlement{}
+	for _, p := range plans.Default().Plans {
+		want[p.Key] = named(p, plans.Default().Meters).Entitlements
+	}
+	require.EqualValues(t, 1000, want["free"][0].Max)
+	check := func(about string) {
+		for plan, limits := range want {
+			got, err := f.PlanLimits(t.Context(), plan)
+			require.NoError(t, err)
+			require.Empty(t, cmp.Diff(limits, got), "%s: %s", about, plan)
+		}
+	}
+	check("seeded")
+	f.exec(`DELETE FROM plan_limits WHERE plan_key = 'free' AND meter = 'simulations'`)
+	check("without one row")
+	f.exec(`DELETE FROM plan_limits`)
+	check("without limits")
+	f.exec(`DELETE FROM plans`)
+	check("without plans")
+	f.exec(`DELETE FROM meters`)
+	check("without anything")
+
+	f.exec(`INSERT INTO meters VALUES ('evaluations', 1, 'Evaluations', 'sum', 'evaluation')`)
+	f.exec(`INSERT INTO plans VALUES ('free', 1, 'Free', 0, 0)`)
+	f.exec(`INSERT INTO plan_limits VALUES ('free', 1, 'evaluations', 'hard', 'month', 77)`)
+	want["free"][0] = plans.Entitlement{Meter: evaluations, Mode: plans.Hard, Window: plans.WindowMonth, Max: 77}
+	check("a row counts before a default")
+
+	none, err := f.PlanLimits(t.Context(), "gold")
+	require.NoError(t, err)
+	require.Empty(t, none)
+}
+
+// team is a plan that leaves out all meters but one.
+func team(version int) plans.Plan {
+	return plans.Plan{Key: "team", Version: version, Name: "Team", Entitlements: []plans.Entitlement{
+		{Meter: evaluations, Mode: plans.Hard, Window: plans.WindowMonth, Max: 500},
+	}}
+}
+
+func TestPublishCatalog(t *testing.T) {
+	f := newFixture(t)
+	tokens := plans.Meter{Key: "tokens", Name: "Tokens", Aggregation: plans.Sum, Unit: "token"}
+	catalog := plans.Default()
+	catalog.Meters = append(catalog.Meters, tokens)
+	catalog.Plans = append(catalog.Plans, team(1))
+	require.NoError(t, f.PublishCatalog(t.Context(), catalog))
+	require.NoError(t, f.PublishCatalog(t.Context(), catalog), "every process publishes it at its start")
+
+	got, err := f.Catalog(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, catalog.Meters, got.Meters, "new meters come last")
+	p, ok := got.Plan("team")
+	require.True(t, ok)
+	require.Empty(t, cmp.Diff(named(team(1), catalog.Meters), p))
+
+	changed := team(1)
+	changed.Entitlements[0].Max = 501
+	changed2 := plans.Default()
+	changed2.Meters = append(changed2.Meters, plans.Meter{Key: "seats", Name: "Seats", Aggregation: plans.Max, Unit: "seat"})
+	changed2.Plans = append(changed2.Plans, changed)
+	err = f.PublishCatalog(t.Context(), changed2)
+	require.ErrorIs(t, err, plans.ErrVersionPublished)
+	require.ErrorContains(t, err, "team version 1")
+	require.False(t, pgstore.Retryable(err))
+	require.Zero(t, f.count(`SELECT count(*) FROM meters WHERE key = 'seats'`), "all or nothing")
+
+	changed2.Plans[len(changed2.Plans)-1].Version = 2
+	require.NoError(t, f.PublishCatalog(t.Context(), changed2))
+	got, err = f.Catalog(t.Context())
+	require.NoError(t, err)
+	p, _ = got.Plan("team")
+	require.Equal(t, 2, p.Version)
+	require.EqualValues(t, 501, p.Entitlement(evaluations).Max)
+
+	wrong := plans.Default()
+	wrong.Meters[0].Aggregation = plans.Max
+	require.ErrorIs(t, f.PublishCatalog(t.Context(), wrong), plans.ErrMeterPublished)
+	renamed := plans.Default()
+	renamed.Meters[0].Name = "Rule evaluations"
+	require.NoError(t, f.PublishCatalog(t.Context(), renamed))
+	got, err = f.Catalog(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "Rule evaluations", got.Meters[0].Name)
+	require.ErrorIs(t, f.PublishCatalog(t.Context(), &plans.Catalog{}), plans.ErrInvalidCatalog)
+}
+
+// A published plan is not changed by a meter that comes later.
+func TestPublishCatalogAfterANewMeter(t *testing.T) {
+	f := newFixture(t)
+	catalog := plans.Default()
+	catalog.Plans = append(catalog.Plans, team(1))
+	require.NoError(t, f.PublishCatalog(t.Context(), catalog))
+	catalog.Meters = append(catalog.Meters, plans.Meter{Key: "tokens", Name: "Tokens", Aggregation: plans.Sum, Unit: "token"})
+	require.NoError(t, f.PublishCatalog(t.Context(), catalog))
+	limits, err := f.PlanLimits(t.Context(), "team")
+	require.NoError(t, err)
+	require.Len(t, limits, 6)
+	require.Equal(t, plans.Unlimited, limits[5].Mode)
+}
+
+func TestPublishPlan(t *testing.T) {
+	f := newFixture(t)
+	first, err := f.PublishPlan(t.Context(), team(0))
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(named(team(1), plans.Default().Meters), first))
+	second, err := f.PublishPlan(t.Context(), team(1))
+	require.NoError(t, err)
+	require.Equal(t, 2, second.Version, "the next version, whatever the plan says")
+
+	free := plans.Plan{Key: "free", Name: "Free"}
+	published, err := f.PublishPlan(t.Context(), free)
+	require.NoError(t, err)
+	require.Equal(t, 2, published.Version)
+	limits, err := f.PlanLimits(t.Context(), "free")
+	require.NoError(t, err)
+	for _, e := range limits {
+		require.Equal(t, plans.Unlimited, e.Mode, "a limit left out on purpose is not taken for a missing row")
+	}
+
+	_, err = f.PublishPlan(t.Context(), plans.Plan{Key: "Gold!", Name: "Gold"})
+	require.ErrorIs(t, err, plans.ErrInvalidCatalog)
+	_, err = f.PublishPlan(t.Context(), plans.Plan{Key: "gold", Name: "Gold", Entitlements: []plans.Entitlement{{Meter: "clicks", Mode: plans.Unlimited}}})
+	require.ErrorContains(t, err, "clicks")
+
+	var group errgroup.Group
+	for range 8 {
+		group.Go(func() error {
+			_, err := f.PublishPlan(t.Context(), team(0))
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
+	require.EqualValues(t, 10, f.count(`SELECT max(version) FROM plans WHERE key = 'team'`))
+}
+
+func TestPublishPlanWithoutTables(t *testing.T) {
+	f := newFixture(t)
+	f.exec(`DELETE FROM plan_limits`)
+	f.exec(`DELETE FROM plans`)
+	f.exec(`DELETE FROM meters`)
+	published, err := f.PublishPlan(t.Context(), plans.Plan{Key: "free", Name: "Free", Entitlements: []plans.Entitlement{
+		{Meter: storage, Mode: plans.Soft, Window: plans.WindowDay, Max: 5},
+	}})
+	require.NoError(t, err)
+	require.Equal(t, 2, published.Version, "the built-in one is version 1")
+	require.EqualValues(t, 5, published.Entitlement(storage).Max)
+}

@@ -1,0 +1,131 @@
+package pgstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/internal/pgtest"
+	"github.com/riverline/tollgate/migrations"
+	"github.com/riverline/tollgate/pgstore"
+)
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	_, err := pgstore.Open(t.Context(), pgstore.Config{})
+	require.ErrorContains(t, err, "Config.URL")
+	_, err = pgstore.Open(t.Context(), pgstore.Config{URL: "postgres://user:hunter2@host:port/x"})
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "hunter2")
+
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := closed.Addr().String()
+	require.NoError(t, closed.Close())
+	_, err = pgstore.Open(t.Context(), pgstore.Config{URL: "postgres://user:hunter2@" + address + "/x"})
+	require.ErrorContains(t, err, "connect")
+	require.NotContains(t, err.Error(), "hunter2")
+	require.True(t, pgstore.Retryable(err), "the server may start later")
+}
+
+func TestCheckSchema(t *testing.T) {
+	f := newFixture(t)
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	store := f.open(pgstore.Config{URL: f.db.APIURL, Logger: logger})
+	require.NoError(t, store.CheckSchema(t.Context()))
+	require.Empty(t, log.String())
+
+	owner := f.open(pgstore.Config{URL: f.db.URL, Logger: logger})
+	require.NoError(t, owner.CheckSchema(t.Context()))
+	require.Contains(t, log.String(), "Row-level security does not bind", "a superuser sees everything")
+
+	f.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`)
+	require.NoError(t, store.CheckSchema(t.Context()), "an old program runs while a new one is rolled out")
+	require.Contains(t, log.String(), "newer than this program")
+
+	latest := migrations.Latest()
+	f.exec(`DELETE FROM goose_db_version WHERE version_id >= $1`, latest)
+	err := store.CheckSchema(t.Context())
+	require.ErrorIs(t, err, pgstore.ErrSchema)
+	require.ErrorContains(t, err, fmt.Sprintf("the database is at migration %d, this program needs %d: run `tollgate migrate`", latest-1, latest))
+	require.False(t, pgstore.Retryable(err))
+
+	empty := f.open(pgstore.Config{URL: pgtest.NewEmptyDatabase(t).URL})
+	err = empty.CheckSchema(t.Context())
+	require.ErrorIs(t, err, pgstore.ErrSchema)
+	require.ErrorContains(t, err, "is at migration 0")
+}
+
+func TestQueryTimeout(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free")
+	store := f.open(pgstore.Config{URL: f.db.APIURL, QueryTimeout: 100 * time.Millisecond})
+	tx, err := f.owner.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	_, err = tx.Exec(t.Context(), `LOCK TABLE organizations IN ACCESS EXCLUSIVE MODE`)
+	require.NoError(t, err)
+	_, err = store.Organization(t.Context(), o.ID)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.True(t, pgstore.Retryable(err))
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.Eventually(t, func() bool {
+		_, err := store.Organization(t.Context(), o.ID)
+		return err == nil
+	}, 10*time.Second, 50*time.Millisecond)
+}
+
+// The pool outlives its connections.
+func TestStoreSurvivesLostConnections(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free")
+	f.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'tollgate_api'`)
+	require.Eventually(t, func() bool {
+		_, err := f.Organization(t.Context(), o.ID)
+		if err != nil && !pgstore.Retryable(err) {
+			t.Errorf("%v is not retryable", err)
+		}
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, f.Ping(t.Context()))
+}
+
+func TestErrorsSayWhetherARetryMayHelp(t *testing.T) {
+	code := func(code string) error { return fmt.Errorf("wrapped: %w", &pgconn.PgError{Code: code}) }
+	for _, err := range []error{
+		code("40001"), code("40P01"), code("55P03"), code("57P01"), code("57P03"), code("08006"), code("53300"), code("53100"), code("25006"),
+		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, context.DeadlineExceeded, &net.OpError{Op: "read", Err: errors.New("reset")},
+	} {
+		require.True(t, pgstore.Retryable(err), "%v", err)
+		require.True(t, (&pgstore.Error{Op: "x", Err: err}).Retryable(), "%v", err)
+	}
+	madeMeanwhile := &pgconn.PgError{Code: "23514", Message: "new row for relation violates partition constraint"}
+	require.True(t, pgstore.Retryable(madeMeanwhile))
+	for _, err := range []error{
+		nil, code("23505"), &pgconn.PgError{Code: "23514", ConstraintName: "usage_daily_value_check"}, code("22003"), code("42501"), code("42P01"), context.Canceled, errors.New("other"),
+		fmt.Errorf("%w: %w", context.Canceled, io.EOF),
+	} {
+		require.False(t, pgstore.Retryable(err), "%v", err)
+	}
+}
+
+// What a package that can't import this one does.
+func TestErrorsCanBeAskedByInterface(t *testing.T) {
+	f := newFixture(t)
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	err := fmt.Errorf("flush: %w", f.EnsurePartitions(ctx, today, 0))
+	var asked interface{ Retryable() bool }
+	require.ErrorAs(t, err, &asked)
+	require.True(t, asked.Retryable())
+	require.ErrorContains(t, err, "make the partitions from 2026-10-15")
+}
