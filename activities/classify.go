@@ -1,0 +1,106 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/meter"
+)
+
+// The types of errors that are not tried again. They are part of the contract with
+// workflows and operators: a type never changes its name.
+const (
+	// TypeInvalidInput is an activity's input that breaks a rule.
+	TypeInvalidInput = "InvalidInput"
+	// TypeInvalidUsage is usage that can't be written as a document.
+	TypeInvalidUsage = "InvalidUsage"
+	// TypeInvalidManifest is a manifest that breaks a rule.
+	TypeInvalidManifest = "InvalidManifest"
+	// TypeUnknownInstance is an instance that was never registered.
+	TypeUnknownInstance = "UnknownInstance"
+	// TypeSequenceGap is a batch that is not the next of its instance.
+	TypeSequenceGap = "SequenceGap"
+	// TypeExportNotFound, TypeExportEnded, TypeExportNotFrozen and TypePeriodFinal are
+	// the errors of the same name in package billing.
+	TypeExportNotFound  = "ExportNotFound"
+	TypeExportEnded     = "ExportEnded"
+	TypeExportNotFrozen = "ExportNotFrozen"
+	TypePeriodFinal     = "PeriodFinal"
+	// TypeDrained is work for an instance that has been drained.
+	TypeDrained = "Drained"
+	// TypePermanent is any other failure that would come again: its own text says which.
+	TypePermanent = "Permanent"
+)
+
+// TypeNothingFlushed and TypeWorkerStopping are types of errors that are tried again.
+const (
+	// TypeNothingFlushed is an epoch in which no flush succeeded.
+	TypeNothingFlushed = "NothingFlushed"
+	// TypeWorkerStopping is work that another worker takes over.
+	TypeWorkerStopping = "WorkerStopping"
+)
+
+// errInvalidInput is the root of errors about an activity's input.
+var errInvalidInput = errors.New("invalid input")
+
+// errDrained says that an instance has been drained by the workflow that asks.
+var errDrained = errors.New("the instance is drained")
+
+// permanent are the errors that would come again, with the type that each gets.
+var permanent = []struct {
+	err  error
+	kind string
+}{
+	{errInvalidInput, TypeInvalidInput},
+	{errDrained, TypeDrained},
+	{billing.ErrInvalidUsage, TypeInvalidUsage},
+	{billing.ErrInvalidManifest, TypeInvalidManifest},
+	{billing.ErrExportNotFound, TypeExportNotFound},
+	{billing.ErrExportEnded, TypeExportEnded},
+	{billing.ErrExportNotFrozen, TypeExportNotFrozen},
+	{billing.ErrPeriodFinal, TypePeriodFinal},
+	{meter.ErrUnknownInstance, TypeUnknownInstance},
+	{meter.ErrSequenceGap, TypeSequenceGap},
+}
+
+// classify decides, for every activity, which failures are tried again. The domain's
+// errors are not, nor is what says of itself that it isn't retryable (the stores'
+// errors do); everything else is, and so is a context that ended.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	var decided *temporal.ApplicationError
+	if errors.As(err, &decided) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	for _, known := range permanent {
+		if errors.Is(err, known.err) {
+			return temporal.NewNonRetryableApplicationError(err.Error(), known.kind, err)
+		}
+	}
+	var asked interface{ Retryable() bool }
+	if errors.As(err, &asked) && !asked.Retryable() {
+		return temporal.NewNonRetryableApplicationError(err.Error(), TypePermanent, err)
+	}
+	return err
+}
+
+// missing says that a field of an activity's input is not there.
+func missing(field string) error {
+	return classify(fmt.Errorf("%w: %s is missing", errInvalidInput, field))
+}
+
+// handOver ends an activity because its worker stops, so that another one takes it.
+func handOver(ctx context.Context) error {
+	return temporal.NewApplicationErrorWithOptions(
+		"the worker stops: another one takes over "+activity.GetInfo(ctx).ActivityType.Name, TypeWorkerStopping,
+		temporal.ApplicationErrorOptions{NextRetryDelay: time.Second, Category: temporal.ApplicationErrorCategoryBenign},
+	)
+}

@@ -1,0 +1,218 @@
+package activities
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/activity"
+
+	"github.com/riverline/tollgate/meter"
+)
+
+// FleetStore knows all instances.
+type FleetStore interface {
+	// Instances returns all instances, those that are gone included.
+	Instances(ctx context.Context) ([]meter.Instance, error)
+	// MarkInstanceLost declares a live instance lost unless it was seen at notSeenSince
+	// or later. It returns the instance as it is afterwards, and whether this call
+	// marked it.
+	MarkInstanceLost(ctx context.Context, id uuid.UUID, notSeenSince time.Time) (meter.Instance, bool, error)
+}
+
+// FleetConfig is what a [Fleet] is made from.
+type FleetConfig struct {
+	// Store knows the instances. Required.
+	Store FleetStore
+	// Drive starts the flush loop of an instance, or finds it running. It is called for
+	// an instance that is waited for and has not been seen for LostAfter: the loop is
+	// what declares it lost. Nil: nobody does.
+	Drive func(ctx context.Context, instance meter.Instance) error
+	// LostAfter is how long an instance may be unseen before Drive is called. Zero: 1 min.
+	LostAfter time.Duration
+	// Poll is the time between looks at the store. Zero: 1 s.
+	Poll time.Duration
+	// Now tells the time, UTC. Nil: time.Now.
+	Now func() time.Time
+}
+
+// Fleet has the activities about all instances.
+type Fleet struct{ config FleetConfig }
+
+// NewFleet makes the activities about all instances. It panics where a required
+// field of the config is missing.
+func NewFleet(config FleetConfig) *Fleet {
+	if config.Store == nil {
+		panic("activities: FleetConfig.Store is required")
+	}
+	if config.LostAfter == 0 {
+		config.LostAfter = time.Minute
+	}
+	if config.Poll == 0 {
+		config.Poll = time.Second
+	}
+	if config.Now == nil {
+		config.Now = func() time.Time { return time.Now().UTC() }
+	}
+	return &Fleet{config: config}
+}
+
+// AwaitWatermarksInput says what to wait for.
+type AwaitWatermarksInput struct {
+	// Cut is the time up to which every live instance must have flushed. Required.
+	Cut time.Time `json:"cut"`
+}
+
+// AwaitedInstance is an instance that is waited for.
+type AwaitedInstance struct {
+	Instance  uuid.UUID `json:"instance"`
+	Host      string    `json:"host"`
+	Watermark time.Time `json:"watermark"`
+	SeenAt    time.Time `json:"seen_at"`
+}
+
+// AwaitHeartbeat is what [Fleet.AwaitWatermarks] heartbeats.
+type AwaitHeartbeat struct {
+	Cut time.Time `json:"cut"`
+	// Waiting counts the instances whose watermark is before the cut.
+	Waiting int `json:"waiting"`
+	// For holds the first of them, at most 20.
+	For []AwaitedInstance `json:"for,omitempty"`
+}
+
+// AwaitWatermarksResult says who has flushed.
+type AwaitWatermarksResult struct {
+	// Live counts the live instances, all of which have flushed up to the cut.
+	Live int `json:"live"`
+	// Lost holds the instances that were waited for and declared lost, at most 20: what
+	// they admitted after their watermark is missing.
+	Lost []AwaitedInstance `json:"lost,omitempty"`
+}
+
+// maxAwaited bounds how many instances a heartbeat and a result name.
+const maxAwaited = 20
+
+// AwaitWatermarks returns once every live instance has flushed all that it admitted
+// before the cut. It waits as long as it takes.
+func (f *Fleet) AwaitWatermarks(ctx context.Context, in AwaitWatermarksInput) (AwaitWatermarksResult, error) {
+	if in.Cut.IsZero() {
+		return AwaitWatermarksResult{}, missing("cut")
+	}
+	beats := startBeating(ctx, AwaitHeartbeat{Cut: in.Cut})
+	defer beats.stop()
+	tick := time.NewTicker(f.config.Poll)
+	defer tick.Stop()
+	watch := watch{cut: in.Cut, waited: map[uuid.UUID]bool{}, driven: map[uuid.UUID]time.Time{}}
+	for {
+		instances, err := f.config.Store.Instances(ctx)
+		if err != nil {
+			return AwaitWatermarksResult{}, classify(err)
+		}
+		waiting := watch.look(instances)
+		if len(waiting) == 0 {
+			return watch.result, nil
+		}
+		beats.record(AwaitHeartbeat{Cut: in.Cut, Waiting: len(waiting), For: awaited(waiting)})
+		f.drive(ctx, &watch, waiting)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return AwaitWatermarksResult{}, ctx.Err()
+		case <-activity.GetWorkerStopChannel(ctx):
+			return AwaitWatermarksResult{}, handOver(ctx)
+		}
+	}
+}
+
+// watch is what is known from one look at the instances to the next.
+type watch struct {
+	cut    time.Time
+	waited map[uuid.UUID]bool
+	driven map[uuid.UUID]time.Time
+	result AwaitWatermarksResult
+}
+
+// look returns the live instances that have not flushed up to the cut.
+func (w *watch) look(instances []meter.Instance) []meter.Instance {
+	w.result = AwaitWatermarksResult{}
+	var waiting, lost []meter.Instance
+	for _, i := range instances {
+		behind := i.Watermark.Before(w.cut)
+		switch {
+		case i.Status == meter.InstanceLive && behind:
+			w.waited[i.ID] = true
+			waiting = append(waiting, i)
+		case i.Status == meter.InstanceLost && behind && w.waited[i.ID]:
+			lost = append(lost, i)
+		}
+		if i.Status == meter.InstanceLive {
+			w.result.Live++
+		}
+	}
+	w.result.Lost = awaited(lost)
+	return waiting
+}
+
+// drive makes sure that instances which have not been seen for long have a flush
+// loop: without one, nobody would find out that they are gone.
+func (f *Fleet) drive(ctx context.Context, w *watch, waiting []meter.Instance) {
+	if f.config.Drive == nil {
+		return
+	}
+	now := f.config.Now()
+	for _, i := range waiting {
+		if now.Sub(i.SeenAt) < f.config.LostAfter || now.Sub(w.driven[i.ID]) < f.config.LostAfter {
+			continue
+		}
+		w.driven[i.ID] = now
+		if err := f.config.Drive(ctx, i); err != nil {
+			activity.GetLogger(ctx).Warn("Could not start the flush loop of an instance that is waited for", "instance", i.ID, "error", err)
+		}
+	}
+}
+
+func awaited(instances []meter.Instance) []AwaitedInstance {
+	var out []AwaitedInstance
+	for _, i := range instances[:min(len(instances), maxAwaited)] {
+		out = append(out, AwaitedInstance{Instance: i.ID, Host: i.Host, Watermark: i.Watermark.UTC(), SeenAt: i.SeenAt.UTC()})
+	}
+	return out
+}
+
+// MarkInstanceLostInput says which instance seems to be gone.
+type MarkInstanceLostInput struct {
+	// Instance is its id. Required.
+	Instance uuid.UUID `json:"instance"`
+	// LostAfter is how long the store must not have seen it. Required.
+	LostAfter Duration `json:"lost_after"`
+}
+
+// MarkInstanceLostResult says what the store knows of the instance.
+type MarkInstanceLostResult struct {
+	// Alive is true where the store has seen it within that time: it is not lost.
+	Alive bool `json:"alive"`
+	// Status is its state.
+	Status meter.InstanceStatus `json:"status"`
+	// SeenAt and Watermark are when it was last seen, and up to when it has flushed, UTC.
+	SeenAt    time.Time `json:"seen_at"`
+	Watermark time.Time `json:"watermark"`
+}
+
+// MarkInstanceLost declares an instance lost that nobody has seen for long. It asks
+// the store first: an instance that only Temporal can't reach is alive.
+func (f *Fleet) MarkInstanceLost(ctx context.Context, in MarkInstanceLostInput) (MarkInstanceLostResult, error) {
+	if in.Instance == uuid.Nil {
+		return MarkInstanceLostResult{}, missing("instance")
+	}
+	if in.LostAfter <= 0 {
+		return MarkInstanceLostResult{}, missing("lost_after")
+	}
+	i, _, err := f.config.Store.MarkInstanceLost(ctx, in.Instance, f.config.Now().Add(-time.Duration(in.LostAfter)))
+	if err != nil {
+		return MarkInstanceLostResult{}, classify(err)
+	}
+	return MarkInstanceLostResult{
+		Alive: i.Status == meter.InstanceLive, Status: i.Status,
+		SeenAt: i.SeenAt.UTC(), Watermark: i.Watermark.UTC(),
+	}, nil
+}

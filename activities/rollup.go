@@ -1,0 +1,86 @@
+package activities
+
+import (
+	"context"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/plans"
+)
+
+// RollupStore rolls up days.
+type RollupStore interface {
+	// RollUpDay folds a day's batches into the closed day, in one transaction.
+	RollUpDay(ctx context.Context, day plans.Day) (billing.DayRollup, error)
+	// DaysToRollUp returns, in order, the days of a range, both ends included, that
+	// have no rollup or one that is out of date.
+	DaysToRollUp(ctx context.Context, from, to plans.Day) ([]plans.Day, error)
+	// EnsurePartitions makes the partitions of the day's month and of the months after it.
+	EnsurePartitions(ctx context.Context, day plans.Day, monthsAhead int) error
+}
+
+// RollupConfig is what a [Rollup] is made from.
+type RollupConfig struct {
+	// Store rolls up. Required.
+	Store RollupStore
+}
+
+// Rollup has the activities that close days.
+type Rollup struct{ config RollupConfig }
+
+// NewRollup makes the activities that close days. It panics where a required field
+// of the config is missing.
+func NewRollup(config RollupConfig) *Rollup {
+	if config.Store == nil {
+		panic("activities: RollupConfig.Store is required")
+	}
+	return &Rollup{config: config}
+}
+
+// FoldDayInput says which day to fold.
+type FoldDayInput struct {
+	// Day has ended, and every live instance has flushed it.
+	Day plans.Day `json:"day"`
+}
+
+// FoldDay folds a day's batches into the closed day.
+func (r *Rollup) FoldDay(ctx context.Context, in FoldDayInput) (billing.DayRollup, error) {
+	beats := startBeating(ctx, in)
+	defer beats.stop()
+	rollup, err := r.config.Store.RollUpDay(ctx, in.Day)
+	return rollup, classify(err)
+}
+
+// DaysToRollUpInput is a range of days.
+type DaysToRollUpInput struct {
+	// From and To are the first and the last day, both included.
+	From plans.Day `json:"from"`
+	To   plans.Day `json:"to"`
+}
+
+// DaysToRollUpResult names the days that need a rollup.
+type DaysToRollUpResult struct {
+	// Days are in order. A day continues the one before it, so they are rolled up in
+	// order too.
+	Days []plans.Day `json:"days"`
+}
+
+// DaysToRollUp looks for days without a rollup, or with one that is out of date.
+func (r *Rollup) DaysToRollUp(ctx context.Context, in DaysToRollUpInput) (DaysToRollUpResult, error) {
+	days, err := r.config.Store.DaysToRollUp(ctx, in.From, in.To)
+	return DaysToRollUpResult{Days: days}, classify(err)
+}
+
+// EnsurePartitionsInput says for which months.
+type EnsurePartitionsInput struct {
+	// Day lies in the first month.
+	Day plans.Day `json:"day"`
+	// MonthsAhead counts the months after that one, 0 to 119.
+	MonthsAhead int `json:"months_ahead"`
+}
+
+// EnsurePartitions makes the partitions of the months to come, where they are missing.
+func (r *Rollup) EnsurePartitions(ctx context.Context, in EnsurePartitionsInput) error {
+	beats := startBeating(ctx, in)
+	defer beats.stop()
+	return classify(r.config.Store.EnsurePartitions(ctx, in.Day, in.MonthsAhead))
+}

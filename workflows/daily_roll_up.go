@@ -1,0 +1,98 @@
+package workflows
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/plans"
+)
+
+// DailyRollUpInput is empty: the day comes from the scheduled time.
+type DailyRollUpInput struct{}
+
+// DailyRollUpResult says what was rolled up.
+type DailyRollUpResult struct {
+	// Day is the day before the scheduled time.
+	Day string `json:"day"`
+	// RolledUp counts the rollups that were needed, earlier days included.
+	RolledUp int `json:"rolled_up"`
+	// Stale names a day that was rolled up and is out of date again, because usage of
+	// it keeps coming; empty where there is none. The next run takes it up.
+	Stale string `json:"stale,omitempty"`
+}
+
+// DailyRollUp runs once a day, on its schedule. It makes the partitions of the months
+// to come, then rolls up the day before its scheduled time, and before that, in order,
+// the days that an earlier run missed or that usage came to late.
+func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, error) {
+	at, err := scheduledAt(ctx, `RollUpDay with {"day":"YYYY-MM-DD"}`)
+	if err != nil {
+		return DailyRollUpResult{}, err
+	}
+	day := plans.DayOf(at) - 1
+	result := DailyRollUpResult{Day: day.String()}
+	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (DailyRollUpResult, error) { return result, nil }); err != nil {
+		return result, fmt.Errorf("handle the query %s: %w", QueryProgress, err)
+	}
+	partitions := activities.EnsurePartitionsInput{Day: day, MonthsAhead: partitionMonths}
+	if err := workflow.ExecuteActivity(forBulk(ctx, "make partitions ahead"), onRollup.EnsurePartitions, partitions).Get(ctx, nil); err != nil {
+		return result, err
+	}
+	stale, err := rollUpDays(ctx, day-rollUpLookback, day, "schedule", func(day plans.Day, _ int) {
+		workflow.SetCurrentDetails(ctx, fmt.Sprintf("Rolling up **%s**; %d days are done.\n", day, result.RolledUp))
+	}, func() { result.RolledUp++ })
+	if err != nil {
+		return result, err
+	}
+	if stale != nil {
+		result.Stale = stale.String()
+	}
+	workflow.SetCurrentDetails(ctx, fmt.Sprintf("Days up to **%s** are rolled up; %d rollups were needed.\n", day, result.RolledUp))
+	return result, nil
+}
+
+// rollUpDays rolls up the days of a range that need it, in order: a day continues the
+// one before it, so that rolling them up side by side would do the work twice. It
+// calls began with the day and how many are left, and done after each. Where a day
+// stays out of date although it was rolled up [rollUpTries] times, it stops there and
+// returns that day.
+func rollUpDays(ctx workflow.Context, from, to plans.Day, requestedBy string, began func(day plans.Day, left int), done func()) (*plans.Day, error) {
+	tries := map[plans.Day]int{}
+	for from <= to {
+		var found activities.DaysToRollUpResult
+		storeCtx := forStore(ctx, fmt.Sprintf("days to roll up from %s to %s", from, to))
+		err := workflow.ExecuteActivity(storeCtx, onRollup.DaysToRollUp, activities.DaysToRollUpInput{From: from, To: to}).Get(ctx, &found)
+		if err != nil {
+			return nil, err
+		}
+		if len(found.Days) == 0 {
+			return nil, nil
+		}
+		day := found.Days[0]
+		if tries[day] == rollUpTries {
+			workflow.GetLogger(ctx).Warn("A day stays out of date: usage of it keeps coming", "day", day.String())
+			return &day, nil
+		}
+		began(day, len(found.Days))
+		result, err := startRollUpDay(ctx, false, day, requestedBy)
+		if err != nil {
+			return nil, fmt.Errorf("roll up %s: %w", day, err)
+		}
+		if result.Joined {
+			if err := pause(ctx, "rollup of "+day.String()+" runs already"); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		tries[day]++
+		done()
+	}
+	return nil, nil
+}
+
+// pause waits before another look.
+func pause(ctx workflow.Context, summary string) error {
+	return workflow.NewTimerWithOptions(ctx, joinedPoll, workflow.TimerOptions{Summary: summary}).Get(ctx, nil)
+}

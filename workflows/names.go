@@ -1,0 +1,82 @@
+package workflows
+
+import (
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/plans"
+)
+
+// TaskQueue is the queue of all workflows, and of the activities that any worker may run.
+const TaskQueue = "tollgate"
+
+// InstanceQueue returns the queue of the activities that only one API instance can run.
+func InstanceQueue(instance uuid.UUID) string { return "tollgate-instance-" + instance.String() }
+
+// FlushLoopID returns the workflow ID of an instance's FlushLoop.
+func FlushLoopID(instance uuid.UUID) string { return "flush/" + instance.String() }
+
+// RollUpDayID returns the workflow ID of a day's RollUpDay.
+func RollUpDayID(day plans.Day) string { return "rollup/" + day.String() }
+
+// ExportPeriodID returns the workflow ID of a period's ExportPeriod.
+func ExportPeriodID(period billing.Period) string { return "export/" + period.String() }
+
+// The IDs of the schedules, and the first part of the IDs of what they start: the
+// server adds the scheduled time.
+const (
+	DailyRollUpScheduleID   = "daily-rollup"
+	MonthlyExportScheduleID = "monthly-export"
+
+	dailyRollUpID   = "rollup/scheduled"
+	monthlyExportID = "export/scheduled"
+)
+
+// The names of updates and queries.
+const (
+	// UpdateFlushNow makes a [FlushLoop] flush at once.
+	UpdateFlushNow = "FlushNow"
+	// UpdateDrain makes a [FlushLoop] flush for the last time and end.
+	UpdateDrain = "Drain"
+	// QueryProgress asks any workflow how far it is.
+	QueryProgress = "progress"
+)
+
+// MemoRequestedBy is the memo that says who started a workflow.
+const MemoRequestedBy = "requested_by"
+
+// The search attributes, all of type Keyword.
+var (
+	// PeriodAttribute is the billing period, YYYY-MM, of an export or a rollup.
+	PeriodAttribute = temporal.NewSearchAttributeKeyKeyword("TollgatePeriod")
+	// OrganizationAttribute is the organization that a workflow is about.
+	OrganizationAttribute = temporal.NewSearchAttributeKeyKeyword("TollgateOrganization")
+	// InstanceAttribute is the instance that a workflow is about.
+	InstanceAttribute = temporal.NewSearchAttributeKeyKeyword("TollgateInstance")
+	// StageAttribute is how far a workflow is.
+	StageAttribute = temporal.NewSearchAttributeKeyKeyword("TollgateStage")
+)
+
+// SearchAttributes returns the keys of all search attributes.
+func SearchAttributes() []temporal.SearchAttributeKeyKeyword {
+	return []temporal.SearchAttributeKeyKeyword{PeriodAttribute, OrganizationAttribute, InstanceAttribute, StageAttribute}
+}
+
+// scheduledTime is set by the server on what a schedule starts.
+var scheduledTime = temporal.NewSearchAttributeKeyTime("TemporalScheduledStartTime")
+
+// The types of errors with which workflows end, beside those of package activities.
+// A type never changes its name.
+const (
+	// TypeInvalidInput is an input that breaks a rule; the text names the field.
+	TypeInvalidInput = "InvalidInput"
+	// TypeDayNotOver is a rollup of a day that has not ended.
+	TypeDayNotOver = "DayNotOver"
+	// TypePeriodNotBegun is an export of a period that lies in the future.
+	TypePeriodNotBegun = "PeriodNotBegun"
+	// TypeDraining is a flush that was asked of an instance that is being drained.
+	TypeDraining = "Draining"
+	// TypeInstanceUnreachable is an instance whose worker takes no work.
+	TypeInstanceUnreachable = "InstanceUnreachable"
+)

@@ -1,0 +1,177 @@
+package workflows
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+)
+
+// All timeouts, heartbeats and retries are here. What waits for a database or an
+// object store is tried again without end: an operator sees it as a pending activity
+// with its last failure, and it goes on by itself once the cause is gone. What can't
+// succeed is not tried again: the activity says so (activities.classify).
+const (
+	// DefaultEpoch is how long one Flush activity flushes. Longer epochs cost fewer
+	// events; a worker's stop or a drain ends one early.
+	DefaultEpoch = time.Minute
+
+	// heartbeat is the longest silence of a long activity. After it the activity is
+	// tried again: elsewhere, or, on an instance's queue, by nobody if it is gone.
+	heartbeat = 30 * time.Second
+
+	// instancePickup is how long a task waits on an instance's queue before the
+	// instance counts as unreachable.
+	instancePickup = time.Minute
+	// promptPickup is the same where a person or a stopping process waits.
+	promptPickup = 10 * time.Second
+
+	// minLostAfter is the least time that the store must not have seen an instance
+	// before it is declared lost; lostIntervals is the same in flush intervals. The
+	// instance's own ticker flushes after three intervals without a driver.
+	minLostAfter  = time.Minute
+	lostIntervals = 5
+
+	// flushSlack is how much longer than its epoch a Flush may run: its last flush.
+	flushSlack = 2 * time.Minute
+	// flushOnceTimeout bounds one attempt of a flush on demand or a last flush, and
+	// promptTimeout all attempts together.
+	flushOnceTimeout = time.Minute
+	promptTimeout    = 2 * time.Minute
+
+	// storeTimeout bounds one attempt of a short statement.
+	storeTimeout = 30 * time.Second
+	// bulkTimeout bounds one attempt of what touches a day's or a period's usage.
+	bulkTimeout = 6 * time.Hour
+	// awaitTimeout bounds one attempt of waiting for instances; then it waits again.
+	awaitTimeout = 24 * time.Hour
+
+	// joinedPoll is the time between looks at a rollup that somebody else started.
+	joinedPoll = 5 * time.Second
+	// rollUpTries is how often one run rolls up the same day: usage that keeps coming
+	// for a day that is over must not hold up what follows.
+	rollUpTries = 3
+	// rollUpLookback is how many days before yesterday DailyRollUp looks for days that
+	// it missed, or that usage came to late: the billing month before, at least.
+	rollUpLookback = 35
+	// partitionMonths is how many months ahead partitions are made.
+	partitionMonths = 3
+
+	// Catch-up windows: after an outage of the server that is shorter, what a schedule
+	// missed is started late, each with its own scheduled time.
+	dailyCatchUp   = 35 * 24 * time.Hour
+	monthlyCatchUp = 92 * 24 * time.Hour
+
+	// workerStop is how long a stopping worker lets its activities finish.
+	workerStop = 10 * time.Second
+	// heartbeatThrottle is the least time between two heartbeats that reach the server;
+	// a cancel reaches an activity no faster.
+	heartbeatThrottle = 5 * time.Second
+)
+
+// withoutEnd tries again after 1 s, 2 s, … 1 min.
+func withoutEnd() *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute}
+}
+
+// promptly tries again every second, within the activity's ScheduleToCloseTimeout.
+func promptly() *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 1}
+}
+
+// forFlush are the options of Flush, on the instance's queue.
+func forFlush(ctx workflow.Context, instance uuid.UUID, epoch, interval time.Duration, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              InstanceQueue(instance),
+		ScheduleToStartTimeout: instancePickup,
+		StartToCloseTimeout:    max(epoch, interval) + flushSlack,
+		HeartbeatTimeout:       heartbeat,
+		RetryPolicy:            withoutEnd(),
+		Summary:                summary,
+	})
+}
+
+// forPromptFlush are the options of FlushOnce and DrainInstance, on the instance's queue.
+func forPromptFlush(ctx workflow.Context, instance uuid.UUID, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              InstanceQueue(instance),
+		ScheduleToStartTimeout: promptPickup,
+		StartToCloseTimeout:    flushOnceTimeout,
+		ScheduleToCloseTimeout: promptTimeout,
+		RetryPolicy:            promptly(),
+		Summary:                summary,
+	})
+}
+
+// forStore are the options of short statements.
+func forStore(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: storeTimeout,
+		RetryPolicy:         withoutEnd(),
+		Summary:             summary,
+	})
+}
+
+// forRecord are those of a short statement after which a cancel has something to undo:
+// a cancel waits for its answer.
+func forRecord(ctx workflow.Context, summary string) workflow.Context {
+	options := workflow.GetActivityOptions(forStore(ctx, summary))
+	options.WaitForCancellation = true
+	return workflow.WithActivityOptions(ctx, options)
+}
+
+// forBulk are the options of what touches much usage: it heartbeats, and a cancel
+// waits until it has let go, so that nothing half-done is left.
+func forBulk(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: bulkTimeout,
+		HeartbeatTimeout:    heartbeat,
+		WaitForCancellation: true,
+		RetryPolicy:         withoutEnd(),
+		Summary:             summary,
+	})
+}
+
+// forWaiting are the options of AwaitWatermarks.
+func forWaiting(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: awaitTimeout,
+		HeartbeatTimeout:    heartbeat,
+		RetryPolicy:         withoutEnd(),
+		Summary:             summary,
+	})
+}
+
+// childOptions are those of a workflow with a fixed ID that outlives who started it:
+// others may have met in it.
+func childOptions(id, summary string, attributes ...temporal.SearchAttributeUpdate) workflow.ChildWorkflowOptions {
+	return workflow.ChildWorkflowOptions{
+		WorkflowID:            id,
+		TaskQueue:             TaskQueue,
+		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_ABANDON,
+		WaitForCancellation:   true,
+		TypedSearchAttributes: temporal.NewSearchAttributes(attributes...),
+		StaticSummary:         summary,
+	}
+}
+
+// WorkerOptions are the options of a worker on the shared queue.
+func WorkerOptions() worker.Options {
+	return worker.Options{
+		WorkerStopTimeout:                workerStop,
+		MaxHeartbeatThrottleInterval:     heartbeatThrottle,
+		DefaultHeartbeatThrottleInterval: heartbeatThrottle,
+	}
+}
+
+// InstanceWorkerOptions are the options of an API instance's worker on its own queue:
+// activities only.
+func InstanceWorkerOptions() worker.Options {
+	options := WorkerOptions()
+	options.DisableWorkflowWorker = true
+	return options
+}

@@ -1,0 +1,12 @@
+package workflows
+
+import "go.temporal.io/sdk/worker"
+
+// Register registers every workflow with a worker on [TaskQueue].
+func Register(registry worker.WorkflowRegistry) {
+	registry.RegisterWorkflow(FlushLoop)
+	registry.RegisterWorkflow(RollUpDay)
+	registry.RegisterWorkflow(DailyRollUp)
+	registry.RegisterWorkflow(ExportPeriod)
+	registry.RegisterWorkflow(MonthlyExport)
+}

@@ -1,0 +1,123 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/riverline/tollgate/activities"
+)
+
+// The groups of activities, for their methods' names alone: they run in a worker.
+var (
+	onInstance *activities.Instance
+	onFleet    *activities.Fleet
+	onRollup   *activities.Rollup
+	onExport   *activities.Export
+)
+
+// refuse ends a workflow for good because of what it was asked.
+func refuse(kind, format string, args ...any) error {
+	return temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), kind, nil)
+}
+
+// setStage shows how far a workflow is, where lists of workflows show it.
+func setStage(ctx workflow.Context, stage string) error {
+	if err := workflow.UpsertTypedSearchAttributes(ctx, StageAttribute.ValueSet(stage)); err != nil {
+		return fmt.Errorf("set %s to %q: %w", StageAttribute.GetName(), stage, err)
+	}
+	return nil
+}
+
+// isCanceled reports whether somebody canceled the workflow.
+func isCanceled(ctx workflow.Context) bool { return ctx.Err() != nil }
+
+// reason returns the first cause of a failure, without the layers that Temporal adds.
+func reason(err error) string {
+	var application *temporal.ApplicationError
+	if errors.As(err, &application) {
+		return application.Message()
+	}
+	var timeout *temporal.TimeoutError
+	if errors.As(err, &timeout) {
+		return "timed out: " + timeout.Error()
+	}
+	return err.Error()
+}
+
+// scheduledAt returns the time for which a schedule started the workflow.
+func scheduledAt(ctx workflow.Context, instead string) (time.Time, error) {
+	at, ok := workflow.GetTypedSearchAttributes(ctx).GetTime(scheduledTime)
+	if !ok {
+		return time.Time{}, refuse(TypeInvalidInput, "this workflow is started by its schedule and takes its time from it: start %s", instead)
+	}
+	return at.UTC(), nil
+}
+
+// runFixed runs a workflow under its fixed ID and returns its result in out. joined is
+// true where one runs already: then there is no result. With follow, a cancel of the
+// caller cancels it too.
+func runFixed(ctx workflow.Context, follow bool, options workflow.ChildWorkflowOptions, run, in, out any) (joined bool, err error) {
+	childCtx := ctx
+	if !follow {
+		childCtx, _ = workflow.NewDisconnectedContext(ctx)
+	}
+	child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(childCtx, options), run, in)
+	if !follow {
+		// A future doesn't end with the context; waiting for it does.
+		if err := workflow.Await(ctx, child.IsReady); err != nil {
+			return false, err
+		}
+	}
+	err = child.Get(ctx, out)
+	if alreadyStarted(err) {
+		return true, nil
+	}
+	return false, err
+}
+
+func alreadyStarted(err error) bool {
+	var running *temporal.ChildWorkflowExecutionAlreadyStartedError
+	return errors.As(err, &running)
+}
+
+// isTimeout reports whether an activity ended by a timeout.
+func isTimeout(err error) bool {
+	var timeout *temporal.TimeoutError
+	return errors.As(err, &timeout)
+}
+
+// unreachable says that an instance took no work, and keeps other errors as they are.
+func unreachable(err error) error {
+	var timeout *temporal.TimeoutError
+	if errors.As(err, &timeout) && timeout.TimeoutType() == enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START {
+		return temporal.NewNonRetryableApplicationError(
+			fmt.Sprintf("the instance took no work within %s: it is gone, or can't reach Temporal", promptPickup), TypeInstanceUnreachable, err)
+	}
+	return err
+}
+
+// table renders rows of two columns in Temporal's Markdown.
+func table(rows ...[2]string) string {
+	var out strings.Builder
+	out.WriteString("| | |\n|---|---|\n")
+	for _, row := range rows {
+		if row[1] != "" {
+			fmt.Fprintf(&out, "| %s | %s |\n", row[0], strings.ReplaceAll(row[1], "|", "\\|"))
+		}
+	}
+	return out.String()
+}
+
+// stamp writes a time as people compare it; empty for the zero time.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}

@@ -1,0 +1,185 @@
+// Package starter is the client's side of the workflows: it starts them under their
+// fixed IDs, asks them for progress, and keeps schedules and search attributes. The
+// API, the worker and the command line share it, so that they meet in the same runs.
+package starter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/google/uuid"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/workflows"
+)
+
+// ErrNotRunning says that the workflow that was asked does not run.
+var ErrNotRunning = errors.New("the workflow is not running")
+
+// Started is a run that was started, or found running.
+type Started struct {
+	WorkflowID string `json:"workflow_id"`
+	RunID      string `json:"run_id"`
+	// Joined is true where the run had been started before.
+	Joined bool `json:"joined"`
+}
+
+// UILink returns the address of a run's page in Temporal's UI, whose own address is base.
+func (s Started) UILink(base, namespace string) (string, error) {
+	link, err := url.JoinPath(base, "namespaces", url.PathEscape(namespace), "workflows", url.PathEscape(s.WorkflowID), s.RunID, "history")
+	if err != nil {
+		return "", fmt.Errorf("link to Temporal's UI: %w", err)
+	}
+	return link, nil
+}
+
+// StartExportInput says what to export.
+type StartExportInput struct {
+	// Period is the billing period. Required.
+	Period billing.Period
+	// RequestedBy says who asks, for people and for the export's record. Required.
+	RequestedBy string
+}
+
+// StartExport starts the export of a period, or finds it running.
+func StartExport(ctx context.Context, c client.Client, in StartExportInput) (Started, error) {
+	options := client.StartWorkflowOptions{
+		ID:                    workflows.ExportPeriodID(in.Period),
+		TypedSearchAttributes: workflows.ExportPeriodAttributes(in.Period),
+		StaticSummary:         workflows.ExportPeriodSummary(in.Period),
+		Memo:                  map[string]any{workflows.MemoRequestedBy: in.RequestedBy},
+	}
+	return start(ctx, c, options, workflows.ExportPeriod, workflows.ExportPeriodInput{
+		Period: in.Period.String(), RequestedBy: in.RequestedBy,
+	})
+}
+
+// StartRollUpInput says which day to close.
+type StartRollUpInput struct {
+	// Day has ended. Required.
+	Day plans.Day
+	// RequestedBy says who asks, for people. Required.
+	RequestedBy string
+}
+
+// StartRollUp starts the rollup of a day, or finds it running.
+func StartRollUp(ctx context.Context, c client.Client, in StartRollUpInput) (Started, error) {
+	options := client.StartWorkflowOptions{
+		ID:                    workflows.RollUpDayID(in.Day),
+		TypedSearchAttributes: workflows.RollUpDayAttributes(in.Day),
+		StaticSummary:         workflows.RollUpDaySummary(in.Day),
+		Memo:                  map[string]any{workflows.MemoRequestedBy: in.RequestedBy},
+	}
+	return start(ctx, c, options, workflows.RollUpDay, workflows.RollUpDayInput{Day: in.Day.String(), RequestedBy: in.RequestedBy})
+}
+
+// EnsureFlushLoop starts the flush loop of an instance, or finds it running. It may
+// be called any number of times.
+func EnsureFlushLoop(ctx context.Context, c client.Client, in workflows.FlushLoopInput) (Started, error) {
+	options := client.StartWorkflowOptions{
+		ID:                    workflows.FlushLoopID(in.Instance),
+		TypedSearchAttributes: workflows.FlushLoopAttributes(in.Instance),
+		StaticSummary:         workflows.FlushLoopSummary(in.Host, in.Instance),
+	}
+	return start(ctx, c, options, workflows.FlushLoop, in)
+}
+
+// start starts a workflow under its fixed ID. A run that has ended may follow; one that
+// runs is joined. The policy Fail does the same as UseExisting, and says which it was.
+func start(ctx context.Context, c client.Client, options client.StartWorkflowOptions, run, in any) (Started, error) {
+	options.TaskQueue = workflows.TaskQueue
+	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+	options.WorkflowExecutionErrorWhenAlreadyStarted = true
+	started, err := c.ExecuteWorkflow(ctx, options, run, in)
+	var running *serviceerror.WorkflowExecutionAlreadyStarted
+	if errors.As(err, &running) {
+		return Started{WorkflowID: options.ID, RunID: running.RunId, Joined: true}, nil
+	}
+	if err != nil {
+		return Started{}, fmt.Errorf("start workflow %s: %w", options.ID, err)
+	}
+	return Started{WorkflowID: options.ID, RunID: started.GetRunID()}, nil
+}
+
+// FlushNow makes an instance flush at once, and returns what it wrote. It is
+// [ErrNotRunning] where the instance has no flush loop.
+func FlushNow(ctx context.Context, c client.Client, instance uuid.UUID) (activities.FlushSummary, error) {
+	return update(ctx, c, instance, workflows.UpdateFlushNow)
+}
+
+// Drain makes an instance flush for the last time, records that it has stopped and
+// ends its flush loop. It is [ErrNotRunning] where the instance has none.
+func Drain(ctx context.Context, c client.Client, instance uuid.UUID) (activities.FlushSummary, error) {
+	return update(ctx, c, instance, workflows.UpdateDrain)
+}
+
+func update(ctx context.Context, c client.Client, instance uuid.UUID, name string) (activities.FlushSummary, error) {
+	var summary activities.FlushSummary
+	id := workflows.FlushLoopID(instance)
+	handle, err := c.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: id, UpdateName: name, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err == nil {
+		err = handle.Get(ctx, &summary)
+	}
+	return summary, asked(err, name, id)
+}
+
+// ExportProgress asks the export of a period how far it is, also after it has ended.
+// It is [ErrNotRunning] where there is none.
+func ExportProgress(ctx context.Context, c client.Client, period billing.Period) (workflows.ExportPeriodProgress, error) {
+	return progress[workflows.ExportPeriodProgress](ctx, c, workflows.ExportPeriodID(period))
+}
+
+// RollUpProgress asks the rollup of a day how far it is, also after it has ended. It
+// is [ErrNotRunning] where there is none.
+func RollUpProgress(ctx context.Context, c client.Client, day plans.Day) (workflows.RollUpDayProgress, error) {
+	return progress[workflows.RollUpDayProgress](ctx, c, workflows.RollUpDayID(day))
+}
+
+// FlushLoopProgress asks the flush loop of an instance how far it is, also after it
+// has ended. It is [ErrNotRunning] where there is none.
+func FlushLoopProgress(ctx context.Context, c client.Client, instance uuid.UUID) (workflows.FlushLoopProgress, error) {
+	return progress[workflows.FlushLoopProgress](ctx, c, workflows.FlushLoopID(instance))
+}
+
+func progress[T any](ctx context.Context, c client.Client, id string) (T, error) {
+	var out T
+	value, err := c.QueryWorkflow(ctx, id, "", workflows.QueryProgress)
+	if err == nil {
+		err = value.Get(&out)
+	}
+	return out, asked(err, workflows.QueryProgress, id)
+}
+
+// CancelExport cancels the export of a period that runs. It is [ErrNotRunning] where
+// none does.
+func CancelExport(ctx context.Context, c client.Client, period billing.Period) error {
+	id := workflows.ExportPeriodID(period)
+	return asked(c.CancelWorkflow(ctx, id, ""), "cancel", id)
+}
+
+// asked says what was asked of which workflow, and makes one that isn't there ErrNotRunning.
+func asked(err error, what, id string) error {
+	var missing *serviceerror.NotFound
+	var refused *temporal.ApplicationError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &missing):
+		return fmt.Errorf("%s of workflow %s: %w", what, id, ErrNotRunning)
+	case errors.As(err, &refused):
+		return fmt.Errorf("%s of workflow %s: %w", what, id, refused)
+	default:
+		return fmt.Errorf("%s of workflow %s: %w", what, id, err)
+	}
+}
