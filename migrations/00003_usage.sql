@@ -53,7 +53,7 @@ CREATE TABLE usage_daily (
 -- Every flush updates the day's rows in place: room on each page keeps the updates off the index.
 CREATE TABLE usage_daily_default PARTITION OF usage_daily DEFAULT WITH (fillfactor = 70);
 -- Rows of a day lie together, so a small block-range index finds them.
-CREATE INDEX usage_daily_day ON usage_daily USING brin (day) WITH (autosummarize = on, pages_per_range = 32);
+CREATE INDEX usage_daily_day ON usage_daily USING brin (day) WITH (pages_per_range = 32);
 COMMENT ON TABLE usage_daily IS 'The usage records: one value for each organization, meter and UTC day.';
 COMMENT ON COLUMN usage_daily.last_at IS 'Time of the last report; it decides which snapshot is the later one.';
 

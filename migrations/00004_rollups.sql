@@ -42,7 +42,7 @@ CREATE TABLE usage_rolled (
     PRIMARY KEY (organization_id, meter, day)
 ) PARTITION BY RANGE (day);
 CREATE TABLE usage_rolled_default PARTITION OF usage_rolled DEFAULT;
-CREATE INDEX usage_rolled_day ON usage_rolled USING brin (day) WITH (autosummarize = on, pages_per_range = 32);
+CREATE INDEX usage_rolled_day ON usage_rolled USING brin (day) WITH (pages_per_range = 32);
 COMMENT ON TABLE usage_rolled IS 'Rolled days: the closed value of each organization, meter and day.';
 COMMENT ON COLUMN usage_rolled.carried IS 'Nothing was reported on the day: the snapshot of an earlier day still stands.';
 COMMENT ON COLUMN usage_rolled.month_to_date IS 'The days of the month up to this one, folded.';

@@ -72,11 +72,11 @@ func (s *Store) writeDirectly(ctx context.Context, field string, row meter.Row) 
 		if row.At.IsZero() {
 			row.At = now
 		}
-		if err := tx.EnsureDirectInstance(ctx, DirectInstance); err != nil {
-			return err
-		}
 		// Days are locked before instances, as everywhere.
 		if err := lockDays(ctx, tx, shared, []int32{int32(row.Day)}); err != nil {
+			return err
+		}
+		if err := tx.EnsureDirectInstance(ctx, DirectInstance); err != nil {
 			return err
 		}
 		seq, err := tx.NextDirectSeq(ctx, DirectInstance)
