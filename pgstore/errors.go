@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/puddle/v2"
 )
 
 // ErrUnknownMeter says that a batch has usage of a meter that is not published, or
@@ -67,11 +68,17 @@ var retryableCodes = map[string]bool{
 
 // Retryable reports whether the call that failed with err may succeed when it is
 // made again: after a serialization failure, a deadlock, a timeout, a lost
-// connection, or while the server is away or out of a resource. Bad input, a
+// connection, or while the server can't be reached or is out of a resource. Bad input, a
 // broken constraint and a canceled context are permanent.
 func Retryable(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false
+	}
+	// Whatever kept it from connecting, a changed password included, is mended without
+	// this program.
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return true
 	}
 	var server *pgconn.PgError
 	if errors.As(err, &server) {
@@ -79,10 +86,10 @@ func Retryable(err error) bool {
 		// 08: connection exception. 53: insufficient resources.
 		return retryableCodes[server.Code] || class == "08" || class == "53" || partitionMade(err)
 	}
-	var connect *pgconn.ConnectError
 	var network net.Error
 	return errors.Is(err, errRolledMeanwhile) ||
-		errors.As(err, &connect) ||
+		// The process ends: another one may succeed.
+		errors.Is(err, puddle.ErrClosedPool) ||
 		errors.As(err, &network) ||
 		errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, io.EOF) ||

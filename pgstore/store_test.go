@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,6 +117,20 @@ func TestErrorsSayWhetherARetryMayHelp(t *testing.T) {
 	} {
 		require.False(t, pgstore.Retryable(err), "%v", err)
 	}
+}
+
+func TestClosedStoreIsNoReasonToGiveUp(t *testing.T) {
+	f := newFixture(t)
+	store := f.open(pgstore.Config{URL: f.db.APIURL})
+	store.Close()
+	require.True(t, pgstore.Retryable(store.Ping(t.Context())), "another process may go on")
+}
+
+func TestRefusedLoginMayBeMended(t *testing.T) {
+	f := newFixture(t)
+	_, err := pgstore.Open(t.Context(), pgstore.Config{URL: strings.Replace(f.db.APIURL, migrations.APIRole, "nobody_known", 1)})
+	require.Error(t, err)
+	require.True(t, pgstore.Retryable(err))
 }
 
 // What a package that can't import this one does.
