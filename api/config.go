@@ -1,0 +1,182 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/gate"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// Store keeps organizations, keys, plans, usage and exports. An error that has a
+// method Retryable() bool, and answers true there, is a failure that passes.
+type Store interface {
+	// CreateOrganization adds an organization on a plan. A broken rule is an
+	// [*accounts.FieldError].
+	CreateOrganization(ctx context.Context, name, plan string) (accounts.Organization, error)
+	// Organization returns one organization, or [accounts.ErrNotFound].
+	Organization(ctx context.Context, id uuid.UUID) (accounts.Organization, error)
+	// ListOrganizations returns at most limit organizations whose IDs come after
+	// `after`, in their order.
+	ListOrganizations(ctx context.Context, after uuid.UUID, limit int) ([]accounts.Organization, error)
+	// UpdateOrganization changes a name, a plan or both.
+	UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error)
+
+	// CreateKey adds a key with the hash of its secret, and returns it as it is kept.
+	CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (accounts.Key, error)
+	// ListKeys returns the keys of an organization or, where that is nil, all keys.
+	ListKeys(ctx context.Context, organization *uuid.UUID) ([]accounts.Key, error)
+	// RevokeKey ends a key, or answers [accounts.ErrNotFound].
+	RevokeKey(ctx context.Context, id uuid.UUID) error
+	// KeyByHash returns the key of a secret, a revoked one too, or [accounts.ErrNotFound].
+	KeyByHash(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error)
+
+	// UsageRange returns an organization's records of a meter from one day to another,
+	// both included, in the order of the day.
+	UsageRange(ctx context.Context, organization uuid.UUID, from, to plans.Day, meterKey string) ([]billing.UsageRecord, error)
+	// UsageRangeAll folds the records of those days for every organization and meter.
+	UsageRangeAll(ctx context.Context, from, to plans.Day) ([]billing.UsageTotal, error)
+
+	// Catalog returns what is published, over the defaults.
+	Catalog(ctx context.Context) (*plans.Catalog, error)
+	// PublishPlan publishes a plan as the version after its highest. A broken rule is
+	// [plans.ErrInvalidCatalog].
+	PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, error)
+
+	// Export returns the period's export, or [billing.ErrExportNotFound].
+	Export(ctx context.Context, period billing.Period) (billing.Export, error)
+	// Exports returns at most limit exports, the newest first.
+	Exports(ctx context.Context, limit int) ([]billing.Export, error)
+
+	// Instances returns the processes that meter, in the order in which they started.
+	Instances(ctx context.Context) ([]meter.Instance, error)
+}
+
+// Errors that [Workflows] answers with.
+var (
+	// ErrWorkflowsAway says that Temporal couldn't be reached, or didn't answer in time.
+	ErrWorkflowsAway = errors.New("the workflow service is away")
+	// ErrNotRunning says that there is no such workflow under way.
+	ErrNotRunning = errors.New("the workflow is not running")
+)
+
+// Workflows reaches what runs durably.
+type Workflows interface {
+	// StartExport starts the run of a period, or finds the one that is under way.
+	// requestedBy is for the record.
+	StartExport(ctx context.Context, period billing.Period, requestedBy string) (ExportRun, error)
+	// ExportProgress asks the run of a period how far it is; [ErrNotRunning] where
+	// there is none under way.
+	ExportProgress(ctx context.Context, period billing.Period) (ExportProgress, error)
+	// FlushNow makes an instance flush and waits for it; [ErrNotRunning] where the
+	// instance is not driven any more.
+	FlushNow(ctx context.Context, instance uuid.UUID) (meter.FlushSummary, error)
+}
+
+// ExportRun identifies the run of an export.
+type ExportRun struct {
+	WorkflowID, RunID string
+	// Started is false where the run was under way already.
+	Started bool
+}
+
+// ExportProgress is what a run under way does now.
+type ExportProgress struct {
+	Stage billing.Stage
+	// Note is the step in words.
+	Note string
+	// Done and Total count the stage's steps; Total is 0 where it isn't known.
+	Done, Total int64
+}
+
+// Blobs has the files of exports.
+type Blobs interface {
+	// Open opens a file by its name in the blob store; fs.ErrNotExist where there is none.
+	Open(ctx context.Context, name string) (io.ReadCloser, error)
+}
+
+// Part is something that the process depends on, for the answer of /readyz.
+type Part struct {
+	// Name is what people read: "postgres".
+	Name string
+	// Check reports whether the part can be reached. It is given a second.
+	Check func(ctx context.Context) error
+}
+
+// Config is what a [Server] is made from.
+type Config struct {
+	// Meter counts and decides. Required.
+	Meter *meter.Meter
+	// Store, Workflows and Blobs are where things are kept and run. Required.
+	Store     Store
+	Workflows Workflows
+	Blobs     Blobs
+
+	// Upstream is where the gateway passes requests on to. Nil: there is no gateway.
+	Upstream *url.URL
+	// Rules say what the gateway charges. Nil: [gate.DefaultRules] of the meter's catalog.
+	Rules *gate.Rules
+	// Unclassified says what becomes of a request to the gateway that no rule knows.
+	Unclassified gate.Unclassified
+	// UpstreamTimeout bounds the wait for the header of the upstream's answer. Zero: 60 s.
+	UpstreamTimeout time.Duration
+
+	// KeyRecheck is how long a key is taken from memory before it is looked up again,
+	// should a notification have been missed. Zero: 1 minute.
+	KeyRecheck time.Duration
+	// MaxKeys is the most keys kept in memory. Zero: 100,000.
+	MaxKeys int
+
+	// Parts are shown by /readyz.
+	Parts []Part
+	// Metrics serves /metrics. Nil: the route is not served.
+	Metrics http.Handler
+	// TemporalURL returns where a run can be watched. Nil: answers name no such place.
+	TemporalURL func(workflowID, runID string) string
+
+	// Middleware runs before everything but /healthz, /readyz and /metrics: tracing.
+	Middleware []gin.HandlerFunc
+	// Observe is told of every request when it ends: the method, the route's pattern
+	// (empty where there is none), the status and the time it took. Nil: nobody is told.
+	Observe func(method, route string, status int, elapsed time.Duration)
+
+	// Now is the clock. Nil: time.Now.
+	Now func() time.Time
+	// Logger takes requests and failures. Nil: slog.Default.
+	Logger *slog.Logger
+}
+
+func (c *Config) complete() {
+	if c.Meter == nil || c.Store == nil || c.Workflows == nil || c.Blobs == nil {
+		panic("api: Config.Meter, Store, Workflows and Blobs are required")
+	}
+	if c.Rules == nil {
+		c.Rules = gate.DefaultRules(c.Meter.Catalog())
+	}
+	if c.KeyRecheck == 0 {
+		c.KeyRecheck = time.Minute
+	}
+	if c.MaxKeys == 0 {
+		c.MaxKeys = 100_000
+	}
+	if c.TemporalURL == nil {
+		c.TemporalURL = func(string, string) string { return "" }
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+}

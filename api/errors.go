@@ -1,0 +1,139 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/gate"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// The codes of problems, besides those of package gate.
+const (
+	codeInvalidRequest       = "invalid_request"
+	codeForbidden            = "forbidden"
+	codeNotFound             = "not_found"
+	codeMethodNotAllowed     = "method_not_allowed"
+	codeConflict             = "conflict"
+	codeUnsupportedMediaType = "unsupported_media_type"
+	codeUnavailable          = "unavailable"
+)
+
+// Errors that are this package's own.
+var (
+	errUnauthorized  = errors.New("unauthorized")
+	errWrongRole     = errors.New("the key's role may not do this")
+	errWrongTenant   = errors.New("the key belongs to another organization")
+	errBodyTooLarge  = fmt.Errorf("the body is larger than %d bytes", maxBody)
+	errNotJSON       = errors.New("the body must be JSON: Content-Type: application/json")
+	errNotYetWritten = errors.New("the export has no files yet")
+)
+
+// problemOf says how an error is answered: the one place where errors become HTTP.
+// What isn't named here is a defect, and its details stay in the log.
+func problemOf(err error) *gate.Problem {
+	var field *accounts.FieldError
+	var retryable interface{ Retryable() bool }
+	switch {
+	case errors.As(err, &field):
+		p := gate.NewProblem(http.StatusBadRequest, codeInvalidRequest, field.Error())
+		p.Field = field.Field
+		return p
+	case errors.Is(err, plans.ErrInvalidCatalog):
+		return gate.NewProblem(http.StatusBadRequest, codeInvalidRequest, rootOf(err, plans.ErrInvalidCatalog))
+	case errors.Is(err, errUnauthorized):
+		return gate.NewProblem(http.StatusUnauthorized, gate.CodeUnauthorized, "The request needs a key that works: Authorization: Bearer tg_…")
+	case errors.Is(err, errWrongRole), errors.Is(err, errWrongTenant):
+		return gate.NewProblem(http.StatusForbidden, codeForbidden, sentence(err))
+	case errors.Is(err, errBodyTooLarge):
+		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err))
+	case errors.Is(err, errNotJSON):
+		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
+	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, meter.ErrUnknownOrganization), errors.Is(err, meter.ErrUnknownInstance),
+		errors.Is(err, billing.ErrExportNotFound), errors.Is(err, fs.ErrNotExist):
+		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
+	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal),
+		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten):
+		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
+	case errors.Is(err, ErrWorkflowsAway), errors.Is(err, context.DeadlineExceeded),
+		errors.As(err, &retryable) && retryable.Retryable():
+		return gate.NewProblem(http.StatusServiceUnavailable, codeUnavailable, "A part that this needs is away. Try again.")
+	default:
+		return gate.NewProblem(http.StatusInternalServerError, gate.CodeInternal, "Something went wrong here. The log has the details under the request_id.")
+	}
+}
+
+// conflictOf returns the sentinel in an error, which says no more than it should.
+func conflictOf(err error) error {
+	for _, known := range []error{ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, plans.ErrVersionPublished, errNotYetWritten} {
+		if errors.Is(err, known) {
+			return known
+		}
+	}
+	return err
+}
+
+// rootOf returns the text of the part of an error that begins at root: without what
+// a store has put around it.
+func rootOf(err, root error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil || !errors.Is(inner, root) || errors.Is(root, inner) {
+			return err.Error()
+		}
+		err = inner
+	}
+}
+
+// sentence makes an error's text one.
+func sentence(err error) string {
+	text := err.Error()
+	if text[0] >= 'a' && text[0] <= 'z' {
+		text = string(text[0]-'a'+'A') + text[1:]
+	}
+	return text + "."
+}
+
+// fail answers with an error, and logs what is ours: once.
+func (s *Server) fail(c *gin.Context, err error) {
+	if errors.Is(err, context.Canceled) && c.Request.Context().Err() != nil {
+		// The client is gone: there is nobody to answer. The status is for the log.
+		c.Abort()
+		c.Status(statusClientClosedRequest)
+		return
+	}
+	p := problemOf(err)
+	header := c.Writer.Header()
+	switch p.Status {
+	case http.StatusUnauthorized:
+		header.Set("WWW-Authenticate", `Bearer realm="tollgate"`)
+	case http.StatusServiceUnavailable:
+		header.Set("Retry-After", "1")
+		s.config.Logger.WarnContext(c.Request.Context(), "Request failed for now", s.describe(c, "error", err)...)
+	case http.StatusInternalServerError:
+		s.config.Logger.ErrorContext(c.Request.Context(), "Request failed", s.describe(c, "error", err)...)
+	case http.StatusRequestEntityTooLarge:
+		// The rest of the body isn't worth reading.
+		header.Set("Connection", "close")
+	}
+	if c.Writer.Written() {
+		// Half an answer is out: break off, so that it isn't taken for a whole one.
+		panic(http.ErrAbortHandler)
+	}
+	p.Abort(c)
+}
+
+const statusClientClosedRequest = 499
+
+// invalid says which field or parameter breaks which rule.
+func invalid(field, rule string, args ...any) error {
+	return &accounts.FieldError{Field: field, Rule: fmt.Sprintf(rule, args...)}
+}

@@ -1,0 +1,182 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/billing"
+)
+
+func exportPath(period billing.Period) string { return "/api/v1/billing/exports/" + period.String() }
+
+func periodOf(text string) (billing.Period, error) {
+	period, err := billing.ParsePeriod(text)
+	if err != nil {
+		return billing.Period{}, invalid("period", "must be a month of the form YYYY-MM, 2000-01 or later; %q is not", text)
+	}
+	return period, nil
+}
+
+// StartExport starts the run of a period, or finds the one under way.
+func (s *Server) StartExport(ctx context.Context, request gen.StartExportRequestObject) (gen.StartExportResponseObject, error) {
+	period, err := periodOf(request.Body.Period)
+	if err != nil {
+		return nil, err
+	}
+	if s.config.Now().Before(period.Start()) {
+		return nil, invalid("period", "must have begun: %s has not", period)
+	}
+	p, _ := principalOf(ctx)
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	run, err := s.config.Workflows.StartExport(ctx, period, p.name)
+	if err != nil {
+		return nil, err
+	}
+	return gen.StartExport202JSONResponse{
+		Period: period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
+		StatusUrl: exportPath(period), TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
+	}, nil
+}
+
+func (s *Server) temporalURL(workflowID, runID string) *string {
+	if at := s.config.TemporalURL(workflowID, runID); at != "" {
+		return &at
+	}
+	return nil
+}
+
+// ListExports answers with the newest exports.
+func (s *Server) ListExports(ctx context.Context, request gen.ListExportsRequestObject) (gen.ListExportsResponseObject, error) {
+	limit, err := pageLimit(request.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	exports, err := s.config.Store.Exports(ctx, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := gen.ListExports200JSONResponse{Exports: []gen.Export{}}
+	for _, e := range exports {
+		out.Exports = append(out.Exports, s.exportAnswer(e))
+	}
+	return out, nil
+}
+
+// GetExport answers with a period's export, and with what its run does now.
+func (s *Server) GetExport(ctx context.Context, request gen.GetExportRequestObject) (gen.GetExportResponseObject, error) {
+	period, err := periodOf(request.Period)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.config.Store.Export(ctx, period)
+	if err != nil {
+		return nil, err
+	}
+	out := s.exportAnswer(found)
+	if !found.Stage.Ended() {
+		out.Progress = s.progress(ctx, period)
+	}
+	return gen.GetExport200JSONResponse(out), nil
+}
+
+// progress asks the run. The export's own stage is answer enough where it can't say.
+func (s *Server) progress(ctx context.Context, period billing.Period) *gen.Progress {
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	now, err := s.config.Workflows.ExportProgress(ctx, period)
+	if err != nil {
+		if !errors.Is(err, ErrNotRunning) {
+			s.config.Logger.WarnContext(ctx, "Export could not be asked for its progress", "period", period, "error", err)
+		}
+		return nil
+	}
+	return &gen.Progress{Stage: now.Stage, Note: now.Note, Done: now.Done, Total: now.Total}
+}
+
+func (s *Server) exportAnswer(e billing.Export) gen.Export {
+	out := gen.Export{
+		Id: e.ID, Period: e.Period.String(), WorkflowId: e.WorkflowID, RunId: e.RunID, Stage: e.Stage, Cut: e.Cut,
+		Provisional: e.Provisional, RequestedBy: e.RequestedBy, RequestedAt: e.RequestedAt, FinishedAt: e.FinishedAt,
+		StatusUrl: exportPath(e.Period), TemporalUrl: s.temporalURL(e.WorkflowID, e.RunID),
+		Files: []gen.ExportFile{}, Manifest: e.Manifest,
+	}
+	if e.Error != "" {
+		out.Error = &e.Error
+	}
+	if e.Manifest == nil {
+		return out
+	}
+	files := exportPath(e.Period) + "/files/"
+	for _, f := range e.Manifest.Files {
+		out.Files = append(out.Files, gen.ExportFile{Name: f.Name, Url: files + f.Name, Sha256: &f.SHA256, Bytes: &f.Bytes, Rows: &f.Rows})
+	}
+	out.Files = append(out.Files, gen.ExportFile{Name: billing.ManifestFile, Url: files + billing.ManifestFile})
+	return out
+}
+
+// DownloadExportFile answers with the bytes of a file that the manifest names, or of
+// the manifest itself.
+func (s *Server) DownloadExportFile(ctx context.Context, request gen.DownloadExportFileRequestObject) (gen.DownloadExportFileResponseObject, error) {
+	period, err := periodOf(request.Period)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.config.Store.Export(ctx, period)
+	if err != nil {
+		return nil, err
+	}
+	if found.Manifest == nil {
+		return nil, errNotYetWritten
+	}
+	file, err := fileOf(found, request.Name)
+	if err != nil {
+		return nil, err
+	}
+	content, err := s.config.Blobs.Open(ctx, found.Folder()+file.Name)
+	if err != nil {
+		return nil, err
+	}
+	return download{period: period, file: file, content: content}, nil
+}
+
+// fileOf finds a file by its name: only what the manifest names can be had.
+func fileOf(e billing.Export, name string) (billing.File, error) {
+	for _, f := range e.Manifest.Files {
+		if f.Name == name {
+			return f, nil
+		}
+	}
+	if name == billing.ManifestFile {
+		return billing.File{Name: billing.ManifestFile}, nil
+	}
+	return billing.File{}, fmt.Errorf("file %q of the export: %w", name, accounts.ErrNotFound)
+}
+
+// download is the answer with a file.
+type download struct {
+	period  billing.Period
+	file    billing.File
+	content io.ReadCloser
+}
+
+// VisitDownloadExportFileResponse writes the answer.
+func (d download) VisitDownloadExportFileResponse(w http.ResponseWriter) error {
+	allowLongAnswer(w)
+	header := w.Header()
+	header.Set("Content-Type", "application/octet-stream")
+	header.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="tollgate-%s-%s"`, d.period, d.file.Name))
+	if d.file.SHA256 != "" {
+		header.Set("ETag", `"`+d.file.SHA256+`"`)
+		header.Set("Content-Length", strconv.FormatInt(d.file.Bytes, 10))
+	}
+	w.WriteHeader(http.StatusOK)
+	_, err := io.Copy(w, d.content)
+	return errors.Join(err, d.content.Close())
+}

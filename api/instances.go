@@ -1,0 +1,34 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/meter"
+)
+
+// ListInstances answers with the processes that meter.
+func (s *Server) ListInstances(ctx context.Context, _ gen.ListInstancesRequestObject) (gen.ListInstancesResponseObject, error) {
+	found, err := s.config.Store.Instances(ctx)
+	if found == nil {
+		found = []meter.Instance{}
+	}
+	return gen.ListInstances200JSONResponse{Instances: found}, err
+}
+
+// FlushInstance makes an instance flush, and waits for it.
+func (s *Server) FlushInstance(ctx context.Context, request gen.FlushInstanceRequestObject) (gen.FlushInstanceResponseObject, error) {
+	instances, err := s.config.Store.Instances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(instances, func(i meter.Instance) bool { return i.ID == request.Id }) {
+		return nil, fmt.Errorf("instance %s: %w", request.Id, meter.ErrUnknownInstance)
+	}
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	summary, err := s.config.Workflows.FlushNow(ctx, request.Id)
+	return gen.FlushInstance200JSONResponse(summary), err
+}

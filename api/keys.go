@@ -1,0 +1,79 @@
+package api
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/api/gen"
+)
+
+// CreateOrganizationKey makes a tenant key.
+func (s *Server) CreateOrganizationKey(ctx context.Context, request gen.CreateOrganizationKeyRequestObject) (gen.CreateOrganizationKeyResponseObject, error) {
+	made, err := s.createKey(ctx, accounts.Key{Organization: request.Id, Role: roleTenant, Name: request.Body.Name})
+	return gen.CreateOrganizationKey201JSONResponse(made), err
+}
+
+// CreateKey makes a finance or admin key.
+func (s *Server) CreateKey(ctx context.Context, request gen.CreateKeyRequestObject) (gen.CreateKeyResponseObject, error) {
+	if r := request.Body.Role; r != roleFinance && r != roleAdmin {
+		return nil, invalid("role", "must be finance or admin; tenant keys are made at their organization")
+	}
+	made, err := s.createKey(ctx, accounts.Key{Role: request.Body.Role, Name: request.Body.Name})
+	return gen.CreateKey201JSONResponse(made), err
+}
+
+func (s *Server) createKey(ctx context.Context, k accounts.Key) (gen.CreatedKey, error) {
+	secret := accounts.NewSecret(k.Role)
+	k.Prefix = accounts.SecretPrefix(secret)
+	made, err := s.config.Store.CreateKey(ctx, k, accounts.HashSecret(secret))
+	return gen.CreatedKey{
+		Id: made.ID, OrganizationId: organizationOf(made), Role: made.Role, Name: made.Name, Prefix: made.Prefix,
+		CreatedAt: made.CreatedAt, RevokedAt: made.RevokedAt, Secret: secret,
+	}, err
+}
+
+func organizationOf(k accounts.Key) *uuid.UUID {
+	if k.Organization == uuid.Nil {
+		return nil
+	}
+	return &k.Organization
+}
+
+// ListOrganizationKeys answers with an organization's keys.
+func (s *Server) ListOrganizationKeys(ctx context.Context, request gen.ListOrganizationKeysRequestObject) (gen.ListOrganizationKeysResponseObject, error) {
+	if _, err := s.config.Store.Organization(ctx, request.Id); err != nil {
+		return nil, err
+	}
+	keys, err := s.config.Store.ListKeys(ctx, &request.Id)
+	return gen.ListOrganizationKeys200JSONResponse{Keys: keyList(keys, func(accounts.Key) bool { return true })}, err
+}
+
+// ListKeys answers with the finance and admin keys.
+func (s *Server) ListKeys(ctx context.Context, _ gen.ListKeysRequestObject) (gen.ListKeysResponseObject, error) {
+	keys, err := s.config.Store.ListKeys(ctx, nil)
+	return gen.ListKeys200JSONResponse{Keys: keyList(keys, func(k accounts.Key) bool { return k.Role != roleTenant })}, err
+}
+
+func keyList(keys []accounts.Key, wanted func(accounts.Key) bool) []gen.Key {
+	out := []gen.Key{}
+	for _, k := range keys {
+		if wanted(k) {
+			out = append(out, gen.Key{
+				Id: k.ID, OrganizationId: organizationOf(k), Role: k.Role, Name: k.Name, Prefix: k.Prefix,
+				CreatedAt: k.CreatedAt, RevokedAt: k.RevokedAt,
+			})
+		}
+	}
+	return out
+}
+
+// RevokeKey ends a key, and forgets it here at once.
+func (s *Server) RevokeKey(ctx context.Context, request gen.RevokeKeyRequestObject) (gen.RevokeKeyResponseObject, error) {
+	if err := s.config.Store.RevokeKey(ctx, request.Id); err != nil {
+		return nil, err
+	}
+	s.ForgetKey(request.Id)
+	return gen.RevokeKey204Response{}, nil
+}

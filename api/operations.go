@@ -1,0 +1,131 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/swaggest/swgui/v5emb"
+
+	"github.com/riverline/tollgate/api/gen"
+)
+
+// GetHealth answers that the process lives.
+func (s *Server) GetHealth(context.Context, gen.GetHealthRequestObject) (gen.GetHealthResponseObject, error) {
+	return gen.GetHealth200JSONResponse{Status: "ok"}, nil
+}
+
+// partsCache keeps the state of the parts for a moment: whoever asks often must not
+// load them.
+type partsCache struct {
+	mu    sync.Mutex
+	at    time.Time
+	state map[string]string
+}
+
+const (
+	partsFor     = time.Second
+	partsTimeout = time.Second
+)
+
+// GetReadiness answers whether requests should be sent here. A part that is away
+// doesn't change that: the hot path does without.
+func (s *Server) GetReadiness(ctx context.Context, _ gen.GetReadinessRequestObject) (gen.GetReadinessResponseObject, error) {
+	switch s.state.Load() {
+	case stateStarting:
+		return gen.GetReadiness503JSONResponse{Status: "starting", Parts: map[string]string{}}, nil
+	case stateStopping:
+		return gen.GetReadiness503JSONResponse{Status: "stopping", Parts: map[string]string{}}, nil
+	}
+	parts := s.checkParts(ctx)
+	status := "ready"
+	for _, state := range parts {
+		if state != partOK {
+			status = "degraded"
+		}
+	}
+	return gen.GetReadiness200JSONResponse{Status: status, Parts: parts}, nil
+}
+
+const (
+	partOK   = "ok"
+	partAway = "away"
+)
+
+// checkParts asks all parts at once.
+func (s *Server) checkParts(ctx context.Context) map[string]string {
+	s.parts.mu.Lock()
+	defer s.parts.mu.Unlock()
+	if s.parts.state != nil && time.Since(s.parts.at) < partsFor {
+		return s.parts.state
+	}
+	// What is found is for others too, so it must not end with this request.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partsTimeout)
+	defer cancel()
+	states := make([]string, len(s.config.Parts))
+	var wg sync.WaitGroup
+	for i, part := range s.config.Parts {
+		wg.Go(func() {
+			states[i] = partOK
+			if part.Check(ctx) != nil {
+				states[i] = partAway
+			}
+		})
+	}
+	wg.Wait()
+	found := make(map[string]string, len(states))
+	for i, part := range s.config.Parts {
+		found[part.Name] = states[i]
+	}
+	s.parts.state, s.parts.at = found, time.Now()
+	return found
+}
+
+// serveDocument answers with the OpenAPI document.
+func (s *Server) serveDocument(c *gin.Context) {
+	c.Header("Cache-Control", "no-cache")
+	c.Data(http.StatusOK, "application/yaml; charset=utf-8", document)
+}
+
+var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
+
+// pageWriter keeps a page that is rendered at the start.
+type pageWriter struct {
+	header http.Header
+	body   bytes.Buffer
+}
+
+// Header, WriteHeader and Write make it an http.ResponseWriter.
+func (w *pageWriter) Header() http.Header                  { return w.header }
+func (w *pageWriter) WriteHeader(int)                      {}
+func (w *pageWriter) Write(data []byte) (n int, err error) { return w.body.Write(data) }
+
+// docsPage serves Swagger UI, from inside the program. Its policy allows the page's
+// own scripts by their digests, and no others.
+func docsPage() gin.HandlerFunc {
+	page := v5emb.New("Tollgate API", "/openapi.yaml", "/docs/")
+	rendered := pageWriter{header: http.Header{}}
+	page.ServeHTTP(&rendered, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/docs/"}})
+	var scripts strings.Builder
+	for _, script := range inlineScript.FindAllSubmatch(rendered.body.Bytes(), -1) {
+		digest := sha256.Sum256(bytes.ReplaceAll(script[1], []byte("\r\n"), []byte("\n")))
+		scripts.WriteString(" 'sha256-" + base64.StdEncoding.EncodeToString(digest[:]) + "'")
+	}
+	// Swagger UI sets styles on elements, which no digest can allow.
+	policy := []string{"default-src 'none'; script-src 'self'" + scripts.String() + "; style-src 'self' 'unsafe-inline'; " +
+		"img-src 'self' data:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+	return func(c *gin.Context) {
+		header := c.Writer.Header()
+		header["Content-Security-Policy"] = policy
+		header["Cache-Control"] = []string{"no-cache"}
+		page.ServeHTTP(c.Writer, c.Request)
+	}
+}

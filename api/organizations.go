@@ -1,0 +1,98 @@
+package api
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/api/gen"
+)
+
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+// CreateOrganization makes an organization.
+func (s *Server) CreateOrganization(ctx context.Context, request gen.CreateOrganizationRequestObject) (gen.CreateOrganizationResponseObject, error) {
+	made, err := s.config.Store.CreateOrganization(ctx, request.Body.Name, request.Body.Plan)
+	return gen.CreateOrganization201JSONResponse(made), err
+}
+
+// ListOrganizations answers with a page of organizations.
+func (s *Server) ListOrganizations(ctx context.Context, request gen.ListOrganizationsRequestObject) (gen.ListOrganizationsResponseObject, error) {
+	limit, err := pageLimit(request.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	after := uuid.Nil
+	if request.Params.After != nil {
+		after = *request.Params.After
+	}
+	// One more than the page tells whether there is another page.
+	found, err := s.config.Store.ListOrganizations(ctx, after, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	page := gen.ListOrganizations200JSONResponse{Organizations: found}
+	if page.Organizations == nil {
+		page.Organizations = []accounts.Organization{}
+	}
+	if len(found) > limit {
+		page.Organizations = found[:limit]
+		page.Next = &found[limit-1].ID
+	}
+	return page, nil
+}
+
+func pageLimit(given *int) (int, error) {
+	if given == nil {
+		return defaultPage, nil
+	}
+	if *given < 1 || *given > maxPage {
+		return 0, invalid("limit", "must be a whole number, 1 to %d", maxPage)
+	}
+	return *given, nil
+}
+
+// GetOrganization answers with one organization.
+func (s *Server) GetOrganization(ctx context.Context, request gen.GetOrganizationRequestObject) (gen.GetOrganizationResponseObject, error) {
+	if p, _ := principalOf(ctx); p.mayActFor(request.Id) != nil {
+		return nil, errWrongTenant
+	}
+	found, err := s.config.Store.Organization(ctx, request.Id)
+	return gen.GetOrganization200JSONResponse(found), err
+}
+
+// UpdateOrganization changes an organization's name or plan.
+func (s *Server) UpdateOrganization(ctx context.Context, request gen.UpdateOrganizationRequestObject) (gen.UpdateOrganizationResponseObject, error) {
+	if request.Body.Name == nil && request.Body.Plan == nil {
+		return nil, invalid("body", "must have a name, a plan or both")
+	}
+	changed, err := s.change(ctx, request.Id, accounts.OrganizationChange{Name: request.Body.Name, Plan: request.Body.Plan})
+	return gen.UpdateOrganization200JSONResponse(changed), err
+}
+
+// UpgradeOrganization changes an organization's plan.
+func (s *Server) UpgradeOrganization(ctx context.Context, request gen.UpgradeOrganizationRequestObject) (gen.UpgradeOrganizationResponseObject, error) {
+	if p, _ := principalOf(ctx); p.mayActFor(request.Id) != nil {
+		return nil, errWrongTenant
+	}
+	changed, err := s.change(ctx, request.Id, accounts.OrganizationChange{Plan: &request.Body.Plan})
+	return gen.UpgradeOrganization200JSONResponse(changed), err
+}
+
+// change changes an organization, and puts its plan in force here. The other
+// instances hear of it from the store.
+func (s *Server) change(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error) {
+	changed, err := s.config.Store.UpdateOrganization(ctx, id, change)
+	if err != nil || change.Plan == nil {
+		return changed, err
+	}
+	if err := s.config.Meter.Reload(ctx, id, s.config.Now()); err != nil {
+		// The change is made. This instance hears of it like the others, a moment later.
+		s.config.Logger.WarnContext(ctx, "Organization could not be read again after a change", "organization", id, "error", err)
+	}
+	return changed, nil
+}

@@ -1,0 +1,111 @@
+package api
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/plans"
+)
+
+// GetPlans answers with the meters and the plans in force.
+func (s *Server) GetPlans(ctx context.Context, _ gen.GetPlansRequestObject) (gen.GetPlansResponseObject, error) {
+	catalog, err := s.config.Store.Catalog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := gen.GetPlans200JSONResponse{Meters: catalog.Meters, Plans: []gen.Plan{}}
+	for _, p := range catalog.InForce() {
+		out.Plans = append(out.Plans, planAnswer(p, catalog.Meters))
+	}
+	return out, nil
+}
+
+func planAnswer(p plans.Plan, meters []plans.Meter) gen.Plan {
+	out := gen.Plan{Key: p.Key, Version: p.Version, Name: p.Name, RateLimit: p.RateLimit, Entitlements: []gen.Entitlement{}}
+	for _, m := range meters {
+		e := p.Entitlement(m.Key)
+		answer := gen.Entitlement{Meter: e.Meter, Mode: e.Mode, Window: e.Window}
+		if e.Mode != plans.Unlimited {
+			answer.Max = &e.Max
+		}
+		out.Entitlements = append(out.Entitlements, answer)
+	}
+	return out
+}
+
+// PutPlan publishes a plan's next version, and puts it in force here. The other
+// instances hear of it from the store.
+func (s *Server) PutPlan(ctx context.Context, request gen.PutPlanRequestObject) (gen.PutPlanResponseObject, error) {
+	wanted, err := planOf(request.Body)
+	if err != nil {
+		return nil, err
+	}
+	catalog, err := s.config.Store.Catalog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inForce, ok := catalog.Plan(wanted.Key)
+	// A version that names no rule's break is needed to check the rest.
+	wanted.Version = inForce.Version + 1
+	if err := catalog.ValidatePlan(wanted); err != nil {
+		return nil, err
+	}
+	if ok && samePlan(inForce, wanted, catalog.Meters) {
+		return gen.PutPlan200JSONResponse(planAnswer(inForce, catalog.Meters)), nil
+	}
+	published, err := s.config.Store.PublishPlan(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	s.readCatalog(ctx)
+	return gen.PutPlan200JSONResponse(planAnswer(published, catalog.Meters)), nil
+}
+
+func (s *Server) readCatalog(ctx context.Context) {
+	catalog, err := s.config.Store.Catalog(ctx)
+	if err == nil {
+		err = s.config.Meter.SetCatalog(catalog)
+	}
+	if err != nil {
+		// The plan is published. This instance hears of it like the others, a moment later.
+		s.config.Logger.WarnContext(ctx, "Catalog could not be read again after a change", "error", err)
+	}
+}
+
+func planOf(body *gen.PlanPut) (plans.Plan, error) {
+	if err := accounts.ValidateName("name", body.Name); err != nil {
+		return plans.Plan{}, err
+	}
+	p := plans.Plan{Key: body.Key, Name: body.Name}
+	if body.RateLimit != nil {
+		p.RateLimit = *body.RateLimit
+	}
+	for i, e := range body.Entitlements {
+		wanted := plans.Entitlement{Meter: e.Meter, Mode: e.Mode}
+		if e.Window != nil {
+			wanted.Window = *e.Window
+		}
+		switch {
+		case e.Max != nil:
+			wanted.Max = *e.Max
+		case e.Mode == plans.Hard || e.Mode == plans.Soft:
+			return plans.Plan{}, invalid(fmt.Sprintf("entitlements[%d].max", i), "must be given where the mode is %s", e.Mode)
+		}
+		p.Entitlements = append(p.Entitlements, wanted)
+	}
+	return p, nil
+}
+
+func samePlan(a, b plans.Plan, meters []plans.Meter) bool {
+	if a.Name != b.Name || a.RateLimit != b.RateLimit {
+		return false
+	}
+	for _, m := range meters {
+		if a.Entitlement(m.Key) != b.Entitlement(m.Key) {
+			return false
+		}
+	}
+	return true
+}

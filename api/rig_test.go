@@ -1,0 +1,474 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+func TestMain(m *testing.M) {
+	gin.SetMode(gin.TestMode)
+	goleak.VerifyTestMain(m)
+}
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+// awayError is what a store answers with that can't be reached.
+type awayError struct{}
+
+func (awayError) Error() string   { return "connection refused" }
+func (awayError) Retryable() bool { return true }
+
+// fakeStore keeps in memory what a Store and a meter.Store keep, by the letter of both.
+type fakeStore struct {
+	mu            sync.Mutex
+	err           error
+	organizations []accounts.Organization
+	keys          map[accounts.SecretHash]accounts.Key
+	records       []billing.UsageRecord
+	catalog       *plans.Catalog
+	exports       []billing.Export
+	instances     []meter.Instance
+	lookups       int
+}
+
+func newFakeStore() *fakeStore {
+	return &fakeStore{keys: map[accounts.SecretHash]accounts.Key{}, catalog: plans.Default()}
+}
+
+// call runs fn under the lock, unless the store is to fail.
+func (s *fakeStore) call(fn func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	return fn()
+}
+
+func (s *fakeStore) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+func (s *fakeStore) find(id uuid.UUID) (*accounts.Organization, error) {
+	i := slices.IndexFunc(s.organizations, func(o accounts.Organization) bool { return o.ID == id })
+	if i < 0 {
+		return nil, accounts.ErrNotFound
+	}
+	return &s.organizations[i], nil
+}
+
+func (s *fakeStore) check(name, plan *string) error {
+	if name != nil {
+		if err := accounts.ValidateName("name", *name); err != nil {
+			return err
+		}
+	}
+	if plan != nil {
+		if _, ok := s.catalog.Plan(*plan); !ok {
+			return &accounts.FieldError{Field: "plan", Rule: "must be a plan of the catalog"}
+		}
+	}
+	return nil
+}
+
+func (s *fakeStore) CreateOrganization(_ context.Context, name, plan string) (made accounts.Organization, err error) {
+	err = s.call(func() error {
+		if err := s.check(&name, &plan); err != nil {
+			return err
+		}
+		made = accounts.Organization{ID: uuid.Must(uuid.NewV7()), Name: name, Plan: plan, CreatedAt: noon, UpdatedAt: noon}
+		s.organizations = append(s.organizations, made)
+		return nil
+	})
+	return made, err
+}
+
+func (s *fakeStore) Organization(_ context.Context, id uuid.UUID) (found accounts.Organization, err error) {
+	err = s.call(func() error {
+		o, err := s.find(id)
+		if err == nil {
+			found = *o
+		}
+		return err
+	})
+	return found, err
+}
+
+func (s *fakeStore) ListOrganizations(_ context.Context, after uuid.UUID, limit int) (found []accounts.Organization, err error) {
+	err = s.call(func() error {
+		for _, o := range s.organizations {
+			if bytes.Compare(o.ID[:], after[:]) > 0 && len(found) < limit {
+				found = append(found, o)
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) UpdateOrganization(_ context.Context, id uuid.UUID, change accounts.OrganizationChange) (changed accounts.Organization, err error) {
+	err = s.call(func() error {
+		if err := s.check(change.Name, change.Plan); err != nil {
+			return err
+		}
+		o, err := s.find(id)
+		if err != nil {
+			return err
+		}
+		if change.Name != nil {
+			o.Name = *change.Name
+		}
+		if change.Plan != nil {
+			o.Plan = *change.Plan
+		}
+		changed = *o
+		return nil
+	})
+	return changed, err
+}
+
+func (s *fakeStore) CreateKey(_ context.Context, k accounts.Key, hash accounts.SecretHash) (made accounts.Key, err error) {
+	err = s.call(func() error {
+		if err := accounts.ValidateName("name", k.Name); err != nil {
+			return err
+		}
+		if k.Role == roleTenant {
+			if _, err := s.find(k.Organization); err != nil {
+				return err
+			}
+		}
+		k.ID, k.CreatedAt = uuid.Must(uuid.NewV7()), noon
+		s.keys[hash], made = k, k
+		return nil
+	})
+	return made, err
+}
+
+func (s *fakeStore) ListKeys(_ context.Context, organization *uuid.UUID) (found []accounts.Key, err error) {
+	err = s.call(func() error {
+		for _, k := range s.keys {
+			if organization == nil || k.Organization == *organization {
+				found = append(found, k)
+			}
+		}
+		slices.SortFunc(found, func(a, b accounts.Key) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) RevokeKey(_ context.Context, id uuid.UUID) error {
+	return s.call(func() error {
+		for hash, k := range s.keys {
+			if k.ID == id {
+				at := noon
+				k.RevokedAt = &at
+				s.keys[hash] = k
+				return nil
+			}
+		}
+		return accounts.ErrNotFound
+	})
+}
+
+func (s *fakeStore) KeyByHash(_ context.Context, hash accounts.SecretHash) (found accounts.Key, err error) {
+	err = s.call(func() error {
+		s.lookups++
+		k, ok := s.keys[hash]
+		if !ok {
+			return accounts.ErrNotFound
+		}
+		found = k
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) UsageRange(_ context.Context, organization uuid.UUID, from, to plans.Day, meterKey string) (found []billing.UsageRecord, err error) {
+	err = s.call(func() error {
+		for _, r := range s.records {
+			if r.Organization == organization && r.Meter == meterKey && r.Day >= from && r.Day <= to {
+				found = append(found, r)
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) UsageRangeAll(_ context.Context, from, to plans.Day) (totals []billing.UsageTotal, err error) {
+	err = s.call(func() error {
+		for _, o := range s.organizations {
+			for _, m := range s.catalog.Meters {
+				t := billing.UsageTotal{Organization: o.ID, OrganizationName: o.Name, Plan: o.Plan, Meter: m.Key, Unit: m.Unit, Aggregation: m.Aggregation}
+				any := false
+				for _, r := range s.records {
+					if r.Organization == o.ID && r.Meter == m.Key && r.Day >= from && r.Day <= to {
+						t.Value, any = m.Aggregation.Fold(t.Value, r.Value), true
+					}
+				}
+				if any {
+					totals = append(totals, t)
+				}
+			}
+		}
+		return nil
+	})
+	return totals, err
+}
+
+func (s *fakeStore) Catalog(context.Context) (found *plans.Catalog, err error) {
+	err = s.call(func() error { found = s.catalog.Overlay(&plans.Catalog{}); return nil })
+	return found, err
+}
+
+func (s *fakeStore) PublishPlan(_ context.Context, p plans.Plan) (plans.Plan, error) {
+	err := s.call(func() error {
+		highest, _ := s.catalog.Plan(p.Key)
+		p.Version = highest.Version + 1
+		if err := s.catalog.ValidatePlan(p); err != nil {
+			return err
+		}
+		s.catalog = s.catalog.Overlay(&plans.Catalog{Plans: []plans.Plan{p}})
+		return nil
+	})
+	return p, err
+}
+
+func (s *fakeStore) Export(_ context.Context, period billing.Period) (found billing.Export, err error) {
+	err = s.call(func() error {
+		for _, e := range s.exports {
+			if e.Period == period {
+				found = e
+				return nil
+			}
+		}
+		return billing.ErrExportNotFound
+	})
+	return found, err
+}
+
+func (s *fakeStore) Exports(_ context.Context, limit int) (found []billing.Export, err error) {
+	err = s.call(func() error { found = s.exports[:min(limit, len(s.exports))]; return nil })
+	return found, err
+}
+
+func (s *fakeStore) Instances(context.Context) (found []meter.Instance, err error) {
+	err = s.call(func() error { found = s.instances; return nil })
+	return found, err
+}
+
+func (s *fakeStore) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Day) (snapshot meter.Snapshot, err error) {
+	err = s.call(func() error {
+		o, err := s.find(id)
+		if err != nil {
+			return meter.ErrUnknownOrganization
+		}
+		snapshot = meter.Snapshot{Organization: id, Plan: o.Plan}
+		return nil
+	})
+	return snapshot, err
+}
+
+func (s *fakeStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applied, error) {
+	return meter.Applied{Stored: make([]int64, len(b.Rows))}, s.call(func() error { return nil })
+}
+
+// fakeWorkflows answers what it is told to.
+type fakeWorkflows struct {
+	run      ExportRun
+	progress ExportProgress
+	summary  meter.FlushSummary
+	err      error
+	asked    []string
+}
+
+func (w *fakeWorkflows) StartExport(_ context.Context, period billing.Period, requestedBy string) (ExportRun, error) {
+	w.asked = append(w.asked, "start "+period.String()+" by "+requestedBy)
+	return w.run, w.err
+}
+
+func (w *fakeWorkflows) ExportProgress(context.Context, billing.Period) (ExportProgress, error) {
+	return w.progress, w.err
+}
+
+func (w *fakeWorkflows) FlushNow(_ context.Context, instance uuid.UUID) (meter.FlushSummary, error) {
+	w.asked = append(w.asked, "flush "+instance.String())
+	return w.summary, w.err
+}
+
+// fakeBlobs maps names to content.
+type fakeBlobs map[string]string
+
+func (b fakeBlobs) Open(_ context.Context, name string) (io.ReadCloser, error) {
+	content, ok := b[name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return io.NopCloser(strings.NewReader(content)), nil
+}
+
+// rig is a server on fakes and a real meter, with an organization on each plan.
+type rig struct {
+	t         testing.TB
+	store     *fakeStore
+	workflows *fakeWorkflows
+	blobs     fakeBlobs
+	meter     *meter.Meter
+	server    *Server
+	log       *logBuffer
+
+	organizations map[string]uuid.UUID
+	secrets       map[string]string
+	keyIDs        map[string]uuid.UUID
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newRig(t testing.TB, changes ...func(*Config)) *rig {
+	r := &rig{
+		t: t, store: newFakeStore(), workflows: &fakeWorkflows{}, blobs: fakeBlobs{}, log: &logBuffer{}, now: noon,
+		organizations: map[string]uuid.UUID{}, secrets: map[string]string{}, keyIDs: map[string]uuid.UUID{},
+	}
+	for _, plan := range []string{"free", "pro", "enterprise"} {
+		made, err := r.store.CreateOrganization(t.Context(), strings.ToUpper(plan)+" & Sons", plan)
+		require.NoError(t, err)
+		r.organizations[plan] = made.ID
+		r.addKey(plan, accounts.Key{Role: roleTenant, Organization: made.ID, Name: plan})
+	}
+	r.addKey("finance", accounts.Key{Role: roleFinance, Name: "month-end"})
+	r.addKey("admin", accounts.Key{Role: roleAdmin, Name: "root"})
+
+	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Logger: logger})
+	config := Config{
+		Meter: r.meter, Store: r.store, Workflows: r.workflows, Blobs: r.blobs, Now: r.Now, Logger: logger,
+		TemporalURL: func(workflowID, runID string) string { return "http://temporal/" + workflowID + "/" + runID },
+		Metrics:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "tollgate_up 1\n") }),
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	r.server = New(config)
+	r.server.SetReady(true)
+	t.Cleanup(func() { r.server.Close(); r.meter.Close() })
+	return r
+}
+
+func (r *rig) addKey(name string, k accounts.Key) {
+	r.t.Helper()
+	secret := accounts.NewSecret(k.Role)
+	made, err := r.store.CreateKey(context.Background(), k, accounts.HashSecret(secret))
+	require.NoError(r.t, err)
+	r.secrets[name], r.keyIDs[name] = secret, made.ID
+}
+
+func (r *rig) Now() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now
+}
+
+func (r *rig) advance(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = r.now.Add(d)
+}
+
+// answer is a response that was held against the document.
+type answer struct {
+	*httptest.ResponseRecorder
+	t testing.TB
+}
+
+func (a answer) json() map[string]any {
+	a.t.Helper()
+	var out map[string]any
+	require.NoError(a.t, json.Unmarshal(a.Body.Bytes(), &out), a.Body.String())
+	return out
+}
+
+// do sends a request with a key of the rig ("" is none), and holds the answer
+// against the document.
+func (r *rig) do(key, method, path, body string, headers ...string) answer {
+	r.t.Helper()
+	var reader io.Reader = http.NoBody
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	request := httptest.NewRequest(method, path, reader)
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if key != "" {
+		secret, ok := r.secrets[key]
+		require.True(r.t, ok, "no key %q", key)
+		request.Header.Set("Authorization", "Bearer "+secret)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	recorder := httptest.NewRecorder()
+	r.server.Handler().ServeHTTP(recorder, request)
+	requireConforms(r.t, method, path, recorder)
+	return answer{recorder, r.t}
+}
+
+// problem sends a request that must be refused, and returns the problem.
+func (r *rig) problem(status int, code, key, method, path, body string, headers ...string) map[string]any {
+	r.t.Helper()
+	a := r.do(key, method, path, body, headers...)
+	require.Equal(r.t, status, a.Code, "%s %s: %s", method, path, a.Body)
+	require.Equal(r.t, "application/problem+json", a.Header().Get("Content-Type"))
+	problem := a.json()
+	require.Equal(r.t, code, problem["error"], a.Body.String())
+	require.Equal(r.t, "urn:tollgate:problem:"+code, problem["type"])
+	require.InDelta(r.t, status, problem["status"], 0)
+	require.Equal(r.t, http.StatusText(status), problem["title"])
+	require.Equal(r.t, problem["message"], problem["detail"])
+	return problem
+}
+
+type logBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+var errDefect = errors.New("secret details of a defect")

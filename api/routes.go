@@ -1,0 +1,219 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/api/gen"
+)
+
+// role keeps the tables below short.
+type role = accounts.Role
+
+const (
+	roleTenant  = accounts.RoleTenant
+	roleFinance = accounts.RoleFinance
+	roleAdmin   = accounts.RoleAdmin
+)
+
+const (
+	usagePath     = "/api/v1/usage"
+	gatewayPrefix = "/gateway"
+	gatewayRoute  = gatewayPrefix + "/*path"
+)
+
+// access says who may call a route, and with what. A test holds it against the document.
+type access struct {
+	// roles may call. None: anybody may.
+	roles []role
+	// query lists the parameters; any other is refused.
+	query []string
+	// body makes what the body is decoded into. Nil: the body is not read.
+	body func() any
+}
+
+func into[T any]() any { return new(T) }
+
+// accessTo has every route that is generated, by method and path.
+var accessTo = map[string]access{
+	"GET /api/v1/usage":         {roles: []role{roleTenant, roleFinance, roleAdmin}, query: []string{"organization_id"}},
+	"GET /api/v1/usage/history": {roles: []role{roleTenant, roleFinance, roleAdmin}, query: []string{"organization_id", "meter", "from", "to", "granularity"}},
+
+	"POST /api/v1/organizations":             {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationJSONRequestBody]},
+	"GET /api/v1/organizations":              {roles: []role{roleAdmin}, query: []string{"after", "limit"}},
+	"GET /api/v1/organizations/:id":          {roles: []role{roleTenant, roleFinance, roleAdmin}},
+	"PATCH /api/v1/organizations/:id":        {roles: []role{roleAdmin}, body: into[gen.UpdateOrganizationJSONRequestBody]},
+	"POST /api/v1/organizations/:id/upgrade": {roles: []role{roleTenant, roleAdmin}, body: into[gen.UpgradeOrganizationJSONRequestBody]},
+	"POST /api/v1/organizations/:id/keys":    {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationKeyJSONRequestBody]},
+	"GET /api/v1/organizations/:id/keys":     {roles: []role{roleAdmin}},
+	"POST /api/v1/keys":                      {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody]},
+	"GET /api/v1/keys":                       {roles: []role{roleAdmin}},
+	"DELETE /api/v1/keys/:id":                {roles: []role{roleAdmin}},
+
+	"GET /api/v1/plans": {roles: []role{roleFinance, roleAdmin}},
+	"PUT /api/v1/plans": {roles: []role{roleAdmin}, body: into[gen.PutPlanJSONRequestBody]},
+
+	"GET /api/v1/billing/export":                      {roles: []role{roleFinance, roleAdmin}, query: []string{"from", "to", "format"}},
+	"POST /api/v1/billing/exports":                    {roles: []role{roleFinance}, body: into[gen.StartExportJSONRequestBody]},
+	"GET /api/v1/billing/exports":                     {roles: []role{roleFinance}, query: []string{"limit"}},
+	"GET /api/v1/billing/exports/:period":             {roles: []role{roleFinance}},
+	"GET /api/v1/billing/exports/:period/files/:name": {roles: []role{roleFinance}},
+
+	"GET /api/v1/instances":            {roles: []role{roleAdmin}},
+	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}},
+
+	"GET /healthz": {},
+	"GET /readyz":  {},
+}
+
+// guarded registers generated routes, each behind its own guard.
+type guarded struct {
+	gin.IRouter
+	server *Server
+}
+
+func (g guarded) add(method, path string, handlers []gin.HandlerFunc) gin.IRoutes {
+	a, ok := accessTo[method+" "+path]
+	if !ok {
+		panic(fmt.Sprintf("api: nobody has said who may call %s %s", method, path))
+	}
+	return g.Handle(method, path, append([]gin.HandlerFunc{g.server.guard(a)}, handlers...)...)
+}
+
+// GET registers a route of that method; so do the others.
+func (g guarded) GET(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
+	return g.add(http.MethodGet, path, handlers)
+}
+
+// POST registers a route of that method.
+func (g guarded) POST(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
+	return g.add(http.MethodPost, path, handlers)
+}
+
+// PUT registers a route of that method.
+func (g guarded) PUT(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
+	return g.add(http.MethodPut, path, handlers)
+}
+
+// PATCH registers a route of that method.
+func (g guarded) PATCH(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
+	return g.add(http.MethodPatch, path, handlers)
+}
+
+// DELETE registers a route of that method.
+func (g guarded) DELETE(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
+	return g.add(http.MethodDelete, path, handlers)
+}
+
+// guard runs before a generated handler: who calls, then the parameters' names, then
+// the body.
+func (s *Server) guard(a access) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if len(a.roles) > 0 {
+			if _, err := s.authenticate(c, s.config.Now(), a.roles...); err != nil {
+				s.fail(c, err)
+				return
+			}
+		}
+		if err := checkQuery(c.Request, a.query); err != nil {
+			s.fail(c, err)
+			return
+		}
+		if a.body != nil {
+			if err := checkBody(c.Request, a.body()); err != nil {
+				s.fail(c, err)
+			}
+		}
+	}
+}
+
+func checkQuery(r *http.Request, allowed []string) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	for name, values := range r.URL.Query() {
+		known := false
+		for _, a := range allowed {
+			known = known || a == name
+		}
+		if !known {
+			return invalid(name, "is not a parameter of this request")
+		}
+		if len(values) > 1 {
+			return invalid(name, "must not be given twice")
+		}
+	}
+	return nil
+}
+
+// checkBody reads a body strictly, and leaves it for the generated code, which
+// isn't strict, to read once more.
+func checkBody(r *http.Request, v any) error {
+	body, err := readBody(r, make([]byte, 0, 1024))
+	if err != nil {
+		return err
+	}
+	if err := decodeStrict(body, v); err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
+
+// parameterRules say what a path or query parameter must be; the generated code
+// parses them, and its own words are for programmers.
+var parameterRules = map[string]string{
+	"id":              "must be a UUID",
+	"organization_id": "must be a UUID",
+	"after":           "must be a UUID: the next of the page before",
+	"limit":           "must be a whole number, 1 to 1000",
+	"from":            "must be given: a day of the form YYYY-MM-DD",
+	"to":              "must be given: a day of the form YYYY-MM-DD",
+	"meter":           "must be given: the meter's key",
+}
+
+var parameterName = regexp.MustCompile(`(?i)parameter '?([a-z_]+)'?`)
+
+// parameterError is what the generated code calls where it can't parse a parameter.
+func (s *Server) parameterError(c *gin.Context, err error, _ int) {
+	name := "request"
+	if found := parameterName.FindStringSubmatch(err.Error()); found != nil {
+		name = found[1]
+	} else if _, after, ok := strings.Cut(err.Error(), "argument "); ok {
+		name, _, _ = strings.Cut(after, " ")
+	}
+	rule, ok := parameterRules[name]
+	if !ok {
+		rule = "is not of the form in the API reference"
+	}
+	s.fail(c, invalid(name, "%s", rule))
+}
+
+// keyError says how the caller is told that a key was not found, or could not be
+// looked up.
+func keyError(err error) error {
+	if errors.Is(err, errNoKey) {
+		return errUnauthorized
+	}
+	return err
+}
+
+// ownOrganization returns an error where a tenant asks for somebody else's.
+func (p *principal) mayActFor(organization [16]byte) error {
+	if p.role == roleTenant && p.organization != organization {
+		return errWrongTenant
+	}
+	return nil
+}
+
+// quick bounds what a handler waits for others.
+const quick = 15 * time.Second

@@ -1,0 +1,179 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/gate"
+)
+
+// Server answers requests. Make it with [New].
+type Server struct {
+	config     Config
+	keys       *keyCache
+	enforcer   *gate.Enforcer
+	proxy      *gate.Proxy
+	engine     *gin.Engine
+	requestIDs *requestIDs
+	// scratch has the buffers of POST /usage.
+	scratch sync.Pool
+	state   atomic.Int32
+	parts   partsCache
+}
+
+var _ gen.StrictServerInterface = (*Server)(nil)
+
+// The states of a server.
+const (
+	stateStarting int32 = iota
+	stateReady
+	stateStopping
+)
+
+// New makes a server. It panics where a required field of the config is missing.
+// /readyz says that it isn't ready until [Server.SetReady] is called.
+func New(config Config) *Server {
+	config.complete()
+	s := &Server{
+		config:     config,
+		keys:       newKeyCache(config),
+		requestIDs: newRequestIDs(),
+	}
+	s.scratch.New = func() any { return &scratch{in: make([]byte, 0, 512), out: make([]byte, 0, 512)} }
+	s.enforcer = gate.NewEnforcer(gate.Config{
+		Meter:        config.Meter,
+		Limiter:      gate.NewLimiter(),
+		Now:          config.Now,
+		Logger:       config.Logger,
+		Organization: s.gatewayOrganization,
+		Classify:     config.Rules.Classify,
+		Unclassified: config.Unclassified,
+	})
+	s.engine = s.routes()
+	return s
+}
+
+func (s *Server) routes() *gin.Engine {
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	engine.RedirectTrailingSlash = false
+	// Handlers pass the gin context on as a context: it must end with the request.
+	engine.ContextWithFallback = true
+	// Nobody's word is taken for where a request comes from. The list is empty, so it
+	// can't be a wrong one.
+	_ = engine.SetTrustedProxies(nil)
+	engine.Use(s.outermost)
+	engine.NoRoute(func(c *gin.Context) {
+		gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such route. See /docs.").Abort(c)
+	})
+	engine.NoMethod(noMethod)
+
+	if s.config.Metrics != nil {
+		engine.GET("/metrics", gin.WrapH(s.config.Metrics))
+	}
+	engine.GET("/openapi.yaml", s.serveDocument)
+	docs := docsPage()
+	engine.GET("/docs", docs)
+	engine.GET("/docs/*file", docs)
+
+	traced := engine.Group("", s.config.Middleware...)
+	traced.POST(usagePath, s.recordUsage)
+	if s.config.Upstream != nil {
+		s.addGateway(traced)
+	}
+	strict := gen.NewStrictHandlerWithOptions(s, nil, gen.StrictGinServerOptions{
+		RequestErrorHandlerFunc:  s.fail,
+		HandlerErrorFunc:         s.fail,
+		ResponseErrorHandlerFunc: s.fail,
+	})
+	options := gen.GinServerOptions{ErrorHandler: s.parameterError}
+	gen.RegisterHandlersWithOptions(guarded{IRouter: traced, server: s}, strict, options)
+	return engine
+}
+
+// noMethod adds HEAD to the methods that gin lists: every GET answers it.
+func noMethod(c *gin.Context) {
+	allowed := c.Writer.Header().Get("Allow")
+	if strings.Contains(allowed, http.MethodGet) && !strings.Contains(allowed, http.MethodHead) {
+		c.Header("Allow", allowed+", "+http.MethodHead)
+	}
+	gate.NewProblem(http.StatusMethodNotAllowed, codeMethodNotAllowed, "The route has other methods: "+c.Writer.Header().Get("Allow")+".").Abort(c)
+}
+
+// Handler returns what serves every route.
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead && !isGateway(r.URL.Path) {
+			// net/http keeps the body of an answer to HEAD to itself: it still has the
+			// request as it came.
+			get := *r
+			get.Method = http.MethodGet
+			r = &get
+		}
+		s.engine.ServeHTTP(w, r)
+	})
+}
+
+// SetReady says whether requests should be sent here, for /readyz. Requests are
+// answered all the same.
+func (s *Server) SetReady(ready bool) {
+	if ready {
+		s.state.Store(stateReady)
+		return
+	}
+	s.state.Store(stateStopping)
+}
+
+// ForgetKey makes the server look a key up again at its next use: call it when a
+// key was changed. [uuid.Nil] is every key; those go on working while the store is
+// away.
+func (s *Server) ForgetKey(id uuid.UUID) { s.keys.forget(id, s.config.Now()) }
+
+// GateCounts returns what the gate did, POST /usage included, since the process began.
+func (s *Server) GateCounts() gate.Counts { return s.enforcer.Counts() }
+
+// Close waits for what runs in the background. Call it after the last request.
+func (s *Server) Close() {
+	s.keys.close()
+	if s.proxy != nil {
+		s.proxy.Close()
+	}
+}
+
+// HTTPConfig is what [NewHTTPServer] makes a server from.
+type HTTPConfig struct {
+	// Handler answers. Required.
+	Handler http.Handler
+	// ReadTimeout bounds the time in which a request must have come in, and WriteTimeout
+	// the time in which it must be answered. The gateway lifts both for its streams, and
+	// downloads have longer. Zero: 30 s and 60 s.
+	ReadTimeout, WriteTimeout time.Duration
+	// IdleTimeout is how long a connection is kept for the next request. Zero: 120 s.
+	IdleTimeout time.Duration
+}
+
+// NewHTTPServer makes an http.Server whose limits keep slow and large requests from
+// using it up.
+func NewHTTPServer(config HTTPConfig) *http.Server {
+	orElse := func(d, otherwise time.Duration) time.Duration {
+		if d == 0 {
+			return otherwise
+		}
+		return d
+	}
+	return &http.Server{
+		Handler:           config.Handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       orElse(config.ReadTimeout, 30*time.Second),
+		WriteTimeout:      orElse(config.WriteTimeout, time.Minute),
+		IdleTimeout:       orElse(config.IdleTimeout, 2*time.Minute),
+		MaxHeaderBytes:    64 << 10,
+	}
+}
