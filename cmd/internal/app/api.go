@@ -1,0 +1,166 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
+
+	"github.com/riverline/tollgate/api"
+	"github.com/riverline/tollgate/gate"
+	"github.com/riverline/tollgate/internal/blobstore"
+	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/workflows/starter"
+)
+
+// APIConfig are the settings of the API.
+type APIConfig struct {
+	Shared
+	Listen          string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
+	FlushInterval   time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
+	Upstream        string        `env:"TOLLGATE_UPSTREAM" placeholder:"URL" help:"Where /gateway/* passes requests on to. Default: there is no gateway."`
+	GatewayRules    string        `type:"path" env:"TOLLGATE_GATEWAY_RULES" placeholder:"FILE" help:"YAML file of what requests to the gateway are charged for. Default: the built-in rules."`
+	RefuseUnknown   bool          `env:"TOLLGATE_GATEWAY_REFUSE_UNKNOWN" help:"Answer 404 to requests to the gateway that no rule knows. Default: they pass, uncounted."`
+	TemporalUIURL   string        `name:"temporal-ui-url" env:"TOLLGATE_TEMPORAL_UI_URL" placeholder:"URL" help:"Temporal's UI, for links to runs."`
+	DrainDelay      time.Duration `default:"0s" env:"TOLLGATE_DRAIN_DELAY" help:"Time between becoming unready and refusing connections, for load balancers to notice, 0 to 5m."`
+	ShutdownTimeout time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
+}
+
+// Validate checks the settings.
+func (c APIConfig) Validate() error {
+	return errors.Join(
+		c.Shared.Validate(),
+		config.CheckListen("--listen", c.Listen),
+		config.CheckHTTPURL("--upstream", c.Upstream),
+		config.CheckHTTPURL("--temporal-ui-url", c.TemporalUIURL),
+		within("--flush-interval", c.FlushInterval, 100*time.Millisecond, 5*time.Minute),
+		within("--drain-delay", c.DrainDelay, 0, 5*time.Minute),
+		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
+	)
+}
+
+func within(flag string, value, least, most time.Duration) error {
+	if value < least || value > most {
+		return fmt.Errorf("%s is %s: it must be %s to %s", flag, value, least, most)
+	}
+	return nil
+}
+
+// API serves HTTP: it meters, enforces, and flushes what it has counted.
+type API struct {
+	config APIConfig
+	ready  *ready
+}
+
+// NewAPI makes an API that does not run yet.
+func NewAPI(config APIConfig) *API { return &API{config: config, ready: newReady()} }
+
+// Ready is closed once the API serves.
+func (a *API) Ready() <-chan struct{} { return a.ready.done }
+
+// resyncEvery is the time between two re-reads of what changed, should a
+// notification have been missed.
+const resyncEvery = time.Minute
+
+// Run serves until the context ends. Then it becomes unready, answers the requests
+// that are under way, and flushes for the last time.
+func (a *API) Run(ctx context.Context) (err error) {
+	b, err := a.config.open(ctx, "tollgate-api")
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	blobs, err := blobstore.Open(ctx, a.config.BlobURL)
+	if err != nil {
+		return fmt.Errorf("--blob-url: %w", err)
+	}
+	defer func() { err = errors.Join(err, blobs.Close()) }()
+	listener, err := listen(ctx, "--listen", a.config.Listen)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }()
+	instance, err := startInstance(ctx, b, a.config.FlushInterval)
+	if err != nil {
+		return err
+	}
+	defer instance.close()
+	server, err := a.newServer(b, instance, blobs)
+	if err != nil {
+		return err
+	}
+	instance.follow(server.ForgetKey)
+
+	httpServer := api.NewHTTPServer(api.HTTPConfig{Handler: server.Handler()})
+	failed := serve(httpServer, listener)
+	server.SetReady(true)
+	a.ready.set()
+	b.logger.Info("The API serves", "listen", listener.Addr().String(), "instance", instance.id)
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	server.SetReady(false)
+	b.logger.Info("The API stops")
+	if ctx.Err() != nil {
+		time.Sleep(a.config.DrainDelay)
+	}
+	stopping, cancel := context.WithTimeout(context.Background(), a.config.ShutdownTimeout)
+	defer cancel()
+	if shutdown := httpServer.Shutdown(stopping); shutdown != nil {
+		b.logger.Warn("Requests were cut off at the end", "error", shutdown)
+		_ = httpServer.Close()
+	}
+	server.Close()
+	return errors.Join(err, instance.drain())
+}
+
+func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Server, error) {
+	serverConfig := api.Config{
+		Meter: i.meter, Store: b.store, Workflows: apiWorkflows{b.temporal}, Blobs: apiBlobs{blobs},
+		Parts: []api.Part{
+			{Name: "postgres", Check: b.store.Ping},
+			{Name: "temporal", Check: func(ctx context.Context) error {
+				_, err := b.temporal.CheckHealth(ctx, nil)
+				return err
+			}},
+		},
+		Metrics:    b.telemetry.Handler(),
+		Middleware: []gin.HandlerFunc{otelgin.Middleware("tollgate-api", otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))},
+		Logger:     b.logger,
+	}
+	if a.config.RefuseUnknown {
+		serverConfig.Unclassified = gate.Refuse
+	}
+	if a.config.TemporalUIURL != "" {
+		serverConfig.TemporalURL = func(workflowID, runID string) string {
+			link, err := starter.Started{WorkflowID: workflowID, RunID: runID}.UILink(a.config.TemporalUIURL, b.namespace)
+			if err != nil {
+				return ""
+			}
+			return link
+		}
+	}
+	if a.config.Upstream != "" {
+		upstream, err := url.Parse(a.config.Upstream)
+		if err != nil {
+			return nil, fmt.Errorf("--upstream: %w", err)
+		}
+		serverConfig.Upstream = upstream
+	}
+	if a.config.GatewayRules != "" {
+		document, err := os.ReadFile(a.config.GatewayRules)
+		if err != nil {
+			return nil, fmt.Errorf("--gateway-rules: %w", err)
+		}
+		if serverConfig.Rules, err = gate.ParseRules(document); err != nil {
+			return nil, fmt.Errorf("--gateway-rules %s: %w", a.config.GatewayRules, err)
+		}
+	}
+	return api.New(serverConfig), nil
+}

@@ -1,0 +1,111 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore"
+)
+
+// changes keeps an instance's copies of plans, limits and keys true: it follows
+// Postgres's notifications, and reads again what changed at intervals, should one
+// have been missed.
+type changes struct {
+	store  *pgstore.Store
+	meter  *meter.Meter
+	logger *slog.Logger
+	// forgetKeys makes the API look a key up again; the empty ID is every key.
+	forgetKeys func(id uuid.UUID)
+	interval   time.Duration
+
+	mu sync.Mutex
+	// since is the time from which changes may not have been seen.
+	since time.Time
+}
+
+// overlap is how far a re-read looks back before the last one: a transaction that
+// was under way then had an earlier time.
+const overlap = time.Minute
+
+// run follows until the context ends.
+func (c *changes) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		// Its only error is the context's.
+		_ = c.store.Listen(ctx, func(change pgstore.Change) { c.follow(ctx, change) })
+	})
+	ticker := time.NewTicker(c.interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			c.resync(ctx)
+		}
+	}
+}
+
+func (c *changes) follow(ctx context.Context, change pgstore.Change) {
+	switch change.Kind {
+	case pgstore.ChangeOrganization:
+		if id, err := uuid.Parse(change.ID); err == nil {
+			c.reload(ctx, id)
+		}
+	case pgstore.ChangeKey:
+		if id, err := uuid.Parse(change.ID); err == nil {
+			c.forgetKeys(id)
+		}
+	case pgstore.ChangePlans:
+		c.readCatalog(ctx)
+	case pgstore.ChangeResync:
+		c.resync(ctx)
+	}
+}
+
+func (c *changes) reload(ctx context.Context, id uuid.UUID) bool {
+	err := c.meter.Reload(ctx, id, time.Now().UTC())
+	if err != nil && ctx.Err() == nil {
+		c.logger.Warn("A changed organization could not be read: it is tried again", "organization", id, "error", err)
+	}
+	return err == nil
+}
+
+func (c *changes) readCatalog(ctx context.Context) bool {
+	catalog, err := c.store.Catalog(ctx)
+	if err == nil {
+		err = c.meter.SetCatalog(catalog)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.logger.Warn("The changed catalog could not be read: it is tried again", "error", err)
+	}
+	return err == nil
+}
+
+// resync reads again what may have been missed.
+func (c *changes) resync(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	began := time.Now().UTC()
+	changed, err := c.store.OrganizationsChangedSince(ctx, c.since.Add(-overlap))
+	if err != nil {
+		if ctx.Err() == nil {
+			c.logger.Warn("Changes could not be read: they are tried again", "error", err)
+		}
+		return
+	}
+	c.forgetKeys(uuid.Nil)
+	complete := c.readCatalog(ctx)
+	for _, id := range changed {
+		complete = c.reload(ctx, id) && complete
+	}
+	if complete {
+		c.since = began
+	}
+}

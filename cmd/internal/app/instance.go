@@ -1,0 +1,160 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/internal/telemetry"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/workflows"
+	"github.com/riverline/tollgate/workflows/starter"
+)
+
+// instance is what meters in one process, and what flushes it: the activities on its
+// own queue, driven by its flush loop, and the flusher's own ticker as the net.
+type instance struct {
+	id       uuid.UUID
+	host     string
+	interval time.Duration
+	meter    *meter.Meter
+	flusher  *meter.Flusher
+	store    *pgstore.Store
+	temporal client.Client
+	logger   *slog.Logger
+
+	// stopBackground ends what runs beside the requests, running is how many do.
+	stopBackground context.CancelFunc
+	background     context.Context
+	running        sync.WaitGroup
+
+	// workerMu guards worker, which is there once Temporal has been reached.
+	workerMu sync.Mutex
+	worker   worker.Worker
+}
+
+func clock() time.Time { return time.Now().UTC() }
+
+// startInstance registers a new instance and begins to flush it.
+func startInstance(ctx context.Context, b *base, interval time.Duration) (*instance, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make the instance's id: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	i := &instance{id: id, host: host, interval: interval, store: b.store, temporal: b.temporal, logger: b.logger.With("instance", id)}
+	now := clock()
+	if err := b.store.RegisterInstance(ctx, meter.Instance{
+		ID: id, Host: host, Status: meter.InstanceLive, StartedAt: now, SeenAt: now, Watermark: now,
+	}); err != nil {
+		return nil, err
+	}
+	i.meter = meter.New(meter.Config{Catalog: b.catalog, Store: b.store, Logger: i.logger})
+	i.flusher = meter.NewFlusher(meter.FlusherConfig{
+		Meter: i.meter, Store: b.store, Instance: id, Now: clock, Interval: interval, Logger: i.logger,
+		Undriven: i.ensureLoop,
+	})
+	if err := telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock); err != nil {
+		return nil, err
+	}
+	i.background, i.stopBackground = context.WithCancel(context.Background())
+	i.running.Go(func() { i.flusher.Run(i.background) })
+	i.running.Go(func() { i.offerWork() })
+	return i, nil
+}
+
+// follow keeps plans, limits and keys up to date.
+func (i *instance) follow(forgetKey func(uuid.UUID)) {
+	c := &changes{
+		store: i.store, meter: i.meter, logger: i.logger, forgetKeys: forgetKey,
+		interval: resyncEvery, since: clock(),
+	}
+	i.running.Go(func() { c.run(i.background) })
+}
+
+// offerWork registers the instance's activities on its queue, as soon as Temporal can
+// be reached, and starts its flush loop.
+func (i *instance) offerWork() {
+	for {
+		// A worker that could not start can't be started again.
+		w := worker.New(i.temporal, workflows.InstanceQueue(i.id), worker.Options{
+			DisableWorkflowWorker: true, WorkerStopTimeout: farewell,
+		})
+		w.RegisterActivity(activities.NewInstance(activities.InstanceConfig{ID: i.id, Flusher: i.flusher, Store: i.store}))
+		err := w.Start()
+		if err == nil {
+			i.workerMu.Lock()
+			i.worker = w
+			i.workerMu.Unlock()
+			i.ensureLoop(i.background)
+			return
+		}
+		i.logger.Warn("Temporal can't be reached: the instance flushes itself until it can", "error", err)
+		select {
+		case <-i.background.Done():
+			return
+		case <-time.After(retryTemporal):
+		}
+	}
+}
+
+// ensureLoop starts the instance's flush loop unless it runs.
+func (i *instance) ensureLoop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	_, err := starter.EnsureFlushLoop(ctx, i.temporal, workflows.FlushLoopInput{
+		Instance: i.id, Host: i.host, Interval: activities.Duration(i.interval),
+	})
+	if err != nil && i.background.Err() == nil {
+		i.logger.Warn("The flush loop could not be started: the instance flushes itself", "error", err)
+	}
+}
+
+// drain writes all that was counted and says farewell, after the last request. The
+// flush loop does it where it can be reached, so that it ends, too; the instance
+// itself makes sure.
+func (i *instance) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	if _, err := starter.Drain(ctx, i.temporal, i.id); err != nil {
+		i.logger.Warn("The flush loop could not be drained: the instance flushes itself", "error", err)
+	}
+	i.close()
+	last, cancelLast := context.WithTimeout(context.Background(), farewell)
+	defer cancelLast()
+	summary, err := i.flusher.Flush(last)
+	if err != nil {
+		return fmt.Errorf("flush for the last time: usage since %s is lost: %w", summary.Watermark.Format(time.RFC3339), err)
+	}
+	if err := i.store.StopInstance(last, i.id); err != nil {
+		return fmt.Errorf("say that the instance has stopped: %w", err)
+	}
+	i.logger.Info("Flushed for the last time", "seq", summary.Seq, "watermark", summary.Watermark)
+	return nil
+}
+
+// close ends what runs beside the requests. A second call does nothing.
+func (i *instance) close() {
+	i.stopBackground()
+	i.running.Wait()
+	i.workerMu.Lock()
+	w := i.worker
+	i.worker = nil
+	i.workerMu.Unlock()
+	if w != nil {
+		w.Stop()
+	}
+	i.meter.Close()
+}

@@ -1,0 +1,183 @@
+// Package app wires the programs: it alone knows every part. An API and a worker
+// are the same here whether they run as processes of their own or together in
+// `tollgate dev`.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/exaring/otelpgx"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/contrib/opentelemetry"
+	"go.temporal.io/sdk/interceptor"
+	tlog "go.temporal.io/sdk/log"
+
+	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/internal/telemetry"
+	"github.com/riverline/tollgate/internal/version"
+	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/plans"
+)
+
+// Shared are the settings that every process has.
+type Shared struct {
+	config.Log
+	config.Database
+	config.Blobs
+	config.Catalog
+}
+
+// Validate checks the settings.
+func (s Shared) Validate() error {
+	return errors.Join(s.Database.Validate(), s.Blobs.Validate())
+}
+
+// base is what every process stands on.
+type base struct {
+	telemetry *telemetry.Telemetry
+	store     *pgstore.Store
+	temporal  client.Client
+	namespace string // of Temporal
+	catalog   *plans.Catalog
+	logger    *slog.Logger
+}
+
+// open connects to Postgres, publishes the catalog and prepares to reach Temporal,
+// which need not answer yet.
+func (s Shared) open(ctx context.Context, service string) (_ *base, err error) {
+	b := &base{logger: slog.Default().With("service", service)}
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
+	b.telemetry, err = telemetry.Setup(ctx, telemetry.Config{Service: service, Version: version.String()})
+	if err != nil {
+		return nil, err
+	}
+	published, err := s.Catalog.Load()
+	if err != nil {
+		return nil, err
+	}
+	b.store, err = pgstore.Open(ctx, pgstore.Config{
+		URL: s.DatabaseURL, MaxConns: s.MaxConnections, Logger: b.logger,
+		Tracer: otelpgx.NewTracer(otelpgx.WithTracerProvider(b.telemetry.Traces), otelpgx.WithMeterProvider(b.telemetry.Metrics)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.store.CheckSchema(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.store.PublishCatalog(ctx, published); err != nil {
+		return nil, err
+	}
+	if b.catalog, err = b.store.Catalog(ctx); err != nil {
+		return nil, err
+	}
+	return b, b.dialTemporal()
+}
+
+// dialTemporal makes a client from Temporal's standard environment. It connects at
+// its first use: Temporal may be away when a process starts.
+func (b *base) dialTemporal() error {
+	options, err := envconfig.LoadDefaultClientOptions()
+	if err != nil {
+		return fmt.Errorf("read Temporal's settings: %w", err)
+	}
+	if options.Namespace == "" {
+		options.Namespace = client.DefaultNamespace
+	}
+	b.namespace = options.Namespace
+	tracing, err := opentelemetry.NewTracingInterceptor(opentelemetry.TracerOptions{
+		Tracer: b.telemetry.Traces.Tracer("go.temporal.io/sdk"), TextMapPropagator: telemetry.Propagator(),
+	})
+	if err != nil {
+		return fmt.Errorf("trace Temporal: %w", err)
+	}
+	options.Logger = tlog.NewStructuredLogger(quietTemporal(b.logger))
+	options.Interceptors = append(options.Interceptors, interceptor.ClientInterceptor(tracing))
+	options.MetricsHandler = opentelemetry.NewMetricsHandler(opentelemetry.MetricsHandlerOptions{
+		Meter:                b.telemetry.Metrics.Meter("go.temporal.io/sdk"),
+		OnError:              func(err error) { b.logger.Warn("A metric of Temporal's could not be recorded", "error", err) },
+		UseMonotonicCounters: true,
+	})
+	if b.temporal, err = client.NewLazyClient(options); err != nil {
+		return fmt.Errorf("prepare to reach Temporal: %w", err)
+	}
+	return nil
+}
+
+// close ends what open began, in reverse.
+func (b *base) close() {
+	if b.temporal != nil {
+		b.temporal.Close()
+	}
+	if b.store != nil {
+		b.store.Close()
+	}
+	if b.telemetry != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+		defer cancel()
+		if err := b.telemetry.Shutdown(ctx); err != nil {
+			b.logger.Warn("The last telemetry could not be exported", "error", err)
+		}
+	}
+}
+
+// farewell bounds each step of a clean stop that talks to somebody else.
+const farewell = 10 * time.Second
+
+// ready is closed once a process serves.
+type ready struct {
+	once sync.Once
+	done chan struct{}
+}
+
+func newReady() *ready { return &ready{done: make(chan struct{})} }
+
+func (r *ready) set() { r.once.Do(func() { close(r.done) }) }
+
+// Readier is a process whose start can be awaited.
+type Readier interface{ Ready() <-chan struct{} }
+
+// AwaitReady waits until every process serves, or the context ends.
+func AwaitReady(ctx context.Context, processes ...Readier) error {
+	for _, p := range processes {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.Ready():
+		}
+	}
+	return nil
+}
+
+// listen opens a TCP port; its error names the flag.
+func listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return listener, nil
+}
+
+// serve serves until stop is called, whose context bounds the requests under way.
+func serve(server *http.Server, listener net.Listener) (failed <-chan error) {
+	ended := make(chan error, 1)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			ended <- fmt.Errorf("serve HTTP: %w", err)
+		}
+		close(ended)
+	}()
+	return ended
+}

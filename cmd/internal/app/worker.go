@@ -1,0 +1,157 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"go.temporal.io/sdk/worker"
+
+	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/internal/blobstore"
+	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/internal/version"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/workflows"
+	"github.com/riverline/tollgate/workflows/starter"
+)
+
+// WorkerConfig are the settings of the worker.
+type WorkerConfig struct {
+	Shared
+	Listen        string `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /readyz and /metrics."`
+	KeepSchedules bool   `env:"TOLLGATE_KEEP_SCHEDULES" help:"Leave Temporal's schedules and search attributes alone; somebody else manages them."`
+}
+
+// Validate checks the settings.
+func (c WorkerConfig) Validate() error {
+	return errors.Join(c.Shared.Validate(), config.CheckListen("--listen", c.Listen))
+}
+
+// Worker runs the workflows, and the activities that any process may run.
+type Worker struct {
+	config WorkerConfig
+	ready  *ready
+}
+
+// NewWorker makes a worker that does not run yet.
+func NewWorker(config WorkerConfig) *Worker { return &Worker{config: config, ready: newReady()} }
+
+// Ready is closed once the worker takes work.
+func (w *Worker) Ready() <-chan struct{} { return w.ready.done }
+
+// retryTemporal is the time between two attempts to reach Temporal at the start.
+const retryTemporal = time.Second
+
+// Run works until the context ends; what is under way is then finished or handed
+// back to Temporal.
+func (w *Worker) Run(ctx context.Context) (err error) {
+	b, err := w.config.open(ctx, "tollgate-worker")
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	blobs, err := blobstore.Open(ctx, w.config.BlobURL)
+	if err != nil {
+		return fmt.Errorf("--blob-url: %w", err)
+	}
+	defer func() { err = errors.Join(err, blobs.Close()) }()
+	var working atomic.Bool
+	listener, err := listen(ctx, "--listen", w.config.Listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: operations(b, &working), ReadHeaderTimeout: 5 * time.Second}
+	failed := serve(server, listener)
+	defer func() { _ = server.Close() }()
+
+	runner := w.register(b, blobs)
+	if err := untilReached(ctx, b, func() error { return w.prepare(ctx, b) }); err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	if err := untilReached(ctx, b, runner.Start); err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	defer runner.Stop()
+	working.Store(true)
+	w.ready.set()
+	b.logger.Info("The worker takes work", "queue", workflows.TaskQueue, "listen", listener.Addr().String())
+	select {
+	case <-ctx.Done():
+		working.Store(false)
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+func (w *Worker) register(b *base, blobs *blobstore.Store) worker.Worker {
+	runner := worker.New(b.temporal, workflows.TaskQueue, worker.Options{WorkerStopTimeout: farewell})
+	workflows.Register(runner)
+	runner.RegisterActivity(activities.NewFleet(activities.FleetConfig{
+		Store: b.store,
+		Drive: func(ctx context.Context, i meter.Instance) error {
+			_, err := starter.EnsureFlushLoop(ctx, b.temporal, workflows.FlushLoopInput{Instance: i.ID, Host: i.Host})
+			return err
+		},
+	}))
+	runner.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: b.store}))
+	runner.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
+	return runner
+}
+
+// prepare makes what workflows need of Temporal.
+func (w *Worker) prepare(ctx context.Context, b *base) error {
+	if w.config.KeepSchedules {
+		return nil
+	}
+	return starter.Prepare(ctx, b.temporal, b.namespace, b.logger)
+}
+
+// untilReached repeats what fails because Temporal is away, until it succeeds.
+func untilReached(ctx context.Context, b *base, fn func() error) error {
+	for {
+		err := fn()
+		if err == nil {
+			return nil
+		}
+		b.logger.Warn("Temporal can't be reached: trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retryTemporal):
+		}
+	}
+}
+
+// ignoreEnd drops an error that only says that the process was asked to stop.
+func ignoreEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// operations serves what the people and programs that run the worker ask.
+func operations(b *base, working *atomic.Bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", b.telemetry.Handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !working.Load() {
+			answer(w, http.StatusServiceUnavailable, "starting or stopping")
+			return
+		}
+		answer(w, http.StatusOK, "ready")
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "{\"status\":%q}\n", text)
+}

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/riverline/tollgate/cmd/internal/app"
+	"github.com/riverline/tollgate/cmd/internal/demo"
+	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/internal/devstack"
+)
+
+// devCommand runs every part on one machine, for trying and for developing.
+type devCommand struct {
+	config.Log
+	config.Catalog
+	Port           int           `default:"8080" env:"TOLLGATE_DEV_PORT" help:"Port of the API and its pages."`
+	PostgresPort   int           `default:"0" env:"TOLLGATE_DEV_POSTGRES_PORT" help:"Port of the private Postgres; 0 takes a free one."`
+	TemporalPort   int           `default:"7233" env:"TOLLGATE_DEV_TEMPORAL_PORT" help:"Port of Temporal."`
+	TemporalUIPort int           `name:"temporal-ui-port" default:"8233" env:"TOLLGATE_DEV_TEMPORAL_UI_PORT" help:"Port of Temporal's UI."`
+	WorkerPort     int           `default:"9090" env:"TOLLGATE_DEV_WORKER_PORT" help:"Port of the worker's metrics and readiness."`
+	DataDir        string        `type:"path" default:".tollgate" env:"TOLLGATE_DEV_DATA_DIR" help:"Folder for the data of Postgres and Temporal, export files, logs and dev.env."`
+	DatabaseURL    string        `env:"DATABASE_URL" placeholder:"URL" help:"Use this Postgres, as a role that owns the schema, in place of a private one."`
+	FlushInterval  time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes."`
+}
+
+// stopTimeout bounds the clean stop of each private server.
+const stopTimeout = 20 * time.Second
+
+// Validate checks the ports.
+func (c *devCommand) Validate() error {
+	for flag, port := range map[string]int{
+		"--port": c.Port, "--temporal-port": c.TemporalPort, "--temporal-ui-port": c.TemporalUIPort, "--worker-port": c.WorkerPort,
+	} {
+		if port < 1 || port > 65535 {
+			return fmt.Errorf("%s is %d: it must be 1 to 65535", flag, port)
+		}
+	}
+	if c.PostgresPort < 0 || c.PostgresPort > 65535 {
+		return fmt.Errorf("--postgres-port is %d: it must be 0 to 65535", c.PostgresPort)
+	}
+	return nil
+}
+
+// Run starts everything, says where it is, and stops it when the context ends.
+func (c *devCommand) Run(ctx context.Context, out *output) error {
+	started := time.Now()
+	c.Log.Logger()
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	servers, err := c.startServers(ctx, out)
+	defer servers.stop()
+	if err != nil {
+		return err
+	}
+	apiURL, err := servers.prepareDatabase(ctx, c)
+	if err != nil {
+		return err
+	}
+	upstream, err := startEcho()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = upstream.Close() }()
+
+	// Temporal is found as in production: by its own environment variables.
+	for name, value := range map[string]string{"TEMPORAL_ADDRESS": servers.temporal.Address(), "TEMPORAL_NAMESPACE": devstack.TemporalNamespace} {
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	shared := app.Shared{
+		Log:      c.Log,
+		Database: config.Database{DatabaseURL: apiURL, MaxConnections: 16},
+		Blobs:    config.Blobs{BlobURL: (&url.URL{Scheme: "file", Path: filepath.Join(c.DataDir, "blobs")}).String()},
+		Catalog:  c.Catalog,
+	}
+	api := app.NewAPI(app.APIConfig{
+		Shared:        shared,
+		Listen:        loopback(c.Port),
+		Upstream:      "http://" + upstream.Addr,
+		TemporalUIURL: servers.temporal.UIURL(),
+		FlushInterval: c.FlushInterval,
+	})
+	worker := app.NewWorker(app.WorkerConfig{Shared: shared, Listen: loopback(c.WorkerPort)})
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	// The worker outlives the API, whose last flush and farewell it helps with.
+	workerCtx, stopWorker := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWorker()
+	group.Go(func() error { return worker.Run(workerCtx) })
+	group.Go(func() error {
+		defer stopWorker()
+		return api.Run(groupCtx)
+	})
+	group.Go(func() error { return servers.watch(groupCtx) })
+	group.Go(func() error {
+		if err := app.AwaitReady(groupCtx, api, worker); err != nil {
+			return err
+		}
+		return c.announce(groupCtx, out, servers, apiURL, upstream.Addr, time.Since(started))
+	})
+	err = group.Wait()
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		_, _ = fmt.Fprintln(out, "Flushed and stopped.")
+		return nil
+	}
+	return err
+}
+
+func (c *devCommand) prepare() error {
+	folder, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	c.DataDir = folder
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	return errors.Join(
+		devstack.CheckPort(loopback(c.Port), "--port"),
+		devstack.CheckPort(loopback(c.TemporalPort), "--temporal-port"),
+		devstack.CheckPort(loopback(c.TemporalUIPort), "--temporal-ui-port"),
+		devstack.CheckPort(loopback(c.WorkerPort), "--worker-port"),
+	)
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// devServers are the private servers that are running.
+type devServers struct {
+	postgres *devstack.Postgres // nil where DATABASE_URL is used
+	temporal *devstack.Temporal
+	ownerURL string
+}
+
+func (c *devCommand) startServers(ctx context.Context, out *output) (*devServers, error) {
+	servers := &devServers{ownerURL: c.DatabaseURL}
+	group, ctx := errgroup.WithContext(ctx)
+	if c.DatabaseURL == "" {
+		group.Go(func() (err error) {
+			servers.postgres, err = devstack.StartPostgres(ctx, devstack.PostgresConfig{
+				DataDir: filepath.Join(c.DataDir, "postgres"), DataDirFlag: "--data-dir",
+				Port: c.PostgresPort, PortFlag: "--postgres-port", Durable: true, Output: out,
+			})
+			if err == nil {
+				servers.ownerURL = servers.postgres.URL("tollgate")
+			}
+			return err
+		})
+	}
+	group.Go(func() (err error) {
+		servers.temporal, err = devstack.StartTemporal(ctx, devstack.TemporalConfig{
+			DatabaseFile: filepath.Join(c.DataDir, "temporal.db"), DatabaseFlag: "--data-dir",
+			Port: c.TemporalPort, PortFlag: "--temporal-port",
+			UIPort: c.TemporalUIPort, UIPortFlag: "--temporal-ui-port", Durable: true, Output: out,
+		})
+		return err
+	})
+	return servers, group.Wait()
+}
+
+// stop stops what runs, Temporal first: it needs nothing of ours any more.
+func (s *devServers) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if s.temporal != nil {
+		if err := s.temporal.Stop(ctx); err != nil {
+			slog.Error("Temporal did not stop cleanly", "error", err)
+		}
+	}
+	if s.postgres != nil {
+		if err := s.postgres.Stop(ctx); err != nil {
+			slog.Error("Postgres did not stop cleanly", "error", err)
+		}
+	}
+}
+
+// watch returns an error when a private server ends by itself.
+func (s *devServers) watch(ctx context.Context) error {
+	var postgres <-chan struct{}
+	if s.postgres != nil {
+		postgres = s.postgres.Done()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.temporal.Done():
+		return fmt.Errorf("Temporal ended by itself; its log is %s", s.temporal.LogFile())
+	case <-postgres:
+		return fmt.Errorf("Postgres ended by itself; its log is %s", s.postgres.LogFile())
+	}
+}
+
+// startEcho starts the upstream that the gateway passes requests on to.
+func startEcho() (*http.Server, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("start the demo upstream: %w", err)
+	}
+	server := &http.Server{Addr: listener.Addr().String(), Handler: demo.Echo(), ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			slog.Error("The demo upstream ended", "error", err)
+		}
+	}()
+	return server, nil
+}
+
+// announce makes the demo organizations and says what runs where.
+func (c *devCommand) announce(ctx context.Context, out *output, servers *devServers, apiURL, upstream string, took time.Duration) error {
+	env, err := c.seed(ctx, apiURL)
+	if err != nil {
+		return err
+	}
+	database := redacted(servers.ownerURL)
+	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"API", env["TOLLGATE_URL"]},
+		{"API reference", env["TOLLGATE_URL"] + "/docs"},
+		{"Gateway", env["TOLLGATE_URL"] + "/gateway/ → echo at http://" + upstream},
+		{"Temporal UI", servers.temporal.UIURL()},
+		{"Temporal", servers.temporal.Address()},
+		{"Postgres", database},
+		{"Metrics", env["TOLLGATE_URL"] + "/metrics, http://" + loopback(c.WorkerPort) + "/metrics"},
+		{"Free key", env["TOLLGATE_FREE_KEY"]},
+		{"Pro key", env["TOLLGATE_PRO_KEY"]},
+		{"Enterprise key", env["TOLLGATE_ENTERPRISE_KEY"]},
+		{"Finance key", env["TOLLGATE_FINANCE_KEY"]},
+		{"Admin key", env["TOLLGATE_ADMIN_KEY"]},
+		{"All of it", c.envFile()},
+	} {
+		_, _ = fmt.Fprintf(table, "  %s\t%s\n", row[0], row[1])
+	}
+	_, _ = fmt.Fprintf(out, "\nTollgate is ready after %s. Ctrl-C flushes and stops it; the data stays.\n\n", took.Round(100*time.Millisecond))
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "\nTry: set -a; . %s; set +a\n", c.envFile())
+	return err
+}
+
+func (c *devCommand) envFile() string { return filepath.Join(c.DataDir, "dev.env") }
+
+func redacted(database string) string {
+	u, err := url.Parse(database)
+	if err != nil {
+		return "as DATABASE_URL says"
+	}
+	return u.Redacted()
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/riverline/tollgate/billing"
+)
+
+type exportCommand struct {
+	Start    exportStart    `cmd:"" help:"Start the export of a period, or find the run that is under way."`
+	Status   exportStatus   `cmd:"" help:"Show how far a period's export is."`
+	List     exportList     `cmd:"" help:"List exports, the newest first."`
+	Download exportDownload `cmd:"" help:"Download the files of a period's export, and check them against the manifest."`
+}
+
+// periodFlag names a period; the one that runs now is the default.
+type periodFlag struct {
+	Period billing.Period `placeholder:"YYYY-MM" help:"The month. Default: the current one, whose export is provisional."`
+}
+
+func (p periodFlag) period() string {
+	if p.Period.IsZero() {
+		return billing.PeriodOf(time.Now()).String()
+	}
+	return p.Period.String()
+}
+
+// export is what the API says of an export.
+type export struct {
+	Period      string         `json:"period"`
+	WorkflowID  string         `json:"workflow_id"`
+	RunID       string         `json:"run_id"`
+	Stage       billing.Stage  `json:"stage"`
+	Provisional bool           `json:"provisional"`
+	Cut         time.Time      `json:"cut"`
+	RequestedBy string         `json:"requested_by"`
+	RequestedAt time.Time      `json:"requested_at"`
+	FinishedAt  *time.Time     `json:"finished_at,omitempty"`
+	Error       string         `json:"error,omitempty"`
+	TemporalURL string         `json:"temporal_url,omitempty"`
+	Progress    *exportStep    `json:"progress,omitempty"`
+	Files       []billing.File `json:"files"`
+	// Manifest is there once the export is done.
+	Manifest *billing.Manifest `json:"manifest,omitempty"`
+}
+
+// exportStep is what a run that is under way does now.
+type exportStep struct {
+	Note  string `json:"note"`
+	Done  int64  `json:"done"`
+	Total int64  `json:"total"`
+}
+
+func (f format) exports(out *output, value any, list ...export) error {
+	return f.print(out, value, "PERIOD\tSTAGE\tCUT\tBY\tRUN", func(row func(...any)) {
+		for _, e := range list {
+			stage := string(e.Stage)
+			if e.Provisional {
+				stage += " (provisional)"
+			}
+			if e.Error != "" {
+				stage += ": " + e.Error
+			}
+			row(e.Period, stage, e.Cut.Format(time.RFC3339), e.RequestedBy, e.RunID)
+		}
+	})
+}
+
+type exportStart struct {
+	financeAccess
+	format
+	periodFlag
+	Wait    bool          `short:"w" help:"Wait for the end, with a progress bar where the output is a terminal."`
+	Timeout time.Duration `default:"1h" help:"How long to wait."`
+}
+
+// started is what the API answers to a start.
+type started struct {
+	Period      string `json:"period"`
+	WorkflowID  string `json:"workflow_id"`
+	RunID       string `json:"run_id"`
+	Started     bool   `json:"started"`
+	StatusURL   string `json:"status_url"`
+	TemporalURL string `json:"temporal_url,omitempty"`
+}
+
+// Run starts an export and, where that is wanted, waits for it.
+func (c exportStart) Run(ctx context.Context, out *output) error {
+	var run started
+	if err := c.client().call(ctx, http.MethodPost, path("billing", "exports"), map[string]string{"period": c.period()}, &run); err != nil {
+		return err
+	}
+	if !c.Wait {
+		return c.print(out, run, "PERIOD\tWORKFLOW\tRUN\tTEMPORAL UI", func(row func(...any)) {
+			row(run.Period, run.WorkflowID, run.RunID, run.TemporalURL)
+		})
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	ended, err := awaitExport(ctx, c.client(), out, run)
+	if err != nil {
+		return err
+	}
+	if err := c.exports(out, ended, ended); err != nil {
+		return err
+	}
+	if ended.Stage != billing.StageDone {
+		return fmt.Errorf("the export of %s is %s: %s", ended.Period, ended.Stage, ended.Error)
+	}
+	return nil
+}
+
+// pollEvery is the time between two looks at a run.
+const pollEvery = 500 * time.Millisecond
+
+// awaitExport follows a run to its end.
+func awaitExport(ctx context.Context, c *client, out *output, run started) (export, error) {
+	bar := newProgress(out)
+	defer bar.close()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		now, err := getExport(ctx, c, run.Period)
+		var failed *problem
+		switch {
+		case errors.As(err, &failed) && (failed.status == http.StatusNotFound || failed.status == http.StatusServiceUnavailable):
+			// The run has not begun, or the API can't know at the moment.
+		case err != nil && ctx.Err() == nil:
+			return export{}, err
+		case err == nil && now.RunID == run.RunID:
+			bar.show(now)
+			if now.Stage.Ended() {
+				return now, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return export{}, fmt.Errorf("the export of %s goes on in %s: %w", run.Period, run.WorkflowID, ctx.Err())
+		case <-ticker.C:
+		}
+	}
+}
+
+func getExport(ctx context.Context, c *client, period string) (export, error) {
+	var e export
+	err := c.call(ctx, http.MethodGet, path("billing", "exports", period), nil, &e)
+	return e, err
+}
+
+// progress shows a run to a person; to a program it shows nothing.
+type progress struct{ bar *progressbar.ProgressBar }
+
+func newProgress(out *output) progress {
+	if !out.terminal {
+		return progress{}
+	}
+	return progress{progressbar.NewOptions64(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(), progressbar.OptionSetElapsedTime(true))}
+}
+
+func (p progress) show(e export) {
+	if p.bar == nil {
+		return
+	}
+	note := string(e.Stage)
+	if e.Progress != nil {
+		note += ": " + e.Progress.Note
+		if e.Progress.Total > 0 {
+			p.bar.ChangeMax64(e.Progress.Total)
+		}
+		// A bar that can't be drawn is no reason to stop waiting.
+		_ = p.bar.Set64(e.Progress.Done)
+	}
+	p.bar.Describe(note)
+}
+
+func (p progress) close() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+		_ = p.bar.Close()
+	}
+}
+
+type exportStatus struct {
+	financeAccess
+	format
+	periodFlag
+}
+
+// Run shows one export.
+func (c exportStatus) Run(ctx context.Context, out *output) error {
+	e, err := getExport(ctx, c.client(), c.period())
+	if err != nil {
+		return err
+	}
+	if err := c.exports(out, e, e); err != nil || c.JSON || !out.terminal {
+		return err
+	}
+	if e.Progress != nil {
+		_, _ = fmt.Fprintf(out, "\n%s (%d of %d)\n", e.Progress.Note, e.Progress.Done, e.Progress.Total)
+	}
+	if e.Manifest != nil {
+		_, _ = fmt.Fprintln(out)
+		for _, total := range e.Manifest.Totals {
+			_, _ = fmt.Fprintf(out, "%s: %s over %d organizations\n", total.Meter, total.Value, total.Organizations)
+		}
+	}
+	return nil
+}
+
+type exportList struct {
+	financeAccess
+	format
+}
+
+// Run lists exports.
+func (c exportList) Run(ctx context.Context, out *output) error {
+	var list struct {
+		Exports []export `json:"exports"`
+	}
+	if err := c.client().call(ctx, http.MethodGet, path("billing", "exports"), nil, &list); err != nil {
+		return err
+	}
+	return c.exports(out, list.Exports, list.Exports...)
+}

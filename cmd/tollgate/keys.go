@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/pgstore"
+)
+
+type keysCommand struct {
+	Create     keysCreate     `cmd:"" help:"Make a key. Its secret is shown once."`
+	List       keysList       `cmd:"" help:"List keys: an organization's, or those of finance and administrators."`
+	Revoke     keysRevoke     `cmd:"" help:"Make a key stop working, on every replica."`
+	FirstAdmin keysFirstAdmin `cmd:"" help:"Print the first admin key of a new installation. It talks to the database itself."`
+}
+
+type keysCreate struct {
+	adminAccess
+	format
+	Role         string     `enum:"tenant,finance,admin" default:"tenant" help:"What the key may do: ${enum}."`
+	Name         string     `required:"" help:"What people call the key."`
+	Organization *uuid.UUID `help:"Whose key it is, for the role tenant."`
+}
+
+// Validate checks that just a tenant's key has an organization.
+func (c keysCreate) Validate() error {
+	if (c.Role == string(accounts.RoleTenant)) != (c.Organization != nil) {
+		return errors.New("--organization is needed for the role tenant, and for no other")
+	}
+	return nil
+}
+
+// Run makes a key.
+func (c keysCreate) Run(ctx context.Context, out *output) error {
+	var made struct {
+		accounts.Key
+		Secret string `json:"secret"`
+	}
+	to, in := path("keys"), map[string]string{"name": c.Name, "role": c.Role}
+	if c.Organization != nil {
+		to = path("organizations", c.Organization.String(), "keys")
+		delete(in, "role")
+	}
+	if err := c.client().call(ctx, http.MethodPost, to, in, &made); err != nil {
+		return err
+	}
+	return c.print(out, made, "ID\tROLE\tSECRET (shown once)", func(row func(...any)) { row(made.ID, made.Role, made.Secret) })
+}
+
+type keysList struct {
+	adminAccess
+	format
+	Organization *uuid.UUID `help:"Whose keys. Default: those of finance and administrators."`
+}
+
+// Run lists keys.
+func (c keysList) Run(ctx context.Context, out *output) error {
+	var list struct {
+		Keys []accounts.Key `json:"keys"`
+	}
+	from := path("keys")
+	if c.Organization != nil {
+		from = path("organizations", c.Organization.String(), "keys")
+	}
+	if err := c.client().call(ctx, http.MethodGet, from, nil, &list); err != nil {
+		return err
+	}
+	return c.print(out, list.Keys, "ID\tROLE\tPREFIX\tNAME\tSTATE", func(row func(...any)) {
+		for _, k := range list.Keys {
+			state := "works"
+			if k.RevokedAt != nil {
+				state = "revoked " + k.RevokedAt.Format(time.RFC3339)
+			}
+			row(k.ID, k.Role, k.Prefix+"…", k.Name, state)
+		}
+	})
+}
+
+type keysRevoke struct {
+	adminAccess
+	ID uuid.UUID `arg:"" help:"The key."`
+}
+
+// Run revokes a key.
+func (c keysRevoke) Run(ctx context.Context, out *output) error {
+	if err := c.client().call(ctx, http.MethodDelete, path("keys", c.ID.String()), nil, nil); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out, "Revoked.")
+	return err
+}
+
+type keysFirstAdmin struct{ config.Database }
+
+// errAdminExists keeps the command from being a way around the roles.
+var errAdminExists = errors.New("there is an admin key that works; make further keys with it: tollgate keys create --role admin")
+
+// Run makes the first admin key.
+func (c keysFirstAdmin) Run(ctx context.Context, out *output) error {
+	store, err := pgstore.Open(ctx, pgstore.Config{URL: c.DatabaseURL})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := store.CheckSchema(ctx); err != nil {
+		return err
+	}
+	list, err := store.ListKeys(ctx, nil)
+	if err != nil {
+		return err
+	}
+	for _, k := range list {
+		if k.Role == accounts.RoleAdmin && k.RevokedAt == nil {
+			return errAdminExists
+		}
+	}
+	secret := accounts.NewSecret(accounts.RoleAdmin)
+	_, err = store.CreateKey(ctx, accounts.Key{
+		Role: accounts.RoleAdmin, Name: "first admin", Prefix: accounts.SecretPrefix(secret),
+	}, accounts.HashSecret(secret))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, secret)
+	return err
+}

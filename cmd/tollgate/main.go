@@ -1,0 +1,80 @@
+// Command tollgate is what operators and finance use: it runs everything on one
+// machine, migrates the database, and calls the API.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/riverline/tollgate/internal/version"
+)
+
+// commands is the command line.
+type commands struct {
+	Dev     devCommand     `cmd:"" help:"Run everything on this machine: Postgres, Temporal and its UI, worker, API, demo organizations."`
+	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to date, or look at it."`
+	Org     orgCommand     `cmd:"" help:"Make, list and change organizations (admin)."`
+	Keys    keysCommand    `cmd:"" help:"Make, list and revoke API keys (admin)."`
+	Usage   usageCommand   `cmd:"" help:"Show an organization's usage and limits."`
+	Flush   flushCommand   `cmd:"" help:"Flush one instance, or every live one, now (admin)."`
+	Export  exportCommand  `cmd:"" help:"Start, watch and download exports (finance)."`
+	Ready   readyCommand   `cmd:"" help:"Ask a process whether it is ready; exit status 1 if not."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// output is where commands write, so that tests can read it.
+type output struct {
+	io.Writer
+	// terminal is true where a person reads along.
+	terminal bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run executes one command line and returns the exit status: 0, 1 for a failure,
+// 2 for a wrong command line.
+func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
+	var cli commands
+	parser, err := kong.New(&cli,
+		kong.Name("tollgate"),
+		kong.Description("Usage metering, plan enforcement and billing exports."),
+		kong.UsageOnError(),
+		kong.Writers(stdout, stderr),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(&output{Writer: stdout, terminal: isTerminal(stdout)}),
+	)
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "tollgate:", err)
+		return 2
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "tollgate:", err)
+		_, _ = fmt.Fprintln(stderr, "See `tollgate --help`.")
+		return 2
+	}
+	if err := parsed.Run(); err != nil {
+		_, _ = fmt.Fprintln(stderr, "tollgate:", err)
+		return 1
+	}
+	return 0
+}
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run(out *output) error {
+	_, err := fmt.Fprintln(out, version.String())
+	return err
+}

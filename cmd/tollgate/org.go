@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+)
+
+type orgCommand struct {
+	Create orgCreate `cmd:"" help:"Make an organization."`
+	List   orgList   `cmd:"" help:"List the organizations."`
+	Show   orgShow   `cmd:"" help:"Show one organization."`
+	Set    orgSet    `cmd:"" help:"Change an organization's name or plan; a plan takes effect at once."`
+}
+
+func (f format) organizations(out *output, value any, list ...accounts.Organization) error {
+	return f.print(out, value, "ID\tNAME\tPLAN\tSINCE", func(row func(...any)) {
+		for _, o := range list {
+			row(o.ID, o.Name, o.Plan, o.CreatedAt.Format(time.DateOnly))
+		}
+	})
+}
+
+type orgCreate struct {
+	adminAccess
+	format
+	Name string `required:"" help:"What people and exports show, 1 to 200 characters."`
+	Plan string `default:"free" help:"Key of the plan."`
+}
+
+// Run makes an organization.
+func (c orgCreate) Run(ctx context.Context, out *output) error {
+	var made accounts.Organization
+	in := map[string]string{"name": c.Name, "plan": c.Plan}
+	if err := c.client().call(ctx, http.MethodPost, path("organizations"), in, &made); err != nil {
+		return err
+	}
+	return c.organizations(out, made, made)
+}
+
+type orgList struct {
+	adminAccess
+	format
+}
+
+// Run lists all organizations, page by page.
+func (c orgList) Run(ctx context.Context, out *output) error {
+	list := []accounts.Organization{}
+	for after := ""; ; {
+		var page struct {
+			Organizations []accounts.Organization `json:"organizations"`
+			Next          *uuid.UUID              `json:"next"`
+		}
+		query := "?limit=1000"
+		if after != "" {
+			query += "&after=" + url.QueryEscape(after)
+		}
+		if err := c.client().call(ctx, http.MethodGet, path("organizations")+query, nil, &page); err != nil {
+			return err
+		}
+		list = append(list, page.Organizations...)
+		if page.Next == nil {
+			return c.organizations(out, list, list...)
+		}
+		after = page.Next.String()
+	}
+}
+
+type orgShow struct {
+	adminAccess
+	format
+	ID uuid.UUID `arg:"" help:"The organization."`
+}
+
+// Run shows one organization.
+func (c orgShow) Run(ctx context.Context, out *output) error {
+	var found accounts.Organization
+	if err := c.client().call(ctx, http.MethodGet, path("organizations", c.ID.String()), nil, &found); err != nil {
+		return err
+	}
+	return c.organizations(out, found, found)
+}
+
+type orgSet struct {
+	adminAccess
+	format
+	ID   uuid.UUID `arg:"" help:"The organization."`
+	Name *string   `help:"Its new name."`
+	Plan *string   `help:"Key of its new plan."`
+}
+
+// Run changes an organization.
+func (c orgSet) Run(ctx context.Context, out *output) error {
+	in := map[string]string{}
+	if c.Name != nil {
+		in["name"] = *c.Name
+	}
+	if c.Plan != nil {
+		in["plan"] = *c.Plan
+	}
+	var changed accounts.Organization
+	if err := c.client().call(ctx, http.MethodPatch, path("organizations", c.ID.String()), in, &changed); err != nil {
+		return err
+	}
+	return c.organizations(out, changed, changed)
+}

@@ -1,0 +1,152 @@
+package e2e_test
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/internal/pgtest"
+	"github.com/riverline/tollgate/internal/temporaltest"
+	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/plans"
+)
+
+// recorded returns the evaluations that the store has of a tenant this month.
+func (s *system) recorded(of tenant) int64 {
+	s.t.Helper()
+	store, err := pgstore.Open(s.t.Context(), pgstore.Config{URL: s.database.APIURL})
+	require.NoError(s.t, err)
+	defer store.Close()
+	today := plans.DayOf(time.Now())
+	records, err := store.UsageRange(s.t.Context(), of.id, today-1, today, "evaluations")
+	require.NoError(s.t, err)
+	total := int64(0)
+	for _, r := range records {
+		total += r.Value
+	}
+	return total
+}
+
+// traffic sends evaluations until it is stopped, and counts what was acknowledged.
+type traffic struct {
+	stop         chan struct{}
+	wg           sync.WaitGroup
+	acknowledged atomic.Int64
+	failed       atomic.Int64
+}
+
+func startTraffic(t *testing.T, api *process, of tenant) *traffic {
+	tr := &traffic{stop: make(chan struct{})}
+	for range 8 {
+		tr.wg.Go(func() {
+			for {
+				select {
+				case <-tr.stop:
+					return
+				default:
+				}
+				status, _, err := api.tryCall(t.Context(), http.MethodPost, "/api/v1/usage", of.key, map[string]any{"meter": "evaluations"})
+				if err != nil || status != http.StatusOK {
+					tr.failed.Add(1)
+					continue
+				}
+				tr.acknowledged.Add(1)
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	return tr
+}
+
+func (tr *traffic) end() int64 {
+	close(tr.stop)
+	tr.wg.Wait()
+	return tr.acknowledged.Load()
+}
+
+// TestWorkerIsKilledAmidAnExport kills the worker with an export under way; another
+// one finishes the same run.
+func TestWorkerIsKilledAmidAnExport(t *testing.T) {
+	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	worker := s.startWorker()
+	// A long interval keeps the export waiting for the watermark.
+	api := s.startAPI("TOLLGATE_FLUSH_INTERVAL=3s")
+	s.financeKey = s.newKey("finance")
+	tenant := s.newTenant("Enterprise", "enterprise")
+	status, _ := api.call(http.MethodPost, "/api/v1/usage", tenant.key, map[string]any{"meter": "evaluations", "quantity": 77})
+	require.Equal(t, http.StatusOK, status)
+
+	period := billing.PeriodOf(time.Now()).String()
+	var before, after struct {
+		RunID string        `json:"run_id"`
+		Stage billing.Stage `json:"stage"`
+	}
+	s.tollgate("export", "start", "--period", period, "--json")
+	require.Eventually(t, func() bool {
+		out, err := s.try("export", "status", "--period", period, "--json")
+		if err != nil {
+			return false
+		}
+		s.decode(out, &before)
+		return before.Stage == billing.StageWaiting
+	}, 20*time.Second, 20*time.Millisecond)
+	worker.kill()
+
+	s.startWorker()
+	require.Eventually(t, func() bool {
+		s.decode(s.tollgate("export", "status", "--period", period, "--json"), &after)
+		return after.Stage == billing.StageDone
+	}, 90*time.Second, 200*time.Millisecond)
+	require.Equal(t, before.RunID, after.RunID, "the run that was started is the run that finished")
+	require.Equal(t, map[string]int64{tenant.id.String() + " evaluations": 77}, s.download(period))
+}
+
+// TestServersRestartAmidTraffic stops and crashes Postgres and Temporal under load.
+// Nobody is refused, and what was acknowledged is what is stored and exported.
+func TestServersRestartAmidTraffic(t *testing.T) {
+	postgres, temporal := pgtest.NewServer(t), temporaltest.NewServer(t)
+	s := newSystem(t, postgres.NewDatabase(t), temporal.Register(t))
+	s.startWorker()
+	api := s.startAPI()
+	s.financeKey = s.newKey("finance")
+	tenant := s.newTenant("Enterprise", "enterprise")
+	load := startTraffic(t, api, tenant)
+
+	pause := func() { time.Sleep(2 * flushInterval) }
+	pause()
+	postgres.Stop(t)
+	pause()
+	postgres.Start(t)
+	pause()
+	temporal.Stop(t)
+	pause()
+	temporal.Start(t)
+	pause()
+	postgres.Crash(t)
+	temporal.Crash(t)
+	pause()
+	postgres.Start(t)
+	temporal.Start(t)
+	pause()
+
+	acknowledged := load.end()
+	require.Positive(t, acknowledged)
+	require.Zero(t, load.failed.Load(), "neither Postgres nor Temporal is on the hot path")
+
+	period := billing.PeriodOf(time.Now()).String()
+	require.Eventually(t, func() bool {
+		_, err := s.try("export", "start", "--period", period, "--wait", "--json")
+		return err == nil
+	}, 120*time.Second, time.Second, "the export must work again")
+	require.Equal(t, acknowledged, s.recorded(tenant))
+	require.Equal(t, acknowledged, s.download(period)[tenant.id.String()+" evaluations"])
+
+	// A clean stop leaves nothing behind, and the flush loop ends.
+	api.stop()
+	require.Equal(t, acknowledged, s.recorded(tenant))
+}

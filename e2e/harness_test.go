@@ -1,0 +1,285 @@
+// Package e2e_test runs the programs as an operator would, on a real Postgres and a
+// real Temporal server, and breaks them.
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/internal/pgtest"
+	"github.com/riverline/tollgate/internal/temporaltest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(temporaltest.Wrap(&withPrograms{m})) }
+
+// withPrograms builds the programs before the tests and removes them after.
+type withPrograms struct{ *testing.M }
+
+var programs string
+
+// Run builds, runs and cleans up.
+func (w *withPrograms) Run() int {
+	folder, err := os.MkdirTemp("", "tollgate-e2e-*")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	build := exec.Command("go", "build", "-o", folder+"/", "../cmd/api", "../cmd/worker", "../cmd/tollgate")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build the programs:", err)
+		return 1
+	}
+	programs = folder
+	return w.M.Run()
+}
+
+// system is one installation: a database, a namespace, and the processes on them.
+type system struct {
+	t           *testing.T
+	environment []string
+	database    *pgtest.Database
+	adminKey    string
+	financeKey  string
+}
+
+const flushInterval = 500 * time.Millisecond
+
+func newSystem(t *testing.T, database *pgtest.Database, namespace temporaltest.Namespace) *system {
+	s := &system{t: t, database: database}
+	s.environment = append(os.Environ(),
+		"TOLLGATE_DATABASE_URL="+database.APIURL,
+		"TOLLGATE_BLOB_URL=file://"+filepath.Join(t.TempDir(), "blobs"),
+		"TOLLGATE_FLUSH_INTERVAL="+flushInterval.String(),
+		"TOLLGATE_LOG_FORMAT=json",
+		"TEMPORAL_ADDRESS="+namespace.Address,
+		"TEMPORAL_NAMESPACE="+namespace.Name,
+	)
+	s.adminKey = strings.TrimSpace(s.tollgate("keys", "first-admin"))
+	return s
+}
+
+// tollgate runs the command and returns what it printed.
+func (s *system) tollgate(args ...string) string {
+	s.t.Helper()
+	out, err := s.try(args...)
+	require.NoError(s.t, err, "tollgate %s: %s", strings.Join(args, " "), out)
+	return out
+}
+
+func (s *system) try(args ...string) (string, error) {
+	command := exec.Command(filepath.Join(programs, "tollgate"), args...)
+	command.Env = append(s.environment, "TOLLGATE_ADMIN_KEY="+s.adminKey, "TOLLGATE_FINANCE_KEY="+s.financeKey)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	out, err := command.Output()
+	if err != nil {
+		return stderr.String(), err
+	}
+	return string(out), nil
+}
+
+// process is a running program.
+type process struct {
+	t       *testing.T
+	name    string
+	url     string
+	command *exec.Cmd
+	log     *syncBuffer
+	ended   chan struct{}
+}
+
+// start runs a program with its HTTP port on a free one, and waits until it is ready.
+func (s *system) start(name, listenVariable string, environment ...string) *process {
+	s.t.Helper()
+	p := s.launch(name, listenVariable, freeAddress(s.t), environment...)
+	p.awaitReady()
+	return p
+}
+
+func (s *system) launch(name, listenVariable, address string, environment ...string) *process {
+	s.t.Helper()
+	p := &process{t: s.t, name: name, url: "http://" + address, log: &syncBuffer{}, ended: make(chan struct{})}
+	p.command = exec.Command(filepath.Join(programs, name))
+	p.command.Env = append(append(s.environment, listenVariable+"="+address), environment...)
+	p.command.Stdout, p.command.Stderr = p.log, p.log
+	require.NoError(s.t, p.command.Start())
+	go func() {
+		defer close(p.ended)
+		_ = p.command.Wait()
+	}()
+	s.t.Cleanup(func() {
+		p.kill()
+		if s.t.Failed() {
+			s.t.Logf("--- %s\n%s", name, p.log.tail(60))
+		}
+	})
+	return p
+}
+
+func (s *system) startAPI(environment ...string) *process {
+	s.t.Helper()
+	p := s.start("api", "TOLLGATE_LISTEN", environment...)
+	s.environment = append(s.environment, "TOLLGATE_URL="+p.url)
+	return p
+}
+
+func (s *system) startWorker() *process {
+	s.t.Helper()
+	return s.start("worker", "TOLLGATE_WORKER_LISTEN")
+}
+
+func (p *process) awaitReady() {
+	p.t.Helper()
+	require.Eventually(p.t, func() bool {
+		select {
+		case <-p.ended:
+			p.t.Fatalf("%s ended: %s", p.name, p.log.tail(20))
+		default:
+		}
+		response, err := http.Get(p.url + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer func() { _ = response.Body.Close() }()
+		return response.StatusCode == http.StatusOK
+	}, 60*time.Second, 50*time.Millisecond, "%s is not ready: %s", p.name, p.log)
+}
+
+// kill ends the process as kill -9 does.
+func (p *process) kill() {
+	_ = p.command.Process.Kill()
+	<-p.ended
+}
+
+// stop asks the process to end and waits for it.
+func (p *process) stop() {
+	p.t.Helper()
+	require.NoError(p.t, p.command.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-p.ended:
+		require.Zero(p.t, p.command.ProcessState.ExitCode(), "%s: %s", p.name, p.log)
+	case <-time.After(60 * time.Second):
+		p.t.Fatalf("%s does not stop: %s", p.name, p.log.tail(30))
+	}
+}
+
+// freeAddress returns a loopback address on which nothing listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+// call sends JSON and returns the status and the decoded answer.
+func (p *process) call(method, path, key string, in any) (int, map[string]any) {
+	p.t.Helper()
+	status, answer, err := p.tryCall(context.Background(), method, path, key, in)
+	require.NoError(p.t, err)
+	return status, answer
+}
+
+func (p *process) tryCall(ctx context.Context, method, path, key string, in any) (int, map[string]any, error) {
+	var body io.Reader
+	if in != nil {
+		encoded, err := json.Marshal(in)
+		if err != nil {
+			return 0, nil, err
+		}
+		body = bytes.NewReader(encoded)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, p.url+path, body)
+	if err != nil {
+		return 0, nil, err
+	}
+	request.Header.Set("Authorization", "Bearer "+key)
+	if in != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer := map[string]any{}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil && !errors.Is(err, io.EOF) {
+		return response.StatusCode, nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return response.StatusCode, answer, nil
+}
+
+// tenant is an organization with a key.
+type tenant struct {
+	id  uuid.UUID
+	key string
+}
+
+// newTenant makes an organization on a plan, and a key for it, with the command.
+func (s *system) newTenant(name, plan string) tenant {
+	s.t.Helper()
+	var organization struct {
+		ID uuid.UUID `json:"id"`
+	}
+	s.decode(s.tollgate("org", "create", "--name", name, "--plan", plan, "--json"), &organization)
+	return tenant{id: organization.ID, key: s.newKey("tenant", "--organization", organization.ID.String())}
+}
+
+func (s *system) newKey(role string, more ...string) string {
+	s.t.Helper()
+	var made struct {
+		Secret string `json:"secret"`
+	}
+	s.decode(s.tollgate(append([]string{"keys", "create", "--role", role, "--name", "for tests", "--json"}, more...)...), &made)
+	require.NotEmpty(s.t, made.Secret)
+	return made.Secret
+}
+
+func (s *system) decode(text string, into any) {
+	s.t.Helper()
+	require.NoError(s.t, json.Unmarshal([]byte(text), into), text)
+}
+
+// syncBuffer is a log that a process writes and a test reads.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write appends.
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+// String returns all that was written.
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func (b *syncBuffer) tail(lines int) string {
+	all := strings.Split(strings.TrimSpace(b.String()), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
