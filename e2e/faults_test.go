@@ -86,7 +86,7 @@ func TestWorkerIsKilledAmidAnExport(t *testing.T) {
 		RunID string        `json:"run_id"`
 		Stage billing.Stage `json:"stage"`
 	}
-	s.tollgate("export", "start", "--period", period, "--json")
+	s.tollgate("export", "start", "--no-wait", "--period", period, "--json")
 	require.Eventually(t, func() bool {
 		out, err := s.try("export", "status", "--period", period, "--json")
 		if err != nil {
@@ -140,7 +140,7 @@ func TestServersRestartAmidTraffic(t *testing.T) {
 
 	period := billing.PeriodOf(time.Now()).String()
 	require.Eventually(t, func() bool {
-		_, err := s.try("export", "start", "--period", period, "--wait", "--json")
+		_, err := s.try("export", "start", "--period", period, "--json")
 		return err == nil
 	}, 120*time.Second, time.Second, "the export must work again")
 	require.Equal(t, acknowledged, s.recorded(tenant))

@@ -80,7 +80,7 @@ func TestTheWholeSystemWalks(t *testing.T) {
 
 	// The export of the running period has what was sent.
 	period := billing.PeriodOf(time.Now()).String()
-	s.tollgate("export", "start", "--period", period, "--wait", "--json")
+	s.tollgate("export", "start", "--period", period, "--json")
 	totals := s.download(period)
 	require.Equal(t, map[string]int64{
 		free.id.String() + " evaluations":       1_001,

@@ -34,21 +34,30 @@ func (p periodFlag) period() string {
 
 // export is what the API says of an export.
 type export struct {
-	Period      string         `json:"period"`
-	WorkflowID  string         `json:"workflow_id"`
-	RunID       string         `json:"run_id"`
-	Stage       billing.Stage  `json:"stage"`
-	Provisional bool           `json:"provisional"`
-	Cut         time.Time      `json:"cut"`
-	RequestedBy string         `json:"requested_by"`
-	RequestedAt time.Time      `json:"requested_at"`
-	FinishedAt  *time.Time     `json:"finished_at,omitempty"`
-	Error       string         `json:"error,omitempty"`
-	TemporalURL string         `json:"temporal_url,omitempty"`
-	Progress    *exportStep    `json:"progress,omitempty"`
-	Files       []billing.File `json:"files"`
+	Period      string        `json:"period"`
+	WorkflowID  string        `json:"workflow_id"`
+	RunID       string        `json:"run_id"`
+	Stage       billing.Stage `json:"stage"`
+	Provisional bool          `json:"provisional"`
+	Cut         time.Time     `json:"cut"`
+	RequestedBy string        `json:"requested_by"`
+	RequestedAt time.Time     `json:"requested_at"`
+	FinishedAt  *time.Time    `json:"finished_at,omitempty"`
+	Error       string        `json:"error,omitempty"`
+	TemporalURL string        `json:"temporal_url,omitempty"`
+	Progress    *exportStep   `json:"progress,omitempty"`
+	Files       []exportFile  `json:"files"`
 	// Manifest is there once the export is done.
 	Manifest *billing.Manifest `json:"manifest,omitempty"`
+}
+
+// exportFile is a file that can be downloaded. The manifest has no digest.
+type exportFile struct {
+	Name   string `json:"name"`
+	URL    string `json:"url"`
+	SHA256 string `json:"sha256,omitempty"`
+	Bytes  int64  `json:"bytes,omitempty"`
+	Rows   int64  `json:"rows,omitempty"`
 }
 
 // exportStep is what a run that is under way does now.
@@ -77,7 +86,7 @@ type exportStart struct {
 	financeAccess
 	format
 	periodFlag
-	Wait    bool          `short:"w" help:"Wait for the end, with a progress bar where the output is a terminal."`
+	Wait    bool          `negatable:"" default:"true" help:"Wait for the end, with a progress bar where the output is a terminal."`
 	Timeout time.Duration `default:"1h" help:"How long to wait."`
 }
 

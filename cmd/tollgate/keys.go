@@ -21,6 +21,17 @@ type keysCommand struct {
 	FirstAdmin keysFirstAdmin `cmd:"" help:"Print the first admin key of a new installation. It talks to the database itself."`
 }
 
+// apiKey is what the API says of a key.
+type apiKey struct {
+	ID           uuid.UUID     `json:"id"`
+	Organization *uuid.UUID    `json:"organization_id"`
+	Role         accounts.Role `json:"role"`
+	Name         string        `json:"name"`
+	Prefix       string        `json:"prefix"`
+	CreatedAt    time.Time     `json:"created_at"`
+	RevokedAt    *time.Time    `json:"revoked_at"`
+}
+
 type keysCreate struct {
 	adminAccess
 	format
@@ -40,7 +51,7 @@ func (c keysCreate) Validate() error {
 // Run makes a key.
 func (c keysCreate) Run(ctx context.Context, out *output) error {
 	var made struct {
-		accounts.Key
+		apiKey
 		Secret string `json:"secret"`
 	}
 	to, in := path("keys"), map[string]string{"name": c.Name, "role": c.Role}
@@ -63,7 +74,7 @@ type keysList struct {
 // Run lists keys.
 func (c keysList) Run(ctx context.Context, out *output) error {
 	var list struct {
-		Keys []accounts.Key `json:"keys"`
+		Keys []apiKey `json:"keys"`
 	}
 	from := path("keys")
 	if c.Organization != nil {

@@ -70,6 +70,7 @@ const resyncEvery = time.Minute
 // Run serves until the context ends. Then it becomes unready, answers the requests
 // that are under way, and flushes for the last time.
 func (a *API) Run(ctx context.Context) (err error) {
+	gin.SetMode(gin.ReleaseMode)
 	b, err := a.config.open(ctx, "tollgate-api")
 	if err != nil {
 		return err
