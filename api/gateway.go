@@ -40,6 +40,7 @@ func (s *Server) gatewayOrganization(c *gin.Context) (*meter.Organization, bool)
 		s.fail(c, err)
 		return nil, false
 	}
+	setPrincipal(c, p)
 	organization, err := s.organization(c, p, now)
 	if err != nil {
 		s.fail(c, err)

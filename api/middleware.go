@@ -160,14 +160,17 @@ func (s *Server) authenticate(c *gin.Context, now time.Time, roles ...role) (*pr
 	if err != nil {
 		return nil, keyError(err)
 	}
-	c.Set(principalKey, p)
 	for _, r := range roles {
 		if p.role == r {
 			return p, nil
 		}
 	}
+	setPrincipal(c, p)
 	return nil, errWrongRole
 }
+
+// setPrincipal keeps who calls for the log and for the handlers.
+func setPrincipal(c *gin.Context, p *principal) { c.Set(principalKey, p) }
 
 // bearer returns the token of an Authorization header (RFC 6750, section 2.1).
 func bearer(values []string) (string, bool) {

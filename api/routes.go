@@ -119,10 +119,12 @@ func (g guarded) DELETE(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
 func (s *Server) guard(a access) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if len(a.roles) > 0 {
-			if _, err := s.authenticate(c, s.config.Now(), a.roles...); err != nil {
+			p, err := s.authenticate(c, s.config.Now(), a.roles...)
+			if err != nil {
 				s.fail(c, err)
 				return
 			}
+			setPrincipal(c, p)
 		}
 		if err := checkQuery(c.Request, a.query); err != nil {
 			s.fail(c, err)

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -24,6 +26,8 @@ type Server struct {
 	requestIDs *requestIDs
 	// scratch has the buffers of POST /usage.
 	scratch sync.Pool
+	// verbose says that each POST /usage is logged.
+	verbose bool
 	state   atomic.Int32
 	parts   partsCache
 }
@@ -45,6 +49,7 @@ func New(config Config) *Server {
 		config:     config,
 		keys:       newKeyCache(config),
 		requestIDs: newRequestIDs(),
+		verbose:    config.Logger.Enabled(context.Background(), slog.LevelDebug),
 	}
 	s.scratch.New = func() any { return &scratch{in: make([]byte, 0, 512), out: make([]byte, 0, 512)} }
 	s.enforcer = gate.NewEnforcer(gate.Config{

@@ -31,6 +31,9 @@ func (s *Server) recordUsage(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
+	if s.verbose {
+		setPrincipal(c, p)
+	}
 	buffers := s.scratch.Get().(*scratch)
 	defer s.scratch.Put(buffers)
 	buffers.in, err = readBody(c.Request, buffers.in[:0])
@@ -40,6 +43,7 @@ func (s *Server) recordUsage(c *gin.Context) {
 	}
 	admission, m, problem, err := s.consume(c, p, buffers.in, now)
 	if err != nil {
+		setPrincipal(c, p)
 		s.fail(c, err)
 		return
 	}

@@ -1,0 +1,78 @@
+package api
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// discard is a writer that costs nothing, so that what is measured is ours.
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(int)             {}
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// BenchmarkRecordUsage measures POST /usage without the network: authentication,
+// body, decision, count and answer. It reuses request and writer, so the figures are
+// those of the handler alone.
+func BenchmarkRecordUsage(b *testing.B) {
+	for _, tt := range []struct{ name, key, body string }{
+		{"allowed", "enterprise", `{"meter":"evaluations","quantity":1}`},
+		{"allowed at a rate", "pro", `{"meter":"evaluations"}`},
+		{"refused", "free", `{"meter":"evaluations","quantity":2000}`},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			r := newRig(b, func(c *Config) { c.Logger = slog.New(slog.DiscardHandler) })
+			catalog := plans.Default()
+			for i := range catalog.Plans {
+				if catalog.Plans[i].RateLimit.RequestsPerSecond > 0 {
+					catalog.Plans[i].RateLimit = plans.RateLimit{RequestsPerSecond: 1e9, Burst: 1e9}
+				}
+			}
+			require.NoError(b, r.meter.SetCatalog(catalog))
+			handler := r.server.Handler()
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				reader := strings.NewReader(tt.body)
+				request := httptest.NewRequest("POST", "/api/v1/usage", nil)
+				request.Header.Set("Authorization", "Bearer "+r.secrets[tt.key])
+				request.Header.Set("Content-Type", "application/json")
+				request.Body = io.NopCloser(reader)
+				writer := &discard{header: http.Header{}}
+				for pb.Next() {
+					reader.Reset(tt.body)
+					clear(writer.header)
+					handler.ServeHTTP(writer, request)
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkDecodeUsage(b *testing.B) {
+	body := []byte(`{"meter":"evaluations","quantity":250}`)
+	b.Run("scan", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, ok := scanUsage(body); !ok {
+				b.Fatal("not scanned")
+			}
+		}
+	})
+	b.Run("exact", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := parseUsage(body); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

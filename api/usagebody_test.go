@@ -1,0 +1,111 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestCommonBodiesAreScanned(t *testing.T) {
+	for body, want := range map[string]usageReport{
+		`{"meter":"evaluations"}`:                              {meter: []byte("evaluations")},
+		`{"meter":"evaluations","quantity":12}`:                {meter: []byte("evaluations"), quantity: 12, given: true},
+		" {\n\t\"quantity\" : 0 ,\r\n \"meter\" : \"m\" }\n":   {meter: []byte("m"), given: true},
+		`{"meter":"storage_bytes","quantity":999999999999999}`: {meter: []byte("storage_bytes"), quantity: 999999999999999, given: true},
+		`{"meter": "with space and ünïcode"}`:                  {},
+		`{"meter":"a\u0062"}`:                                  {},
+		`{"meter":"m","quantity":1000000000000000}`:            {},
+		`{"meter":"m","quantity":-1}`:                          {},
+		`{"meter":"m","quantity":01}`:                          {},
+		`{"meter":"m","quantity":1.0}`:                         {},
+		`{"meter":"m","meter":"m"}`:                            {},
+		`{"meter":"m","other":1}`:                              {},
+		`{"meter":"m"}x`:                                       {},
+		`{"meter":"m",}`:                                       {},
+		`{"quantity":1}`:                                       {},
+		`{"meter":""}`:                                         {},
+		`{`:                                                    {},
+		``:                                                     {},
+	} {
+		got, ok := scanUsage([]byte(body))
+		require.Equal(t, want.meter != nil, ok, body)
+		if ok {
+			require.Equal(t, want.quantity, got.quantity, body)
+			require.Equal(t, want.given, got.given, body)
+			require.Equal(t, string(want.meter), string(got.meter), body)
+		}
+	}
+}
+
+// FuzzUsageBody holds the two decoders of POST /usage against each other and
+// against encoding/json: what the fast one takes, the exact one takes alike; and what
+// the exact one takes is an object of the two fields.
+func FuzzUsageBody(f *testing.F) {
+	for _, seed := range []string{
+		`{"meter":"evaluations"}`, `{"meter":"evaluations","quantity":5}`, ` { "quantity" : 0 , "meter":"m" } `,
+		`{"meter":"\u006d","quantity":-1}`, `{"meter":"m","quantity":1e3}`, `{"meter":"m"}{}`, `{"meter":null}`,
+		`{"meter":"m","meter":"n"}`, `[{"meter":"m"}]`, `{"meter":"m","quantity":00}`, "{\"meter\":\"\xff\"}", `{"meter":{"a":[1,2]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		scanned, ok := scanUsage(body)
+		parsed, err := parseUsage(body)
+		if ok {
+			require.NoError(t, err)
+			require.Equal(t, string(parsed.meter), string(scanned.meter))
+			require.Equal(t, parsed.quantity, scanned.quantity)
+			require.Equal(t, parsed.given, scanned.given)
+		}
+		if err != nil {
+			require.Equal(t, 400, problemOf(err).Status)
+			return
+		}
+		var want struct {
+			Meter    *string `json:"meter"`
+			Quantity *int64  `json:"quantity"`
+		}
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		require.NoError(t, d.Decode(&want))
+		_, err = d.Token()
+		require.ErrorIs(t, err, io.EOF)
+		require.NotNil(t, want.Meter)
+		require.Equal(t, *want.Meter, string(parsed.meter))
+		require.Equal(t, want.Quantity != nil, parsed.given)
+		if parsed.given {
+			require.Equal(t, *want.Quantity, parsed.quantity)
+		}
+	})
+}
+
+// FuzzStrictJSON holds that what the strict decoder takes, encoding/json takes, with
+// no unknown field.
+func FuzzStrictJSON(f *testing.F) {
+	type inner struct {
+		Max *int64 `json:"max"`
+	}
+	type target struct {
+		Key   string  `json:"key"`
+		Items []inner `json:"items"`
+	}
+	for _, seed := range []string{
+		`{"key":"a","items":[{"max":1},{"max":null}]}`, `{"key":1}`, `{"items":[{"maxx":1}]}`, `{"KEY":"a"}`, `[[[[[[[[[[[[[[[[[[[[`, `{"key":"a"} 1`, `{"":1}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var got, want target
+		if err := decodeStrict(body, &got); err != nil {
+			require.Equal(t, 400, problemOf(err).Status)
+			return
+		}
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		require.NoError(t, d.Decode(&want))
+		require.Equal(t, want, got)
+	})
+}
