@@ -42,7 +42,7 @@ func BenchmarkRecordUsage(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				reader := strings.NewReader(tt.body)
-				request := httptest.NewRequest("POST", "/api/v1/usage", nil)
+				request := httptest.NewRequest(http.MethodPost, "/api/v1/usage", nil)
 				request.Header.Set("Authorization", "Bearer "+r.secrets[tt.key])
 				request.Header.Set("Content-Type", "application/json")
 				request.Body = io.NopCloser(reader)

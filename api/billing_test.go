@@ -58,6 +58,7 @@ func TestBillingExport(t *testing.T) {
 }
 
 func anExport(t *testing.T) billing.Export {
+	t.Helper()
 	period, err := billing.ParsePeriod("2026-10")
 	require.NoError(t, err)
 	return billing.Export{

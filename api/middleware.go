@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -86,7 +87,7 @@ func (s *Server) recoverPanic(c *gin.Context, began time.Time) {
 		return
 	}
 	s.ended(c, began)
-	if recovered == http.ErrAbortHandler {
+	if err, ok := recovered.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(recovered)
 	}
 	s.config.Logger.ErrorContext(c.Request.Context(), "Handler panicked",

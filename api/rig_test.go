@@ -225,13 +225,13 @@ func (s *fakeStore) UsageRangeAll(_ context.Context, from, to plans.Day) (totals
 		for _, o := range s.organizations {
 			for _, m := range s.catalog.Meters {
 				t := billing.UsageTotal{Organization: o.ID, OrganizationName: o.Name, Plan: o.Plan, Meter: m.Key, Unit: m.Unit, Aggregation: m.Aggregation}
-				any := false
+				used := false
 				for _, r := range s.records {
 					if r.Organization == o.ID && r.Meter == m.Key && r.Day >= from && r.Day <= to {
-						t.Value, any = m.Aggregation.Fold(t.Value, r.Value), true
+						t.Value, used = m.Aggregation.Fold(t.Value, r.Value), true
 					}
 				}
-				if any {
+				if used {
 					totals = append(totals, t)
 				}
 			}
@@ -351,6 +351,7 @@ type rig struct {
 }
 
 func newRig(t testing.TB, changes ...func(*Config)) *rig {
+	t.Helper()
 	r := &rig{
 		t: t, store: newFakeStore(), workflows: &fakeWorkflows{}, blobs: fakeBlobs{}, log: &logBuffer{}, now: noon,
 		organizations: map[string]uuid.UUID{}, secrets: map[string]string{}, keyIDs: map[string]uuid.UUID{},

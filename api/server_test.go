@@ -145,7 +145,7 @@ func TestPanics(t *testing.T) {
 		panic("bad day")
 	})
 	recorder := httptest.NewRecorder()
-	r.server.Handler().ServeHTTP(recorder, httptest.NewRequest("GET", "/panic", nil))
+	r.server.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/panic", nil))
 	require.Equal(t, http.StatusInternalServerError, recorder.Code)
 	require.Contains(t, recorder.Body.String(), `"error":"internal_error"`)
 	require.NotContains(t, recorder.Body.String(), "bad day")
@@ -177,7 +177,7 @@ func TestDocsNeedNothingFromOutside(t *testing.T) {
 	r := newRig(t)
 	for _, path := range []string{"/docs", "/docs/"} {
 		recorder := httptest.NewRecorder()
-		r.server.Handler().ServeHTTP(recorder, httptest.NewRequest("GET", path, nil))
+		r.server.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
 		require.Equal(t, http.StatusOK, recorder.Code)
 		policy, page := recorder.Header().Get("Content-Security-Policy"), recorder.Body.String()
 		require.NotContains(t, policy, "http")
@@ -196,7 +196,7 @@ func TestDocsNeedNothingFromOutside(t *testing.T) {
 		for _, asset := range assets {
 			require.True(t, strings.HasPrefix(asset[1], "/docs/"), asset[1])
 			got := httptest.NewRecorder()
-			request := httptest.NewRequest("GET", asset[1], nil)
+			request := httptest.NewRequest(http.MethodGet, asset[1], nil)
 			request.Header.Set("Accept-Encoding", "gzip")
 			r.server.Handler().ServeHTTP(got, request)
 			require.Equal(t, http.StatusOK, got.Code, asset[1])
@@ -208,6 +208,7 @@ func TestDocsNeedNothingFromOutside(t *testing.T) {
 }
 
 func newGatewayRig(t *testing.T, upstream http.HandlerFunc, changes ...func(*Config)) (*rig, *httptest.Server) {
+	t.Helper()
 	behind := httptest.NewServer(upstream)
 	t.Cleanup(behind.Close)
 	target, err := url.Parse(behind.URL)

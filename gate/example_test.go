@@ -65,7 +65,7 @@ func Example() {
 
 	for _, model := range []string{"a", "broken", "b", "c"} {
 		recorder := httptest.NewRecorder()
-		router.ServeHTTP(recorder, httptest.NewRequest("POST", "/evaluate/"+model, nil))
+		router.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, "/evaluate/"+model, nil))
 		fmt.Println(recorder.Code, recorder.Body)
 	}
 	// Output:

@@ -374,7 +374,7 @@ func TestConcurrentCallersShareALimit(t *testing.T) {
 	for range 50 {
 		wg.Go(func() {
 			for range 10 {
-				if r.get("/").StatusCode == 200 {
+				if r.get("/").StatusCode == http.StatusOK {
 					ok.Add(1)
 				}
 			}

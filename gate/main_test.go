@@ -83,6 +83,7 @@ type rig struct {
 }
 
 func newRig(t testing.TB, plan string, change func(*gate.Config), handlers ...gin.HandlerFunc) *rig {
+	t.Helper()
 	catalog, err := plans.Parse([]byte(testCatalog))
 	require.NoError(t, err)
 	r := &rig{t: t, now: noon, log: &lockedBuffer{}}

@@ -26,6 +26,7 @@ import (
 
 // newProxyRig puts a gate and a proxy in front of an upstream.
 func newProxyRig(t *testing.T, plan string, upstream http.HandlerFunc, change func(*gate.ProxyConfig)) *rig {
+	t.Helper()
 	server := httptest.NewUnstartedServer(upstream)
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	server.Start()
@@ -125,7 +126,9 @@ func TestUpstreamFailures(t *testing.T) {
 	}{
 		{"closes the connection", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 502, "upstream_unavailable"},
 		{"does not answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 504, "upstream_timeout"},
-		{"fails", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"error":"theirs"}`, 503) }, 503, "theirs"},
+		{"fails", func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, `{"error":"theirs"}`, http.StatusServiceUnavailable)
+		}, 503, "theirs"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newProxyRig(t, "hard", tt.upstream, func(c *gate.ProxyConfig) { c.ResponseTimeout = 100 * time.Millisecond })

@@ -73,7 +73,7 @@ func TestPatterns(t *testing.T) {
 		rules, err := gate.NewRules([]gate.Rule{{Method: "*", Path: tt.pattern, Meter: "m"}})
 		require.NoError(t, err)
 		classify := func(at string) bool {
-			_, ok := rules.Classify(&http.Request{Method: "PATCH", URL: &url.URL{Path: at}})
+			_, ok := rules.Classify(&http.Request{Method: http.MethodPatch, URL: &url.URL{Path: at}})
 			return ok
 		}
 		for _, at := range tt.matches {
@@ -90,10 +90,10 @@ func TestFirstRuleCounts(t *testing.T) {
 		{"method": "POST", "path": "/batch/**", "meter": "a", "quantity": 5},
 		{"method": "*", "path": "/**", "meter": "b"}]}`))
 	require.NoError(t, err, "JSON is YAML")
-	charge, ok := rules.Classify(httptest.NewRequest("POST", "/batch/1", nil))
+	charge, ok := rules.Classify(httptest.NewRequest(http.MethodPost, "/batch/1", nil))
 	require.True(t, ok)
 	require.Equal(t, gate.Charge{Meter: "a", Quantity: 5}, charge)
-	charge, ok = rules.Classify(httptest.NewRequest("GET", "/batch/1", nil))
+	charge, ok = rules.Classify(httptest.NewRequest(http.MethodGet, "/batch/1", nil))
 	require.True(t, ok)
 	require.Equal(t, gate.Charge{Meter: "b", Quantity: 1}, charge)
 }
@@ -164,6 +164,6 @@ func FuzzRules(f *testing.F) {
 				require.NotEmpty(t, charge.Meter)
 			}
 		}
-		_, _ = rules.Classify(&http.Request{Method: "GET", URL: &url.URL{Path: at}})
+		_, _ = rules.Classify(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: at}})
 	})
 }
