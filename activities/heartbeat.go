@@ -8,8 +8,8 @@ import (
 	"go.temporal.io/sdk/activity"
 )
 
-// defaultBeat is the time between heartbeats of an activity without a heartbeat timeout.
-const defaultBeat = 10 * time.Second
+// maxBeat is the longest time between heartbeats: a cancel arrives with one.
+const maxBeat = 5 * time.Second
 
 // beating heartbeats while a call runs, so that a worker's death is noticed long
 // before the activity's timeout, and a cancel arrives. The call must bound itself:
@@ -25,9 +25,9 @@ type beating struct {
 // startBeating begins with the details as they are now.
 func startBeating(ctx context.Context, details any) *beating {
 	b := &beating{ctx: ctx, last: details, done: make(chan struct{})}
-	every := defaultBeat
+	every := maxBeat
 	if timeout := activity.GetInfo(ctx).HeartbeatTimeout; timeout > 0 {
-		every = timeout / 3
+		every = min(every, timeout/3)
 	}
 	b.record(details)
 	b.end.Go(func() { b.run(every) })

@@ -21,9 +21,13 @@ type FlushLoopInput struct {
 	Host string `json:"host,omitempty"`
 	// Epoch is how long one activity flushes. Zero: [DefaultEpoch].
 	Epoch activities.Duration `json:"epoch,omitzero"`
-	// Interval is the instance's time between flushes, from which follows when it
-	// counts as lost. Zero: 10 s.
+	// Interval is the time between flushes. Zero: the instance's own.
 	Interval activities.Duration `json:"interval,omitzero"`
+	// LostAfter is how long the instance's queue may stand still, and how long the store
+	// must not have seen the instance, before it is declared lost. It must be more
+	// than three of the instance's intervals, after which its own ticker flushes.
+	// Zero: [DefaultLostAfter], or five intervals where that is more.
+	LostAfter activities.Duration `json:"lost_after,omitzero"`
 	// Progress is that of the run before, which continued as this one. Nil at first.
 	Progress *FlushLoopProgress `json:"progress,omitempty"`
 }
@@ -99,7 +103,7 @@ func handlersFinished(ctx workflow.Context) error {
 type flushLoop struct {
 	in              FlushLoopInput
 	epochFor        time.Duration
-	interval        time.Duration
+	lostAfter       time.Duration
 	progress        FlushLoopProgress
 	draining        bool
 	drained         activities.FlushSummary
@@ -113,15 +117,16 @@ func newFlushLoop(ctx workflow.Context, in FlushLoopInput) (*flushLoop, error) {
 	if want := FlushLoopID(in.Instance); workflow.GetInfo(ctx).WorkflowExecution.ID != want {
 		return nil, refuse(TypeInvalidInput, "a FlushLoop of instance %s must have the workflow ID %s: two loops would drive it", in.Instance, want)
 	}
-	if in.Epoch < 0 || in.Interval < 0 {
-		return nil, refuse(TypeInvalidInput, "epoch %s and interval %s must be 0 (the default) or more", in.Epoch, in.Interval)
+	if in.Epoch < 0 || in.Interval < 0 || in.LostAfter < 0 {
+		return nil, refuse(TypeInvalidInput, "epoch %s, interval %s and lost_after %s must be 0 (the default) or more", in.Epoch, in.Interval, in.LostAfter)
 	}
-	loop := &flushLoop{in: in, epochFor: time.Duration(in.Epoch), interval: time.Duration(in.Interval)}
+	loop := &flushLoop{in: in, epochFor: time.Duration(in.Epoch), lostAfter: time.Duration(in.LostAfter)}
 	if loop.epochFor == 0 {
 		loop.epochFor = DefaultEpoch
 	}
-	if loop.interval == 0 {
-		loop.interval = 10 * time.Second
+	loop.epochFor = max(loop.epochFor, time.Duration(in.Interval))
+	if loop.lostAfter == 0 {
+		loop.lostAfter = max(DefaultLostAfter, lostIntervals*time.Duration(in.Interval))
 	}
 	if in.Progress != nil {
 		loop.progress = *in.Progress
@@ -179,7 +184,7 @@ func (l *flushLoop) over() bool {
 
 // epoch flushes for an epoch, and finds out whether the instance is still there.
 func (l *flushLoop) epoch(ctx workflow.Context) error {
-	flushCtx := forFlush(ctx, l.in.Instance, l.epochFor, l.interval, fmt.Sprintf("flush for %s", l.epochFor))
+	flushCtx := forFlush(ctx, l.in.Instance, l.epochFor, l.lostAfter, fmt.Sprintf("flush for %s", l.epochFor))
 	flush := workflow.ExecuteActivity(flushCtx, onInstance.Flush, activities.FlushInput{
 		Epoch: activities.Duration(l.epochFor), Interval: l.in.Interval,
 	})
@@ -219,11 +224,10 @@ func (l *flushLoop) add(s activities.FlushSummary) {
 
 // lookForInstance asks the store about an instance that took no work.
 func (l *flushLoop) lookForInstance(ctx workflow.Context) error {
-	lostAfter := max(minLostAfter, lostIntervals*l.interval)
 	var found activities.MarkInstanceLostResult
-	storeCtx := forStore(ctx, fmt.Sprintf("not seen for %s?", lostAfter))
+	storeCtx := forStore(ctx, fmt.Sprintf("not seen for %s?", l.lostAfter))
 	err := workflow.ExecuteActivity(storeCtx, onFleet.MarkInstanceLost, activities.MarkInstanceLostInput{
-		Instance: l.in.Instance, LostAfter: activities.Duration(lostAfter),
+		Instance: l.in.Instance, LostAfter: activities.Duration(l.lostAfter),
 	}).Get(ctx, &found)
 	switch {
 	case err != nil:

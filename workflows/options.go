@@ -23,24 +23,24 @@ const (
 	// tried again: elsewhere, or, on an instance's queue, by nobody if it is gone.
 	heartbeat = 30 * time.Second
 
-	// instancePickup is how long a task waits on an instance's queue before the
-	// instance counts as unreachable.
-	instancePickup = time.Minute
-	// promptPickup is the same where a person or a stopping process waits.
-	promptPickup = 10 * time.Second
+	// DefaultLostAfter is how long an instance's queue may stand still, and how long
+	// the store must not have seen the instance, before it is declared lost.
+	// lostIntervals is the least in flush intervals: the instance's own ticker flushes
+	// after three without a driver.
+	DefaultLostAfter = time.Minute
+	lostIntervals    = 5
 
-	// minLostAfter is the least time that the store must not have seen an instance
-	// before it is declared lost; lostIntervals is the same in flush intervals. The
-	// instance's own ticker flushes after three intervals without a driver.
-	minLostAfter  = time.Minute
-	lostIntervals = 5
+	// promptPickup is how long a task waits on an instance's queue where a person or a
+	// stopping process waits.
+	promptPickup = 10 * time.Second
 
 	// flushSlack is how much longer than its epoch a Flush may run: its last flush.
 	flushSlack = 2 * time.Minute
-	// flushOnceTimeout bounds one attempt of a flush on demand or a last flush, and
-	// promptTimeout all attempts together.
+	// flushOnceTimeout bounds one attempt of a flush on demand or a last flush,
+	// promptTimeout all attempts together, and promptAttempts their number.
 	flushOnceTimeout = time.Minute
 	promptTimeout    = 2 * time.Minute
+	promptAttempts   = 3
 
 	// storeTimeout bounds one attempt of a short statement.
 	storeTimeout = 30 * time.Second
@@ -77,18 +77,18 @@ func withoutEnd() *temporal.RetryPolicy {
 	return &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute}
 }
 
-// promptly tries again every second, within the activity's ScheduleToCloseTimeout.
+// promptly tries again every second, a few times: somebody waits for the answer.
 func promptly() *temporal.RetryPolicy {
-	return &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 1}
+	return &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 1, MaximumAttempts: promptAttempts}
 }
 
 // forFlush are the options of Flush, on the instance's queue.
-func forFlush(ctx workflow.Context, instance uuid.UUID, epoch, interval time.Duration, summary string) workflow.Context {
+func forFlush(ctx workflow.Context, instance uuid.UUID, epoch, lostAfter time.Duration, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              InstanceQueue(instance),
-		ScheduleToStartTimeout: instancePickup,
-		StartToCloseTimeout:    max(epoch, interval) + flushSlack,
-		HeartbeatTimeout:       heartbeat,
+		ScheduleToStartTimeout: lostAfter,
+		StartToCloseTimeout:    epoch + flushSlack,
+		HeartbeatTimeout:       min(heartbeat, lostAfter),
 		RetryPolicy:            withoutEnd(),
 		Summary:                summary,
 	})

@@ -34,7 +34,7 @@ func EnsureSearchAttributes(ctx context.Context, c client.Client, namespace stri
 		case !ok:
 			missing[key.GetName()] = key.GetValueType()
 		case kind != key.GetValueType():
-			return fmt.Errorf("%w: namespace %s has %s as %s, and it must be %s", ErrSearchAttributes, namespace, key.GetName(), kind, key.GetValueType())
+			return fmt.Errorf("namespace %s has the search attribute %s as %s, and it must be %s", namespace, key.GetName(), kind, key.GetValueType())
 		}
 	}
 	if len(missing) == 0 {

@@ -165,7 +165,15 @@ func progress[T any](ctx context.Context, c client.Client, id string) (T, error)
 // none does.
 func CancelExport(ctx context.Context, c client.Client, period billing.Period) error {
 	id := workflows.ExportPeriodID(period)
-	return asked(c.CancelWorkflow(ctx, id, ""), "cancel", id)
+	run, err := c.DescribeWorkflow(ctx, id, "")
+	if err != nil {
+		return asked(err, "cancel", id)
+	}
+	// The server takes a cancel of a run that has ended, and does nothing.
+	if run.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return fmt.Errorf("cancel of workflow %s: %w", id, ErrNotRunning)
+	}
+	return asked(c.CancelWorkflow(ctx, id, run.WorkflowExecution.RunID), "cancel", id)
 }
 
 // asked says what was asked of which workflow, and makes one that isn't there ErrNotRunning.
