@@ -13,6 +13,7 @@ import (
 
 // GetBillingExport answers with the usage of all organizations (C8).
 func (s *Server) GetBillingExport(ctx context.Context, request gen.GetBillingExportRequestObject) (gen.GetBillingExportResponseObject, error) {
+	ctx = requestContext(ctx)
 	from, to, err := dayRange(request.Params.From, request.Params.To)
 	if err != nil {
 		return nil, err

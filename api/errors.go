@@ -35,6 +35,7 @@ var (
 	errBodyTooLarge  = fmt.Errorf("the body is larger than %d bytes", maxBody)
 	errNotJSON       = errors.New("the body must be JSON: Content-Type: application/json")
 	errNotYetWritten = errors.New("the export has no files yet")
+	errPanicked      = errors.New("the handler panicked")
 )
 
 // problemOf says how an error is answered: the one place where errors become HTTP.

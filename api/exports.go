@@ -25,6 +25,7 @@ func periodOf(text string) (billing.Period, error) {
 
 // StartExport starts the run of a period, or finds the one under way.
 func (s *Server) StartExport(ctx context.Context, request gen.StartExportRequestObject) (gen.StartExportResponseObject, error) {
+	ctx = requestContext(ctx)
 	period, err := periodOf(request.Body.Period)
 	if err != nil {
 		return nil, err
@@ -32,10 +33,10 @@ func (s *Server) StartExport(ctx context.Context, request gen.StartExportRequest
 	if s.config.Now().Before(period.Start()) {
 		return nil, invalid("period", "must have begun: %s has not", period)
 	}
-	p, _ := principalOf(ctx)
+	requestedBy := principalOf(ctx).name
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
-	run, err := s.config.Workflows.StartExport(ctx, period, p.name)
+	run, err := s.config.Workflows.StartExport(ctx, period, requestedBy)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +55,7 @@ func (s *Server) temporalURL(workflowID, runID string) *string {
 
 // ListExports answers with the newest exports.
 func (s *Server) ListExports(ctx context.Context, request gen.ListExportsRequestObject) (gen.ListExportsResponseObject, error) {
+	ctx = requestContext(ctx)
 	limit, err := pageLimit(request.Params.Limit)
 	if err != nil {
 		return nil, err
@@ -71,6 +73,7 @@ func (s *Server) ListExports(ctx context.Context, request gen.ListExportsRequest
 
 // GetExport answers with a period's export, and with what its run does now.
 func (s *Server) GetExport(ctx context.Context, request gen.GetExportRequestObject) (gen.GetExportResponseObject, error) {
+	ctx = requestContext(ctx)
 	period, err := periodOf(request.Period)
 	if err != nil {
 		return nil, err
@@ -124,6 +127,7 @@ func (s *Server) exportAnswer(e billing.Export) gen.Export {
 // DownloadExportFile answers with the bytes of a file that the manifest names, or of
 // the manifest itself.
 func (s *Server) DownloadExportFile(ctx context.Context, request gen.DownloadExportFileRequestObject) (gen.DownloadExportFileResponseObject, error) {
+	ctx = requestContext(ctx)
 	period, err := periodOf(request.Period)
 	if err != nil {
 		return nil, err

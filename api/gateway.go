@@ -18,7 +18,7 @@ func (s *Server) addGateway(to *gin.RouterGroup) {
 		ResponseTimeout: s.config.UpstreamTimeout,
 		Logger:          s.config.Logger,
 		Organization: func(c *gin.Context) uuid.UUID {
-			p, _ := principalOf(c)
+			p, _ := callerOf(c)
 			return p.organization
 		},
 	})

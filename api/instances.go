@@ -11,6 +11,7 @@ import (
 
 // ListInstances answers with the processes that meter.
 func (s *Server) ListInstances(ctx context.Context, _ gen.ListInstancesRequestObject) (gen.ListInstancesResponseObject, error) {
+	ctx = requestContext(ctx)
 	found, err := s.config.Store.Instances(ctx)
 	if found == nil {
 		found = []meter.Instance{}
@@ -20,6 +21,7 @@ func (s *Server) ListInstances(ctx context.Context, _ gen.ListInstancesRequestOb
 
 // FlushInstance makes an instance flush, and waits for it.
 func (s *Server) FlushInstance(ctx context.Context, request gen.FlushInstanceRequestObject) (gen.FlushInstanceResponseObject, error) {
+	ctx = requestContext(ctx)
 	instances, err := s.config.Store.Instances(ctx)
 	if err != nil {
 		return nil, err

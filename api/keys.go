@@ -11,12 +11,14 @@ import (
 
 // CreateOrganizationKey makes a tenant key.
 func (s *Server) CreateOrganizationKey(ctx context.Context, request gen.CreateOrganizationKeyRequestObject) (gen.CreateOrganizationKeyResponseObject, error) {
+	ctx = requestContext(ctx)
 	made, err := s.createKey(ctx, accounts.Key{Organization: request.Id, Role: roleTenant, Name: request.Body.Name})
 	return gen.CreateOrganizationKey201JSONResponse(made), err
 }
 
 // CreateKey makes a finance or admin key.
 func (s *Server) CreateKey(ctx context.Context, request gen.CreateKeyRequestObject) (gen.CreateKeyResponseObject, error) {
+	ctx = requestContext(ctx)
 	if r := request.Body.Role; r != roleFinance && r != roleAdmin {
 		return nil, invalid("role", "must be finance or admin; tenant keys are made at their organization")
 	}
@@ -43,6 +45,7 @@ func organizationOf(k accounts.Key) *uuid.UUID {
 
 // ListOrganizationKeys answers with an organization's keys.
 func (s *Server) ListOrganizationKeys(ctx context.Context, request gen.ListOrganizationKeysRequestObject) (gen.ListOrganizationKeysResponseObject, error) {
+	ctx = requestContext(ctx)
 	if _, err := s.config.Store.Organization(ctx, request.Id); err != nil {
 		return nil, err
 	}
@@ -52,6 +55,7 @@ func (s *Server) ListOrganizationKeys(ctx context.Context, request gen.ListOrgan
 
 // ListKeys answers with the finance and admin keys.
 func (s *Server) ListKeys(ctx context.Context, _ gen.ListKeysRequestObject) (gen.ListKeysResponseObject, error) {
+	ctx = requestContext(ctx)
 	keys, err := s.config.Store.ListKeys(ctx, nil)
 	return gen.ListKeys200JSONResponse{Keys: keyList(keys, func(k accounts.Key) bool { return k.Role != roleTenant })}, err
 }
@@ -71,6 +75,7 @@ func keyList(keys []accounts.Key, wanted func(accounts.Key) bool) []gen.Key {
 
 // RevokeKey ends a key, and forgets it here at once.
 func (s *Server) RevokeKey(ctx context.Context, request gen.RevokeKeyRequestObject) (gen.RevokeKeyResponseObject, error) {
+	ctx = requestContext(ctx)
 	if err := s.config.Store.RevokeKey(ctx, request.Id); err != nil {
 		return nil, err
 	}

@@ -86,17 +86,20 @@ func (s *Server) recoverPanic(c *gin.Context, began time.Time) {
 	if recovered == nil {
 		return
 	}
-	s.ended(c, began)
-	if err, ok := recovered.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		panic(recovered)
+	err, _ := recovered.(error)
+	abort := errors.Is(err, http.ErrAbortHandler)
+	if !abort {
+		s.config.Logger.ErrorContext(c.Request.Context(), "Handler panicked",
+			s.describe(c, "panic", recovered, "stack", string(debug.Stack()))...)
+		abort = c.Writer.Written()
 	}
-	s.config.Logger.ErrorContext(c.Request.Context(), "Handler panicked",
-		s.describe(c, "panic", recovered, "stack", string(debug.Stack()))...)
-	if c.Writer.Written() {
+	if !abort {
+		problemOf(errPanicked).Abort(c)
+	}
+	s.ended(c, began)
+	if abort {
 		panic(http.ErrAbortHandler)
 	}
-	gate.NewProblem(http.StatusInternalServerError, gate.CodeInternal,
-		"Something went wrong here. The log has the details under the request_id.").Abort(c)
 }
 
 // ended tells the observer and the log of a request. Requests that come in great
@@ -135,7 +138,7 @@ func (s *Server) describe(c *gin.Context, more ...any) []any {
 		"method", c.Request.Method,
 		"path", c.Request.URL.Path,
 	}, more...)
-	if p, ok := principalOf(c); ok {
+	if p, ok := callerOf(c); ok {
 		out = append(out, "key", p.key, "role", p.role)
 		if p.role == roleTenant {
 			out = append(out, "organization", p.organization)
@@ -144,11 +147,36 @@ func (s *Server) describe(c *gin.Context, more ...any) []any {
 	return out
 }
 
-const principalKey = "tollgate.principal"
+const principalName = "tollgate.principal"
 
-func principalOf(ctx context.Context) (*principal, bool) {
-	p, ok := ctx.Value(principalKey).(*principal)
+type principalKey struct{}
+
+// setPrincipal keeps who calls, for the log and the gateway.
+func setPrincipal(c *gin.Context, p *principal) { c.Set(principalName, p) }
+
+// callerOf returns who calls, where that was found out.
+func callerOf(c *gin.Context) (*principal, bool) {
+	found, _ := c.Get(principalName)
+	p, ok := found.(*principal)
 	return p, ok
+}
+
+// requestContext returns the context of a request for a generated handler, which is
+// given gin's own: that one is used again for another request, and must not reach
+// whoever may keep it.
+func requestContext(ctx context.Context) context.Context {
+	if c, ok := ctx.(*gin.Context); ok {
+		ctx = c.Request.Context()
+		if p, ok := callerOf(c); ok {
+			ctx = context.WithValue(ctx, principalKey{}, p)
+		}
+	}
+	return ctx
+}
+
+// principalOf returns who calls a generated handler. Its guard has found that out.
+func principalOf(ctx context.Context) *principal {
+	return ctx.Value(principalKey{}).(*principal)
 }
 
 // authenticate finds out who calls, and whether that role may.
@@ -169,9 +197,6 @@ func (s *Server) authenticate(c *gin.Context, now time.Time, roles ...role) (*pr
 	setPrincipal(c, p)
 	return nil, errWrongRole
 }
-
-// setPrincipal keeps who calls for the log and for the handlers.
-func setPrincipal(c *gin.Context, p *principal) { c.Set(principalKey, p) }
 
 // bearer returns the token of an Authorization header (RFC 6750, section 2.1).
 func bearer(values []string) (string, bool) {

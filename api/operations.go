@@ -39,6 +39,7 @@ const (
 // GetReadiness answers whether requests should be sent here. A part that is away
 // doesn't change that: the hot path does without.
 func (s *Server) GetReadiness(ctx context.Context, _ gen.GetReadinessRequestObject) (gen.GetReadinessResponseObject, error) {
+	ctx = requestContext(ctx)
 	switch s.state.Load() {
 	case stateStarting:
 		return gen.GetReadiness503JSONResponse{Status: "starting", Parts: map[string]string{}}, nil

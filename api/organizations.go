@@ -16,12 +16,14 @@ const (
 
 // CreateOrganization makes an organization.
 func (s *Server) CreateOrganization(ctx context.Context, request gen.CreateOrganizationRequestObject) (gen.CreateOrganizationResponseObject, error) {
+	ctx = requestContext(ctx)
 	made, err := s.config.Store.CreateOrganization(ctx, request.Body.Name, request.Body.Plan)
 	return gen.CreateOrganization201JSONResponse(made), err
 }
 
 // ListOrganizations answers with a page of organizations.
 func (s *Server) ListOrganizations(ctx context.Context, request gen.ListOrganizationsRequestObject) (gen.ListOrganizationsResponseObject, error) {
+	ctx = requestContext(ctx)
 	limit, err := pageLimit(request.Params.Limit)
 	if err != nil {
 		return nil, err
@@ -58,7 +60,8 @@ func pageLimit(given *int) (int, error) {
 
 // GetOrganization answers with one organization.
 func (s *Server) GetOrganization(ctx context.Context, request gen.GetOrganizationRequestObject) (gen.GetOrganizationResponseObject, error) {
-	if p, _ := principalOf(ctx); p.mayActFor(request.Id) != nil {
+	ctx = requestContext(ctx)
+	if principalOf(ctx).mayActFor(request.Id) != nil {
 		return nil, errWrongTenant
 	}
 	found, err := s.config.Store.Organization(ctx, request.Id)
@@ -67,6 +70,7 @@ func (s *Server) GetOrganization(ctx context.Context, request gen.GetOrganizatio
 
 // UpdateOrganization changes an organization's name or plan.
 func (s *Server) UpdateOrganization(ctx context.Context, request gen.UpdateOrganizationRequestObject) (gen.UpdateOrganizationResponseObject, error) {
+	ctx = requestContext(ctx)
 	if request.Body.Name == nil && request.Body.Plan == nil {
 		return nil, invalid("body", "must have a name, a plan or both")
 	}
@@ -76,7 +80,8 @@ func (s *Server) UpdateOrganization(ctx context.Context, request gen.UpdateOrgan
 
 // UpgradeOrganization changes an organization's plan.
 func (s *Server) UpgradeOrganization(ctx context.Context, request gen.UpgradeOrganizationRequestObject) (gen.UpgradeOrganizationResponseObject, error) {
-	if p, _ := principalOf(ctx); p.mayActFor(request.Id) != nil {
+	ctx = requestContext(ctx)
+	if principalOf(ctx).mayActFor(request.Id) != nil {
 		return nil, errWrongTenant
 	}
 	changed, err := s.change(ctx, request.Id, accounts.OrganizationChange{Plan: &request.Body.Plan})

@@ -11,6 +11,7 @@ import (
 
 // GetPlans answers with the meters and the plans in force.
 func (s *Server) GetPlans(ctx context.Context, _ gen.GetPlansRequestObject) (gen.GetPlansResponseObject, error) {
+	ctx = requestContext(ctx)
 	catalog, err := s.config.Store.Catalog(ctx)
 	if err != nil {
 		return nil, err
@@ -38,6 +39,7 @@ func planAnswer(p plans.Plan, meters []plans.Meter) gen.Plan {
 // PutPlan publishes a plan's next version, and puts it in force here. The other
 // instances hear of it from the store.
 func (s *Server) PutPlan(ctx context.Context, request gen.PutPlanRequestObject) (gen.PutPlanResponseObject, error) {
+	ctx = requestContext(ctx)
 	wanted, err := planOf(request.Body)
 	if err != nil {
 		return nil, err

@@ -58,7 +58,10 @@ func newFakeStore() *fakeStore {
 }
 
 // call runs fn under the lock, unless the store is to fail.
-func (s *fakeStore) call(fn func() error) error {
+func (s *fakeStore) call(ctx context.Context, fn func() error) error {
+	if _, ok := ctx.(*gin.Context); ok {
+		return errors.New("gin's context is used again, and must not be handed on")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -95,8 +98,8 @@ func (s *fakeStore) check(name, plan *string) error {
 	return nil
 }
 
-func (s *fakeStore) CreateOrganization(_ context.Context, name, plan string) (made accounts.Organization, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) CreateOrganization(ctx context.Context, name, plan string) (made accounts.Organization, err error) {
+	err = s.call(ctx, func() error {
 		if err := s.check(&name, &plan); err != nil {
 			return err
 		}
@@ -107,8 +110,8 @@ func (s *fakeStore) CreateOrganization(_ context.Context, name, plan string) (ma
 	return made, err
 }
 
-func (s *fakeStore) Organization(_ context.Context, id uuid.UUID) (found accounts.Organization, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) Organization(ctx context.Context, id uuid.UUID) (found accounts.Organization, err error) {
+	err = s.call(ctx, func() error {
 		o, err := s.find(id)
 		if err == nil {
 			found = *o
@@ -118,8 +121,8 @@ func (s *fakeStore) Organization(_ context.Context, id uuid.UUID) (found account
 	return found, err
 }
 
-func (s *fakeStore) ListOrganizations(_ context.Context, after uuid.UUID, limit int) (found []accounts.Organization, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) ListOrganizations(ctx context.Context, after uuid.UUID, limit int) (found []accounts.Organization, err error) {
+	err = s.call(ctx, func() error {
 		for _, o := range s.organizations {
 			if bytes.Compare(o.ID[:], after[:]) > 0 && len(found) < limit {
 				found = append(found, o)
@@ -130,8 +133,8 @@ func (s *fakeStore) ListOrganizations(_ context.Context, after uuid.UUID, limit 
 	return found, err
 }
 
-func (s *fakeStore) UpdateOrganization(_ context.Context, id uuid.UUID, change accounts.OrganizationChange) (changed accounts.Organization, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (changed accounts.Organization, err error) {
+	err = s.call(ctx, func() error {
 		if err := s.check(change.Name, change.Plan); err != nil {
 			return err
 		}
@@ -151,8 +154,8 @@ func (s *fakeStore) UpdateOrganization(_ context.Context, id uuid.UUID, change a
 	return changed, err
 }
 
-func (s *fakeStore) CreateKey(_ context.Context, k accounts.Key, hash accounts.SecretHash) (made accounts.Key, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (made accounts.Key, err error) {
+	err = s.call(ctx, func() error {
 		if err := accounts.ValidateName("name", k.Name); err != nil {
 			return err
 		}
@@ -168,8 +171,8 @@ func (s *fakeStore) CreateKey(_ context.Context, k accounts.Key, hash accounts.S
 	return made, err
 }
 
-func (s *fakeStore) ListKeys(_ context.Context, organization *uuid.UUID) (found []accounts.Key, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) ListKeys(ctx context.Context, organization *uuid.UUID) (found []accounts.Key, err error) {
+	err = s.call(ctx, func() error {
 		for _, k := range s.keys {
 			if organization == nil || k.Organization == *organization {
 				found = append(found, k)
@@ -181,8 +184,8 @@ func (s *fakeStore) ListKeys(_ context.Context, organization *uuid.UUID) (found 
 	return found, err
 }
 
-func (s *fakeStore) RevokeKey(_ context.Context, id uuid.UUID) error {
-	return s.call(func() error {
+func (s *fakeStore) RevokeKey(ctx context.Context, id uuid.UUID) error {
+	return s.call(ctx, func() error {
 		for hash, k := range s.keys {
 			if k.ID == id {
 				at := noon
@@ -195,8 +198,8 @@ func (s *fakeStore) RevokeKey(_ context.Context, id uuid.UUID) error {
 	})
 }
 
-func (s *fakeStore) KeyByHash(_ context.Context, hash accounts.SecretHash) (found accounts.Key, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) KeyByHash(ctx context.Context, hash accounts.SecretHash) (found accounts.Key, err error) {
+	err = s.call(ctx, func() error {
 		s.lookups++
 		k, ok := s.keys[hash]
 		if !ok {
@@ -208,8 +211,8 @@ func (s *fakeStore) KeyByHash(_ context.Context, hash accounts.SecretHash) (foun
 	return found, err
 }
 
-func (s *fakeStore) UsageRange(_ context.Context, organization uuid.UUID, from, to plans.Day, meterKey string) (found []billing.UsageRecord, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) UsageRange(ctx context.Context, organization uuid.UUID, from, to plans.Day, meterKey string) (found []billing.UsageRecord, err error) {
+	err = s.call(ctx, func() error {
 		for _, r := range s.records {
 			if r.Organization == organization && r.Meter == meterKey && r.Day >= from && r.Day <= to {
 				found = append(found, r)
@@ -220,8 +223,8 @@ func (s *fakeStore) UsageRange(_ context.Context, organization uuid.UUID, from, 
 	return found, err
 }
 
-func (s *fakeStore) UsageRangeAll(_ context.Context, from, to plans.Day) (totals []billing.UsageTotal, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) UsageRangeAll(ctx context.Context, from, to plans.Day) (totals []billing.UsageTotal, err error) {
+	err = s.call(ctx, func() error {
 		for _, o := range s.organizations {
 			for _, m := range s.catalog.Meters {
 				t := billing.UsageTotal{Organization: o.ID, OrganizationName: o.Name, Plan: o.Plan, Meter: m.Key, Unit: m.Unit, Aggregation: m.Aggregation}
@@ -241,13 +244,13 @@ func (s *fakeStore) UsageRangeAll(_ context.Context, from, to plans.Day) (totals
 	return totals, err
 }
 
-func (s *fakeStore) Catalog(context.Context) (found *plans.Catalog, err error) {
-	err = s.call(func() error { found = s.catalog.Overlay(&plans.Catalog{}); return nil })
+func (s *fakeStore) Catalog(ctx context.Context) (found *plans.Catalog, err error) {
+	err = s.call(ctx, func() error { found = s.catalog.Overlay(&plans.Catalog{}); return nil })
 	return found, err
 }
 
-func (s *fakeStore) PublishPlan(_ context.Context, p plans.Plan) (plans.Plan, error) {
-	err := s.call(func() error {
+func (s *fakeStore) PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, error) {
+	err := s.call(ctx, func() error {
 		highest, _ := s.catalog.Plan(p.Key)
 		p.Version = highest.Version + 1
 		if err := s.catalog.ValidatePlan(p); err != nil {
@@ -259,8 +262,8 @@ func (s *fakeStore) PublishPlan(_ context.Context, p plans.Plan) (plans.Plan, er
 	return p, err
 }
 
-func (s *fakeStore) Export(_ context.Context, period billing.Period) (found billing.Export, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) Export(ctx context.Context, period billing.Period) (found billing.Export, err error) {
+	err = s.call(ctx, func() error {
 		for _, e := range s.exports {
 			if e.Period == period {
 				found = e
@@ -272,18 +275,18 @@ func (s *fakeStore) Export(_ context.Context, period billing.Period) (found bill
 	return found, err
 }
 
-func (s *fakeStore) Exports(_ context.Context, limit int) (found []billing.Export, err error) {
-	err = s.call(func() error { found = s.exports[:min(limit, len(s.exports))]; return nil })
+func (s *fakeStore) Exports(ctx context.Context, limit int) (found []billing.Export, err error) {
+	err = s.call(ctx, func() error { found = s.exports[:min(limit, len(s.exports))]; return nil })
 	return found, err
 }
 
-func (s *fakeStore) Instances(context.Context) (found []meter.Instance, err error) {
-	err = s.call(func() error { found = s.instances; return nil })
+func (s *fakeStore) Instances(ctx context.Context) (found []meter.Instance, err error) {
+	err = s.call(ctx, func() error { found = s.instances; return nil })
 	return found, err
 }
 
-func (s *fakeStore) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Day) (snapshot meter.Snapshot, err error) {
-	err = s.call(func() error {
+func (s *fakeStore) LoadOrganization(ctx context.Context, id uuid.UUID, _ plans.Day) (snapshot meter.Snapshot, err error) {
+	err = s.call(ctx, func() error {
 		o, err := s.find(id)
 		if err != nil {
 			return meter.ErrUnknownOrganization
@@ -294,8 +297,8 @@ func (s *fakeStore) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Da
 	return snapshot, err
 }
 
-func (s *fakeStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applied, error) {
-	return meter.Applied{Stored: make([]int64, len(b.Rows))}, s.call(func() error { return nil })
+func (s *fakeStore) ApplyBatch(ctx context.Context, b meter.Batch) (meter.Applied, error) {
+	return meter.Applied{Stored: make([]int64, len(b.Rows))}, s.call(ctx, func() error { return nil })
 }
 
 // fakeWorkflows answers what it is told to.

@@ -69,8 +69,6 @@ func (s *Server) routes() *gin.Engine {
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true
 	engine.RedirectTrailingSlash = false
-	// Handlers pass the gin context on as a context: it must end with the request.
-	engine.ContextWithFallback = true
 	// Nobody's word is taken for where a request comes from. The list is empty, so it
 	// can't be a wrong one.
 	_ = engine.SetTrustedProxies(nil)

@@ -337,7 +337,12 @@ func TestObserverIsTold(t *testing.T) {
 	r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations"}`)
 	r.do("admin", "GET", "/api/v1/organizations/"+r.organizations["free"].String(), "")
 	r.do("", "GET", "/nothing", "")
-	require.Equal(t, []string{"POST /api/v1/usage OK", "GET /api/v1/organizations/:id OK", "GET  Not Found"}, seen)
+	r.server.engine.GET("/panic", func(*gin.Context) { panic("bad day") })
+	recorder := httptest.NewRecorder()
+	r.server.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/panic", nil))
+	require.Equal(t, []string{
+		"POST /api/v1/usage OK", "GET /api/v1/organizations/:id OK", "GET  Not Found", "GET /panic Internal Server Error",
+	}, seen)
 }
 
 // TestErrorsOfEveryKindAreMapped holds the one place where errors become HTTP.

@@ -16,6 +16,7 @@ const maxDays = 1096
 
 // GetUsage answers with where each meter stands.
 func (s *Server) GetUsage(ctx context.Context, request gen.GetUsageRequestObject) (gen.GetUsageResponseObject, error) {
+	ctx = requestContext(ctx)
 	id, err := usageOrganization(ctx, request.Params.OrganizationId)
 	if err != nil {
 		return nil, err
@@ -47,7 +48,7 @@ func meterUsage(u meter.Usage) gen.MeterUsage {
 
 // usageOrganization says whose usage a caller wants, and whether it may see it.
 func usageOrganization(ctx context.Context, asked *uuid.UUID) (uuid.UUID, error) {
-	p, _ := principalOf(ctx)
+	p := principalOf(ctx)
 	switch {
 	case asked != nil:
 		return *asked, p.mayActFor(*asked)
@@ -60,6 +61,7 @@ func usageOrganization(ctx context.Context, asked *uuid.UUID) (uuid.UUID, error)
 
 // GetUsageHistory answers with one meter's past, by day or month.
 func (s *Server) GetUsageHistory(ctx context.Context, request gen.GetUsageHistoryRequestObject) (gen.GetUsageHistoryResponseObject, error) {
+	ctx = requestContext(ctx)
 	in := request.Params
 	id, err := usageOrganization(ctx, in.OrganizationId)
 	if err != nil {
@@ -77,7 +79,7 @@ func (s *Server) GetUsageHistory(ctx context.Context, request gen.GetUsageHistor
 	if err != nil {
 		return nil, err
 	}
-	if p, _ := principalOf(ctx); p.role != roleTenant {
+	if p := principalOf(ctx); p.role != roleTenant {
 		// The history of an organization that isn't there would be empty, not unknown.
 		if _, err := s.config.Store.Organization(ctx, id); err != nil {
 			return nil, err

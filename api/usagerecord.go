@@ -22,10 +22,6 @@ var headerJSON = []string{"application/json; charset=utf-8"}
 // written by hand for that: it allocates next to nothing and touches memory only.
 func (s *Server) recordUsage(c *gin.Context) {
 	now := s.config.Now()
-	if err := checkQuery(c.Request, nil); err != nil {
-		s.fail(c, err)
-		return
-	}
 	p, err := s.authenticate(c, now, roleTenant)
 	if err != nil {
 		s.fail(c, err)
@@ -33,6 +29,10 @@ func (s *Server) recordUsage(c *gin.Context) {
 	}
 	if s.verbose {
 		setPrincipal(c, p)
+	}
+	if err := checkQuery(c.Request, nil); err != nil {
+		s.fail(c, err)
+		return
 	}
 	buffers := s.scratch.Get().(*scratch)
 	defer s.scratch.Put(buffers)
