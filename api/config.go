@@ -145,7 +145,9 @@ type Config struct {
 	// TemporalURL returns where a run can be watched. Nil: answers name no such place.
 	TemporalURL func(workflowID, runID string) string
 
-	// Middleware runs before everything but /healthz, /readyz and /metrics: tracing.
+	// Middleware runs before the routes of the API and the gateway: tracing. Before
+	// POST /usage it runs only where the caller traces the request and has sampled it
+	// (W3C Trace Context): it would cost several times what the request itself does.
 	Middleware []gin.HandlerFunc
 	// Observe is told of every request when it ends: the method, the route's pattern
 	// (empty where there is none), the status and the time it took. Nil: nobody is told.

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -147,62 +146,22 @@ func (s *Server) describe(c *gin.Context, more ...any) []any {
 	return out
 }
 
-const principalName = "tollgate.principal"
-
-type principalKey struct{}
-
-// setPrincipal keeps who calls, for the log and the gateway.
-func setPrincipal(c *gin.Context, p *principal) { c.Set(principalName, p) }
-
-// callerOf returns who calls, where that was found out.
-func callerOf(c *gin.Context) (*principal, bool) {
-	found, _ := c.Get(principalName)
-	p, ok := found.(*principal)
-	return p, ok
-}
-
-// requestContext returns the context of a request for a generated handler, which is
-// given gin's own: that one is used again for another request, and must not reach
-// whoever may keep it.
-func requestContext(ctx context.Context) context.Context {
-	if c, ok := ctx.(*gin.Context); ok {
-		ctx = c.Request.Context()
-		if p, ok := callerOf(c); ok {
-			ctx = context.WithValue(ctx, principalKey{}, p)
+// whereSampled runs a middleware only for requests whose caller has sampled them.
+func whereSampled(middleware gin.HandlerFunc) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if isSampled(c.Request.Header["Traceparent"]) {
+			middleware(c)
 		}
 	}
-	return ctx
 }
 
-// principalOf returns who calls a generated handler. Its guard has found that out.
-func principalOf(ctx context.Context) *principal {
-	return ctx.Value(principalKey{}).(*principal)
-}
-
-// authenticate finds out who calls, and whether that role may.
-func (s *Server) authenticate(c *gin.Context, now time.Time, roles ...role) (*principal, error) {
-	secret, ok := bearer(c.Request.Header["Authorization"])
-	if !ok {
-		return nil, errUnauthorized
+// isSampled reads the last bit of a traceparent's flags: "00-<trace>-<span>-01" (W3C
+// Trace Context, section 3.2.2).
+func isSampled(traceparent []string) bool {
+	const length = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	if len(traceparent) != 1 || len(traceparent[0]) < length {
+		return false
 	}
-	p, err := s.keys.principal(c.Request.Context(), secret, now)
-	if err != nil {
-		return nil, keyError(err)
-	}
-	for _, r := range roles {
-		if p.role == r {
-			return p, nil
-		}
-	}
-	setPrincipal(c, p)
-	return nil, errWrongRole
-}
-
-// bearer returns the token of an Authorization header (RFC 6750, section 2.1).
-func bearer(values []string) (string, bool) {
-	const scheme = "Bearer "
-	if len(values) != 1 || len(values[0]) <= len(scheme) || !strings.EqualFold(values[0][:len(scheme)], scheme) {
-		return "", false
-	}
-	return strings.TrimLeft(values[0][len(scheme):], " "), true
+	flags, err := strconv.ParseUint(traceparent[0][length-2:length], 16, 8)
+	return err == nil && flags&1 == 1
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -198,23 +197,6 @@ func (s *Server) parameterError(c *gin.Context, err error, _ int) {
 		rule = "is not of the form in the API reference"
 	}
 	s.fail(c, invalid(name, "%s", rule))
-}
-
-// keyError says how the caller is told that a key was not found, or could not be
-// looked up.
-func keyError(err error) error {
-	if errors.Is(err, errNoKey) {
-		return errUnauthorized
-	}
-	return err
-}
-
-// ownOrganization returns an error where a tenant asks for somebody else's.
-func (p *principal) mayActFor(organization [16]byte) error {
-	if p.role == roleTenant && p.organization != organization {
-		return errWrongTenant
-	}
-	return nil
 }
 
 // quick bounds what a handler waits for others.

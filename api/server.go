@@ -86,8 +86,12 @@ func (s *Server) routes() *gin.Engine {
 	engine.GET("/docs", docs)
 	engine.GET("/docs/*file", docs)
 
+	sampled := make([]gin.HandlerFunc, 0, len(s.config.Middleware)+1)
+	for _, middleware := range s.config.Middleware {
+		sampled = append(sampled, whereSampled(middleware))
+	}
+	engine.POST(usagePath, append(sampled, s.recordUsage)...)
 	traced := engine.Group("", s.config.Middleware...)
-	traced.POST(usagePath, s.recordUsage)
 	if s.config.Upstream != nil {
 		s.addGateway(traced)
 	}

@@ -360,3 +360,21 @@ func TestErrorsOfEveryKindAreMapped(t *testing.T) {
 		require.Equal(t, tt.status, problemOf(tt.err).Status, tt.err)
 	}
 }
+
+func TestMiddlewareRunsBeforeUsageWhereSampled(t *testing.T) {
+	ran := 0
+	r := newRig(t, func(c *Config) { c.Middleware = []gin.HandlerFunc{func(*gin.Context) { ran++ }} })
+	require.Equal(t, 200, r.do("free", "GET", "/api/v1/usage", "").Code)
+	require.Equal(t, 1, ran)
+	for traceparent, want := range map[string]int{
+		"": 0, "00": 0,
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00": 0,
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-zz": 0,
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01": 1,
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03": 1,
+	} {
+		ran = 0
+		require.Equal(t, 200, r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations"}`, "Traceparent", traceparent).Code)
+		require.Equal(t, want, ran, traceparent)
+	}
+}

@@ -96,7 +96,9 @@ func newRig(t testing.TB, plan string, change func(*gate.Config), handlers ...gi
 		Now:          r.Now,
 		Logger:       slog.New(slog.NewTextHandler(r.log, nil)),
 		Organization: func(*gin.Context) (*meter.Organization, bool) { return r.organization, true },
-		Classify:     func(*http.Request) (gate.Charge, bool) { return gate.Charge{Meter: "evaluations"}, true },
+		Classify: func(r *http.Request) (gate.Charge, bool) {
+			return gate.Charge{Meter: "evaluations"}, r.URL.Path != "/gateway/unknown"
+		},
 	}
 	if change != nil {
 		change(&r.config)

@@ -195,14 +195,17 @@ type keepingWriter struct {
 // Unwrap lets http.ResponseController reach what is below.
 func (w *keepingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// WriteHeader restores what is missing before the final status.
+// WriteHeader sends an informational header on at once, and restores what is missing
+// before any other.
 func (w *keepingWriter) WriteHeader(status int) {
-	if !informational(status) {
-		header := w.Header()
-		for name, values := range w.kept {
-			if _, there := header[name]; !there {
-				header[name] = values
-			}
+	if informational(status) {
+		inform(w.ResponseWriter, status)
+		return
+	}
+	header := w.Header()
+	for name, values := range w.kept {
+		if _, there := header[name]; !there {
+			header[name] = values
 		}
 	}
 	w.ResponseWriter.WriteHeader(status)

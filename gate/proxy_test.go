@@ -247,12 +247,23 @@ func TestUpgradesPassAndHoldNothing(t *testing.T) {
 // TestOwnHeadersSurviveInformationalAnswers guards against the reverse proxy, which
 // clears every header after a 1xx of the upstream.
 func TestOwnHeadersSurviveInformationalAnswers(t *testing.T) {
+	for _, classified := range []bool{true, false} {
+		t.Run(fmt.Sprintf("classified: %t", classified), func(t *testing.T) { testInformational(t, classified) })
+	}
+}
+
+func testInformational(t *testing.T, classified bool) {
+	t.Helper()
 	r := newProxyRig(t, "slow", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</a.css>; rel=preload")
 		w.WriteHeader(http.StatusEarlyHints)
 		w.Header().Del("Link")
 		w.WriteHeader(http.StatusOK)
 	}, nil)
+	path, counted := "/gateway/unknown", int64(0)
+	if classified {
+		path, counted = "/gateway/x", 1
+	}
 	hints := 0
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
@@ -262,7 +273,7 @@ func TestOwnHeadersSurviveInformationalAnswers(t *testing.T) {
 			return nil
 		},
 	})
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.server.URL+"/gateway/x", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.server.URL+path, nil)
 	require.NoError(t, err)
 	response, err := r.server.Client().Do(request)
 	require.NoError(t, err)
@@ -272,5 +283,5 @@ func TestOwnHeadersSurviveInformationalAnswers(t *testing.T) {
 	require.Empty(t, response.Header.Get("Link"))
 	require.Equal(t, "ours", response.Header.Get("X-Request-Id"))
 	require.Equal(t, `"requests";q=2;w=2`, response.Header.Get("RateLimit-Policy"))
-	r.requireUsage(1, 0)
+	r.requireUsage(counted, 0)
 }

@@ -27,9 +27,7 @@ func (w *settlingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 // final status); any other status is kept until the header goes out.
 func (w *settlingWriter) WriteHeader(status int) {
 	if informational(status) {
-		if !w.Written() {
-			bottom(w.ResponseWriter).WriteHeader(status)
-		}
+		inform(w.ResponseWriter, status)
 		return
 	}
 	w.decided = true
@@ -87,6 +85,13 @@ func success(status int) bool { return status >= 200 && status < 300 }
 
 func informational(status int) bool {
 	return status >= 100 && status < 200 && status != http.StatusSwitchingProtocols
+}
+
+// inform sends an informational header past gin.
+func inform(w gin.ResponseWriter, status int) {
+	if !w.Written() {
+		bottom(w).WriteHeader(status)
+	}
 }
 
 // bottom returns the writer of net/http, which knows informational answers.

@@ -1,0 +1,87 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+)
+
+const principalName = "tollgate.principal"
+
+type principalKey struct{}
+
+// setPrincipal keeps who calls, for the log and the gateway.
+func setPrincipal(c *gin.Context, p *principal) { c.Set(principalName, p) }
+
+// callerOf returns who calls, where that was found out.
+func callerOf(c *gin.Context) (*principal, bool) {
+	found, _ := c.Get(principalName)
+	p, ok := found.(*principal)
+	return p, ok
+}
+
+// requestContext returns the context of a request for a generated handler, which is
+// given gin's own: that one is used again for another request, and must not reach
+// whoever may keep it.
+func requestContext(ctx context.Context) context.Context {
+	if c, ok := ctx.(*gin.Context); ok {
+		ctx = c.Request.Context()
+		if p, ok := callerOf(c); ok {
+			ctx = context.WithValue(ctx, principalKey{}, p)
+		}
+	}
+	return ctx
+}
+
+// principalOf returns who calls a generated handler. Its guard has found that out.
+func principalOf(ctx context.Context) *principal {
+	return ctx.Value(principalKey{}).(*principal)
+}
+
+// authenticate finds out who calls, and whether that role may.
+func (s *Server) authenticate(c *gin.Context, now time.Time, roles ...role) (*principal, error) {
+	secret, ok := bearer(c.Request.Header["Authorization"])
+	if !ok {
+		return nil, errUnauthorized
+	}
+	p, err := s.keys.principal(c.Request.Context(), secret, now)
+	if err != nil {
+		return nil, keyError(err)
+	}
+	for _, r := range roles {
+		if p.role == r {
+			return p, nil
+		}
+	}
+	setPrincipal(c, p)
+	return nil, errWrongRole
+}
+
+// bearer returns the token of an Authorization header (RFC 6750, section 2.1).
+func bearer(values []string) (string, bool) {
+	const scheme = "Bearer "
+	if len(values) != 1 || len(values[0]) <= len(scheme) || !strings.EqualFold(values[0][:len(scheme)], scheme) {
+		return "", false
+	}
+	return strings.TrimLeft(values[0][len(scheme):], " "), true
+}
+
+// keyError says how the caller is told that a key was not found, or could not be
+// looked up.
+func keyError(err error) error {
+	if errors.Is(err, errNoKey) {
+		return errUnauthorized
+	}
+	return err
+}
+
+// mayActFor returns an error where a tenant asks for somebody else's.
+func (p *principal) mayActFor(organization [16]byte) error {
+	if p.role == roleTenant && p.organization != organization {
+		return errWrongTenant
+	}
+	return nil
+}

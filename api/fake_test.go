@@ -1,0 +1,323 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+var errDefect = errors.New("secret details of a defect")
+
+// awayError is what a store answers with that can't be reached.
+type awayError struct{}
+
+func (awayError) Error() string   { return "connection refused" }
+func (awayError) Retryable() bool { return true }
+
+// fakeStore keeps in memory what a Store and a meter.Store keep, by the letter of both.
+type fakeStore struct {
+	mu            sync.Mutex
+	err           error
+	organizations []accounts.Organization
+	keys          map[accounts.SecretHash]accounts.Key
+	records       []billing.UsageRecord
+	catalog       *plans.Catalog
+	exports       []billing.Export
+	instances     []meter.Instance
+	lookups       int
+}
+
+func newFakeStore() *fakeStore {
+	return &fakeStore{keys: map[accounts.SecretHash]accounts.Key{}, catalog: plans.Default()}
+}
+
+// call runs fn under the lock, unless the store is to fail.
+func (s *fakeStore) call(ctx context.Context, fn func() error) error {
+	if _, ok := ctx.(*gin.Context); ok {
+		return errors.New("gin's context is used again, and must not be handed on")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	return fn()
+}
+
+func (s *fakeStore) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+func (s *fakeStore) find(id uuid.UUID) (*accounts.Organization, error) {
+	i := slices.IndexFunc(s.organizations, func(o accounts.Organization) bool { return o.ID == id })
+	if i < 0 {
+		return nil, accounts.ErrNotFound
+	}
+	return &s.organizations[i], nil
+}
+
+func (s *fakeStore) check(name, plan *string) error {
+	if name != nil {
+		if err := accounts.ValidateName("name", *name); err != nil {
+			return err
+		}
+	}
+	if plan != nil {
+		if _, ok := s.catalog.Plan(*plan); !ok {
+			return &accounts.FieldError{Field: "plan", Rule: "must be a plan of the catalog"}
+		}
+	}
+	return nil
+}
+
+func (s *fakeStore) CreateOrganization(ctx context.Context, name, plan string) (made accounts.Organization, err error) {
+	err = s.call(ctx, func() error {
+		if err := s.check(&name, &plan); err != nil {
+			return err
+		}
+		made = accounts.Organization{ID: uuid.Must(uuid.NewV7()), Name: name, Plan: plan, CreatedAt: noon, UpdatedAt: noon}
+		s.organizations = append(s.organizations, made)
+		return nil
+	})
+	return made, err
+}
+
+func (s *fakeStore) Organization(ctx context.Context, id uuid.UUID) (found accounts.Organization, err error) {
+	err = s.call(ctx, func() error {
+		o, err := s.find(id)
+		if err == nil {
+			found = *o
+		}
+		return err
+	})
+	return found, err
+}
+
+func (s *fakeStore) ListOrganizations(ctx context.Context, after uuid.UUID, limit int) (found []accounts.Organization, err error) {
+	err = s.call(ctx, func() error {
+		for _, o := range s.organizations {
+			if bytes.Compare(o.ID[:], after[:]) > 0 && len(found) < limit {
+				found = append(found, o)
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (changed accounts.Organization, err error) {
+	err = s.call(ctx, func() error {
+		if err := s.check(change.Name, change.Plan); err != nil {
+			return err
+		}
+		o, err := s.find(id)
+		if err != nil {
+			return err
+		}
+		if change.Name != nil {
+			o.Name = *change.Name
+		}
+		if change.Plan != nil {
+			o.Plan = *change.Plan
+		}
+		changed = *o
+		return nil
+	})
+	return changed, err
+}
+
+func (s *fakeStore) CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (made accounts.Key, err error) {
+	err = s.call(ctx, func() error {
+		if err := accounts.ValidateName("name", k.Name); err != nil {
+			return err
+		}
+		if k.Role == roleTenant {
+			if _, err := s.find(k.Organization); err != nil {
+				return err
+			}
+		}
+		k.ID, k.CreatedAt = uuid.Must(uuid.NewV7()), noon
+		s.keys[hash], made = k, k
+		return nil
+	})
+	return made, err
+}
+
+func (s *fakeStore) ListKeys(ctx context.Context, organization *uuid.UUID) (found []accounts.Key, err error) {
+	err = s.call(ctx, func() error {
+		for _, k := range s.keys {
+			if organization == nil || k.Organization == *organization {
+				found = append(found, k)
+			}
+		}
+		slices.SortFunc(found, func(a, b accounts.Key) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) RevokeKey(ctx context.Context, id uuid.UUID) error {
+	return s.call(ctx, func() error {
+		for hash, k := range s.keys {
+			if k.ID == id {
+				at := noon
+				k.RevokedAt = &at
+				s.keys[hash] = k
+				return nil
+			}
+		}
+		return accounts.ErrNotFound
+	})
+}
+
+func (s *fakeStore) KeyByHash(ctx context.Context, hash accounts.SecretHash) (found accounts.Key, err error) {
+	err = s.call(ctx, func() error {
+		s.lookups++
+		k, ok := s.keys[hash]
+		if !ok {
+			return accounts.ErrNotFound
+		}
+		found = k
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) UsageRange(ctx context.Context, organization uuid.UUID, from, to plans.Day, meterKey string) (found []billing.UsageRecord, err error) {
+	err = s.call(ctx, func() error {
+		for _, r := range s.records {
+			if r.Organization == organization && r.Meter == meterKey && r.Day >= from && r.Day <= to {
+				found = append(found, r)
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) UsageRangeAll(ctx context.Context, from, to plans.Day) (totals []billing.UsageTotal, err error) {
+	err = s.call(ctx, func() error {
+		for _, o := range s.organizations {
+			for _, m := range s.catalog.Meters {
+				t := billing.UsageTotal{Organization: o.ID, OrganizationName: o.Name, Plan: o.Plan, Meter: m.Key, Unit: m.Unit, Aggregation: m.Aggregation}
+				used := false
+				for _, r := range s.records {
+					if r.Organization == o.ID && r.Meter == m.Key && r.Day >= from && r.Day <= to {
+						t.Value, used = m.Aggregation.Fold(t.Value, r.Value), true
+					}
+				}
+				if used {
+					totals = append(totals, t)
+				}
+			}
+		}
+		return nil
+	})
+	return totals, err
+}
+
+func (s *fakeStore) Catalog(ctx context.Context) (found *plans.Catalog, err error) {
+	err = s.call(ctx, func() error { found = s.catalog.Overlay(&plans.Catalog{}); return nil })
+	return found, err
+}
+
+func (s *fakeStore) PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, error) {
+	err := s.call(ctx, func() error {
+		highest, _ := s.catalog.Plan(p.Key)
+		p.Version = highest.Version + 1
+		if err := s.catalog.ValidatePlan(p); err != nil {
+			return err
+		}
+		s.catalog = s.catalog.Overlay(&plans.Catalog{Plans: []plans.Plan{p}})
+		return nil
+	})
+	return p, err
+}
+
+func (s *fakeStore) Export(ctx context.Context, period billing.Period) (found billing.Export, err error) {
+	err = s.call(ctx, func() error {
+		for _, e := range s.exports {
+			if e.Period == period {
+				found = e
+				return nil
+			}
+		}
+		return billing.ErrExportNotFound
+	})
+	return found, err
+}
+
+func (s *fakeStore) Exports(ctx context.Context, limit int) (found []billing.Export, err error) {
+	err = s.call(ctx, func() error { found = s.exports[:min(limit, len(s.exports))]; return nil })
+	return found, err
+}
+
+func (s *fakeStore) Instances(ctx context.Context) (found []meter.Instance, err error) {
+	err = s.call(ctx, func() error { found = s.instances; return nil })
+	return found, err
+}
+
+func (s *fakeStore) LoadOrganization(ctx context.Context, id uuid.UUID, _ plans.Day) (snapshot meter.Snapshot, err error) {
+	err = s.call(ctx, func() error {
+		o, err := s.find(id)
+		if err != nil {
+			return meter.ErrUnknownOrganization
+		}
+		snapshot = meter.Snapshot{Organization: id, Plan: o.Plan}
+		return nil
+	})
+	return snapshot, err
+}
+
+func (s *fakeStore) ApplyBatch(ctx context.Context, b meter.Batch) (meter.Applied, error) {
+	return meter.Applied{Stored: make([]int64, len(b.Rows))}, s.call(ctx, func() error { return nil })
+}
+
+// fakeWorkflows answers what it is told to.
+type fakeWorkflows struct {
+	run      ExportRun
+	progress ExportProgress
+	summary  meter.FlushSummary
+	err      error
+	asked    []string
+}
+
+func (w *fakeWorkflows) StartExport(_ context.Context, period billing.Period, requestedBy string) (ExportRun, error) {
+	w.asked = append(w.asked, "start "+period.String()+" by "+requestedBy)
+	return w.run, w.err
+}
+
+func (w *fakeWorkflows) ExportProgress(context.Context, billing.Period) (ExportProgress, error) {
+	return w.progress, w.err
+}
+
+func (w *fakeWorkflows) FlushNow(_ context.Context, instance uuid.UUID) (meter.FlushSummary, error) {
+	w.asked = append(w.asked, "flush "+instance.String())
+	return w.summary, w.err
+}
+
+// fakeBlobs maps names to content.
+type fakeBlobs map[string]string
+
+func (b fakeBlobs) Open(_ context.Context, name string) (io.ReadCloser, error) {
+	content, ok := b[name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return io.NopCloser(strings.NewReader(content)), nil
+}

@@ -1,0 +1,263 @@
+// Package postgrestest_test runs the API on a real Postgres: what is metered over
+// HTTP, written, enforced, exported, and heard of by the other replica.
+package postgrestest_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/api"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/internal/pgtest"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/plans"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// noWorkflows is a Temporal that is away, and a blob store that is empty.
+type noWorkflows struct{}
+
+func (noWorkflows) StartExport(context.Context, billing.Period, string) (api.ExportRun, error) {
+	return api.ExportRun{}, api.ErrWorkflowsAway
+}
+
+func (noWorkflows) ExportProgress(context.Context, billing.Period) (api.ExportProgress, error) {
+	return api.ExportProgress{}, api.ErrWorkflowsAway
+}
+
+func (noWorkflows) FlushNow(context.Context, uuid.UUID) (meter.FlushSummary, error) {
+	return meter.FlushSummary{}, api.ErrWorkflowsAway
+}
+
+func (noWorkflows) Open(context.Context, string) (io.ReadCloser, error) {
+	return nil, errors.New("there are no files")
+}
+
+func now() time.Time { return time.Now().UTC() }
+
+// replica is one API on a database.
+type replica struct {
+	t       *testing.T
+	store   *pgstore.Store
+	flusher *meter.Flusher
+	http    *httptest.Server
+}
+
+func newReplica(t *testing.T, database *pgtest.Database) *replica {
+	t.Helper()
+	logger := slog.New(slog.DiscardHandler)
+	store, err := pgstore.Open(t.Context(), pgstore.Config{URL: database.APIURL, Logger: logger})
+	require.NoError(t, err)
+	require.NoError(t, store.PublishCatalog(t.Context(), plans.Default()))
+	id := uuid.Must(uuid.NewV7())
+	require.NoError(t, store.RegisterInstance(t.Context(), meter.Instance{
+		ID: id, Host: "test", Status: meter.InstanceLive, StartedAt: now(), SeenAt: now(), Watermark: now(),
+	}))
+	m := meter.New(meter.Config{Catalog: plans.Default(), Store: store, Logger: logger})
+	r := &replica{t: t, store: store, flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})}
+	server := api.New(api.Config{Meter: m, Store: store, Workflows: noWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: logger})
+	r.http = httptest.NewServer(server.Handler())
+	ctx, cancel := context.WithCancel(context.Background())
+	var listening sync.WaitGroup
+	listening.Go(func() { _ = store.Listen(ctx, func(c pgstore.Change) { r.follow(ctx, c, m, server) }) })
+	t.Cleanup(func() {
+		r.http.Close()
+		cancel()
+		listening.Wait()
+		server.Close()
+		m.Close()
+		store.Close()
+	})
+	return r
+}
+
+func (r *replica) follow(ctx context.Context, c pgstore.Change, m *meter.Meter, server *api.Server) {
+	id, _ := uuid.Parse(c.ID)
+	switch c.Kind {
+	case pgstore.ChangeOrganization:
+		_ = m.Reload(ctx, id, now())
+	case pgstore.ChangeKey:
+		server.ForgetKey(id)
+	case pgstore.ChangePlans:
+		if catalog, err := r.store.Catalog(ctx); err == nil {
+			_ = m.SetCatalog(catalog)
+		}
+	case pgstore.ChangeResync:
+	}
+}
+
+func (r *replica) call(key, method, path, body string) (int, map[string]any) {
+	r.t.Helper()
+	request, err := http.NewRequestWithContext(r.t.Context(), method, r.http.URL+path, strings.NewReader(body))
+	require.NoError(r.t, err)
+	request.Header.Set("Authorization", "Bearer "+key)
+	response, err := r.http.Client().Do(request)
+	require.NoError(r.t, err)
+	defer func() { _ = response.Body.Close() }()
+	var out map[string]any
+	if response.StatusCode != http.StatusNoContent {
+		require.NoError(r.t, json.NewDecoder(response.Body).Decode(&out), "%s %s", method, path)
+	}
+	return response.StatusCode, out
+}
+
+func (r *replica) adminKey() string {
+	r.t.Helper()
+	secret := accounts.NewSecret(accounts.RoleAdmin)
+	_, err := r.store.CreateKey(r.t.Context(), accounts.Key{Role: accounts.RoleAdmin, Name: "admin"}, accounts.HashSecret(secret))
+	require.NoError(r.t, err)
+	return secret
+}
+
+// tenant makes an organization and a key of it over HTTP.
+func (r *replica) tenant(admin, name, plan string) (id, key string) {
+	r.t.Helper()
+	status, made := r.call(admin, http.MethodPost, "/api/v1/organizations", `{"name":"`+name+`","plan":"`+plan+`"}`)
+	require.Equal(r.t, http.StatusCreated, status, made)
+	id = made["id"].(string)
+	status, made = r.call(admin, http.MethodPost, "/api/v1/organizations/"+id+"/keys", `{"name":"key"}`)
+	require.Equal(r.t, http.StatusCreated, status, made)
+	return id, made["secret"].(string)
+}
+
+func (r *replica) use(key, meterKey string, quantity string) (int, map[string]any) {
+	r.t.Helper()
+	return r.call(key, http.MethodPost, "/api/v1/usage", `{"meter":"`+meterKey+`","quantity":`+quantity+`}`)
+}
+
+// TestEnforcementAndExport is C10 over HTTP: Free within and over the limit, Pro
+// over, Enterprise unlimited; a flush writes and a second doesn't count again; the
+// export adds up every meter.
+func TestEnforcementAndExport(t *testing.T) {
+	r := newReplica(t, pgtest.NewDatabase(t))
+	admin := r.adminKey()
+	freeID, free := r.tenant(admin, "Free & Sons", "free")
+	_, pro := r.tenant(admin, "Pro", "pro")
+	_, enterprise := r.tenant(admin, "Enterprise", "enterprise")
+
+	status, answer := r.use(free, "evaluations", "1000")
+	require.Equal(t, http.StatusOK, status, answer)
+	status, answer = r.use(free, "evaluations", "1")
+	require.Equal(t, http.StatusPaymentRequired, status)
+	require.Equal(t, "plan_limit_exceeded", answer["error"])
+	status, answer = r.use(pro, "evaluations", "100001")
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, true, answer["over_limit"])
+	status, answer = r.use(enterprise, "evaluations", "1000000000000000")
+	require.Equal(t, http.StatusOK, status)
+	require.Nil(t, answer["max"])
+	for _, m := range []string{"flow_executions", "simulations", "entity_instances", "storage_bytes"} {
+		status, answer = r.use(free, m, "7")
+		require.Equal(t, http.StatusOK, status, answer)
+	}
+
+	summary, err := r.flusher.Flush(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 7, summary.Rows)
+	again, err := r.flusher.Flush(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, again.Rows)
+
+	today := now().Format(time.DateOnly)
+	status, export := r.call(admin, http.MethodGet, "/api/v1/billing/export?from="+today+"&to="+today, "")
+	require.Equal(t, http.StatusOK, status)
+	organizations := export["organizations"].([]any)
+	require.Len(t, organizations, 3)
+	first := organizations[0].(map[string]any)
+	require.Equal(t, freeID, first["organization_id"])
+	require.Equal(t, "Free & Sons", first["organization_name"])
+	values := map[string]float64{}
+	for _, u := range first["usage"].([]any) {
+		values[u.(map[string]any)["meter"].(string)] = u.(map[string]any)["value"].(float64)
+	}
+	require.Equal(t, map[string]float64{"evaluations": 1000, "flow_executions": 7, "simulations": 7, "entity_instances": 7, "storage_bytes": 7}, values)
+
+	status, history := r.call(free, http.MethodGet, "/api/v1/usage/history?meter=evaluations&from="+today+"&to="+today, "")
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, []any{map[string]any{"start": today, "value": 1000.0}}, history["points"])
+}
+
+// TestStoreErrorsAreAnswered holds that the real store's errors are told apart.
+func TestStoreErrorsAreAnswered(t *testing.T) {
+	r := newReplica(t, pgtest.NewDatabase(t))
+	admin := r.adminKey()
+	id, _ := r.tenant(admin, "x", "free")
+	missing := uuid.NewString()
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+		field              any
+	}{
+		{"POST", "/api/v1/organizations", `{"name":" ","plan":"free"}`, 400, "name"},
+		{"POST", "/api/v1/organizations", `{"name":"x","plan":"gold"}`, 400, "plan"},
+		{"POST", "/api/v1/organizations/" + id + "/upgrade", `{"plan":"gold"}`, 400, "plan"},
+		{"POST", "/api/v1/organizations/" + id + "/keys", `{"name":""}`, 400, "name"},
+		{"PUT", "/api/v1/plans", `{"key":"x","name":"x","entitlements":[{"meter":"y","mode":"unlimited"}]}`, 400, nil},
+		{"GET", "/api/v1/organizations/" + missing, "", 404, nil},
+		{"PATCH", "/api/v1/organizations/" + missing, `{"name":"x"}`, 404, nil},
+		{"POST", "/api/v1/organizations/" + missing + "/upgrade", `{"plan":"pro"}`, 404, nil},
+		{"POST", "/api/v1/organizations/" + missing + "/keys", `{"name":"x"}`, 404, nil},
+		{"DELETE", "/api/v1/keys/" + missing, "", 404, nil},
+		{"GET", "/api/v1/usage?organization_id=" + missing, "", 404, nil},
+		{"POST", "/api/v1/instances/" + missing + "/flush", "", 404, nil},
+	} {
+		status, answer := r.call(admin, tt.method, tt.path, tt.body)
+		require.Equal(t, tt.status, status, "%s %s: %v", tt.method, tt.path, answer)
+		require.Equal(t, tt.field, answer["field"], "%s %s: %v", tt.method, tt.path, answer)
+	}
+}
+
+// TestChangesReachTheOtherReplica holds that an upgrade, a new version of a plan and a
+// revocation are in force on every replica in under a second.
+func TestChangesReachTheOtherReplica(t *testing.T) {
+	database := pgtest.NewDatabase(t)
+	here, there := newReplica(t, database), newReplica(t, database)
+	admin := here.adminKey()
+	id, key := here.tenant(admin, "x", "free")
+	soon := func(condition func() bool) {
+		t.Helper()
+		require.Eventually(t, condition, time.Second, 5*time.Millisecond)
+	}
+
+	status, _ := there.use(key, "evaluations", "1000")
+	require.Equal(t, http.StatusOK, status)
+	status, _ = there.use(key, "evaluations", "1")
+	require.Equal(t, http.StatusPaymentRequired, status)
+	status, _ = here.call(key, http.MethodPost, "/api/v1/organizations/"+id+"/upgrade", `{"plan":"pro"}`)
+	require.Equal(t, http.StatusOK, status)
+	soon(func() bool { status, _ := there.use(key, "evaluations", "1"); return status == http.StatusOK })
+
+	plan := `{"key":"pro","name":"Pro","entitlements":[{"meter":"simulations","mode":"hard","window":"day","max":0}]}`
+	status, answer := here.call(admin, http.MethodPut, "/api/v1/plans", plan)
+	require.Equal(t, http.StatusOK, status, answer)
+	require.InDelta(t, 2, answer["version"], 0)
+	soon(func() bool {
+		status, _ := there.use(key, "simulations", "1")
+		return status == http.StatusPaymentRequired
+	})
+	_, answer = there.call(admin, http.MethodPut, "/api/v1/plans", plan)
+	require.InDelta(t, 2, answer["version"], 0, "the same again changes nothing")
+
+	_, keys := here.call(admin, http.MethodGet, "/api/v1/organizations/"+id+"/keys", "")
+	keyID := keys["keys"].([]any)[0].(map[string]any)["id"].(string)
+	status, _ = here.call(admin, http.MethodDelete, "/api/v1/keys/"+keyID, "")
+	require.Equal(t, http.StatusNoContent, status)
+	status, _ = here.use(key, "evaluations", "1")
+	require.Equal(t, http.StatusUnauthorized, status)
+	soon(func() bool { status, _ := there.use(key, "evaluations", "1"); return status == http.StatusUnauthorized })
+}
