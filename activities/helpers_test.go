@@ -154,12 +154,12 @@ func TestDuration(t *testing.T) {
 
 func TestConstructorsRefuseWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	for name, make := range map[string]func(){
+	for name, construct := range map[string]func(){
 		"instance": func() { activities.NewInstance(activities.InstanceConfig{ID: uuid.Max}) },
 		"fleet":    func() { activities.NewFleet(activities.FleetConfig{}) },
 		"rollup":   func() { activities.NewRollup(activities.RollupConfig{}) },
 		"export":   func() { activities.NewExport(activities.ExportConfig{Program: "1"}) },
 	} {
-		require.Panics(t, make, name)
+		require.Panics(t, construct, name)
 	}
 }

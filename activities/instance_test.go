@@ -221,10 +221,13 @@ func TestDrainInstanceEndsTheEpoch(t *testing.T) {
 	t.Parallel()
 	f := &flusher{flushed: make(chan int, 1000)}
 	a := newInstance(f, &stops{})
-	done := make(chan activities.FlushSummary)
+	e := newEnvironment(t, a)
+	done := make(chan activities.FlushSummary, 1)
 	go func() {
-		out, err := run[activities.FlushSummary](t, newEnvironment(t, a), a.Flush, epoch(time.Hour))
-		if err != nil {
+		var out activities.FlushSummary
+		if value, err := e.ExecuteActivity(a.Flush, epoch(time.Hour)); err != nil {
+			t.Error(err)
+		} else if err := value.Get(&out); err != nil {
 			t.Error(err)
 		}
 		done <- out

@@ -212,7 +212,8 @@ func TestReadUsageJSONLRefuses(t *testing.T) {
 func TestReadUsageJSONLEndsWithItsLoop(t *testing.T) {
 	t.Parallel()
 	count := 0
-	for range billing.ReadUsageJSONL(strings.NewReader(acmeLine + strings.Replace(acmeLine, "0001", "0002", 1))) {
+	for _, err := range billing.ReadUsageJSONL(strings.NewReader(acmeLine + strings.Replace(acmeLine, "0001", "0002", 1))) {
+		require.NoError(t, err)
 		count++
 		break
 	}

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -288,22 +289,22 @@ func (r *exportRun) showDetails(ctx workflow.Context) {
 	if p.Provisional {
 		kind = "provisional: what was used before " + stamp(p.Cut)
 	}
-	var files, totals strings.Builder
+	var files, totals []string
 	for _, f := range p.Files {
-		fmt.Fprintf(&files, "%s (%d rows, %d bytes) ", f.Name, f.Rows, f.Bytes)
+		files = append(files, fmt.Sprintf("%s (%d rows, %d bytes)", f.Name, f.Rows, f.Bytes))
 	}
 	for _, t := range p.Totals {
-		fmt.Fprintf(&totals, "%s %s of %d organizations; ", t.Meter, t.Value, t.Organizations)
+		totals = append(totals, fmt.Sprintf("%s %s of %d organizations", t.Meter, t.Value, t.Organizations))
 	}
 	rows := [][2]string{
 		{"kind", kind},
 		{"requested", p.RequestedBy + ", " + stamp(p.RequestedAt)},
-		{"instances that have flushed", fmt.Sprint(p.Live)},
-		{"days rolled up", fmt.Sprint(p.RolledUp)},
+		{"instances that have flushed", strconv.Itoa(p.Live)},
+		{"days rolled up", strconv.Itoa(p.RolledUp)},
 		{"rolling up", p.RollingUp},
 		{"folder", p.Folder},
-		{"files", files.String()},
-		{"totals", totals.String()},
+		{"files", strings.Join(files, ", ")},
+		{"totals", strings.Join(totals, "; ")},
 		{"error", p.Error},
 	}
 	for _, lost := range p.Lost {

@@ -108,7 +108,7 @@ func table(rows ...[2]string) string {
 	out.WriteString("| | |\n|---|---|\n")
 	for _, row := range rows {
 		if row[1] != "" {
-			fmt.Fprintf(&out, "| %s | %s |\n", row[0], strings.ReplaceAll(row[1], "|", "\\|"))
+			out.WriteString("| " + row[0] + " | " + strings.ReplaceAll(row[1], "|", "\\|") + " |\n")
 		}
 	}
 	return out.String()

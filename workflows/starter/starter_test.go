@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/mock"
@@ -37,7 +38,7 @@ func TestEnsureSchedules(t *testing.T) {
 	next := described.Info.NextActionTimes[0].UTC()
 	require.Equal(t, "00:05:00", next.Format("15:04:05"))
 	require.Equal(t, enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL, described.Schedule.Policy.Overlap)
-	require.Equal(t, 35*24.0, described.Schedule.Policy.CatchupWindow.Hours())
+	require.Equal(t, 35*24*time.Hour, described.Schedule.Policy.CatchupWindow)
 	require.Equal(t, "DailyRollUp", described.Schedule.Action.(*client.ScheduleWorkflowAction).Workflow)
 
 	monthly := c.ScheduleClient().GetHandle(t.Context(), workflows.MonthlyExportScheduleID)
@@ -58,7 +59,7 @@ func TestEnsureSchedulesKeepsAnOperatorsPause(t *testing.T) {
 	require.NoError(t, handle.Pause(t.Context(), client.SchedulePauseOptions{Note: "finance closes by hand until May"}))
 	err := handle.Update(t.Context(), client.ScheduleUpdateOptions{DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
 		schedule := in.Description.Schedule
-		schedule.Spec = &client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: 7 * 24 * 3600 * 1e9}}}
+		schedule.Spec = &client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: 7 * 24 * time.Hour}}}
 		schedule.Policy.Overlap = enumspb.SCHEDULE_OVERLAP_POLICY_SKIP
 		return &client.ScheduleUpdate{Schedule: &schedule}, nil
 	}})
