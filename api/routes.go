@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -189,8 +188,6 @@ func (s *Server) parameterError(c *gin.Context, err error, _ int) {
 	name := "request"
 	if found := parameterName.FindStringSubmatch(err.Error()); found != nil {
 		name = found[1]
-	} else if _, after, ok := strings.Cut(err.Error(), "argument "); ok {
-		name, _, _ = strings.Cut(after, " ")
 	}
 	rule, ok := parameterRules[name]
 	if !ok {
