@@ -72,6 +72,7 @@ func (tr *traffic) end() int64 {
 // TestWorkerIsKilledAmidAnExport kills the worker with an export under way; another
 // one finishes the same run.
 func TestWorkerIsKilledAmidAnExport(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	worker := s.startWorker()
 	// A long interval keeps the export waiting for the watermark.
@@ -109,6 +110,7 @@ func TestWorkerIsKilledAmidAnExport(t *testing.T) {
 // TestServersRestartAmidTraffic stops and crashes Postgres and Temporal under load.
 // Nobody is refused, and what was acknowledged is what is stored and exported.
 func TestServersRestartAmidTraffic(t *testing.T) {
+	t.Parallel()
 	postgres, temporal := pgtest.NewServer(t), temporaltest.NewServer(t)
 	s := newSystem(t, postgres.NewDatabase(t), temporal.Register(t))
 	s.startWorker()

@@ -24,6 +24,7 @@ import (
 // TestTheWholeSystemWalks goes the way of a day: tenants use, hit limits, upgrade;
 // the gateway counts; finance exports; the files say what was sent.
 func TestTheWholeSystemWalks(t *testing.T) {
+	t.Parallel()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, wanted, _ := strings.Cut(r.URL.Path, "/status/")
 		if status, err := strconv.Atoi(wanted); err == nil {
@@ -109,6 +110,7 @@ func (s *system) download(period string) map[string]int64 {
 
 // TestTwoHundredClientsAgainstOneLimit is the hard limit over real HTTP.
 func TestTwoHundredClientsAgainstOneLimit(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.startWorker()
 	api := s.startAPI()

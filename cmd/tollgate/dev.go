@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/riverline/tollgate/cmd/internal/app"
-	"github.com/riverline/tollgate/cmd/internal/demo"
 	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/internal/demo"
 	"github.com/riverline/tollgate/internal/devstack"
 )
 

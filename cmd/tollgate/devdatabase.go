@@ -10,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/riverline/tollgate/cmd/internal/demo"
+	"github.com/riverline/tollgate/internal/demo"
 	"github.com/riverline/tollgate/migrations"
 	"github.com/riverline/tollgate/pgstore"
 )

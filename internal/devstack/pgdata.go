@@ -80,6 +80,9 @@ func (d postgresData) reachable() (bool, error) {
 	return d.account.reaches(probe), nil
 }
 
+// errForeignData says that a folder holds something else than a server's data.
+var errForeignData = errors.New("is not empty and holds no Postgres data")
+
 // dataMajor returns the version of Postgres that made a data folder, or 0 if the
 // folder is missing or empty.
 func dataMajor(dir string) (int, error) {
@@ -96,7 +99,7 @@ func dataMajor(dir string) (int, error) {
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("the data folder %s is not empty and holds no Postgres data: give another folder, or remove this one", dir)
+		return 0, fmt.Errorf("the data folder %s %w", dir, errForeignData)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("the data folder %s can't be read: %w", dir, err)

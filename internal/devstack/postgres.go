@@ -76,6 +76,9 @@ func StartPostgres(ctx context.Context, config PostgresConfig) (*Postgres, error
 	defer cancel()
 
 	data, err := placeData(config.DataDir, config.Output)
+	if errors.Is(err, errForeignData) {
+		return nil, fmt.Errorf("%w: give %s, or remove the folder", err, config.DataDirFlag)
+	}
 	if err != nil {
 		return nil, err
 	}

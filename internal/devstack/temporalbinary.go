@@ -80,6 +80,9 @@ func builtTemporal(ctx context.Context, folder string, output io.Writer) (string
 	if temporalWorks(ctx, binary) {
 		return binary, nil
 	}
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("look for the Temporal CLI: %w", ctx.Err())
+	}
 	if err := buildTemporal(ctx, binary, output); err != nil {
 		return "", err
 	}
