@@ -19,8 +19,10 @@ package workflows
 //         // as from now on
 //     }
 //
-//  3. Record histories of the new code beside the old ones (see record_test.go) and
-//     keep those: TestReplay replays both.
+//  3. Keep the recorded histories of the old code in testdata/histories under other
+//     names, and record those of the new code beside them: TestReplay replays both.
+//
+//     go test ./workflows -run TestServer -record
 //
 //  4. Once no run of the old code is open (`temporal workflow list --query
 //     'TemporalChangeVersion IS NULL AND ExecutionStatus = "Running"'`), raise the
