@@ -41,6 +41,7 @@ type traffic struct {
 }
 
 func startTraffic(t *testing.T, api *process, of tenant) *traffic {
+	t.Helper()
 	tr := &traffic{stop: make(chan struct{})}
 	for range 8 {
 		tr.wg.Go(func() {

@@ -64,6 +64,7 @@ type system struct {
 const flushInterval = 500 * time.Millisecond
 
 func newSystem(t *testing.T, database *pgtest.Database, namespace temporaltest.Namespace) *system {
+	t.Helper()
 	s := &system{t: t, database: database}
 	s.environment = append(os.Environ(),
 		"TOLLGATE_DATABASE_URL="+database.APIURL,

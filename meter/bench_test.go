@@ -24,6 +24,7 @@ func (emptyStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applied, e
 }
 
 func filledMeter(b *testing.B, organizations int) (*meter.Meter, []uuid.UUID, []*meter.Organization) {
+	b.Helper()
 	m := meter.New(meter.Config{Catalog: plans.Default(), Store: emptyStore{}})
 	ids := make([]uuid.UUID, organizations)
 	handles := make([]*meter.Organization, organizations)

@@ -171,8 +171,9 @@ type rig struct {
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-func newRig(t testing.TB) *rig {
-	r := &rig{t: t, store: newMemoryStore(), clock: &clock{now: noon}}
+func newRig(tb testing.TB) *rig {
+	tb.Helper()
+	r := &rig{t: tb, store: newMemoryStore(), clock: &clock{now: noon}}
 	r.restart()
 	return r
 }

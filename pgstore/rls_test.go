@@ -36,6 +36,7 @@ var platformTables = []string{
 
 // twoTenants fills every table, for two organizations.
 func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
+	t.Helper()
 	f = newFixture(t)
 	a, b = f.organization("Acme", "free").ID, f.organization("Bolt", "pro").ID
 	w := f.instance()

@@ -147,7 +147,7 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 		return wrap(err, "check the role")
 	}
 	if bypasses {
-		s.log.Warn("Row-level security does not bind this connection: connect as "+migrations.APIRole, "role", role)
+		s.log.Warn("Row-level security does not bind this connection", "role", role, "connect_as", migrations.APIRole)
 	}
 	return nil
 }

@@ -101,7 +101,7 @@ func TestWindows(t *testing.T) {
 		return v
 	}
 	for _, tc := range []struct {
-		kind           plans.WindowKind
+		kind          plans.WindowKind
 		t, start, end string
 	}{
 		{plans.WindowDay, "2026-11-24T00:00:00Z", "2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z"},

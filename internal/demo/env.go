@@ -15,7 +15,7 @@ type Env map[string]string
 
 // ReadEnv reads a file; one that isn't there is empty.
 func ReadEnv(path string) (Env, error) {
-	content, err := os.ReadFile(path)
+	content, err := os.ReadFile(path) //nolint:gosec // The caller's own file.
 	if errors.Is(err, fs.ErrNotExist) {
 		return Env{}, nil
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/workflows/starter"
 )
 
@@ -159,9 +160,17 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 		if err != nil {
 			return nil, fmt.Errorf("--gateway-rules: %w", err)
 		}
-		if serverConfig.Rules, err = gate.ParseRules(document); err != nil {
+		if serverConfig.Rules, err = gate.ParseRules(document); err == nil {
+			err = serverConfig.Rules.Check(b.catalog)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("--gateway-rules %s: %w", a.config.GatewayRules, err)
 		}
 	}
-	return api.New(serverConfig), nil
+	var err error
+	if serverConfig.Observe, err = telemetry.ObserveRequests(b.telemetry.Metrics); err != nil {
+		return nil, err
+	}
+	server := api.New(serverConfig)
+	return server, telemetry.ObserveGate(b.telemetry.Metrics, server.GateCounts)
 }

@@ -1,0 +1,56 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/riverline/tollgate/gate"
+)
+
+// requestBuckets are the bounds of the request histogram, in seconds: from what a
+// decision in memory takes to what a download takes.
+var requestBuckets = []float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10}
+
+// ObserveRequests returns what is to be told of every request: the method, the
+// route's pattern, the status and the time it took.
+func ObserveRequests(provider metric.MeterProvider) (func(method, route string, status int, elapsed time.Duration), error) {
+	duration, err := provider.Meter("github.com/riverline/tollgate/api").Float64Histogram("tollgate_request_duration",
+		metric.WithUnit("s"), metric.WithDescription("Requests by method, route and status."),
+		metric.WithExplicitBucketBoundaries(requestBuckets...))
+	if err != nil {
+		return nil, fmt.Errorf("make the request metric: %w", err)
+	}
+	return func(method, route string, status int, elapsed time.Duration) {
+		duration.Record(context.Background(), elapsed.Seconds(), metric.WithAttributes(
+			attribute.String("method", method), attribute.String("route", route), attribute.String("status", strconv.Itoa(status)),
+		))
+	}, nil
+}
+
+// ObserveGate makes the metrics of a gate. They are read when they are scraped.
+func ObserveGate(provider metric.MeterProvider, counts func() gate.Counts) error {
+	scope := provider.Meter("github.com/riverline/tollgate/gate")
+	for name, one := range map[string]struct {
+		help  string
+		count func(gate.Counts) int64
+	}{
+		"tollgate_rate_limited": {"Requests answered with 429.", func(c gate.Counts) int64 { return c.RateLimited }},
+		"tollgate_released":     {"Admitted requests that gave their quantity back: no 2xx.", func(c gate.Counts) int64 { return c.Released }},
+		"tollgate_unclassified": {"Requests to the gateway that no rule knew.", func(c gate.Counts) int64 { return c.Unclassified }},
+	} {
+		_, err := scope.Int64ObservableCounter(name, metric.WithDescription(one.help),
+			metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+				o.Observe(one.count(counts()))
+				return nil
+			}))
+		if err != nil {
+			return fmt.Errorf("make the gate's metrics: %w", err)
+		}
+	}
+	return nil
+}
