@@ -170,12 +170,16 @@ func (f *freeze) holdRolledDays(ctx context.Context, tx scoped) error {
 		return err
 	}
 	days, revisions := f.state.upTo(f.rolled)
-	var unchanged int
+	// A day that had no rollup may have one now: the first usage at all, or late usage
+	// of a day before the first.
+	var changed int
 	err := tx.QueryRow(ctx, `
-		SELECT count(*) FROM usage_rollups r
-		JOIN unnest($1::date[], $2::int4[]) AS k (day, revision) ON k.day = r.day AND k.revision = r.content_revision`,
-		days, revisions).Scan(&unchanged)
-	if err == nil && unchanged != len(days) {
+		SELECT count(*)
+		FROM (SELECT day, content_revision FROM usage_rollups WHERE day BETWEEN $3::date AND $4::date) r
+		FULL JOIN unnest($1::date[], $2::int4[]) AS k (day, revision) ON k.day = r.day AND k.revision = r.content_revision
+		WHERE r.day IS NULL OR k.day IS NULL`,
+		days, revisions, date(f.from), date(f.rolled)).Scan(&changed)
+	if err == nil && changed > 0 {
 		return errRolledMeanwhile
 	}
 	return err

@@ -89,9 +89,7 @@ func (i *instance) follow(forgetKey func(uuid.UUID)) {
 func (i *instance) offerWork() {
 	for {
 		// A worker that could not start can't be started again.
-		w := worker.New(i.temporal, workflows.InstanceQueue(i.id), worker.Options{
-			DisableWorkflowWorker: true, WorkerStopTimeout: farewell,
-		})
+		w := worker.New(i.temporal, workflows.InstanceQueue(i.id), workflows.InstanceWorkerOptions())
 		w.RegisterActivity(activities.NewInstance(activities.InstanceConfig{ID: i.id, Flusher: i.flusher, Store: i.store}))
 		err := w.Start()
 		if err == nil {

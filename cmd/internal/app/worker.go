@@ -89,7 +89,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 }
 
 func (w *Worker) register(b *base, blobs *blobstore.Store) worker.Worker {
-	runner := worker.New(b.temporal, workflows.TaskQueue, worker.Options{WorkerStopTimeout: farewell})
+	runner := worker.New(b.temporal, workflows.TaskQueue, workflows.WorkerOptions())
 	workflows.Register(runner)
 	runner.RegisterActivity(activities.NewFleet(activities.FleetConfig{
 		Store: b.store,
