@@ -27,8 +27,8 @@ type FlusherConfig struct {
 	Interval time.Duration
 	// MaxRows is the most rows that one batch holds. Zero: 50,000.
 	MaxRows int
-	// Undriven is called when nothing has driven the flusher for three intervals,
-	// before it flushes itself. It may start again what should have driven it. Nil: nothing.
+	// Undriven is called, beside the flush, when nothing has driven the flusher for
+	// three intervals. It may start again what should have driven it. Nil: nothing.
 	Undriven func(context.Context)
 	// Logger takes what [Flusher.Run] can't return. Nil: slog.Default.
 	Logger *slog.Logger
@@ -210,6 +210,11 @@ func exported(rows []drained) []Row {
 func (f *Flusher) Run(ctx context.Context) {
 	ticker := time.NewTicker(f.config.Interval)
 	defer ticker.Stop()
+	// What should drive the flusher may take long to say that it can't be reached: that
+	// must not hold up the flush.
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	var busy atomic.Bool
 	for {
 		select {
 		case <-ctx.Done():
@@ -220,8 +225,11 @@ func (f *Flusher) Run(ctx context.Context) {
 		if idle < int64(undrivenIntervals*f.config.Interval) {
 			continue
 		}
-		if f.config.Undriven != nil {
-			f.config.Undriven(ctx)
+		if f.config.Undriven != nil && busy.CompareAndSwap(false, true) {
+			telling.Go(func() {
+				defer busy.Store(false)
+				f.config.Undriven(ctx)
+			})
 		}
 		if _, err := f.Flush(ctx); err != nil && ctx.Err() == nil {
 			f.config.Logger.Error("Flush by the instance itself failed: keeping the usage for the next", "error", err)
