@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,11 +23,22 @@ type server struct {
 // Validate checks the address.
 func (s server) Validate() error { return config.CheckHTTPURL("--url", s.URL) }
 
+// check is Validate for commands that need a key, which may be set and empty.
+func (s server) check(key string) error {
+	if key == "" {
+		return errors.New("--key is empty: it must be an API key, tg_…")
+	}
+	return s.Validate()
+}
+
 // adminAccess, financeAccess and tenantAccess reach the API with a key of that role.
 type adminAccess struct {
 	server
 	Key string `required:"" env:"TOLLGATE_ADMIN_KEY" placeholder:"KEY" help:"An admin key."`
 }
+
+// Validate checks the address and that there is a key.
+func (a adminAccess) Validate() error { return a.check(a.Key) }
 
 func (a adminAccess) client() *client { return newClient(a.URL, a.Key) }
 
@@ -35,12 +47,18 @@ type financeAccess struct {
 	Key string `required:"" env:"TOLLGATE_FINANCE_KEY" placeholder:"KEY" help:"A finance key."`
 }
 
+// Validate checks the address and that there is a key.
+func (a financeAccess) Validate() error { return a.check(a.Key) }
+
 func (a financeAccess) client() *client { return newClient(a.URL, a.Key) }
 
 type tenantAccess struct {
 	server
 	Key string `required:"" env:"TOLLGATE_KEY,TOLLGATE_FREE_KEY" placeholder:"KEY" help:"The organization's key."`
 }
+
+// Validate checks the address and that there is a key.
+func (a tenantAccess) Validate() error { return a.check(a.Key) }
 
 func (a tenantAccess) client() *client { return newClient(a.URL, a.Key) }
 

@@ -45,7 +45,7 @@ func (c keysCreate) Validate() error {
 	if (c.Role == string(accounts.RoleTenant)) != (c.Organization != nil) {
 		return errors.New("--organization is needed for the role tenant, and for no other")
 	}
-	return nil
+	return c.adminAccess.Validate()
 }
 
 // Run makes a key.

@@ -1,0 +1,114 @@
+package e2e_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/internal/pgtest"
+	"github.com/riverline/tollgate/internal/temporaltest"
+	"github.com/riverline/tollgate/plans"
+)
+
+// TestOperatorsCommands goes through what operators type, and through what they mistype.
+func TestOperatorsCommands(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s.startWorker()
+	// So long an interval that only `tollgate flush` can have flushed.
+	api := s.startAPI("TOLLGATE_FLUSH_INTERVAL=5m")
+	acme := s.newTenant("Acme", "free")
+
+	var organizations []struct {
+		ID   uuid.UUID `json:"id"`
+		Name string    `json:"name"`
+		Plan string    `json:"plan"`
+	}
+	s.decode(s.tollgate("org", "list"), &organizations)
+	require.Len(t, organizations, 1)
+	require.Equal(t, "Acme", organizations[0].Name)
+	s.tollgate("org", "set", acme.id.String(), "--name", "Acme & Co", "--plan", "pro")
+	require.Contains(t, s.tollgate("org", "show", acme.id.String()), `"Acme \u0026 Co"`)
+
+	require.Eventually(t, func() bool {
+		_, answer := api.call(http.MethodPost, "/api/v1/usage", acme.key, map[string]any{"meter": "simulations", "quantity": 6_000})
+		return answer["over_limit"] == true
+	}, 2*time.Second, 10*time.Millisecond, "the new plan is in force")
+	s.environment = append(s.environment, "TOLLGATE_KEY="+acme.key)
+	require.Contains(t, s.tollgate("usage"), `"simulations"`)
+
+	var flushed []struct {
+		Rows int `json:"rows"`
+	}
+	require.Eventually(t, func() bool {
+		out, err := s.try("flush")
+		if err != nil {
+			return false
+		}
+		s.decode(out, &flushed)
+		return len(flushed) == 1
+	}, 20*time.Second, 100*time.Millisecond, "the flush loop takes an update")
+	today := plans.DayOf(time.Now()).String()
+	require.Regexp(t, `"value": [1-9]`, s.tollgate("usage", "history", "--meter", "simulations", "--from", today, "--to", today))
+
+	var keys []struct {
+		ID uuid.UUID `json:"id"`
+	}
+	s.decode(s.tollgate("keys", "list", "--organization", acme.id.String()), &keys)
+	require.Len(t, keys, 1)
+	s.tollgate("keys", "revoke", keys[0].ID.String())
+	require.Eventually(t, func() bool {
+		status, _ := api.call(http.MethodGet, "/api/v1/usage", acme.key, nil)
+		return status == http.StatusUnauthorized
+	}, time.Second, 10*time.Millisecond, "a revoked key stops working")
+
+	for _, wrong := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"keys", "first-admin"}, "there is an admin key that works"},
+		{[]string{"keys", "create", "--role", "tenant", "--name", "x"}, "--organization is needed"},
+		{[]string{"org", "create", "--name", "New", "--plan", "platinum"}, "plan"},
+		{[]string{"org", "create", "--name", "New", "--url", "localhost"}, "--url"},
+		{[]string{"org", "show", "7"}, "<id>: invalid UUID"},
+		{[]string{"export", "status", "--period", "2026-13"}, "YYYY-MM"},
+		{[]string{"export", "status", "--period", "2001-01"}, "--key"},
+		{[]string{"flush", uuid.NewString()}, "404"},
+		{[]string{"migrate", "down"}, "--yes"},
+		{[]string{"bogus"}, "bogus"},
+	} {
+		out, err := s.try(wrong.args...)
+		require.Error(t, err, "%v", wrong.args)
+		require.Contains(t, out, wrong.says, "%v", wrong.args)
+	}
+}
+
+// TestProgramsRefuseWrongSettings starts the programs with settings that can't work.
+func TestProgramsRefuseWrongSettings(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	empty := pgtest.NewEmptyDatabase(t)
+	for _, wrong := range []struct{ program, setting, says string }{
+		{"api", "TOLLGATE_DATABASE_URL=mysql://localhost/x", "--database-url begins with mysql://"},
+		{"api", "TOLLGATE_DATABASE_URL=" + empty.URL, "run `tollgate migrate`"},
+		{"api", "TOLLGATE_FLUSH_INTERVAL=1ms", "--flush-interval is 1ms: it must be 100ms to 5m"},
+		{"api", "TOLLGATE_UPSTREAM=localhost:9000", "--upstream"},
+		{"api", "TOLLGATE_CATALOG=/nowhere.yaml", "--catalog"},
+		{"api", "TOLLGATE_GATEWAY_RULES=/nowhere.yaml", "--gateway-rules"},
+		{"worker", "TOLLGATE_BLOB_URL=blobs", "--blob-url"},
+		{"worker", "TOLLGATE_WORKER_LISTEN=9090", "host:port"},
+		{"worker", "TOLLGATE_LOG_LEVEL=loud", "--log-level"},
+	} {
+		p := s.launch(wrong.program, "UNUSED", freeAddress(t), wrong.setting, "TOLLGATE_DRAIN_DELAY=0s")
+		select {
+		case <-p.ended:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s goes on with %s: %s", wrong.program, wrong.setting, p.log.tail(10))
+		}
+		require.NotZero(t, p.command.ProcessState.ExitCode(), wrong.setting)
+		require.Contains(t, p.log.String(), wrong.says, wrong.setting)
+	}
+}
