@@ -122,10 +122,7 @@ func checkFields(d *json.Decoder, t reflect.Type, path string, depth int) error 
 		field := strings.TrimPrefix(path+"."+name, ".")
 		inner, ok := fieldOf(t, name)
 		if !ok {
-			if name == "" {
-				field += `""`
-			}
-			return invalid(field, "is not a field of this request")
+			return invalid(nameOf(field), "is not a field of this request")
 		}
 		if seen[name] {
 			return invalid(field, "must not be given twice")
@@ -208,4 +205,12 @@ func article(value string) string {
 	default:
 		return fmt.Sprintf("a %s", value)
 	}
+}
+
+// nameOf returns what a field at fault is called; one with no name at all is `""`.
+func nameOf(field string) string {
+	if field == "" || strings.HasSuffix(field, ".") {
+		return field + `""`
+	}
+	return field
 }

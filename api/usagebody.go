@@ -150,7 +150,7 @@ func (r *usageReport) parseField(d *json.Decoder, name json.Token) error {
 	field, _ := name.(string)
 	switch {
 	case field != "meter" && field != "quantity":
-		return invalid(strconv.Quote(field), "is not a field of this request; its fields are meter and quantity")
+		return invalid(nameOf(field), "is not a field of this request; its fields are meter and quantity")
 	case field == "meter" && r.meter != nil, field == "quantity" && r.given:
 		return invalid(field, "must not be given twice")
 	}
