@@ -153,3 +153,37 @@ func TestServersRestartAmidTraffic(t *testing.T) {
 	api.stop()
 	require.Equal(t, acknowledged, s.recorded(tenant))
 }
+
+// TestAKilledAPIHoldsUpNoExport kills an API and exports: the dead instance is
+// declared lost, and the export has what it had flushed.
+func TestAKilledAPIHoldsUpNoExport(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s.startWorker()
+	api := s.startAPI()
+	s.financeKey = s.newKey("finance")
+	tenant := s.newTenant("Enterprise", "enterprise")
+	status, _ := api.call(http.MethodPost, "/api/v1/usage", tenant.key, map[string]any{"meter": "evaluations", "quantity": 5})
+	require.Equal(t, http.StatusOK, status)
+	require.Eventually(t, func() bool { return s.recorded(tenant) == 5 }, 10*time.Second, flushInterval/2)
+	api.kill()
+
+	second := s.startAPI()
+	status, _ = second.call(http.MethodPost, "/api/v1/usage", tenant.key, map[string]any{"meter": "evaluations", "quantity": 2})
+	require.Equal(t, http.StatusOK, status)
+	period := billing.PeriodOf(time.Now()).String()
+	s.tollgate("export", "start", "--period", period, "--timeout", "4m", "--json")
+	require.Equal(t, int64(7), s.download(period)[tenant.id.String()+" evaluations"])
+	require.Contains(t, s.instanceStates(second), "lost")
+}
+
+// instanceStates returns the state of every instance, as the API lists them.
+func (s *system) instanceStates(api *process) []string {
+	s.t.Helper()
+	_, answer := api.call(http.MethodGet, "/api/v1/instances", s.adminKey, nil)
+	var states []string
+	for _, one := range answer["instances"].([]any) {
+		states = append(states, one.(map[string]any)["status"].(string))
+	}
+	return states
+}
