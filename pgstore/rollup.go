@@ -159,20 +159,23 @@ func (s *Store) DaysToRollUp(ctx context.Context, from, to plans.Day) ([]plans.D
 type rollups struct {
 	// from is the first day of the range that may have usage; beyond to where none may.
 	from, to plans.Day
-	days     []db.RollupsRow
+	// days has every rolled day of the range, also before from.
+	days []db.RollupsRow
 }
 
 func readRollups(ctx context.Context, tx scoped, from, to plans.Day) (rollups, error) {
+	state := rollups{from: from, to: to}
 	first, err := tx.FirstUsageDay(ctx)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return rollups{from: to + 1, to: to}, nil
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		state.from = to + 1
+	case err != nil:
+		return state, err
+	default:
+		state.from = max(from, plans.DayOf(first))
 	}
-	if err != nil {
-		return rollups{}, err
-	}
-	from = max(from, plans.DayOf(first))
-	days, err := tx.Rollups(ctx, date(from), date(to))
-	return rollups{from: from, to: to, days: days}, err
+	state.days, err = tx.Rollups(ctx, date(from), date(to))
+	return state, err
 }
 
 // empty reports whether no day of the range can have usage.
@@ -183,6 +186,9 @@ func (r rollups) empty() bool { return r.from > r.to }
 func (r rollups) fresh() plans.Day {
 	last := r.from - 1
 	for _, known := range r.days {
+		if plans.DayOf(known.Day) < r.from {
+			continue
+		}
 		if known.Outdated || plans.DayOf(known.Day) != last+1 {
 			break
 		}
