@@ -1,0 +1,104 @@
+// Package journal is an instance's write-ahead log: what the instance admits is
+// appended to it before the request is answered, and what an instance has left
+// behind is read by the next process, so that nothing acknowledged is lost.
+//
+// # Durability
+//
+//   - [Memory] writes nothing. What was not flushed is lost with the process.
+//   - [Process] has the record in the kernel's page cache before [Journal.Append]
+//     returns. It survives the end of the process in any way, kill -9 included. A
+//     loss of power, or of the machine, may lose what the kernel had not written
+//     back, and may damage the segments that were being written.
+//   - [Disk] has it on the device before Append returns: fdatasync on Linux,
+//     F_FULLFSYNC on macOS. It survives a loss of power, as far as the device keeps
+//     its word. Appends that run at the same time share one sync.
+//
+// On Linux a process segment is mapped: a record is stored to memory, which costs a
+// small part of a system call. Its blocks are allocated before they are mapped, so
+// that a full disk shows as an error and not as a fault; a page that faults for
+// another reason is an error as well. Where a file system can't do either, and on other systems,
+// groups of records are written instead, by the same code that disk segments use.
+//
+// # How a meter uses it
+//
+// Segment n is batch n. Appends and the counters they stand for change under the
+// read side of one gate, and the drain takes its write side, so that a segment and
+// the rows of its batch hold exactly the same usage:
+//
+//	gate.RLock()                            // each request
+//	_, err := journal.Append(record)
+//	// ... count the record in memory ...
+//	gate.RUnlock()
+//
+//	journal.Prepare()                       // each flush; its error is logged
+//	gate.Lock()
+//	seq, err := journal.Rotate()
+//	// ... take the counters ...
+//	gate.Unlock()
+//	// ... apply the rows as batch seq, again and again until it is acknowledged ...
+//	journal.Remove(journal.SegmentID{Instance: instance, Seq: seq})
+//
+// Rotate uses up a sequence number, and sequences have no gaps. So a drain that
+// finds no rows doesn't rotate, and one that does makes one batch, however many rows
+// it has. For [Disk], Append waits for the device: hold no lock that others need
+// but the gate.
+//
+// Append returns the segment that the record landed in. Who tags the counters with
+// it needs no gate: a drain then takes what is tagged with the sealed segment, when
+// the appends to it have been counted.
+//
+// On start, each of [Journal.Recovered] is read, folded, and applied as the batch
+// of its own identity, which counts once however often it is replayed. Where
+// appends had failed and the usage was counted all the same, a segment lacks it, and
+// may be missing: its batch is then an empty one.
+//
+// # Files
+//
+// A folder belongs to one journal at a time, by flock(2) on its file "lock". A
+// segment's file is named <instance>-<sequence>.journal, the instance as a UUID in
+// lower case, the sequence in 20 decimal digits. All integers in it are
+// little-endian. CRC is the CRC-32C (Castagnoli, RFC 3720 appendix B.4).
+//
+// It begins with a header of 48 bytes:
+//
+//	offset  size  what
+//	0       8     magic: "TOLLGATE"
+//	8       4     version: 1
+//	12      1     durability: 1 process, 2 disk
+//	13      3     zero
+//	16      16    instance: UUID
+//	32      8     sequence of the segment, from 1
+//	40      4     zero
+//	44      4     CRC of bytes 0 to 43: the segment's salt
+//
+// Records follow without gaps. Each begins with a head:
+//
+//	offset  size  what
+//	0       4     CRC of bytes 4 to the end of the record, XOR the segment's salt
+//	4       2     length of the record, head included
+//	6       1     kind: 1 usage, 2 mark
+//	7       1     zero
+//
+// A usage record, of 45 to 107 bytes, goes on:
+//
+//	offset  size  what
+//	8       16    organization: UUID
+//	24      8     quantity, signed
+//	32      8     time of the report: Unix nanoseconds, signed
+//	40      4     day: days since 1970-01-01, signed
+//	44      1-63  meter: its key, to the end of the record
+//
+// A mark, of 16 bytes, begins each group of a disk segment. It says that all before
+// it was on the device before it was written:
+//
+//	offset  size  what
+//	8       8     offset of the mark itself in the file
+//
+// What follows the last record is zeros (room that was allocated ahead) or a torn
+// tail: records that were being written when the process or the power went, and
+// that nobody had been told of. [Read] cuts it at the last whole record and says
+// how much it cut. Where there is no whole record but an intact one follows (in a
+// disk segment: an intact mark), what was whole is damaged: that is [ErrCorrupt],
+// and the file is kept. A file shorter than its header, or all zeros, is a segment
+// that was being made and has no records.
+package journal

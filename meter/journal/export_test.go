@@ -1,0 +1,87 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"os"
+)
+
+// Internals that the tests outside of the package use.
+const (
+	HeaderSize = headerSize
+	MarkSize   = markSize
+	UsageHead  = usageHead
+	RetryEvery = retryEvery
+)
+
+// File is a segment's file.
+type File = file
+
+// WithWindow returns a config whose segments grow by n bytes.
+func WithWindow(c Config, n int64) Config {
+	c.window = n
+	return c
+}
+
+// WithFiles returns a config whose files go through wrap.
+func WithFiles(c Config, wrap func(File) (File, error)) Config {
+	c.create = func(path string) (file, error) {
+		f, err := createFile(path)
+		if err != nil {
+			return nil, err
+		}
+		wrapped, err := wrap(f)
+		if err != nil {
+			f.Close()
+			return nil, errors.Join(err, os.Remove(path))
+		}
+		return wrapped, nil
+	}
+	return c
+}
+
+// ReadFrom reads a segment that isn't a file of its own.
+func ReadFrom(from io.ReaderAt, size int64, segment Segment, summary *Summary, yield func(Record, error) bool) error {
+	return (&reader{from: from, size: size, segment: segment, summary: summary}).read(yield)
+}
+
+// Queued returns the size of the groups that wait to be written, in bytes.
+func Queued(j *Journal) int64 {
+	s := j.active.Load()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queued
+}
+
+// Repair gives a segment's header and records the checksums that they should bear,
+// as far as their lengths make sense, and returns the identity in the header.
+func Repair(b []byte) SegmentID {
+	if len(b) < headerSize {
+		return SegmentID{}
+	}
+	binary.LittleEndian.PutUint32(b[44:], crc32.Checksum(b[:44], castagnoli))
+	for at := headerSize; len(b)-at >= minFrame; {
+		n, ok := frameLength(b[at:])
+		if !ok || n > len(b)-at {
+			break
+		}
+		binary.LittleEndian.PutUint32(b[at:], crc32.Checksum(b[at+4:at+n], castagnoli)^saltOf(b))
+		at += n
+	}
+	h, _ := decodeHeader(b)
+	return h.id
+}
+
+// Image returns the file of a process segment with these records.
+func Image(id SegmentID, records []Record) []byte {
+	b := header{durability: Process, id: id}.encode()
+	out := b[:]
+	for i := range records {
+		at := len(out)
+		out = append(out, make([]byte, records[i].length())...)
+		records[i].encode(out[at:], saltOf(b[:]))
+	}
+	return out
+}

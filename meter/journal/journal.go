@@ -1,0 +1,369 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+)
+
+// Durability says what an append survives once it has returned.
+type Durability string
+
+// The durabilities. The package's documentation says what each guarantees.
+const (
+	// Memory writes nothing: a flush that hasn't happened is lost with the process.
+	Memory Durability = "memory"
+	// Process survives the end of the process, kill -9 included.
+	Process Durability = "process"
+	// Disk survives a loss of power.
+	Disk Durability = "disk"
+)
+
+// Valid reports whether d is one of the durabilities.
+func (d Durability) Valid() bool { return d == Memory || d == Process || d == Disk }
+
+// Config is what a [Journal] is opened with.
+type Config struct {
+	// Dir is the folder of the segments, on a local file system. It is created where
+	// it isn't there. Required; for [Memory] it may be empty, and then nothing that
+	// earlier processes left is looked for.
+	Dir string
+	// Instance is the identity under which batches are written. Required.
+	Instance uuid.UUID
+	// Durability says what an append survives. Zero: [Process].
+	Durability Durability
+	// First is the sequence of the first segment. Zero: 1.
+	First int64
+	// SegmentLimit is the most that one segment takes, in bytes, 64 KiB or more: what
+	// can be on disk while nothing is flushed. Zero: 1 GiB, some 17 million records.
+	SegmentLimit int64
+
+	// window is by how much a segment grows, in bytes; a multiple of the page size.
+	window int64
+	create func(path string) (file, error)
+}
+
+const (
+	defaultSegmentLimit = 1 << 30
+	minSegmentLimit     = 64 << 10
+	// defaultWindow costs an idle instance twice its size on disk. Below 256 KiB the
+	// system calls show in an append; above 1 MiB nothing is won.
+	defaultWindow = 1 << 20
+)
+
+func (c *Config) complete() error {
+	if c.Durability == "" {
+		c.Durability = Process
+	}
+	if c.First == 0 {
+		c.First = 1
+	}
+	if c.SegmentLimit == 0 {
+		c.SegmentLimit = defaultSegmentLimit
+	}
+	if c.window == 0 {
+		c.window = defaultWindow
+	}
+	if c.create == nil {
+		c.create = createFile
+	}
+	switch {
+	case !c.Durability.Valid():
+		return fmt.Errorf("journal: Durability %q is not memory, process or disk", c.Durability)
+	case c.Instance == uuid.Nil:
+		return errors.New("journal: Instance is required")
+	case c.Dir == "" && c.Durability != Memory:
+		return errors.New("journal: Dir is required")
+	case c.First < 0:
+		return fmt.Errorf("journal: First is %d, it must be 1 or more", c.First)
+	case c.SegmentLimit < minSegmentLimit:
+		return fmt.Errorf("journal: SegmentLimit is %d bytes, it must be %d or more", c.SegmentLimit, minSegmentLimit)
+	}
+	return nil
+}
+
+// Journal appends records to the active segment. Its methods may be called by any
+// number of goroutines.
+type Journal struct {
+	config    Config
+	lock      *os.File
+	recovered []Segment
+	// active is nil after Close.
+	active atomic.Pointer[segment]
+
+	// mu is held by all that changes which segments there are. Nothing that appends
+	// takes it.
+	mu sync.Mutex
+	// next is the segment after the active one, where it is prepared.
+	next *segment
+	// sealed are the segments that are not removed, by sequence.
+	sealed map[int64]*segment
+	// removed adds up the counts of those that are.
+	removed counts
+}
+
+// Open takes the folder, notes what earlier processes left there, and begins the
+// first segment. It answers [ErrLocked] where another journal has the folder. A
+// full disk is no error: then appends fail, and [Journal.Health] says why.
+func Open(config Config) (*Journal, error) {
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	j := &Journal{config: config, sealed: map[int64]*segment{}}
+	if err := j.takeFolder(); err != nil {
+		return nil, err
+	}
+	first := newSegment(&j.config, config.First)
+	if config.Durability != Memory {
+		if err := first.open(); errors.Is(err, ErrFull) {
+			first.failure = err
+		} else if err != nil {
+			_ = j.lock.Close()
+			return nil, fmt.Errorf("open journal: %w", err)
+		}
+	}
+	j.active.Store(first)
+	return j, nil
+}
+
+func (j *Journal) takeFolder() (err error) {
+	dir := j.config.Dir
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	if j.lock, err = lockFolder(dir); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = j.lock.Close()
+		}
+	}()
+	if j.recovered, err = Segments(dir); err != nil {
+		return err
+	}
+	for _, s := range j.recovered {
+		if s.ID.Instance == j.config.Instance && s.ID.Seq >= j.config.First {
+			return fmt.Errorf("open journal: First is %d, but %s is there: %w", j.config.First, s.Path, fs.ErrExist)
+		}
+	}
+	return nil
+}
+
+// Recovered returns the segments that earlier processes left, by instance, then
+// sequence. Each is to be read with [Read], written as the batch of its own
+// identity, and then removed.
+func (j *Journal) Recovered() []Segment { return j.recovered }
+
+// Append writes a record and returns the sequence of the segment that it landed
+// in. When it returns, the record is as durable as [Config.Durability] says.
+//
+// An error means that the record isn't in the journal: [ErrFull], [ErrSegmentFull]
+// or [ErrIO] in a [FileError], or [ErrRecord] or [ErrClosed]. The first three come
+// with the active segment's sequence: a caller who counts the record all the same
+// counts it in that batch. While they last, most appends fail without asking the
+// system. Append allocates nothing unless it fails.
+func (j *Journal) Append(record Record) (seq int64, err error) {
+	if err := record.valid(); err != nil {
+		return 0, err
+	}
+	for {
+		s := j.active.Load()
+		if s == nil {
+			return 0, ErrClosed
+		}
+		if j.config.Durability == Memory {
+			return s.seq, nil
+		}
+		if taken, err := s.append(&record); taken {
+			return s.seq, err
+		}
+	}
+}
+
+// Prepare does beforehand what [Journal.Rotate] would need time for: it creates
+// the next segment, and closes those that are sealed. Where appends fail, it looks
+// whether they can go on. Call it before each Rotate, outside of any lock that
+// appends need. Its error is for the log: Rotate and Append work as well as they can.
+func (j *Journal) Prepare() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	active := j.active.Load()
+	if active == nil {
+		return ErrClosed
+	}
+	if j.config.Durability == Memory {
+		return nil
+	}
+	var err error
+	for _, s := range j.sealed {
+		err = errors.Join(err, s.release(true))
+	}
+	err = errors.Join(err, active.retry())
+	if j.next == nil && active.seq < math.MaxInt64 {
+		next := newSegment(&j.config, active.seq+1)
+		if openErr := next.open(); openErr != nil {
+			return errors.Join(err, openErr)
+		}
+		j.next = next
+	}
+	return err
+}
+
+// Rotate seals the active segment, returns its sequence, and makes the next one
+// active. When it returns, every Append that had returned is in the sealed segment
+// or an earlier one, and every Append that begins later is in a later one. An
+// Append that runs meanwhile is in either, and says in which.
+//
+// Its only error is [ErrClosed]. Where there is no room for the next segment,
+// appends fail until there is.
+func (j *Journal) Rotate() (sealed int64, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	active := j.active.Load()
+	if active == nil {
+		return 0, ErrClosed
+	}
+	next := j.next
+	j.next = nil
+	if next == nil {
+		next = newSegment(&j.config, active.seq+1)
+		if j.config.Durability != Memory {
+			next.failure = next.open()
+		}
+	}
+	j.seal(active, next)
+	j.sealed[active.seq] = active
+	return active.seq, nil
+}
+
+// seal ends a segment and makes another one active, in one step.
+func (j *Journal) seal(s, next *segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sealed = true
+	j.active.Store(next)
+}
+
+// Remove deletes a segment's file, when its batch has been acknowledged. The
+// segment is a sealed one of this journal ([ErrActive] otherwise), or one that an
+// earlier process left. One that isn't there needs nothing.
+func (j *Journal) Remove(id SegmentID) error {
+	if j.config.Dir == "" {
+		return nil
+	}
+	if id.Instance == j.config.Instance && id.Seq >= j.config.First {
+		if err := j.releaseSealed(id); err != nil {
+			return err
+		}
+	}
+	return removeFile(filepath.Join(j.config.Dir, id.name()))
+}
+
+func (j *Journal) releaseSealed(id SegmentID) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if active := j.active.Load(); active != nil && id.Seq >= active.seq {
+		return fmt.Errorf("remove segment %d: %w", id.Seq, ErrActive)
+	}
+	s, ok := j.sealed[id.Seq]
+	if !ok {
+		return nil
+	}
+	// The file goes: what closing it says doesn't matter.
+	_ = s.release(false)
+	stats, _ := s.count()
+	j.removed.add(stats)
+	delete(j.sealed, id.Seq)
+	return nil
+}
+
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove journal segment: %w", err)
+	}
+	return nil
+}
+
+// Health returns nil while the last append succeeded, or none was tried since
+// there is room, and otherwise why it failed.
+func (j *Journal) Health() error {
+	s := j.active.Load()
+	if s == nil {
+		return ErrClosed
+	}
+	return s.health()
+}
+
+// Stats are figures of a journal. The totals count since it was opened; those of
+// [Memory] stay 0.
+type Stats struct {
+	// Segment is the active segment's sequence, Size its whole records in bytes.
+	Segment, Size int64
+	// Sealed counts the segments of this journal that are not removed.
+	Sealed int
+	// Appended and Failed count the appends that succeeded and that failed.
+	Appended, Failed int64
+	// Writes counts the writes (for [Disk]: syncs) of groups of appends; 0 where the
+	// segments are mapped.
+	Writes int64
+}
+
+// Stats returns the figures as they are.
+func (j *Journal) Stats() Stats {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	total := j.removed
+	for _, s := range j.sealed {
+		stats, _ := s.count()
+		total.add(stats)
+	}
+	out := Stats{Sealed: len(j.sealed)}
+	if active := j.active.Load(); active != nil {
+		stats, size := active.count()
+		total.add(stats)
+		out.Segment, out.Size = active.seq, size
+	}
+	out.Appended, out.Failed, out.Writes = total.records, total.failed, total.writes
+	return out
+}
+
+// Close ends the journal and lets the folder go. Segments with records that were
+// not removed stay, for the next process. Appends that are under way end first.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	active := j.active.Load()
+	if active == nil {
+		return nil
+	}
+	j.seal(active, nil)
+	j.sealed[active.seq] = active
+	var err error
+	for seq, s := range j.sealed {
+		err = errors.Join(err, s.release(true))
+		stats, _ := s.count()
+		j.removed.add(stats)
+		if stats.records == 0 && s.path != "" {
+			err = errors.Join(err, removeFile(s.path))
+		}
+		delete(j.sealed, seq)
+	}
+	if j.next != nil {
+		err = errors.Join(err, j.next.release(false), removeFile(j.next.path))
+	}
+	if j.lock != nil {
+		err = errors.Join(err, j.lock.Close())
+	}
+	return err
+}

@@ -1,0 +1,153 @@
+package journal_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/riverline/tollgate/meter/journal"
+	"github.com/riverline/tollgate/plans"
+)
+
+func drawRecord(t *rapid.T) journal.Record {
+	var organization uuid.UUID
+	binary.BigEndian.PutUint64(organization[8:], rapid.Uint64().Draw(t, "organization"))
+	return journal.Record{
+		Organization: organization,
+		Meter:        strings.Repeat("k", rapid.IntRange(1, journal.MaxMeterKey).Draw(t, "meter")),
+		Day:          plans.Day(rapid.Int32().Draw(t, "day")),
+		Quantity:     rapid.Int64().Draw(t, "quantity"),
+		At:           rapid.Int64().Draw(t, "at"),
+	}
+}
+
+// crashModel is what must be found after a crash: the acknowledged records of each
+// segment that isn't removed.
+type crashModel struct {
+	journal  *journal.Journal
+	instance uuid.UUID
+	active   int64
+	segments map[int64][]journal.Record
+}
+
+func (m *crashModel) append(t *rapid.T) journal.Record {
+	r := drawRecord(t)
+	seq, err := m.journal.Append(r)
+	require.NoError(t, err)
+	require.Equal(t, m.active, seq)
+	return r
+}
+
+func (m *crashModel) step(t *rapid.T) {
+	switch rapid.IntRange(0, 9).Draw(t, "step") {
+	case 0:
+		sealed, err := m.journal.Rotate()
+		require.NoError(t, err)
+		require.Equal(t, m.active, sealed)
+		m.active++
+	case 1:
+		require.NoError(t, m.journal.Prepare())
+	case 2:
+		if m.active > 1 {
+			seq := rapid.Int64Range(1, m.active-1).Draw(t, "remove")
+			require.NoError(t, m.journal.Remove(journal.SegmentID{Instance: m.instance, Seq: seq}))
+			delete(m.segments, seq)
+		}
+	default:
+		m.segments[m.active] = append(m.segments[m.active], m.append(t))
+	}
+}
+
+// TestACrashLosesAndInventsNothing appends, rotates and removes at random. Then more
+// records are appended that nobody is told of, and the machine stops: the active file
+// is as long as it happens to be, the last acknowledged byte included. What is
+// replayed is what was acknowledged, and of the rest the whole records in order.
+func TestACrashLosesAndInventsNothing(t *testing.T) {
+	for _, p := range paths {
+		t.Run(p.name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) { crash(t, p) })
+		})
+	}
+}
+
+func crash(t *rapid.T, p path) {
+	dir, err := os.MkdirTemp("", "journal")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, os.RemoveAll(dir)) }()
+	c := journal.WithWindow(journal.WithFiles(p.config(dir), after(p.wrap, quick)), 64<<10)
+	m := &crashModel{instance: c.Instance, active: 1, segments: map[int64][]journal.Record{}}
+	m.journal, err = journal.Open(c)
+	require.NoError(t, err)
+	defer m.journal.Close()
+
+	for range rapid.IntRange(0, 40).Draw(t, "steps") {
+		m.step(t)
+	}
+	ends := []int64{m.journal.Stats().Size}
+	var unanswered []journal.Record
+	for range rapid.IntRange(0, 5).Draw(t, "unanswered") {
+		unanswered = append(unanswered, m.append(t))
+		ends = append(ends, m.journal.Stats().Size)
+	}
+
+	crashed, err := os.MkdirTemp("", "journal")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, os.RemoveAll(crashed)) }()
+	cut := rapid.Int64Range(ends[0], ends[len(ends)-1]).Draw(t, "cut")
+	zeros := rapid.IntRange(0, 5000).Draw(t, "zeros")
+	found, err := journal.Segments(dir)
+	require.NoError(t, err)
+	for _, s := range found {
+		b, err := os.ReadFile(s.Path)
+		require.NoError(t, err)
+		if s.ID.Seq == m.active {
+			b = append(b[:cut:cut], make([]byte, zeros)...)
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(crashed, filepath.Base(s.Path)), b, 0o600))
+	}
+	whole := 0
+	for whole+1 < len(ends) && ends[whole+1] <= cut {
+		whole++
+	}
+	m.segments[m.active] = append(m.segments[m.active], unanswered[:whole]...)
+	m.compare(t, crashed, cut)
+}
+
+// compare replays what a crash left.
+func (m *crashModel) compare(t *rapid.T, dir string, cut int64) {
+	next, err := journal.Open(journal.Config{Dir: dir, Instance: uuid.New(), Durability: journal.Memory})
+	require.NoError(t, err)
+	defer next.Close()
+	replayed := map[int64][]journal.Record{}
+	for _, s := range next.Recovered() {
+		require.Equal(t, m.instance, s.ID.Instance)
+		got, summary, err := read(s)
+		require.NoError(t, err)
+		require.EqualValues(t, len(got), summary.Records)
+		if len(got) > 0 {
+			replayed[s.ID.Seq] = got
+		}
+		if s.ID.Seq == m.active {
+			b, err := os.ReadFile(s.Path)
+			require.NoError(t, err)
+			used := int64(len(bytes.TrimRight(b[:cut], "\x00")))
+			require.Equal(t, max(0, used-summary.Bytes), summary.Cut)
+		} else {
+			require.Zero(t, summary.Cut)
+		}
+	}
+	for seq, records := range m.segments {
+		if len(records) == 0 {
+			delete(m.segments, seq)
+		}
+	}
+	require.Empty(t, cmp.Diff(m.segments, replayed))
+}
