@@ -77,7 +77,7 @@ func TestTheWholeSystemWalks(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, _ := api.call(http.MethodPost, "/api/v1/usage", free.key, map[string]any{"meter": "evaluations"})
 		return status == http.StatusOK
-	}, time.Second, 10*time.Millisecond)
+	}, 5*time.Second, 10*time.Millisecond)
 
 	// The export of the running period has what was sent.
 	period := billing.PeriodOf(time.Now()).String()

@@ -130,10 +130,10 @@ func (c *devCommand) prepare() error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
+	// The servers check their own ports, once they have ended what a killed run of this
+	// folder left behind.
 	return errors.Join(
 		devstack.CheckPort(loopback(c.Port), "--port"),
-		devstack.CheckPort(loopback(c.TemporalPort), "--temporal-port"),
-		devstack.CheckPort(loopback(c.TemporalUIPort), "--temporal-ui-port"),
 		devstack.CheckPort(loopback(c.WorkerPort), "--worker-port"),
 	)
 }

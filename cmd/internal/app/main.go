@@ -18,7 +18,7 @@ type Process interface {
 }
 
 // Main reads the settings of a program from flags and environment, checks them, and
-// runs it until SIGINT or SIGTERM. A second signal ends it at once. Wrong settings
+// runs it until SIGINT, SIGTERM or SIGHUP. A second signal ends it at once. Wrong settings
 // exit with status 2, a failure with 1.
 func Main(name, description string, config any, process func() Process) {
 	parser, err := kong.New(config,
@@ -44,7 +44,7 @@ func Main(name, description string, config any, process func() Process) {
 			os.Exit(2)
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop)
 	if err := process().Run(ctx); err != nil {
 		slog.Error("Ended by a failure", "program", name, "error", err)
