@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,15 +96,16 @@ func TestConcurrentAppends(t *testing.T) {
 // slowDevice is a file whose syncs wait to be let go.
 type slowDevice struct {
 	journal.File
-	// syncing is sent to when a sync begins, and received from to end it.
-	syncing, release chan struct{}
-	slow             *bool
+	// syncing is sent to when a sync begins, and release received from to end it.
+	syncing chan struct{}
+	release chan error
+	slow    *bool
 }
 
 func (d slowDevice) Persist() error {
 	if *d.slow {
 		d.syncing <- struct{}{}
-		<-d.release
+		return <-d.release
 	}
 	return nil
 }
@@ -114,7 +116,7 @@ func (d slowDevice) Persist() error {
 func TestAppendsShareOneSync(t *testing.T) {
 	const followers = 20
 	dir, slow := t.TempDir(), false
-	device := slowDevice{syncing: make(chan struct{}), release: make(chan struct{}), slow: &slow}
+	device := slowDevice{syncing: make(chan struct{}), release: make(chan error), slow: &slow}
 	c := journal.WithFiles(journal.Config{Dir: dir, Instance: workerID(0), Durability: journal.Disk},
 		func(f journal.File) (journal.File, error) {
 			device.File = f
@@ -133,12 +135,12 @@ func TestAppendsShareOneSync(t *testing.T) {
 		bytes += int64(journal.UsageHead + len(record(4+i).Meter))
 	}
 	require.Eventually(t, func() bool { return journal.Queued(j) == bytes }, 10*time.Second, time.Millisecond)
-	device.release <- struct{}{}
+	device.release <- nil
 	<-device.syncing
 	acknowledged := j.Stats().Size
 	atCrash, err := os.ReadFile(segments(t, dir)[0].Path)
 	require.NoError(t, err)
-	device.release <- struct{}{}
+	device.release <- nil
 	appending.Wait()
 	slow = false
 	require.EqualValues(t, 3+1+1, j.Stats().Writes)
@@ -163,6 +165,38 @@ func TestAppendsShareOneSync(t *testing.T) {
 		require.Positive(t, summary.Cut)
 		requireRecords(t, records(0, 4), got[:4])
 	}
+}
+
+// TestAppendsThatWaitFailWithTheSyncBeforeThem holds that appends that had come
+// while a sync failed are not acknowledged by a later one of the same file.
+func TestAppendsThatWaitFailWithTheSyncBeforeThem(t *testing.T) {
+	dir, slow := t.TempDir(), false
+	device := slowDevice{syncing: make(chan struct{}), release: make(chan error), slow: &slow}
+	c := journal.WithFiles(journal.Config{Dir: dir, Instance: workerID(0), Durability: journal.Disk},
+		func(f journal.File) (journal.File, error) {
+			device.File = f
+			return device, nil
+		})
+	j := open(t, c)
+	appendAll(t, j, records(0, 3))
+	slow = true
+	failed := make(chan error, 2)
+	for i := range 2 {
+		before := journal.Queued(j)
+		go func() {
+			_, err := j.Append(record(3 + i))
+			failed <- err
+		}()
+		require.Eventually(t, func() bool { return journal.Queued(j) > before }, 10*time.Second, time.Millisecond)
+	}
+	<-device.syncing
+	device.release <- syscall.EIO
+	for range 2 {
+		require.ErrorIs(t, <-failed, syscall.EIO)
+	}
+	slow = false
+	require.EqualValues(t, 2, j.Stats().Failed)
+	requireRecords(t, records(0, 3), readAll(t, segments(t, dir)))
 }
 
 func bytesWithout(b []byte, from, to int64) []byte {

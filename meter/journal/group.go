@@ -96,14 +96,18 @@ func (s *segment) lead(g *group) {
 	if s.config.Durability == Disk {
 		putMark(g.buffer, offset, s.salt)
 	}
-	s.mu.Unlock()
-	broken, err := s.write(g.buffer, offset)
-	s.mu.Lock()
+	// What joined before the write of the group before it failed must not follow it.
+	broken, err := s.broken, s.failure
+	if !broken {
+		s.mu.Unlock()
+		broken, err = s.write(g.buffer, offset)
+		s.mu.Lock()
+		s.stats.writes++
+	}
 
 	s.leading = false
 	s.queued -= int64(len(g.buffer))
 	g.done, g.err = true, err
-	s.stats.writes++
 	if err == nil {
 		s.size += int64(len(g.buffer))
 		s.stats.records += g.records

@@ -101,8 +101,10 @@ type Journal struct {
 	// mu is held by all that changes which segments there are. Nothing that appends
 	// takes it.
 	mu sync.Mutex
-	// next is the segment after the active one, where it is prepared.
-	next *segment
+	// next is the segment after the active one, where it is prepared; unprepared is
+	// why the last attempt at that failed.
+	next       *segment
+	unprepared error
 	// sealed are the segments that are not removed, by sequence.
 	sealed map[int64]*segment
 	// removed adds up the counts of those that are.
@@ -212,8 +214,8 @@ func (j *Journal) Prepare() error {
 	err = errors.Join(err, active.retry())
 	if j.next == nil && active.seq < math.MaxInt64 {
 		next := newSegment(&j.config, active.seq+1)
-		if openErr := next.open(); openErr != nil {
-			return errors.Join(err, openErr)
+		if j.unprepared = next.open(); j.unprepared != nil {
+			return errors.Join(err, j.unprepared)
 		}
 		j.next = next
 	}
@@ -234,13 +236,14 @@ func (j *Journal) Rotate() (sealed int64, err error) {
 	if active == nil {
 		return 0, ErrClosed
 	}
-	next := j.next
-	j.next = nil
+	next, failure := j.next, j.unprepared
+	j.next, j.unprepared = nil, nil
 	if next == nil {
 		next = newSegment(&j.config, active.seq+1)
-		if j.config.Durability != Memory {
-			next.failure = next.open()
+		if failure == nil && j.config.Durability != Memory {
+			failure = next.open()
 		}
+		next.failure = failure
 	}
 	j.seal(active, next)
 	j.sealed[active.seq] = active

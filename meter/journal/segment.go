@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -26,10 +27,11 @@ type segment struct {
 	sealed, released bool
 	// failure is why the last append failed, nil after one that didn't. Broken says
 	// that it is for good; otherwise skipped counts the appends since the last that
-	// looked again.
+	// looked again. Full is the error of a segment that has reached its limit.
 	failure error
 	broken  bool
 	skipped int
+	full    error
 	// size is the end of the last whole record, allocated the end of the blocks that
 	// are known to be the file's own.
 	size, allocated int64
@@ -168,12 +170,10 @@ func (s *segment) admit(n int) error {
 			}
 		}
 	}
-	if s.size+s.queued+int64(n)+markSize > s.config.SegmentLimit {
-		s.broken = true
-		s.failure = &FileError{Path: s.path, Offset: s.size, Err: fmt.Errorf("%w of %d bytes", ErrSegmentFull, s.config.SegmentLimit)}
-		return s.failure
+	if s.full == nil && s.size+s.queued+int64(n)+markSize > s.config.SegmentLimit {
+		s.full = &FileError{Path: s.path, Offset: s.size, Err: fmt.Errorf("%w of %d bytes", ErrSegmentFull, s.config.SegmentLimit)}
 	}
-	return nil
+	return s.full
 }
 
 // retry looks whether a segment that has failed can go on.
@@ -181,7 +181,7 @@ func (s *segment) retry() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failure == nil || s.broken || s.leading {
-		return s.failure
+		return cmp.Or(s.failure, s.full)
 	}
 	var err error
 	switch {
@@ -225,7 +225,7 @@ func (s *segment) release(trim bool) error {
 func (s *segment) health() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.failure
+	return cmp.Or(s.failure, s.full)
 }
 
 // count returns what appends came to, and the size so far.
