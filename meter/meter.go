@@ -47,6 +47,10 @@ type Meter struct {
 	catalogMu sync.RWMutex
 	catalog   atomic.Pointer[plans.Catalog]
 	indexes   atomic.Pointer[map[string]Index]
+	// views holds the view of each plan in force, unloaded that of organizations whose
+	// plan isn't known. They are replaced with the catalog.
+	views    map[string]*view
+	unloaded *view
 
 	loads      singleflight.Group
 	background sync.WaitGroup
@@ -89,6 +93,7 @@ func New(config Config) *Meter {
 		heldDays: map[plans.Day]int64{},
 	}
 	m.stats.meters = make([][stripes]stripe, plans.MaxMeters)
+	m.views, m.unloaded = viewsOf(config.Catalog)
 	m.publish(config.Catalog)
 	return m
 }
@@ -103,6 +108,23 @@ func (m *Meter) publish(catalog *plans.Catalog) {
 	}
 	m.catalog.Store(catalog)
 	m.indexes.Store(&indexes)
+}
+
+// viewsOf resolves every plan in force against the catalog's meters.
+func viewsOf(catalog *plans.Catalog) (views map[string]*view, unloaded *view) {
+	views = map[string]*view{}
+	for _, plan := range catalog.InForce() {
+		views[plan.Key] = newView(catalog, plan, true)
+	}
+	return views, newView(catalog, plans.Plan{}, false)
+}
+
+func newView(catalog *plans.Catalog, plan plans.Plan, loaded bool) *view {
+	v := &view{loaded: loaded, plan: plan, entitlements: make([]plans.Entitlement, len(catalog.Meters))}
+	for i := range catalog.Meters {
+		v.entitlements[i] = plan.Entitlement(catalog.Meters[i].Key)
+	}
+	return v
 }
 
 // Catalog returns the catalog in force. It must not be changed.
@@ -129,7 +151,7 @@ func (m *Meter) Organization(ctx context.Context, id uuid.UUID, now time.Time) (
 	if o == nil {
 		return m.load(ctx, id, now)
 	}
-	if v := o.view.Load(); !v.loaded || v.stale {
+	if o.stale.Load() {
 		m.refreshInBackground(o, now)
 	}
 	return o, nil
@@ -153,10 +175,11 @@ func (m *Meter) load(ctx context.Context, id uuid.UUID, now time.Time) (*Organiz
 		}
 		m.catalogMu.RLock()
 		defer m.catalogMu.RUnlock()
-		o := &Organization{id: id, meter: m}
+		o := m.newOrganization(id)
 		o.refreshAt.Store(now.Add(m.config.LoadRetry).UnixNano())
-		o.view.Store(m.viewOf(o, m.Catalog(), snapshot.Plan, err == nil))
 		if err == nil {
+			m.show(o, m.viewFor(o, snapshot.Plan))
+			o.stale.Store(false)
 			m.mergeUsage(o, snapshot, now)
 		}
 		return m.orgs.insert(o), nil
@@ -167,33 +190,41 @@ func (m *Meter) load(ctx context.Context, id uuid.UUID, now time.Time) (*Organiz
 	return loaded.(*Organization), nil
 }
 
-// viewOf resolves a plan's entitlements against a catalog; the slots that are there
-// are kept. The caller holds catalogMu.
-func (m *Meter) viewOf(o *Organization, catalog *plans.Catalog, planKey string, loaded bool) *view {
-	plan, ok := catalog.Plan(planKey)
-	if !ok && loaded {
-		m.config.Logger.Error("Plan is not in the catalog: nothing is limited", "organization", o.id, "plan", planKey)
-		plan = plans.Plan{Key: planKey}
+// newOrganization makes an organization that nothing is known of. The caller holds
+// catalogMu.
+func (m *Meter) newOrganization(id uuid.UUID) *Organization {
+	catalog := m.Catalog()
+	o := &Organization{id: id, meter: m, slots: make([]slot, len(catalog.Meters))}
+	for i := range o.slots {
+		o.slots[i].org, o.slots[i].meter = o, &catalog.Meters[i]
 	}
-	var old []entitlement
-	if v := o.view.Load(); v != nil {
-		old = v.entitlements
+	o.view.Store(m.unloaded)
+	o.stale.Store(true)
+	return o
+}
+
+// viewFor returns the view of a plan. The caller holds catalogMu.
+func (m *Meter) viewFor(o *Organization, planKey string) *view {
+	if v, ok := m.views[planKey]; ok {
+		return v
 	}
-	v := &view{loaded: loaded, plan: plan, entitlements: make([]entitlement, len(catalog.Meters))}
-	fresh := make([]slot, max(0, len(catalog.Meters)-len(old)))
-	for i := range catalog.Meters {
-		e := plan.Entitlement(catalog.Meters[i].Key)
-		v.entitlements[i] = entitlement{mode: e.Mode, max: e.Max, kind: e.Window}
-		if i < len(old) {
-			v.entitlements[i].slot = old[i].slot
-			v.stale = v.stale || old[i].kind != e.Window
-			continue
-		}
-		s := &fresh[i-len(old)]
-		s.org, s.meter = o, &catalog.Meters[i]
-		v.entitlements[i].slot = s
+	m.config.Logger.Error("Plan is not in the catalog: nothing is limited", "organization", o.id, "plan", planKey)
+	return newView(m.Catalog(), plans.Plan{Key: planKey}, true)
+}
+
+// show puts a view in force for an organization. Where a window changes its kind,
+// the store has to be asked what the new window holds: that is reported, and
+// remembered.
+func (m *Meter) show(o *Organization, v *view) (stale bool) {
+	was := o.view.Load()
+	for i := range was.entitlements {
+		stale = stale || was.entitlements[i].Window != v.entitlements[i].Window
 	}
-	return v
+	if stale {
+		o.stale.Store(true)
+	}
+	o.view.Store(v)
+	return stale
 }
 
 func (m *Meter) mergeUsage(o *Organization, snapshot Snapshot, now time.Time) {
@@ -205,8 +236,7 @@ func (m *Meter) mergeUsage(o *Organization, snapshot Snapshot, now time.Time) {
 		}
 	}
 	for i := range v.entitlements {
-		e := &v.entitlements[i]
-		e.slot.merge(e.kind, stored[i], now.UnixNano())
+		o.slot(Index(i)).merge(v.entitlements[i].Window, stored[i], now.UnixNano())
 	}
 }
 
@@ -223,13 +253,9 @@ func (m *Meter) Reload(ctx context.Context, id uuid.UUID, now time.Time) error {
 		return fmt.Errorf("reload organization %s: %w", id, err)
 	}
 	m.catalogMu.RLock()
-	before := o.view.Load()
-	after := m.viewOf(o, m.Catalog(), snapshot.Plan, true)
-	needUsage := !before.loaded || before.stale || after.stale
-	after.stale = needUsage
-	o.view.Store(after)
+	m.show(o, m.viewFor(o, snapshot.Plan))
 	m.catalogMu.RUnlock()
-	if !needUsage {
+	if !o.stale.Load() {
 		return nil
 	}
 	return m.refresh(ctx, o, now)
@@ -246,9 +272,8 @@ func (m *Meter) refresh(ctx context.Context, o *Organization, now time.Time) err
 	}
 	m.catalogMu.RLock()
 	defer m.catalogMu.RUnlock()
-	v := m.viewOf(o, m.Catalog(), snapshot.Plan, true)
-	v.stale = false
-	o.view.Store(v)
+	m.show(o, m.viewFor(o, snapshot.Plan))
+	o.stale.Store(false)
 	m.mergeUsage(o, snapshot, now)
 	return nil
 }
@@ -285,14 +310,30 @@ func (m *Meter) SetCatalog(catalog *plans.Catalog) error {
 	if err := next.Validate(); err != nil {
 		return err
 	}
+	m.views, m.unloaded = viewsOf(next)
 	m.orgs.each(func(o *Organization) {
+		o.grow(next)
 		was := o.view.Load()
-		v := m.viewOf(o, next, was.plan.Key, was.loaded)
-		v.stale = v.stale || was.stale
-		o.view.Store(v)
+		if !was.loaded {
+			m.show(o, m.unloaded)
+			return
+		}
+		m.show(o, m.viewFor(o, was.plan.Key))
 	})
 	m.publish(next)
 	return nil
+}
+
+// grow adds slots for the meters that a catalog has at its end.
+func (o *Organization) grow(catalog *plans.Catalog) {
+	var added []*slot
+	if there := o.added.Load(); there != nil {
+		added = append(added, *there...)
+	}
+	for i := len(o.slots) + len(added); i < len(catalog.Meters); i++ {
+		added = append(added, &slot{org: o, meter: &catalog.Meters[i]})
+	}
+	o.added.Store(&added)
 }
 
 // holdDay counts reservations that are still open on a day that has passed.
@@ -343,11 +384,11 @@ func (m *Meter) drain(now time.Time) (rows []drained, watermark time.Time) {
 func (o *Organization) roll(now int64) {
 	v := o.view.Load()
 	for i := range v.entitlements {
-		e := &v.entitlements[i]
-		e.slot.mu.Lock()
-		if e.slot.dayEnd != 0 {
-			e.slot.roll(e.kind, now)
+		s := o.slot(Index(i))
+		s.mu.Lock()
+		if s.dayEnd != 0 {
+			s.roll(v.entitlements[i].Window, now)
 		}
-		e.slot.mu.Unlock()
+		s.mu.Unlock()
 	}
 }

@@ -16,28 +16,35 @@ type Organization struct {
 	id    uuid.UUID
 	meter *Meter
 	view  atomic.Pointer[view]
+	// slots has the meters that the catalog had when the organization was loaded, and
+	// added those that came since.
+	slots []slot
+	added atomic.Pointer[[]*slot]
+	// stale says that the store must be asked again: it could not be asked, or a window
+	// changed its kind.
+	stale atomic.Bool
 	// refreshAt is when the next background load is due, in Unix nanoseconds;
 	// refreshing is set while one is under way.
 	refreshAt  atomic.Int64
 	refreshing atomic.Bool
 }
 
-// view is what an organization may use, as of its last load: replaced as a whole.
+// view is what a plan allows, by the meter's index. All organizations on the plan
+// share it, so that it is always in the processor's cache; it never changes.
 type view struct {
-	// loaded is false while the store could not be asked: everything is allowed (C5).
-	loaded bool
-	// stale says that the store must be asked again: a window changed its kind.
-	stale        bool
+	// loaded is false in the view of organizations whose plan could not be asked for:
+	// everything is allowed (C5).
+	loaded       bool
 	plan         plans.Plan
-	entitlements []entitlement
+	entitlements []plans.Entitlement
 }
 
-// entitlement is one meter's limit, beside the slot it counts in.
-type entitlement struct {
-	slot *slot
-	mode plans.Mode
-	max  int64
-	kind plans.WindowKind
+// slot returns the slot of a meter.
+func (o *Organization) slot(i Index) *slot {
+	if int(i) < len(o.slots) {
+		return &o.slots[i]
+	}
+	return (*o.added.Load())[int(i)-len(o.slots)]
 }
 
 // ID returns the organization's ID.
@@ -58,11 +65,11 @@ func (o *Organization) Loaded() bool { return o.view.Load().loaded }
 func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.Decision, Reservation) {
 	v := o.view.Load()
 	e := &v.entitlements[i]
-	s := e.slot
+	s := o.slot(i)
 	at := now.UnixNano()
 
 	s.mu.Lock()
-	s.roll(e.kind, at)
+	s.roll(e.Window, at)
 	d := s.take(e, quantity)
 	var r Reservation
 	if d.Allowed {
@@ -80,11 +87,11 @@ func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.De
 func (o *Organization) Consume(i Index, quantity int64, now time.Time) (plans.Decision, plans.Window) {
 	v := o.view.Load()
 	e := &v.entitlements[i]
-	s := e.slot
+	s := o.slot(i)
 	at := now.UnixNano()
 
 	s.mu.Lock()
-	s.roll(e.kind, at)
+	s.roll(e.Window, at)
 	d := s.take(e, quantity)
 	if d.Allowed {
 		s.record(&s.current, true, quantity, at)
@@ -113,14 +120,14 @@ type Usage struct {
 func (o *Organization) Usage(i Index, now time.Time) Usage {
 	v := o.view.Load()
 	e := &v.entitlements[i]
-	s := e.slot
+	s := o.slot(i)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.roll(e.kind, now.UnixNano())
+	s.roll(e.Window, now.UnixNano())
 	m := o.meter.Catalog().Meters[i]
 	return Usage{
 		Meter:       m,
-		Entitlement: v.plan.Entitlement(m.Key),
+		Entitlement: *e,
 		Window:      s.window(),
 		Current:     s.used,
 		Pending:     s.current.pending,

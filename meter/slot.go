@@ -82,8 +82,8 @@ func (s *slot) window() plans.Window {
 }
 
 // take decides, and takes what is allowed. Quantity is at least 0.
-func (s *slot) take(e *entitlement, quantity int64) plans.Decision {
-	limit := plans.Entitlement{Mode: e.mode, Max: e.max}
+func (s *slot) take(e *plans.Entitlement, quantity int64) plans.Decision {
+	limit := *e
 	if s.meter.Aggregation == plans.Sum && s.used > math.MaxInt64-quantity {
 		// The counter itself is full: no mode can count beyond it.
 		limit = plans.Entitlement{Mode: plans.Hard, Max: math.MaxInt64 - 1}
