@@ -74,7 +74,15 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 	r.http = httptest.NewServer(server.Handler())
 	ctx, cancel := context.WithCancel(context.Background())
 	var listening sync.WaitGroup
-	listening.Go(func() { _ = store.Listen(ctx, func(c pgstore.Change) { r.follow(ctx, c, m, server) }) })
+	// The first change says that the connection is there: from then on none is missed.
+	connected := make(chan struct{})
+	first := sync.OnceFunc(func() { close(connected) })
+	listening.Go(func() {
+		_ = store.Listen(ctx, func(c pgstore.Change) {
+			first()
+			r.follow(ctx, c, m, server)
+		})
+	})
 	t.Cleanup(func() {
 		r.http.Close()
 		cancel()
@@ -83,6 +91,11 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 		m.Close()
 		store.Close()
 	})
+	select {
+	case <-connected:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the replica does not listen for changes")
+	}
 	return r
 }
 
