@@ -42,7 +42,11 @@ func (w *withPrograms) Run() int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	build := exec.Command("go", "build", "-o", folder+"/", "../cmd/api", "../cmd/worker", "../cmd/tollgate")
+	args := []string{"build", "-o", folder + "/"}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	build := exec.Command("go", append(args, "../cmd/api", "../cmd/worker", "../cmd/tollgate")...)
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build the programs:", err)
