@@ -77,20 +77,27 @@ func TestConcurrentAppends(t *testing.T) {
 			require.EqualValues(t, workers*perWorker, stats.Appended)
 			count := 0
 			for _, s := range segments(t, dir) {
-				got, _, err := read(s)
-				require.NoError(t, err)
-				var sums [workers]int64
-				for _, r := range got {
-					worker := r.Organization[15] - 1
-					sums[worker] += r.Quantity
-					require.Equal(t, landed[worker][r.Quantity], s.ID.Seq)
-					count++
-				}
-				require.Equal(t, drained[s.ID.Seq], sums, "segment %d", s.ID.Seq)
+				count += compareSegment(t, s, landed, drained[s.ID.Seq])
 			}
 			require.Equal(t, workers*perWorker, count)
 		})
 	}
+}
+
+// compareSegment holds that a segment has the records that landed in it, and what
+// its drain took. It returns how many records it has.
+func compareSegment(t *testing.T, s journal.Segment, landed []map[int64]int64, drained [workers]int64) int {
+	t.Helper()
+	got, _, err := read(s)
+	require.NoError(t, err)
+	var sums [workers]int64
+	for _, r := range got {
+		worker := r.Organization[15] - 1
+		sums[worker] += r.Quantity
+		require.Equal(t, landed[worker][r.Quantity], s.ID.Seq)
+	}
+	require.Equal(t, drained, sums, "segment %d", s.ID.Seq)
+	return len(got)
 }
 
 // slowDevice is a file whose syncs wait to be let go.
