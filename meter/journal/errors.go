@@ -23,8 +23,8 @@ var (
 	// ErrSegmentFull says that the segment has reached [Config.SegmentLimit]. Appends
 	// succeed again after [Journal.Rotate].
 	ErrSegmentFull = errors.New("journal segment has reached its limit")
-	// ErrIO says that the device failed. A segment that it befell takes no more;
-	// appends are tried again after [Journal.Rotate].
+	// ErrIO says that the system failed otherwise. Where what is in the file is then
+	// in doubt, its segment takes no more, and appends succeed again after [Journal.Rotate].
 	ErrIO = errors.New("journal input or output failed")
 	// ErrActive says that a segment can't be removed, because appends go to it or
 	// will go to it.
