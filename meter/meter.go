@@ -178,9 +178,7 @@ func (m *Meter) load(ctx context.Context, id uuid.UUID, now time.Time) (*Organiz
 		o := m.newOrganization(id)
 		o.refreshAt.Store(now.Add(m.config.LoadRetry).UnixNano())
 		if err == nil {
-			m.show(o, m.viewFor(o, snapshot.Plan))
-			o.stale.Store(false)
-			m.mergeUsage(o, snapshot, now)
+			m.adopt(o, snapshot, now)
 		}
 		return m.orgs.insert(o), nil
 	})
@@ -213,22 +211,24 @@ func (m *Meter) viewFor(o *Organization, planKey string) *view {
 }
 
 // show puts a view in force for an organization. Where a window changes its kind,
-// the store has to be asked what the new window holds: that is reported, and
-// remembered.
-func (m *Meter) show(o *Organization, v *view) (stale bool) {
+// the organization is stale: the store has to be asked what the new window holds.
+func (o *Organization) show(v *view) {
 	was := o.view.Load()
 	for i := range was.entitlements {
-		stale = stale || was.entitlements[i].Window != v.entitlements[i].Window
-	}
-	if stale {
-		o.stale.Store(true)
+		if was.entitlements[i].Window != v.entitlements[i].Window {
+			o.stale.Store(true)
+			break
+		}
 	}
 	o.view.Store(v)
-	return stale
 }
 
-func (m *Meter) mergeUsage(o *Organization, snapshot Snapshot, now time.Time) {
-	v := o.view.Load()
+// adopt takes over the plan and the usage that the store has. The caller holds
+// catalogMu.
+func (m *Meter) adopt(o *Organization, snapshot Snapshot, now time.Time) {
+	v := m.viewFor(o, snapshot.Plan)
+	o.show(v)
+	o.stale.Store(false)
 	stored := make([]Stored, len(v.entitlements))
 	for _, u := range snapshot.Usage {
 		if i, ok := m.Index(u.Meter); ok && int(i) < len(stored) {
@@ -253,7 +253,7 @@ func (m *Meter) Reload(ctx context.Context, id uuid.UUID, now time.Time) error {
 		return fmt.Errorf("reload organization %s: %w", id, err)
 	}
 	m.catalogMu.RLock()
-	m.show(o, m.viewFor(o, snapshot.Plan))
+	o.show(m.viewFor(o, snapshot.Plan))
 	m.catalogMu.RUnlock()
 	if !o.stale.Load() {
 		return nil
@@ -272,9 +272,7 @@ func (m *Meter) refresh(ctx context.Context, o *Organization, now time.Time) err
 	}
 	m.catalogMu.RLock()
 	defer m.catalogMu.RUnlock()
-	m.show(o, m.viewFor(o, snapshot.Plan))
-	o.stale.Store(false)
-	m.mergeUsage(o, snapshot, now)
+	m.adopt(o, snapshot, now)
 	return nil
 }
 
@@ -315,10 +313,10 @@ func (m *Meter) SetCatalog(catalog *plans.Catalog) error {
 		o.grow(next)
 		was := o.view.Load()
 		if !was.loaded {
-			m.show(o, m.unloaded)
+			o.show(m.unloaded)
 			return
 		}
-		m.show(o, m.viewFor(o, was.plan.Key))
+		o.show(m.viewFor(o, was.plan.Key))
 	})
 	m.publish(next)
 	return nil

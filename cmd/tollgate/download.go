@@ -21,9 +21,6 @@ type exportDownload struct {
 	To string `type:"path" default:"." help:"Folder to write the files into. It is made if it is missing."`
 }
 
-// manifestName is the file that says what the others hold.
-const manifestName = "manifest.json"
-
 // Run downloads the manifest and what it names, and checks each against it.
 func (c exportDownload) Run(ctx context.Context, out *output) error {
 	if err := os.MkdirAll(c.To, 0o755); err != nil {
@@ -32,10 +29,10 @@ func (c exportDownload) Run(ctx context.Context, out *output) error {
 	api := c.client()
 	// A file may take longer than a call may.
 	api.http.Timeout = 0
-	if err := c.fetch(ctx, out, api, billing.File{Name: manifestName, Bytes: -1}); err != nil {
+	if err := c.fetch(ctx, out, api, billing.File{Name: billing.ManifestFile, Bytes: -1}); err != nil {
 		return err
 	}
-	document, err := os.ReadFile(filepath.Join(c.To, manifestName))
+	document, err := os.ReadFile(filepath.Join(c.To, billing.ManifestFile))
 	if err != nil {
 		return fmt.Errorf("read the manifest: %w", err)
 	}

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,12 +19,12 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 	var failed error
 	counter := func(name, help string) metric.Int64ObservableCounter {
 		c, err := scope.Int64ObservableCounter(name, metric.WithDescription(help))
-		failed = firstError(failed, err)
+		failed = errors.Join(failed, err)
 		return c
 	}
 	gauge := func(name, help string, options ...metric.Float64ObservableGaugeOption) metric.Float64ObservableGauge {
 		g, err := scope.Float64ObservableGauge(name, append(options, metric.WithDescription(help))...)
-		failed = firstError(failed, err)
+		failed = errors.Join(failed, err)
 		return g
 	}
 	decisions := counter("tollgate_decisions", "Metered requests by meter and decision: admitted, refused.")
@@ -61,11 +62,4 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		return fmt.Errorf("register the metering metrics: %w", err)
 	}
 	return nil
-}
-
-func firstError(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
