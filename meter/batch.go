@@ -40,17 +40,43 @@ type Row struct {
 	Value int64
 	// At is the time of the last report in the row, UTC. It orders snapshots.
 	At time.Time
+	// Leased is the part of Value that was admitted out of the instance's leases; the
+	// rest is unleased ([plans.Sum] only).
+	Leased Leased
+	// EventsOnly says that Value stands for no report: the row's usage is that of its
+	// events alone.
+	EventsOnly bool
+	// Events are the reports that bear an identity. They are not in Value and Leased:
+	// only those that nobody has counted before come on top, in their order.
+	Events []Event
 }
 
+// Leased is a quantity that was admitted out of leases, by the kind of the lease's
+// window. The window is the one that contains the row's day.
+type Leased struct {
+	Day, Month int64
+}
+
+// Total returns what was admitted out of leases of either kind.
+func (l Leased) Total() int64 { return l.Day + l.Month }
+
 // Batch is what one flush writes, whole or not at all. Rows are in the order of
-// organization, meter, day. A batch without rows has no identity of its own: its
-// Seq is that of the batch before, and it only moves the watermark.
+// organization, meter, day, one a key.
 type Batch struct {
 	ID BatchID
+	// WatermarkOnly says that the batch has no identity of its own: its Seq is that of
+	// the batch before, it has no rows, and it only moves the watermark. A batch
+	// without rows that isn't WatermarkOnly uses up its sequence number.
+	WatermarkOnly bool
 	// Watermark is the time up to which, this batch included, the instance has
 	// flushed all that it admitted.
 	Watermark time.Time
 	Rows      []Row
+	// Reports counts the reports that the batch acknowledges, duplicates included;
+	// Journalled those of them that the journal had, nil where there is no journal.
+	// The reconciler holds them against each other.
+	Reports    int64
+	Journalled *int64
 }
 
 // Applied says what became of a batch.
@@ -60,6 +86,15 @@ type Applied struct {
 	// Stored holds, for each row of the batch, the day's value after it, usage of
 	// other instances included.
 	Stored []int64
+	// Repeated holds, in their order, the events that had been counted before, by
+	// another batch: this one has not counted them again.
+	Repeated []EventPlace
+}
+
+// EventPlace is where an event is in its batch.
+type EventPlace struct {
+	// Row is the row's place in [Batch.Rows], Event the event's in [Row.Events].
+	Row, Event int
 }
 
 // Stored is what the store has of one meter of an organization.

@@ -1,0 +1,73 @@
+package meter
+
+import (
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// Errors about stored reservations.
+var (
+	// ErrReservationNotFound says that the organization has no such reservation.
+	ErrReservationNotFound = errors.New("there is no such reservation")
+	// ErrReservationEnded says that the reservation was released or has expired, or was
+	// committed with another quantity.
+	ErrReservationEnded = errors.New("the reservation has ended")
+)
+
+// QuotaShortError says that a window's quota doesn't cover a quantity. Its members are
+// those of [LeaseAnswer].
+type QuotaShortError struct {
+	Max, Consumed, Unleased, Leased, Held int64
+	// Waiting says that instances were asked to give back what they don't use.
+	Waiting bool
+}
+
+// Error says how much there is.
+func (e *QuotaShortError) Error() string { return "the quota of the window is used up" }
+
+// Current is what counts as used: all that isn't free.
+func (e *QuotaShortError) Current() int64 { return e.Consumed + e.Unleased + e.Leased + e.Held }
+
+// ReservationState is the state of a stored reservation.
+type ReservationState string
+
+// The states. Only a held reservation can change; the others are final.
+const (
+	ReservationHeld      ReservationState = "held"
+	ReservationCommitted ReservationState = "committed"
+	ReservationReleased  ReservationState = "released"
+	ReservationExpired   ReservationState = "expired"
+)
+
+// StoredReservation is a quantity that is held in the store, so that it outlives the
+// instance that made it and any instance can settle it. Its usage belongs to the day,
+// and the window, in which it was made.
+type StoredReservation struct {
+	ID           uuid.UUID
+	Organization uuid.UUID
+	// Meter is the key of a [plans.Sum] meter.
+	Meter string
+	// Quantity is what is held, 1 to [plans.MaxQuantity]; Committed what was counted in
+	// the end, where State is committed.
+	Quantity, Committed int64
+	State               ReservationState
+	// CreatedAt and ExpiresAt bound the time in which it is held; SettledAt is when it
+	// was committed, released or found expired, zero before. UTC.
+	CreatedAt, ExpiresAt, SettledAt time.Time
+	// Plan and Mode decided. Window is the kind of window that Max counts in.
+	Plan   string
+	Mode   plans.Mode
+	Window plans.WindowKind
+	Max    int64
+	// Current is the window's usage as the caller was told, the quantity included.
+	Current   int64
+	OverLimit bool
+	// Identity and Fingerprint are those of the request that made it; zero where it bore
+	// none.
+	Identity    Identity
+	Fingerprint Fingerprint
+}

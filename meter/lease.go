@@ -1,0 +1,90 @@
+package meter
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// QuotaWindow names what a hard limit bounds: the usage of one meter by one
+// organization in one window.
+type QuotaWindow struct {
+	Organization uuid.UUID
+	// Meter is the key of a [plans.Sum] meter.
+	Meter string
+	Kind  plans.WindowKind
+	// Start is the window's first day.
+	Start plans.Day
+}
+
+// LeaseAsk says how much of a window's quota an instance wants to have been issued.
+//
+// Issued counts up over the life of the lease: all that was ever granted, less what was
+// given back unused. It names an outcome and not a change, so an ask whose answer
+// was lost may be made again. Version counts the asks of a lease from 1: one that
+// comes after a later one changes nothing.
+type LeaseAsk struct {
+	QuotaWindow
+	Version int64
+	// Issued is what the instance wants. Less than it has: it gives quota back. More: it
+	// asks, and is granted between nothing and that.
+	Issued int64
+	// Spent is how much of what was issued the instance has admitted, as of this ask.
+	// Where the store has released the lease meanwhile, it begins again from here.
+	Spent int64
+	// Need is how much a request waits for. Up to it the instance is granted all that
+	// remains; beyond it at most its fair share. Where it can't be granted, other
+	// instances are asked to give back what they don't use. Zero: nobody waits.
+	Need int64
+	// Idle says that the instance may go on to hold quota that it doesn't use; false
+	// is the answer to having been asked for it.
+	Idle bool
+	// Plan, PlanVersion and Max are what the instance takes to be in force. Where that
+	// is out of date, nothing is granted.
+	Plan        string
+	PlanVersion int
+	Max         int64
+}
+
+// LeaseAnswer is what became of an ask.
+type LeaseAnswer struct {
+	// Issued is what the instance may have admitted in all, in the terms of [LeaseAsk].
+	Issued int64
+	// Outdated says that another plan, or another version of it, is in force: nothing
+	// was granted.
+	Outdated bool
+	// Waiting says that other instances may give quota back: the ask is worth repeating.
+	Waiting bool
+	// Max is the limit in force. Consumed is the usage of the window that leases were
+	// settled for, Unleased the rest of it, Leased what all instances hold, this one
+	// included, and Held what reservations hold.
+	Max, Consumed, Unleased, Leased, Held int64
+	// Outstanding is this instance's part of Leased.
+	Outstanding int64
+}
+
+// LeaseStore gives instances parts of hard limits, so that together they never
+// exceed one.
+type LeaseStore interface {
+	// AdjustLeases answers each ask, in their order, in one transaction. Asks are for
+	// distinct windows.
+	AdjustLeases(ctx context.Context, instance uuid.UUID, asks []LeaseAsk) ([]LeaseAnswer, error)
+}
+
+// EventStore knows the identities that were counted.
+type EventStore interface {
+	// KnownEvents returns those of the identities that were counted for an organization,
+	// in any order.
+	KnownEvents(ctx context.Context, organization uuid.UUID, identities []Identity) ([]KnownEvent, error)
+}
+
+// LostLease is quota that was released because its instance was declared lost: the most
+// that could have been admitted beyond the limit.
+type LostLease struct {
+	QuotaWindow
+	Instance uuid.UUID
+	// Outstanding is what was released without having been settled.
+	Outstanding int64
+}
