@@ -60,7 +60,7 @@ func TestLayersLookOneWay(t *testing.T) {
 	allowed := map[string][]string{
 		"plans":      {},
 		"accounts":   {},
-		"meter":      {"plans"},
+		"meter":      {"plans", "meter"},
 		"billing":    {"plans"},
 		"migrations": {},
 		"pgstore":    {"plans", "accounts", "billing", "meter", "migrations", "pgstore"},

@@ -139,7 +139,7 @@ func TestAppendsShareOneSync(t *testing.T) {
 	bytes := journal.Queued(j) + journal.MarkSize
 	for i := range followers {
 		appending.Go(func() { appendAll(t, j, records(4+i, 5+i)) })
-		bytes += int64(journal.UsageHead + len(record(4+i).Meter))
+		bytes += int64(journal.Length(record(4 + i)))
 	}
 	require.Eventually(t, func() bool { return journal.Queued(j) == bytes }, 10*time.Second, time.Millisecond)
 	device.release <- nil

@@ -76,8 +76,8 @@
 //	offset  size  what
 //	0       4     CRC of bytes 4 to the end of the record, XOR the segment's salt
 //	4       2     length of the record, head included
-//	6       1     kind: 1 usage, 2 mark
-//	7       1     zero
+//	6       1     kind: 1 usage, 2 mark, 3 event
+//	7       1     lease: the window that it is of: 0 none, 1 day, 2 month
 //
 // A usage record, of 45 to 107 bytes, goes on:
 //
@@ -87,6 +87,21 @@
 //	32      8     time of the report: Unix nanoseconds, signed
 //	40      4     day: days since 1970-01-01, signed
 //	44      1-63  meter: its key, to the end of the record
+//
+// An event is usage that bears an identity. It takes 89 to 214 bytes, is the same up to
+// byte 43, and goes on:
+//
+//	offset  size  what
+//	44      16    identity, not all zeros
+//	60      8     fingerprint
+//	68      8     receipt: current, signed
+//	76      8     receipt: max, signed
+//	84      1     receipt: mode: 0 none, 1 hard, 2 soft, 3 unlimited
+//	85      1     receipt: over the limit: 0 or 1
+//	86      1     receipt: the window that it was decided in, as in byte 7
+//	87      1     length of the meter's key, m
+//	88      m     meter: its key
+//	88+m    0-63  receipt: the plan's key, to the end of the record
 //
 // A mark, of 16 bytes, begins each group of a disk segment. It says that all before
 // it was on the device before it was written:

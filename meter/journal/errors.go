@@ -15,7 +15,7 @@ var (
 	// folder.
 	ErrLocked = errors.New("journal folder is in use")
 	// ErrRecord says that a record can't be written as it is: its meter's key is not
-	// of 1 to [MaxMeterKey] bytes.
+	// of 1 to [MaxKey] bytes.
 	ErrRecord = errors.New("invalid journal record")
 	// ErrFull says that there is no room: the device is full, a quota or a file size
 	// limit is reached. Appends succeed again when there is room.

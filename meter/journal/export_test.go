@@ -12,9 +12,11 @@ import (
 const (
 	HeaderSize = headerSize
 	MarkSize   = markSize
-	UsageHead  = usageHead
 	RetryEvery = retryEvery
 )
+
+// Length returns how many bytes a record takes.
+func Length(r Record) int { return length(&r) }
 
 // File is a segment's file.
 type File = file
@@ -80,8 +82,8 @@ func Image(id SegmentID, records []Record) []byte {
 	out := b[:]
 	for i := range records {
 		at := len(out)
-		out = append(out, make([]byte, records[i].length())...)
-		records[i].encode(out[at:], saltOf(b[:]))
+		out = append(out, make([]byte, length(&records[i]))...)
+		encode(&records[i], out[at:], saltOf(b[:]))
 	}
 	return out
 }

@@ -12,16 +12,12 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/meter"
 )
 
-// SegmentID is the identity of a segment, and of the batch that it becomes: it
-// converts to meter.BatchID.
-type SegmentID struct {
-	// Instance is the process that wrote it.
-	Instance uuid.UUID
-	// Seq is its place in the instance's sequence, from 1.
-	Seq int64
-}
+// SegmentID is the identity of a segment, and of the batch that it becomes.
+type SegmentID = meter.BatchID
 
 const (
 	extension = ".journal"
@@ -29,12 +25,12 @@ const (
 	lockName  = "lock"
 )
 
-// name returns the segment's file name.
-func (id SegmentID) name() string {
+// fileName returns the name of a segment's file.
+func fileName(id SegmentID) string {
 	return fmt.Sprintf("%s-%0*d%s", id.Instance, seqDigits, id.Seq, extension)
 }
 
-// parseName reads what name wrote, and nothing else.
+// parseName reads what fileName wrote, and nothing else.
 func parseName(name string) (SegmentID, bool) {
 	const uuidLength = 36
 	stem, ok := strings.CutSuffix(name, extension)
@@ -50,7 +46,7 @@ func parseName(name string) (SegmentID, bool) {
 		return SegmentID{}, false
 	}
 	id := SegmentID{Instance: instance, Seq: seq}
-	return id, id.name() == name
+	return id, fileName(id) == name
 }
 
 // Segment is a segment's file in a folder.

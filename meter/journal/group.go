@@ -46,7 +46,7 @@ func (s *segment) join(record *Record) error {
 	g.add(record, s.salt)
 	g.members++
 	g.records++
-	s.queued += int64(record.length())
+	s.queued += int64(length(record))
 	for !g.done {
 		if s.leading {
 			g.ended.Wait()
@@ -65,8 +65,8 @@ func (s *segment) join(record *Record) error {
 // add puts a record at the end of the buffer.
 func (g *group) add(record *Record, salt uint32) {
 	before := len(g.buffer)
-	g.buffer = slices.Grow(g.buffer, record.length())[:before+record.length()]
-	record.encode(g.buffer[before:], salt)
+	g.buffer = slices.Grow(g.buffer, length(record))[:before+length(record)]
+	encode(record, g.buffer[before:], salt)
 }
 
 // newGroup returns an empty group; that of a disk segment begins with a mark. The

@@ -176,7 +176,7 @@ func (j *Journal) Recovered() []Segment { return j.recovered }
 // counts it in that batch. While they last, most appends fail without asking the
 // system. Append allocates nothing unless it fails.
 func (j *Journal) Append(record Record) (seq int64, err error) {
-	if err := record.valid(); err != nil {
+	if err := valid(&record); err != nil {
 		return 0, err
 	}
 	for {
@@ -258,6 +258,19 @@ func (j *Journal) seal(s, next *segment) {
 	j.active.Store(next)
 }
 
+// Records returns how many records a sealed segment has that isn't removed; with
+// [Memory], and of a segment that isn't there, 0. It waits for the appends to the
+// segment that are under way.
+func (j *Journal) Records(seq int64) int64 {
+	j.mu.Lock()
+	s, ok := j.sealed[seq]
+	j.mu.Unlock()
+	if !ok {
+		return 0
+	}
+	return s.settled().records
+}
+
 // Remove deletes a segment's file, when its batch has been acknowledged. The
 // segment is a sealed one of this journal ([ErrActive] otherwise), or one that an
 // earlier process left. One that isn't there needs nothing.
@@ -270,7 +283,7 @@ func (j *Journal) Remove(id SegmentID) error {
 			return err
 		}
 	}
-	return removeFile(filepath.Join(j.config.Dir, id.name()))
+	return removeFile(filepath.Join(j.config.Dir, fileName(id)))
 }
 
 func (j *Journal) releaseSealed(id SegmentID) error {

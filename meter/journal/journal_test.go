@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
+	"github.com/riverline/tollgate/plans"
 )
 
 func TestWhatWasAppendedIsReadInOrder(t *testing.T) {
@@ -35,7 +36,7 @@ func TestWhatWasAppendedIsReadInOrder(t *testing.T) {
 }
 
 func TestRecordsKeepEveryValue(t *testing.T) {
-	longest := make([]byte, journal.MaxMeterKey)
+	longest := make([]byte, journal.MaxKey)
 	for i := range longest {
 		longest[i] = 'a'
 	}
@@ -43,6 +44,14 @@ func TestRecordsKeepEveryValue(t *testing.T) {
 		{Meter: "a"},
 		{Organization: uuid.Max, Meter: string(longest), Day: -1 << 31, Quantity: -1 << 63, At: -1 << 63},
 		{Organization: uuid.New(), Meter: "storage_bytes", Day: 1<<31 - 1, Quantity: 1<<63 - 1, At: 1<<63 - 1},
+		{
+			Organization: uuid.Max, Meter: string(longest), Lease: plans.WindowMonth, Quantity: -1, At: -1, Day: -1,
+			Identity: meter.KeyIdentity("k"), Fingerprint: meter.FingerprintOf("f"),
+			Receipt: meter.Receipt{
+				Plan: string(longest), Mode: plans.Unlimited, OverLimit: true, Current: -1 << 63, Max: 1<<63 - 1, Window: plans.WindowMonth,
+			},
+		},
+		{Meter: "a", Lease: plans.WindowDay, Identity: meter.Identity{15: 1}},
 	}
 	dir := t.TempDir()
 	j := open(t, journal.Config{Dir: dir, Instance: uuid.New()})
@@ -53,7 +62,7 @@ func TestRecordsKeepEveryValue(t *testing.T) {
 func TestAppendRefusesAKeyThatDoesNotFit(t *testing.T) {
 	for _, durability := range []journal.Durability{journal.Memory, journal.Process} {
 		j := open(t, journal.Config{Dir: t.TempDir(), Instance: uuid.New(), Durability: durability})
-		for _, key := range []string{"", string(make([]byte, journal.MaxMeterKey+1))} {
+		for _, key := range []string{"", string(make([]byte, journal.MaxKey+1))} {
 			_, err := j.Append(journal.Record{Meter: key})
 			require.ErrorIs(t, err, journal.ErrRecord)
 			require.ErrorContains(t, err, "meter")

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/plans"
 )
@@ -100,13 +101,19 @@ var meters = []string{"evaluations", "flow_executions", "simulations", "entity_i
 
 // record makes the i-th of a series of records, each of which is different.
 func record(i int) journal.Record {
-	return journal.Record{
+	r := journal.Record{
 		Organization: uuid.NewSHA1(uuid.Nil, []byte{byte(i % 7)}),
 		Meter:        meters[i%len(meters)],
 		Day:          plans.Day(20000 + i%3),
 		Quantity:     int64(i),
 		At:           1_764_000_000_000_000_000 + int64(i),
+		Lease:        []plans.WindowKind{"", plans.WindowDay, plans.WindowMonth}[i%3],
 	}
+	if i%4 == 0 {
+		r.Identity = meter.KeyIdentity(fmt.Sprint(i))
+		r.Receipt = meter.Receipt{Plan: "free", Mode: plans.Hard, Current: int64(i), Max: 1000, Window: plans.WindowDay}
+	}
+	return r
 }
 
 func records(from, to int) []journal.Record {

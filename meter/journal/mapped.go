@@ -22,7 +22,7 @@ type mapped struct {
 // place stores a record, whole or not at all. Records are stored one after another
 // under mu, so that one that is there vouches for all before it. The caller holds mu.
 func (s *segment) place(record *Record) (err error) {
-	n, free := record.length(), s.window[s.position:]
+	n, free := length(record), s.window[s.position:]
 	if n > len(free) {
 		if err := s.mapAhead(); err != nil {
 			return err
@@ -38,11 +38,11 @@ func (s *segment) place(record *Record) (err error) {
 		}
 	}()
 	if n <= len(free) {
-		record.encode(free[:n], s.salt)
+		encode(record, free[:n], s.salt)
 		s.position += n
 	} else {
 		b := s.straddling[:n]
-		record.encode(b, s.salt)
+		encode(record, b, s.salt)
 		placed := copy(free, b)
 		s.position = copy(s.ahead, b[placed:])
 		// The record is in the file: what ending the mapping says doesn't change that.

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/plans"
 )
@@ -20,13 +21,28 @@ import (
 func drawRecord(t *rapid.T) journal.Record {
 	var organization uuid.UUID
 	binary.BigEndian.PutUint64(organization[8:], rapid.Uint64().Draw(t, "organization"))
-	return journal.Record{
+	r := journal.Record{
 		Organization: organization,
-		Meter:        strings.Repeat("k", rapid.IntRange(1, journal.MaxMeterKey).Draw(t, "meter")),
+		Meter:        strings.Repeat("k", rapid.IntRange(1, journal.MaxKey).Draw(t, "meter")),
 		Day:          plans.Day(rapid.Int32().Draw(t, "day")),
 		Quantity:     rapid.Int64().Draw(t, "quantity"),
 		At:           rapid.Int64().Draw(t, "at"),
+		Lease:        rapid.SampledFrom([]plans.WindowKind{"", plans.WindowDay, plans.WindowMonth}).Draw(t, "lease"),
 	}
+	if !rapid.Bool().Draw(t, "event") {
+		return r
+	}
+	r.Identity = meter.KeyIdentity(rapid.String().Draw(t, "identity"))
+	r.Fingerprint = meter.FingerprintOf(rapid.String().Draw(t, "fingerprint"))
+	r.Receipt = meter.Receipt{
+		Plan:      strings.Repeat("p", rapid.IntRange(0, journal.MaxKey).Draw(t, "plan")),
+		Mode:      rapid.SampledFrom([]plans.Mode{"", plans.Hard, plans.Soft, plans.Unlimited}).Draw(t, "mode"),
+		OverLimit: rapid.Bool().Draw(t, "over limit"),
+		Current:   rapid.Int64().Draw(t, "current"),
+		Max:       rapid.Int64().Draw(t, "max"),
+		Window:    rapid.SampledFrom([]plans.WindowKind{"", plans.WindowDay, plans.WindowMonth}).Draw(t, "window"),
+	}
+	return r
 }
 
 // crashModel is what must be found after a crash: the acknowledged records of each

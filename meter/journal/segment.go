@@ -61,7 +61,7 @@ func newSegment(config *Config, seq int64) *segment {
 		return s
 	}
 	header := s.header()
-	s.path = filepath.Join(config.Dir, s.id(config.Instance).name())
+	s.path = filepath.Join(config.Dir, fileName(s.id(config.Instance)))
 	s.salt = saltOf(header[:])
 	s.idle.L = &s.mu
 	return s
@@ -138,7 +138,7 @@ func (s *segment) append(record *Record) (taken bool, err error) {
 	if s.sealed {
 		return false, nil
 	}
-	if err := s.admit(record.length()); err != nil {
+	if err := s.admit(length(record)); err != nil {
 		s.stats.failed++
 		return true, err
 	}
@@ -226,6 +226,16 @@ func (s *segment) health() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return cmp.Or(s.failure, s.full)
+}
+
+// settled returns what appends came to, when those that are under way have ended.
+func (s *segment) settled() counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.leading || s.forming != nil {
+		s.idle.Wait()
+	}
+	return s.stats
 }
 
 // count returns what appends came to, and the size so far.

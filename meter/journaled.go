@@ -1,0 +1,63 @@
+package meter
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// Record is one admitted report, as a [Journal] keeps it.
+type Record struct {
+	// Organization used it.
+	Organization uuid.UUID
+	// Meter is the meter's key.
+	Meter string
+	// Day is the UTC day that the usage belongs to.
+	Day plans.Day
+	// Quantity is what was used, in the meter's unit: for a sum what to add, for a
+	// peak or a snapshot the level.
+	Quantity int64
+	// At is the time of the report, in Unix nanoseconds.
+	At int64
+	// Lease is the kind of the window out of whose lease the quantity was admitted;
+	// empty where it was admitted without one.
+	Lease plans.WindowKind
+	// Identity makes the report countable once; zero: it bears none, and then
+	// Fingerprint and Receipt are zero, too.
+	Identity    Identity
+	Fingerprint Fingerprint
+	Receipt     Receipt
+}
+
+// leased returns the record's quantity by the kind of its lease.
+func (r *Record) leased() Leased { return leasedOf(r.Lease, r.Quantity) }
+
+func leasedOf(kind plans.WindowKind, quantity int64) Leased {
+	switch kind {
+	case plans.WindowDay:
+		return Leased{Day: quantity}
+	case plans.WindowMonth:
+		return Leased{Month: quantity}
+	default:
+		return Leased{}
+	}
+}
+
+// Journal keeps what was admitted until its batch has been written. Segment n of an
+// instance's journal holds what becomes the instance's batch n. Package
+// meter/journal has one.
+type Journal interface {
+	// Append keeps a record, as durably as the journal is set to, and returns the
+	// sequence of the segment that it is in. On an error it isn't in the journal.
+	Append(Record) (seq int64, err error)
+	// Prepare does beforehand what Rotate would need time for. Its error is for the log.
+	Prepare() error
+	// Rotate seals the active segment and returns its sequence.
+	Rotate() (sealed int64, err error)
+	// Records returns how many records a sealed segment has.
+	Records(seq int64) int64
+	// Remove forgets a sealed segment, whose batch has been written.
+	Remove(BatchID) error
+	// Health returns why appends fail, and nil while they don't.
+	Health() error
+}
