@@ -38,10 +38,15 @@ type memoryStore struct {
 	// do its work and then fail.
 	away, loseAnswer bool
 	watermark        time.Time
+	events           map[eventKey]countedEvent
+	quota            memoryQuota
 }
 
 func newMemoryStore() *memoryStore {
-	return &memoryStore{plans: map[uuid.UUID]string{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{}}
+	return &memoryStore{
+		plans: map[uuid.UUID]string{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{},
+		events: map[eventKey]countedEvent{}, quota: newMemoryQuota(),
+	}
 }
 
 func (s *memoryStore) add(plan string) uuid.UUID {
@@ -93,28 +98,79 @@ func (s *memoryStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applie
 	applied := meter.Applied{}
 	last := s.seqs[b.ID.Instance]
 	switch {
-	case len(b.Rows) > 0 && b.ID.Seq <= last:
-		applied.Duplicate = true
-	case len(b.Rows) > 0 && b.ID.Seq != last+1:
+	case b.WatermarkOnly && b.ID.Seq == last:
+		s.watermark = b.Watermark
+	case b.WatermarkOnly && b.ID.Seq > last, !b.WatermarkOnly && b.ID.Seq > last+1:
 		return meter.Applied{}, meter.ErrSequenceGap
+	case b.ID.Seq <= last:
+		applied.Duplicate = true
 	default:
 		s.seqs[b.ID.Instance] = b.ID.Seq
 		s.watermark = b.Watermark
-		if len(b.Rows) > 0 {
-			s.batches = append(s.batches, b)
-		}
+		s.batches = append(s.batches, b)
+		s.quota.settle(b)
 		for _, row := range b.Rows {
-			s.fold(row)
+			s.write(b.ID, row)
 		}
 	}
-	for _, row := range b.Rows {
+	for i, row := range b.Rows {
 		applied.Stored = append(applied.Stored, s.records[recordKey{row.Organization, row.Meter, row.Day}].value)
+		for j, e := range row.Events {
+			if s.events[eventKey{row.Organization, e.Identity}].batch != b.ID {
+				applied.Repeated = append(applied.Repeated, meter.EventPlace{Row: i, Event: j})
+			}
+		}
 	}
 	if s.loseAnswer {
 		s.loseAnswer = false
 		return meter.Applied{}, errAway
 	}
 	return applied, nil
+}
+
+// eventKey is an identity, which is its organization's own.
+type eventKey struct {
+	organization uuid.UUID
+	identity     meter.Identity
+}
+
+// countedEvent is an identity that was counted, and by which batch.
+type countedEvent struct {
+	batch meter.BatchID
+	known meter.KnownEvent
+}
+
+// write folds a row, and those of its events that are new.
+func (s *memoryStore) write(batch meter.BatchID, row meter.Row) {
+	if !row.EventsOnly {
+		s.fold(row)
+	}
+	for _, e := range row.Events {
+		key := eventKey{row.Organization, e.Identity}
+		if _, there := s.events[key]; there {
+			continue
+		}
+		s.events[key] = countedEvent{batch, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
+		one := row
+		one.Value, one.At = e.Quantity, e.At
+		s.fold(one)
+		s.quota.settleEvent(batch.Instance, row, e)
+	}
+}
+
+// KnownEvents implements meter.EventStore.
+func (s *memoryStore) KnownEvents(_ context.Context, organization uuid.UUID, ids []meter.Identity) (out []meter.KnownEvent, _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return nil, errAway
+	}
+	for _, id := range ids {
+		if found, ok := s.events[eventKey{organization, id}]; ok {
+			out = append(out, found.known)
+		}
+	}
+	return out, nil
 }
 
 func (s *memoryStore) fold(row meter.Row) {
@@ -182,7 +238,7 @@ func newRig(tb testing.TB) *rig {
 func (r *rig) restart() {
 	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store})
 	r.flusher = meter.NewFlusher(meter.FlusherConfig{
-		Meter: r.meter, Store: r.store, Instance: uuid.Must(uuid.NewV7()), Now: r.clock.Now, MaxRows: 3,
+		Meter: r.meter, Store: r.store, Instance: uuid.Must(uuid.NewV7()), Now: r.clock.Now,
 	})
 }
 

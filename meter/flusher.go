@@ -25,8 +25,6 @@ type FlusherConfig struct {
 	Now func() time.Time
 	// Interval is the time between flushes. Zero: 10 s.
 	Interval time.Duration
-	// MaxRows is the most rows that one batch holds. Zero: 50,000.
-	MaxRows int
 	// Undriven is called, beside the flush, when nothing has driven the flusher for
 	// three intervals. It may start again what should have driven it. Nil: nothing.
 	Undriven func(context.Context)
@@ -55,6 +53,8 @@ type Flusher struct {
 type pendingBatch struct {
 	batch Batch
 	rows  []drained
+	// journalled says that the batch's segment is in the journal until it is acknowledged.
+	journalled bool
 }
 
 // FlushSummary says what a flush wrote.
@@ -81,9 +81,6 @@ func NewFlusher(config FlusherConfig) *Flusher {
 	}
 	if config.Interval == 0 {
 		config.Interval = 10 * time.Second
-	}
-	if config.MaxRows == 0 {
-		config.MaxRows = 50_000
 	}
 	if config.Logger == nil {
 		config.Logger = slog.Default()
@@ -117,8 +114,9 @@ func (f *Flusher) Flush(ctx context.Context) (FlushSummary, error) {
 	defer m.storeMu.Unlock()
 
 	summary := FlushSummary{Seq: f.acknowledged, Watermark: f.last.Load().Watermark}
+	began := f.config.Now()
 	if len(f.retained) < maxRetained {
-		f.retain(m.drain(f.config.Now()))
+		f.retain(m.drain(began))
 	}
 	for len(f.retained) > 0 {
 		next := f.retained[0]
@@ -128,14 +126,11 @@ func (f *Flusher) Flush(ctx context.Context) (FlushSummary, error) {
 			f.waiting.Store(int64(len(f.retained)))
 			return summary, fmt.Errorf("apply batch %d: %w", next.batch.ID.Seq, err)
 		}
-		for i, row := range next.rows {
-			if i < len(applied.Stored) {
-				row.slot.acknowledge(row, applied.Stored[i])
-			}
-		}
+		f.acknowledge(&next, applied)
+		m.LeasesValid(began)
 		f.retained[0] = pendingBatch{}
 		f.retained = f.retained[1:]
-		if len(next.rows) > 0 {
+		if !next.batch.WatermarkOnly {
 			summary.Batches++
 			summary.Rows += len(next.rows)
 		}
@@ -152,32 +147,57 @@ func (f *Flusher) Flush(ctx context.Context) (FlushSummary, error) {
 // usage stays in the meter, where it takes no further room.
 const maxRetained = 64
 
-// retain cuts drained rows into batches. Where there are none, an empty batch moves
-// the watermark, unless an earlier batch still has to be written.
-func (f *Flusher) retain(rows []drained, watermark time.Time) {
-	slices.SortFunc(rows, compareRows)
-	if len(rows) == 0 && len(f.retained) == 0 {
-		f.retained = append(f.retained, pendingBatch{batch: Batch{
-			ID:        BatchID{Instance: f.config.Instance, Seq: f.seq},
-			Watermark: watermark,
-		}})
+// retain makes what was drained the next batch. Where that is nothing, a batch without
+// an identity moves the watermark, unless an earlier batch still has to be written.
+func (f *Flusher) retain(h harvest) {
+	if len(h.rows) == 0 && !h.rotated {
+		if len(f.retained) == 0 {
+			f.retained = append(f.retained, pendingBatch{batch: Batch{
+				ID:            BatchID{Instance: f.config.Instance, Seq: f.seq},
+				WatermarkOnly: true,
+				Watermark:     h.watermark,
+			}})
+		}
 		return
 	}
-	complete := f.last.Load().Watermark
-	for chunk := range slices.Chunk(rows, f.config.MaxRows) {
-		f.seq++
-		f.retained = append(f.retained, pendingBatch{
-			rows: chunk,
-			batch: Batch{
-				ID:        BatchID{Instance: f.config.Instance, Seq: f.seq},
-				Watermark: complete,
-				Rows:      exported(chunk),
-			},
-		})
+	slices.SortFunc(h.rows, compareRows)
+	f.seq++
+	if h.rotated && h.sealed != f.seq {
+		f.config.Logger.Error("The journal's sequence is not that of the batches", "sealed", h.sealed, "batch", f.seq)
 	}
-	if len(rows) > 0 {
-		// Only the last batch of a drain completes it.
-		f.retained[len(f.retained)-1].batch.Watermark = watermark
+	batch := Batch{ID: BatchID{Instance: f.config.Instance, Seq: f.seq}, Watermark: h.watermark, Rows: exported(h.rows)}
+	for i := range h.rows {
+		batch.Reports += int64(h.rows[i].reports) + int64(len(h.rows[i].events))
+	}
+	if h.rotated {
+		records := f.config.Meter.config.Journal.Records(h.sealed)
+		batch.Journalled = &records
+	}
+	f.retained = append(f.retained, pendingBatch{batch: batch, rows: h.rows, journalled: h.rotated})
+}
+
+// acknowledge tells the meter and the journal that the store has a batch.
+func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
+	repeated := map[int][]int{}
+	for _, place := range applied.Repeated {
+		repeated[place.Row] = append(repeated[place.Row], place.Event)
+	}
+	m := f.config.Meter
+	for i := range p.rows {
+		row := &p.rows[i]
+		if i < len(applied.Stored) {
+			row.slot.acknowledge(row, applied.Stored[i], repeated[i])
+		}
+		for j := range row.events {
+			m.identities.forget(identityKey{row.slot.org.id, row.events[j].Identity})
+		}
+	}
+	if !p.journalled {
+		return
+	}
+	if err := m.config.Journal.Remove(p.batch.ID); err != nil {
+		// It is replayed at the next start, and counts nothing then.
+		f.config.Logger.Warn("A journal segment that is written can't be removed", "seq", p.batch.ID.Seq, "error", err)
 	}
 }
 
@@ -191,14 +211,20 @@ func compareRows(a, b drained) int {
 
 func exported(rows []drained) []Row {
 	out := make([]Row, len(rows))
-	for i, d := range rows {
+	for i := range rows {
+		d := &rows[i]
 		out[i] = Row{
 			Organization: d.slot.org.id,
 			Meter:        d.slot.meter.Key,
 			Aggregation:  d.slot.meter.Aggregation,
 			Day:          d.day,
 			Value:        d.value,
-			At:           time.Unix(0, d.at).UTC(),
+			Leased:       d.leased,
+			EventsOnly:   !d.has,
+			Events:       d.events,
+		}
+		if d.has {
+			out[i].At = time.Unix(0, d.at).UTC()
 		}
 	}
 	return out

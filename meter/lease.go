@@ -27,7 +27,11 @@ type QuotaWindow struct {
 // comes after a later one changes nothing.
 type LeaseAsk struct {
 	QuotaWindow
-	Version int64
+	// Generation tells apart the times at which the instance began to account for the
+	// window: with a later one, what was issued counts from Spent again, and asks of an
+	// earlier one change nothing.
+	Generation int64
+	Version    int64
 	// Issued is what the instance wants. Less than it has: it gives quota back. More: it
 	// asks, and is granted between nothing and that.
 	Issued int64
@@ -38,8 +42,8 @@ type LeaseAsk struct {
 	// remains; beyond it at most its fair share. Where it can't be granted, other
 	// instances are asked to give back what they don't use. Zero: nobody waits.
 	Need int64
-	// Idle says that the instance may go on to hold quota that it doesn't use; false
-	// is the answer to having been asked for it.
+	// Idle says that the instance holds quota that nothing waits for. Where it doesn't,
+	// and this ask is granted nothing, there is no use in asking the instance for any.
 	Idle bool
 	// Plan, PlanVersion and Max are what the instance takes to be in force. Where that
 	// is out of date, nothing is granted.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,8 +32,65 @@ type Config struct {
 	// LoadRetry is the time between two attempts to load an organization that could
 	// not be loaded. Zero: 1 s.
 	LoadRetry time.Duration
+	// Journal keeps what is admitted until it is written. Nil: what isn't flushed ends
+	// with the process.
+	Journal Journal
+	// RefuseUnjournalled says that a report that the journal can't take is refused. False:
+	// it is counted, and lost should the process die before the next flush.
+	RefuseUnjournalled bool
+
+	// Leases makes hard limits of sums exact across instances. Nil: this instance knows
+	// of others by their flushes alone.
+	Leases LeaseStore
+	// Instance is the identity under which leases are held. Required with Leases.
+	Instance uuid.UUID
+	// LeaseFor is how long leases are the instance's own after the store has seen it:
+	// less than the time after which it is declared lost. Zero: for ever.
+	LeaseFor time.Duration
+	// DenyUnleased says that what a hard limit bounds is not admitted while leases can't be
+	// had. False: it is, and counted as unleased (C5).
+	DenyUnleased bool
+	// QuotaWait is how long a request waits for quota from other instances. Zero: 700 ms.
+	QuotaWait time.Duration
+	// AskTimeout bounds a call for leases. After it the store is taken to be away. Zero: 2 s.
+	AskTimeout time.Duration
+
+	// Events knows the identities that were counted. Nil: only those that aren't flushed
+	// are known before the flush.
+	Events EventStore
+	// KnownTimeout bounds a look-up of identities. Zero: 500 ms.
+	KnownTimeout time.Duration
+
+	// Now tells the time, UTC, where a caller can't: after a wait. Required with Leases
+	// and with [Organization.Report].
+	Now func() time.Time
 	// Logger takes what can't be returned: failures of background loads. Nil: slog.Default.
 	Logger *slog.Logger
+
+	// manualLeases leaves it to tests to make the calls for leases.
+	manualLeases bool
+}
+
+func (c *Config) complete() {
+	if c.Catalog == nil || c.Store == nil {
+		panic("meter: Config.Catalog and Config.Store are required")
+	}
+	if c.Leases != nil && (c.Instance == uuid.Nil || c.Now == nil) {
+		panic("meter: Config.Instance and Config.Now are required with Config.Leases")
+	}
+	orElse := func(d *time.Duration, otherwise time.Duration) {
+		if *d == 0 {
+			*d = otherwise
+		}
+	}
+	orElse(&c.LoadTimeout, 2*time.Second)
+	orElse(&c.LoadRetry, time.Second)
+	orElse(&c.QuotaWait, 700*time.Millisecond)
+	orElse(&c.AskTimeout, 2*time.Second)
+	orElse(&c.KnownTimeout, 500*time.Millisecond)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
 }
 
 // Meter counts the usage of organizations in memory. Its methods may be called by
@@ -60,9 +118,24 @@ type Meter struct {
 	// what was acknowledged.
 	storeMu sync.Mutex
 
+	gates gates
+	// epoch counts the drains that took something, from 1; 0 is left out.
+	epoch   atomic.Uint32
 	dirtyMu sync.Mutex
 	dirty   []*slot
 	spare   []*slot
+	// setAside holds rows of the epoch that is being drained.
+	setAside []drained
+
+	// keeper is nil without leases.
+	keeper *keeper
+	// leasesUntil is the time before which leases are the instance's own, and leasesAway the
+	// time until which the store is taken to be away; both in Unix nanoseconds.
+	leasesUntil, leasesAway atomic.Int64
+	generations             atomic.Int64
+	// knownAway is the time until which identities are not looked up.
+	knownAway  atomic.Int64
+	identities identities
 
 	// heldDays counts, for each day that has passed, the reservations still open.
 	heldMu   sync.Mutex
@@ -75,56 +148,33 @@ type Meter struct {
 // New makes a meter with no organizations in memory. It panics where a required
 // field of the config is missing.
 func New(config Config) *Meter {
-	if config.Catalog == nil || config.Store == nil {
-		panic("meter: Config.Catalog and Config.Store are required")
-	}
-	if config.LoadTimeout == 0 {
-		config.LoadTimeout = 2 * time.Second
-	}
-	if config.LoadRetry == 0 {
-		config.LoadRetry = time.Second
-	}
-	if config.Logger == nil {
-		config.Logger = slog.Default()
-	}
+	config.complete()
 	m := &Meter{
 		config:   config,
 		orgs:     newTable(),
 		heldDays: map[plans.Day]int64{},
 	}
 	m.stats.meters = make([][stripes]stripe, plans.MaxMeters)
-	m.views, m.unloaded = viewsOf(config.Catalog)
+	m.epoch.Store(1)
+	m.views, m.unloaded = m.viewsOf(config.Catalog)
 	m.publish(config.Catalog)
+	m.leasesUntil.Store(math.MaxInt64)
+	if config.Leases != nil {
+		m.keeper = newKeeper(m)
+		if config.LeaseFor > 0 {
+			m.leasesUntil.Store(config.Now().Add(config.LeaseFor).UnixNano())
+		}
+	}
 	return m
 }
 
-// Close waits for background loads to end. Call it after the last request.
-func (m *Meter) Close() { m.background.Wait() }
-
-func (m *Meter) publish(catalog *plans.Catalog) {
-	indexes := make(map[string]Index, len(catalog.Meters))
-	for i, meter := range catalog.Meters {
-		indexes[meter.Key] = Index(i)
+// Close ends the calls for leases and waits for background loads. Call it after the
+// last request.
+func (m *Meter) Close() {
+	if m.keeper != nil {
+		m.keeper.stop()
 	}
-	m.catalog.Store(catalog)
-	m.indexes.Store(&indexes)
-}
-
-// viewsOf resolves every plan in force against the catalog's meters.
-func viewsOf(catalog *plans.Catalog) (views map[string]*view, unloaded *view) {
-	views = map[string]*view{}
-	for _, plan := range catalog.InForce() {
-		views[plan.Key] = newView(catalog, plan, true)
-	}
-	return views, newView(catalog, plans.Plan{}, false)
-}
-
-func newView(catalog *plans.Catalog, plan plans.Plan, loaded bool) *view {
-	v := &view{loaded: loaded, plan: plan, entitlements: make([]plans.Entitlement, len(catalog.Meters))}
-	for i := range catalog.Meters {
-		v.entitlements[i] = plan.Entitlement(catalog.Meters[i].Key)
-	}
-	return v
+	m.background.Wait()
 }
 
 // Catalog returns the catalog in force. It must not be changed.
@@ -201,28 +251,6 @@ func (m *Meter) newOrganization(id uuid.UUID) *Organization {
 	return o
 }
 
-// viewFor returns the view of a plan. The caller holds catalogMu.
-func (m *Meter) viewFor(o *Organization, planKey string) *view {
-	if v, ok := m.views[planKey]; ok {
-		return v
-	}
-	m.config.Logger.Error("Plan is not in the catalog: nothing is limited", "organization", o.id, "plan", planKey)
-	return newView(m.Catalog(), plans.Plan{Key: planKey}, true)
-}
-
-// show puts a view in force for an organization. Where a window changes its kind,
-// the organization is stale: the store has to be asked what the new window holds.
-func (o *Organization) show(v *view) {
-	was := o.view.Load()
-	for i := range was.entitlements {
-		if was.entitlements[i].Window != v.entitlements[i].Window {
-			o.stale.Store(true)
-			break
-		}
-	}
-	o.view.Store(v)
-}
-
 // adopt takes over the plan and the usage that the store has. The caller holds
 // catalogMu.
 func (m *Meter) adopt(o *Organization, snapshot Snapshot, now time.Time) {
@@ -290,103 +318,4 @@ func (m *Meter) refreshInBackground(o *Organization, now time.Time) {
 			m.config.Logger.Warn("Organization could not be refreshed", "organization", o.id, "error", err)
 		}
 	})
-}
-
-// SetCatalog puts another catalog in force for every organization. Meters keep
-// their place: those of the catalog before stay first, whatever the order of the
-// new one. A meter's aggregation can't change: that is an error, and nothing is
-// changed.
-func (m *Meter) SetCatalog(catalog *plans.Catalog) error {
-	m.catalogMu.Lock()
-	defer m.catalogMu.Unlock()
-	next := m.Catalog().Overlay(catalog)
-	for i, was := range m.Catalog().Meters {
-		if now := next.Meters[i]; now.Aggregation != was.Aggregation {
-			return fmt.Errorf("%w: meters: %s is a %s and can't become a %s", plans.ErrInvalidCatalog, was.Key, was.Aggregation, now.Aggregation)
-		}
-	}
-	if err := next.Validate(); err != nil {
-		return err
-	}
-	m.views, m.unloaded = viewsOf(next)
-	m.orgs.each(func(o *Organization) {
-		o.grow(next)
-		was := o.view.Load()
-		if !was.loaded {
-			o.show(m.unloaded)
-			return
-		}
-		o.show(m.viewFor(o, was.plan.Key))
-	})
-	m.publish(next)
-	return nil
-}
-
-// grow adds slots for the meters that a catalog has at its end.
-func (o *Organization) grow(catalog *plans.Catalog) {
-	var added []*slot
-	if there := o.added.Load(); there != nil {
-		added = append(added, *there...)
-	}
-	for i := len(o.slots) + len(added); i < len(catalog.Meters); i++ {
-		added = append(added, &slot{org: o, meter: &catalog.Meters[i]})
-	}
-	o.added.Store(&added)
-}
-
-// holdDay counts reservations that are still open on a day that has passed.
-func (m *Meter) holdDay(day plans.Day, delta int64) {
-	if delta == 0 {
-		return
-	}
-	m.heldMu.Lock()
-	defer m.heldMu.Unlock()
-	m.heldDays[day] += delta
-	if m.heldDays[day] == 0 {
-		delete(m.heldDays, day)
-	}
-}
-
-// drain takes all usage that was committed since the last drain, and says up to
-// when it is complete.
-func (m *Meter) drain(now time.Time) (rows []drained, watermark time.Time) {
-	if today := plans.DayOf(now).Start().UnixNano(); today > m.sweptStart.Load() {
-		m.sweptStart.Store(today)
-		m.orgs.each(func(o *Organization) { o.roll(now.UnixNano()) })
-	}
-	// Holds are read before the usage is taken: a reservation that settles in between
-	// then delays the watermark, and never passes it.
-	watermark = now
-	m.heldMu.Lock()
-	for day := range m.heldDays {
-		if before := day.End().Add(-time.Microsecond); before.Before(watermark) {
-			watermark = before
-		}
-	}
-	m.heldMu.Unlock()
-
-	m.dirtyMu.Lock()
-	taken := m.dirty
-	m.dirty = m.spare[:0]
-	m.dirtyMu.Unlock()
-	rows = make([]drained, 0, len(taken))
-	for _, s := range taken {
-		rows = s.drain(rows)
-	}
-	clear(taken)
-	m.spare = taken[:0]
-	return rows, watermark
-}
-
-// roll moves every slot to the day of now.
-func (o *Organization) roll(now int64) {
-	v := o.view.Load()
-	for i := range v.entitlements {
-		s := o.slot(Index(i))
-		s.mu.Lock()
-		if s.dayEnd != 0 {
-			s.roll(v.entitlements[i].Window, now)
-		}
-		s.mu.Unlock()
-	}
 }

@@ -297,7 +297,7 @@ func TestNothingIsCountedTwiceOrLostWhenTheStoreFails(t *testing.T) {
 	require.Equal(t, int64(111), r.store.value(id, "evaluations", day))
 }
 
-func TestFlushCutsBatchesAndCompletesTheLast(t *testing.T) {
+func TestOneDrainIsOneBatch(t *testing.T) {
 	r := newRig(t)
 	i := r.index("evaluations")
 	for range 8 {
@@ -305,13 +305,11 @@ func TestFlushCutsBatchesAndCompletesTheLast(t *testing.T) {
 	}
 	r.clock.add(time.Second)
 	summary := r.flush()
-	require.Equal(t, 3, summary.Batches)
+	require.Equal(t, 1, summary.Batches)
 	require.Equal(t, 8, summary.Rows)
-	require.Len(t, r.store.batches, 3)
-	for n, b := range r.store.batches {
-		require.Equal(t, int64(n+1), b.ID.Seq)
-		require.Equal(t, n == 2, b.Watermark.Equal(r.clock.Now()), "only the last batch of a drain completes it")
-	}
+	require.Len(t, r.store.batches, 1)
+	require.Equal(t, r.clock.Now(), r.store.batches[0].Watermark)
+	require.EqualValues(t, 8, r.store.batches[0].Reports)
 }
 
 func TestConcurrentCallersNeverPassAHardLimit(t *testing.T) {

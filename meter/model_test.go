@@ -63,7 +63,7 @@ func TestMeterAgainstModel(t *testing.T) {
 		now := time.Date(2026, 11, 28, 22, 0, 0, 0, time.UTC)
 		m := meter.New(meter.Config{Catalog: catalog, Store: &modelStore{store, catalog}})
 		flusher := meter.NewFlusher(meter.FlusherConfig{
-			Meter: m, Store: store, Instance: uuid.New(), Now: func() time.Time { return now }, MaxRows: 2,
+			Meter: m, Store: store, Instance: uuid.New(), Now: func() time.Time { return now },
 		})
 		expected := &model{}
 		organization := func(i int) *meter.Organization {

@@ -37,6 +37,8 @@ type view struct {
 	loaded       bool
 	plan         plans.Plan
 	entitlements []plans.Entitlement
+	// leased says which limits are hard limits that leases make exact.
+	leased []bool
 }
 
 // slot returns the slot of a meter.
@@ -56,53 +58,6 @@ func (o *Organization) Plan() plans.Plan { return o.view.Load().plan }
 // Loaded reports whether the store has been asked what the organization may use.
 // While it is false everything is allowed, and counted.
 func (o *Organization) Loaded() bool { return o.view.Load().loaded }
-
-// Reserve decides whether quantity may be used now, and holds it where it may. An
-// allowed reservation must be settled once, with Commit or Release; a refused one
-// is the zero value, on which both do nothing.
-//
-// Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity].
-func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.Decision, Reservation) {
-	v := o.view.Load()
-	e := &v.entitlements[i]
-	s := o.slot(i)
-	at := now.UnixNano()
-
-	s.mu.Lock()
-	s.roll(e.Window, at)
-	d := s.take(e, quantity)
-	var r Reservation
-	if d.Allowed {
-		s.current.open++
-		r = Reservation{slot: s, quantity: quantity, day: s.current.day, windowStart: s.windowStart, windowEnd: s.windowEnd, at: at}
-	}
-	s.mu.Unlock()
-
-	o.meter.stats.count(i, o, d, v.loaded)
-	return d, r
-}
-
-// Consume reserves and commits in one step. The window is the one in which the
-// quantity was decided upon.
-func (o *Organization) Consume(i Index, quantity int64, now time.Time) (plans.Decision, plans.Window) {
-	v := o.view.Load()
-	e := &v.entitlements[i]
-	s := o.slot(i)
-	at := now.UnixNano()
-
-	s.mu.Lock()
-	s.roll(e.Window, at)
-	d := s.take(e, quantity)
-	if d.Allowed {
-		s.record(&s.current, true, quantity, at)
-		s.markDirty()
-	}
-	window := s.window()
-	s.mu.Unlock()
-
-	o.meter.stats.count(i, o, d, v.loaded)
-	return d, window
-}
 
 // Usage is where one meter of an organization stands.
 type Usage struct {
@@ -130,71 +85,14 @@ func (o *Organization) Usage(i Index, now time.Time) Usage {
 		Entitlement: *e,
 		Window:      s.window(),
 		Current:     s.used,
-		Pending:     s.current.pending,
+		Pending:     s.current.pending + s.pendingOf(),
 	}
 }
 
-// Reservation is a quantity that was admitted and is not settled. It belongs to the
-// window and the day in which it was made. It is a value for one goroutine.
-type Reservation struct {
-	slot     *slot
-	quantity int64
-	at       int64
-	// day is the day, and [windowStart, windowEnd) the window, of the reservation.
-	day, windowStart, windowEnd plans.Day
+// pendingOf is what the current day's undrained events add to its pending usage.
+func (s *slot) pendingOf() int64 {
+	if s.meter.Aggregation != plans.Sum {
+		return 0
+	}
+	return s.pendingEvents()
 }
-
-// Held reports whether the reservation still waits to be settled.
-func (r *Reservation) Held() bool { return r.slot != nil }
-
-// Window returns the window that the quantity counts in. The zero reservation has none.
-func (r *Reservation) Window() plans.Window {
-	if r.windowEnd == 0 {
-		return plans.Window{}
-	}
-	return plans.Window{Start: r.windowStart.Start(), End: r.windowEnd.Start()}
-}
-
-// Commit counts the quantity. A second settlement does nothing.
-func (r *Reservation) Commit() { r.settle(true) }
-
-// Release gives the quantity back. A second settlement does nothing.
-func (r *Reservation) Release() { r.settle(false) }
-
-func (r *Reservation) settle(commit bool) {
-	s := r.slot
-	if s == nil {
-		return
-	}
-	r.slot = nil
-	s.mu.Lock()
-	inWindow := s.inWindow(r.day)
-	day := s.dayFor(r.day)
-	day.open--
-	if commit {
-		s.record(day, inWindow, r.quantity, r.at)
-		s.markDirty()
-	} else if inWindow && s.meter.Aggregation == plans.Sum {
-		s.used -= r.quantity
-	}
-	passed := r.day != s.current.day
-	s.mu.Unlock()
-	if passed {
-		// After the usage is in the slot: a drain that sees no hold finds the usage.
-		s.org.meter.holdDay(r.day, -1)
-	}
-}
-
-// markDirty puts the slot on the list that the next drain takes.
-func (s *slot) markDirty() {
-	if s.dirty {
-		return
-	}
-	s.dirty = true
-	m := s.org.meter
-	m.dirtyMu.Lock()
-	m.dirty = append(m.dirty, s)
-	m.dirtyMu.Unlock()
-}
-
-func dayOf(nanos int64) plans.Day { return plans.DayOf(time.Unix(0, nanos)) }

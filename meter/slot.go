@@ -27,14 +27,31 @@ type slot struct {
 	windowStart, windowEnd plans.Day
 	// known is the part of used that the store is known to have (Sum only).
 	known int64
-	// older holds days that have passed with reservations open or usage undrained.
-	older []dayUsage
 	meter *plans.Meter
 	org   *Organization
-	dirty bool
+	// quota is what may be admitted in the window under a hard limit; nil without one.
+	quota *quota
+	// rare is what most slots don't have most of the time; nil where there is nothing.
+	rare *rare
+	// epoch is the drain epoch whose list the slot is on; 0: it is on none.
+	epoch uint32
+	_     [8]byte
 }
 
-// dayUsage is a day's share of a slot.
+// rare is what a slot seldom has.
+type rare struct {
+	// older holds days that have passed with reservations open or usage undrained.
+	older []olderDay
+	// events are the reports that bear an identity and are undrained.
+	events []dayEvent
+	// carried is the leased part of the current day's pending usage that quotas which
+	// are gone had admitted.
+	carried Leased
+	// quotas are those of other windows, until they have been given back.
+	quotas []*quota
+}
+
+// dayUsage is a day's share of a slot, but for its events.
 type dayUsage struct {
 	// pending is what was committed since the last drain, if has.
 	pending int64
@@ -45,7 +62,28 @@ type dayUsage struct {
 	// open counts the reservations that are neither committed nor released.
 	open int32
 	day  plans.Day
-	has  bool
+	// reports counts what pending is folded from.
+	reports uint32
+	has     bool
+}
+
+// olderDay is a day that has passed; leased is the leased part of its pending usage.
+type olderDay struct {
+	dayUsage
+	leased Leased
+}
+
+type dayEvent struct {
+	day   plans.Day
+	event Event
+}
+
+// extra returns the slot's rare part, which it makes at the first need.
+func (s *slot) extra() *rare {
+	if s.rare == nil {
+		s.rare = &rare{}
+	}
+	return s.rare
 }
 
 // roll moves the slot to the day of now where its own day has ended, and to a new
@@ -61,7 +99,8 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 	}
 	day := dayOf(now)
 	if s.dayEnd != 0 && (s.current.has || s.current.open > 0) {
-		s.older = append(s.older, s.current)
+		x := s.extra()
+		x.older = append(x.older, olderDay{dayUsage: s.current, leased: s.takeLeasedPart()})
 		s.org.meter.holdDay(s.current.day, int64(s.current.open))
 	}
 	s.current = dayUsage{day: day}
@@ -69,6 +108,15 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 	if day >= s.windowEnd {
 		s.openWindow(kind)
 		s.used, s.known = 0, 0
+	}
+	if q := s.quota; q != nil && day >= q.end {
+		s.retire(q)
+	}
+	if s.rare != nil {
+		for _, q := range s.rare.quotas {
+			q.active = false
+			q.giveBackFree()
+		}
 	}
 }
 
@@ -81,7 +129,7 @@ func (s *slot) window() plans.Window {
 	return plans.Window{Start: s.windowStart.Start(), End: s.windowEnd.Start()}
 }
 
-// take decides, and takes what is allowed. Quantity is at least 0.
+// take decides without a lease, and takes what is allowed. Quantity is at least 0.
 func (s *slot) take(e *plans.Entitlement, quantity int64) plans.Decision {
 	limit := *e
 	if s.meter.Aggregation == plans.Sum && s.used > math.MaxInt64-quantity {
@@ -100,94 +148,139 @@ func (s *slot) inWindow(day plans.Day) bool {
 	return day >= s.windowStart && day < s.windowEnd
 }
 
-// dayFor returns the share of a day, which a reservation keeps alive.
-func (s *slot) dayFor(day plans.Day) *dayUsage {
+// dayFor returns the share of a day, and where its leased part is counted.
+func (s *slot) dayFor(day plans.Day) (*dayUsage, *Leased) {
 	if s.current.day == day {
-		return &s.current
+		return &s.current, nil
 	}
-	for i := range s.older {
-		if s.older[i].day == day {
-			return &s.older[i]
+	x := s.extra()
+	for i := range x.older {
+		if x.older[i].day == day {
+			return &x.older[i].dayUsage, &x.older[i].leased
 		}
 	}
-	s.older = append(s.older, dayUsage{day: day})
-	return &s.older[len(s.older)-1]
+	x.older = append(x.older, olderDay{dayUsage: dayUsage{day: day}})
+	last := &x.older[len(x.older)-1]
+	return &last.dayUsage, &last.leased
 }
 
-// record adds a committed quantity to its day.
-func (s *slot) record(d *dayUsage, inWindow bool, quantity, at int64) {
-	switch {
-	case s.meter.Aggregation == plans.Last && at < d.at:
+// record adds a committed report to its day.
+func (s *slot) record(r *Reservation, quantity int64) {
+	d, leased := s.dayFor(r.day)
+	d.open--
+	inWindow := s.inWindow(r.day)
+	if s.meter.Aggregation != plans.Sum {
+		late := s.meter.Aggregation == plans.Last && r.at < d.at
+		if late && r.event == nil {
+			return
+		}
+		if inWindow && !late {
+			s.used = s.meter.Aggregation.Fold(s.used, quantity)
+		}
+	}
+	if r.event != nil {
+		x := s.extra()
+		x.events = append(x.events, dayEvent{day: r.day, event: *r.event})
+		d.at = max(d.at, r.at)
 		return
-	case !d.has:
-		d.pending, d.has = quantity, true
-	default:
+	}
+	if d.has {
 		d.pending = s.meter.Aggregation.Fold(d.pending, quantity)
+	} else {
+		d.pending, d.has = quantity, true
 	}
-	d.at = max(d.at, at)
-	if s.meter.Aggregation != plans.Sum && inWindow {
-		s.used = s.meter.Aggregation.Fold(s.used, quantity)
+	d.reports++
+	d.at = max(d.at, r.at)
+	if r.quota != nil {
+		s.countLeased(r.quota, leased, quantity)
 	}
 }
 
-// drain appends a row for each day with pending usage, and forgets the days that
-// nothing can add to any more.
-func (s *slot) drain(rows []drained) []drained {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dirty = false
-	kept := s.older[:0]
-	for i := range s.older {
-		d := &s.older[i]
-		rows = d.drain(s, rows)
-		if d.open > 0 {
-			kept = append(kept, *d)
-		}
+// countLeased notes that pending usage of a day was admitted out of a lease.
+func (s *slot) countLeased(q *quota, older *Leased, quantity int64) {
+	switch {
+	case older == nil && q == s.quota:
+		q.pending += quantity
+	case older == nil:
+		s.extra().carried.add(q.key.Kind, quantity)
+	default:
+		older.add(q.key.Kind, quantity)
 	}
-	s.older = kept
-	return s.current.drain(s, rows)
 }
 
-// drained is a row on its way to the store, with the slot to tell of its arrival.
-type drained struct {
-	slot  *slot
-	day   plans.Day
-	value int64
-	at    int64
+func (l *Leased) add(kind plans.WindowKind, quantity int64) {
+	if kind == plans.WindowMonth {
+		l.Month += quantity
+	} else {
+		l.Day += quantity
+	}
 }
 
-func (d *dayUsage) drain(s *slot, rows []drained) []drained {
-	if !d.has {
-		return rows
+// takeLeasedPart takes the leased part of the current day's pending usage.
+func (s *slot) takeLeasedPart() Leased {
+	var l Leased
+	if s.rare != nil {
+		l, s.rare.carried = s.rare.carried, Leased{}
 	}
-	rows = append(rows, drained{slot: s, day: d.day, value: d.pending, at: d.at})
-	d.pending, d.has = 0, false
-	return rows
+	if q := s.quota; q != nil && q.pending > 0 {
+		l.add(q.key.Kind, q.pending)
+		q.pending = 0
+	}
+	return l
 }
 
 // acknowledge takes note that the store has a drained row, and of the day's value
-// there. What others have added since moves into used.
-func (s *slot) acknowledge(row drained, stored int64) {
+// there. What others have added since moves into used. Repeated events of the row
+// were counted before: they are given back.
+func (s *slot) acknowledge(row *drained, stored int64, repeated []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	inWindow := s.inWindow(row.day)
+	for _, i := range repeated {
+		s.giveBack(row.day, &row.events[i])
+	}
 	switch s.meter.Aggregation {
 	case plans.Max:
 		if inWindow {
 			s.used = max(s.used, stored)
 		}
 	case plans.Sum:
+		written := row.value
+		for i := range row.events {
+			written += row.events[i].Quantity
+		}
+		for _, i := range repeated {
+			written -= row.events[i].Quantity
+		}
 		others := int64(0)
 		if s.current.day == row.day {
-			others = stored - s.current.known - row.value
+			others = stored - s.current.known - written
 			s.current.known = stored
 		}
 		if inWindow {
 			s.used += others
-			s.known += row.value + others
+			s.known += written + others
 		}
 	case plans.Last:
 		// The value of another instance is taken when the organization is loaded.
+	}
+}
+
+// giveBack undoes a report that somebody else had counted before.
+func (s *slot) giveBack(day plans.Day, e *Event) {
+	if s.meter.Aggregation != plans.Sum {
+		return
+	}
+	if s.inWindow(day) {
+		s.used -= e.Quantity
+	}
+	for _, kind := range []plans.WindowKind{plans.WindowDay, plans.WindowMonth} {
+		if leasedOf(kind, e.Quantity) != e.Leased || e.Quantity == 0 {
+			continue
+		}
+		if q := s.findQuota(kind, day); q != nil {
+			q.refund(e.Quantity)
+		}
 	}
 }
 
@@ -210,15 +303,30 @@ func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
 	case plans.Max:
 		s.used = max(total, s.pendingPeak())
 	case plans.Last:
-		if !s.current.has || s.current.at < stored.DayAt.UnixNano() {
+		if s.current.at < stored.DayAt.UnixNano() {
 			s.used = stored.Day
 		}
 	}
 }
 
 func (s *slot) pendingPeak() int64 {
+	peak := int64(0)
 	if s.current.has {
-		return s.current.pending
+		peak = s.current.pending
 	}
-	return 0
+	return max(peak, s.pendingEvents())
+}
+
+// pendingEvents folds the undrained events of the current day.
+func (s *slot) pendingEvents() int64 {
+	folded := int64(0)
+	if s.rare == nil {
+		return folded
+	}
+	for i := range s.rare.events {
+		if e := &s.rare.events[i]; e.day == s.current.day {
+			folded = s.meter.Aggregation.Fold(folded, e.event.Quantity)
+		}
+	}
+	return folded
 }

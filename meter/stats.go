@@ -22,7 +22,29 @@ type Counts struct {
 // stripes spread a counter that every core writes over several cache lines.
 const stripes = 8
 
-type stats struct{ meters [][stripes]stripe }
+type stats struct {
+	meters                         [][stripes]stripe
+	unleased, unjournalled, waited atomic.Int64
+}
+
+// Totals adds up what a meter did out of the ordinary since the process began.
+type Totals struct {
+	// Unleased is the quantity that was admitted under hard limits while leases could not
+	// be had (C5).
+	Unleased int64
+	// Unjournalled counts the reports that were counted although the journal could not
+	// keep them.
+	Unjournalled int64
+	// Waited counts the requests that waited for quota.
+	Waited int64
+}
+
+// Totals returns what the meter did so far.
+func (m *Meter) Totals() Totals {
+	return Totals{
+		Unleased: m.stats.unleased.Load(), Unjournalled: m.stats.unjournalled.Load(), Waited: m.stats.waited.Load(),
+	}
+}
 
 type stripe struct {
 	admitted, refused, overLimit, unloaded atomic.Int64

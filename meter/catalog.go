@@ -1,0 +1,104 @@
+package meter
+
+import (
+	"fmt"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+func (m *Meter) publish(catalog *plans.Catalog) {
+	indexes := make(map[string]Index, len(catalog.Meters))
+	for i, meter := range catalog.Meters {
+		indexes[meter.Key] = Index(i)
+	}
+	m.catalog.Store(catalog)
+	m.indexes.Store(&indexes)
+}
+
+// viewsOf resolves every plan in force against the catalog's meters.
+func (m *Meter) viewsOf(catalog *plans.Catalog) (views map[string]*view, unloaded *view) {
+	views = map[string]*view{}
+	for _, plan := range catalog.InForce() {
+		views[plan.Key] = m.newView(catalog, plan, true)
+	}
+	return views, m.newView(catalog, plans.Plan{}, false)
+}
+
+func (m *Meter) newView(catalog *plans.Catalog, plan plans.Plan, loaded bool) *view {
+	v := &view{
+		loaded: loaded, plan: plan,
+		entitlements: make([]plans.Entitlement, len(catalog.Meters)), leased: make([]bool, len(catalog.Meters)),
+	}
+	for i, one := range catalog.Meters {
+		v.entitlements[i] = plan.Entitlement(one.Key)
+		v.leased[i] = m.config.Leases != nil && loaded && v.entitlements[i].Mode == plans.Hard && one.Aggregation == plans.Sum
+	}
+	return v
+}
+
+// viewFor returns the view of a plan. The caller holds catalogMu.
+func (m *Meter) viewFor(o *Organization, planKey string) *view {
+	if v, ok := m.views[planKey]; ok {
+		return v
+	}
+	m.config.Logger.Error("Plan is not in the catalog: nothing is limited", "organization", o.id, "plan", planKey)
+	return m.newView(m.Catalog(), plans.Plan{Key: planKey}, true)
+}
+
+// show puts a view in force for an organization. Where a window changes its kind,
+// the organization is stale: the store has to be asked what the new window holds.
+func (o *Organization) show(v *view) {
+	was := o.view.Load()
+	for i := range was.entitlements {
+		if was.entitlements[i].Window != v.entitlements[i].Window {
+			o.stale.Store(true)
+			break
+		}
+	}
+	o.view.Store(v)
+	if was != v {
+		o.replan(was, v)
+	}
+}
+
+// SetCatalog puts another catalog in force for every organization. Meters keep
+// their place: those of the catalog before stay first, whatever the order of the
+// new one. A meter's aggregation can't change: that is an error, and nothing is
+// changed.
+func (m *Meter) SetCatalog(catalog *plans.Catalog) error {
+	m.catalogMu.Lock()
+	defer m.catalogMu.Unlock()
+	next := m.Catalog().Overlay(catalog)
+	for i, was := range m.Catalog().Meters {
+		if now := next.Meters[i]; now.Aggregation != was.Aggregation {
+			return fmt.Errorf("%w: meters: %s is a %s and can't become a %s", plans.ErrInvalidCatalog, was.Key, was.Aggregation, now.Aggregation)
+		}
+	}
+	if err := next.Validate(); err != nil {
+		return err
+	}
+	m.views, m.unloaded = m.viewsOf(next)
+	m.orgs.each(func(o *Organization) {
+		o.grow(next)
+		was := o.view.Load()
+		if !was.loaded {
+			o.show(m.unloaded)
+			return
+		}
+		o.show(m.viewFor(o, was.plan.Key))
+	})
+	m.publish(next)
+	return nil
+}
+
+// grow adds slots for the meters that a catalog has at its end.
+func (o *Organization) grow(catalog *plans.Catalog) {
+	var added []*slot
+	if there := o.added.Load(); there != nil {
+		added = append(added, *there...)
+	}
+	for i := len(o.slots) + len(added); i < len(catalog.Meters); i++ {
+		added = append(added, &slot{org: o, meter: &catalog.Meters[i]})
+	}
+	o.added.Store(&added)
+}

@@ -1,0 +1,242 @@
+package meter
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// gates is one lock in stripes. A commit holds the read side of its organization's
+// stripe from before its record is journalled until it is counted; a drain takes all
+// write sides for a moment, and begins another epoch. So a journal segment and the
+// batch that is drained with it have exactly the same reports.
+type gates [16]struct {
+	sync.RWMutex
+	_ [40]byte
+}
+
+func (g *gates) of(o *Organization) *sync.RWMutex { return &g[o.id[15]%uint8(len(g))].RWMutex }
+
+func (g *gates) lock() {
+	for i := range g {
+		g[i].Lock()
+	}
+}
+
+func (g *gates) unlock() {
+	for i := range g {
+		g[i].Unlock()
+	}
+}
+
+// enter puts the slot on the list that the next drain takes, before usage is
+// recorded. The caller holds the slot's lock and its organization's gate. What an
+// earlier drain is yet to take is set aside for it.
+func (s *slot) enter(m *Meter) {
+	epoch := m.epoch.Load()
+	if s.epoch == epoch {
+		return
+	}
+	m.dirtyMu.Lock()
+	defer m.dirtyMu.Unlock()
+	if s.epoch != 0 {
+		m.setAside = s.drain(m.setAside)
+	}
+	s.epoch = epoch
+	m.dirty = append(m.dirty, s)
+}
+
+// drained is a row on its way to the store, with the slot to tell of its arrival.
+type drained struct {
+	slot *slot
+	day  plans.Day
+	// has says that reports without an identity were folded into value.
+	has     bool
+	reports uint32
+	value   int64
+	at      int64
+	leased  Leased
+	events  []Event
+}
+
+// drain appends a row for each day with usage, and forgets the days that nothing can
+// add to any more. The caller holds the slot's lock.
+func (s *slot) drain(rows []drained) []drained {
+	first := len(rows)
+	x := s.rare
+	if x != nil {
+		kept := x.older[:0]
+		for i := range x.older {
+			d := &x.older[i]
+			rows = d.drain(s, d.leased, rows)
+			d.leased = Leased{}
+			if d.open > 0 {
+				kept = append(kept, *d)
+			}
+		}
+		x.older = kept
+	}
+	rows = s.current.drain(s, s.takeLeasedPart(), rows)
+	if x == nil {
+		return rows
+	}
+	for i := range x.events {
+		e := &x.events[i]
+		rows = addEvent(rows, first, s, e)
+		*e = dayEvent{}
+	}
+	x.events = x.events[:0]
+	if len(x.older) == 0 && len(x.quotas) == 0 {
+		s.rare = nil
+	}
+	return rows
+}
+
+func (d *dayUsage) drain(s *slot, leased Leased, rows []drained) []drained {
+	if !d.has {
+		return rows
+	}
+	rows = append(rows, drained{slot: s, day: d.day, has: true, reports: d.reports, value: d.pending, at: d.at, leased: leased})
+	d.pending, d.has, d.reports = 0, false, 0
+	return rows
+}
+
+// addEvent appends an event to the row of its day among rows[first:].
+func addEvent(rows []drained, first int, s *slot, e *dayEvent) []drained {
+	for i := first; i < len(rows); i++ {
+		if rows[i].day == e.day {
+			rows[i].events = append(rows[i].events, e.event)
+			return rows
+		}
+	}
+	return append(rows, drained{slot: s, day: e.day, events: []Event{e.event}})
+}
+
+// harvest is what a drain has taken.
+type harvest struct {
+	rows []drained
+	// watermark is the time up to which it is complete.
+	watermark time.Time
+	// rotated says that a segment of the journal was sealed, whose sequence is sealed.
+	rotated bool
+	sealed  int64
+}
+
+// drain takes all usage that was committed since the last drain, and says up to
+// when it is complete.
+func (m *Meter) drain(now time.Time) harvest {
+	if today := plans.DayOf(now).Start().UnixNano(); today > m.sweptStart.Load() {
+		m.sweptStart.Store(today)
+		m.orgs.each(func(o *Organization) { o.roll(now.UnixNano()) })
+	}
+	h := harvest{watermark: m.openDays(now)}
+	if j := m.config.Journal; j != nil {
+		if err := j.Prepare(); err != nil {
+			m.config.Logger.Error("The journal can't be prepared for the next segment", "error", err)
+		}
+	}
+
+	m.gates.lock()
+	m.dirtyMu.Lock()
+	taken := m.dirty
+	m.dirty = m.spare[:0]
+	m.dirtyMu.Unlock()
+	epoch := m.epoch.Load()
+	if len(taken) > 0 {
+		m.epoch.Store(max(1, epoch+1))
+		h.rotate(m)
+	}
+	m.gates.unlock()
+
+	h.rows = make([]drained, 0, len(taken))
+	for _, s := range taken {
+		s.mu.Lock()
+		// One that has begun the next epoch has set its rows aside.
+		if s.epoch == epoch {
+			h.rows = s.drain(h.rows)
+			s.epoch = 0
+		}
+		s.mu.Unlock()
+	}
+	m.dirtyMu.Lock()
+	h.rows = append(h.rows, m.setAside...)
+	clear(m.setAside)
+	m.setAside = m.setAside[:0]
+	m.dirtyMu.Unlock()
+	clear(taken)
+	m.spare = taken[:0]
+	return h
+}
+
+func (h *harvest) rotate(m *Meter) {
+	j := m.config.Journal
+	if j == nil {
+		return
+	}
+	sealed, err := j.Rotate()
+	if err != nil {
+		m.config.Logger.Error("The journal can't begin another segment", "error", err)
+		return
+	}
+	h.rotated, h.sealed = true, sealed
+}
+
+// openDays returns the watermark of a drain that begins now: just before the end of a
+// day that reservations are still open on. It is read before the usage is taken: a
+// reservation that settles in between delays the watermark, and never passes it.
+func (m *Meter) openDays(now time.Time) time.Time {
+	watermark := now
+	m.heldMu.Lock()
+	defer m.heldMu.Unlock()
+	for day := range m.heldDays {
+		if before := day.End().Add(-time.Microsecond); before.Before(watermark) {
+			watermark = before
+		}
+	}
+	return watermark
+}
+
+// holdDay counts reservations that are still open on a day that has passed.
+func (m *Meter) holdDay(day plans.Day, delta int64) {
+	if delta == 0 {
+		return
+	}
+	m.heldMu.Lock()
+	defer m.heldMu.Unlock()
+	m.heldDays[day] += delta
+	if m.heldDays[day] == 0 {
+		delete(m.heldDays, day)
+	}
+}
+
+// roll moves every slot to the day of now.
+func (o *Organization) roll(now int64) {
+	v := o.view.Load()
+	for i := range v.entitlements {
+		s := o.slot(Index(i))
+		s.mu.Lock()
+		if s.dayEnd != 0 {
+			s.roll(v.entitlements[i].Window, now)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// journal keeps a report, before it is counted. The caller holds the gate.
+func (m *Meter) journal(r *Reservation, quantity int64) error {
+	record := Record{
+		Organization: r.slot.org.id, Meter: r.slot.meter.Key, Day: r.day, Quantity: quantity, At: r.at,
+	}
+	if r.quota != nil {
+		record.Lease = r.quota.key.Kind
+	}
+	if e := r.event; e != nil {
+		record.Identity, record.Fingerprint, record.Receipt = e.Identity, e.Fingerprint, e.Receipt
+	}
+	if _, err := m.config.Journal.Append(record); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package meter
+
+import (
+	"context"
+	"time"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// WithManualLeases returns a config of a meter that calls for leases only in KeepLeases.
+func WithManualLeases(c Config) Config {
+	c.manualLeases = true
+	return c
+}
+
+// KeepLeases makes the calls for leases that are due.
+func KeepLeases(m *Meter) {
+	if batch := m.keeper.take(); len(batch) > 0 {
+		m.keeper.ask(context.Background(), batch)
+	}
+}
+
+// AdmitManually is Admit where the calls for leases are made in between, rounds times at
+// most.
+func AdmitManually(o *Organization, i Index, quantity int64, now time.Time, rounds int) (plans.Decision, Reservation) {
+	var wanted *quota
+	defer func() {
+		if wanted != nil {
+			wanted.slot.mu.Lock()
+			wanted.wanted -= quantity
+			wanted.slot.mu.Unlock()
+		}
+	}()
+	for round := 0; ; round++ {
+		d, r, q, v := o.reserve(i, quantity, now.UnixNano(), true)
+		if v != short || round == rounds {
+			return d, r
+		}
+		q.waitFor(quantity, &wanted)
+		KeepLeases(o.meter)
+	}
+}

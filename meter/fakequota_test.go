@@ -1,0 +1,186 @@
+package meter_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// memoryWindow and memoryLease are what a store must keep of quota, by the letter of
+// meter.LeaseStore.
+type memoryWindow struct {
+	max, planMax, consumed, leased, unleased int64
+	leases                                   map[uuid.UUID]*memoryLease
+}
+
+type memoryLease struct {
+	generation, version, issued, granted int64
+	idle                                 bool
+}
+
+type memoryQuota struct {
+	windows map[meter.QuotaWindow]*memoryWindow
+	// live counts the instances among which remains are shared.
+	live int64
+	// recalled are the windows that instances were asked to give back of.
+	recalled []meter.QuotaWindow
+	// lost adds up what was released unsettled.
+	lost int64
+}
+
+func newMemoryQuota() memoryQuota {
+	return memoryQuota{windows: map[meter.QuotaWindow]*memoryWindow{}, live: 1}
+}
+
+// AdjustLeases implements meter.LeaseStore.
+func (s *memoryStore) AdjustLeases(_ context.Context, instance uuid.UUID, asks []meter.LeaseAsk) ([]meter.LeaseAnswer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return nil, errAway
+	}
+	out := make([]meter.LeaseAnswer, len(asks))
+	for i, ask := range asks {
+		out[i] = s.adjust(instance, ask)
+	}
+	if s.loseAnswer {
+		s.loseAnswer = false
+		return nil, errAway
+	}
+	return out, nil
+}
+
+func (s *memoryStore) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.LeaseAnswer {
+	w := s.quota.windows[ask.QuotaWindow]
+	if w == nil {
+		w = &memoryWindow{leases: map[uuid.UUID]*memoryLease{}}
+		for key, r := range s.records {
+			if key.organization == ask.Organization && key.meter == ask.Meter && ask.Kind.On(ask.Start).Contains(key.day.Start()) {
+				w.unleased += r.value
+			}
+		}
+		s.quota.windows[ask.QuotaWindow] = w
+	}
+	l := w.leases[instance]
+	if l == nil {
+		l = &memoryLease{generation: ask.Generation, issued: ask.Spent}
+		w.leases[instance] = l
+	}
+	outdated := s.plans[ask.Organization] != ask.Plan
+	if !outdated {
+		w.planMax = ask.Max
+		w.max = max(ask.Max, w.consumed+w.leased)
+	}
+	if ask.Generation > l.generation {
+		l.generation, l.version, l.issued = ask.Generation, 0, ask.Spent
+	}
+	need := int64(0)
+	if ask.Generation == l.generation && ask.Version > l.version {
+		l.version = ask.Version
+		need = s.move(w, l, ask, outdated)
+	}
+	answer := meter.LeaseAnswer{
+		Issued: l.issued, Outdated: outdated && ask.Issued > l.issued, Max: w.planMax,
+		Consumed: w.consumed, Unleased: w.unleased, Leased: w.leased, Outstanding: l.granted,
+	}
+	for other, lease := range w.leases {
+		if need > 0 && other != instance && lease.granted > 0 && lease.idle {
+			answer.Waiting = true
+		}
+	}
+	if answer.Waiting {
+		s.quota.recalled = append(s.quota.recalled, ask.QuotaWindow)
+	}
+	return answer
+}
+
+// move changes a lease, and returns the need that is not met.
+func (s *memoryStore) move(w *memoryWindow, l *memoryLease, ask meter.LeaseAsk, outdated bool) int64 {
+	granted := int64(0)
+	switch {
+	case ask.Issued < l.issued:
+		d := min(l.issued-ask.Issued, l.granted)
+		l.issued -= d
+		l.granted -= d
+		w.leased -= d
+	case !outdated:
+		want := ask.Issued - l.issued
+		available := w.planMax - w.consumed - w.leased - w.unleased
+		granted = max(0, min(available, max(min(ask.Need, want), min(want, available/s.quota.live))))
+		l.issued += granted
+		l.granted += granted
+		w.leased += granted
+		w.max = max(w.planMax, w.consumed+w.leased)
+	}
+	l.idle = ask.Idle || granted > 0
+	return ask.Need - granted
+}
+
+// settle moves what a batch's reports without an identity were admitted out of.
+func (q *memoryQuota) settle(b meter.Batch) {
+	for _, row := range b.Rows {
+		if row.Aggregation == plans.Sum && !row.EventsOnly {
+			q.settlePart(b.ID.Instance, row, row.Value, row.Leased)
+		}
+	}
+}
+
+func (q *memoryQuota) settleEvent(instance uuid.UUID, row meter.Row, e meter.Event) {
+	if row.Aggregation == plans.Sum {
+		q.settlePart(instance, row, e.Quantity, e.Leased)
+	}
+}
+
+func (q *memoryQuota) settlePart(instance uuid.UUID, row meter.Row, value int64, leased meter.Leased) {
+	for kind, part := range map[plans.WindowKind]int64{plans.WindowDay: leased.Day, plans.WindowMonth: leased.Month} {
+		key := meter.QuotaWindow{
+			Organization: row.Organization, Meter: row.Meter, Kind: kind, Start: plans.DayOf(kind.On(row.Day).Start),
+		}
+		w := q.windows[key]
+		if w == nil {
+			continue
+		}
+		settled := int64(0)
+		if l := w.leases[instance]; l != nil {
+			settled = min(part, l.granted)
+			l.granted -= settled
+		}
+		w.leased -= settled
+		w.consumed += settled
+		w.unleased += value - settled
+	}
+}
+
+// release ends the leases of an instance; lost ones are added up.
+func (q *memoryQuota) release(instance uuid.UUID, lost bool) {
+	for _, w := range q.windows {
+		if l := w.leases[instance]; l != nil {
+			w.leased -= l.granted
+			if lost {
+				q.lost += l.granted
+			}
+			delete(w.leases, instance)
+		}
+	}
+}
+
+// check holds L1: what is consumed and leased is within the limit, and the leases add up.
+func (q *memoryQuota) check() error {
+	for key, w := range q.windows {
+		sum := int64(0)
+		for _, l := range w.leases {
+			if l.granted < 0 {
+				return fmt.Errorf("%v: a lease of %d", key, l.granted)
+			}
+			sum += l.granted
+		}
+		if sum != w.leased || w.consumed < 0 || w.consumed+w.leased > w.max {
+			return fmt.Errorf("%v: consumed %d, leased %d (the leases add up to %d), max %d", key, w.consumed, w.leased, sum, w.max)
+		}
+	}
+	return nil
+}

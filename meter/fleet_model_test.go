@@ -1,0 +1,430 @@
+package meter_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// memoryJournal outlives the instance that writes it.
+type memoryJournal struct {
+	instance uuid.UUID
+	active   int64
+	segments map[int64][]meter.Record
+	full     bool
+}
+
+var errFull = errors.New("full")
+
+func newMemoryJournal(instance uuid.UUID) *memoryJournal {
+	return &memoryJournal{instance: instance, active: 1, segments: map[int64][]meter.Record{}}
+}
+
+func (j *memoryJournal) Append(r meter.Record) (int64, error) {
+	if j.full {
+		return 0, errFull
+	}
+	j.segments[j.active] = append(j.segments[j.active], r)
+	return j.active, nil
+}
+
+func (j *memoryJournal) Prepare() error { return nil }
+
+func (j *memoryJournal) Rotate() (int64, error) {
+	j.active++
+	return j.active - 1, nil
+}
+func (j *memoryJournal) Records(seq int64) int64       { return int64(len(j.segments[seq])) }
+func (j *memoryJournal) Remove(id meter.BatchID) error { delete(j.segments, id.Seq); return nil }
+func (j *memoryJournal) Health() error                 { return nil }
+
+func (j *memoryJournal) read(seq int64) iter.Seq2[meter.Record, error] {
+	return func(yield func(meter.Record, error) bool) {
+		for _, r := range j.segments[seq] {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// member is one instance of the fleet.
+type member struct {
+	id      uuid.UUID
+	meter   *meter.Meter
+	flusher *meter.Flusher
+	journal *memoryJournal
+	held    []heldUsage
+}
+
+type heldUsage struct {
+	usageKey
+	quantity    int64
+	reservation meter.Reservation
+}
+
+type usageKey struct {
+	organization, meter int
+	day                 plans.Day
+}
+
+// fleet is a few instances on one store, and the account of what was acknowledged.
+type fleet struct {
+	t       *rapid.T
+	store   *memoryStore
+	catalog *plans.Catalog
+	now     time.Time
+	ids     []uuid.UUID
+	members []*member
+	dead    []*memoryJournal
+	// acknowledged is what must be in the store in the end.
+	acknowledged map[usageKey]int64
+	// counted are the identities that were acknowledged.
+	counted map[eventKey]bool
+	// strict says that nothing happens that may pass a limit: no change of plans, no
+	// lost instance, no store away.
+	strict bool
+}
+
+// fleetCatalog has a plan with hard limits of a day and of a month, one with higher ones
+// and a limit whose window differs, and one with soft ones.
+func fleetCatalog() *plans.Catalog {
+	meters := []plans.Meter{
+		{Key: "daily", Name: "Daily", Aggregation: plans.Sum, Unit: "call"},
+		{Key: "monthly", Name: "Monthly", Aggregation: plans.Sum, Unit: "call"},
+	}
+	limits := func(mode plans.Mode, daily, monthly int64, second plans.WindowKind) []plans.Entitlement {
+		return []plans.Entitlement{
+			{Meter: "daily", Mode: mode, Window: plans.WindowDay, Max: daily},
+			{Meter: "monthly", Mode: mode, Window: second, Max: monthly},
+		}
+	}
+	return &plans.Catalog{Meters: meters, Plans: []plans.Plan{
+		{Key: "free", Version: 1, Name: "Free", Entitlements: limits(plans.Hard, 20, 30, plans.WindowMonth)},
+		{Key: "plus", Version: 1, Name: "Plus", Entitlements: limits(plans.Hard, 40, 15, plans.WindowDay)},
+		{Key: "pro", Version: 1, Name: "Pro", Entitlements: limits(plans.Soft, 5, 5, plans.WindowDay)},
+	}}
+}
+
+func newFleet(t *rapid.T, strict bool) *fleet {
+	f := &fleet{
+		t: t, store: newMemoryStore(), catalog: fleetCatalog(), now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC), strict: strict,
+		acknowledged: map[usageKey]int64{}, counted: map[eventKey]bool{},
+	}
+	require.NoError(t, f.catalog.Validate())
+	f.ids = []uuid.UUID{f.store.add("free"), f.store.add("free")}
+	for range 3 {
+		f.start()
+	}
+	return f
+}
+
+func (f *fleet) start() {
+	id := uuid.Must(uuid.NewV7())
+	m := &member{id: id, journal: newMemoryJournal(id)}
+	clock := func() time.Time { return f.now }
+	m.meter = meter.New(meter.WithManualLeases(meter.Config{
+		Catalog: f.catalog, Store: f.store, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
+	}))
+	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.store, Instance: id, Now: clock})
+	f.members = append(f.members, m)
+	f.store.quota.live = int64(len(f.members))
+}
+
+func (f *fleet) member(t *rapid.T) *member {
+	return f.members[rapid.IntRange(0, len(f.members)-1).Draw(t, "instance")]
+}
+
+func (f *fleet) organization(t *rapid.T, m *member) (int, *meter.Organization) {
+	n := rapid.IntRange(0, 1).Draw(t, "organization")
+	o, err := m.meter.Organization(context.Background(), f.ids[n], f.now)
+	require.NoError(t, err)
+	return n, o
+}
+
+func (f *fleet) request(t *rapid.T, hold bool) {
+	m := f.member(t)
+	n, o := f.organization(t, m)
+	index := rapid.IntRange(0, 1).Draw(t, "meter")
+	quantity := rapid.Int64Range(1, 6).Draw(t, "quantity")
+	d, r := meter.AdmitManually(o, meter.Index(index), quantity, f.now, rapid.IntRange(0, 3).Draw(t, "rounds"))
+	if !d.Allowed {
+		require.False(t, r.Held())
+		require.LessOrEqual(t, d.Current, d.Max)
+		return
+	}
+	key := usageKey{n, index, plans.DayOf(f.now)}
+	if hold {
+		m.held = append(m.held, heldUsage{key, quantity, r})
+		return
+	}
+	r.Commit()
+	f.acknowledged[key] += quantity
+}
+
+func (f *fleet) settle(t *rapid.T, commit bool) {
+	m := f.member(t)
+	if len(m.held) == 0 {
+		return
+	}
+	n := rapid.IntRange(0, len(m.held)-1).Draw(t, "which")
+	held := m.held[n]
+	m.held = append(m.held[:n:n], m.held[n+1:]...)
+	if !commit {
+		held.reservation.Release()
+		return
+	}
+	held.reservation.Commit()
+	f.acknowledged[held.usageKey] += held.quantity
+}
+
+// keyed reports usage under one of a few identities, now or some days ago.
+func (f *fleet) keyed(t *rapid.T) {
+	m := f.member(t)
+	n, o := f.organization(t, m)
+	index := rapid.IntRange(0, 1).Draw(t, "meter")
+	name := rapid.StringMatching(`[a-f]`).Draw(t, "key")
+	at := f.now.AddDate(0, 0, -rapid.IntRange(0, 2).Draw(t, "days ago"))
+	identity := meter.KeyIdentity(name)
+	report := meter.Report{Index: meter.Index(index), Quantity: 2, At: at, Identity: identity, Fingerprint: meter.FingerprintOf("same")}
+	known := meter.KnownSet(nil)
+	if rapid.Bool().Draw(t, "ask") {
+		known = o.Known(context.Background(), []meter.Identity{identity})
+	}
+	// Nobody calls for leases meanwhile: a report that finds none is refused at once.
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	out := o.ReportKnown(ctx, report, known)
+	if out.Err != nil || !out.Decision.Allowed || out.Duplicate {
+		return
+	}
+	key := eventKey{f.ids[n], identity}
+	if !f.counted[key] {
+		// The day of the first to reach the store counts: the store says which.
+		f.counted[key] = true
+	}
+}
+
+func (f *fleet) crash(t *rapid.T) {
+	if len(f.members) < 2 {
+		return
+	}
+	n := rapid.IntRange(0, len(f.members)-1).Draw(t, "instance")
+	f.dead = append(f.dead, f.members[n].journal)
+	f.members = append(f.members[:n:n], f.members[n+1:]...)
+	f.store.quota.live = int64(len(f.members))
+}
+
+// replay does what the next process does with a dead one's journal.
+func (f *fleet) replay() bool {
+	if len(f.dead) == 0 {
+		return true
+	}
+	j := f.dead[0]
+	for seq := int64(1); seq <= j.active; seq++ {
+		if len(j.segments[seq]) == 0 && f.store.seqs[j.instance] >= seq {
+			continue
+		}
+		batch, err := meter.BatchOf(meter.BatchID{Instance: j.instance, Seq: seq}, f.catalog, j.read(seq))
+		require.NoError(f.t, err)
+		if _, err := f.store.ApplyBatch(context.Background(), batch); err != nil {
+			return false
+		}
+	}
+	f.dead = f.dead[1:]
+	f.store.set(func(s *memoryStore) { s.quota.release(j.instance, false) })
+	return true
+}
+
+func (f *fleet) recall() {
+	f.store.mu.Lock()
+	recalled := f.store.quota.recalled
+	f.store.quota.recalled = nil
+	f.store.mu.Unlock()
+	for _, key := range recalled {
+		for _, m := range f.members {
+			m.meter.Recall(key)
+		}
+	}
+}
+
+func (f *fleet) replan(t *rapid.T) {
+	n := rapid.IntRange(0, 1).Draw(t, "organization")
+	plan := rapid.SampledFrom([]string{"free", "plus", "pro"}).Draw(t, "plan")
+	f.store.set(func(s *memoryStore) { s.plans[f.ids[n]] = plan })
+	for _, m := range f.members {
+		if rapid.Bool().Draw(t, "notified") {
+			_ = m.meter.Reload(context.Background(), f.ids[n], f.now)
+		}
+	}
+}
+
+// check holds L1 after every step, and without faults that the limits hold whatever
+// the instances think.
+func (f *fleet) check(t *rapid.T) {
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	require.NoError(t, f.store.quota.check())
+	if !f.strict {
+		return
+	}
+	for n := range f.ids {
+		for index, limit := range []int64{20, 30} {
+			kind := []plans.WindowKind{plans.WindowDay, plans.WindowMonth}[index]
+			window := kind.At(f.now)
+			total := int64(0)
+			for key, quantity := range f.acknowledged {
+				if key.organization == n && key.meter == index && window.Contains(key.day.Start()) {
+					total += quantity
+				}
+			}
+			for _, m := range f.members {
+				for _, h := range m.held {
+					if h.organization == n && h.meter == index && window.Contains(h.day.Start()) {
+						total += h.quantity
+					}
+				}
+			}
+			require.LessOrEqual(t, total, limit, "organization %d, meter %d", n, index)
+		}
+	}
+}
+
+func (f *fleet) steps() map[string]func(*rapid.T) {
+	steps := map[string]func(*rapid.T){
+		"consume": func(t *rapid.T) { f.request(t, false) },
+		"reserve": func(t *rapid.T) { f.request(t, true) },
+		"commit":  func(t *rapid.T) { f.settle(t, true) },
+		"release": func(t *rapid.T) { f.settle(t, false) },
+		"keep":    func(t *rapid.T) { meter.KeepLeases(f.member(t).meter) },
+		"recall":  func(*rapid.T) { f.recall() },
+		"flush":   func(t *rapid.T) { _, _ = f.member(t).flusher.Flush(context.Background()) },
+		"crash":   f.crash,
+		"replay":  func(*rapid.T) { f.replay() },
+		"start": func(*rapid.T) {
+			if len(f.members) < 4 {
+				f.start()
+			}
+		},
+		"clock": func(t *rapid.T) { f.now = f.now.Add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },
+		"lose":  func(*rapid.T) { f.store.set(func(s *memoryStore) { s.loseAnswer = true }) },
+		"":      f.check,
+	}
+	if !f.strict {
+		steps["keyed"] = f.keyed
+		steps["replan"] = f.replan
+		steps["away"] = func(t *rapid.T) {
+			away := rapid.Bool().Draw(t, "away")
+			f.store.set(func(s *memoryStore) { s.away = away })
+		}
+		steps["lost"] = func(t *rapid.T) {
+			m := f.member(t)
+			f.store.set(func(s *memoryStore) { s.quota.release(m.id, true) })
+		}
+	}
+	return steps
+}
+
+// finish lets everything come to rest, and holds the store to what was acknowledged.
+func (f *fleet) finish(t *rapid.T) {
+	f.store.set(func(s *memoryStore) { s.away, s.loseAnswer = false, false })
+	for _, m := range f.members {
+		for _, h := range m.held {
+			h.reservation.Release()
+		}
+		m.held = nil
+		for range 3 {
+			meter.KeepLeases(m.meter)
+		}
+		_, err := m.flusher.Flush(context.Background())
+		require.NoError(t, err)
+	}
+	for len(f.dead) > 0 {
+		require.True(t, f.replay())
+	}
+	f.check(t)
+	want := map[recordKey]int64{}
+	for key, quantity := range f.acknowledged {
+		want[recordKey{f.ids[key.organization], f.catalog.Meters[key.meter].Key, key.day}] += quantity
+	}
+	require.Len(t, f.store.events, len(f.counted), "every identity that was acknowledged is there, and no other")
+	for key, e := range f.store.events {
+		require.True(t, f.counted[key])
+		want[recordKey{key.organization, e.known.Meter, e.known.Day}] += e.known.Event.Quantity
+	}
+	require.Len(t, f.store.records, len(want))
+	for key, value := range want {
+		require.Equal(t, value, f.store.records[key].value, "%v", key)
+	}
+	for _, b := range f.store.batches {
+		require.NotNil(t, b.Journalled)
+		require.Equal(t, b.Reports, *b.Journalled, "batch %v", b.ID)
+	}
+}
+
+// TestLimitsHoldAcrossInstances interleaves what several instances do, crashes and
+// replays, and holds that together they never admit more than a hard limit.
+func TestLimitsHoldAcrossInstances(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFleet(t, true)
+		t.Repeat(f.steps())
+		f.finish(t)
+		f.requireTheLastUnitIsFound(t)
+	})
+}
+
+// TestAccountsHoldUnderEveryFault adds changes of plans, a store that is away,
+// instances that are taken for lost, and reports with identities.
+func TestAccountsHoldUnderEveryFault(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFleet(t, false)
+		t.Repeat(f.steps())
+		f.finish(t)
+	})
+}
+
+// requireTheLastUnitIsFound uses up what remains at whichever instance.
+func (f *fleet) requireTheLastUnitIsFound(t *rapid.T) {
+	if len(f.members) == 1 {
+		f.start()
+	}
+	today, used := plans.DayOf(f.now), int64(0)
+	for key, quantity := range f.acknowledged {
+		if key.organization == 0 && key.meter == 0 && key.day == today {
+			used += quantity
+		}
+	}
+	// What an earlier refusal has found is remembered for a moment.
+	f.now = f.now.Add(time.Second)
+	if plans.DayOf(f.now) != today {
+		return
+	}
+	for n := used; n <= 20; n++ {
+		m := f.members[int(n)%len(f.members)]
+		o, err := m.meter.Organization(context.Background(), f.ids[0], f.now)
+		require.NoError(t, err)
+		allowed := false
+		for range 3 {
+			d, r := meter.AdmitManually(o, 0, 1, f.now, 2)
+			allowed = allowed || d.Allowed
+			if d.Allowed {
+				r.Commit()
+				break
+			}
+			f.recall()
+			for _, other := range f.members {
+				meter.KeepLeases(other.meter)
+			}
+		}
+		require.Equal(t, n < 20, allowed, "with %d used", n)
+	}
+}

@@ -1,0 +1,272 @@
+package meter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// keeper asks the store for leases, and gives them back. One ask of a quota is under
+// way at a time; asks of different quotas go together in one call.
+type keeper struct {
+	meter *Meter
+	mu    sync.Mutex
+	queue []*quota
+	// signal has room for one: there is something in the queue.
+	signal chan struct{}
+	end    context.CancelFunc
+	calls  sync.WaitGroup
+}
+
+const (
+	// keeperCalls is how many calls may be under way at once, keeperAsks how many asks go
+	// in one.
+	keeperCalls = 4
+	keeperAsks  = 500
+	// awayFor is how long the store is taken to be away after a call that failed; it is
+	// asked again after keeperRetry.
+	awayFor     = time.Second
+	keeperRetry = 250 * time.Millisecond
+)
+
+func newKeeper(m *Meter) *keeper {
+	ctx, cancel := context.WithCancel(context.Background())
+	k := &keeper{meter: m, signal: make(chan struct{}, 1), end: cancel}
+	if !m.config.manualLeases {
+		k.calls.Go(func() { k.run(ctx) })
+	}
+	return k
+}
+
+// stop ends the calls under way.
+func (k *keeper) stop() {
+	k.end()
+	k.calls.Wait()
+}
+
+// enqueue says that an ask of a quota is due. The caller holds its slot's lock.
+func (k *keeper) enqueue(q *quota) {
+	if q.queued || q.asking {
+		// Where one is under way, its answer finds out whether another is due.
+		return
+	}
+	q.queued = true
+	k.put(q)
+}
+
+func (k *keeper) put(q *quota) {
+	k.mu.Lock()
+	k.queue = append(k.queue, q)
+	k.mu.Unlock()
+	select {
+	case k.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) take() []*quota {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := min(len(k.queue), keeperAsks)
+	taken := slices.Clone(k.queue[:n])
+	k.queue = slices.Delete(k.queue, 0, n)
+	return taken
+}
+
+func (k *keeper) run(ctx context.Context) {
+	free := make(chan struct{}, keeperCalls)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.signal:
+		}
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case free <- struct{}{}:
+			}
+			batch := k.take()
+			if len(batch) == 0 {
+				<-free
+				break
+			}
+			k.calls.Go(func() {
+				defer func() { <-free }()
+				k.ask(ctx, batch)
+			})
+		}
+	}
+}
+
+// ask makes one call.
+func (k *keeper) ask(ctx context.Context, batch []*quota) {
+	m := k.meter
+	asks := make([]LeaseAsk, len(batch))
+	now := m.config.Now().UnixNano()
+	for i, q := range batch {
+		q.slot.mu.Lock()
+		q.queued, q.asking = false, true
+		asks[i] = q.ask(now)
+		q.slot.mu.Unlock()
+	}
+	calling, cancel := context.WithTimeout(ctx, m.config.AskTimeout)
+	defer cancel()
+	answers, err := m.config.Leases.AdjustLeases(calling, m.config.Instance, asks)
+	if err == nil && len(answers) != len(asks) {
+		err = fmt.Errorf("the store gave %d answers to %d asks", len(answers), len(asks))
+	}
+	if err != nil {
+		k.failed(ctx, batch, err)
+		return
+	}
+	m.leasesAway.Store(0)
+	now = m.config.Now().UnixNano()
+	for i, q := range batch {
+		k.answered(ctx, q, answers[i], now)
+	}
+}
+
+func (k *keeper) answered(ctx context.Context, q *quota, answer LeaseAnswer, now int64) {
+	if answer.Outdated {
+		k.reload(ctx, q.key.Organization)
+	}
+	q.slot.mu.Lock()
+	defer q.slot.mu.Unlock()
+	q.asking = false
+	again, pause := q.adopt(answer, now)
+	switch {
+	case again:
+		k.later(ctx, q, pause)
+	case q.settled() && q.slot.rare != nil:
+		q.slot.rare.quotas = slices.DeleteFunc(q.slot.rare.quotas, func(other *quota) bool { return other == q })
+	}
+}
+
+// later enqueues a quota after a pause. The caller holds its slot's lock.
+func (k *keeper) later(ctx context.Context, q *quota, pause time.Duration) {
+	if q.queued {
+		return
+	}
+	q.queued = true
+	if pause == 0 || k.meter.config.manualLeases {
+		k.put(q)
+		return
+	}
+	time.AfterFunc(pause, func() {
+		if ctx.Err() == nil {
+			k.put(q)
+		}
+	})
+}
+
+// failed opens the gates for what waits (C5), and asks again what must be asked.
+func (k *keeper) failed(ctx context.Context, batch []*quota, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	m := k.meter
+	now := m.config.Now().UnixNano()
+	if was := m.leasesAway.Swap(now + int64(awayFor)); was == 0 {
+		m.config.Logger.Warn("Leases can't be had from the store", "deny", m.config.DenyUnleased, "error", err)
+	}
+	for _, q := range batch {
+		q.slot.mu.Lock()
+		q.asking = false
+		q.wake()
+		// Whether the call was carried out is not known: the next one names the outcome
+		// again. What is free stays so: it was issued, or is asked back below.
+		k.later(ctx, q, keeperRetry)
+		q.slot.mu.Unlock()
+	}
+}
+
+// reload reads an organization whose plan has changed, so that the next ask is by the
+// new one.
+func (k *keeper) reload(ctx context.Context, id uuid.UUID) {
+	ctx, cancel := context.WithTimeout(ctx, k.meter.config.LoadTimeout)
+	defer cancel()
+	if err := k.meter.Reload(ctx, id, k.meter.config.Now()); err != nil && ctx.Err() == nil {
+		k.meter.config.Logger.Warn("Organization on another plan could not be read", "organization", id, "error", err)
+	}
+}
+
+// Recall gives back what this instance doesn't use of a window's quota: another
+// instance needs it.
+func (m *Meter) Recall(key QuotaWindow) {
+	o := m.orgs.find(key.Organization)
+	index, ok := m.Index(key.Meter)
+	if o == nil || !ok || m.keeper == nil {
+		return
+	}
+	s := o.slot(index)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q := s.findQuota(key.Kind, key.Start); q != nil {
+		q.giveBackFree()
+	}
+}
+
+// LeasesValid says that the store has seen this instance, which did so at a time: until
+// [Config.LeaseFor] after it, the leases are the instance's own. Where they may have
+// been released meanwhile, it begins without any.
+func (m *Meter) LeasesValid(at time.Time) {
+	if m.keeper == nil || m.config.LeaseFor == 0 {
+		return
+	}
+	until := at.Add(m.config.LeaseFor).UnixNano()
+	if was := m.leasesUntil.Load(); was < m.config.Now().UnixNano() {
+		m.orgs.each(func(o *Organization) { o.eachQuota((*quota).forfeit) })
+	}
+	if m.leasesUntil.Load() < until {
+		m.leasesUntil.Store(until)
+	}
+}
+
+// forfeit gives up what the store may have released: what is free can't be admitted
+// before the store has been asked.
+func (q *quota) forfeit() {
+	q.free, q.low = 0, 0
+	q.giveBackFree()
+}
+
+// eachQuota calls fn for every quota, under its slot's lock.
+func (o *Organization) eachQuota(fn func(*quota)) {
+	for i := range o.view.Load().entitlements {
+		s := o.slot(Index(i))
+		s.mu.Lock()
+		if s.quota != nil {
+			fn(s.quota)
+		}
+		if s.rare != nil {
+			for _, q := range s.rare.quotas {
+				fn(q)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// replan applies another plan to an organization's quotas: all of them are asked for
+// anew, by the plan in force.
+func (o *Organization) replan(was, now *view) {
+	for i := range was.entitlements {
+		e, before := now.entitlements[i], was.entitlements[i]
+		if e == before && now.leased[i] == was.leased[i] && now.plan.Key == was.plan.Key && now.plan.Version == was.plan.Version {
+			continue
+		}
+		s := o.slot(Index(i))
+		s.mu.Lock()
+		if q := s.quota; q != nil {
+			q.dryUntil = 0
+			q.active = now.leased[i] && e.Window == q.key.Kind
+			q.giveBackFree()
+		}
+		s.mu.Unlock()
+	}
+}

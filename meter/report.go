@@ -1,0 +1,300 @@
+package meter
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// Report is a report of usage that is more than a quantity now: it may bear an
+// identity, and a time of its own.
+type Report struct {
+	// Index is the meter's.
+	Index Index
+	// Quantity is in the meter's unit, 0 to [plans.MaxQuantity]; for a sum 1 or more.
+	Quantity int64
+	// At is the time of the usage, which the caller has found acceptable; one that is
+	// ahead counts as now. Zero: now.
+	At time.Time
+	// Identity makes it countable once; zero: it bears none. Fingerprint is a digest of
+	// all that the caller said.
+	Identity    Identity
+	Fingerprint Fingerprint
+}
+
+// Outcome says what became of a report.
+type Outcome struct {
+	Decision plans.Decision
+	// Window is the one that was decided in.
+	Window plans.Window
+	// Plan is the key of the plan that decided; empty while the store can't be asked.
+	Plan string
+	// Duplicate says that the report had been counted before: the other members are
+	// those of the first one's receipt.
+	Duplicate bool
+	// Err is [ErrIdentityReused] where the identity was used with another report,
+	// [ErrUnavailable] where it can't be taken now, or the context's.
+	Err error
+}
+
+// KnownSet holds reports that the store has counted, by their identity.
+type KnownSet map[Identity]KnownEvent
+
+// identityKey is an identity, which is its organization's own.
+type identityKey struct {
+	organization uuid.UUID
+	identity     Identity
+}
+
+// identities are those that were counted, or are being decided on, and that the store
+// doesn't have.
+type identities [64]struct {
+	mu    sync.Mutex
+	known map[identityKey]*claim
+}
+
+// claim is one identity.
+type claim struct {
+	// done is closed when it is decided; counted then says whether it was counted.
+	done    chan struct{}
+	counted bool
+	event   KnownEvent
+}
+
+// take returns the claim on an identity, and whether it is the caller's: then the
+// caller settles it.
+func (s *identities) take(key identityKey) (c *claim, mine bool) {
+	shard := &s[key.identity[0]%uint8(len(s))]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if c, ok := shard.known[key]; ok {
+		return c, false
+	}
+	if shard.known == nil {
+		shard.known = map[identityKey]*claim{}
+	}
+	c = &claim{done: make(chan struct{})}
+	shard.known[key] = c
+	return c, true
+}
+
+func (s *identities) forget(key identityKey) {
+	shard := &s[key.identity[0]%uint8(len(s))]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	delete(shard.known, key)
+}
+
+// Known asks the store which of some identities it has counted. A store that can't
+// answer is no error: a report that was counted before is then found out by the flush,
+// and not counted again.
+func (o *Organization) Known(ctx context.Context, ids []Identity) KnownSet {
+	m := o.meter
+	now := m.config.Now()
+	if m.config.Events == nil || len(ids) == 0 || now.UnixNano() < m.knownAway.Load() {
+		return nil
+	}
+	asking, cancel := context.WithTimeout(ctx, m.config.KnownTimeout)
+	defer cancel()
+	found, err := m.config.Events.KnownEvents(asking, o.id, ids)
+	if err != nil {
+		if ctx.Err() == nil {
+			m.knownAway.Store(now.Add(awayFor).UnixNano())
+			m.config.Logger.Warn("Identities can't be looked up: repeated ones are found by the flush", "error", err)
+		}
+		return nil
+	}
+	known := make(KnownSet, len(found))
+	for _, k := range found {
+		known[k.Event.Identity] = k
+	}
+	return known
+}
+
+// Report decides on a report and counts it. It may wait, as [Organization.Admit] does.
+func (o *Organization) Report(ctx context.Context, r Report) Outcome {
+	if r.Identity == (Identity{}) {
+		return o.report(ctx, r)
+	}
+	return o.ReportKnown(ctx, r, o.Known(ctx, []Identity{r.Identity}))
+}
+
+// ReportKnown is [Organization.Report] with what [Organization.Known] has returned.
+func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet) Outcome {
+	if r.Identity == (Identity{}) {
+		return o.report(ctx, r)
+	}
+	if k, ok := known[r.Identity]; ok {
+		return k.again(r.Fingerprint)
+	}
+	key := identityKey{o.id, r.Identity}
+	for {
+		c, mine := o.meter.identities.take(key)
+		if mine {
+			return o.settleClaim(ctx, key, c, r)
+		}
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return Outcome{Err: ctx.Err()}
+		}
+		if c.counted {
+			return c.event.again(r.Fingerprint)
+		}
+	}
+}
+
+// settleClaim decides on a report whose identity nobody else decides on.
+func (o *Organization) settleClaim(ctx context.Context, key identityKey, c *claim, r Report) Outcome {
+	var out Outcome
+	counted := false
+	defer func() {
+		if !counted {
+			// What was refused may come again.
+			o.meter.identities.forget(key)
+		}
+		c.counted = counted
+		close(c.done)
+	}()
+	out, c.event = o.reportEvent(ctx, r)
+	counted = out.Err == nil && out.Decision.Allowed
+	return out
+}
+
+// again is the answer to a report that was counted before.
+func (k *KnownEvent) again(fingerprint Fingerprint) Outcome {
+	if k.Event.Fingerprint != fingerprint {
+		return Outcome{Err: ErrIdentityReused}
+	}
+	receipt := k.Event.Receipt
+	d := plans.Decision{
+		Allowed: true, OverLimit: receipt.OverLimit, Mode: receipt.Mode, Current: receipt.Current, Max: receipt.Max,
+	}
+	if d.Mode != plans.Unlimited {
+		d.Remaining = max(0, d.Max-d.Current)
+	}
+	return Outcome{Decision: d, Window: receipt.Window.On(k.Day), Plan: receipt.Plan, Duplicate: true}
+}
+
+// report decides on a report without an identity, and counts it.
+func (o *Organization) report(ctx context.Context, r Report) Outcome {
+	out, reservation := o.decide(ctx, r)
+	if reservation.Held() {
+		out.Err = reservation.TryCommit()
+	}
+	return out
+}
+
+// reportEvent decides on a report with an identity, and counts it.
+func (o *Organization) reportEvent(ctx context.Context, r Report) (Outcome, KnownEvent) {
+	out, reservation := o.decide(ctx, r)
+	if !reservation.Held() {
+		return out, KnownEvent{}
+	}
+	kind := plans.WindowDay
+	if out.Window.End.Sub(out.Window.Start) > 24*time.Hour {
+		kind = plans.WindowMonth
+	}
+	d := out.Decision
+	event := Event{
+		Identity: r.Identity, Fingerprint: r.Fingerprint, Quantity: r.Quantity, At: time.Unix(0, reservation.at).UTC(),
+		Receipt: Receipt{Plan: out.Plan, Mode: d.Mode, OverLimit: d.OverLimit, Current: d.Current, Max: d.Max, Window: kind},
+	}
+	if q := reservation.quota; q != nil {
+		event.Leased = leasedOf(q.key.Kind, r.Quantity)
+	}
+	known := KnownEvent{Organization: o.id, Meter: reservation.slot.meter.Key, Day: reservation.day, Event: event}
+	reservation.event = &event
+	out.Err = reservation.TryCommit()
+	return out, known
+}
+
+// decide decides on a report, and holds what is allowed.
+func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservation) {
+	now := o.meter.config.Now()
+	at := now.UnixNano()
+	if !r.At.IsZero() && r.At.Before(now) {
+		at = r.At.UnixNano()
+	}
+	again := func() (plans.Decision, Reservation, *quota, verdict) {
+		now := o.meter.config.Now().UnixNano()
+		return o.reserveAt(r.Index, r.Quantity, now, min(at, now))
+	}
+	d, reservation, _, v := again()
+	var err error
+	switch v {
+	case short:
+		d, reservation, err = o.await(ctx, r.Index, r.Quantity, again)
+	case unavailable:
+		err = ErrUnavailable
+	case decided:
+	}
+	out := Outcome{Decision: d, Plan: o.Plan().Key, Window: reservation.Window(), Err: err}
+	if !reservation.Held() {
+		out.Window = o.view.Load().entitlements[r.Index].Window.At(time.Unix(0, at))
+	}
+	return out, reservation
+}
+
+// reserveAt is reserve for usage that was at a time up to now: it belongs to the day,
+// and counts in the window, of that time.
+func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decision, Reservation, *quota, verdict) {
+	view := o.view.Load()
+	e := &view.entitlements[i]
+	s := o.slot(i)
+	day := dayOf(at)
+
+	s.mu.Lock()
+	s.roll(e.Window, now)
+	day = min(day, s.current.day)
+	window := e.Window.On(day)
+	start, end := plans.DayOf(window.Start), plans.DayOf(window.End)
+	var d plans.Decision
+	var q *quota
+	var v verdict
+	leased := false
+	switch {
+	case view.leased[i]:
+		q = s.quotaFor(e.Window, i, day)
+		d, leased, v = s.takeLeased(q, e, quantity, now)
+	case s.inWindow(day):
+		d = s.take(e, quantity)
+	default:
+		// The usage of a window that is over isn't in memory: what isn't hard needs no more.
+		d = s.decideAlone(e, quantity)
+	}
+	var r Reservation
+	if d.Allowed {
+		share, _ := s.dayFor(day)
+		share.open++
+		r = Reservation{slot: s, quantity: quantity, day: day, windowStart: start, windowEnd: end, at: at}
+		if leased {
+			r.quota = q
+		}
+	}
+	older := day != s.current.day
+	s.mu.Unlock()
+	if older && d.Allowed {
+		o.meter.holdDay(day, 1)
+	}
+	if v == decided {
+		o.meter.stats.count(i, o, d, view.loaded)
+	}
+	return d, r, q, v
+}
+
+// decideAlone decides on a quantity of a window whose other usage isn't in memory. Only
+// a level can be refused.
+func (s *slot) decideAlone(e *plans.Entitlement, quantity int64) plans.Decision {
+	limit := *e
+	if s.meter.Aggregation == plans.Sum && limit.Mode == plans.Hard {
+		limit.Mode = plans.Soft
+	}
+	d := plans.Decide(s.meter.Aggregation, limit, 0, quantity)
+	d.Mode = e.Mode
+	return d
+}

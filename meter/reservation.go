@@ -1,0 +1,248 @@
+package meter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// ErrUnavailable says that usage can't be taken now, by the strict settings: leases
+// can't be had ([Config.DenyUnleased]), or the journal can't keep it
+// ([Config.RefuseUnjournalled]). Nothing was counted.
+var ErrUnavailable = errors.New("usage can't be taken now")
+
+// Reservation is a quantity that was admitted and is not settled. It belongs to the
+// window and the day in which it was made. It is a value for one goroutine.
+type Reservation struct {
+	slot *slot
+	// quota is the lease that the quantity was taken from; nil without one.
+	quota    *quota
+	quantity int64
+	at       int64
+	// day is the day, and [windowStart, windowEnd) the window, of the reservation.
+	day, windowStart, windowEnd plans.Day
+	// event is what a report that bears an identity is counted as; nil: it bears none.
+	event *Event
+}
+
+// Reserve decides whether quantity may be used now, and holds it where it may. An
+// allowed reservation must be settled once, with Commit or Release; a refused one
+// is the zero value, on which both do nothing.
+//
+// It touches memory only. Where a hard limit is shared with other instances, it refuses
+// what isn't leased yet: [Organization.Admit] waits for that.
+//
+// Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity].
+func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.Decision, Reservation) {
+	d, r, _, _ := o.reserve(i, quantity, now.UnixNano(), false)
+	return d, r
+}
+
+// Admit is [Organization.Reserve] that waits, [Config.QuotaWait] at most, for quota that
+// other instances may hold. It answers [ErrUnavailable] where the settings forbid to
+// decide without the store.
+func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
+	d, r, _, v := o.reserve(i, quantity, now.UnixNano(), true)
+	switch v {
+	case short:
+		return o.await(ctx, i, quantity, func() (plans.Decision, Reservation, *quota, verdict) {
+			return o.reserve(i, quantity, o.meter.config.Now().UnixNano(), true)
+		})
+	case unavailable:
+		return d, r, ErrUnavailable
+	default:
+		return d, r, nil
+	}
+}
+
+// reserve decides at once. Where quota is short and the caller waits, nothing is counted
+// yet, and the quota is returned.
+func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans.Decision, r Reservation, q *quota, v verdict) {
+	view := o.view.Load()
+	e := &view.entitlements[i]
+	s := o.slot(i)
+
+	s.mu.Lock()
+	s.roll(e.Window, at)
+	leased := false
+	if view.leased[i] {
+		q = s.quotaFor(e.Window, i, s.current.day)
+		d, leased, v = s.takeLeased(q, e, quantity, at)
+	} else {
+		d = s.take(e, quantity)
+	}
+	if d.Allowed {
+		s.current.open++
+		r = Reservation{slot: s, quantity: quantity, day: s.current.day, windowStart: s.windowStart, windowEnd: s.windowEnd, at: at}
+		if leased {
+			r.quota = q
+		}
+	}
+	s.mu.Unlock()
+
+	if v == decided || !waits {
+		o.meter.stats.count(i, o, d, view.loaded)
+	}
+	return d, r, q, v
+}
+
+// await waits until a quantity can be decided on. Again decides.
+func (o *Organization) await(
+	ctx context.Context, i Index, quantity int64, again func() (plans.Decision, Reservation, *quota, verdict),
+) (plans.Decision, Reservation, error) {
+	o.meter.stats.waited.Add(1)
+	timer := time.NewTimer(o.meter.config.QuotaWait)
+	defer timer.Stop()
+	var q *quota
+	// What is wanted is wanted once, however often it is looked for.
+	defer func() {
+		if q != nil {
+			q.slot.mu.Lock()
+			q.wanted -= quantity
+			q.slot.mu.Unlock()
+		}
+	}()
+	for {
+		d, r, found, v := again()
+		switch v {
+		case decided:
+			return d, r, nil
+		case unavailable:
+			return d, r, ErrUnavailable
+		case short:
+		}
+		woken := found.waitFor(quantity, &q)
+		select {
+		case <-woken:
+		case <-timer.C:
+			found.giveUp(o.meter.config.Now().UnixNano())
+			o.meter.stats.count(i, o, d, true)
+			return d, Reservation{}, nil
+		case <-ctx.Done():
+			return d, Reservation{}, fmt.Errorf("wait for quota: %w", ctx.Err())
+		}
+	}
+}
+
+// waitFor registers a request's want with a quota; was is the one that it is registered
+// with so far.
+func (q *quota) waitFor(quantity int64, was **quota) <-chan struct{} {
+	if before := *was; before != q && before != nil {
+		before.slot.mu.Lock()
+		before.wanted -= quantity
+		before.slot.mu.Unlock()
+		*was = nil
+	}
+	q.slot.mu.Lock()
+	defer q.slot.mu.Unlock()
+	if *was == nil {
+		q.wanted += quantity
+		*was = q
+	}
+	if q.woken == nil {
+		q.woken = make(chan struct{})
+	}
+	q.slot.org.meter.keeper.enqueue(q)
+	return q.woken
+}
+
+// giveUp notes that a request has waited in vain.
+func (q *quota) giveUp(now int64) {
+	q.slot.mu.Lock()
+	defer q.slot.mu.Unlock()
+	q.dryUntil = max(q.dryUntil, now+int64(dryFor))
+}
+
+// Consume reserves and commits in one step. The window is the one in which the
+// quantity was decided upon.
+func (o *Organization) Consume(i Index, quantity int64, now time.Time) (plans.Decision, plans.Window) {
+	d, r := o.Reserve(i, quantity, now)
+	if !d.Allowed {
+		return d, o.Usage(i, now).Window
+	}
+	window := r.Window()
+	r.Commit()
+	return d, window
+}
+
+// Held reports whether the reservation still waits to be settled.
+func (r *Reservation) Held() bool { return r.slot != nil }
+
+// Window returns the window that the quantity counts in. The zero reservation has none.
+func (r *Reservation) Window() plans.Window {
+	if r.windowEnd == 0 {
+		return plans.Window{}
+	}
+	return plans.Window{Start: r.windowStart.Start(), End: r.windowEnd.Start()}
+}
+
+// Commit counts the quantity, whether the journal can keep it or not: the work is done.
+// A second settlement does nothing.
+func (r *Reservation) Commit() { _ = r.commit(false) }
+
+// TryCommit is [Reservation.Commit] that gives the quantity back, and answers
+// [ErrUnavailable], where the journal can't keep it and the settings want that
+// ([Config.RefuseUnjournalled]).
+func (r *Reservation) TryCommit() error {
+	return r.commit(r.slot != nil && r.slot.org.meter.config.RefuseUnjournalled)
+}
+
+// Release gives the quantity back. A second settlement does nothing.
+func (r *Reservation) Release() {
+	s := r.slot
+	if s == nil {
+		return
+	}
+	r.slot = nil
+	s.mu.Lock()
+	d, _ := s.dayFor(r.day)
+	d.open--
+	if s.inWindow(r.day) && s.meter.Aggregation == plans.Sum {
+		s.used -= r.quantity
+	}
+	if r.quota != nil {
+		r.quota.refund(r.quantity)
+	}
+	passed := r.day != s.current.day
+	s.mu.Unlock()
+	if passed {
+		s.org.meter.holdDay(r.day, -1)
+	}
+}
+
+func (r *Reservation) commit(strict bool) error {
+	s := r.slot
+	if s == nil {
+		return nil
+	}
+	m := s.org.meter
+	gate := m.gates.of(s.org)
+	gate.RLock()
+	if m.config.Journal != nil {
+		if err := m.journal(r, r.quantity); err != nil {
+			if strict {
+				gate.RUnlock()
+				r.Release()
+				return fmt.Errorf("%w: %w", ErrUnavailable, err)
+			}
+			m.stats.unjournalled.Add(1)
+		}
+	}
+	r.slot = nil
+	s.mu.Lock()
+	s.enter(m)
+	s.record(r, r.quantity)
+	passed := r.day != s.current.day
+	s.mu.Unlock()
+	gate.RUnlock()
+	if passed {
+		// After the usage is in the slot: a drain that sees no hold finds the usage.
+		m.holdDay(r.day, -1)
+	}
+	return nil
+}
+
+func dayOf(nanos int64) plans.Day { return plans.DayOf(time.Unix(0, nanos)) }
