@@ -116,7 +116,7 @@ func (s *memoryStore) move(w *memoryWindow, l *memoryLease, ask meter.LeaseAsk, 
 		w.leased += granted
 		w.max = max(w.planMax, w.consumed+w.leased)
 	}
-	l.idle = ask.Idle || granted > 0
+	l.idle = l.issued > ask.Spent
 	return ask.Need - granted
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -134,6 +135,7 @@ func (f *fleet) start() {
 	clock := func() time.Time { return f.now }
 	m.meter = meter.New(meter.WithManualLeases(meter.Config{
 		Catalog: f.catalog, Store: f.store, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
+		Logger: slog.New(slog.DiscardHandler),
 	}))
 	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.store, Instance: id, Now: clock})
 	f.members = append(f.members, m)
@@ -365,9 +367,36 @@ func (f *fleet) finish(t *rapid.T) {
 	for key, value := range want {
 		require.Equal(t, value, f.store.records[key].value, "%v", key)
 	}
+	f.requireQuotaIsBack(t)
 	for _, b := range f.store.batches {
 		require.NotNil(t, b.Journalled)
 		require.Equal(t, b.Reports, *b.Journalled, "batch %v", b.ID)
+	}
+}
+
+// requireQuotaIsBack asks every instance for what it doesn't use: nothing is leased then,
+// and what the windows count is what the records say.
+func (f *fleet) requireQuotaIsBack(t *rapid.T) {
+	for range 3 {
+		f.store.set(func(s *memoryStore) {
+			for key := range s.quota.windows {
+				s.quota.recalled = append(s.quota.recalled, key)
+			}
+		})
+		f.recall()
+		for _, m := range f.members {
+			meter.KeepLeases(m.meter)
+		}
+	}
+	for key, w := range f.store.quota.windows {
+		sum := int64(0)
+		for record, r := range f.store.records {
+			if record.organization == key.Organization && record.meter == key.Meter && key.Kind.On(key.Start).Contains(record.day.Start()) {
+				sum += r.value
+			}
+		}
+		require.Equal(t, sum, w.consumed+w.unleased, "%v", key)
+		require.Zero(t, w.leased, "%v", key)
 	}
 }
 

@@ -36,15 +36,13 @@ type LeaseAsk struct {
 	// asks, and is granted between nothing and that.
 	Issued int64
 	// Spent is how much of what was issued the instance has admitted, as of this ask.
-	// Where the store has released the lease meanwhile, it begins again from here.
+	// Where the store has released the lease meanwhile, it begins again from here. An
+	// instance to which more was issued holds some idle, and can be asked for it.
 	Spent int64
 	// Need is how much a request waits for. Up to it the instance is granted all that
 	// remains; beyond it at most its fair share. Where it can't be granted, other
 	// instances are asked to give back what they don't use. Zero: nobody waits.
 	Need int64
-	// Idle says that the instance holds quota that nothing waits for. Where it doesn't,
-	// and this ask is granted nothing, there is no use in asking the instance for any.
-	Idle bool
 	// Plan, PlanVersion and Max are what the instance takes to be in force. Where that
 	// is out of date, nothing is granted.
 	Plan        string

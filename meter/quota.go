@@ -227,7 +227,7 @@ func (q *quota) ask(now int64) LeaseAsk {
 	q.version++
 	return LeaseAsk{
 		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Issued: q.spent + q.free + max(0, more), Spent: q.spent,
-		Need: need, Idle: q.free > q.wanted, Plan: v.plan.Key, PlanVersion: v.plan.Version, Max: e.Max,
+		Need: need, Plan: v.plan.Key, PlanVersion: v.plan.Version, Max: e.Max,
 	}
 }
 
