@@ -135,7 +135,7 @@ func (f *fleet) start() {
 	clock := func() time.Time { return f.now }
 	m.meter = meter.New(meter.WithManualLeases(meter.Config{
 		Catalog: f.catalog, Store: f.store, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
-		Logger: slog.New(slog.DiscardHandler),
+		DenyUnleased: f.strict, Logger: slog.New(slog.DiscardHandler),
 	}))
 	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.store, Instance: id, Now: clock})
 	f.members = append(f.members, m)
@@ -194,7 +194,12 @@ func (f *fleet) keyed(t *rapid.T) {
 	m := f.member(t)
 	n, o := f.organization(t, m)
 	index := rapid.IntRange(0, 1).Draw(t, "meter")
-	name := rapid.StringMatching(`[a-f]`).Draw(t, "key")
+	name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
+	if rapid.Bool().Draw(t, "leased") {
+		// The lease that the report will find.
+		_, r := meter.AdmitManually(o, meter.Index(index), 2, f.now, 2)
+		r.Release()
+	}
 	at := f.now.AddDate(0, 0, -rapid.IntRange(0, 2).Draw(t, "days ago"))
 	identity := meter.KeyIdentity(name)
 	report := meter.Report{Index: meter.Index(index), Quantity: 2, At: at, Identity: identity, Fingerprint: meter.FingerprintOf("same")}

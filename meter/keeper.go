@@ -140,12 +140,10 @@ func (k *keeper) answered(ctx context.Context, q *quota, answer LeaseAnswer, now
 	defer q.slot.mu.Unlock()
 	q.asking = false
 	again, pause := q.adopt(answer, now)
-	switch {
-	case again:
+	if again {
 		k.later(ctx, q, pause)
-	case q.settled() && q.slot.rare != nil:
-		q.slot.rare.quotas = slices.DeleteFunc(q.slot.rare.quotas, func(other *quota) bool { return other == q })
 	}
+	q.slot.forgetSettled()
 }
 
 // later enqueues a quota after a pause. The caller holds its slot's lock.

@@ -24,6 +24,9 @@ type quota struct {
 	free, spent int64
 	// pending is the leased part of the current day's pending usage.
 	pending int64
+	// open counts what was admitted out of it and may yet come back: reservations that are
+	// not settled, and events that are not acknowledged.
+	open int
 	// total is what the store last counted as used or leased: total - free is used, as
 	// far as this instance knows.
 	total int64
@@ -150,6 +153,7 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 	case !fenced && q.free >= quantity:
 		q.free -= quantity
 		q.spent += quantity
+		q.open++
 		if q.free < q.low {
 			m.keeper.enqueue(q)
 		}
@@ -278,9 +282,16 @@ func (q *quota) dry(a LeaseAnswer, now int64) {
 	}
 }
 
+// forgetSettled forgets the quotas of other windows that nothing more comes of.
+func (s *slot) forgetSettled() {
+	if s.rare != nil {
+		s.rare.quotas = slices.DeleteFunc(s.rare.quotas, (*quota).settled)
+	}
+}
+
 // settled reports whether a quota of another window can be forgotten.
 func (q *quota) settled() bool {
-	return !q.active && q.free == 0 && q.wanted == 0 && !q.queued && !q.asking
+	return !q.active && q.free == 0 && q.wanted == 0 && q.open == 0 && !q.queued && !q.asking
 }
 
 // window is the time that the quota is for.

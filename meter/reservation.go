@@ -204,6 +204,7 @@ func (r *Reservation) Release() {
 		s.used -= r.quantity
 	}
 	if r.quota != nil {
+		r.quota.open--
 		r.quota.refund(r.quantity)
 	}
 	passed := r.day != s.current.day

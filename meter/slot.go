@@ -2,6 +2,7 @@ package meter
 
 import (
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/riverline/tollgate/plans"
@@ -192,6 +193,7 @@ func (s *slot) record(r *Reservation, quantity int64) {
 	d.reports++
 	d.at = max(d.at, r.at)
 	if r.quota != nil {
+		r.quota.open--
 		s.countLeased(r.quota, leased, quantity)
 	}
 }
@@ -236,9 +238,10 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	inWindow := s.inWindow(row.day)
-	for _, i := range repeated {
-		s.giveBack(row.day, &row.events[i])
+	for i := range row.events {
+		s.settleEvent(row.day, &row.events[i], slices.Contains(repeated, i))
 	}
+	s.forgetSettled()
 	switch s.meter.Aggregation {
 	case plans.Max:
 		if inWindow {
@@ -266,12 +269,13 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated []int) {
 	}
 }
 
-// giveBack undoes a report that somebody else had counted before.
-func (s *slot) giveBack(day plans.Day, e *Event) {
+// settleEvent undoes an event that somebody else had counted before, and takes note of
+// one that counts.
+func (s *slot) settleEvent(day plans.Day, e *Event, repeated bool) {
 	if s.meter.Aggregation != plans.Sum {
 		return
 	}
-	if s.inWindow(day) {
+	if repeated && s.inWindow(day) {
 		s.used -= e.Quantity
 	}
 	for _, kind := range []plans.WindowKind{plans.WindowDay, plans.WindowMonth} {
@@ -279,7 +283,10 @@ func (s *slot) giveBack(day plans.Day, e *Event) {
 			continue
 		}
 		if q := s.findQuota(kind, day); q != nil {
-			q.refund(e.Quantity)
+			q.open--
+			if repeated {
+				q.refund(e.Quantity)
+			}
 		}
 	}
 }
