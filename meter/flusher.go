@@ -158,8 +158,9 @@ func (f *Flusher) retain(rows []drained, watermark time.Time) {
 	slices.SortFunc(rows, compareRows)
 	if len(rows) == 0 && len(f.retained) == 0 {
 		f.retained = append(f.retained, pendingBatch{batch: Batch{
-			ID:        BatchID{Instance: f.config.Instance, Seq: f.seq},
-			Watermark: watermark,
+			ID:            BatchID{Instance: f.config.Instance, Seq: f.seq},
+			WatermarkOnly: true,
+			Watermark:     watermark,
 		}})
 		return
 	}
