@@ -345,7 +345,7 @@ func TestLeasesOfInstancesThatEnd(t *testing.T) {
 	lost.spend(30)
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 90, Unleased: 30}, f.quota(w), "what comes late is unleased")
 	lost.issued = 200
-	got2 := lost.ask(0, 0)
+	got2 := lost.ask(-120, 0)
 	require.EqualValues(t, 80, got2.Issued, "it finds itself without quota: it has spent all it has")
 	require.Zero(t, got2.Outstanding)
 }
