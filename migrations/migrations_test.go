@@ -70,7 +70,18 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO export_batches SELECT id, id, 1 FROM exports;
 		INSERT INTO export_meters SELECT id, 'evaluations', 1, 'sum', 'evaluation' FROM exports;
 		INSERT INTO export_organizations SELECT id, id, 'Acme', 'pro' FROM exports;
-		INSERT INTO export_usage SELECT id, id, 'evaluations', 5 FROM exports`)
+		INSERT INTO export_usage SELECT id, id, 'evaluations', 5 FROM exports;
+		INSERT INTO usage_batches SELECT id, 2, now(), 0 FROM instances;
+		INSERT INTO usage_events
+		SELECT id, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', current_date, 1, now(),
+			id, 1, 0, 0, 'pro', 'hard', false, 1, 10, 'day' FROM instances;
+		INSERT INTO quota_windows SELECT id, 'evaluations', 'day', current_date, current_date + 1, 10, 10, 1, 2, 3, 4 FROM instances;
+		INSERT INTO quota_leases SELECT id, 'evaluations', 'day', current_date, id, 1, 2, 2, true FROM instances;
+		INSERT INTO quota_lost_leases SELECT id, 'evaluations', 'day', current_date, id, 2 FROM instances;
+		INSERT INTO reservations
+		SELECT id, id, 'evaluations', current_date, 3, NULL, 'held', now(), now() + interval '1 hour', NULL,
+			'pro', 'hard', 'day', current_date, true, 10, 10, false FROM instances;
+		INSERT INTO idempotent_writes SELECT id, sha256('k'), sha256('f'), now() FROM instances`)
 	require.NoError(t, err)
 }
 

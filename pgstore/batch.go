@@ -1,13 +1,9 @@
 package pgstore
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,21 +17,21 @@ import (
 // same organization, meter and day is an error; both are permanent.
 //
 // The calls of one instance wait for each other; those of different instances
-// lock records in the same order, and so never deadlock.
+// lock events, records and windows in the same order, and so never deadlock.
 func (s *Store) ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applied, error) {
 	var applied meter.Applied
 	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) (err error) {
-		if len(batch.Rows) == 0 {
+		if batch.WatermarkOnly {
 			applied, err = moveWatermark(ctx, tx, batch)
 			return err
 		}
-		applied, err = applyRows(ctx, tx, batch, meter.InstanceLive)
+		applied, err = applyRows(ctx, tx, batch, meter.InstanceLive, nil)
 		return err
 	})
 	return applied, wrap(err, "apply batch %d of instance %s", batch.ID.Seq, batch.ID.Instance)
 }
 
-// moveWatermark applies a batch without rows.
+// moveWatermark applies a batch that has no identity of its own.
 func moveWatermark(ctx context.Context, tx scoped, batch meter.Batch) (meter.Applied, error) {
 	var last int64
 	err := tx.QueryRow(ctx, `SELECT last_seq FROM instances WHERE id = $1 FOR NO KEY UPDATE`, batch.ID.Instance).Scan(&last)
@@ -44,6 +40,8 @@ func moveWatermark(ctx context.Context, tx scoped, batch meter.Batch) (meter.App
 		return meter.Applied{}, meter.ErrUnknownInstance
 	case err != nil:
 		return meter.Applied{}, err
+	case len(batch.Rows) > 0:
+		return meter.Applied{}, fmt.Errorf("a batch that only moves the watermark has %d rows", len(batch.Rows))
 	case last < batch.ID.Seq:
 		// Moving the watermark would claim that a missing batch was written.
 		return meter.Applied{}, fmt.Errorf("%w: the last is %d", meter.ErrSequenceGap, last)
@@ -57,8 +55,9 @@ func moveWatermark(ctx context.Context, tx scoped, batch meter.Batch) (meter.App
 	return meter.Applied{}, err
 }
 
-// applyRows applies a batch with rows, and leaves its instance in the status.
-func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.InstanceStatus) (meter.Applied, error) {
+// applyRows applies a batch that has an identity, and leaves its instance in the
+// status. held is what a reservation held of the batch's one row; nil: none.
+func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.InstanceStatus, held *heldQuota) (meter.Applied, error) {
 	c, err := newColumns(batch.Rows)
 	if err != nil {
 		return meter.Applied{}, err
@@ -67,20 +66,35 @@ func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.I
 	if err != nil {
 		return meter.Applied{}, err
 	}
+	events := eventsOf(batch.Rows)
 	if !next {
-		return notNext(ctx, tx, batch.ID, c)
+		return notNext(ctx, tx, batch, c, events)
 	}
-	stored, err := c.write(ctx, tx, batch)
-	return meter.Applied{Stored: stored}, err
+	if err := events.count(ctx, tx, batch.ID); err != nil {
+		return meter.Applied{}, err
+	}
+	applied := meter.Applied{Repeated: events.repeated()}
+	written, left := c.split(c.fold(batch.Rows, events))
+	if len(batch.Rows) > 0 {
+		applied.Stored = make([]int64, len(batch.Rows))
+	}
+	open, err := written.write(ctx, tx, batch, len(applied.Repeated), applied.Stored)
+	if err != nil {
+		return meter.Applied{}, err
+	}
+	if err := written.settle(ctx, tx, batch.ID.Instance, open, held); err != nil {
+		return meter.Applied{}, err
+	}
+	return applied, left.read(ctx, tx, applied.Stored)
 }
 
 // notNext answers for a batch that doesn't follow its instance's last one.
-func notNext(ctx context.Context, tx scoped, id meter.BatchID, c *columns) (meter.Applied, error) {
+func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, events *events) (meter.Applied, error) {
 	var last int64
 	var applied bool
 	err := tx.QueryRow(ctx, `
 		SELECT last_seq, EXISTS (SELECT FROM usage_batches WHERE instance_id = $1 AND seq = $2)
-		FROM instances WHERE id = $1`, id.Instance, id.Seq).Scan(&last, &applied)
+		FROM instances WHERE id = $1`, batch.ID.Instance, batch.ID.Seq).Scan(&last, &applied)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return meter.Applied{}, meter.ErrUnknownInstance
@@ -89,97 +103,37 @@ func notNext(ctx context.Context, tx scoped, id meter.BatchID, c *columns) (mete
 	case !applied:
 		return meter.Applied{}, fmt.Errorf("%w: the last is %d", meter.ErrSequenceGap, last)
 	}
-	rows, err := tx.Query(ctx, `
-		SELECT coalesce(u.value, 0)
-		FROM unnest($1::uuid[], $2::text[], $3::int4[]) WITH ORDINALITY AS r (organization_id, meter, day, place)
-		LEFT JOIN usage_daily u
-			ON u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = date '1970-01-01' + r.day
-		ORDER BY r.place`, c.organizations, c.meters, c.days)
-	if err != nil {
+	answer := meter.Applied{Duplicate: true}
+	if err := events.recall(ctx, tx, batch.ID); err != nil {
 		return meter.Applied{}, err
 	}
-	stored, err := c.collect(rows)
-	return meter.Applied{Duplicate: true, Stored: stored}, err
+	answer.Repeated = events.repeated()
+	if len(batch.Rows) > 0 {
+		answer.Stored = make([]int64, len(batch.Rows))
+	}
+	return answer, c.read(ctx, tx, answer.Stored)
 }
 
-// columns are the rows of a batch as arrays, in the order of their key.
-type columns struct {
-	organizations [][16]byte
-	meters        []string
-	days          []int32
-	values        []int64
-	ats           []time.Time
-
-	// distinctDays is sorted.
-	distinctDays []int32
-	aggregations map[string]plans.Aggregation
-	// place is, for each row as it is written, its place in the batch; nil where
-	// the batch is in order.
-	place []int
-}
-
-func compareRows(a, b meter.Row) int {
-	return cmp.Or(
-		bytes.Compare(a.Organization[:], b.Organization[:]),
-		cmp.Compare(a.Meter, b.Meter),
-		cmp.Compare(a.Day, b.Day),
-	)
-}
-
-func newColumns(rows []meter.Row) (*columns, error) {
-	c := &columns{
-		organizations: make([][16]byte, len(rows)),
-		meters:        make([]string, len(rows)),
-		days:          make([]int32, len(rows)),
-		values:        make([]int64, len(rows)),
-		ats:           make([]time.Time, len(rows)),
-		aggregations:  map[string]plans.Aggregation{},
-	}
-	if !slices.IsSortedFunc(rows, compareRows) {
-		c.place = make([]int, len(rows))
-		for i := range c.place {
-			c.place[i] = i
+// read puts the records of the rows, as they are, into stored; zero where there is none.
+func (c *columns) read(ctx context.Context, tx scoped, stored []int64) error {
+	for _, part := range c.parts() {
+		if len(part.values) == 0 {
+			continue
 		}
-		slices.SortFunc(c.place, func(i, j int) int { return compareRows(rows[i], rows[j]) })
-	}
-	for i := range rows {
-		row := &rows[c.placeOf(i)]
-		if i > 0 && compareRows(rows[c.placeOf(i-1)], *row) == 0 {
-			return nil, fmt.Errorf("the batch has organization %s, meter %s, day %s twice", row.Organization, row.Meter, row.Day)
+		rows, err := tx.Query(ctx, `
+			SELECT coalesce(u.value, 0)
+			FROM unnest($1::uuid[], $2::text[], $3::int4[]) WITH ORDINALITY AS r (organization_id, meter, day, place)
+			LEFT JOIN usage_daily u
+				ON u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = date '1970-01-01' + r.day
+			ORDER BY r.place`, part.organizations, part.meters, part.days)
+		if err != nil {
+			return err
 		}
-		if known, seen := c.aggregations[row.Meter]; seen && known != row.Aggregation {
-			return nil, fmt.Errorf("%w: %s is both %s and %s", ErrUnknownMeter, row.Meter, known, row.Aggregation)
-		}
-		c.aggregations[row.Meter] = row.Aggregation
-		c.organizations[i] = row.Organization
-		c.meters[i] = row.Meter
-		c.days[i] = int32(row.Day)
-		c.values[i] = row.Value
-		c.ats[i] = row.At
-		if len(c.distinctDays) == 0 || !slices.Contains(c.distinctDays, int32(row.Day)) {
-			c.distinctDays = append(c.distinctDays, int32(row.Day))
+		if err := part.collect(rows, stored); err != nil {
+			return err
 		}
 	}
-	slices.Sort(c.distinctDays)
-	return c, nil
-}
-
-func (c *columns) placeOf(i int) int {
-	if c.place == nil {
-		return i
-	}
-	return c.place[i]
-}
-
-// metersOf returns the batch's meters that fold by the aggregation.
-func (c *columns) metersOf(aggregation plans.Aggregation) []string {
-	keys := []string{}
-	for key, a := range c.aggregations {
-		if a == aggregation {
-			keys = append(keys, key)
-		}
-	}
-	return keys
+	return nil
 }
 
 // claim locks the batch's days, moves its instance on to it, and reports whether it
@@ -217,33 +171,53 @@ func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, statu
 	return next, nil
 }
 
-// write inserts the batch and folds its rows into the records. It returns the
-// records' values in the order of the batch.
-func (c *columns) write(ctx context.Context, tx scoped, batch meter.Batch) ([]int64, error) {
-	var stored []int64
-	var b pgx.Batch
-	b.Queue(`INSERT INTO usage_batches (instance_id, seq, watermark, row_count) VALUES ($1, $2, $3, $4)`,
-		batch.ID.Instance, batch.ID.Seq, batch.Watermark, len(batch.Rows))
+// write inserts the batch and folds its rows into the records. It puts the records'
+// values, in the order of the batch, into stored, and returns which kinds of window
+// may be open.
+func (c *columns) write(ctx context.Context, tx scoped, batch meter.Batch, repeated int, stored []int64) (openKinds, error) {
+	var open openKinds
+	sums, peaks := c.metersOf(plans.Sum), c.metersOf(plans.Max)
+	parts := c.parts()
+	for n, part := range parts {
+		var b pgx.Batch
+		if n == 0 {
+			b.Queue(`
+				INSERT INTO usage_batches (instance_id, seq, watermark, row_count, reports, journalled, repeated)
+				VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+				batch.ID.Instance, batch.ID.Seq, batch.Watermark, len(c.values), batch.Reports, batch.Journalled, repeated)
+		}
+		if len(part.values) > 0 {
+			part.queueRows(&b, batch.ID, sums, peaks, stored)
+		}
+		if n == len(parts)-1 && len(c.values) > 0 {
+			// Rows are locked in the order of days, as every writer does.
+			b.Queue(`
+				UPDATE usage_rollups SET stale = true
+				WHERE day IN (
+					SELECT day FROM usage_rollups
+					WHERE day IN (SELECT date '1970-01-01' + d FROM unnest($1::int4[]) d) AND NOT stale
+					ORDER BY day FOR NO KEY UPDATE)`, c.distinctDays)
+			if len(sums) > 0 {
+				open.queue(&b, c.distinctDays)
+			}
+		}
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return open, err
+		}
+	}
+	return open, nil
+}
+
+// queueRows adds the statements that write the rows.
+func (c *columns) queueRows(b *pgx.Batch, id meter.BatchID, sums, peaks []string, stored []int64) {
 	b.Queue(`
 		INSERT INTO usage_batch_rows (day, instance_id, seq, organization_id, meter, value, at)
 		SELECT date '1970-01-01' + day, $1, $2, organization_id, meter, value, at
 		FROM unnest($3::uuid[], $4::text[], $5::int4[], $6::int8[], $7::timestamptz[])
 			AS r (organization_id, meter, day, value, at)`,
-		batch.ID.Instance, batch.ID.Seq, c.organizations, c.meters, c.days, c.values, c.ats)
-	b.Queue(upsertRecords, c.organizations, c.meters, c.days, c.values, c.ats, c.metersOf(plans.Sum), c.metersOf(plans.Max)).
-		Query(func(rows pgx.Rows) (err error) {
-			stored, err = c.collect(rows)
-			return err
-		})
-	// Rows are locked in the order of days, as every writer does.
-	b.Queue(`
-		UPDATE usage_rollups SET stale = true
-		WHERE day IN (
-			SELECT day FROM usage_rollups
-			WHERE day IN (SELECT date '1970-01-01' + d FROM unnest($1::int4[]) d) AND NOT stale
-			ORDER BY day FOR NO KEY UPDATE)`, c.distinctDays)
-	err := tx.SendBatch(ctx, &b).Close()
-	return stored, err
+		id.Instance, id.Seq, c.organizations, c.meters, c.days, c.values, c.ats)
+	b.Queue(upsertRecords, c.organizations, c.meters, c.days, c.values, c.ats, sums, peaks).
+		Query(func(rows pgx.Rows) error { return c.collect(rows, stored) })
 }
 
 // upsertRecords folds rows into the records by the aggregation of their meter. A
@@ -265,23 +239,3 @@ const upsertRecords = `
 		END,
 		last_at = greatest(u.last_at, excluded.last_at)
 	RETURNING value`
-
-// collect reads one value a row, in the order in which the rows were sent, and
-// returns them in the order of the batch.
-func (c *columns) collect(rows pgx.Rows) ([]int64, error) {
-	defer rows.Close()
-	out := make([]int64, len(c.values))
-	n := 0
-	for ; rows.Next() && n < len(out); n++ {
-		if err := rows.Scan(&out[c.placeOf(n)]); err != nil {
-			return nil, err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	if n != len(out) {
-		return nil, fmt.Errorf("the database answered %d rows for %d", n, len(out))
-	}
-	return out, nil
-}

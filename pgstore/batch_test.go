@@ -113,14 +113,14 @@ func TestBatchSequence(t *testing.T) {
 	require.ErrorIs(t, err, meter.ErrSequenceGap)
 	require.False(t, pgstore.Retryable(err))
 
-	skipping.Rows = nil
+	skipping.Rows, skipping.WatermarkOnly = nil, true
 	_, err = f.ApplyBatch(t.Context(), skipping)
 	require.ErrorIs(t, err, meter.ErrSequenceGap, "its watermark would claim that batch 2 was written")
 
-	unknown := meter.Batch{ID: meter.BatchID{Instance: uuid.Must(uuid.NewV7()), Seq: 1}, Rows: skipping.Rows}
+	unknown := meter.Batch{ID: meter.BatchID{Instance: uuid.Must(uuid.NewV7()), Seq: 1}, WatermarkOnly: true}
 	_, err = f.ApplyBatch(t.Context(), unknown)
 	require.ErrorIs(t, err, meter.ErrUnknownInstance)
-	unknown.Rows = []meter.Row{row(o, evaluations, today, 1)}
+	unknown.WatermarkOnly, unknown.Rows = false, []meter.Row{row(o, evaluations, today, 1)}
 	_, err = f.ApplyBatch(t.Context(), unknown)
 	require.ErrorIs(t, err, meter.ErrUnknownInstance)
 
@@ -128,11 +128,11 @@ func TestBatchSequence(t *testing.T) {
 	require.EqualValues(t, 1, f.instanceNow(w.id).LastSeq)
 }
 
-func TestBatchWithoutRowsMovesTheWatermark(t *testing.T) {
+func TestBatchThatOnlyMovesTheWatermark(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
-	empty := meter.Batch{ID: meter.BatchID{Instance: w.id}, Watermark: today.Start().Add(time.Minute)}
+	empty := meter.Batch{ID: meter.BatchID{Instance: w.id}, WatermarkOnly: true, Watermark: today.Start().Add(time.Minute)}
 	applied, err := f.ApplyBatch(t.Context(), empty)
 	require.NoError(t, err)
 	require.Equal(t, meter.Applied{}, applied)
@@ -141,12 +141,12 @@ func TestBatchWithoutRowsMovesTheWatermark(t *testing.T) {
 	w.flush(row(o, evaluations, today, 1))
 	require.Equal(t, empty.Watermark, f.instanceNow(w.id).Watermark, "a watermark never goes back")
 
-	late, err := f.ApplyBatch(t.Context(), meter.Batch{ID: empty.ID, Watermark: today.End()})
+	late, err := f.ApplyBatch(t.Context(), meter.Batch{ID: empty.ID, WatermarkOnly: true, Watermark: today.End()})
 	require.NoError(t, err)
 	require.True(t, late.Duplicate, "a later batch has been applied: this one is out of date")
 	require.Equal(t, empty.Watermark, f.instanceNow(w.id).Watermark)
 
-	_, err = f.ApplyBatch(t.Context(), meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: 1}, Watermark: today.End()})
+	_, err = f.ApplyBatch(t.Context(), meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: 1}, WatermarkOnly: true, Watermark: today.End()})
 	require.NoError(t, err)
 	require.Equal(t, today.End(), f.instanceNow(w.id).Watermark)
 	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM usage_batches`), "it has no identity of its own")
@@ -191,7 +191,7 @@ func TestLostInstanceIsLiveAgainWhenItFlushes(t *testing.T) {
 	require.Equal(t, meter.InstanceLive, f.instanceNow(w.id).Status)
 
 	require.NoError(t, f.StopInstance(t.Context(), w.id))
-	_, err = f.ApplyBatch(t.Context(), meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: 1}, Watermark: today.End()})
+	_, err = f.ApplyBatch(t.Context(), meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: 1}, WatermarkOnly: true, Watermark: today.End()})
 	require.NoError(t, err)
 	require.Equal(t, meter.InstanceLive, f.instanceNow(w.id).Status)
 }

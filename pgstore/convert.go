@@ -61,3 +61,26 @@ func optional(id uuid.UUID) *uuid.UUID {
 	}
 	return &id
 }
+
+func knownEvent(e db.UsageEvent) meter.KnownEvent {
+	return meter.KnownEvent{
+		Organization: e.OrganizationID,
+		Meter:        e.Meter,
+		Day:          plans.DayOf(e.Day),
+		Event: meter.Event{
+			Identity:    meter.Identity(e.Identity),
+			Fingerprint: meter.Fingerprint(e.Fingerprint),
+			Quantity:    e.Quantity,
+			At:          e.At,
+			Leased:      meter.Leased{Day: e.LeasedDay, Month: e.LeasedMonth},
+			Receipt: meter.Receipt{
+				Plan:      e.Plan,
+				Mode:      plans.Mode(e.Mode),
+				OverLimit: e.OverLimit,
+				Current:   e.Current,
+				Max:       e.Max,
+				Window:    plans.WindowKind(e.LimitWindow),
+			},
+		},
+	}
+}

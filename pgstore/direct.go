@@ -76,15 +76,15 @@ func (s *Store) writeDirectly(ctx context.Context, field string, row meter.Row) 
 		if err := lockDays(ctx, tx, shared, []int32{int32(row.Day)}); err != nil {
 			return err
 		}
-		if err := tx.EnsureDirectInstance(ctx, DirectInstance); err != nil {
+		if err := tx.EnsureDirectInstance(ctx, DirectInstance, "direct writes"); err != nil {
 			return err
 		}
 		seq, err := tx.NextDirectSeq(ctx, DirectInstance)
 		if err != nil {
 			return err
 		}
-		batch := meter.Batch{ID: meter.BatchID{Instance: DirectInstance, Seq: seq}, Watermark: now, Rows: []meter.Row{row}}
-		_, err = applyRows(ctx, tx, batch, meter.InstanceStopped)
+		batch := meter.Batch{ID: meter.BatchID{Instance: DirectInstance, Seq: seq}, Watermark: now, Rows: []meter.Row{row}, Reports: 1}
+		_, err = applyRows(ctx, tx, batch, meter.InstanceStopped, nil)
 		if errors.Is(err, ErrUnknownMeter) {
 			return &accounts.FieldError{Field: "meter", Rule: fmt.Sprintf("must be a %s meter of the catalog, %q is not", row.Aggregation, row.Meter)}
 		}

@@ -2,9 +2,11 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore/internal/db"
@@ -30,31 +32,41 @@ func (s *Store) RegisterInstance(ctx context.Context, i meter.Instance) error {
 	return wrap(err, "register instance %s", i.ID)
 }
 
-// StopInstance records that an instance has flushed all and is gone. One that doesn't
-// exist is [meter.ErrUnknownInstance].
+// StopInstance records that an instance has flushed all and is gone, and releases its
+// leases. One that doesn't exist is [meter.ErrUnknownInstance].
 func (s *Store) StopInstance(ctx context.Context, id uuid.UUID) error {
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		n, err := tx.StopInstance(ctx, id)
-		if err == nil && n == 0 {
-			return meter.ErrUnknownInstance
+		if _, err := tx.LockInstance(ctx, id); err != nil {
+			return orUnknownInstance(err)
 		}
-		return err
+		if err := tx.StopInstance(ctx, id); err != nil {
+			return err
+		}
+		return releaseLeases(ctx, tx, id, false)
 	})
 	return wrap(err, "stop instance %s", id)
 }
 
 // MarkInstanceLost declares a live instance lost unless it was seen at notSeenSince
 // or later. It returns the instance as it is afterwards, and whether this call
-// marked it. One that doesn't exist is [meter.ErrUnknownInstance].
+// marked it. Then its leases are released, and [Store.LostLeases] has what they held. One
+// that doesn't exist is [meter.ErrUnknownInstance].
 func (s *Store) MarkInstanceLost(ctx context.Context, id uuid.UUID, notSeenSince time.Time) (meter.Instance, bool, error) {
 	var found meter.Instance
 	var marked bool
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		n, err := tx.MarkInstanceLost(ctx, id, notSeenSince)
-		if err != nil {
+		_, err := tx.LockLiveInstance(ctx, id, notSeenSince)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
-		marked = n > 0
+		if marked = err == nil; marked {
+			if err := tx.MarkInstanceLost(ctx, id); err != nil {
+				return err
+			}
+			if err := releaseLeases(ctx, tx, id, true); err != nil {
+				return err
+			}
+		}
 		row, err := tx.Instance(ctx, id)
 		found = instance(row)
 		return orUnknownInstance(err)
@@ -62,8 +74,9 @@ func (s *Store) MarkInstanceLost(ctx context.Context, id uuid.UUID, notSeenSince
 	return found, marked, wrap(err, "mark instance %s as lost", id)
 }
 
-// Instances returns all instances in the order in which they started. The one of
-// direct writes is among them once there were any; it is always stopped.
+// Instances returns all instances in the order in which they started. Those of
+// direct writes and of settled reservations are among them once there were any; they are
+// always stopped.
 func (s *Store) Instances(ctx context.Context) ([]meter.Instance, error) {
 	var found []meter.Instance
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {

@@ -7,8 +7,12 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
 )
 
 // ChangeKind says what a [Change] is about.
@@ -22,6 +26,10 @@ const (
 	ChangePlans ChangeKind = "plans"
 	// ChangeKey: an API key. ID is the key's.
 	ChangeKey ChangeKind = "key"
+	// ChangeQuota: somebody waits for quota of a window, and instances that hold some which
+	// they don't use are asked to give it back. ID is the organization's; [Change.QuotaWindow]
+	// names the window.
+	ChangeQuota ChangeKind = "quota"
 	// ChangeResync: the connection is new, and changes may have been missed: read
 	// everything again. ID is empty.
 	ChangeResync ChangeKind = "resync"
@@ -31,6 +39,19 @@ const (
 type Change struct {
 	Kind ChangeKind `json:"kind"`
 	ID   string     `json:"id"`
+	// Meter, Window and Start are those of [ChangeQuota].
+	Meter  string           `json:"meter,omitempty"`
+	Window plans.WindowKind `json:"window,omitempty"`
+	Start  plans.Day        `json:"start,omitzero"`
+}
+
+// QuotaWindow returns the window that [ChangeQuota] is about; false for other kinds.
+func (c Change) QuotaWindow() (meter.QuotaWindow, bool) {
+	organization, err := uuid.Parse(c.ID)
+	if c.Kind != ChangeQuota || err != nil {
+		return meter.QuotaWindow{}, false
+	}
+	return meter.QuotaWindow{Organization: organization, Meter: c.Meter, Kind: c.Window, Start: c.Start}, true
 }
 
 const (

@@ -81,7 +81,7 @@ func TestBatchesMatchTheModel(t *testing.T) {
 
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			w := rapid.SampledFrom(writers).Draw(rt, "instance")
-			switch rapid.SampledFrom([]string{"batch", "batch", "batch", "duplicate", "empty", "gap", "rollup"}).Draw(rt, "step") {
+			switch rapid.SampledFrom([]string{"batch", "batch", "batch", "duplicate", "watermark", "empty", "gap", "rollup"}).Draw(rt, "step") {
 			case "batch":
 				batch := w.batch(drawRows.Draw(rt, "rows")...)
 				got, err := f.ApplyBatch(t.Context(), batch)
@@ -96,10 +96,19 @@ func TestBatchesMatchTheModel(t *testing.T) {
 				batch := rapid.SampledFrom(applied).Draw(rt, "duplicate")
 				got, err := f.ApplyBatch(t.Context(), batch)
 				require.NoError(rt, err)
-				require.Equal(rt, meter.Applied{Duplicate: true, Stored: m.stored(batch.Rows)}, got)
-			case "empty":
-				_, err := f.ApplyBatch(t.Context(), meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: w.seq}, Watermark: today.Start()})
+				require.True(rt, got.Duplicate)
+				require.ElementsMatch(rt, m.stored(batch.Rows), got.Stored)
+			case "watermark":
+				_, err := f.ApplyBatch(t.Context(), meter.Batch{
+					ID: meter.BatchID{Instance: w.id, Seq: w.seq}, WatermarkOnly: true, Watermark: today.Start(),
+				})
 				require.NoError(rt, err)
+			case "empty":
+				batch := w.batch()
+				got, err := f.ApplyBatch(t.Context(), batch)
+				require.NoError(rt, err)
+				require.Equal(rt, meter.Applied{}, got)
+				applied = append(applied, batch)
 			case "gap":
 				_, err := f.ApplyBatch(t.Context(), meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: w.seq + 2}, Rows: drawRows.Draw(rt, "rows")})
 				require.ErrorIs(rt, err, meter.ErrSequenceGap)

@@ -27,11 +27,17 @@ var organizationColumn = map[string]string{
 	"usage_rolled":         "organization_id",
 	"export_organizations": "organization_id",
 	"export_usage":         "organization_id",
+	"usage_events":         "organization_id",
+	"quota_windows":        "organization_id",
+	"quota_leases":         "organization_id",
+	"quota_lost_leases":    "organization_id",
+	"reservations":         "organization_id",
 }
 
 // platformTables are of no single organization: only the platform sees them.
 var platformTables = []string{
 	"instances", "usage_batches", "usage_rollups", "usage_rollup_batches", "exports", "export_batches", "export_meters",
+	"idempotent_writes",
 }
 
 // twoTenants fills every table, for two organizations.
@@ -50,7 +56,24 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	e := f.beginExport(billing.PeriodOf(today.Start()), "run")
 	_, err = f.FreezeExport(t.Context(), e.ID)
 	require.NoError(t, err)
+	fillQuotas(f, w.id, a, b)
 	return f, a, b
+}
+
+// fillQuotas fills the tables of events, windows, reservations and idempotent writes.
+func fillQuotas(f *fixture, instance uuid.UUID, organizations ...uuid.UUID) {
+	for _, o := range organizations {
+		f.exec(`
+			INSERT INTO usage_events VALUES ($1, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', '2026-10-15', 1, now(),
+				$2, 1, 0, 0, 'free', 'hard', false, 1, 1000, 'day')`, o, instance)
+		f.exec(`INSERT INTO quota_windows VALUES ($1, 'evaluations', 'day', '2026-10-15', '2026-10-16', 1000, 1000, 0, 5, 1, 0)`, o)
+		f.exec(`INSERT INTO quota_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 1, 5, 5, true)`, o, instance)
+		f.exec(`INSERT INTO quota_lost_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 5)`, o, instance)
+		f.exec(`
+			INSERT INTO reservations VALUES ($1, $1, 'evaluations', '2026-10-15', 1, NULL, 'held', now(), now() + interval '1 hour', NULL,
+				'free', 'hard', 'day', '2026-10-15', true, 1000, 6, false)`, o)
+		f.exec(`INSERT INTO idempotent_writes VALUES ($1, sha256('k'), sha256('f'), now())`, o)
+	}
 }
 
 func TestEveryTableOfOrganizationsIsUnderRowSecurity(t *testing.T) {

@@ -24,3 +24,6 @@ INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ($1, $
 
 -- name: InsertPlanLimit :exec
 INSERT INTO plan_limits (plan_key, plan_version, meter, mode, limit_window, max) VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: MeterAggregation :one
+SELECT aggregation FROM meters WHERE key = $1;

@@ -4,11 +4,11 @@ INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermar
 VALUES (@id, @host, @status, @started_at, greatest(@started_at, now()), 0, @watermark)
 ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, seen_at = greatest(instances.seen_at, excluded.seen_at);
 
--- name: StopInstance :execrows
+-- name: StopInstance :exec
 UPDATE instances SET status = 'stopped', seen_at = greatest(seen_at, now()) WHERE id = $1;
 
--- name: MarkInstanceLost :execrows
-UPDATE instances SET status = 'lost' WHERE id = @id AND status = 'live' AND seen_at < @not_seen_since;
+-- name: MarkInstanceLost :exec
+UPDATE instances SET status = 'lost' WHERE id = $1;
 
 -- name: Instance :one
 SELECT * FROM instances WHERE id = $1;

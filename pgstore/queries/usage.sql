@@ -57,7 +57,7 @@ ORDER BY m.position, r.day DESC;
 
 -- name: EnsureDirectInstance :exec
 INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark)
-VALUES ($1, 'direct writes', 'stopped', now(), now(), 0, now())
+VALUES (@id, @host, 'stopped', now(), now(), 0, now())
 ON CONFLICT (id) DO NOTHING;
 
 -- name: NextDirectSeq :one

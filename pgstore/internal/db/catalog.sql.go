@@ -89,6 +89,17 @@ func (q *Queries) LockCatalog(ctx context.Context) error {
 	return err
 }
 
+const meterAggregation = `-- name: MeterAggregation :one
+SELECT aggregation FROM meters WHERE key = $1
+`
+
+func (q *Queries) MeterAggregation(ctx context.Context, key string) (string, error) {
+	row := q.db.QueryRow(ctx, meterAggregation, key)
+	var aggregation string
+	err := row.Scan(&aggregation)
+	return aggregation, err
+}
+
 const meters = `-- name: Meters :many
 SELECT key, position, name, aggregation, unit FROM meters ORDER BY position
 `

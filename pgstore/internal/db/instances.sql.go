@@ -63,16 +63,13 @@ func (q *Queries) Instances(ctx context.Context) ([]Instance, error) {
 	return items, nil
 }
 
-const markInstanceLost = `-- name: MarkInstanceLost :execrows
-UPDATE instances SET status = 'lost' WHERE id = $1 AND status = 'live' AND seen_at < $2
+const markInstanceLost = `-- name: MarkInstanceLost :exec
+UPDATE instances SET status = 'lost' WHERE id = $1
 `
 
-func (q *Queries) MarkInstanceLost(ctx context.Context, iD uuid.UUID, notSeenSince time.Time) (int64, error) {
-	result, err := q.db.Exec(ctx, markInstanceLost, iD, notSeenSince)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) MarkInstanceLost(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, markInstanceLost, id)
+	return err
 }
 
 const registerInstance = `-- name: RegisterInstance :exec
@@ -101,14 +98,11 @@ func (q *Queries) RegisterInstance(ctx context.Context, arg RegisterInstancePara
 	return err
 }
 
-const stopInstance = `-- name: StopInstance :execrows
+const stopInstance = `-- name: StopInstance :exec
 UPDATE instances SET status = 'stopped', seen_at = greatest(seen_at, now()) WHERE id = $1
 `
 
-func (q *Queries) StopInstance(ctx context.Context, id uuid.UUID) (int64, error) {
-	result, err := q.db.Exec(ctx, stopInstance, id)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) StopInstance(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, stopInstance, id)
+	return err
 }

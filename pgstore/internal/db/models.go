@@ -85,3 +85,52 @@ type PlanLimit struct {
 	LimitWindow string
 	Max         *int64
 }
+
+// Reservations that are held in the store. Only a held one changes.
+type Reservation struct {
+	OrganizationID uuid.UUID
+	ID             uuid.UUID
+	Meter          string
+	// The day that the usage belongs to: that of created_at.
+	Day         time.Time
+	Quantity    int64
+	Committed   *int64
+	State       string
+	CreatedAt   time.Time
+	ExpiresAt   time.Time
+	SettledAt   *time.Time
+	Plan        string
+	Mode        string
+	LimitWindow string
+	WindowStart time.Time
+	// The quantity is in quota_windows.held while it is held: the limit was hard when it was made.
+	CountsInQuota bool
+	Max           int64
+	Current       int64
+	OverLimit     bool
+	Identity      []byte
+	Fingerprint   []byte
+}
+
+// Identities that were counted, with the batch that counted them and what the caller was told.
+type UsageEvent struct {
+	OrganizationID uuid.UUID
+	Identity       []byte
+	// Digest of the report: the same identity with another one is a mistake of the caller.
+	Fingerprint []byte
+	Meter       string
+	Day         time.Time
+	Quantity    int64
+	At          time.Time
+	InstanceID  uuid.UUID
+	Seq         int64
+	LeasedDay   int64
+	LeasedMonth int64
+	Plan        string
+	Mode        string
+	OverLimit   bool
+	Current     int64
+	Max         int64
+	LimitWindow string
+	CountedAt   time.Time
+}

@@ -14,12 +14,12 @@ import (
 
 const ensureDirectInstance = `-- name: EnsureDirectInstance :exec
 INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark)
-VALUES ($1, 'direct writes', 'stopped', now(), now(), 0, now())
+VALUES ($1, $2, 'stopped', now(), now(), 0, now())
 ON CONFLICT (id) DO NOTHING
 `
 
-func (q *Queries) EnsureDirectInstance(ctx context.Context, id uuid.UUID) error {
-	_, err := q.db.Exec(ctx, ensureDirectInstance, id)
+func (q *Queries) EnsureDirectInstance(ctx context.Context, iD uuid.UUID, host string) error {
+	_, err := q.db.Exec(ctx, ensureDirectInstance, iD, host)
 	return err
 }
 

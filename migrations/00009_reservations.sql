@@ -1,0 +1,49 @@
+-- Quantities that are held in the store, so that they outlive the instance that made them.
+
+-- +goose Up
+
+CREATE TABLE reservations (
+    organization_id uuid        NOT NULL REFERENCES organizations (id),
+    id              uuid        NOT NULL,
+    meter           text        NOT NULL REFERENCES meters (key),
+    day             date        NOT NULL,
+    quantity        bigint      NOT NULL CHECK (quantity BETWEEN 1 AND 1000000000000000),
+    committed       bigint      CHECK (committed BETWEEN 0 AND 1000000000000000),
+    state           text        NOT NULL CHECK (state IN ('held', 'committed', 'released', 'expired')),
+    created_at      timestamptz NOT NULL,
+    expires_at      timestamptz NOT NULL,
+    settled_at      timestamptz,
+    plan            text        NOT NULL,
+    mode            text        NOT NULL,
+    limit_window    text        NOT NULL CHECK (limit_window IN ('day', 'month')),
+    window_start    date        NOT NULL,
+    counts_in_quota boolean     NOT NULL,
+    max             bigint      NOT NULL,
+    current         bigint      NOT NULL,
+    over_limit      boolean     NOT NULL,
+    identity        bytea       CHECK (octet_length(identity) = 16),
+    fingerprint     bytea       CHECK (octet_length(fingerprint) = 8),
+    PRIMARY KEY (organization_id, id),
+    UNIQUE (organization_id, identity),
+    CONSTRAINT reservations_expiry CHECK (expires_at > created_at),
+    CONSTRAINT reservations_settled CHECK ((state = 'held') = (settled_at IS NULL)),
+    CONSTRAINT reservations_committed CHECK ((state = 'committed') = (committed IS NOT NULL)),
+    CONSTRAINT reservations_identity_has_fingerprint CHECK ((identity IS NULL) = (fingerprint IS NULL))
+);
+CREATE INDEX reservations_due ON reservations (expires_at) WHERE state = 'held';
+CREATE INDEX reservations_held ON reservations (organization_id, meter, limit_window, window_start) WHERE state = 'held';
+CREATE INDEX reservations_settled_at ON reservations (settled_at) WHERE state <> 'held';
+COMMENT ON TABLE reservations IS 'Reservations that are held in the store. Only a held one changes.';
+COMMENT ON COLUMN reservations.day IS 'The day that the usage belongs to: that of created_at.';
+COMMENT ON COLUMN reservations.counts_in_quota IS 'The quantity is in quota_windows.held while it is held: the limit was hard when it was made.';
+
+ALTER TABLE reservations ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON reservations TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+GRANT SELECT, INSERT, DELETE, UPDATE (committed, state, settled_at, max, current) ON reservations TO tollgate_api;
+
+-- +goose Down
+
+DROP TABLE reservations;

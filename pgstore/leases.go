@@ -1,0 +1,147 @@
+package pgstore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+	"github.com/riverline/tollgate/plans"
+)
+
+// AdjustLeases implements [meter.LeaseStore]. A window opens with the first ask that
+// wants quota: what is recorded of its days until then is unleased. An instance
+// that was declared lost, or had stopped, is live again when it asks. An instance that was never registered is [meter.ErrUnknownInstance].
+func (s *Store) AdjustLeases(ctx context.Context, instance uuid.UUID, asks []meter.LeaseAsk) ([]meter.LeaseAnswer, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	var answers []meter.LeaseAnswer
+	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) error {
+		answers = make([]meter.LeaseAnswer, len(asks))
+		order := make([]int, len(asks))
+		for i := range order {
+			order[i] = i
+		}
+		slices.SortFunc(order, func(i, j int) int { return compareWindows(asks[i].QuotaWindow, asks[j].QuotaWindow) })
+		return adjust(ctx, tx, instance, asks, order, answers)
+	})
+	return answers, wrap(err, "adjust the leases of instance %s", instance)
+}
+
+func compareWindows(a, b meter.QuotaWindow) int {
+	return cmp.Or(
+		bytes.Compare(a.Organization[:], b.Organization[:]),
+		cmp.Compare(a.Meter, b.Meter),
+		cmp.Compare(a.Kind, b.Kind),
+		cmp.Compare(a.Start, b.Start),
+	)
+}
+
+// adjust answers the asks in one round trip: every window that must be opened is,
+// before the first is locked.
+func adjust(ctx context.Context, tx scoped, instance uuid.UUID, asks []meter.LeaseAsk, order []int, answers []meter.LeaseAnswer) error {
+	known := false
+	var b pgx.Batch
+	// An instance that asks is alive.
+	b.Queue(`
+		UPDATE instances SET status = 'live', seen_at = greatest(seen_at, clock_timestamp())
+		WHERE id = $1 AND status <> 'live'`, instance)
+	// Shuts out who releases the instance's leases, and nobody else.
+	b.Queue(`SELECT id FROM instances WHERE id = $1 FOR KEY SHARE`, instance).Query(func(rows pgx.Rows) error {
+		known = rows.Next()
+		rows.Close()
+		return rows.Err()
+	})
+	queueOpening(&b, instance, asks, order)
+	for _, i := range order {
+		a, ask := &answers[i], &asks[i]
+		b.Queue(`SELECT * FROM tollgate_adjust_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+			instance, ask.Organization, ask.Meter, ask.Kind, date(ask.Start),
+			ask.Generation, ask.Version, ask.Issued, ask.Spent, ask.Need, ask.Plan, ask.PlanVersion, ask.Max).
+			QueryRow(func(row pgx.Row) error {
+				return row.Scan(&a.Issued, &a.Outdated, &a.Waiting, &a.Max, &a.Consumed, &a.Unleased, &a.Leased, &a.Held, &a.Outstanding)
+			})
+	}
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+		if !known && hasCode(err, foreignKeyViolation) {
+			return meter.ErrUnknownInstance
+		}
+		return err
+	}
+	if !known {
+		return meter.ErrUnknownInstance
+	}
+	return nil
+}
+
+// queueOpening opens the windows in which an instance that is live wants more than
+// it has spent, under a plan that is in force.
+func queueOpening(b *pgx.Batch, instance uuid.UUID, asks []meter.LeaseAsk, order []int) {
+	var organizations [][16]byte
+	var meters, kinds, planKeys []string
+	var starts []int32
+	var versions, maxes []int64
+	for _, i := range order {
+		ask := &asks[i]
+		if ask.Issued <= ask.Spent {
+			continue
+		}
+		organizations = append(organizations, ask.Organization)
+		meters = append(meters, ask.Meter)
+		kinds = append(kinds, string(ask.Kind))
+		starts = append(starts, int32(ask.Start))
+		planKeys = append(planKeys, ask.Plan)
+		versions = append(versions, int64(ask.PlanVersion))
+		maxes = append(maxes, ask.Max)
+	}
+	if len(starts) == 0 {
+		return
+	}
+	b.Queue(`
+		SELECT tollgate_open_quota_windows(array_agg(organization_id), array_agg(meter), array_agg(kind),
+			array_agg(date '1970-01-01' + start), array_agg(max))
+		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int4[], $5::int8[], $6::text[], $7::int8[])
+			AS a (organization_id, meter, kind, start, max, plan, plan_version)
+		WHERE NOT tollgate_plan_outdated(organization_id, plan, plan_version)
+			AND EXISTS (SELECT FROM instances WHERE id = $8 AND status = 'live')`,
+		organizations, meters, kinds, starts, maxes, planKeys, versions, instance)
+}
+
+// LostLeases returns what was released because its instance was declared lost, of one
+// instance or, for the zero UUID, of all, in the order in which it was released.
+func (s *Store) LostLeases(ctx context.Context, instance uuid.UUID) ([]meter.LostLease, error) {
+	var lost []meter.LostLease
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.LostLeases(ctx, optional(instance))
+		lost = convert(rows, func(r db.LostLeasesRow) meter.LostLease {
+			return meter.LostLease{
+				QuotaWindow: meter.QuotaWindow{
+					Organization: r.OrganizationID, Meter: r.Meter, Kind: plans.WindowKind(r.LimitWindow), Start: plans.DayOf(r.WindowStart),
+				},
+				Instance:    r.InstanceID,
+				Outstanding: r.Outstanding,
+			}
+		})
+		return err
+	})
+	return lost, wrap(err, "list lost leases")
+}
+
+// releaseLeases gives back all that an instance holds; its row is locked. record
+// keeps what was outstanding.
+func releaseLeases(ctx context.Context, tx scoped, instance uuid.UUID, record bool) error {
+	if err := tx.LockLeasedWindows(ctx, instance); err != nil {
+		return err
+	}
+	if record {
+		if err := tx.RecordLostLeases(ctx, instance); err != nil {
+			return err
+		}
+	}
+	return tx.ReleaseLeases(ctx, instance)
+}

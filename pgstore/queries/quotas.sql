@@ -1,0 +1,34 @@
+-- name: LockInstance :one
+-- Shuts out the asks of the instance, too.
+SELECT id FROM instances WHERE id = $1 FOR UPDATE;
+
+-- name: LockLiveInstance :one
+SELECT id FROM instances WHERE id = @id AND status = 'live' AND seen_at < @not_seen_since FOR UPDATE;
+
+-- name: LockLeasedWindows :exec
+SELECT FROM quota_windows w
+WHERE (w.organization_id, w.meter, w.limit_window, w.window_start) IN (
+    SELECT l.organization_id, l.meter, l.limit_window, l.window_start FROM quota_leases l WHERE l.instance_id = $1)
+ORDER BY w.organization_id, w.meter COLLATE "C", w.limit_window, w.window_start
+FOR NO KEY UPDATE;
+
+-- name: RecordLostLeases :exec
+INSERT INTO quota_lost_leases (organization_id, meter, limit_window, window_start, instance_id, outstanding)
+SELECT l.organization_id, l.meter, l.limit_window, l.window_start, l.instance_id, l.granted
+FROM quota_leases l WHERE l.instance_id = $1 AND l.granted > 0;
+
+-- name: ReleaseLeases :exec
+WITH released AS (
+    DELETE FROM quota_leases l WHERE l.instance_id = $1
+    RETURNING l.organization_id, l.meter, l.limit_window, l.window_start, l.granted
+)
+UPDATE quota_windows w SET leased = w.leased - r.granted
+FROM released r
+WHERE w.organization_id = r.organization_id AND w.meter = r.meter AND w.limit_window = r.limit_window
+    AND w.window_start = r.window_start AND r.granted > 0;
+
+-- name: LostLeases :many
+SELECT organization_id, meter, limit_window, window_start, instance_id, outstanding
+FROM quota_lost_leases
+WHERE (sqlc.narg(instance_id)::uuid IS NULL OR instance_id = sqlc.narg(instance_id))
+ORDER BY released_at, organization_id, meter, limit_window, window_start;

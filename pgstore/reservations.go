@@ -1,0 +1,201 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+	"github.com/riverline/tollgate/plans"
+)
+
+// HoldReservation stores a reservation as held. Its State, Committed and SettledAt are
+// ignored, and its window is the one that contains CreatedAt.
+//
+// Under a hard limit the quantity is taken out of the window's quota, which is opened as
+// by [Store.AdjustLeases]; Max and Current are then those of the window. planVersion is
+// the version of the plan that decided: where another plan is in force, its published
+// limit counts. Where the quota doesn't cover the quantity, the answer is a
+// [*meter.QuotaShortError], and nothing is stored. Under other limits nothing is taken.
+//
+// A reservation with the same ID is answered as it is. So is one with the same identity,
+// whatever its state, unless its fingerprint is another: [meter.ErrIdentityReused].
+// An organization that doesn't exist is [meter.ErrUnknownOrganization]; a field that
+// breaks its rule an [*accounts.FieldError].
+func (s *Store) HoldReservation(ctx context.Context, r meter.StoredReservation, planVersion int) (meter.StoredReservation, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	var held meter.StoredReservation
+	err := checkReservation(r)
+	if err == nil {
+		err = s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) (err error) {
+			held, err = hold(ctx, tx, r, planVersion)
+			return err
+		})
+		err = s.recall(ctx, quotaWindow(r), err)
+	}
+	return held, wrap(err, "hold a reservation of organization %s", r.Organization)
+}
+
+func checkReservation(r meter.StoredReservation) error {
+	switch {
+	case r.Quantity < 1 || r.Quantity > plans.MaxQuantity:
+		return &accounts.FieldError{Field: "quantity", Rule: fmt.Sprintf("must be 1 to %d, is %d", int64(plans.MaxQuantity), r.Quantity)}
+	case !r.Window.Valid():
+		return &accounts.FieldError{Field: "window", Rule: fmt.Sprintf("must be %s or %s, is %q", plans.WindowDay, plans.WindowMonth, r.Window)}
+	case !r.Mode.Valid():
+		return &accounts.FieldError{Field: "mode", Rule: fmt.Sprintf("must be %s, %s or %s, is %q", plans.Hard, plans.Soft, plans.Unlimited, r.Mode)}
+	case !r.ExpiresAt.After(r.CreatedAt):
+		return &accounts.FieldError{Field: "expires_at", Rule: "must be after the reservation was made"}
+	}
+	return nil
+}
+
+// quotaWindow is the window that a reservation counts in.
+func quotaWindow(r meter.StoredReservation) meter.QuotaWindow {
+	return meter.QuotaWindow{
+		Organization: r.Organization, Meter: r.Meter, Kind: r.Window, Start: plans.DayOf(r.Window.At(r.CreatedAt).Start),
+	}
+}
+
+func hold(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion int) (meter.StoredReservation, error) {
+	aggregation, err := tx.MeterAggregation(ctx, r.Meter)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && aggregation != string(plans.Sum) {
+		return r, &accounts.FieldError{Field: "meter", Rule: fmt.Sprintf("must be a %s meter of the catalog, %q is not", plans.Sum, r.Meter)}
+	}
+	if err != nil {
+		return r, err
+	}
+	hard := r.Mode == plans.Hard
+	window := quotaWindow(r)
+	params := db.InsertReservationParams{
+		OrganizationID: r.Organization, ID: r.ID, Meter: r.Meter, Day: date(plans.DayOf(r.CreatedAt)), Quantity: r.Quantity,
+		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Plan: r.Plan, Mode: string(r.Mode), LimitWindow: string(r.Window),
+		WindowStart: date(window.Start), CountsInQuota: hard, Max: r.Max, Current: r.Current, OverLimit: r.OverLimit,
+	}
+	if r.Identity != (meter.Identity{}) {
+		params.Identity, params.Fingerprint = r.Identity[:], r.Fingerprint[:]
+	}
+	inserted, err := tx.InsertReservation(ctx, params)
+	switch {
+	case hasCode(err, foreignKeyViolation):
+		return r, meter.ErrUnknownOrganization
+	case err != nil:
+		return r, err
+	case inserted == 0:
+		return sameReservation(ctx, tx, r, params.Identity)
+	}
+	if hard {
+		if r.Max, r.Current, err = holdQuota(ctx, tx, window, r, planVersion); err != nil {
+			return r, err
+		}
+		if err := tx.SetReservationLimit(ctx, db.SetReservationLimitParams{OrganizationID: r.Organization, ID: r.ID, Max: r.Max, Current: r.Current}); err != nil {
+			return r, err
+		}
+	}
+	// As it is stored: times have microseconds.
+	row, err := tx.Reservation(ctx, r.Organization, r.ID)
+	return reservation(row), err
+}
+
+// sameReservation returns the reservation that is there already.
+func sameReservation(ctx context.Context, tx scoped, r meter.StoredReservation, identity []byte) (meter.StoredReservation, error) {
+	row, err := tx.SameReservation(ctx, r.Organization, r.ID, identity)
+	if err != nil {
+		return r, err
+	}
+	found := reservation(row)
+	if found.ID != r.ID && found.Fingerprint != r.Fingerprint {
+		return r, meter.ErrIdentityReused
+	}
+	return found, nil
+}
+
+// holdQuota takes the quantity out of the window, and returns its limit and what counts
+// as used then.
+func holdQuota(ctx context.Context, tx scoped, w meter.QuotaWindow, r meter.StoredReservation, planVersion int) (limit, current int64, err error) {
+	_, err = tx.Exec(ctx, `SELECT tollgate_open_quota_windows($1::uuid[], $2::text[], $3::text[], $4::date[], $5::int8[])`,
+		[][16]byte{w.Organization}, []string{w.Meter}, []string{string(w.Kind)}, []time.Time{date(w.Start)}, []int64{r.Max})
+	if err != nil {
+		return 0, 0, err
+	}
+	var quota meter.QuotaShortError
+	var taken bool
+	err = tx.QueryRow(ctx, `SELECT * FROM tollgate_hold_quota($1, $2, $3, $4, $5, $6, $7, $8)`,
+		w.Organization, w.Meter, w.Kind, date(w.Start), r.Quantity, r.Plan, planVersion, r.Max).
+		Scan(&taken, &quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held)
+	if err == nil && !taken {
+		err = &quota
+	}
+	return quota.Max, quota.Current(), err
+}
+
+// recall asks instances to give quota of the window back where err is that it is short,
+// and says so in it. The transaction that found it short has changed nothing.
+func (s *Store) recall(ctx context.Context, w meter.QuotaWindow, err error) error {
+	var short *meter.QuotaShortError
+	if !errors.As(err, &short) {
+		return err
+	}
+	failed := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		return tx.QueryRow(ctx, `SELECT tollgate_recall_quota($1, $2, $3, $4, NULL)`,
+			w.Organization, w.Meter, w.Kind, date(w.Start)).Scan(&short.Waiting)
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// Reservation returns a reservation as it is. One that doesn't exist is
+// [meter.ErrReservationNotFound].
+func (s *Store) Reservation(ctx context.Context, organization, id uuid.UUID) (meter.StoredReservation, error) {
+	var found meter.StoredReservation
+	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
+		row, err := tx.Reservation(ctx, organization, id)
+		found = reservation(row)
+		return orNoReservation(err)
+	})
+	return found, wrap(err, "read reservation %s", id)
+}
+
+// orNoReservation turns the absence of a row into the domain's error.
+func orNoReservation(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return meter.ErrReservationNotFound
+	}
+	return err
+}
+
+func reservation(r db.Reservation) meter.StoredReservation {
+	out := meter.StoredReservation{
+		ID:           r.ID,
+		Organization: r.OrganizationID,
+		Meter:        r.Meter,
+		Quantity:     r.Quantity,
+		State:        meter.ReservationState(r.State),
+		CreatedAt:    r.CreatedAt,
+		ExpiresAt:    r.ExpiresAt,
+		Plan:         r.Plan,
+		Mode:         plans.Mode(r.Mode),
+		Window:       plans.WindowKind(r.LimitWindow),
+		Max:          r.Max,
+		Current:      r.Current,
+		OverLimit:    r.OverLimit,
+	}
+	if r.Committed != nil {
+		out.Committed = *r.Committed
+	}
+	if r.SettledAt != nil {
+		out.SettledAt = *r.SettledAt
+	}
+	copy(out.Identity[:], r.Identity)
+	copy(out.Fingerprint[:], r.Fingerprint)
+	return out
+}

@@ -1,0 +1,310 @@
+package pgstore_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/plans"
+)
+
+// draft is a reservation, made now, that wasn't stored yet: Postgres's clock decides
+// whether it has expired.
+func draft(organization uuid.UUID, quantity int64) meter.StoredReservation {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	return meter.StoredReservation{
+		ID: uuid.Must(uuid.NewV7()), Organization: organization, Meter: evaluations, Quantity: quantity,
+		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Plan: "free", Mode: plans.Hard, Window: plans.WindowDay, Max: 1000,
+	}
+}
+
+// windowOf is the window that a reservation counts in.
+func windowOf(r meter.StoredReservation) meter.QuotaWindow {
+	return meter.QuotaWindow{Organization: r.Organization, Meter: r.Meter, Kind: r.Window, Start: plans.DayOf(r.Window.At(r.CreatedAt).Start)}
+}
+
+func (f *fixture) hold(r meter.StoredReservation) meter.StoredReservation {
+	f.t.Helper()
+	held, err := f.HoldReservation(f.t.Context(), r, 1)
+	require.NoError(f.t, err)
+	return held
+}
+
+func amount(n int64) *int64 { return &n }
+
+// due lets a reservation's time pass.
+func (f *fixture) due(id uuid.UUID) {
+	f.t.Helper()
+	f.exec(`UPDATE reservations SET created_at = created_at - interval '1 hour', expires_at = now() - interval '1 millisecond' WHERE id = $1`, id)
+}
+
+var ignoreSettledAt = cmpopts.IgnoreFields(meter.StoredReservation{}, "SettledAt")
+
+func TestReservationHeldAndCommitted(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	r := draft(o, 100)
+	want := r
+	want.State, want.Current = meter.ReservationHeld, 100
+	got := f.hold(r)
+	require.Empty(t, cmp.Diff(want, got))
+	require.Equal(t, got, f.hold(r), "the answer was lost")
+	w := windowOf(r)
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Held: 100}, f.quota(w))
+	second := f.hold(draft(o, 50))
+	require.EqualValues(t, 150, second.Current)
+
+	want.State, want.Committed = meter.ReservationCommitted, 70
+	for range 2 {
+		done, err := f.CommitReservation(t.Context(), o, r.ID, amount(70))
+		require.NoError(t, err)
+		require.Empty(t, cmp.Diff(want, done, ignoreSettledAt))
+		require.WithinDuration(t, time.Now(), done.SettledAt, time.Minute)
+	}
+	done, err := f.CommitReservation(t.Context(), o, r.ID, nil)
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(want, done, ignoreSettledAt))
+	_, err = f.CommitReservation(t.Context(), o, r.ID, amount(71))
+	require.ErrorIs(t, err, meter.ErrReservationEnded)
+	_, err = f.ReleaseReservation(t.Context(), o, r.ID)
+	require.ErrorIs(t, err, meter.ErrReservationEnded)
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 70, Held: 50}, f.quota(w))
+	require.EqualValues(t, 70, f.value(o, evaluations, plans.DayOf(r.CreatedAt)))
+	require.Equal(t, meter.InstanceStopped, f.instanceNow(pgstore.SettlementInstance(o)).Status)
+
+	done, err = f.CommitReservation(t.Context(), o, second.ID, nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 50, done.Committed)
+	read, err := f.Reservation(t.Context(), o, second.ID)
+	require.NoError(t, err)
+	require.Equal(t, done, read)
+	rollup, err := f.RollUpDay(t.Context(), plans.DayOf(r.CreatedAt))
+	require.NoError(t, err)
+	require.Zero(t, rollup.VarianceCount)
+}
+
+func TestReservationReleased(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	r := f.hold(draft(o, 100))
+	for range 2 {
+		got, err := f.ReleaseReservation(t.Context(), o, r.ID)
+		require.NoError(t, err)
+		require.Equal(t, meter.ReservationReleased, got.State)
+		require.Equal(t, quota{PlanMax: 1000, Max: 1000}, f.quota(windowOf(r)))
+	}
+	_, err := f.CommitReservation(t.Context(), o, r.ID, nil)
+	require.ErrorIs(t, err, meter.ErrReservationEnded)
+
+	other := f.organization("Bolt", "free").ID
+	for _, id := range []uuid.UUID{r.ID, uuid.Must(uuid.NewV7())} {
+		_, err = f.CommitReservation(t.Context(), other, id, nil)
+		require.ErrorIs(t, err, meter.ErrReservationNotFound)
+		_, err = f.ReleaseReservation(t.Context(), other, id)
+		require.ErrorIs(t, err, meter.ErrReservationNotFound)
+		_, err = f.Reservation(t.Context(), other, id)
+		require.ErrorIs(t, err, meter.ErrReservationNotFound)
+	}
+}
+
+func TestReservationExpires(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	due, kept := f.hold(draft(o, 100)), f.hold(draft(o, 10))
+	soft := draft(o, 7)
+	soft.Mode = plans.Soft
+	soft = f.hold(soft)
+	f.due(due.ID)
+	f.due(soft.ID)
+	_, err := f.CommitReservation(t.Context(), o, due.ID, nil)
+	require.ErrorIs(t, err, meter.ErrReservationEnded, "before anybody swept it")
+	n, err := f.ExpireReservations(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 2, n)
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Held: 10}, f.quota(windowOf(kept)))
+	n, err = f.ExpireReservations(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, n)
+	got, err := f.ReleaseReservation(t.Context(), o, due.ID)
+	require.NoError(t, err)
+	require.Equal(t, meter.ReservationExpired, got.State)
+	_, err = f.CommitReservation(t.Context(), o, due.ID, nil)
+	require.ErrorIs(t, err, meter.ErrReservationEnded)
+}
+
+// Who is short of quota takes what due reservations hold, without waiting for the sweep.
+func TestDueReservationsMakeRoom(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	first := f.hold(draft(o, 1000))
+	f.due(first.ID)
+	second := f.hold(draft(o, 1000))
+	require.EqualValues(t, 1000, second.Current)
+	f.due(second.ID)
+	l := f.lessee(windowOf(second))
+	require.EqualValues(t, 900, l.ask(900, 900).Issued)
+	third, fourth := f.hold(draft(o, 60)), f.hold(draft(o, 40))
+	f.due(fourth.ID)
+	done, err := f.CommitReservation(t.Context(), o, third.ID, amount(100))
+	require.NoError(t, err)
+	require.EqualValues(t, 100, done.Committed)
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 100, Leased: 900}, f.quota(windowOf(second)))
+}
+
+func TestReservationsBeyondTheQuota(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	r := f.hold(draft(o, 100))
+	w := windowOf(r)
+	l := f.lessee(w)
+	require.EqualValues(t, 800, l.ask(800, 800).Issued)
+	require.NoError(t, f.IncrementUsage(t.Context(), o, evaluations, w.Start, 40))
+	changes := f.listen()
+	short := &meter.QuotaShortError{Max: 1000, Unleased: 40, Leased: 800, Held: 100, Waiting: true}
+	recall := pgstore.Change{Kind: pgstore.ChangeQuota, ID: o.String(), Meter: evaluations, Window: plans.WindowDay, Start: w.Start}
+
+	refused := draft(o, 61)
+	_, err := f.HoldReservation(t.Context(), refused, 1)
+	var got *meter.QuotaShortError
+	require.ErrorAs(t, err, &got)
+	require.Equal(t, short, got)
+	require.EqualValues(t, 940, got.Current())
+	require.Equal(t, recall, next(t, changes))
+	_, err = f.Reservation(t.Context(), o, refused.ID)
+	require.ErrorIs(t, err, meter.ErrReservationNotFound)
+
+	_, err = f.CommitReservation(t.Context(), o, r.ID, amount(161))
+	require.ErrorAs(t, err, &got)
+	require.Equal(t, short, got)
+	require.Equal(t, recall, next(t, changes))
+	require.EqualValues(t, 40, f.value(o, evaluations, w.Start), "nothing was counted")
+	done, err := f.CommitReservation(t.Context(), o, r.ID, amount(160))
+	require.NoError(t, err)
+	require.EqualValues(t, 160, done.Committed)
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 160, Leased: 800, Unleased: 40}, f.quota(w))
+	require.Empty(t, changes)
+}
+
+func TestReservationIdentity(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	r := draft(o, 10)
+	r.Identity, r.Fingerprint = meter.KeyIdentity("k"), meter.FingerprintOf("10")
+	first := f.hold(r)
+	require.Equal(t, r.Identity, first.Identity)
+	again := r
+	again.ID = uuid.Must(uuid.NewV7())
+	require.Equal(t, first, f.hold(again))
+	ended, err := f.ReleaseReservation(t.Context(), o, r.ID)
+	require.NoError(t, err)
+	require.Equal(t, ended, f.hold(again), "whatever its state")
+	again.Fingerprint = meter.FingerprintOf("11")
+	_, err = f.HoldReservation(t.Context(), again, 1)
+	require.ErrorIs(t, err, meter.ErrIdentityReused)
+	again.Organization = f.organization("Bolt", "free").ID
+	require.Equal(t, again.ID, f.hold(again).ID, "another organization's")
+}
+
+// Both kinds of window, and limits that aren't hard.
+func TestReservationsInOtherWindows(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	month := draft(o, 100)
+	month.Window = plans.WindowMonth
+	month = f.hold(month)
+	soft := draft(o, 30)
+	soft.Mode, soft.Current, soft.Max, soft.OverLimit = plans.Soft, 77, 5, true
+	soft = f.hold(soft)
+	require.EqualValues(t, 77, soft.Current)
+	l := f.lessee(windowOf(soft))
+	l.ask(10, 10)
+	for _, r := range []meter.StoredReservation{month, soft} {
+		_, err := f.CommitReservation(t.Context(), o, r.ID, nil)
+		require.NoError(t, err)
+	}
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 100, Unleased: 30}, f.quota(windowOf(month)))
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Leased: 10, Unleased: 130}, f.quota(windowOf(soft)))
+}
+
+// Under a plan that is out of date the published limit counts.
+func TestReservationUnderAnOldPlan(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	f.exec(`INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ('free', 2, 'Free', 0, 0)`)
+	f.exec(`INSERT INTO plan_limits VALUES ('free', 2, 'evaluations', 'hard', 'day', 50)`)
+	_, err := f.HoldReservation(t.Context(), draft(o, 51), 1)
+	var short *meter.QuotaShortError
+	require.ErrorAs(t, err, &short)
+	require.EqualValues(t, 50, short.Max)
+	require.EqualValues(t, 50, f.hold(draft(o, 50)).Max)
+}
+
+func TestReservationsThatCannotBeStored(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	cases := map[string]func(*meter.StoredReservation){
+		"quantity":   func(r *meter.StoredReservation) { r.Quantity = 0 },
+		"meter":      func(r *meter.StoredReservation) { r.Meter = storage },
+		"window":     func(r *meter.StoredReservation) { r.Window = "week" },
+		"mode":       func(r *meter.StoredReservation) { r.Mode = "" },
+		"expires_at": func(r *meter.StoredReservation) { r.ExpiresAt = r.CreatedAt },
+	}
+	for field, spoil := range cases {
+		r := draft(o, 1)
+		spoil(&r)
+		_, err := f.HoldReservation(t.Context(), r, 1)
+		var wrong *accounts.FieldError
+		require.ErrorAs(t, err, &wrong, field)
+		require.Equal(t, field, wrong.Field)
+	}
+	_, err := f.HoldReservation(t.Context(), draft(uuid.Must(uuid.NewV7()), 1), 1)
+	require.ErrorIs(t, err, meter.ErrUnknownOrganization)
+	r := f.hold(draft(o, 1))
+	_, err = f.CommitReservation(t.Context(), o, r.ID, amount(-1))
+	var wrong *accounts.FieldError
+	require.ErrorAs(t, err, &wrong)
+	require.Equal(t, "quantity", wrong.Field)
+}
+
+// Two processes commit, release and hold the same reservation: it counts once.
+func TestReservationsRaced(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	stores := []*pgstore.Store{f.Store, f.open(pgstore.Config{URL: f.db.APIURL})}
+	r := draft(o, 10)
+	r.Identity, r.Fingerprint = meter.KeyIdentity("k"), meter.FingerprintOf("10")
+	var mu sync.Mutex
+	committed := 0
+	var group errgroup.Group
+	for i := range 12 {
+		store := stores[i%2]
+		group.Go(func() error {
+			same := r
+			same.ID = uuid.Must(uuid.NewV7())
+			held, err := store.HoldReservation(t.Context(), same, 1)
+			if err != nil {
+				return err
+			}
+			if _, err = store.CommitReservation(t.Context(), o, held.ID, nil); err == nil {
+				mu.Lock()
+				committed++
+				mu.Unlock()
+			}
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
+	require.Equal(t, 12, committed, "each is told that it is committed")
+	require.EqualValues(t, 10, f.value(o, evaluations, plans.DayOf(r.CreatedAt)))
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 10}, f.quota(windowOf(r)))
+	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM reservations`))
+}
