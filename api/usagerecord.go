@@ -52,7 +52,11 @@ func (s *Server) recordUsage(c *gin.Context) {
 		return
 	}
 	window := admission.Reservation.Window()
-	admission.Reservation.Commit()
+	if err := admission.Reservation.TryCommit(); err != nil {
+		setPrincipal(c, p)
+		s.fail(c, err)
+		return
+	}
 	buffers.out = appendDecision(buffers.out[:0], m.Key, admission, window)
 	c.Writer.Header()["Content-Type"] = headerJSON
 	c.Writer.WriteHeader(http.StatusOK)
@@ -79,7 +83,7 @@ func (s *Server) consume(c *gin.Context, p *principal, body []byte, now time.Tim
 	if err != nil {
 		return gate.Admission{}, plans.Meter{}, nil, err
 	}
-	admission, problem := s.enforcer.Admit(c.Writer.Header(), organization, index, quantity, now)
+	admission, problem := s.enforcer.Admit(c.Request.Context(), c.Writer.Header(), organization, index, quantity, now)
 	return admission, m, problem, nil
 }
 

@@ -142,7 +142,7 @@ func (s *system) launch(name, listenVariable, address string, environment ...str
 
 func (s *system) startAPI(environment ...string) *process {
 	s.t.Helper()
-	p := s.start("api", "TOLLGATE_LISTEN", environment...)
+	p := s.start("api", "TOLLGATE_LISTEN", append([]string{"TOLLGATE_JOURNAL_DIR=" + s.t.TempDir()}, environment...)...)
 	s.environment = append(s.environment, "TOLLGATE_URL="+p.url)
 	return p
 }

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -122,12 +123,21 @@ type Admission struct {
 
 // Admit decides whether a quantity may be used now: it reserves it, takes a
 // rate-limit token, and sets the answer's headers. Where either says no, nothing is
-// held, no token is gone, and the problem is the answer.
+// held, no token is gone, and the problem is the answer. It may wait briefly for quota
+// that other instances hold.
 //
 // Index comes from [meter.Meter.Index]; quantity is 0 to [plans.MaxQuantity], and
 // at least 1 for a meter that sums.
-func (e *Enforcer) Admit(h http.Header, o *meter.Organization, i meter.Index, quantity int64, now time.Time) (Admission, *Problem) {
-	decision, reservation := o.Reserve(i, quantity, now)
+func (e *Enforcer) Admit(
+	ctx context.Context, h http.Header, o *meter.Organization, i meter.Index, quantity int64, now time.Time,
+) (Admission, *Problem) {
+	if e.config.Meter.Refuses() != nil {
+		return Admission{}, Unavailable(h)
+	}
+	decision, reservation, err := o.Admit(ctx, i, quantity, now)
+	if err != nil {
+		return Admission{}, Unavailable(h)
+	}
 	plan := o.Plan()
 	if !decision.Allowed {
 		return Admission{}, limitProblem(plan.Key, e.config.Meter.Catalog().Meters[i], decision, e.config.UpgradeURL(o.ID()))

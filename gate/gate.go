@@ -42,7 +42,7 @@ func (e *Enforcer) serve(c *gin.Context) {
 		NewProblem(http.StatusInternalServerError, CodeInternal, "The gateway's rules are wrong; nothing was charged.").Abort(c)
 		return
 	}
-	admission, problem := e.Admit(c.Writer.Header(), organization, index, quantity, e.config.Now())
+	admission, problem := e.Admit(c.Request.Context(), c.Writer.Header(), organization, index, quantity, e.config.Now())
 	if problem != nil {
 		problem.Abort(c)
 		return

@@ -29,6 +29,8 @@ const (
 	// couldn't be reached, or didn't answer in time.
 	CodeUpstreamUnavailable = "upstream_unavailable"
 	CodeUpstreamTimeout     = "upstream_timeout"
+	// CodeUnavailable (503): a part that this needs is away.
+	CodeUnavailable = "unavailable"
 	// CodeInternal (500): a defect or a wrong configuration; the log has the details.
 	CodeInternal = "internal_error"
 )
@@ -103,6 +105,14 @@ func limitProblem(plan string, m plans.Meter, d plans.Decision, upgradeURL strin
 func rateProblem() *Problem {
 	return NewProblem(http.StatusTooManyRequests, CodeRateLimited,
 		"Requests come faster than the plan's rate limit. Try again after the time in Retry-After. No quota was used.")
+}
+
+// Unavailable is the answer where usage can't be taken now, by the strict settings; it
+// sets the header that goes with it.
+func Unavailable(h http.Header) *Problem {
+	h["Retry-After"] = []string{"1"}
+	return NewProblem(http.StatusServiceUnavailable, CodeUnavailable,
+		"Usage can't be counted safely at the moment, so nothing was counted. Try again.")
 }
 
 // UpgradeURL is where an organization's plan is changed, relative to the API: the

@@ -192,6 +192,18 @@ func (m *Meter) Organizations() int { return m.orgs.len() }
 // Counts returns the decisions on one meter since the process began.
 func (m *Meter) Counts(i Index) Counts { return m.stats.read(i) }
 
+// Refuses returns why nothing is taken now: the journal can't keep it, and the settings
+// want that ([Config.RefuseUnjournalled]). Nil: usage is taken.
+func (m *Meter) Refuses() error {
+	if !m.config.RefuseUnjournalled || m.config.Journal == nil {
+		return nil
+	}
+	if err := m.config.Journal.Health(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
 // Organization finds an organization, or loads it at its first request. It answers
 // [ErrUnknownOrganization] where the store says that there is none. A store that
 // can't answer is no error: the organization is then allowed everything, counted,

@@ -74,6 +74,18 @@ func (s *Store) MarkInstanceLost(ctx context.Context, id uuid.UUID, notSeenSince
 	return found, marked, wrap(err, "mark instance %s as lost", id)
 }
 
+// LastSeq returns the sequence of an instance's last batch, 0 before the first. One that
+// doesn't exist is [meter.ErrUnknownInstance].
+func (s *Store) LastSeq(ctx context.Context, id uuid.UUID) (int64, error) {
+	var last int64
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.Instance(ctx, id)
+		last = row.LastSeq
+		return orUnknownInstance(err)
+	})
+	return last, wrap(err, "read the last batch of instance %s", id)
+}
+
 // Instances returns all instances in the order in which they started. Those of
 // direct writes and of settled reservations are among them once there were any; they are
 // always stopped.

@@ -328,6 +328,7 @@ func TestLeasesOfInstancesThatEnd(t *testing.T) {
 	require.Empty(t, none)
 	stopped.issued = stopped.spent
 	require.EqualValues(t, 50, stopped.ask(10, 10).Issued, "an instance that asks is alive")
+	stopped.ask(-10, 0)
 
 	_, marked, err := f.MarkInstanceLost(t.Context(), lost.id, time.Now().Add(time.Hour))
 	require.NoError(t, err)

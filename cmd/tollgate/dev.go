@@ -94,6 +94,10 @@ func (c *devCommand) Run(ctx context.Context, out *output) error {
 		Upstream:      "http://" + upstream.Addr,
 		TemporalUIURL: servers.temporal.UIURL(),
 		FlushInterval: c.FlushInterval,
+		JournalDir:    filepath.Join(c.DataDir, "journal"),
+		Durability:    "process",
+		JournalFull:   "admit",
+		LeasesAway:    "allow",
 	})
 	worker := app.NewWorker(app.WorkerConfig{Shared: shared, Listen: loopback(c.WorkerPort)})
 

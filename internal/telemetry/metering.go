@@ -30,6 +30,9 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 	decisions := counter("tollgate_decisions", "Metered requests by meter and decision: admitted, refused.")
 	over := counter("tollgate_over_limit", "Admitted requests beyond a soft limit, by meter.")
 	unloaded := counter("tollgate_unloaded", "Requests admitted because the store could not be asked (fail-open), by meter.")
+	unleased := counter("tollgate_unleased", "Quantity admitted under hard limits while quota could not be had from Postgres (fail-open).")
+	unjournalled := counter("tollgate_unjournalled", "Reports that were counted although the journal could not keep them.")
+	waited := counter("tollgate_quota_waits", "Requests that waited for quota.")
 	organizations := gauge("tollgate_organizations", "Organizations in memory.")
 	retained := gauge("tollgate_flush_retained_batches", "Batches that the last flush could not write and that are kept.")
 	sequence := gauge("tollgate_flush_sequence", "Sequence of the last batch that the store has.")
@@ -47,6 +50,10 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 			o.ObserveInt64(over, counts.OverLimit, metric.WithAttributes(name))
 			o.ObserveInt64(unloaded, counts.Unloaded, metric.WithAttributes(name))
 		}
+		totals := m.Totals()
+		o.ObserveInt64(unleased, totals.Unleased)
+		o.ObserveInt64(unjournalled, totals.Unjournalled)
+		o.ObserveInt64(waited, totals.Waited)
 		last := f.Last()
 		o.ObserveFloat64(organizations, float64(m.Organizations()))
 		o.ObserveFloat64(retained, float64(f.Retained()))
@@ -57,7 +64,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		}
 		o.ObserveFloat64(lag, now().Sub(watermark).Seconds())
 		return nil
-	}, decisions, over, unloaded, organizations, retained, sequence, lag)
+	}, decisions, over, unloaded, unleased, unjournalled, waited, organizations, retained, sequence, lag)
 	if err != nil {
 		return fmt.Errorf("register the metering metrics: %w", err)
 	}

@@ -63,6 +63,10 @@ func (j *Journal) Replay(ctx context.Context, store ReplayStore, catalog *plans.
 
 func (j *Journal) replayInstance(ctx context.Context, store ReplayStore, catalog *plans.Catalog, segments []Segment, r *Replayed) error {
 	last, err := store.LastSeq(ctx, r.Instance)
+	if errors.Is(err, meter.ErrUnknownInstance) && empty(segments) {
+		// It ended before it was registered.
+		return j.removeAll(segments, r)
+	}
 	if err != nil {
 		return fmt.Errorf("replay instance %s: %w", r.Instance, err)
 	}
@@ -91,6 +95,26 @@ func (j *Journal) replayInstance(ctx context.Context, store ReplayStore, catalog
 	}
 	if err := store.StopInstance(ctx, r.Instance); err != nil {
 		return fmt.Errorf("say that instance %s has stopped: %w", r.Instance, err)
+	}
+	return nil
+}
+
+// empty reports whether no segment has a record.
+func empty(segments []Segment) bool {
+	for _, segment := range segments {
+		for range Read(segment, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func (j *Journal) removeAll(segments []Segment, r *Replayed) error {
+	for _, segment := range segments {
+		if err := j.Remove(segment.ID); err != nil {
+			return err
+		}
+		r.Segments++
 	}
 	return nil
 }

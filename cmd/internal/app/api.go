@@ -16,6 +16,7 @@ import (
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/internal/telemetry"
+	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
 
@@ -28,6 +29,11 @@ type APIConfig struct {
 	GatewayRules    string        `type:"path" env:"TOLLGATE_GATEWAY_RULES" placeholder:"FILE" help:"YAML file of what requests to the gateway are charged for. Default: the built-in rules."`
 	RefuseUnknown   bool          `env:"TOLLGATE_GATEWAY_REFUSE_UNKNOWN" help:"Answer 404 to requests to the gateway that no rule knows. Default: they pass, uncounted."`
 	TemporalUIURL   string        `name:"temporal-ui-url" env:"TOLLGATE_TEMPORAL_UI_URL" placeholder:"URL" help:"Temporal's UI, for links to runs."`
+	JournalDir      string        `type:"path" default:"tollgate-journal" env:"TOLLGATE_JOURNAL_DIR" placeholder:"FOLDER" help:"Folder of the journal, on a local disk; each API needs one of its own, and finds it again when it starts anew."`
+	Durability      string        `enum:"memory,process,disk" default:"process" env:"TOLLGATE_DURABILITY" help:"What acknowledged usage survives before it is flushed: memory (nothing), process (kill -9), disk (a loss of power)."`
+	JournalFull     string        `enum:"admit,refuse" default:"admit" env:"TOLLGATE_JOURNAL_FULL" help:"What becomes of requests that the journal can't keep: admit (counted in memory alone) or refuse (503)."`
+	LeasesAway      string        `enum:"allow,deny" default:"allow" env:"TOLLGATE_LEASES_AWAY" help:"What becomes of requests under a hard limit while Postgres can't be asked for quota: allow (counted, the limit may be passed) or deny (503)."`
+	LostAfter       time.Duration `default:"0s" env:"TOLLGATE_LOST_AFTER" help:"How long Postgres must not have seen this instance before it is declared lost and its quota is given to others, 5 flush intervals to 24h. Default: 1m, or 5 flush intervals."`
 	DrainDelay      time.Duration `default:"0s" env:"TOLLGATE_DRAIN_DELAY" help:"Time between becoming unready and refusing connections, for load balancers to notice, 0 to 5m."`
 	ShutdownTimeout time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
 }
@@ -40,9 +46,28 @@ func (c APIConfig) Validate() error {
 		config.CheckHTTPURL("--upstream", c.Upstream),
 		config.CheckHTTPURL("--temporal-ui-url", c.TemporalUIURL),
 		within("--flush-interval", c.FlushInterval, 100*time.Millisecond, 5*time.Minute),
+		c.checkLostAfter(),
 		within("--drain-delay", c.DrainDelay, 0, 5*time.Minute),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
+}
+
+// lostIntervals is the least of --lost-after, in flush intervals.
+const lostIntervals = 5
+
+func (c APIConfig) checkLostAfter() error {
+	if c.LostAfter == 0 {
+		return nil
+	}
+	return within("--lost-after", c.LostAfter, lostIntervals*c.FlushInterval, 24*time.Hour)
+}
+
+// lostAfter is the setting or its default.
+func (c APIConfig) lostAfter() time.Duration {
+	if c.LostAfter > 0 {
+		return c.LostAfter
+	}
+	return max(workflows.DefaultLostAfter, lostIntervals*c.FlushInterval)
 }
 
 func within(flag string, value, least, most time.Duration) error {
@@ -87,7 +112,7 @@ func (a *API) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { _ = listener.Close() }()
-	instance, err := startInstance(ctx, b, a.config.FlushInterval)
+	instance, err := startInstance(ctx, b, a.config)
 	if err != nil {
 		return err
 	}
@@ -127,6 +152,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 		Meter: i.meter, Store: b.store, Workflows: apiWorkflows{b.temporal}, Blobs: apiBlobs{blobs},
 		Parts: []api.Part{
 			{Name: "postgres", Check: b.store.Ping},
+			{Name: "journal", Check: func(context.Context) error { return i.journalHealth() }},
 			{Name: "temporal", Check: func(ctx context.Context) error {
 				_, err := b.temporal.CheckHealth(ctx, nil)
 				return err

@@ -64,6 +64,10 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 		}
 	case pgstore.ChangePlans:
 		c.readCatalog(ctx)
+	case pgstore.ChangeQuota:
+		if window, ok := change.QuotaWindow(); ok {
+			c.meter.Recall(window)
+		}
 	case pgstore.ChangeResync:
 		c.resync(ctx)
 	}

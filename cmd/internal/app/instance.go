@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,7 +16,9 @@ import (
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/plans"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
@@ -25,8 +28,9 @@ import (
 type instance struct {
 	id       uuid.UUID
 	host     string
-	interval time.Duration
+	config   APIConfig
 	meter    *meter.Meter
+	journal  *journal.Journal
 	flusher  *meter.Flusher
 	store    *pgstore.Store
 	temporal client.Client
@@ -37,6 +41,9 @@ type instance struct {
 	background     context.Context
 	running        sync.WaitGroup
 
+	// stuck counts the earlier instances whose journals could not be replayed.
+	stuck int
+
 	// workerMu guards worker, which is there once Temporal has been reached.
 	workerMu sync.Mutex
 	worker   worker.Worker
@@ -44,8 +51,9 @@ type instance struct {
 
 func clock() time.Time { return time.Now().UTC() }
 
-// startInstance registers a new instance and begins to flush it.
-func startInstance(ctx context.Context, b *base, interval time.Duration) (*instance, error) {
+// startInstance registers a new instance, writes what earlier ones left in its journal's
+// folder, and begins to flush.
+func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance, err error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, fmt.Errorf("make the instance's id: %w", err)
@@ -54,19 +62,40 @@ func startInstance(ctx context.Context, b *base, interval time.Duration) (*insta
 	if err != nil {
 		host = "unknown"
 	}
-	i := &instance{id: id, host: host, interval: interval, store: b.store, temporal: b.temporal, logger: b.logger.With("instance", id)}
+	i := &instance{id: id, host: host, config: config, store: b.store, temporal: b.temporal, logger: b.logger.With("instance", id)}
+	if err := i.openJournal(ctx, b.catalog); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			i.closeJournal()
+		}
+	}()
 	now := clock()
 	if err := b.store.RegisterInstance(ctx, meter.Instance{
 		ID: id, Host: host, Status: meter.InstanceLive, StartedAt: now, SeenAt: now, Watermark: now,
 	}); err != nil {
 		return nil, err
 	}
-	i.meter = meter.New(meter.Config{Catalog: b.catalog, Store: b.store, Logger: i.logger})
+	meterConfig := meter.Config{
+		Catalog: b.catalog, Store: b.store, Logger: i.logger, Now: clock,
+		Leases: b.store, Instance: id, LeaseFor: config.lostAfter() * leasePart / leaseWhole, DenyUnleased: config.LeasesAway == "deny",
+		Events: b.store, RefuseUnjournalled: config.JournalFull == "refuse",
+	}
+	if journal.Durability(config.Durability) != journal.Memory {
+		meterConfig.Journal = i.journal
+	}
+	i.meter = meter.New(meterConfig)
 	i.flusher = meter.NewFlusher(meter.FlusherConfig{
-		Meter: i.meter, Store: b.store, Instance: id, Now: clock, Interval: interval, Logger: i.logger,
+		Meter: i.meter, Store: b.store, Instance: id, Now: clock, Interval: config.FlushInterval, Logger: i.logger,
 		Undriven: i.ensureLoop,
 	})
-	if err := telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock); err != nil {
+	err = errors.Join(
+		telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock),
+		telemetry.ObserveJournal(b.telemetry.Metrics, i.journal),
+	)
+	if err != nil {
+		i.meter.Close()
 		return nil, err
 	}
 	i.background, i.stopBackground = context.WithCancel(context.Background())
@@ -113,7 +142,8 @@ func (i *instance) ensureLoop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
 	_, err := starter.EnsureFlushLoop(ctx, i.temporal, workflows.FlushLoopInput{
-		Instance: i.id, Host: i.host, Interval: activities.Duration(i.interval),
+		Instance: i.id, Host: i.host, Interval: activities.Duration(i.config.FlushInterval),
+		LostAfter: activities.Duration(i.config.lostAfter()),
 	})
 	if err != nil && i.background.Err() == nil {
 		i.logger.Warn("The flush loop could not be started: the instance flushes itself", "error", err)
@@ -134,11 +164,13 @@ func (i *instance) drain() error {
 	defer cancelLast()
 	summary, err := i.flusher.Flush(last)
 	if err != nil {
-		return fmt.Errorf("flush for the last time: usage since %s is lost: %w", summary.Watermark.Format(time.RFC3339), err)
+		return fmt.Errorf("flush for the last time: usage since %s is written when the journal is replayed, at the next start: %w",
+			summary.Watermark.Format(time.RFC3339), err)
 	}
 	if err := i.store.StopInstance(last, i.id); err != nil {
 		return fmt.Errorf("say that the instance has stopped: %w", err)
 	}
+	i.closeJournal()
 	i.logger.Info("Flushed for the last time", "seq", summary.Seq, "watermark", summary.Watermark)
 	return nil
 }
@@ -155,4 +187,48 @@ func (i *instance) close() {
 		w.Stop()
 	}
 	i.meter.Close()
+}
+
+// leasePart/leaseWhole is for how much of the time after which it is declared lost an
+// instance relies on its leases, since the store has last seen it: clocks differ.
+const leasePart, leaseWhole = 2, 3
+
+// openJournal opens the journal's folder, and writes what earlier processes left there.
+// What can't be written now stays, and keeps nobody from serving.
+func (i *instance) openJournal(ctx context.Context, catalog *plans.Catalog) (err error) {
+	i.journal, err = journal.Open(journal.Config{
+		Dir: i.config.JournalDir, Instance: i.id, Durability: journal.Durability(i.config.Durability),
+	})
+	if err != nil {
+		return fmt.Errorf("--journal-dir: %w", err)
+	}
+	for _, r := range i.journal.Replay(ctx, i.store, catalog) {
+		log := i.logger.With("earlier", r.Instance, "segments", r.Segments, "applied", r.Applied,
+			"records", r.Records, "cut_bytes", r.Cut, "missing", r.Missing)
+		if r.Err != nil {
+			i.stuck++
+			log.Error("The journal of an earlier instance is not replayed: its files are kept, see the runbook", "error", r.Err)
+			continue
+		}
+		log.Info("Replayed the journal of an earlier instance")
+	}
+	return nil
+}
+
+// closeJournal gives the folder to the next process.
+func (i *instance) closeJournal() {
+	if err := i.journal.Close(); err != nil {
+		i.logger.Warn("The journal could not be closed", "error", err)
+	}
+}
+
+// errStuck says that the journal of an earlier instance waits for somebody to look at it.
+var errStuck = errors.New("the journal of an earlier instance is not replayed")
+
+// journalHealth says what is wrong with the journal.
+func (i *instance) journalHealth() error {
+	if i.stuck > 0 {
+		return errStuck
+	}
+	return i.journal.Health()
 }
