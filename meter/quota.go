@@ -41,6 +41,8 @@ type quota struct {
 	// ask for what isn't used. version counts the asks.
 	queued, asking, recalled bool
 	generation, version      int64
+	// needed is what must be issued to meet the need of the last ask.
+	needed int64
 	pause                    time.Duration
 	// grantedAt and spentThen are the time of the last grant, and what was spent then.
 	grantedAt, spentThen int64
@@ -229,6 +231,7 @@ func (q *quota) ask(now int64) LeaseAsk {
 	}
 	q.recalled = false
 	q.version++
+	q.needed = q.spent + q.free + need
 	return LeaseAsk{
 		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Issued: q.spent + q.free + max(0, more), Spent: q.spent,
 		Need: need, Plan: v.plan.Key, PlanVersion: v.plan.Version, Max: e.Max,
@@ -255,7 +258,7 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 		q.grantedAt, q.spentThen = now, q.spent
 		q.low = q.free / 4
 	}
-	unmet := q.wanted > q.free
+	unmet := a.Issued < q.needed
 	if !unmet || q.free > had {
 		q.pause = 0
 	}
@@ -270,7 +273,8 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 		q.dry(a, now)
 	}
 	q.wake()
-	return q.recalled || (!q.active && q.free > 0), 0
+	// Requests that came since the ask may want more than it was for.
+	return q.recalled || (!q.active && q.free > 0) || (!unmet && q.wanted > q.free), 0
 }
 
 // dry notes that the window has nothing left. Where all of it is used, nothing can

@@ -1,0 +1,186 @@
+package meter_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// slowLeases takes a while for each call, as a database does.
+type slowLeases struct{ *memoryStore }
+
+func (s slowLeases) AdjustLeases(ctx context.Context, instance uuid.UUID, asks []meter.LeaseAsk) ([]meter.LeaseAnswer, error) {
+	time.Sleep(200 * time.Microsecond)
+	return s.memoryStore.AdjustLeases(ctx, instance, asks)
+}
+
+// newLessee is an instance with leases, which come at the real time.
+func newLessee(t *testing.T, store *memoryStore, change func(*meter.Config)) *meter.Meter {
+	t.Helper()
+	config := meter.Config{
+		Catalog: plans.Default(), Store: store, Leases: slowLeases{store}, Instance: uuid.Must(uuid.NewV7()),
+		Now: func() time.Time { return noon.Add(time.Since(started)) },
+	}
+	if change != nil {
+		change(&config)
+	}
+	m := meter.New(config)
+	t.Cleanup(m.Close)
+	return m
+}
+
+var started = time.Now()
+
+// deliverRecalls passes on to the instances what the store asks of them, as
+// notifications do.
+func deliverRecalls(t *testing.T, store *memoryStore, instances ...*meter.Meter) {
+	t.Helper()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			store.mu.Lock()
+			recalled := store.quota.recalled
+			store.quota.recalled = nil
+			store.mu.Unlock()
+			for _, key := range recalled {
+				for _, m := range instances {
+					m.Recall(key)
+				}
+			}
+		}
+	})
+	t.Cleanup(func() { close(stop); wg.Wait() })
+}
+
+// TestConcurrentRequestsFindAllOfALimit holds that nobody is refused while there is
+// quota, and nobody admitted beyond it, however many ask at once and wherever.
+func TestConcurrentRequestsFindAllOfALimit(t *testing.T) {
+	store := newMemoryStore()
+	id := store.add("free")
+	var instances []*meter.Meter
+	for range 3 {
+		instances = append(instances, newLessee(t, store, nil))
+	}
+	store.quota.live = 3
+	deliverRecalls(t, store, instances...)
+	var admitted, refused atomic.Int64
+	var wg sync.WaitGroup
+	for client := range 90 {
+		wg.Go(func() {
+			m := instances[client%3]
+			for range 20 {
+				o, err := m.Organization(context.Background(), id, noon)
+				require.NoError(t, err)
+				d, r, err := o.Admit(context.Background(), 0, 1, noon.Add(time.Since(started)))
+				require.NoError(t, err)
+				if d.Allowed {
+					admitted.Add(1)
+					r.Commit()
+				} else {
+					refused.Add(1)
+					require.EqualValues(t, 1_000, d.Current, "a refusal says that the limit is reached")
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1_000, admitted.Load())
+	require.EqualValues(t, 800, refused.Load())
+	require.NoError(t, store.quota.check())
+}
+
+// TestStoreAwayAllowsOrDenies is L6.
+func TestStoreAwayAllowsOrDenies(t *testing.T) {
+	for _, deny := range []bool{false, true} {
+		store := newMemoryStore()
+		id := store.add("free")
+		m := newLessee(t, store, func(c *meter.Config) { c.DenyUnleased = deny })
+		o, err := m.Organization(context.Background(), id, noon)
+		require.NoError(t, err)
+		store.set(func(s *memoryStore) { s.away = true })
+		d, r, err := o.Admit(context.Background(), 0, 5, noon.Add(time.Since(started)))
+		if deny {
+			require.ErrorIs(t, err, meter.ErrUnavailable)
+			require.False(t, r.Held())
+			continue
+		}
+		require.NoError(t, err)
+		require.True(t, d.Allowed)
+		r.Commit()
+		require.EqualValues(t, 5, m.Totals().Unleased, "what was admitted without a lease is shown")
+
+		store.set(func(s *memoryStore) { s.away = false })
+		require.Eventually(t, func() bool {
+			d, r, err := o.Admit(context.Background(), 0, 1, noon.Add(time.Since(started)))
+			require.NoError(t, err)
+			require.True(t, d.Allowed)
+			r.Release()
+			windows := 0
+			store.set(func(s *memoryStore) { windows = len(s.quota.windows) })
+			return windows > 0
+		}, 5*time.Second, 10*time.Millisecond)
+	}
+}
+
+// TestFence holds that an instance that the store may have given up relies on no lease.
+func TestFence(t *testing.T) {
+	store := newMemoryStore()
+	id := store.add("free")
+	clock := &clock{now: noon}
+	m := newLessee(t, store, func(c *meter.Config) { c.Now, c.LeaseFor, c.DenyUnleased = clock.Now, time.Minute, true })
+	f := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: uuid.New(), Now: clock.Now})
+	o, err := m.Organization(context.Background(), id, noon)
+	require.NoError(t, err)
+	take := func() error {
+		_, r, err := o.Admit(context.Background(), 0, 1, clock.Now())
+		r.Commit()
+		return err
+	}
+	require.NoError(t, take())
+	clock.add(time.Minute)
+	require.ErrorIs(t, take(), meter.ErrUnavailable, "nobody knows whether the lease is still its own")
+	_, err = f.Flush(context.Background())
+	require.NoError(t, err)
+	require.NoError(t, take(), "the store has seen it again")
+	require.EqualValues(t, 1, m.Counts(0).Admitted-1)
+}
+
+// TestUpgradeAndDowngrade holds that a change of the plan applies to leases that are out.
+func TestUpgradeAndDowngrade(t *testing.T) {
+	store := newMemoryStore()
+	id := store.add("free")
+	m := newLessee(t, store, nil)
+	o, err := m.Organization(context.Background(), id, noon)
+	require.NoError(t, err)
+	admit := func(n int64) bool {
+		d, r, err := o.Admit(context.Background(), 0, n, noon)
+		require.NoError(t, err)
+		r.Commit()
+		return d.Allowed
+	}
+	require.True(t, admit(1_000))
+	require.False(t, admit(1))
+	change := func(plan string) {
+		store.set(func(s *memoryStore) { s.plans[id] = plan })
+		require.NoError(t, m.Reload(context.Background(), id, noon))
+	}
+	change("enterprise")
+	require.True(t, admit(5_000))
+	change("free")
+	require.False(t, admit(1), "what was used without a limit counts")
+	require.NoError(t, store.quota.check())
+}
