@@ -108,6 +108,8 @@ type process struct {
 	name    string
 	url     string
 	command *exec.Cmd
+	// journal is the folder of an API's journal.
+	journal string
 	log     *syncBuffer
 	ended   chan struct{}
 }
@@ -142,7 +144,9 @@ func (s *system) launch(name, listenVariable, address string, environment ...str
 
 func (s *system) startAPI(environment ...string) *process {
 	s.t.Helper()
-	p := s.start("api", "TOLLGATE_LISTEN", append([]string{"TOLLGATE_JOURNAL_DIR=" + s.t.TempDir()}, environment...)...)
+	journal := s.t.TempDir()
+	p := s.start("api", "TOLLGATE_LISTEN", append([]string{"TOLLGATE_JOURNAL_DIR=" + journal}, environment...)...)
+	p.journal = journal
 	s.environment = append(s.environment, "TOLLGATE_URL="+p.url)
 	return p
 }

@@ -24,6 +24,7 @@ type commands struct {
 	Usage   usageCommand   `cmd:"" help:"Show an organization's usage and limits."`
 	Flush   flushCommand   `cmd:"" help:"Flush one instance, or every live one, now (admin)."`
 	Export  exportCommand  `cmd:"" help:"Start, watch and download exports (finance)."`
+	Journal journalCommand `cmd:"" help:"Look at the journal of an API, without changing it."`
 	Ready   readyCommand   `cmd:"" help:"Ask a process whether it is ready; exit status 1 if not."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
