@@ -73,6 +73,7 @@ func newSystem(t *testing.T, database *pgtest.Database, namespace temporaltest.N
 	s.environment = append(os.Environ(),
 		"TOLLGATE_DATABASE_URL="+database.APIURL,
 		"TOLLGATE_BLOB_URL=file://"+filepath.Join(t.TempDir(), "blobs"),
+		"TOLLGATE_JOURNAL_DIR="+filepath.Join(t.TempDir(), "journal"),
 		"TOLLGATE_FLUSH_INTERVAL="+flushInterval.String(),
 		"TOLLGATE_LOG_FORMAT=json",
 		"TEMPORAL_ADDRESS="+namespace.Address,
