@@ -132,6 +132,15 @@ type Config struct {
 	// UpstreamTimeout bounds the wait for the header of the upstream's answer. Zero: 60 s.
 	UpstreamTimeout time.Duration
 
+	// MaxLate is how old usage may be that bears a time of its own: no more than what it
+	// is told apart by is kept ([meter.IdentityRetention]). Zero: 35 days.
+	MaxLate time.Duration
+	// MaxAhead is how far after now such a time may be, for clocks that differ; it counts
+	// as now. Zero: 5 minutes.
+	MaxAhead time.Duration
+	// MaxBatchBytes is the largest body of POST /usage/batch, in bytes. Zero: 16 MiB.
+	MaxBatchBytes int64
+
 	// KeyRecheck is how long a key is taken from memory before it is looked up again,
 	// should a notification have been missed. Zero: 1 minute.
 	KeyRecheck time.Duration
@@ -165,6 +174,15 @@ func (c *Config) complete() {
 	}
 	if c.Rules == nil {
 		c.Rules = gate.DefaultRules(c.Meter.Catalog())
+	}
+	if c.MaxLate == 0 {
+		c.MaxLate = meter.IdentityRetention
+	}
+	if c.MaxAhead == 0 {
+		c.MaxAhead = 5 * time.Minute
+	}
+	if c.MaxBatchBytes == 0 {
+		c.MaxBatchBytes = 16 << 20
 	}
 	if c.KeyRecheck == 0 {
 		c.KeyRecheck = time.Minute

@@ -24,6 +24,7 @@ const (
 	codeMethodNotAllowed     = "method_not_allowed"
 	codeConflict             = "conflict"
 	codeUnsupportedMediaType = "unsupported_media_type"
+	codeKeyReused            = "idempotency_key_reused"
 	codeUnavailable          = gate.CodeUnavailable
 )
 
@@ -64,6 +65,8 @@ func problemOf(err error) *gate.Problem {
 	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal),
 		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
+	case errors.Is(err, meter.ErrIdentityReused):
+		return gate.NewProblem(http.StatusConflict, codeKeyReused, sentence(meter.ErrIdentityReused))
 	case errors.Is(err, meter.ErrUnavailable), errors.Is(err, ErrWorkflowsAway), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &retryable) && retryable.Retryable():
 		return gate.NewProblem(http.StatusServiceUnavailable, codeUnavailable, "A part that this needs is away. Try again.")
