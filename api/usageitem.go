@@ -158,6 +158,10 @@ func objectField(d *json.Decoder, name string) ([]byte, error) {
 	if err := d.Decode(&raw); err != nil {
 		return nil, jsonError(err)
 	}
+	return compactObject(raw, name)
+}
+
+func compactObject(raw []byte, name string) ([]byte, error) {
 	if raw[0] != '{' {
 		return nil, invalid(name, "must be an object")
 	}

@@ -154,10 +154,14 @@ func (s *Server) organization(c *gin.Context, p *principal, now time.Time) (*met
 	return s.config.Meter.Organization(c.Request.Context(), p.organization, now)
 }
 
+// unknownMeter says which meters there are. Field is where the caller named another.
 func (s *Server) unknownMeter(field string) error {
 	var keys []string
 	for _, m := range s.config.Meter.Catalog().Meters {
 		keys = append(keys, m.Key)
+	}
+	if field == typedEventNames.meter {
+		return invalid(field, "must end in a meter's key where data.meter isn't given: %s", strings.Join(keys, ", "))
 	}
 	return invalid(field, "must be one of the catalog's: %s", strings.Join(keys, ", "))
 }
