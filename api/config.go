@@ -61,6 +61,39 @@ type Store interface {
 
 	// Instances returns the processes that meter, in the order in which they started.
 	Instances(ctx context.Context) ([]meter.Instance, error)
+
+	ReservationStore
+}
+
+// ReservationStore keeps reservations, so that every instance can settle them. A method
+// that is given an organization knows only that one's; what isn't there is
+// [meter.ErrReservationNotFound], what has ended otherwise [meter.ErrReservationEnded].
+// What a hard limit doesn't cover is a [*meter.QuotaShortError], and changes nothing.
+type ReservationStore interface {
+	// HoldReservation stores a reservation as held; planVersion is the version of its plan.
+	// One with the same ID, or the same identity, is answered as it is, unless its
+	// fingerprint is another: [meter.ErrIdentityReused].
+	HoldReservation(ctx context.Context, r meter.StoredReservation, planVersion int) (meter.StoredReservation, error)
+	// CommitReservation counts a quantity, or what is held where that is nil. The same
+	// again is answered alike.
+	CommitReservation(ctx context.Context, organization, id uuid.UUID, quantity *int64) (meter.StoredReservation, error)
+	// ReleaseReservation gives back what is held. One that was released or has expired is
+	// answered as it is.
+	ReleaseReservation(ctx context.Context, organization, id uuid.UUID) (meter.StoredReservation, error)
+	// Reservation returns a reservation as it is.
+	Reservation(ctx context.Context, organization, id uuid.UUID) (meter.StoredReservation, error)
+}
+
+// WriteStore keeps the answers to requests that bear an Idempotency-Key.
+type WriteStore interface {
+	// BeginWrite notes that a request is under way. It returns the answer of the same
+	// request that was finished before; nil: the caller carries it out, and says then how
+	// it ended. It answers [accounts.ErrWriteUnderWay] or [accounts.ErrWriteReused].
+	BeginWrite(ctx context.Context, w accounts.Write) (*accounts.WriteAnswer, error)
+	// FinishWrite keeps the answer of a request that was begun.
+	FinishWrite(ctx context.Context, w accounts.Write, answer accounts.WriteAnswer) error
+	// AbandonWrite forgets a request that was begun and has no answer to be kept.
+	AbandonWrite(ctx context.Context, w accounts.Write) error
 }
 
 // Errors that [Workflows] answers with.
@@ -122,6 +155,9 @@ type Config struct {
 	Store     Store
 	Workflows Workflows
 	Blobs     Blobs
+	// Writes keeps the answers to requests that bear an Idempotency-Key. Nil: requests whose
+	// handler doesn't see to the key itself are refused where they bear one.
+	Writes WriteStore
 
 	// Upstream is where the gateway passes requests on to. Nil: there is no gateway.
 	Upstream *url.URL
@@ -131,6 +167,15 @@ type Config struct {
 	Unclassified gate.Unclassified
 	// UpstreamTimeout bounds the wait for the header of the upstream's answer. Zero: 60 s.
 	UpstreamTimeout time.Duration
+
+	// MaxLate is how old usage may be that bears a time of its own: no more than what it
+	// is told apart by is kept ([meter.IdentityRetention]). Zero: 35 days.
+	MaxLate time.Duration
+	// MaxAhead is how far after now such a time may be, for clocks that differ; it counts
+	// as now. Zero: 5 minutes.
+	MaxAhead time.Duration
+	// MaxBatchBytes is the largest body of POST /usage/batch, in bytes. Zero: 16 MiB.
+	MaxBatchBytes int64
 
 	// KeyRecheck is how long a key is taken from memory before it is looked up again,
 	// should a notification have been missed. Zero: 1 minute.
@@ -165,6 +210,15 @@ func (c *Config) complete() {
 	}
 	if c.Rules == nil {
 		c.Rules = gate.DefaultRules(c.Meter.Catalog())
+	}
+	if c.MaxLate == 0 {
+		c.MaxLate = meter.IdentityRetention
+	}
+	if c.MaxAhead == 0 {
+		c.MaxAhead = 5 * time.Minute
+	}
+	if c.MaxBatchBytes == 0 {
+		c.MaxBatchBytes = 16 << 20
 	}
 	if c.KeyRecheck == 0 {
 		c.KeyRecheck = time.Minute

@@ -24,6 +24,9 @@ const (
 	codeMethodNotAllowed     = "method_not_allowed"
 	codeConflict             = "conflict"
 	codeUnsupportedMediaType = "unsupported_media_type"
+	codeKeyReused            = "idempotency_key_reused"
+	codeUnderWay             = "request_under_way"
+	codeReservationEnded     = "reservation_ended"
 	codeUnavailable          = gate.CodeUnavailable
 )
 
@@ -34,6 +37,7 @@ var (
 	errWrongTenant   = errors.New("the key belongs to another organization")
 	errBodyTooLarge  = fmt.Errorf("the body is larger than %d bytes", maxBody)
 	errNotJSON       = errors.New("the body must be JSON: Content-Type: application/json")
+	errNotBatch      = errors.New("the body must be an array: Content-Type: application/json, of reports, or application/cloudevents-batch+json")
 	errNotYetWritten = errors.New("the export has no files yet")
 	errPanicked      = errors.New("the handler panicked")
 )
@@ -41,9 +45,13 @@ var (
 // problemOf says how an error is answered: the one place where errors become HTTP.
 // What isn't named here is a defect, and its details stay in the log.
 func problemOf(err error) *gate.Problem {
+	var refused *refusedError
 	var field *accounts.FieldError
+	var tooLarge *batchLimitError
 	var retryable interface{ Retryable() bool }
 	switch {
+	case errors.As(err, &refused):
+		return refused.problem
 	case errors.As(err, &field):
 		p := gate.NewProblem(http.StatusBadRequest, codeInvalidRequest, field.Error())
 		p.Field = field.Field
@@ -56,14 +64,22 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusForbidden, codeForbidden, sentence(err))
 	case errors.Is(err, errBodyTooLarge):
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err))
-	case errors.Is(err, errNotJSON):
+	case errors.As(err, &tooLarge):
+		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err)+" Nothing was counted: send smaller ones.")
+	case errors.Is(err, errNotJSON), errors.Is(err, errNotBatch):
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
 	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, meter.ErrUnknownOrganization), errors.Is(err, meter.ErrUnknownInstance),
-		errors.Is(err, billing.ErrExportNotFound), errors.Is(err, fs.ErrNotExist):
+		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound), errors.Is(err, fs.ErrNotExist):
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
 	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal),
 		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
+	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
+		return gate.NewProblem(http.StatusConflict, codeKeyReused, sentence(conflictOf(err)))
+	case errors.Is(err, accounts.ErrWriteUnderWay):
+		return gate.NewProblem(http.StatusConflict, codeUnderWay, sentence(conflictOf(err)))
+	case errors.Is(err, meter.ErrReservationEnded):
+		return gate.NewProblem(http.StatusConflict, codeReservationEnded, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrUnavailable), errors.Is(err, ErrWorkflowsAway), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &retryable) && retryable.Retryable():
 		return gate.NewProblem(http.StatusServiceUnavailable, codeUnavailable, "A part that this needs is away. Try again.")
@@ -72,9 +88,17 @@ func problemOf(err error) *gate.Problem {
 	}
 }
 
+// refusedError is a refusal that was put into an answer where it was decided.
+type refusedError struct{ problem *gate.Problem }
+
+func (e *refusedError) Error() string { return e.problem.Message }
+
 // conflictOf returns the sentinel in an error, which says no more than it should.
 func conflictOf(err error) error {
-	for _, known := range []error{ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, plans.ErrVersionPublished, errNotYetWritten} {
+	for _, known := range []error{
+		ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, plans.ErrVersionPublished, errNotYetWritten,
+		meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
+	} {
 		if errors.Is(err, known) {
 			return known
 		}
@@ -116,6 +140,10 @@ func (s *Server) fail(c *gin.Context, err error) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", `Bearer realm="tollgate"`)
+	case http.StatusConflict:
+		if p.Code == codeUnderWay {
+			header.Set("Retry-After", "1")
+		}
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", "1")
 		s.config.Logger.WarnContext(c.Request.Context(), "Request failed for now", s.describe(c, "error", err)...)

@@ -40,10 +40,10 @@ func (s *Server) StartExport(ctx context.Context, request gen.StartExportRequest
 	if err != nil {
 		return nil, err
 	}
-	return gen.StartExport202JSONResponse{
+	return gen.StartExport202JSONResponse{Body: gen.StartedExport{
 		Period: period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
 		StatusUrl: exportPath(period), TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
-	}, nil
+	}}, nil
 }
 
 func (s *Server) temporalURL(workflowID, runID string) *string {

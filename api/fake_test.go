@@ -38,10 +38,39 @@ type fakeStore struct {
 	exports       []billing.Export
 	instances     []meter.Instance
 	lookups       int
+	// reservations are in the order in which they were made; quota is what hard limits have,
+	// in their window, of organization and meter.
+	reservations []meter.StoredReservation
+	quota        map[quotaOf]*fakeQuota
+	holds        int
+	// loseHold makes the next hold do its work and then fail.
+	loseHold bool
+	writes   map[writeOf]*fakeWrite
+}
+
+type quotaOf struct {
+	organization uuid.UUID
+	meter        string
+}
+
+// fakeQuota is what a window has left, and what instances give back at the next ask.
+type fakeQuota struct{ max, used, idle int64 }
+
+type writeOf struct {
+	caller uuid.UUID
+	key    [32]byte
+}
+
+type fakeWrite struct {
+	fingerprint [32]byte
+	answer      *accounts.WriteAnswer
 }
 
 func newFakeStore() *fakeStore {
-	return &fakeStore{keys: map[accounts.SecretHash]accounts.Key{}, catalog: plans.Default()}
+	return &fakeStore{
+		keys: map[accounts.SecretHash]accounts.Key{}, catalog: plans.Default(),
+		quota: map[quotaOf]*fakeQuota{}, writes: map[writeOf]*fakeWrite{},
+	}
 }
 
 // call runs fn under the lock, unless the store is to fail.

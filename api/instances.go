@@ -32,5 +32,5 @@ func (s *Server) FlushInstance(ctx context.Context, request gen.FlushInstanceReq
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
 	summary, err := s.config.Workflows.FlushNow(ctx, request.Id)
-	return gen.FlushInstance200JSONResponse(summary), err
+	return gen.FlushInstance200JSONResponse{Body: summary}, err
 }

@@ -13,7 +13,7 @@ import (
 func (s *Server) CreateOrganizationKey(ctx context.Context, request gen.CreateOrganizationKeyRequestObject) (gen.CreateOrganizationKeyResponseObject, error) {
 	ctx = requestContext(ctx)
 	made, err := s.createKey(ctx, accounts.Key{Organization: request.Id, Role: roleTenant, Name: request.Body.Name})
-	return gen.CreateOrganizationKey201JSONResponse(made), err
+	return gen.CreateOrganizationKey201JSONResponse{Body: made}, err
 }
 
 // CreateKey makes a finance or admin key.
@@ -23,7 +23,7 @@ func (s *Server) CreateKey(ctx context.Context, request gen.CreateKeyRequestObje
 		return nil, invalid("role", "must be finance or admin; tenant keys are made at their organization")
 	}
 	made, err := s.createKey(ctx, accounts.Key{Role: request.Body.Role, Name: request.Body.Name})
-	return gen.CreateKey201JSONResponse(made), err
+	return gen.CreateKey201JSONResponse{Body: made}, err
 }
 
 func (s *Server) createKey(ctx context.Context, k accounts.Key) (gen.CreatedKey, error) {
@@ -32,7 +32,7 @@ func (s *Server) createKey(ctx context.Context, k accounts.Key) (gen.CreatedKey,
 	made, err := s.config.Store.CreateKey(ctx, k, accounts.HashSecret(secret))
 	return gen.CreatedKey{
 		Id: made.ID, OrganizationId: organizationOf(made), Role: made.Role, Name: made.Name, Prefix: made.Prefix,
-		CreatedAt: made.CreatedAt, RevokedAt: made.RevokedAt, Secret: secret,
+		CreatedAt: made.CreatedAt, RevokedAt: made.RevokedAt, Secret: &secret,
 	}, err
 }
 

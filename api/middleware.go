@@ -122,7 +122,7 @@ func (s *Server) ended(c *gin.Context, began time.Time) {
 
 func isFrequent(route string) bool {
 	switch route {
-	case usagePath, gatewayRoute, "/healthz", "/readyz", "/metrics":
+	case usagePath, batchPath, gatewayRoute, "/healthz", "/readyz", "/metrics":
 		return true
 	default:
 		return false

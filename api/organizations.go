@@ -18,7 +18,7 @@ const (
 func (s *Server) CreateOrganization(ctx context.Context, request gen.CreateOrganizationRequestObject) (gen.CreateOrganizationResponseObject, error) {
 	ctx = requestContext(ctx)
 	made, err := s.config.Store.CreateOrganization(ctx, request.Body.Name, request.Body.Plan)
-	return gen.CreateOrganization201JSONResponse(made), err
+	return gen.CreateOrganization201JSONResponse{Body: made}, err
 }
 
 // ListOrganizations answers with a page of organizations.
@@ -75,7 +75,7 @@ func (s *Server) UpdateOrganization(ctx context.Context, request gen.UpdateOrgan
 		return nil, invalid("body", "must have a name, a plan or both")
 	}
 	changed, err := s.change(ctx, request.Id, accounts.OrganizationChange{Name: request.Body.Name, Plan: request.Body.Plan})
-	return gen.UpdateOrganization200JSONResponse(changed), err
+	return gen.UpdateOrganization200JSONResponse{Body: changed}, err
 }
 
 // UpgradeOrganization changes an organization's plan.
@@ -85,7 +85,7 @@ func (s *Server) UpgradeOrganization(ctx context.Context, request gen.UpgradeOrg
 		return nil, errWrongTenant
 	}
 	changed, err := s.change(ctx, request.Id, accounts.OrganizationChange{Plan: &request.Body.Plan})
-	return gen.UpgradeOrganization200JSONResponse(changed), err
+	return gen.UpgradeOrganization200JSONResponse{Body: changed}, err
 }
 
 // change changes an organization, and puts its plan in force here. The other

@@ -55,14 +55,14 @@ func (s *Server) PutPlan(ctx context.Context, request gen.PutPlanRequestObject) 
 		return nil, err
 	}
 	if ok && samePlan(inForce, wanted, catalog.Meters) {
-		return gen.PutPlan200JSONResponse(planAnswer(inForce, catalog.Meters)), nil
+		return gen.PutPlan200JSONResponse{Body: planAnswer(inForce, catalog.Meters)}, nil
 	}
 	published, err := s.config.Store.PublishPlan(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
 	s.readCatalog(ctx)
-	return gen.PutPlan200JSONResponse(planAnswer(published, catalog.Meters)), nil
+	return gen.PutPlan200JSONResponse{Body: planAnswer(published, catalog.Meters)}, nil
 }
 
 func (s *Server) readCatalog(ctx context.Context) {

@@ -25,6 +25,7 @@ const (
 
 const (
 	usagePath     = "/api/v1/usage"
+	batchPath     = usagePath + "/batch"
 	gatewayPrefix = "/gateway"
 	gatewayRoute  = gatewayPrefix + "/*path"
 )
@@ -37,6 +38,11 @@ type access struct {
 	query []string
 	// body makes what the body is decoded into. Nil: the body is not read.
 	body func() any
+	// bodyOptional says that there need be no body.
+	bodyOptional bool
+	// keep makes a request that bears an Idempotency-Key happen once; it returns what is
+	// kept of the answer. Nil: the header does nothing, or the handler sees to it.
+	keep func(accounts.WriteAnswer) (accounts.WriteAnswer, error)
 }
 
 func into[T any]() any { return new(T) }
@@ -46,28 +52,33 @@ var accessTo = map[string]access{
 	"GET /api/v1/usage":         {roles: []role{roleTenant, roleFinance, roleAdmin}, query: []string{"organization_id"}},
 	"GET /api/v1/usage/history": {roles: []role{roleTenant, roleFinance, roleAdmin}, query: []string{"organization_id", "meter", "from", "to", "granularity"}},
 
-	"POST /api/v1/organizations":             {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationJSONRequestBody]},
+	"POST /api/v1/reservations":            {roles: []role{roleTenant}, body: into[gen.CreateReservationJSONRequestBody]},
+	"GET /api/v1/reservations/:id":         {roles: []role{roleTenant}},
+	"DELETE /api/v1/reservations/:id":      {roles: []role{roleTenant}},
+	"POST /api/v1/reservations/:id/commit": {roles: []role{roleTenant}, body: into[gen.CommitReservationJSONRequestBody], bodyOptional: true},
+
+	"POST /api/v1/organizations":             {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationJSONRequestBody], keep: keepAll},
 	"GET /api/v1/organizations":              {roles: []role{roleAdmin}, query: []string{"after", "limit"}},
 	"GET /api/v1/organizations/:id":          {roles: []role{roleTenant, roleFinance, roleAdmin}},
-	"PATCH /api/v1/organizations/:id":        {roles: []role{roleAdmin}, body: into[gen.UpdateOrganizationJSONRequestBody]},
-	"POST /api/v1/organizations/:id/upgrade": {roles: []role{roleTenant, roleAdmin}, body: into[gen.UpgradeOrganizationJSONRequestBody]},
-	"POST /api/v1/organizations/:id/keys":    {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationKeyJSONRequestBody]},
+	"PATCH /api/v1/organizations/:id":        {roles: []role{roleAdmin}, body: into[gen.UpdateOrganizationJSONRequestBody], keep: keepAll},
+	"POST /api/v1/organizations/:id/upgrade": {roles: []role{roleTenant, roleAdmin}, body: into[gen.UpgradeOrganizationJSONRequestBody], keep: keepAll},
+	"POST /api/v1/organizations/:id/keys":    {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationKeyJSONRequestBody], keep: keepNoSecret},
 	"GET /api/v1/organizations/:id/keys":     {roles: []role{roleAdmin}},
-	"POST /api/v1/keys":                      {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody]},
+	"POST /api/v1/keys":                      {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody], keep: keepNoSecret},
 	"GET /api/v1/keys":                       {roles: []role{roleAdmin}},
-	"DELETE /api/v1/keys/:id":                {roles: []role{roleAdmin}},
+	"DELETE /api/v1/keys/:id":                {roles: []role{roleAdmin}, keep: keepAll},
 
 	"GET /api/v1/plans": {roles: []role{roleFinance, roleAdmin}},
-	"PUT /api/v1/plans": {roles: []role{roleAdmin}, body: into[gen.PutPlanJSONRequestBody]},
+	"PUT /api/v1/plans": {roles: []role{roleAdmin}, body: into[gen.PutPlanJSONRequestBody], keep: keepAll},
 
 	"GET /api/v1/billing/export":                      {roles: []role{roleFinance, roleAdmin}, query: []string{"from", "to", "format"}},
-	"POST /api/v1/billing/exports":                    {roles: []role{roleFinance}, body: into[gen.StartExportJSONRequestBody]},
+	"POST /api/v1/billing/exports":                    {roles: []role{roleFinance}, body: into[gen.StartExportJSONRequestBody], keep: keepAll},
 	"GET /api/v1/billing/exports":                     {roles: []role{roleFinance}, query: []string{"limit"}},
 	"GET /api/v1/billing/exports/:period":             {roles: []role{roleFinance}},
 	"GET /api/v1/billing/exports/:period/files/:name": {roles: []role{roleFinance}},
 
 	"GET /api/v1/instances":            {roles: []role{roleAdmin}},
-	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}},
+	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}, keep: keepAll},
 
 	"GET /healthz": {},
 	"GET /readyz":  {},
@@ -113,7 +124,7 @@ func (g guarded) DELETE(path string, handlers ...gin.HandlerFunc) gin.IRoutes {
 }
 
 // guard runs before a generated handler: who calls, then the parameters' names, then
-// the body.
+// the body, then whether the request has been answered before.
 func (s *Server) guard(a access) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if len(a.roles) > 0 {
@@ -128,10 +139,16 @@ func (s *Server) guard(a access) gin.HandlerFunc {
 			s.fail(c, err)
 			return
 		}
+		var body []byte
 		if a.body != nil {
-			if err := checkBody(c.Request, a.body()); err != nil {
+			var err error
+			if body, err = checkBody(c.Request, a.body(), a.bodyOptional); err != nil {
 				s.fail(c, err)
+				return
 			}
+		}
+		if a.keep != nil {
+			s.once(c, body, a.keep)
 		}
 	}
 }
@@ -156,17 +173,17 @@ func checkQuery(r *http.Request, allowed []string) error {
 }
 
 // checkBody reads a body strictly, and leaves it for the generated code, which
-// isn't strict, to read once more.
-func checkBody(r *http.Request, v any) error {
+// isn't strict, to read once more. An optional one may be empty.
+func checkBody(r *http.Request, v any, optional bool) ([]byte, error) {
 	body, err := readBody(r, make([]byte, 0, 1024))
 	if err != nil {
-		return err
-	}
-	if err := decodeStrict(body, v); err != nil {
-		return err
+		return nil, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return nil
+	if optional && len(body) == 0 {
+		return nil, nil
+	}
+	return body, decodeStrict(body, v)
 }
 
 // parameterRules say what a path or query parameter must be; the generated code

@@ -92,6 +92,7 @@ func (s *Server) routes() *gin.Engine {
 	}
 	engine.POST(usagePath, append(sampled, s.recordUsage)...)
 	traced := engine.Group("", s.config.Middleware...)
+	traced.POST(batchPath, s.recordBatch)
 	if s.config.Upstream != nil {
 		s.addGateway(traced)
 	}

@@ -1,16 +1,8 @@
 package api
 
-import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
-	"strconv"
+import "github.com/riverline/tollgate/plans"
 
-	"github.com/riverline/tollgate/plans"
-)
-
-// usageReport is the body of POST /usage.
+// usageReport is what every report says.
 type usageReport struct {
 	// meter is the meter's key; it points into the body.
 	meter []byte
@@ -19,18 +11,10 @@ type usageReport struct {
 	given    bool
 }
 
-// decodeUsage reads the body of POST /usage. The common form is scanned without
-// allocations; everything else, and every error, goes the exact way.
-func decodeUsage(body []byte) (usageReport, error) {
-	if report, ok := scanUsage(body); ok {
-		return report, nil
-	}
-	return parseUsage(body)
-}
-
-// scanUsage reads an object whose fields are "meter", a string without escapes, and
-// "quantity", up to 15 digits without a sign; each at most once, in any order. It
-// says false where it finds anything else.
+// scanUsage reads the common form of the body of POST /usage without allocations: an
+// object whose fields are "meter", a string without escapes, and "quantity", up to 15
+// digits without a sign; each at most once, in any order. It says false where it finds
+// anything else, which is for [parseUsage] then.
 func scanUsage(body []byte) (report usageReport, ok bool) {
 	s := scanner{rest: body}
 	if !s.take('{') {
@@ -115,72 +99,9 @@ func (s *scanner) digits() (n int64, ok bool) {
 	return n, true
 }
 
-// parseUsage reads any JSON and says exactly what is wrong with it.
-func parseUsage(body []byte) (usageReport, error) {
-	var report usageReport
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	if token, err := d.Token(); err != nil {
-		return report, jsonError(err)
-	} else if token != json.Delim('{') {
-		return report, invalid("body", "must be a JSON object")
-	}
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return report, jsonError(err)
-		}
-		if err := report.parseField(d, name); err != nil {
-			return report, err
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return report, jsonError(err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return report, invalid("body", "must end after the JSON object")
-	}
-	if report.meter == nil {
-		return report, invalid("meter", "must be given")
-	}
-	return report, nil
-}
-
-func (r *usageReport) parseField(d *json.Decoder, name json.Token) error {
-	field, _ := name.(string)
-	switch {
-	case field != "meter" && field != "quantity":
-		return invalid(nameOf(field), "is not a field of this request; its fields are meter and quantity")
-	case field == "meter" && r.meter != nil, field == "quantity" && r.given:
-		return invalid(field, "must not be given twice")
-	}
-	value, err := d.Token()
-	if err != nil {
-		return jsonError(err)
-	}
-	if field == "meter" {
-		text, ok := value.(string)
-		if !ok {
-			return invalid("meter", "must be a string: the meter's key")
-		}
-		r.meter = []byte(text)
-		return nil
-	}
-	number, ok := value.(json.Number)
-	if !ok {
-		return invalid("quantity", "must be a whole number, 0 to %d", int64(plans.MaxQuantity))
-	}
-	r.quantity, err = strconv.ParseInt(number.String(), 10, 64)
-	if err != nil {
-		return invalid("quantity", "must be a whole number, 0 to %d; %s is not", int64(plans.MaxQuantity), number)
-	}
-	r.given = true
-	return nil
-}
-
 // quantityFor checks the quantity against the meter's rules, and returns the one
-// that counts.
-func (r *usageReport) quantityFor(m plans.Meter) (int64, error) {
+// that counts. Field is what the caller calls it.
+func (r *usageReport) quantityFor(m *plans.Meter, field string) (int64, error) {
 	least := int64(0)
 	if m.Aggregation == plans.Sum {
 		least = 1
@@ -189,10 +110,10 @@ func (r *usageReport) quantityFor(m plans.Meter) (int64, error) {
 		}
 	}
 	if !r.given {
-		return 0, invalid("quantity", "must be given: %s is a level, not a count", m.Key)
+		return 0, invalid(field, "must be given: %s is a level, not a count", m.Key)
 	}
 	if r.quantity < least || r.quantity > plans.MaxQuantity {
-		return 0, invalid("quantity", "must be a whole number, %d to %d", least, int64(plans.MaxQuantity))
+		return 0, invalid(field, "must be a whole number, %d to %d", least, int64(plans.MaxQuantity))
 	}
 	return r.quantity, nil
 }

@@ -48,6 +48,8 @@ func FuzzUsageBody(f *testing.F) {
 		`{"meter":"evaluations"}`, `{"meter":"evaluations","quantity":5}`, ` { "quantity" : 0 , "meter":"m" } `,
 		`{"meter":"\u006d","quantity":-1}`, `{"meter":"m","quantity":1e3}`, `{"meter":"m"}{}`, `{"meter":null}`,
 		`{"meter":"m","meter":"n"}`, `[{"meter":"m"}]`, `{"meter":"m","quantity":00}`, "{\"meter\":\"\xff\"}", `{"meter":{"a":[1,2]}}`,
+		`{"meter":"m","idempotency_key":"k","timestamp":"2026-11-24T12:00:00Z","properties":{"a":[1,{"b":"\u0063"}]}}`,
+		`{"meter":"m","properties":[]}`, `{"meter":"m","idempotency_key":""}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -65,8 +67,11 @@ func FuzzUsageBody(f *testing.F) {
 			return
 		}
 		var want struct {
-			Meter    *string `json:"meter"`
-			Quantity *int64  `json:"quantity"`
+			Meter      *string         `json:"meter"`
+			Quantity   *int64          `json:"quantity"`
+			Key        *string         `json:"idempotency_key"`
+			Timestamp  *string         `json:"timestamp"`
+			Properties json.RawMessage `json:"properties"`
 		}
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.DisallowUnknownFields()
@@ -78,6 +83,11 @@ func FuzzUsageBody(f *testing.F) {
 		require.Equal(t, want.Quantity != nil, parsed.given)
 		if parsed.given {
 			require.Equal(t, *want.Quantity, parsed.quantity)
+		}
+		require.Equal(t, want.Key != nil, parsed.key != "")
+		require.Equal(t, want.Timestamp != nil, parsed.timestamp != "")
+		if want.Properties != nil {
+			require.JSONEq(t, string(want.Properties), string(parsed.properties))
 		}
 	})
 }

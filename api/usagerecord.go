@@ -41,7 +41,23 @@ func (s *Server) recordUsage(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	admission, m, problem, err := s.consume(c, p, buffers.in, now)
+	report, plain := scanUsage(buffers.in)
+	if !plain || len(c.Request.Header[headerIdempotencyKey]) > 0 {
+		item, err := readUsage(c.Request.Header, buffers.in)
+		more := item.key != "" || item.timestamp != ""
+		if err == nil && more {
+			err = s.recordItem(c, p, buffers, &item, now)
+		}
+		if err != nil {
+			setPrincipal(c, p)
+			s.fail(c, err)
+		}
+		if err != nil || more {
+			return
+		}
+		report = item.usageReport
+	}
+	admission, m, problem, err := s.consume(c, p, &report, now)
 	if err != nil {
 		setPrincipal(c, p)
 		s.fail(c, err)
@@ -57,35 +73,79 @@ func (s *Server) recordUsage(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	buffers.out = appendDecision(buffers.out[:0], m.Key, admission, window)
+	buffers.answer(c, m.Key, admission.Plan, &admission.Decision, window)
+}
+
+// answer writes a decision.
+func (b *scratch) answer(c *gin.Context, meterKey, plan string, d *plans.Decision, w plans.Window) {
+	b.out = appendDecision(b.out[:0], meterKey, plan, d, w)
 	c.Writer.Header()["Content-Type"] = headerJSON
 	c.Writer.WriteHeader(http.StatusOK)
 	// The client may be gone; what it used is counted all the same.
-	_, _ = c.Writer.Write(buffers.out)
+	_, _ = c.Writer.Write(b.out)
 }
 
-// consume decides on a body. What it admits must be committed.
-func (s *Server) consume(c *gin.Context, p *principal, body []byte, now time.Time) (gate.Admission, plans.Meter, *gate.Problem, error) {
-	report, err := decodeUsage(body)
-	if err != nil {
-		return gate.Admission{}, plans.Meter{}, nil, err
-	}
+// consume decides on a report. What it admits must be committed.
+func (s *Server) consume(c *gin.Context, p *principal, report *usageReport, now time.Time) (gate.Admission, *plans.Meter, *gate.Problem, error) {
 	index, ok := s.config.Meter.Index(string(report.meter))
 	if !ok {
-		return gate.Admission{}, plans.Meter{}, nil, s.unknownMeter()
+		return gate.Admission{}, nil, nil, s.unknownMeter("meter")
 	}
-	m := s.config.Meter.Catalog().Meters[index]
-	quantity, err := report.quantityFor(m)
+	m := &s.config.Meter.Catalog().Meters[index]
+	quantity, err := report.quantityFor(m, "quantity")
 	if err != nil {
-		return gate.Admission{}, plans.Meter{}, nil, err
+		return gate.Admission{}, nil, nil, err
 	}
 	organization, err := s.organization(c, p, now)
 	if err != nil {
-		return gate.Admission{}, plans.Meter{}, nil, err
+		return gate.Admission{}, nil, nil, err
 	}
 	admission, problem := s.enforcer.Admit(c.Request.Context(), c.Writer.Header(), organization, index, quantity, now)
 	return admission, m, problem, nil
 }
+
+// readUsage reads a body that isn't plain, and the key in the header.
+func readUsage(h http.Header, body []byte) (usageItem, error) {
+	item, err := parseUsage(body)
+	if err != nil {
+		return usageItem{}, err
+	}
+	key, err := requestKey(h, item.key)
+	item.setKey(key)
+	return item, err
+}
+
+// recordItem is the rest of POST /usage for a report that bears a key, or a time of its
+// own. Where it returns an error it hasn't answered.
+func (s *Server) recordItem(c *gin.Context, p *principal, buffers *scratch, item *usageItem, now time.Time) error {
+	report, err := s.report(item, now)
+	if err != nil {
+		return err
+	}
+	organization, err := s.organization(c, p, now)
+	if err != nil {
+		return err
+	}
+	ctx, header := c.Request.Context(), c.Writer.Header()
+	var known meter.KnownSet
+	if item.key != "" {
+		known = organization.Known(ctx, []meter.Identity{report.Identity})
+	}
+	out, problem := s.enforcer.AdmitReport(ctx, header, organization, report, known, now)
+	switch {
+	case problem != nil:
+		problem.Abort(c)
+		return nil
+	case out.Err != nil:
+		return out.Err
+	case out.Duplicate:
+		header[headerIdempotencyReplayed] = replayed
+	}
+	buffers.answer(c, s.config.Meter.Catalog().Meters[report.Index].Key, out.Plan, &out.Decision, out.Window)
+	return nil
+}
+
+var replayed = []string{"true"}
 
 // organization finds the usage of a tenant: once a request. It asks the meter every
 // time, a look-up in memory, because that is what makes the meter load an
@@ -94,22 +154,25 @@ func (s *Server) organization(c *gin.Context, p *principal, now time.Time) (*met
 	return s.config.Meter.Organization(c.Request.Context(), p.organization, now)
 }
 
-func (s *Server) unknownMeter() error {
+// unknownMeter says which meters there are. Field is where the caller named another.
+func (s *Server) unknownMeter(field string) error {
 	var keys []string
 	for _, m := range s.config.Meter.Catalog().Meters {
 		keys = append(keys, m.Key)
 	}
-	return invalid("meter", "must be one of the catalog's: %s", strings.Join(keys, ", "))
+	if field == typedEventNames.meter {
+		return invalid(field, "must end in a meter's key where data.meter isn't given: %s", strings.Join(keys, ", "))
+	}
+	return invalid(field, "must be one of the catalog's: %s", strings.Join(keys, ", "))
 }
 
 // appendDecision appends the answer as JSON. Keys of meters and plans are plain
 // ASCII by the catalog's rules and need no escapes.
-func appendDecision(b []byte, meterKey string, a gate.Admission, w plans.Window) []byte {
-	d := a.Decision
+func appendDecision(b []byte, meterKey, plan string, d *plans.Decision, w plans.Window) []byte {
 	b = append(b, `{"allowed":true,"meter":"`...)
 	b = append(b, meterKey...)
 	b = append(b, `","plan":"`...)
-	b = append(b, a.Plan...)
+	b = append(b, plan...)
 	b = append(b, `","mode":"`...)
 	b = append(b, d.Mode...)
 	b = append(b, `","current":`...)

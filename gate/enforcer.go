@@ -140,7 +140,7 @@ func (e *Enforcer) Admit(
 	}
 	plan := o.Plan()
 	if !decision.Allowed {
-		return Admission{}, limitProblem(plan.Key, e.config.Meter.Catalog().Meters[i], decision, e.config.UpgradeURL(o.ID()))
+		return Admission{}, e.LimitProblem(o, i, plan.Key, decision)
 	}
 	if problem := e.pace(h, o, plan.RateLimit, now); problem != nil {
 		reservation.Release()

@@ -1,0 +1,61 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Headers of requests that may be sent again
+// (draft-ietf-httpapi-idempotency-key-header-07).
+const (
+	headerIdempotencyKey      = "Idempotency-Key"
+	headerIdempotencyReplayed = "Idempotency-Replayed"
+)
+
+const maxKey = 255
+
+// checkKey checks an idempotency key.
+func checkKey(field, key string) error {
+	n := utf8.RuneCountInString(key)
+	if n < 1 || n > maxKey || !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return invalid(field, "must be 1 to %d printable characters", maxKey)
+	}
+	return nil
+}
+
+// headerKey returns the request's Idempotency-Key; empty where it bears none. The draft
+// has the key in quotes; clients that send it without mean the same.
+func headerKey(h http.Header) (string, error) {
+	values := h[headerIdempotencyKey]
+	if len(values) == 0 {
+		return "", nil
+	}
+	if len(values) > 1 {
+		return "", invalid(headerIdempotencyKey, "must not be given twice")
+	}
+	key := values[0]
+	if inner, quoted := strings.CutPrefix(key, `"`); quoted {
+		if inner, quoted = strings.CutSuffix(inner, `"`); quoted {
+			key = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(inner)
+		}
+	}
+	return key, checkKey(headerIdempotencyKey, key)
+}
+
+// requestKey returns the key that a request bears in its header, in the field
+// idempotency_key of its body, or alike in both.
+func requestKey(h http.Header, inBody string) (string, error) {
+	key, err := headerKey(h)
+	switch {
+	case err != nil:
+		return "", err
+	case key == "":
+		return inBody, nil
+	case inBody != "" && inBody != key:
+		return "", invalid("idempotency_key", "must be the same as the header %s where both are given", headerIdempotencyKey)
+	default:
+		return key, nil
+	}
+}

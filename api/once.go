@@ -1,0 +1,192 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/api/gen"
+)
+
+// keepAll keeps an answer as it is.
+func keepAll(answer accounts.WriteAnswer) (accounts.WriteAnswer, error) { return answer, nil }
+
+// errSecretKept says that an answer can't be kept, as nobody knows where its secret is.
+var errSecretKept = errors.New("the answer is not of the form whose secret can be left out")
+
+// keepNoSecret keeps the answer to the making of a key, without the secret.
+func keepNoSecret(answer accounts.WriteAnswer) (accounts.WriteAnswer, error) {
+	if answer.Status != http.StatusCreated {
+		return answer, nil
+	}
+	var made gen.CreatedKey
+	d := json.NewDecoder(bytes.NewReader(answer.Body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&made); err != nil || made.Secret == nil {
+		return accounts.WriteAnswer{}, errSecretKept
+	}
+	made.Secret = nil
+	var err error
+	answer.Body, err = json.Marshal(made)
+	return answer, err
+}
+
+// settleTimeout bounds the wait for the store to take note of how a write ended.
+const settleTimeout = 5 * time.Second
+
+// once carries a request out that bears an Idempotency-Key, unless the same one has been
+// carried out before: then it gives that one's answer again. A request without the header
+// goes on as it is.
+//
+// The request doesn't end with the client: who sends it again then finds its answer.
+func (s *Server) once(c *gin.Context, body []byte, keep func(accounts.WriteAnswer) (accounts.WriteAnswer, error)) {
+	key, err := headerKey(c.Request.Header)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	if key == "" {
+		return
+	}
+	if s.config.Writes == nil {
+		s.fail(c, invalid(headerIdempotencyKey, "must not be given: this server keeps no answers"))
+		return
+	}
+	p, _ := callerOf(c)
+	write := accounts.Write{Caller: p.key, Key: sha256.Sum256([]byte(key)), Fingerprint: writeFingerprint(c.Request, body)}
+	before, err := s.config.Writes.BeginWrite(c.Request.Context(), write)
+	switch {
+	case err != nil:
+		s.fail(c, err)
+		return
+	case before != nil:
+		c.Writer.Header()[headerIdempotencyReplayed] = replayed
+		c.Abort()
+		sendAnswer(c.Writer, *before)
+		return
+	}
+	c.Request = c.Request.WithContext(context.WithoutCancel(c.Request.Context()))
+	outer := c.Writer
+	kept := &keepingWriter{ResponseWriter: outer}
+	c.Writer = kept
+	returned := false
+	// Not recover: a panic goes on as it was, with its own stack.
+	defer func() {
+		c.Writer = outer
+		answer := kept.answer()
+		if !returned {
+			answer.Status = http.StatusInternalServerError
+		}
+		s.endWrite(c, write, answer, keep)
+		if returned {
+			sendAnswer(outer, answer)
+		}
+	}()
+	c.Next()
+	returned = true
+}
+
+// endWrite tells the store how a write ended. What is wrong with that doesn't change the
+// answer: the write is made, or not, all the same.
+func (s *Server) endWrite(
+	c *gin.Context, w accounts.Write, answer accounts.WriteAnswer, keep func(accounts.WriteAnswer) (accounts.WriteAnswer, error),
+) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), settleTimeout)
+	defer cancel()
+	final := answer.Status < http.StatusInternalServerError
+	var err error
+	if final {
+		var kept accounts.WriteAnswer
+		if kept, err = keep(answer); err == nil {
+			err = s.config.Writes.FinishWrite(ctx, w, kept)
+		}
+	} else {
+		err = s.config.Writes.AbandonWrite(ctx, w)
+	}
+	if err != nil {
+		s.config.Logger.WarnContext(ctx, "Answer of an idempotent request could not be kept", s.describe(c, "error", err)...)
+	}
+}
+
+// writeFingerprint tells requests under one key apart.
+func writeFingerprint(r *http.Request, body []byte) [32]byte {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(r.Method), []byte(r.URL.EscapedPath()), body} {
+		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		_, _ = h.Write(part)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// sendAnswer writes an answer that was kept.
+func sendAnswer(w gin.ResponseWriter, answer accounts.WriteAnswer) {
+	if answer.ContentType != "" {
+		w.Header().Set("Content-Type", answer.ContentType)
+	}
+	w.WriteHeader(answer.Status)
+	if len(answer.Body) == 0 {
+		w.WriteHeaderNow()
+		return
+	}
+	// The client may be gone; there is nobody left to tell.
+	_, _ = w.Write(answer.Body)
+}
+
+// keepingWriter keeps an answer instead of sending it; headers go to the writer below.
+// The answers of writes are small.
+type keepingWriter struct {
+	gin.ResponseWriter
+	status int
+	body   bytes.Buffer
+}
+
+// Unwrap lets http.ResponseController reach what is below.
+func (w *keepingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader keeps the status; the last one counts, until the body begins.
+func (w *keepingWriter) WriteHeader(status int) {
+	if w.body.Len() == 0 {
+		w.status = status
+	}
+}
+
+// WriteHeaderNow does nothing: nothing is sent yet.
+func (w *keepingWriter) WriteHeaderNow() {}
+
+// Flush does nothing either.
+func (w *keepingWriter) Flush() {}
+
+// Write keeps a part of the body; WriteString too.
+func (w *keepingWriter) Write(data []byte) (int, error) { return w.body.Write(data) }
+
+// WriteString keeps a part of the body.
+func (w *keepingWriter) WriteString(text string) (int, error) { return w.body.WriteString(text) }
+
+// Status returns the status that is kept.
+func (w *keepingWriter) Status() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}
+
+// Written reports whether a body was begun, Size how long it is.
+func (w *keepingWriter) Written() bool { return w.body.Len() > 0 }
+
+// Size returns the length of the body so far.
+func (w *keepingWriter) Size() int { return w.body.Len() }
+
+func (w *keepingWriter) answer() accounts.WriteAnswer {
+	// Not nil: an empty body is an answer, too.
+	return accounts.WriteAnswer{
+		Status: w.Status(), ContentType: w.Header().Get("Content-Type"), Body: append([]byte{}, w.body.Bytes()...),
+	}
+}

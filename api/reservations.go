@@ -1,0 +1,244 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+const (
+	// defaultTTL and maxTTL bound how long a quantity is held, in seconds.
+	defaultTTL = 60
+	maxTTL     = 24 * 60 * 60
+
+	// quotaPatience is how long a request waits for quota that instances give back, and
+	// quotaPause the first pause between two attempts; each is twice the one before.
+	quotaPatience = time.Second
+	quotaPause    = 20 * time.Millisecond
+)
+
+// CreateReservation holds a quantity in the store.
+func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReservationRequestObject) (gen.CreateReservationResponseObject, error) {
+	// The generated code hands gin's context on.
+	c := ctx.(*gin.Context)
+	ctx = requestContext(ctx)
+	now := s.config.Now()
+	index, wanted, err := s.wantedReservation(c.Request.Header, request.Body, now)
+	if err != nil {
+		return nil, err
+	}
+	organization, err := s.config.Meter.Organization(ctx, principalOf(ctx).organization, now)
+	if err != nil {
+		return nil, err
+	}
+	if !organization.Loaded() {
+		// Nobody knows what may be used; the store, which is to hold it, doesn't say either.
+		return nil, meter.ErrUnavailable
+	}
+	plan := organization.Plan()
+	decide(&wanted, plan, organization.Usage(index, now).Current)
+	wanted.Organization = organization.ID()
+	if problem := s.enforcer.PaceAhead(c.Writer.Header(), organization, index, wanted.Quantity, now); problem != nil {
+		return nil, &refusedError{problem}
+	}
+	held, err := awaitQuota(ctx, func() (meter.StoredReservation, error) {
+		return s.config.Store.HoldReservation(ctx, wanted, plan.Version)
+	})
+	if err != nil {
+		return nil, s.quotaRefusal(err, organization, index, plan.Key)
+	}
+	out := gen.CreateReservation201JSONResponse{Body: reservationAnswer(&held, now)}
+	yes := "true"
+	if held.ID != wanted.ID {
+		out.Headers.IdempotencyReplayed = &yes
+	}
+	if held.OverLimit {
+		out.Headers.TollgateOverLimit = &yes
+	}
+	return out, nil
+}
+
+// wantedReservation checks what a caller wants to be held.
+func (s *Server) wantedReservation(h http.Header, body *gen.ReservationCreate, now time.Time) (meter.Index, meter.StoredReservation, error) {
+	var r meter.StoredReservation
+	index, ok := s.config.Meter.Index(body.Meter)
+	if !ok {
+		return 0, r, s.unknownMeter("meter")
+	}
+	if m := s.config.Meter.Catalog().Meters[index]; m.Aggregation != plans.Sum {
+		return 0, r, invalid("meter", "must be one that sums: %s is a level and can't be reserved", m.Key)
+	}
+	if body.Quantity < 1 || body.Quantity > plans.MaxQuantity {
+		return 0, r, invalid("quantity", "must be a whole number, 1 to %d", int64(plans.MaxQuantity))
+	}
+	ttl := int64(defaultTTL)
+	if body.TtlSeconds != nil {
+		ttl = *body.TtlSeconds
+	}
+	if ttl < 1 || ttl > maxTTL {
+		return 0, r, invalid("ttl_seconds", "must be a whole number, 1 to %d", maxTTL)
+	}
+	inBody := ""
+	if body.IdempotencyKey != nil {
+		if err := checkKey("idempotency_key", *body.IdempotencyKey); err != nil {
+			return 0, r, err
+		}
+		inBody = *body.IdempotencyKey
+	}
+	key, err := requestKey(h, inBody)
+	if err != nil {
+		return 0, r, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return 0, r, err
+	}
+	r = meter.StoredReservation{
+		ID: id, Meter: body.Meter, Quantity: body.Quantity, State: meter.ReservationHeld,
+		CreatedAt: now.UTC(), ExpiresAt: now.UTC().Add(time.Duration(ttl) * time.Second),
+	}
+	if key != "" {
+		r.Identity = meter.KeyIdentity(key)
+		r.Fingerprint = meter.FingerprintOf(r.Meter, strconv.FormatInt(r.Quantity, 10), strconv.FormatInt(ttl, 10))
+	}
+	return index, r, nil
+}
+
+// decide fills in what the plan says of a reservation, on top of the window's usage as
+// far as it is known here. Under a hard limit the store decides.
+func decide(r *meter.StoredReservation, plan plans.Plan, current int64) {
+	e := plan.Entitlement(r.Meter)
+	d := plans.Decide(plans.Sum, e, current, r.Quantity)
+	r.Plan, r.Mode, r.Window, r.Max = plan.Key, e.Mode, e.Window, d.Max
+	r.Current, r.OverLimit = d.Current, d.OverLimit && e.Mode == plans.Soft
+}
+
+// awaitQuota calls try until it isn't short of quota that instances are about to give
+// back, or a second has passed. A failure that passes is tried again once: nobody knows
+// whether it was done, and what is tried is the same thing again.
+func awaitQuota(ctx context.Context, try func() (meter.StoredReservation, error)) (meter.StoredReservation, error) {
+	ends := time.Now().Add(quotaPatience)
+	failed := false
+	for pause := quotaPause; ; pause *= 2 {
+		r, err := try()
+		var short *meter.QuotaShortError
+		var passing interface{ Retryable() bool }
+		switch {
+		case errors.As(err, &short) && short.Waiting:
+		case errors.As(err, &passing) && passing.Retryable() && !failed:
+			failed = true
+		default:
+			return r, err
+		}
+		left := time.Until(ends)
+		if left <= 0 {
+			return r, err
+		}
+		select {
+		case <-time.After(min(pause, left)):
+		case <-ctx.Done():
+			return r, ctx.Err()
+		}
+	}
+}
+
+// quotaRefusal turns a shortage of quota into the refusal by the plan. Any other error
+// stays as it is.
+func (s *Server) quotaRefusal(err error, organization *meter.Organization, index meter.Index, plan string) error {
+	var short *meter.QuotaShortError
+	if !errors.As(err, &short) {
+		return err
+	}
+	d := plans.Decision{Mode: plans.Hard, OverLimit: true, Current: min(short.Current(), short.Max), Max: short.Max}
+	return &refusedError{s.enforcer.LimitProblem(organization, index, plan, d)}
+}
+
+// CommitReservation counts what was used of a reservation.
+func (s *Server) CommitReservation(ctx context.Context, request gen.CommitReservationRequestObject) (gen.CommitReservationResponseObject, error) {
+	ctx = requestContext(ctx)
+	now, owner := s.config.Now(), principalOf(ctx).organization
+	var quantity *int64
+	if request.Body != nil {
+		quantity = request.Body.Quantity
+	}
+	if quantity != nil && (*quantity < 0 || *quantity > plans.MaxQuantity) {
+		return nil, invalid("quantity", "must be a whole number, 0 to %d", int64(plans.MaxQuantity))
+	}
+	committed, err := awaitQuota(ctx, func() (meter.StoredReservation, error) {
+		return s.config.Store.CommitReservation(ctx, owner, request.Id, quantity)
+	})
+	if err != nil {
+		return nil, s.commitRefusal(ctx, err, owner, request.Id, now)
+	}
+	return gen.CommitReservation200JSONResponse(reservationAnswer(&committed, now)), nil
+}
+
+// commitRefusal says why a reservation can't be committed with more than it holds.
+func (s *Server) commitRefusal(ctx context.Context, err error, owner, id uuid.UUID, now time.Time) error {
+	var short *meter.QuotaShortError
+	if !errors.As(err, &short) {
+		return err
+	}
+	held, failed := s.config.Store.Reservation(ctx, owner, id)
+	if failed != nil {
+		return failed
+	}
+	organization, failed := s.config.Meter.Organization(ctx, owner, now)
+	if failed != nil {
+		return failed
+	}
+	index, ok := s.config.Meter.Index(held.Meter)
+	if !ok {
+		return s.unknownMeter("meter")
+	}
+	return s.quotaRefusal(err, organization, index, held.Plan)
+}
+
+// ReleaseReservation gives back what a reservation holds.
+func (s *Server) ReleaseReservation(ctx context.Context, request gen.ReleaseReservationRequestObject) (gen.ReleaseReservationResponseObject, error) {
+	ctx = requestContext(ctx)
+	released, err := s.config.Store.ReleaseReservation(ctx, principalOf(ctx).organization, request.Id)
+	if err != nil {
+		return nil, err
+	}
+	return gen.ReleaseReservation200JSONResponse(reservationAnswer(&released, s.config.Now())), nil
+}
+
+// GetReservation answers with a reservation.
+func (s *Server) GetReservation(ctx context.Context, request gen.GetReservationRequestObject) (gen.GetReservationResponseObject, error) {
+	ctx = requestContext(ctx)
+	found, err := s.config.Store.Reservation(ctx, principalOf(ctx).organization, request.Id)
+	if err != nil {
+		return nil, err
+	}
+	return gen.GetReservation200JSONResponse(reservationAnswer(&found, s.config.Now())), nil
+}
+
+// reservationAnswer shows a reservation. One that is past its expiry has expired, whether
+// the store has come to end it or not.
+func reservationAnswer(r *meter.StoredReservation, now time.Time) gen.Reservation {
+	out := gen.Reservation{
+		Id: r.ID, Meter: r.Meter, Quantity: r.Quantity, State: r.State, ExpiresAt: r.ExpiresAt, Plan: r.Plan, Mode: r.Mode,
+		Current: r.Current, OverLimit: r.OverLimit, Window: r.Window.At(r.CreatedAt),
+	}
+	if r.State == meter.ReservationHeld && !now.Before(r.ExpiresAt) {
+		out.State = meter.ReservationExpired
+	}
+	if r.State == meter.ReservationCommitted {
+		out.Committed = &r.Committed
+	}
+	if r.Mode != plans.Unlimited {
+		remaining := max(0, r.Max-r.Current)
+		out.Max, out.Remaining = &r.Max, &remaining
+	}
+	return out
+}

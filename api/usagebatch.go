@@ -1,0 +1,265 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/meter"
+)
+
+// The statuses of a receipt, in the order in which the answer adds them up.
+const (
+	statusAccepted    = "accepted"
+	statusDuplicate   = "duplicate"
+	statusDenied      = "denied"
+	statusLate        = "late"
+	statusInvalid     = "invalid"
+	statusUnavailable = "unavailable"
+)
+
+var receiptStatuses = []string{statusAccepted, statusDuplicate, statusDenied, statusLate, statusInvalid, statusUnavailable}
+
+// receipt says what became of one item of a batch.
+type receipt struct {
+	Index     int    `json:"index"`
+	Status    string `json:"status"`
+	Meter     string `json:"meter,omitempty"`
+	Quantity  *int64 `json:"quantity,omitempty"`
+	OverLimit *bool  `json:"over_limit,omitempty"`
+	Current   *int64 `json:"current,omitempty"`
+	Max       *int64 `json:"max,omitempty"`
+	Field     string `json:"field,omitempty"`
+	Message   string `json:"message,omitempty"`
+}
+
+// batchItem is what is kept of an item between reading it and deciding on it: little,
+// and no part of the body.
+type batchItem struct {
+	report meter.Report
+	// err says why it can't be decided on.
+	err error
+	// keyName is what the form calls the key.
+	keyName string
+}
+
+// itemParser reads one item of a form.
+type itemParser func(raw []byte) (usageItem, error)
+
+// batchParser says how the items are written, by the declared type.
+func batchParser(contentType []string) (itemParser, error) {
+	if len(contentType) == 0 {
+		return parseUsage, nil
+	}
+	mediaType, _, err := mime.ParseMediaType(contentType[0])
+	switch {
+	case err != nil:
+		return nil, errNotBatch
+	case mediaType == "application/json", mediaType == "application/x-www-form-urlencoded":
+		// The second is what curl -d says by default.
+		return parseUsage, nil
+	case mediaType == "application/cloudevents-batch+json":
+		return parseCloudEvent, nil
+	default:
+		return nil, errNotBatch
+	}
+}
+
+// recordBatch is POST /usage/batch. The whole body is read before anything is counted,
+// so that one that isn't well-formed counts nothing; of each item only what it counts is
+// kept.
+func (s *Server) recordBatch(c *gin.Context) {
+	now := s.config.Now()
+	p, err := s.authenticate(c, now, roleTenant)
+	if err == nil {
+		setPrincipal(c, p)
+		err = checkQuery(c.Request, nil)
+	}
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	parse, err := batchParser(c.Request.Header["Content-Type"])
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	key, err := headerKey(c.Request.Header)
+	if err == nil {
+		err = s.config.Meter.Refuses()
+	}
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	organization, err := s.organization(c, p, now)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	// Before the body is read: that is what a rate limit is to keep away.
+	if problem := s.enforcer.Pace(c.Writer.Header(), organization, now); problem != nil {
+		problem.Abort(c)
+		return
+	}
+	items, err := s.readBatch(c, parse, key, now)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	s.answerBatch(c, organization, items)
+}
+
+// readBatch reads the items. Those of a request with a key that bear none of their own
+// are known by that key and their place.
+func (s *Server) readBatch(c *gin.Context, parse itemParser, key string, now time.Time) ([]batchItem, error) {
+	limit := s.config.MaxBatchBytes
+	if c.Request.ContentLength > limit {
+		return nil, arrayError(nil, &http.MaxBytesError{Limit: limit}, "body")
+	}
+	var items []batchItem
+	err := eachItem(http.MaxBytesReader(c.Writer, c.Request.Body, limit), func(raw []byte) error {
+		item, err := parse(raw)
+		if err == nil && key != "" && item.identity == (meter.Identity{}) {
+			// No key that a caller may give has a zero byte.
+			item.identity = meter.KeyIdentity(key + "\x00" + strconv.Itoa(len(items)))
+		}
+		kept := batchItem{err: err}
+		if err == nil {
+			kept.report, kept.err = s.report(&item, now)
+			kept.keyName = item.names.key
+		}
+		items = append(items, kept)
+		return nil
+	})
+	return items, err
+}
+
+// answerBatch decides on the items in their order, and streams a receipt for each.
+func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, items []batchItem) {
+	allowLongAnswer(c.Writer)
+	ctx := c.Request.Context()
+	identities := make([]meter.Identity, 0, len(items))
+	for i := range items {
+		if id := items[i].report.Identity; items[i].err == nil && id != (meter.Identity{}) {
+			identities = append(identities, id)
+		}
+	}
+	known := organization.Known(ctx, identities)
+	out := newReceiptWriter(c)
+	for i := range items {
+		if ctx.Err() != nil {
+			// The client is gone: it will send again what it has no receipt of.
+			s.fail(c, ctx.Err())
+			return
+		}
+		r := receipt{Index: i}
+		err := items[i].err
+		if err == nil {
+			outcome := s.enforcer.Report(ctx, organization, items[i].report, known)
+			r.Meter, r.Quantity = s.config.Meter.Catalog().Meters[items[i].report.Index].Key, &items[i].report.Quantity
+			err = r.decided(&outcome, items[i].keyName)
+		}
+		if errors.Is(err, meter.ErrUnavailable) && out.counts[statusAccepted] == 0 && !out.begun {
+			// Nothing is counted: the whole batch can be sent again.
+			s.fail(c, err)
+			return
+		}
+		if err != nil {
+			r.failed(err)
+		}
+		out.add(&r)
+	}
+	out.end()
+}
+
+// decided fills the receipt of an item that was decided on. An error says why it was not.
+func (r *receipt) decided(o *meter.Outcome, keyName string) error {
+	d := &o.Decision
+	switch {
+	case errors.Is(o.Err, meter.ErrIdentityReused):
+		return invalid(keyName, "must not be used again: %s", meter.ErrIdentityReused)
+	case o.Err != nil:
+		return o.Err
+	case !d.Allowed:
+		r.Status, r.Current, r.Max = statusDenied, &d.Current, &d.Max
+		r.Message = "The plan's limit of " + r.Meter + " is reached."
+	case o.Duplicate:
+		r.Status, r.OverLimit = statusDuplicate, &d.OverLimit
+	default:
+		r.Status, r.OverLimit = statusAccepted, &d.OverLimit
+	}
+	return nil
+}
+
+// failed fills the receipt of an item that was not decided on.
+func (r *receipt) failed(err error) {
+	var field *accounts.FieldError
+	if !errors.As(err, &field) {
+		r.Status, r.Message = statusUnavailable, "It can't be counted safely at the moment, and wasn't: send it again."
+		return
+	}
+	if field.Field == "body" {
+		field = &accounts.FieldError{Field: "item", Rule: field.Rule}
+	}
+	r.Status, r.Field, r.Message = statusInvalid, field.Field, field.Error()
+	if errors.Is(err, errLate) {
+		r.Status = statusLate
+	}
+}
+
+// receiptWriter streams the answer to a batch.
+type receiptWriter struct {
+	w      gin.ResponseWriter
+	buffer []byte
+	counts map[string]int
+	// begun says that a part of the answer is out.
+	begun bool
+}
+
+// receiptBuffer is how much of the answer is gathered before it is sent, in bytes.
+const receiptBuffer = 32 << 10
+
+func newReceiptWriter(c *gin.Context) *receiptWriter {
+	return &receiptWriter{w: c.Writer, buffer: append(make([]byte, 0, receiptBuffer+1024), `{"receipts":[`...), counts: map[string]int{}}
+}
+
+func (w *receiptWriter) add(r *receipt) {
+	if r.Index > 0 {
+		w.buffer = append(w.buffer, ',')
+	}
+	// A struct of strings and numbers can't fail to be encoded.
+	encoded, _ := json.Marshal(r)
+	w.buffer = append(w.buffer, encoded...)
+	w.counts[r.Status]++
+	if len(w.buffer) >= receiptBuffer {
+		w.flush()
+	}
+}
+
+func (w *receiptWriter) end() {
+	w.buffer = append(w.buffer, ']')
+	for _, status := range receiptStatuses {
+		w.buffer = append(append(append(w.buffer, `,"`...), status...), `":`...)
+		w.buffer = strconv.AppendInt(w.buffer, int64(w.counts[status]), 10)
+	}
+	w.buffer = append(w.buffer, '}')
+	w.flush()
+}
+
+func (w *receiptWriter) flush() {
+	if !w.begun {
+		w.begun = true
+		w.w.Header()["Content-Type"] = headerJSON
+		w.w.WriteHeader(http.StatusOK)
+	}
+	// The client may be gone; that is found at the next item.
+	_, _ = w.w.Write(w.buffer)
+	w.buffer = w.buffer[:0]
+}

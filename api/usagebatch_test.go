@@ -1,0 +1,454 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+const events = "application/cloudevents-batch+json"
+
+// batch sends a batch that is answered, and returns the receipts.
+func (r *rig) batch(key, body string, headers ...string) []map[string]any {
+	r.t.Helper()
+	a := r.do(key, "POST", "/api/v1/usage/batch", body, headers...)
+	require.Equal(r.t, http.StatusOK, a.Code, a.Body)
+	answer := a.json()
+	receipts := []map[string]any{}
+	counts := map[string]int{}
+	for i, receipt := range answer["receipts"].([]any) {
+		receipts = append(receipts, receipt.(map[string]any))
+		require.InDelta(r.t, i, receipts[i]["index"], 0, "receipts are in the order of the items")
+		counts[receipts[i]["status"].(string)]++
+	}
+	for _, status := range receiptStatuses {
+		require.InDelta(r.t, counts[status], answer[status], 0, status)
+	}
+	return receipts
+}
+
+func statuses(receipts []map[string]any) string {
+	out := []string{}
+	for _, r := range receipts {
+		out = append(out, r["status"].(string))
+	}
+	return strings.Join(out, " ")
+}
+
+func TestBatchReceipts(t *testing.T) {
+	r := newRig(t)
+	receipts := r.batch("free", `[
+		{"meter":"evaluations","quantity":600},
+		{"meter":"evaluations","quantity":600},
+		{"meter":"evaluations","quantity":400},
+		{"meter":"evaluations","quantity":0},
+		{"meter":"nothing"},
+		{"meter":"evaluations","colour":"red"},
+		7,
+		{"meter":"evaluations","timestamp":"2026-10-20T11:59:59Z"},
+		{"meter":"evaluations","timestamp":"2026-11-24T12:06:00Z"},
+		{"meter":"evaluations","timestamp":"2026-11-23T12:00:00Z","quantity":1000},
+		{"meter":"storage_bytes","quantity":5}
+	]`)
+	require.Equal(t, "accepted denied accepted invalid invalid invalid invalid late invalid accepted accepted", statuses(receipts))
+	require.Empty(t, cmp.Diff(map[string]any{"index": 0.0, "status": "accepted", "meter": "evaluations", "quantity": 600.0, "over_limit": false}, receipts[0]))
+	require.Empty(t, cmp.Diff(map[string]any{
+		"index": 1.0, "status": "denied", "meter": "evaluations", "quantity": 600.0, "current": 600.0, "max": 1000.0,
+		"message": "The plan's limit of evaluations is reached.",
+	}, receipts[1]))
+	require.Empty(t, cmp.Diff(map[string]any{
+		"index": 3.0, "status": "invalid", "field": "quantity", "message": "quantity must be a whole number, 1 to 1000000000000000",
+	}, receipts[3]))
+	require.Empty(t, cmp.Diff(map[string]any{
+		"index": 7.0, "status": "late", "field": "timestamp", "message": "timestamp must be at most 35 days before now",
+	}, receipts[7]))
+	require.Equal(t, "meter", receipts[4]["field"])
+	require.Equal(t, "colour", receipts[5]["field"])
+	require.Equal(t, "item must be a JSON object", receipts[6]["message"])
+	require.Equal(t, "timestamp must be at most 5 minutes after now", receipts[8]["message"])
+	require.EqualValues(t, 1000, r.current("free", "evaluations"))
+	require.EqualValues(t, 5, r.current("free", "storage_bytes"))
+
+	require.Equal(t, true, r.batch("pro", `[{"meter":"simulations","quantity":5001}]`)[0]["over_limit"])
+	require.Empty(t, r.batch("free", ` [ ] `))
+}
+
+func TestBatchCountsKeysOnce(t *testing.T) {
+	r := newRig(t)
+	keyed := func(key string, quantity int) string {
+		return fmt.Sprintf(`{"meter":"evaluations","quantity":%d,"idempotency_key":%q}`, quantity, key)
+	}
+	receipts := r.batch("free", "["+keyed("a", 5)+","+keyed("a", 5)+","+keyed("a", 6)+","+keyed("b", 7)+"]")
+	require.Equal(t, "accepted duplicate invalid accepted", statuses(receipts))
+	require.Empty(t, cmp.Diff(map[string]any{"index": 1.0, "status": "duplicate", "meter": "evaluations", "quantity": 5.0, "over_limit": false}, receipts[1]))
+	require.Equal(t, "idempotency_key", receipts[2]["field"])
+	require.Equal(t, "idempotency_key must not be used again: the idempotency key was used with another request", receipts[2]["message"])
+
+	require.Equal(t, "duplicate accepted", statuses(r.batch("free", "["+keyed("b", 7)+","+keyed("c", 1)+"]")), "over batches")
+	require.Equal(t, "true", r.do("free", "POST", "/api/v1/usage", keyed("c", 1)).Header().Get("Idempotency-Replayed"), "and single reports")
+	require.EqualValues(t, 13, r.current("free", "evaluations"))
+
+	const plain = `[{"meter":"evaluations"},{"meter":"evaluations"},{"meter":"evaluations","idempotency_key":"c"}]`
+	require.Equal(t, "accepted accepted duplicate", statuses(r.batch("free", plain, "Idempotency-Key", "batch-1")))
+	require.Equal(t, "duplicate duplicate duplicate", statuses(r.batch("free", plain, "Idempotency-Key", "batch-1")), "items without a key are known by the batch's and their place")
+	require.Equal(t, "accepted accepted duplicate", statuses(r.batch("free", plain)))
+}
+
+func TestCloudEvents(t *testing.T) {
+	r := newRig(t)
+	event := func(id, more string) string {
+		return `{"specversion":"1.0","id":"` + id + `","source":"/flows/1"` + more + `}`
+	}
+	receipts := r.batch("free", "["+strings.Join([]string{
+		event("1", `,"type":"evaluations","data":{"quantity":3}`),
+		event("2", `,"type":"com.example.flow_executions","time":"2026-11-24T11:00:00Z","subject":"x","traceparent":"00-1","tenant":7,"dataschema":null`),
+		event("3", `,"type":"com.example.done","datacontenttype":"application/json; charset=utf-8","data":{"meter":"simulations","quantity":2,"flow":{"id":[1]}}`),
+		event("1", `,"type":"evaluations","data":{"quantity":3}`),
+		event("1", `,"type":"evaluations","data":{"quantity":4}`),
+		event("1", `,"type":"evaluations","data":{"quantity":3,"note":"x"}`),
+		event("4", `,"type":"evaluations","time":"2026-10-01T00:00:00Z"`),
+		event("5", `,"type":"evaluations","data":null,"time":null,"datacontenttype":null`),
+	}, ",")+"]", "Content-Type", events)
+	require.Equal(t, "accepted accepted accepted duplicate invalid invalid late accepted", statuses(receipts))
+	require.Equal(t, "flow_executions", receipts[1]["meter"])
+	require.Equal(t, "simulations", receipts[2]["meter"])
+	require.Equal(t, "id", receipts[4]["field"])
+	require.Equal(t, "time", receipts[6]["field"])
+	require.EqualValues(t, 4, r.current("free", "evaluations"))
+
+	for _, tt := range []struct{ body, field, message string }{
+		{`{"id":"1","source":"s","type":"evaluations"}`, "specversion", "must be 1.0"},
+		{`{"specversion":"0.3","id":"1","source":"s","type":"evaluations"}`, "specversion", "must be 1.0"},
+		{`{"specversion":"1.0","source":"s","type":"evaluations"}`, "id", "must be given"},
+		{`{"specversion":"1.0","id":null,"source":"s","type":"evaluations"}`, "id", "must be given"},
+		{`{"specversion":"1.0","id":"","source":"s","type":"evaluations"}`, "id", "must not be empty"},
+		{`{"specversion":"1.0","id":1,"source":"s","type":"evaluations"}`, "id", "must be a string"},
+		{`{"specversion":"1.0","id":"1","type":"evaluations"}`, "source", "must be given"},
+		{`{"specversion":"1.0","id":"1","source":"s"}`, "type", "must be given"},
+		{`{"specversion":"1.0","id":"1","source":"s","type":"evaluations.done"}`, "type", "must end in a meter's key"},
+		{event("9", `,"type":"x","data":{"meter":"evaluation"}`), "data.meter", "must be one of the catalog's"},
+		{event("9", `,"type":"x","data":{"meter":7}`), "data.meter", "must be a string"},
+		{event("9", `,"type":"evaluations","data":{"quantity":"7"}`), "data.quantity", "must be a whole number"},
+		{event("9", `,"type":"evaluations","data":{"quantity":0}`), "data.quantity", "1 to 1000000000000000"},
+		{event("9", `,"type":"storage_bytes","data":{}`), "data.quantity", "must be given"},
+		{event("9", `,"type":"evaluations","data":{"quantity":1,"quantity":1}`), "data.quantity", "must not be given twice"},
+		{event("9", `,"type":"evaluations","data":[1]`), "data", "must be an object"},
+		{event("9", `,"type":"evaluations","data_base64":"e30="`), "data_base64", "must not be given"},
+		{event("9", `,"type":"evaluations","datacontenttype":"text/xml"`), "datacontenttype", "must be application/json"},
+		{event("9", `,"type":"evaluations","time":"yesterday"`), "time", "RFC 3339"},
+		{event("9", `,"type":"evaluations","dataContentType":"application/json"`), "dataContentType", "is not the name of a CloudEvent's attribute"},
+		{event("9", `,"type":"evaluations","id":"9"`), "id", "must not be given twice"},
+		{`[]`, "item", "must be a JSON object"},
+	} {
+		receipt := r.batch("free", "["+tt.body+"]", "Content-Type", events)[0]
+		require.Equal(t, "invalid", receipt["status"], tt.body)
+		require.Equal(t, tt.field, receipt["field"], tt.body)
+		require.Contains(t, receipt["message"], tt.message, tt.body)
+	}
+	require.EqualValues(t, 4, r.current("free", "evaluations"), "nothing else was counted")
+}
+
+// TestBrokenBatchesCountNothing sends bodies that are no batch as a whole, each behind
+// items that are good.
+func TestBrokenBatchesCountNothing(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.MaxBatchBytes = 256 << 10 })
+	const good = `{"meter":"evaluations","idempotency_key":"k"}`
+	goods := strings.Repeat(good+",", 500)
+	for _, tt := range []struct{ body, field, message string }{
+		{"[" + goods + `{"meter"=1}]`, "body[500]", fmt.Sprintf("invalid character '=' after object key at byte %d of the body", 1+len(goods)+9)},
+		{"[" + goods + `]`, "body[500]", fmt.Sprintf("invalid character ']' looking for beginning of value at byte %d", 2+len(goods))},
+		{"[" + good + " " + good + "]", "body[1]", "must be JSON"},
+		{"[" + good, "body[1]", "the body ends too early"},
+		{"[" + good + ",", "body[1]", "the body ends too early"},
+		{"[" + good + `,{"meter":"eva`, "body[1]", "the body ends too early"},
+		{"[" + good + "}", "body[1]", "must be JSON"},
+		{"[" + good + "] 1", "body", "must end after the array"},
+		{good, "body", "must be a JSON array"},
+		{"nonsense", "body", "must be JSON: invalid character 'o' in literal null (expecting 'u') at byte 2 of the body"},
+		{" ", "body", "ends too early"},
+	} {
+		problem := r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage/batch", tt.body)
+		require.Equal(t, tt.field, problem["field"], problem["message"])
+		require.Contains(t, problem["message"], tt.message)
+	}
+	big := `{"meter":"evaluations","properties":{"a":"` + strings.Repeat("x", maxItem) + `"}}`
+	for _, tt := range []struct{ body, message string }{
+		{"[" + good + "," + big + "]", "Body[1] is larger than 65536 bytes."},
+		{"[" + good + "," + strings.Repeat(" ", maxItem) + good + "]", "Body[1] is larger than 65536 bytes."},
+		{"[" + good + strings.Repeat(`,{"meter":"evaluations"}`, maxItems) + "]", "The batch has more than 10000 items."},
+		{"[" + good + strings.Repeat(","+big[:60<<10]+`"}}`, 5) + "]", "The batch is larger than 262144 bytes."},
+	} {
+		for _, declared := range []bool{true, false} {
+			request := httptest.NewRequest("POST", "/api/v1/usage/batch", io.MultiReader(strings.NewReader(tt.body)))
+			request.ContentLength = -1
+			if declared {
+				request.ContentLength = int64(len(tt.body))
+			}
+			request.Header.Set("Authorization", "Bearer "+r.secrets["free"])
+			recorder := httptest.NewRecorder()
+			r.server.Handler().ServeHTTP(recorder, request)
+			requireConforms(t, "POST", "/api/v1/usage/batch", recorder)
+			require.Equal(t, 413, recorder.Code)
+			require.Equal(t, "body_too_large", answer{recorder, t}.json()["error"])
+			require.Contains(t, answer{recorder, t}.json()["message"], tt.message)
+		}
+	}
+	require.Zero(t, r.current("free", "evaluations"))
+	require.Equal(t, "accepted", statuses(r.batch("free", "["+good+"]")), "no key was used up")
+}
+
+func TestBatchTypes(t *testing.T) {
+	r := newRig(t)
+	for contentType, status := range map[string]int{
+		"application/json":                                 200,
+		"application/json; charset=utf-8":                  200,
+		"application/x-www-form-urlencoded":                200,
+		"application/cloudevents-batch+json":               200,
+		"application/cloudevents-batch+json;charset=UTF-8": 200,
+		"application/cloudevents+json":                     415,
+		"application/vnd.example+json":                     415,
+		"text/plain":                                       415,
+		"bad/":                                             415,
+	} {
+		a := r.do("free", "POST", "/api/v1/usage/batch", `[]`, "Content-Type", contentType)
+		require.Equal(t, status, a.Code, contentType)
+		if status == 415 {
+			require.Contains(t, a.json()["message"], "application/json, of reports, or application/cloudevents-batch+json")
+		}
+	}
+	require.Equal(t, "body", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage", `[]`, "Content-Type", events)["field"])
+	require.Equal(t, "Idempotency-Key", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage/batch", `[]`, "Idempotency-Key", "\x01")["field"])
+	require.Equal(t, "dry_run", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage/batch?dry_run=1", `[]`)["field"])
+}
+
+func TestABatchTakesOneToken(t *testing.T) {
+	catalog := plans.Default()
+	for i := range catalog.Plans {
+		catalog.Plans[i].RateLimit = plans.RateLimit{RequestsPerSecond: 1, Burst: 2}
+	}
+	r := newRig(t)
+	r.store.catalog = catalog
+	require.NoError(t, r.meter.SetCatalog(catalog))
+	three := "[" + strings.Repeat(`{"meter":"evaluations"},`, 2) + `{"meter":"evaluations"}]`
+	for range 2 {
+		require.Len(t, r.batch("free", three), 3)
+	}
+	r.problem(429, "rate_limited", "free", "POST", "/api/v1/usage/batch", three)
+	require.EqualValues(t, 6, r.current("free", "evaluations"))
+}
+
+// fullJournal keeps as many records as it has room for.
+type fullJournal struct{ room atomic.Int64 }
+
+var errFull = errors.New("the journal is full")
+
+func (j *fullJournal) Append(meter.Record) (int64, error) {
+	if j.room.Add(-1) < 0 {
+		return 0, errFull
+	}
+	return 1, nil
+}
+func (*fullJournal) Prepare() error             { return nil }
+func (*fullJournal) Rotate() (int64, error)     { return 1, nil }
+func (*fullJournal) Records(int64) int64        { return 0 }
+func (*fullJournal) Remove(meter.BatchID) error { return nil }
+func (j *fullJournal) Health() error {
+	if j.room.Load() < -1 {
+		return errFull
+	}
+	return nil
+}
+
+// strictRig refuses what its journal has no room for.
+func strictRig(t *testing.T, room int64) (*rig, *fullJournal) {
+	t.Helper()
+	journal := &fullJournal{}
+	journal.room.Store(room)
+	var r *rig
+	r = newRig(t, func(c *Config) {
+		m := meter.New(meter.Config{
+			Catalog: plans.Default(), Store: c.Store.(*fakeStore), Journal: journal, RefuseUnjournalled: true,
+			Now: func() time.Time { return r.Now() }, Logger: c.Logger,
+		})
+		t.Cleanup(m.Close)
+		c.Meter = m
+	})
+	return r, journal
+}
+
+func TestBatchThatCannotBeCounted(t *testing.T) {
+	const three = `[{"meter":"evaluations","idempotency_key":"a"},{"meter":"evaluations","idempotency_key":"b"},{"meter":"x"}]`
+	r, journal := strictRig(t, 1)
+	receipts := r.batch("free", three)
+	require.Equal(t, "accepted unavailable invalid", statuses(receipts))
+	require.Contains(t, receipts[1]["message"], "send it again")
+	require.EqualValues(t, 1, r.current("free", "evaluations"))
+
+	a := r.do("free", "POST", "/api/v1/usage/batch", `[{"meter":"x"},{"meter":"evaluations","idempotency_key":"b"}]`)
+	require.Equal(t, http.StatusServiceUnavailable, a.Code, "nothing of it was counted")
+	require.Equal(t, "1", a.Header().Get("Retry-After"))
+	r.problem(503, "unavailable", "free", "POST", "/api/v1/usage/batch", three)
+	r.problem(503, "unavailable", "free", "POST", "/api/v1/usage", `{"meter":"evaluations","idempotency_key":"b"}`)
+
+	journal.room.Store(10)
+	require.Equal(t, "duplicate accepted invalid", statuses(r.batch("free", three)))
+	require.EqualValues(t, 2, r.current("free", "evaluations"))
+}
+
+// itemsReader makes a batch as it is read, so that no one holds it.
+type itemsReader struct {
+	next func(i int) string
+	n, i int
+	rest []byte
+}
+
+func (r *itemsReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		switch {
+		case r.i > r.n:
+			return 0, io.EOF
+		case r.i == r.n:
+			r.rest = []byte("]")
+		case r.i == 0:
+			r.rest = []byte("[" + r.next(0))
+		default:
+			r.rest = []byte("," + r.next(r.i))
+		}
+		r.i++
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// TestALargeBatchIsBounded reads the largest batch: what is kept of it is little, and
+// the receipts come in the order of the items.
+func TestALargeBatchIsBounded(t *testing.T) {
+	r := newRig(t)
+	padding := strings.Repeat("x", 1400)
+	var peak uint64
+	var memory runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&memory)
+	before := memory.HeapAlloc
+	body := &itemsReader{n: maxItems, next: func(i int) string {
+		if i%2500 == 2499 {
+			runtime.GC()
+			runtime.ReadMemStats(&memory)
+			peak = max(peak, memory.HeapAlloc)
+		}
+		return fmt.Sprintf(`{"meter":"flow_executions","quantity":%d,"idempotency_key":"k%d","properties":{"p":%q}}`, i+1, i, padding)
+	}}
+	request := httptest.NewRequest("POST", "/api/v1/usage/batch", body)
+	request.Header.Set("Authorization", "Bearer "+r.secrets["enterprise"])
+	recorder := httptest.NewRecorder()
+	r.server.Handler().ServeHTTP(recorder, request)
+	require.Equal(t, 200, recorder.Code, recorder.Body)
+	require.Less(t, peak-before, uint64(6<<20), "of a body of 15 MB")
+	require.True(t, recorder.Flushed || recorder.Body.Len() > receiptBuffer)
+
+	var out struct {
+		Receipts []receipt `json:"receipts"`
+		Accepted int       `json:"accepted"`
+	}
+	require.NoError(t, json.Unmarshal(recorder.Body.Bytes(), &out))
+	require.Len(t, out.Receipts, maxItems)
+	require.Equal(t, maxItems, out.Accepted)
+	for i := range out.Receipts {
+		require.Equal(t, i, out.Receipts[i].Index)
+		require.EqualValues(t, i+1, *out.Receipts[i].Quantity)
+	}
+	require.EqualValues(t, maxItems*(maxItems+1)/2, r.current("enterprise", "flow_executions"))
+}
+
+// FuzzBatch holds the reader of batches against encoding/json: it takes the arrays that
+// encoding/json takes, item by item, but for those that are too large.
+func FuzzBatch(f *testing.F) {
+	for _, seed := range []string{
+		`[]`, `[{"meter":"m"}]`, ` [ 1 , "a" , null ] `, `[1,]`, `[,1]`, `[1 2]`, `[1]]`, `[1}`, `{"a":1}`, `[`, `[[[[]]]]`, `"[1]"`, `[1]x`, ``, "[\"\xff\"]",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var items [][]byte
+		err := eachItem(bytes.NewReader(body), func(raw []byte) error {
+			require.True(t, json.Valid(raw))
+			items = append(items, bytes.Clone(raw))
+			return nil
+		})
+		if err != nil {
+			require.Contains(t, []int{400, 413}, problemOf(err).Status)
+			if problemOf(err).Status == 413 {
+				return
+			}
+		}
+		var want []json.RawMessage
+		failed := json.Unmarshal(body, &want)
+		if string(bytes.TrimSpace(body)) == "null" {
+			require.Error(t, err)
+			return
+		}
+		require.Equal(t, failed == nil, err == nil, "%v %v", failed, err)
+		if err != nil {
+			return
+		}
+		require.Len(t, items, len(want))
+		for i := range want {
+			require.JSONEq(t, string(want[i]), string(items[i]))
+		}
+	})
+}
+
+// FuzzCloudEvent holds that what is taken for a CloudEvent is one, with the fields that
+// encoding/json finds.
+func FuzzCloudEvent(f *testing.F) {
+	for _, seed := range []string{
+		`{"specversion":"1.0","id":"1","source":"s","type":"a.evaluations"}`,
+		`{"specversion":"1.0","id":"1","source":"s","type":"t","time":"2026-11-24T12:00:00Z","data":{"meter":"m","quantity":7,"x":[{}]}}`,
+		`{"specversion":"1.0","id":"1","source":"s","type":"t","data":null,"ext":true}`,
+		`{"specversion":"1.0","id":"\u0031","source":"s","type":"t","data":{"quantity":-1}}`, `{"specversion":1}`, `[]`, `{"":1}`, `{"data":{"a":1`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		item, err := parseCloudEvent(body)
+		if err != nil {
+			require.Equal(t, 400, problemOf(err).Status)
+			return
+		}
+		var want struct {
+			Specversion, ID, Source, Type string
+			Time                          *string
+		}
+		var all map[string]json.RawMessage
+		require.NoError(t, json.Unmarshal(body, &all))
+		for name, into := range map[string]any{"specversion": &want.Specversion, "id": &want.ID, "source": &want.Source, "type": &want.Type, "time": &want.Time} {
+			if raw, ok := all[name]; ok {
+				require.NoError(t, json.Unmarshal(raw, into))
+			}
+		}
+		require.Equal(t, "1.0", want.Specversion)
+		require.NotEmpty(t, want.ID)
+		require.NotEmpty(t, want.Source)
+		require.Equal(t, meter.CloudEventIdentity(want.Source, want.ID), item.identity)
+		require.Equal(t, want.Time != nil, item.timestamp != "")
+		if item.names == &typedEventNames {
+			require.True(t, strings.HasSuffix(want.Type, string(item.meter)))
+		}
+	})
+}

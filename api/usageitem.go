@@ -1,0 +1,268 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// maxProperties is the most that the properties of a report may have, in bytes without
+// white space.
+const maxProperties = 4 << 10
+
+// usageItem is a report with all that it may bear.
+type usageItem struct {
+	usageReport
+	// identity makes it countable once; zero: it bears none.
+	identity meter.Identity
+	// key is the idempotency key of a report that is not a CloudEvent. Empty: none.
+	key string
+	// timestamp is the time of the usage as the caller wrote it. Empty: now.
+	timestamp string
+	// properties is a JSON object without white space, for the fingerprint. Nil: none.
+	properties []byte
+	names      *itemNames
+}
+
+// itemNames is what a form calls the fields that are judged after they are parsed.
+type itemNames struct{ meter, quantity, key, timestamp string }
+
+var usageNames = itemNames{meter: "meter", quantity: "quantity", key: "idempotency_key", timestamp: "timestamp"}
+
+// parseUsage reads any JSON and says exactly what is wrong with it.
+func parseUsage(body []byte) (usageItem, error) {
+	item := usageItem{names: &usageNames}
+	err := parseObject(body, "", func(d *json.Decoder, name string) (err error) {
+		switch name {
+		case "meter":
+			item.meter, err = meterField(d, name)
+		case "quantity":
+			item.quantity, err = quantityField(d, name)
+			item.given = true
+		case "idempotency_key":
+			if item.key, err = stringField(d, name); err == nil {
+				err = checkKey(name, item.key)
+			}
+		case "timestamp":
+			if item.timestamp, err = stringField(d, name); err == nil && item.timestamp == "" {
+				err = invalid(name, timestampRule)
+			}
+		case "properties":
+			if item.properties, err = objectField(d, name); err == nil && len(item.properties) > maxProperties {
+				err = invalid(name, "must have at most %d bytes, has %d", maxProperties, len(item.properties))
+			}
+		default:
+			err = invalid(nameOf(shown(name)), "is not a field of this request; its fields are meter, quantity, idempotency_key, timestamp and properties")
+		}
+		return err
+	})
+	if err != nil {
+		return usageItem{}, err
+	}
+	if item.meter == nil {
+		return usageItem{}, invalid("meter", "must be given")
+	}
+	item.setKey(item.key)
+	return item, nil
+}
+
+func (i *usageItem) setKey(key string) {
+	if i.key = key; key != "" {
+		i.identity = meter.KeyIdentity(key)
+	}
+}
+
+// parseObject reads one JSON object, each of whose fields is there once, and calls field
+// with the decoder before the value of each. Path is put before the names in errors.
+func parseObject(body []byte, path string, field func(d *json.Decoder, name string) error) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if token, err := d.Token(); err != nil {
+		return jsonError(err)
+	} else if token != json.Delim('{') {
+		return invalid("body", "must be a JSON object")
+	}
+	seen := make(map[string]bool, 8)
+	for d.More() {
+		token, err := d.Token()
+		if err != nil {
+			return jsonError(err)
+		}
+		name, _ := token.(string)
+		if seen[name] {
+			return invalid(path+shown(name), "must not be given twice")
+		}
+		seen[name] = true
+		if err := field(d, name); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return jsonError(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return invalid("body", "must end after the JSON object")
+	}
+	return nil
+}
+
+func meterField(d *json.Decoder, name string) ([]byte, error) {
+	value, err := d.Token()
+	if err != nil {
+		return nil, jsonError(err)
+	}
+	text, ok := value.(string)
+	if !ok {
+		return nil, invalid(name, "must be a string: the meter's key")
+	}
+	return []byte(text), nil
+}
+
+func stringField(d *json.Decoder, name string) (string, error) {
+	value, err := d.Token()
+	if err != nil {
+		return "", jsonError(err)
+	}
+	text, ok := value.(string)
+	if !ok {
+		return "", invalid(name, "must be a string")
+	}
+	return text, nil
+}
+
+func quantityField(d *json.Decoder, name string) (int64, error) {
+	value, err := d.Token()
+	if err != nil {
+		return 0, jsonError(err)
+	}
+	number, ok := value.(json.Number)
+	if !ok {
+		return 0, invalid(name, "must be a whole number, 0 to %d", int64(plans.MaxQuantity))
+	}
+	quantity, err := strconv.ParseInt(number.String(), 10, 64)
+	if err != nil {
+		return 0, invalid(name, "must be a whole number, 0 to %d; %s is not", int64(plans.MaxQuantity), shown(number.String()))
+	}
+	return quantity, nil
+}
+
+// objectField reads an object, and returns it without white space.
+func objectField(d *json.Decoder, name string) ([]byte, error) {
+	var raw json.RawMessage
+	if err := d.Decode(&raw); err != nil {
+		return nil, jsonError(err)
+	}
+	return compactObject(raw, name)
+}
+
+func compactObject(raw []byte, name string) ([]byte, error) {
+	if raw[0] != '{' {
+		return nil, invalid(name, "must be an object")
+	}
+	if tooDeep(raw, maxDepth) {
+		return nil, invalid(name, "must not be nested more than %d deep", maxDepth)
+	}
+	var out bytes.Buffer
+	if err := json.Compact(&out, raw); err != nil {
+		return nil, jsonError(err)
+	}
+	return out.Bytes(), nil
+}
+
+// tooDeep reports whether valid JSON has objects and arrays nested deeper than depth.
+func tooDeep(raw []byte, depth int) bool {
+	level, quoted := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			if level++; level > depth {
+				return true
+			}
+		case c == '}' || c == ']':
+			level--
+		}
+	}
+	return false
+}
+
+// shown cuts what a caller wrote to what an error may repeat of it.
+func shown(text string) string {
+	const most = 80
+	if len(text) <= most {
+		return text
+	}
+	return text[:most] + "…"
+}
+
+// errLate is in the error about a report that is older than [Config.MaxLate].
+var errLate = errors.New("the usage is too old to be counted")
+
+// lateError is the broken rule, for those who answer it as any other.
+type lateError struct{ rule error }
+
+func (e *lateError) Error() string   { return e.rule.Error() }
+func (e *lateError) Unwrap() []error { return []error{e.rule, errLate} }
+
+const timestampRule = "must be a time of the form 2006-01-02T15:04:05Z (RFC 3339)"
+
+// report makes of an item what the meter decides on. What breaks a rule is an
+// [*accounts.FieldError]; one that is too old matches [errLate], too.
+func (s *Server) report(i *usageItem, now time.Time) (meter.Report, error) {
+	index, ok := s.config.Meter.Index(string(i.meter))
+	if !ok {
+		return meter.Report{}, s.unknownMeter(i.names.meter)
+	}
+	m := &s.config.Meter.Catalog().Meters[index]
+	quantity, err := i.quantityFor(m, i.names.quantity)
+	if err != nil {
+		return meter.Report{}, err
+	}
+	r := meter.Report{Index: index, Quantity: quantity, Identity: i.identity}
+	if i.timestamp != "" {
+		if r.At, err = s.usageTime(i.names.timestamp, i.timestamp, now); err != nil {
+			return meter.Report{}, err
+		}
+	}
+	if i.identity != (meter.Identity{}) {
+		r.Fingerprint = meter.FingerprintOf(m.Key, strconv.FormatInt(quantity, 10), i.timestamp, string(i.properties))
+	}
+	return r, nil
+}
+
+// usageTime reads the time of a report.
+func (s *Server) usageTime(field, text string, now time.Time) (time.Time, error) {
+	at, err := time.Parse(time.RFC3339, text)
+	switch {
+	case err != nil:
+		return time.Time{}, invalid(field, "%s, %q is not", timestampRule, shown(text))
+	case at.After(now.Add(s.config.MaxAhead)):
+		return time.Time{}, invalid(field, "must be at most %s after now", inWords(s.config.MaxAhead))
+	case at.Before(now.Add(-s.config.MaxLate)):
+		return time.Time{}, &lateError{invalid(field, "must be at most %s before now", inWords(s.config.MaxLate))}
+	}
+	return at.UTC(), nil
+}
+
+// inWords writes a duration in the largest unit that it is a whole number of.
+func inWords(d time.Duration) string {
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{24 * time.Hour, "days"}, {time.Hour, "hours"}, {time.Minute, "minutes"}, {time.Second, "seconds"}} {
+		if d >= unit.of && d%unit.of == 0 {
+			return strconv.FormatInt(int64(d/unit.of), 10) + " " + unit.name
+		}
+	}
+	return d.String()
+}
