@@ -293,3 +293,12 @@ func (b *syncBuffer) tail(lines int) string {
 	all := strings.Split(strings.TrimSpace(b.String()), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
+
+// jsonBody encodes a request's body.
+func jsonBody(in any) io.Reader {
+	encoded, err := json.Marshal(in)
+	if err != nil {
+		panic(err)
+	}
+	return bytes.NewReader(encoded)
+}
