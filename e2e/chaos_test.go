@@ -193,10 +193,15 @@ func (c *chaos) run(faults int) {
 		}
 		heal()
 	}
+	c.healAll()
+	c.pause(500, 1000)
+}
+
+func (c *chaos) healAll() {
 	for _, heal := range c.heal {
 		heal()
 	}
-	c.pause(500, 1000)
+	c.heal = nil
 }
 
 func (c *chaos) pause(least, most int) {

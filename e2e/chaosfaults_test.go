@@ -26,6 +26,8 @@ func (c *chaos) faults() []fault {
 		{name: "kill -9 of the worker", alone: true, begin: c.killWorker},
 		{name: "SIGSTOP of the API", begin: c.suspend},
 		{name: "Postgres stops", alone: true, begin: func(*replica) func() {
+			// An orderly stop waits for what a stalled connection doesn't take.
+			c.healAll()
 			c.postgres.Stop(c.t)
 			return func() { c.postgres.Start(c.t) }
 		}},
@@ -98,7 +100,8 @@ func (c *chaos) fillJournal(r *replica) func() {
 		}
 	}
 	require.NoError(c.t, f.Close())
-	return func() { require.NoError(c.t, os.Remove(filler)) }
+	// It may have been drawn twice.
+	return func() { require.NoError(c.t, os.RemoveAll(filler)) }
 }
 
 // onSmallDisk moves a replica's journal to a small disk, where it isn't yet: a clean

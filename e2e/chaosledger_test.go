@@ -24,6 +24,7 @@ type ledger struct {
 	client  *http.Client
 	tenants map[string]tenant
 	ending  chan struct{}
+	once    sync.Once
 	clients sync.WaitGroup
 
 	mu      sync.Mutex
@@ -55,7 +56,15 @@ func newLedger(t *testing.T, c *chaos) *ledger {
 	for name, plan := range map[string]string{"limited": "limited", "other": "limited", "soft": "soft", "open": "open", "keyed": "open"} {
 		l.tenants[name] = c.system.newTenant(name, plan)
 	}
+	// Also where the test has failed.
+	t.Cleanup(l.end)
 	return l
+}
+
+// end ends the load and waits for it. A second call does nothing.
+func (l *ledger) end() {
+	l.once.Do(func() { close(l.ending) })
+	l.clients.Wait()
 }
 
 func (l *ledger) start() {
@@ -69,8 +78,7 @@ func (l *ledger) start() {
 
 // stop ends the load. Keyed usage that is under way goes on until it is acknowledged.
 func (l *ledger) stop() {
-	close(l.ending)
-	l.clients.Wait()
+	l.end()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.t.Logf("answers by status (0: none, -1: refused connections): %v", l.statuses)
@@ -108,6 +116,9 @@ func (l *ledger) sendKeyed() {
 		for at := rand.IntN(3); ; at++ {
 			if l.post(at%3, key.tenant, body) == http.StatusOK {
 				break
+			}
+			if l.t.Failed() {
+				return
 			}
 			if time.Now().After(deadline) {
 				l.t.Error("keyed usage is not acknowledged for minutes")
