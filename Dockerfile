@@ -11,8 +11,9 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/riverline/tol
 
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/api /out/worker /out/tollgate /usr/local/bin/
-# A volume that is mounted here starts out owned by the unprivileged user.
+# Volumes that are mounted here start out owned by the unprivileged user.
 COPY --from=build --chown=nonroot:nonroot /out/data /var/lib/tollgate
+COPY --from=build --chown=nonroot:nonroot /out/data /var/lib/tollgate-journal
 USER nonroot:nonroot
 EXPOSE 8080 9090
 CMD ["/usr/local/bin/api"]

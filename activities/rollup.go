@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"time"
 
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/plans"
@@ -14,6 +15,11 @@ type RollupStore interface {
 	// DaysToRollUp returns, in order, the days of a range, both ends included, that
 	// have no rollup or one that is out of date.
 	DaysToRollUp(ctx context.Context, from, to plans.Day) ([]plans.Day, error)
+	// Reconcile compares what each layer says of the usage of a range of days, both ends
+	// included.
+	Reconcile(ctx context.Context, from, to plans.Day) (billing.Reconciliation, error)
+	// DeleteExpired deletes what is kept for a time only and is older than a time.
+	DeleteExpired(ctx context.Context, before time.Time) (billing.Expired, error)
 	// EnsurePartitions makes the partitions of the day's month and of the months after it.
 	EnsurePartitions(ctx context.Context, day plans.Day, monthsAhead int) error
 }
@@ -22,6 +28,8 @@ type RollupStore interface {
 type RollupConfig struct {
 	// Store rolls up. Required.
 	Store RollupStore
+	// Reconciled is told of every reconciliation: a metric. Nil: nobody is told.
+	Reconciled func(billing.Reconciliation)
 }
 
 // Rollup has the activities that close days.
@@ -68,6 +76,60 @@ type DaysToRollUpResult struct {
 func (r *Rollup) DaysToRollUp(ctx context.Context, in DaysToRollUpInput) (DaysToRollUpResult, error) {
 	days, err := r.config.Store.DaysToRollUp(ctx, in.From, in.To)
 	return DaysToRollUpResult{Days: days}, classify(err)
+}
+
+// ReconcileInput is a range of days.
+type ReconcileInput struct {
+	// From and To are the first and the last day, both included.
+	From plans.Day `json:"from"`
+	To   plans.Day `json:"to"`
+}
+
+// ReconcileResult says what was compared. The whole list of differences is for
+// `tollgate reconcile`.
+type ReconcileResult struct {
+	Compared []billing.Compared `json:"compared"`
+	// Different counts all differences; First holds the first of them, at most 20.
+	Different int64                `json:"different"`
+	First     []billing.Difference `json:"first,omitempty"`
+}
+
+// maxListed bounds how many differences a result names.
+const maxListed = 20
+
+// Reconcile compares what each layer says of the usage of days. Differences are a
+// result, not a failure.
+func (r *Rollup) Reconcile(ctx context.Context, in ReconcileInput) (ReconcileResult, error) {
+	beats := startBeating(ctx, in)
+	defer beats.stop()
+	found, err := r.config.Store.Reconcile(ctx, in.From, in.To)
+	if err != nil {
+		return ReconcileResult{}, classify(err)
+	}
+	if r.config.Reconciled != nil {
+		r.config.Reconciled(found)
+	}
+	return ReconcileResult{
+		Compared: found.Compared, Different: found.Different(), First: found.Differences[:min(len(found.Differences), maxListed)],
+	}, nil
+}
+
+// DeleteExpiredInput says what is old.
+type DeleteExpiredInput struct {
+	// Before is the time before which things are. Required.
+	Before time.Time `json:"before"`
+}
+
+// DeleteExpired deletes what is kept for a time only: identities, answers to writes,
+// ended reservations and windows that are over.
+func (r *Rollup) DeleteExpired(ctx context.Context, in DeleteExpiredInput) (billing.Expired, error) {
+	if in.Before.IsZero() {
+		return billing.Expired{}, missing("before")
+	}
+	beats := startBeating(ctx, in)
+	defer beats.stop()
+	deleted, err := r.config.Store.DeleteExpired(ctx, in.Before)
+	return deleted, classify(err)
 }
 
 // EnsurePartitionsInput says for which months.

@@ -3,6 +3,7 @@ package activities_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,6 +17,8 @@ type rollups struct {
 	err   error
 	asked []plans.Day
 	ahead int
+	// before is what DeleteExpired was asked.
+	before time.Time
 }
 
 func (r *rollups) RollUpDay(_ context.Context, day plans.Day) (billing.DayRollup, error) {
@@ -31,6 +34,48 @@ func (r *rollups) DaysToRollUp(_ context.Context, from, to plans.Day) ([]plans.D
 func (r *rollups) EnsurePartitions(_ context.Context, day plans.Day, monthsAhead int) error {
 	r.asked, r.ahead = append(r.asked, day), monthsAhead
 	return r.err
+}
+
+func (r *rollups) Reconcile(_ context.Context, from, to plans.Day) (billing.Reconciliation, error) {
+	r.asked = append(r.asked, from, to)
+	found := billing.Reconciliation{From: from, To: to, Compared: []billing.Compared{{Comparison: billing.Comparisons()[0], Compared: 50, Different: 30}}}
+	for range 30 {
+		found.Differences = append(found.Differences, billing.Difference{Comparison: billing.Comparisons()[0]})
+	}
+	return found, r.err
+}
+
+func (r *rollups) DeleteExpired(_ context.Context, before time.Time) (billing.Expired, error) {
+	r.before = before
+	return billing.Expired{Events: 5}, r.err
+}
+
+func TestReconcile(t *testing.T) {
+	t.Parallel()
+	day := plans.DayOf(now)
+	r := &rollups{}
+	var told []billing.Reconciliation
+	a := activities.NewRollup(activities.RollupConfig{Store: r, Reconciled: func(one billing.Reconciliation) { told = append(told, one) }})
+	e := newEnvironment(t, a)
+
+	found, err := run[activities.ReconcileResult](t, e, a.Reconcile, activities.ReconcileInput{From: day - 1, To: day})
+	require.NoError(t, err)
+	require.EqualValues(t, 30, found.Different)
+	require.Len(t, found.First, 20, "a result stays small")
+	require.Equal(t, []plans.Day{day - 1, day}, r.asked)
+	require.Len(t, told, 1)
+
+	deleted, err := run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{Before: now})
+	require.NoError(t, err)
+	require.EqualValues(t, 5, deleted.Events)
+	require.True(t, now.Equal(r.before))
+	_, err = run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{})
+	require.ErrorContains(t, err, "before is missing")
+
+	r.err = permanentError("no table")
+	_, err = run[activities.ReconcileResult](t, e, a.Reconcile, activities.ReconcileInput{From: day, To: day})
+	require.ErrorContains(t, err, "no table")
+	require.Len(t, told, 1, "nobody is told of what is not known")
 }
 
 func TestRollup(t *testing.T) {

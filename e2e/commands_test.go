@@ -65,6 +65,8 @@ func TestOperatorsCommands(t *testing.T) {
 		return status == http.StatusUnauthorized
 	}, 5*time.Second, 10*time.Millisecond, "a revoked key stops working")
 
+	s.requireJournalCommands(api)
+
 	for _, wrong := range []struct {
 		args []string
 		says string
@@ -86,6 +88,27 @@ func TestOperatorsCommands(t *testing.T) {
 	}
 }
 
+// requireJournalCommands holds that a journal can be looked at while its API writes it.
+func (s *system) requireJournalCommands(api *process) {
+	s.t.Helper()
+	other := s.newTenant("Journalled", "free")
+	status, _ := api.call(http.MethodPost, "/api/v1/usage", other.key, map[string]any{"meter": "evaluations", "quantity": 7})
+	require.Equal(s.t, http.StatusOK, status)
+	var listed []struct {
+		Records int64  `json:"records"`
+		Path    string `json:"path"`
+	}
+	s.decode(s.tollgate("journal", "list", api.journal), &listed)
+	require.NotEmpty(s.t, listed)
+	shown := ""
+	for _, one := range listed {
+		shown += s.tollgate("journal", "show", one.Path)
+	}
+	require.Contains(s.t, shown, `"organization_id":"`+other.id.String()+`","meter":"evaluations"`)
+	require.Contains(s.t, shown, `"quantity":7`)
+	require.Contains(s.t, shown, `"lease":"day"`)
+}
+
 // TestProgramsRefuseWrongSettings starts the programs with settings that can't work.
 func TestProgramsRefuseWrongSettings(t *testing.T) {
 	t.Parallel()
@@ -97,6 +120,9 @@ func TestProgramsRefuseWrongSettings(t *testing.T) {
 		{"api", "TOLLGATE_FLUSH_INTERVAL=1ms", "--flush-interval is 1ms: it must be 100ms to 5m"},
 		{"api", "TOLLGATE_UPSTREAM=localhost:9000", "--upstream"},
 		{"api", "TOLLGATE_CATALOG=/nowhere.yaml", "--catalog"},
+		{"api", "TOLLGATE_DURABILITY=tape", "--durability"},
+		{"api", "TOLLGATE_LOST_AFTER=1s", "--lost-after is 1s"},
+		{"api", "TOLLGATE_JOURNAL_DIR=/dev/null/journal", "--journal-dir"},
 		{"api", "TOLLGATE_GATEWAY_RULES=/nowhere.yaml", "--gateway-rules"},
 		{"worker", "TOLLGATE_BLOB_URL=blobs", "--blob-url"},
 		{"worker", "TOLLGATE_WORKER_LISTEN=9090", "host:port"},

@@ -73,6 +73,7 @@ func newSystem(t *testing.T, database *pgtest.Database, namespace temporaltest.N
 	s.environment = append(os.Environ(),
 		"TOLLGATE_DATABASE_URL="+database.APIURL,
 		"TOLLGATE_BLOB_URL=file://"+filepath.Join(t.TempDir(), "blobs"),
+		"TOLLGATE_JOURNAL_DIR="+filepath.Join(t.TempDir(), "journal"),
 		"TOLLGATE_FLUSH_INTERVAL="+flushInterval.String(),
 		"TOLLGATE_LOG_FORMAT=json",
 		"TEMPORAL_ADDRESS="+namespace.Address,
@@ -108,6 +109,8 @@ type process struct {
 	name    string
 	url     string
 	command *exec.Cmd
+	// journal is the folder of an API's journal.
+	journal string
 	log     *syncBuffer
 	ended   chan struct{}
 }
@@ -142,7 +145,9 @@ func (s *system) launch(name, listenVariable, address string, environment ...str
 
 func (s *system) startAPI(environment ...string) *process {
 	s.t.Helper()
-	p := s.start("api", "TOLLGATE_LISTEN", append([]string{"TOLLGATE_JOURNAL_DIR=" + s.t.TempDir()}, environment...)...)
+	journal := s.t.TempDir()
+	p := s.start("api", "TOLLGATE_LISTEN", append([]string{"TOLLGATE_JOURNAL_DIR=" + journal}, environment...)...)
+	p.journal = journal
 	s.environment = append(s.environment, "TOLLGATE_URL="+p.url)
 	return p
 }
@@ -287,4 +292,13 @@ func (b *syncBuffer) String() string {
 func (b *syncBuffer) tail(lines int) string {
 	all := strings.Split(strings.TrimSpace(b.String()), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// jsonBody encodes a request's body.
+func jsonBody(in any) io.Reader {
+	encoded, err := json.Marshal(in)
+	if err != nil {
+		panic(err)
+	}
+	return bytes.NewReader(encoded)
 }

@@ -4,34 +4,63 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/plans"
 )
 
-type emptyStore struct{}
+type emptyStore struct{ plan string }
 
-func (emptyStore) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Day) (meter.Snapshot, error) {
-	return meter.Snapshot{Organization: id, Plan: "enterprise"}, nil
+func (s emptyStore) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Day) (meter.Snapshot, error) {
+	return meter.Snapshot{Organization: id, Plan: s.plan}, nil
 }
 
 func (emptyStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applied, error) {
 	return meter.Applied{Stored: make([]int64, len(b.Rows))}, nil
 }
 
-func filledMeter(b *testing.B, organizations int) (*meter.Meter, []uuid.UUID, []*meter.Organization) {
+// AdjustLeases grants what is asked for.
+func (emptyStore) AdjustLeases(_ context.Context, _ uuid.UUID, asks []meter.LeaseAsk) ([]meter.LeaseAnswer, error) {
+	out := make([]meter.LeaseAnswer, len(asks))
+	for i, ask := range asks {
+		out[i] = meter.LeaseAnswer{Issued: ask.Issued, Max: ask.Max}
+	}
+	return out, nil
+}
+
+// benchCatalog is the default one, with a hard limit that nobody reaches.
+func benchCatalog() *plans.Catalog {
+	catalog := *plans.Default()
+	catalog.Plans = append(slices.Clone(catalog.Plans), plans.Plan{Key: "large", Version: 1, Name: "Large", Entitlements: []plans.Entitlement{
+		{Meter: "evaluations", Mode: plans.Hard, Window: plans.WindowDay, Max: plans.MaxQuantity},
+	}})
+	return &catalog
+}
+
+func filledMeter(b *testing.B, organizations int, plan string, log meter.Journal) (*meter.Meter, []uuid.UUID, []*meter.Organization) {
 	b.Helper()
-	m := meter.New(meter.Config{Catalog: plans.Default(), Store: emptyStore{}})
+	store := emptyStore{plan}
+	m := meter.New(meter.Config{
+		Catalog: benchCatalog(), Store: store, Leases: store, Instance: uuid.New(), Journal: log, Now: func() time.Time { return noon },
+	})
+	b.Cleanup(m.Close)
 	ids := make([]uuid.UUID, organizations)
 	handles := make([]*meter.Organization, organizations)
 	for i := range ids {
 		ids[i] = uuid.Must(uuid.NewV7())
 		o, err := m.Organization(context.Background(), ids[i], noon)
 		require.NoError(b, err)
+		// Enough for the whole run: what is measured is the decision, not the lease.
+		_, r, err := o.Admit(context.Background(), 0, 1_000_000_000, noon)
+		require.NoError(b, err)
+		r.Release()
 		o.Consume(0, 1, noon)
 		handles[i] = o
 	}
@@ -42,48 +71,87 @@ func filledMeter(b *testing.B, organizations int) (*meter.Meter, []uuid.UUID, []
 	return m, ids, handles
 }
 
-// BenchmarkConsume finds an organization and takes one unit, over random keys. The
-// case "handle" has the organization in hand, as a request has after its key was
-// looked up.
+// benchJournal opens a journal, or returns none. What would fill its segment is
+// rotated away beside the measurement, as flushes do.
+func benchJournal(b *testing.B, durability journal.Durability) meter.Journal {
+	b.Helper()
+	if durability == journal.Memory {
+		return nil
+	}
+	instance := uuid.Must(uuid.NewV7())
+	j, err := journal.Open(journal.Config{Dir: b.TempDir(), Instance: instance, Durability: durability})
+	require.NoError(b, err)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(200 * time.Millisecond):
+			}
+			_ = j.Prepare()
+			if seq, err := j.Rotate(); err == nil {
+				_ = j.Remove(journal.SegmentID{Instance: instance, Seq: seq})
+			}
+		}
+	}()
+	b.Cleanup(func() {
+		close(stop)
+		<-stopped
+		require.NoError(b, j.Close())
+	})
+	return j
+}
+
+// BenchmarkConsume takes one unit and counts it, over random keys, with the
+// organization in hand, as a request has after its key was looked up: without a limit and
+// out of a lease, with each durability of the journal. The case "find" finds the
+// organization first.
 func BenchmarkConsume(b *testing.B) {
-	for _, organizations := range []int{1, 10_000, 1_000_000} {
-		b.Run(fmt.Sprintf("keys=%d", organizations), func(b *testing.B) {
-			m, ids, handles := filledMeter(b, organizations)
-			ctx := context.Background()
-			b.Run("find", func(b *testing.B) {
-				b.ReportAllocs()
-				b.RunParallel(func(pb *testing.PB) {
-					for i := rand.IntN(organizations); pb.Next(); i++ {
-						o, _ := m.Organization(ctx, ids[i%organizations], noon)
-						o.Consume(0, 1, noon)
-					}
+	for _, durability := range []journal.Durability{journal.Memory, journal.Process, journal.Disk} {
+		for _, plan := range []string{"enterprise", "large"} {
+			for _, organizations := range []int{1, 10_000, 1_000_000} {
+				if durability == journal.Disk && plan == "large" {
+					continue // The device is what it takes.
+				}
+				b.Run(fmt.Sprintf("journal=%s/plan=%s/keys=%d", durability, plan, organizations), func(b *testing.B) {
+					benchConsume(b, organizations, plan, benchJournal(b, durability))
 				})
-			})
-			b.Run("handle", func(b *testing.B) {
-				b.ReportAllocs()
-				b.RunParallel(func(pb *testing.PB) {
-					for i := rand.IntN(organizations); pb.Next(); i++ {
-						handles[i%organizations].Consume(0, 1, noon)
-					}
-				})
-			})
-			b.Run("reserve-commit", func(b *testing.B) {
-				b.ReportAllocs()
-				b.RunParallel(func(pb *testing.PB) {
-					for i := rand.IntN(organizations); pb.Next(); i++ {
-						_, r := handles[i%organizations].Reserve(0, 1, noon)
-						r.Commit()
-					}
-				})
+			}
+		}
+	}
+}
+
+func benchConsume(b *testing.B, organizations int, plan string, log meter.Journal) {
+	m, ids, handles := filledMeter(b, organizations, plan, log)
+	ctx := context.Background()
+	if log == nil && plan == "enterprise" {
+		b.Run("find", func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := rand.IntN(organizations); pb.Next(); i++ {
+					o, _ := m.Organization(ctx, ids[i%organizations], noon)
+					o.Consume(0, 1, noon)
+				}
 			})
 		})
 	}
+	b.Run("handle", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for i := rand.IntN(organizations); pb.Next(); i++ {
+				_, r, _ := handles[i%organizations].Admit(ctx, 0, 1, noon)
+				r.Commit()
+			}
+		})
+	})
 }
 
 // BenchmarkDrain drains ten thousand organizations into batches.
 func BenchmarkDrain(b *testing.B) {
-	m, _, handles := filledMeter(b, 10_000)
-	f := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: emptyStore{}, Instance: uuid.New(), Now: (&clock{now: noon}).Now})
+	m, _, handles := filledMeter(b, 10_000, "enterprise", nil)
+	f := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: emptyStore{"enterprise"}, Instance: uuid.New(), Now: (&clock{now: noon}).Now})
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, o := range handles {

@@ -32,4 +32,7 @@ type Instance struct {
 	LastSeq int64 `json:"last_seq"`
 	// Watermark is the time up to which it has flushed all that it admitted, UTC.
 	Watermark time.Time `json:"watermark"`
+	// LostQuota adds up the leases that were released because it was declared lost: the
+	// most that can have been admitted beyond limits through it.
+	LostQuota int64 `json:"lost_quota"`
 }

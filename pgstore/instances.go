@@ -93,7 +93,11 @@ func (s *Store) Instances(ctx context.Context) ([]meter.Instance, error) {
 	var found []meter.Instance
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.Instances(ctx)
-		found = convert(rows, instance)
+		found = convert(rows, func(r db.InstancesRow) meter.Instance {
+			i := instance(r.Instance)
+			i.LostQuota = r.LostQuota
+			return i
+		})
 		return err
 	})
 	return found, wrap(err, "list instances")

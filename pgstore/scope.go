@@ -43,6 +43,12 @@ func (s *Store) asPlatformUnbounded(ctx context.Context, fn func(context.Context
 	return s.transact(ctx, "begin; select set_config('tollgate.scope', 'platform', true)", fn)
 }
 
+// asPlatformSnapshot is [Store.asPlatformUnbounded] for what reads in several statements
+// and must see one moment.
+func (s *Store) asPlatformSnapshot(ctx context.Context, fn func(context.Context, scoped) error) error {
+	return s.transact(ctx, "begin isolation level repeatable read read only; select set_config('tollgate.scope', 'platform', true)", fn)
+}
+
 // partitionAttempts is how often a write begins again because its partition was made
 // while it ran.
 const partitionAttempts = 5

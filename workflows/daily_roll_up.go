@@ -6,6 +6,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -21,6 +23,8 @@ type DailyRollUpResult struct {
 	// Stale names a day that was rolled up and is out of date again, because usage of
 	// it keeps coming; empty where there is none. The next run takes it up.
 	Stale string `json:"stale,omitempty"`
+	// Expired counts what was deleted because its time was over.
+	Expired *billing.Expired `json:"expired,omitempty"`
 }
 
 // DailyRollUp runs once a day, on its schedule. It makes the partitions of the months
@@ -48,6 +52,14 @@ func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, e
 	}
 	if stale != nil {
 		result.Stale = stale.String()
+	}
+	if workflow.GetVersion(ctx, changeReconcile, workflow.DefaultVersion, 1) != workflow.DefaultVersion {
+		expired := activities.DeleteExpiredInput{Before: at.Add(-meter.IdentityRetention)}
+		var deleted billing.Expired
+		if err := workflow.ExecuteActivity(forBulk(ctx, "delete what is kept for a time only"), onRollup.DeleteExpired, expired).Get(ctx, &deleted); err != nil {
+			return result, err
+		}
+		result.Expired = &deleted
 	}
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("Days up to **%s** are rolled up; %d rollups were needed.\n", day, result.RolledUp))
 	return result, nil

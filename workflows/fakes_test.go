@@ -131,6 +131,25 @@ func (s *fakeStore) DaysToRollUp(ctx context.Context, from, to plans.Day) (out [
 	return out, err
 }
 
+func (s *fakeStore) Reconcile(ctx context.Context, from, to plans.Day) (out billing.Reconciliation, err error) {
+	err = s.call(ctx, "Reconcile", func() error {
+		out = billing.Reconciliation{From: from, To: to}
+		for _, c := range billing.Comparisons() {
+			out.Compared = append(out.Compared, billing.Compared{Comparison: c, Compared: int64(len(s.usage))})
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (s *fakeStore) DeleteExpired(ctx context.Context, before time.Time) (out billing.Expired, err error) {
+	err = s.call(ctx, "DeleteExpired", func() error {
+		out = billing.Expired{Events: 7}
+		return nil
+	})
+	return out, err
+}
+
 func (s *fakeStore) EnsurePartitions(ctx context.Context, day plans.Day, _ int) error {
 	return s.call(ctx, "EnsurePartitions", func() error {
 		s.partitions = append(s.partitions, day)

@@ -25,9 +25,10 @@ type RollUpStage string
 
 // The stages of a [RollUpDay].
 const (
-	RollUpWaiting RollUpStage = "waiting" // for every live instance's watermark to pass the day's end
-	RollUpFolding RollUpStage = "folding"
-	RollUpDone    RollUpStage = "done"
+	RollUpWaiting     RollUpStage = "waiting" // for every live instance's watermark to pass the day's end
+	RollUpFolding     RollUpStage = "folding"
+	RollUpReconciling RollUpStage = "reconciling" // every layer with the next
+	RollUpDone        RollUpStage = "done"
 )
 
 // RollUpDayProgress is how far a [RollUpDay] is.
@@ -40,6 +41,8 @@ type RollUpDayProgress struct {
 	Lost []activities.AwaitedInstance `json:"lost,omitempty"`
 	// Rollup is the outcome; nil before.
 	Rollup *billing.DayRollup `json:"rollup,omitempty"`
+	// Reconciled is what the comparison of all layers found; nil before.
+	Reconciled *activities.ReconcileResult `json:"reconciled,omitempty"`
 }
 
 // RollUpDayResult says how a day was closed.
@@ -122,7 +125,31 @@ func (r *rollUp) run(ctx workflow.Context) error {
 		return err
 	}
 	r.progress.Rollup = &rollup
+	if err := r.reconcile(ctx); err != nil {
+		return err
+	}
 	return r.enter(ctx, RollUpDone)
+}
+
+// reconcile compares what each layer says of the day. What differs is shown, and holds
+// up nothing.
+func (r *rollUp) reconcile(ctx workflow.Context) error {
+	if workflow.GetVersion(ctx, changeReconcile, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return nil
+	}
+	if err := r.enter(ctx, RollUpReconciling); err != nil {
+		return err
+	}
+	var found activities.ReconcileResult
+	in := activities.ReconcileInput{From: r.day, To: r.day}
+	if err := workflow.ExecuteActivity(forBulk(ctx, "reconcile "+r.day.String()), onRollup.Reconcile, in).Get(ctx, &found); err != nil {
+		return err
+	}
+	r.progress.Reconciled = &found
+	if found.Different > 0 {
+		workflow.GetLogger(ctx).Error("The layers of a day differ", "day", r.day.String(), "different", found.Different)
+	}
+	return nil
 }
 
 // end shows how a rollup ended that isn't done.
@@ -154,8 +181,28 @@ func (r *rollUp) enter(ctx workflow.Context, stage RollUpStage) error {
 			[2]string{"variances", strconv.FormatInt(done.VarianceCount, 10)},
 		)
 	}
+	rows = append(rows, reconciledRows(r.progress.Reconciled)...)
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("**%s** · day %s\n\n%s", stage, r.day, table(rows...)))
 	return setStage(ctx, string(stage))
+}
+
+// reconciledRows says which layers were compared, and which of them differ.
+func reconciledRows(found *activities.ReconcileResult) [][2]string {
+	if found == nil {
+		return nil
+	}
+	var rows [][2]string
+	for _, c := range found.Compared {
+		rows = append(rows, [2]string{c.String(), fmt.Sprintf("%d compared, %d differ", c.Compared, c.Different)})
+	}
+	for _, d := range found.First {
+		where := fmt.Sprintf("organization `%s`, %s, %s", d.Organization, d.Meter, d.Day)
+		if d.Seq > 0 {
+			where = fmt.Sprintf("instance `%s`, batch %d", d.Instance, d.Seq)
+		}
+		rows = append(rows, [2]string{"differs", fmt.Sprintf("%s %s: %d and %d", d.Comparison, where, d.LeftValue, d.RightValue)})
+	}
+	return rows
 }
 
 // startRollUpDay runs the day's RollUpDay, or finds it running.

@@ -46,7 +46,12 @@ func TestRollUpDay(t *testing.T) {
 		Return(activities.AwaitWatermarksResult{Live: 3, Lost: lost}, nil).After(time.Minute).Once()
 	rollup := billing.DayRollup{Day: friday, Revision: 2, Batches: 5, Rows: 9, VarianceCount: 1, Variances: []billing.Variance{{Day: friday, Meter: "evaluations", Batches: 2, Records: 1}}}
 	env.OnActivity(onRollup.FoldDay, mock.Anything, activities.FoldDayInput{Day: friday}).Return(rollup, nil).After(time.Minute).Once()
-	for at, stage := range map[time.Duration]workflows.RollUpStage{30 * time.Second: workflows.RollUpWaiting, 90 * time.Second: workflows.RollUpFolding} {
+	found := activities.ReconcileResult{
+		Compared: []billing.Compared{{Comparison: billing.Comparisons()[1], Compared: 9, Different: 1}}, Different: 1,
+		First: []billing.Difference{{Comparison: billing.Comparisons()[1], Meter: "evaluations", Day: friday, LeftValue: 2, RightValue: 1}},
+	}
+	env.OnActivity(onRollup.Reconcile, mock.Anything, activities.ReconcileInput{From: friday, To: friday}).Return(found, nil).After(time.Minute).Once()
+	for at, stage := range map[time.Duration]workflows.RollUpStage{30 * time.Second: workflows.RollUpWaiting, 90 * time.Second: workflows.RollUpFolding, 150 * time.Second: workflows.RollUpReconciling} {
 		env.RegisterDelayedCallback(func() {
 			require.Equal(t, stage, progress[workflows.RollUpDayProgress](t, env).Stage)
 		}, at)
@@ -54,8 +59,20 @@ func TestRollUpDay(t *testing.T) {
 	out, err := ended[workflows.RollUpDayResult](t, env, workflows.RollUpDay, rollUpInput())
 	require.NoError(t, err)
 	require.Equal(t, workflows.RollUpDayResult{WorkflowID: "rollup/2026-10-16", Progress: workflows.RollUpDayProgress{
-		Day: "2026-10-16", Stage: workflows.RollUpDone, Live: 3, Lost: lost, Rollup: &rollup,
+		Day: "2026-10-16", Stage: workflows.RollUpDone, Live: 3, Lost: lost, Rollup: &rollup, Reconciled: &found,
 	}}, out)
+}
+
+// reconciling answers that all layers agree.
+func reconciling(env environment) {
+	env.OnActivity(onRollup.Reconcile, mock.Anything, mock.Anything).Return(activities.ReconcileResult{}, nil).Once()
+}
+
+// expiring answers what was deleted.
+func expiring(env environment) *billing.Expired {
+	deleted := billing.Expired{Events: 3, Windows: 1}
+	env.OnActivity(onRollup.DeleteExpired, mock.Anything, mock.Anything).Return(deleted, nil).Once()
+	return &deleted
 }
 
 func TestRollUpDayRefusesInput(t *testing.T) {
@@ -78,6 +95,7 @@ func TestRollUpDayAtMidnight(t *testing.T) {
 	env.SetStartTime(friday.End())
 	env.OnActivity(onFleet.AwaitWatermarks, mock.Anything, mock.Anything).Return(activities.AwaitWatermarksResult{}, nil).Once()
 	env.OnActivity(onRollup.FoldDay, mock.Anything, mock.Anything).Return(billing.DayRollup{}, nil).Once()
+	reconciling(env)
 	_, err := ended[workflows.RollUpDayResult](t, env, workflows.RollUpDay, rollUpInput())
 	require.NoError(t, err)
 }
@@ -99,6 +117,15 @@ func TestRollUpDayFails(t *testing.T) {
 		_, err := ended[workflows.RollUpDayResult](t, env, workflows.RollUpDay, rollUpInput())
 		requireRefused(t, err, activities.TypePermanent, "no table")
 	})
+	t.Run("reconciling", func(t *testing.T) {
+		t.Parallel()
+		env := newEnvironment(t, "rollup/2026-10-16")
+		env.OnActivity(onFleet.AwaitWatermarks, mock.Anything, mock.Anything).Return(activities.AwaitWatermarksResult{}, nil).Once()
+		env.OnActivity(onRollup.FoldDay, mock.Anything, mock.Anything).Return(billing.DayRollup{Revision: 2}, nil).Once()
+		env.OnActivity(onRollup.Reconcile, mock.Anything, mock.Anything).Return(activities.ReconcileResult{}, permanently("no table")).Once()
+		_, err := ended[workflows.RollUpDayResult](t, env, workflows.RollUpDay, rollUpInput())
+		requireRefused(t, err, activities.TypePermanent, "no table")
+	})
 }
 
 // A store that is away is waited for.
@@ -113,6 +140,7 @@ func TestRollUpDayTriesAgain(t *testing.T) {
 		}
 		return billing.DayRollup{}, nil
 	})
+	reconciling(env)
 	_, err := ended[workflows.RollUpDayResult](t, env, workflows.RollUpDay, rollUpInput())
 	require.Equal(t, 9, attempts) // the test environment makes 10 at most
 	require.NoError(t, err)
@@ -133,6 +161,7 @@ func TestRollUpDayUnderAnotherID(t *testing.T) {
 	env := newEnvironment(t, "my rollup")
 	env.OnActivity(onFleet.AwaitWatermarks, mock.Anything, mock.Anything).Return(activities.AwaitWatermarksResult{}, nil).Once()
 	env.OnActivity(onRollup.FoldDay, mock.Anything, mock.Anything).Return(billing.DayRollup{Revision: 7}, nil).Once()
+	reconciling(env)
 	var child string
 	env.SetOnChildWorkflowStartedListener(func(info *workflow.Info, _ workflow.Context, _ converter.EncodedValues) {
 		child = info.WorkflowExecution.ID
@@ -176,9 +205,10 @@ func TestDailyRollUp(t *testing.T) {
 	// The first of them turns out to be unchanged, so the second is still good.
 	listing(env, friday-35, friday, []plans.Day{friday - 2, friday - 1, friday}, []plans.Day{friday}, nil)
 	rollingUp(env, nil, friday-2, friday)
+	deleted := expiring(env)
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
-	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 2}, out)
+	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 2, Expired: deleted}, out)
 	require.Equal(t, out, progress[workflows.DailyRollUpResult](t, env))
 }
 
@@ -188,9 +218,11 @@ func TestDailyRollUpWaitsForARollUpThatRuns(t *testing.T) {
 	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
 	listing(env, friday-35, friday, []plans.Day{friday}, []plans.Day{friday}, nil)
 	rollingUp(env, runsAlready, friday, friday)
+	deleted := expiring(env)
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
 	require.Zero(t, out.RolledUp)
+	require.Equal(t, deleted, out.Expired)
 	require.Equal(t, 10*time.Second, env.Now().Sub(now).Truncate(time.Second), "two pauses")
 }
 
@@ -202,9 +234,10 @@ func TestDailyRollUpLeavesADayThatStaysOutOfDate(t *testing.T) {
 	days := []plans.Day{friday}
 	listing(env, friday-35, friday, days, days, days, days)
 	rollingUp(env, nil, friday, friday, friday)
+	deleted := expiring(env)
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
-	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 3, Stale: "2026-10-16"}, out)
+	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 3, Stale: "2026-10-16", Expired: deleted}, out)
 }
 
 func TestDailyRollUpFails(t *testing.T) {

@@ -31,3 +31,7 @@ package workflows
 //
 // FlushLoop continues as new within a day, exports and rollups end within days, so old
 // branches live for days, not years.
+
+// changeReconcile (2026-11-24): a rollup compares the layers of its day when it has
+// folded it, and the daily run deletes what is kept for a time only.
+const changeReconcile = "reconcile"

@@ -14,4 +14,6 @@ UPDATE instances SET status = 'lost' WHERE id = $1;
 SELECT * FROM instances WHERE id = $1;
 
 -- name: Instances :many
-SELECT * FROM instances ORDER BY started_at, id;
+SELECT sqlc.embed(i), coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
+FROM instances i
+ORDER BY i.started_at, i.id;

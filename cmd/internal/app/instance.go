@@ -101,6 +101,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	i.background, i.stopBackground = context.WithCancel(context.Background())
 	i.running.Go(func() { i.flusher.Run(i.background) })
 	i.running.Go(func() { i.offerWork() })
+	i.running.Go(func() { i.expireReservations() })
 	return i, nil
 }
 
@@ -134,6 +135,29 @@ func (i *instance) offerWork() {
 			return
 		case <-time.After(retryTemporal):
 		}
+	}
+}
+
+// expireEvery is the time between two looks for stored reservations that have expired.
+const expireEvery = time.Second
+
+// expireReservations ends stored reservations whose time is over. Every instance does;
+// those that one has begun to end are left out by the others.
+func (i *instance) expireReservations() {
+	ticker := time.NewTicker(expireEvery)
+	defer ticker.Stop()
+	failing := false
+	for {
+		select {
+		case <-i.background.Done():
+			return
+		case <-ticker.C:
+		}
+		_, err := i.store.ExpireReservations(i.background)
+		if err != nil && !failing && i.background.Err() == nil {
+			i.logger.Warn("Reservations that have expired can't be ended: their quota stays held until they can", "error", err)
+		}
+		failing = err != nil
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/internal/version"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/workflows"
@@ -68,7 +69,10 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	failed := serve(server, listener)
 	defer func() { _ = server.Close() }()
 
-	runner := w.register(b, blobs)
+	runner, err := w.register(b, blobs)
+	if err != nil {
+		return err
+	}
 	if err := untilReached(ctx, b, func() error { return w.prepare(ctx, b) }); err != nil {
 		return ignoreEnd(ctx, err)
 	}
@@ -88,7 +92,11 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	}
 }
 
-func (w *Worker) register(b *base, blobs *blobstore.Store) worker.Worker {
+func (w *Worker) register(b *base, blobs *blobstore.Store) (worker.Worker, error) {
+	reconciled, err := telemetry.ObserveReconciliations(b.telemetry.Metrics, clock)
+	if err != nil {
+		return nil, err
+	}
 	runner := worker.New(b.temporal, workflows.TaskQueue, workflows.WorkerOptions())
 	workflows.Register(runner)
 	runner.RegisterActivity(activities.NewFleet(activities.FleetConfig{
@@ -98,9 +106,9 @@ func (w *Worker) register(b *base, blobs *blobstore.Store) worker.Worker {
 			return err
 		},
 	}))
-	runner.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: b.store}))
+	runner.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: b.store, Reconciled: reconciled}))
 	runner.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
-	return runner
+	return runner, nil
 }
 
 // prepare makes what workflows need of Temporal.

@@ -32,26 +32,34 @@ func (q *Queries) Instance(ctx context.Context, id uuid.UUID) (Instance, error) 
 }
 
 const instances = `-- name: Instances :many
-SELECT id, host, status, started_at, seen_at, last_seq, watermark FROM instances ORDER BY started_at, id
+SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
+FROM instances i
+ORDER BY i.started_at, i.id
 `
 
-func (q *Queries) Instances(ctx context.Context) ([]Instance, error) {
+type InstancesRow struct {
+	Instance  Instance
+	LostQuota int64
+}
+
+func (q *Queries) Instances(ctx context.Context) ([]InstancesRow, error) {
 	rows, err := q.db.Query(ctx, instances)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Instance
+	var items []InstancesRow
 	for rows.Next() {
-		var i Instance
+		var i InstancesRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.Host,
-			&i.Status,
-			&i.StartedAt,
-			&i.SeenAt,
-			&i.LastSeq,
-			&i.Watermark,
+			&i.Instance.ID,
+			&i.Instance.Host,
+			&i.Instance.Status,
+			&i.Instance.StartedAt,
+			&i.Instance.SeenAt,
+			&i.Instance.LastSeq,
+			&i.Instance.Watermark,
+			&i.LostQuota,
 		); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,110 @@
+package billing
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// Expired counts what was deleted because its time was over.
+type Expired struct {
+	// Events are identities of usage, Writes answers to administrative writes,
+	// Reservations those that had ended, Windows those of hard limits that were over.
+	Events       int64 `json:"events"`
+	Writes       int64 `json:"writes"`
+	Reservations int64 `json:"reservations"`
+	Windows      int64 `json:"windows"`
+}
+
+// Layer is a place in which the same usage is kept, from the request to the total:
+// acknowledged = journalled = batches = records = rolled = totals.
+type Layer string
+
+// The layers, and what quota keeps of usage.
+const (
+	LayerAcknowledged Layer = "acknowledged" // what instances have answered for
+	LayerJournalled   Layer = "journalled"   // what their journals had of it
+	LayerBatches      Layer = "batches"      // what their batches brought
+	LayerRecords      Layer = "records"      // the usage records
+	LayerRolled       Layer = "rolled"       // the rolled days
+	LayerTotals       Layer = "totals"       // the totals of the month up to a day
+	LayerQuota        Layer = "quota"        // consumed and unleased usage of a window
+	LayerLeased       Layer = "leased"       // what a window says is leased
+	LayerLeases       Layer = "leases"       // what its leases add up to
+	LayerHeld         Layer = "held"         // what a window says is held
+	LayerReservations Layer = "reservations" // what its reservations add up to
+	LayerMax          Layer = "max"          // the most that may be used and given out
+)
+
+// Comparison is two layers that must agree.
+type Comparison struct {
+	Left  Layer `json:"left"`
+	Right Layer `json:"right"`
+}
+
+// String names both layers.
+func (c Comparison) String() string { return string(c.Left) + "/" + string(c.Right) }
+
+// Comparisons are those that a reconciliation makes, in their order. The last one is
+// no equation: what is consumed, leased and held is at most max.
+func Comparisons() []Comparison {
+	return []Comparison{
+		{LayerAcknowledged, LayerJournalled},
+		{LayerBatches, LayerRecords},
+		{LayerRecords, LayerRolled},
+		{LayerRolled, LayerTotals},
+		{LayerQuota, LayerRecords},
+		{LayerLeased, LayerLeases},
+		{LayerHeld, LayerReservations},
+		{LayerQuota, LayerMax},
+	}
+}
+
+// Compared says how a comparison went.
+type Compared struct {
+	Comparison
+	// Compared counts what was compared, Different what differs.
+	Compared  int64 `json:"compared"`
+	Different int64 `json:"different"`
+}
+
+// Difference is a disagreement of two layers.
+type Difference struct {
+	Comparison
+	// Organization, Meter and Day say where; those of a batch bear Instance and Seq
+	// instead, those of a window its first day.
+	Organization uuid.UUID `json:"organization_id,omitzero"`
+	Meter        string    `json:"meter,omitempty"`
+	Day          plans.Day `json:"day,omitzero"`
+	Instance     uuid.UUID `json:"instance,omitzero"`
+	Seq          int64     `json:"seq,omitempty"`
+	// LeftValue and RightValue are what the layers say.
+	LeftValue  int64 `json:"left_value"`
+	RightValue int64 `json:"right_value"`
+}
+
+// By returns by how much the right layer has more than the left one; less where it is
+// negative.
+func (d Difference) By() int64 { return d.RightValue - d.LeftValue }
+
+// MaxDifferences is how many differences a reconciliation lists; all are counted.
+const MaxDifferences = 1000
+
+// Reconciliation compares all layers over a range of days.
+type Reconciliation struct {
+	// From and To are the first and the last day, both included.
+	From plans.Day `json:"from"`
+	To   plans.Day `json:"to"`
+	// Compared holds every comparison, in the order of [Comparisons].
+	Compared []Compared `json:"compared"`
+	// Differences holds the first of each comparison, [MaxDifferences] at most in all.
+	Differences []Difference `json:"differences"`
+}
+
+// Different returns how many differences there are in all.
+func (r Reconciliation) Different() (total int64) {
+	for _, c := range r.Compared {
+		total += c.Different
+	}
+	return total
+}

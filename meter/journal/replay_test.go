@@ -1,0 +1,214 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/journal"
+	"github.com/riverline/tollgate/plans"
+)
+
+// replayStore applies batches once, in sequence.
+type replayStore struct {
+	last    map[uuid.UUID]int64
+	batches []meter.Batch
+	stopped []uuid.UUID
+	// fail makes the n-th call of ApplyBatch fail after it has been carried out.
+	fail int
+}
+
+var errLostAnswer = errors.New("the answer was lost")
+
+func (s *replayStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applied, error) {
+	last, ok := s.last[b.ID.Instance]
+	switch {
+	case !ok:
+		return meter.Applied{}, meter.ErrUnknownInstance
+	case b.ID.Seq <= last:
+		return meter.Applied{Duplicate: true}, nil
+	case b.ID.Seq != last+1:
+		return meter.Applied{}, meter.ErrSequenceGap
+	}
+	s.last[b.ID.Instance] = b.ID.Seq
+	s.batches = append(s.batches, b)
+	if s.fail--; s.fail == 0 {
+		return meter.Applied{}, errLostAnswer
+	}
+	return meter.Applied{}, nil
+}
+
+func (s *replayStore) LastSeq(_ context.Context, id uuid.UUID) (int64, error) {
+	last, ok := s.last[id]
+	if !ok {
+		return 0, meter.ErrUnknownInstance
+	}
+	return last, nil
+}
+
+func (s *replayStore) StopInstance(_ context.Context, id uuid.UUID) error {
+	s.stopped = append(s.stopped, id)
+	return nil
+}
+
+func (s *replayStore) evaluations() (total int64) {
+	for _, b := range s.batches {
+		for _, row := range b.Rows {
+			total += row.Value
+			for _, e := range row.Events {
+				total += e.Quantity
+			}
+		}
+	}
+	return total
+}
+
+// leave makes what a process leaves that ended with so many segments, each with one
+// report of 1, 2, 4, …
+func leave(t *testing.T, dir string, segments int) uuid.UUID {
+	t.Helper()
+	instance := uuid.Must(uuid.NewV7())
+	j, err := journal.Open(journal.Config{Dir: dir, Instance: instance})
+	require.NoError(t, err)
+	for i := range segments {
+		_, err := j.Append(journal.Record{Organization: uuid.Max, Meter: "evaluations", Day: 20_000, Quantity: 1 << i, Lease: plans.WindowDay})
+		require.NoError(t, err)
+		if i < segments-1 {
+			_, err = j.Rotate()
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, j.Close())
+	return instance
+}
+
+// replay is what the next process does.
+func replay(t *testing.T, dir string, store *replayStore) []journal.Replayed {
+	t.Helper()
+	j, err := journal.Open(journal.Config{Dir: dir, Instance: uuid.Must(uuid.NewV7())})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, j.Close()) }()
+	return j.Replay(t.Context(), store, plans.Default())
+}
+
+func TestReplayWritesEachSegmentAsItsBatch(t *testing.T) {
+	dir := t.TempDir()
+	first, second := leave(t, dir, 3), leave(t, dir, 1)
+	store := &replayStore{last: map[uuid.UUID]int64{first: 1, second: 0}}
+	got := replay(t, dir, store)
+	require.Len(t, got, 2)
+	require.Equal(t, journal.Replayed{Instance: first, Segments: 3, Applied: 2, Records: 2}, got[0], "the first segment was written before")
+	require.Equal(t, journal.Replayed{Instance: second, Segments: 1, Applied: 1, Records: 1}, got[1])
+	require.Equal(t, []uuid.UUID{first, second}, store.stopped)
+	require.EqualValues(t, 2+4+1, store.evaluations())
+	one := int64(1)
+	require.Equal(t, meter.Batch{
+		ID: meter.BatchID{Instance: first, Seq: 2}, Reports: 1, Journalled: &one,
+		Rows: []meter.Row{{
+			Organization: uuid.Max, Meter: "evaluations", Aggregation: plans.Sum, Day: 20_000, Value: 2,
+			At: store.batches[0].Rows[0].At, Leased: meter.Leased{Day: 2},
+		}},
+	}, store.batches[0])
+
+	again := replay(t, dir, store)
+	for _, r := range again {
+		require.NoError(t, r.Err)
+		require.Zero(t, r.Records, "what the process between left is empty")
+	}
+	require.EqualValues(t, 7, store.evaluations())
+}
+
+// A replay that is cut off anywhere goes on at the next start, and counts once.
+func TestReplayCutOffCountsOnce(t *testing.T) {
+	for fail := 1; fail <= 4; fail++ {
+		dir := t.TempDir()
+		instance := leave(t, dir, 4)
+		store := &replayStore{last: map[uuid.UUID]int64{instance: 0}, fail: fail}
+		got := replay(t, dir, store)
+		require.ErrorIs(t, got[0].Err, errLostAnswer)
+		require.Empty(t, store.stopped, "what it leased stays its own until all is written")
+		got = replay(t, dir, store)
+		require.NoError(t, got[0].Err)
+		require.Equal(t, instance, got[0].Instance)
+		require.Equal(t, []uuid.UUID{instance}, store.stopped)
+		require.EqualValues(t, 15, store.evaluations())
+	}
+}
+
+func TestReplayGoesOnOverWhatIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	instance := leave(t, dir, 4)
+	found := segments(t, dir)
+	require.NoError(t, os.Remove(found[1].Path))
+	require.NoError(t, os.Remove(found[2].Path))
+	store := &replayStore{last: map[uuid.UUID]int64{instance: 0}}
+	got := replay(t, dir, store)
+	require.Equal(t, journal.Replayed{Instance: instance, Segments: 2, Applied: 2, Records: 2, Missing: 2}, got[0])
+	require.EqualValues(t, 1+8, store.evaluations())
+	require.Len(t, store.batches, 4)
+	require.Empty(t, store.batches[1].Rows)
+	require.False(t, store.batches[1].WatermarkOnly, "it uses up the sequence number")
+}
+
+func TestReplayStopsAtDamageAndKeepsTheFile(t *testing.T) {
+	dir := t.TempDir()
+	damaged, whole := leave(t, dir, 3), leave(t, dir, 1)
+	path := segments(t, dir)[1].Path
+	// A flipped bit in a record that an intact one follows.
+	image := journal.Image(journal.SegmentID{Instance: damaged, Seq: 2}, records(1, 3))
+	image[journal.HeaderSize+30] ^= 1
+	require.NoError(t, os.WriteFile(path, image, 0o600))
+
+	store := &replayStore{last: map[uuid.UUID]int64{damaged: 0, whole: 0}}
+	got := replay(t, dir, store)
+	require.ErrorIs(t, got[0].Err, journal.ErrCorrupt)
+	require.ErrorContains(t, got[0].Err, path)
+	require.NoError(t, got[1].Err, "others go on")
+	require.Equal(t, []uuid.UUID{whole}, store.stopped)
+	require.FileExists(t, path)
+	require.EqualValues(t, 1+1, store.evaluations(), "nothing of the damaged segment, and nothing after it")
+
+	// Somebody moves the file away: the rest goes on.
+	require.NoError(t, os.Rename(path, path+".damaged"))
+	got = replay(t, dir, store)
+	require.NoError(t, got[0].Err)
+	require.Equal(t, 1, got[0].Missing)
+	require.EqualValues(t, 1+1+4, store.evaluations())
+}
+
+func TestReplayReportsATornTail(t *testing.T) {
+	dir := t.TempDir()
+	instance := leave(t, dir, 1)
+	path := segments(t, dir)[0].Path
+	image := journal.Image(journal.SegmentID{Instance: instance, Seq: 1}, records(1, 4))
+	require.NoError(t, os.WriteFile(path, image[:len(image)-3], 0o600))
+	store := &replayStore{last: map[uuid.UUID]int64{instance: 0}}
+	got := replay(t, dir, store)
+	require.NoError(t, got[0].Err)
+	require.EqualValues(t, 2, got[0].Records)
+	require.EqualValues(t, journal.Length(record(3))-3, got[0].Cut)
+}
+
+// A process that ended before it was registered has left nothing that counts; one
+// whose instance is unknown but that has records is looked at by somebody.
+func TestReplayOfUnknownInstances(t *testing.T) {
+	dir := t.TempDir()
+	id := journal.SegmentID{Instance: uuid.Must(uuid.NewV7()), Seq: 1}
+	name := fmt.Sprintf("%s-%020d.journal", id.Instance, id.Seq)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), journal.Image(id, nil), 0o600))
+	unknown := leave(t, dir, 1)
+	store := &replayStore{last: map[uuid.UUID]int64{}}
+	got := replay(t, dir, store)
+	require.NoError(t, got[0].Err)
+	require.Equal(t, 1, got[0].Segments)
+	require.Equal(t, unknown, got[1].Instance)
+	require.ErrorIs(t, got[1].Err, meter.ErrUnknownInstance)
+	require.Empty(t, store.batches)
+}

@@ -1,0 +1,74 @@
+package pgstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/riverline/tollgate/billing"
+)
+
+// expiredChunk is how many rows one transaction deletes: it holds no lock for long.
+const expiredChunk = 10_000
+
+// The statements of [Store.DeleteExpired]: $1 is the time before which things are, $2 how
+// many are deleted at most.
+const (
+	deleteEvents = `
+		DELETE FROM usage_events WHERE (organization_id, identity) IN (
+			SELECT organization_id, identity FROM usage_events WHERE counted_at < $1 LIMIT $2)`
+	deleteWrites = `
+		DELETE FROM idempotent_writes WHERE (caller, key) IN (
+			SELECT caller, key FROM idempotent_writes WHERE begun_at < $1 LIMIT $2)`
+	deleteReservations = `
+		DELETE FROM reservations WHERE (organization_id, id) IN (
+			SELECT organization_id, id FROM reservations WHERE state <> 'held' AND settled_at < $1 LIMIT $2)`
+	// A window goes with its leases; one that somebody still holds something of stays.
+	deleteWindows = `
+		WITH over AS (
+			SELECT organization_id, meter, limit_window, window_start FROM quota_windows
+			WHERE window_end <= ($1::timestamptz AT TIME ZONE 'UTC')::date AND leased = 0 AND held = 0
+			ORDER BY organization_id, meter COLLATE "C", limit_window, window_start
+			LIMIT $2 FOR UPDATE
+		), leases AS (
+			DELETE FROM quota_leases USING over
+			WHERE (quota_leases.organization_id, quota_leases.meter, quota_leases.limit_window, quota_leases.window_start)
+				= (over.organization_id, over.meter, over.limit_window, over.window_start)
+		)
+		DELETE FROM quota_windows USING over
+		WHERE (quota_windows.organization_id, quota_windows.meter, quota_windows.limit_window, quota_windows.window_start)
+			= (over.organization_id, over.meter, over.limit_window, over.window_start)`
+)
+
+// DeleteExpired deletes what is kept for a time only and is older than a time: identities of
+// usage, answers to idempotent writes, reservations that have ended, and windows of hard
+// limits that are over. It does so in transactions of at most ten thousand rows; what was deleted before an
+// error stays so.
+func (s *Store) DeleteExpired(ctx context.Context, before time.Time) (billing.Expired, error) {
+	var deleted billing.Expired
+	for _, one := range []struct {
+		statement string
+		count     *int64
+	}{
+		{deleteEvents, &deleted.Events},
+		{deleteWrites, &deleted.Writes},
+		{deleteReservations, &deleted.Reservations},
+		{deleteWindows, &deleted.Windows},
+	} {
+		for {
+			var n int64
+			err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+				tag, err := tx.Exec(ctx, one.statement, before, expiredChunk)
+				n = tag.RowsAffected()
+				return err
+			})
+			if err != nil {
+				return deleted, wrap(err, "delete what is older than %s", before.Format(time.RFC3339))
+			}
+			*one.count += n
+			if n < expiredChunk {
+				break
+			}
+		}
+	}
+	return deleted, nil
+}
