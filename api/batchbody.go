@@ -20,6 +20,10 @@ type batchLimitError struct{ rule string }
 
 func (e *batchLimitError) Error() string { return e.rule }
 
+func batchTooLarge(limit int64) error {
+	return &batchLimitError{fmt.Sprintf("the batch is larger than %d bytes", limit)}
+}
+
 var errItemTooLarge = errors.New("an item is too large")
 
 // boundedReader gives no more than it is allowed.
@@ -93,7 +97,7 @@ func arrayError(d *json.Decoder, err error, name string) error {
 	case errors.Is(err, errItemTooLarge):
 		return &batchLimitError{fmt.Sprintf("%s is larger than %d bytes", name, maxItem)}
 	case errors.As(err, &tooLarge):
-		return &batchLimitError{fmt.Sprintf("the batch is larger than %d bytes", tooLarge.Limit)}
+		return batchTooLarge(tooLarge.Limit)
 	case errors.As(err, &syntax):
 		return invalid(name, "must be JSON: %s at byte %d of the body", syntax.Error(), syntaxOffset(d))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

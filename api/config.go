@@ -63,6 +63,7 @@ type Store interface {
 	Instances(ctx context.Context) ([]meter.Instance, error)
 
 	ReservationStore
+	WriteStore
 }
 
 // ReservationStore keeps reservations, so that every instance can settle them. A method
@@ -155,9 +156,6 @@ type Config struct {
 	Store     Store
 	Workflows Workflows
 	Blobs     Blobs
-	// Writes keeps the answers to requests that bear an Idempotency-Key. Nil: requests whose
-	// handler doesn't see to the key itself are refused where they bear one.
-	Writes WriteStore
 
 	// Upstream is where the gateway passes requests on to. Nil: there is no gateway.
 	Upstream *url.URL

@@ -59,13 +59,9 @@ func (s *Server) once(c *gin.Context, body []byte, keep func(accounts.WriteAnswe
 	if key == "" {
 		return
 	}
-	if s.config.Writes == nil {
-		s.fail(c, invalid(headerIdempotencyKey, "must not be given: this server keeps no answers"))
-		return
-	}
 	p, _ := callerOf(c)
 	write := accounts.Write{Caller: p.key, Key: sha256.Sum256([]byte(key)), Fingerprint: writeFingerprint(c.Request, body)}
-	before, err := s.config.Writes.BeginWrite(c.Request.Context(), write)
+	before, err := s.config.Store.BeginWrite(c.Request.Context(), write)
 	switch {
 	case err != nil:
 		s.fail(c, err)
@@ -109,10 +105,10 @@ func (s *Server) endWrite(
 	if final {
 		var kept accounts.WriteAnswer
 		if kept, err = keep(answer); err == nil {
-			err = s.config.Writes.FinishWrite(ctx, w, kept)
+			err = s.config.Store.FinishWrite(ctx, w, kept)
 		}
 	} else {
-		err = s.config.Writes.AbandonWrite(ctx, w)
+		err = s.config.Store.AbandonWrite(ctx, w)
 	}
 	if err != nil {
 		s.config.Logger.WarnContext(ctx, "Answer of an idempotent request could not be kept", s.describe(c, "error", err)...)

@@ -175,14 +175,6 @@ func TestAWriteOutlivesItsClient(t *testing.T) {
 	require.Len(t, workflows.asked, 1)
 }
 
-func TestKeysAreRefusedWhereNothingIsKept(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Writes = nil })
-	const body = `{"name":"New","plan":"free"}`
-	require.Equal(t, "Idempotency-Key", r.problem(400, "invalid_request", "admin", "POST", "/api/v1/organizations", body, "Idempotency-Key", "k")["field"])
-	require.Equal(t, 201, r.do("admin", "POST", "/api/v1/organizations", body).Code)
-	require.Equal(t, 200, r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations"}`, "Idempotency-Key", "k").Code, "usage has its own")
-}
-
 // TestKeepNoSecret holds that what isn't of the known form is not kept at all.
 func TestKeepNoSecret(t *testing.T) {
 	for _, body := range []string{``, `{}`, `nonsense`, `{"secret":"s","token":"s"}`, `{"id":"0199d4c5-8b7e-7c3a-9a51-3f0c5b1f6a01"}`} {

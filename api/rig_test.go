@@ -66,7 +66,7 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Logger: logger, Now: r.Now})
 	config := Config{
-		Meter: r.meter, Store: r.store, Workflows: r.workflows, Blobs: r.blobs, Writes: r.store, Now: r.Now, Logger: logger,
+		Meter: r.meter, Store: r.store, Workflows: r.workflows, Blobs: r.blobs, Now: r.Now, Logger: logger,
 		TemporalURL: func(workflowID, runID string) string { return "http://temporal/" + workflowID + "/" + runID },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4")

@@ -121,7 +121,7 @@ func (s *Server) recordBatch(c *gin.Context) {
 func (s *Server) readBatch(c *gin.Context, parse itemParser, key string, now time.Time) ([]batchItem, error) {
 	limit := s.config.MaxBatchBytes
 	if c.Request.ContentLength > limit {
-		return nil, arrayError(nil, &http.MaxBytesError{Limit: limit}, "body")
+		return nil, batchTooLarge(limit)
 	}
 	var items []batchItem
 	err := eachItem(http.MaxBytesReader(c.Writer, c.Request.Body, limit), func(raw []byte) error {

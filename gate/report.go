@@ -21,10 +21,10 @@ import (
 func (e *Enforcer) AdmitReport(
 	ctx context.Context, h http.Header, o *meter.Organization, r meter.Report, known meter.KnownSet, now time.Time,
 ) (meter.Outcome, *Problem) {
-	if e.config.Meter.Refuses() != nil {
-		return meter.Outcome{}, Unavailable(h)
-	}
 	if _, repeated := known[r.Identity]; !repeated {
+		if e.config.Meter.Refuses() != nil {
+			return meter.Outcome{}, Unavailable(h)
+		}
 		if problem := e.PaceAhead(h, o, r.Index, r.Quantity, now); problem != nil {
 			return meter.Outcome{}, problem
 		}
