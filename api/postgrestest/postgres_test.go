@@ -75,7 +75,7 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 	})
 	r := &replica{t: t, store: store, flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})}
 	server := api.New(api.Config{
-		Meter: m, Store: store, Writes: store, Workflows: noWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: logger,
+		Meter: m, Store: store, Workflows: noWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: logger,
 	})
 	r.http = httptest.NewServer(server.Handler())
 	ctx, cancel := context.WithCancel(context.Background())

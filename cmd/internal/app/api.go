@@ -16,6 +16,7 @@ import (
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/internal/telemetry"
+	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
@@ -34,6 +35,8 @@ type APIConfig struct {
 	JournalFull     string        `enum:"admit,refuse" default:"admit" env:"TOLLGATE_JOURNAL_FULL" help:"What becomes of requests that the journal can't keep: admit (counted in memory alone) or refuse (503)."`
 	LeasesAway      string        `enum:"allow,deny" default:"allow" env:"TOLLGATE_LEASES_AWAY" help:"What becomes of requests under a hard limit while Postgres can't be asked for quota: allow (counted, the limit may be passed) or deny (503)."`
 	LostAfter       time.Duration `default:"0s" env:"TOLLGATE_LOST_AFTER" help:"How long Postgres must not have seen this instance before it is declared lost and its quota is given to others, 5 flush intervals to 24h. Default: 1m, or 5 flush intervals."`
+	MaxLate         time.Duration `default:"840h" env:"TOLLGATE_MAX_LATE" help:"How old usage may be that bears a time of its own, 1m to 840h (35 days: as long as identities are known)."`
+	MaxAhead        time.Duration `default:"5m" env:"TOLLGATE_MAX_AHEAD" help:"How far after now such a time may be, for clocks that differ; it counts as now. 1s to 1h."`
 	DrainDelay      time.Duration `default:"0s" env:"TOLLGATE_DRAIN_DELAY" help:"Time between becoming unready and refusing connections, for load balancers to notice, 0 to 5m."`
 	ShutdownTimeout time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
 }
@@ -47,6 +50,8 @@ func (c APIConfig) Validate() error {
 		config.CheckHTTPURL("--temporal-ui-url", c.TemporalUIURL),
 		within("--flush-interval", c.FlushInterval, 100*time.Millisecond, 5*time.Minute),
 		c.checkLostAfter(),
+		within("--max-late", c.MaxLate, time.Minute, meter.IdentityRetention),
+		within("--max-ahead", c.MaxAhead, time.Second, time.Hour),
 		within("--drain-delay", c.DrainDelay, 0, 5*time.Minute),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
@@ -149,7 +154,7 @@ func (a *API) Run(ctx context.Context) (err error) {
 
 func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Server, error) {
 	serverConfig := api.Config{
-		Meter: i.meter, Store: b.store, Writes: b.store, Workflows: apiWorkflows{b.temporal}, Blobs: apiBlobs{blobs},
+		Meter: i.meter, Store: b.store, Workflows: apiWorkflows{b.temporal}, Blobs: apiBlobs{blobs},
 		Parts: []api.Part{
 			{Name: "postgres", Check: b.store.Ping},
 			{Name: "journal", Check: func(context.Context) error { return i.journalHealth() }},
@@ -158,6 +163,8 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 				return err
 			}},
 		},
+		MaxLate:    a.config.MaxLate,
+		MaxAhead:   a.config.MaxAhead,
 		Metrics:    b.telemetry.Handler(),
 		Middleware: []gin.HandlerFunc{otelgin.Middleware("tollgate-api", otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))},
 		Logger:     b.logger,
