@@ -136,6 +136,28 @@ func TestStoreAwayAllowsOrDenies(t *testing.T) {
 	}
 }
 
+// TestDenyCoversWhatIsNotKnown holds that an organization whose plan could not be read is
+// not taken for one without limits, where the settings are strict.
+func TestDenyCoversWhatIsNotKnown(t *testing.T) {
+	store := newMemoryStore()
+	id := store.add("free")
+	m := newLessee(t, store, func(c *meter.Config) { c.DenyUnleased, c.LoadRetry = true, time.Millisecond })
+	store.set(func(s *memoryStore) { s.away = true })
+	o, err := m.Organization(context.Background(), id, noon)
+	require.NoError(t, err)
+	_, _, err = o.Admit(context.Background(), 0, 1, noon)
+	require.ErrorIs(t, err, meter.ErrUnavailable)
+	require.ErrorIs(t, o.Report(context.Background(), meter.Report{Quantity: 1}).Err, meter.ErrUnavailable)
+	store.set(func(s *memoryStore) { s.away = false })
+	require.Eventually(t, func() bool {
+		o, err := m.Organization(context.Background(), id, noon.Add(time.Since(started)+time.Second))
+		require.NoError(t, err)
+		d, r, err := o.Admit(context.Background(), 0, 1, noon.Add(time.Since(started)))
+		r.Commit()
+		return err == nil && d.Allowed
+	}, 5*time.Second, 5*time.Millisecond)
+}
+
 // TestFence holds that an instance that the store may have given up relies on no lease.
 func TestFence(t *testing.T) {
 	store := newMemoryStore()

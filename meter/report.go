@@ -261,6 +261,8 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decisi
 	case view.leased[i]:
 		q = s.quotaFor(e.Window, i, day)
 		d, leased, v = s.takeLeased(q, e, quantity, now)
+	case !view.loaded && o.meter.config.DenyUnleased:
+		v = unavailable
 	case s.inWindow(day):
 		d = s.take(e, quantity)
 	default:

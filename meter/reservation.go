@@ -68,10 +68,14 @@ func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans
 	s.mu.Lock()
 	s.roll(e.Window, at)
 	leased := false
-	if view.leased[i] {
+	switch {
+	case view.leased[i]:
 		q = s.quotaFor(e.Window, i, s.current.day)
 		d, leased, v = s.takeLeased(q, e, quantity, at)
-	} else {
+	case !view.loaded && o.meter.config.DenyUnleased:
+		// Nobody knows whether there is a limit.
+		v = unavailable
+	default:
 		d = s.take(e, quantity)
 	}
 	if d.Allowed {
