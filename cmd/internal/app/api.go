@@ -149,7 +149,7 @@ func (a *API) Run(ctx context.Context) (err error) {
 
 func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Server, error) {
 	serverConfig := api.Config{
-		Meter: i.meter, Store: b.store, Workflows: apiWorkflows{b.temporal}, Blobs: apiBlobs{blobs},
+		Meter: i.meter, Store: b.store, Writes: b.store, Workflows: apiWorkflows{b.temporal}, Blobs: apiBlobs{blobs},
 		Parts: []api.Part{
 			{Name: "postgres", Check: b.store.Ping},
 			{Name: "journal", Check: func(context.Context) error { return i.journalHealth() }},
