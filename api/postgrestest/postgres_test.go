@@ -56,6 +56,8 @@ type replica struct {
 	store   *pgstore.Store
 	flusher *meter.Flusher
 	http    *httptest.Server
+	// stop ends the replica; it writes nothing more.
+	stop func()
 }
 
 func newReplica(t *testing.T, database *pgtest.Database) *replica {
@@ -68,9 +70,13 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 	require.NoError(t, store.RegisterInstance(t.Context(), meter.Instance{
 		ID: id, Host: "test", Status: meter.InstanceLive, StartedAt: now(), SeenAt: now(), Watermark: now(),
 	}))
-	m := meter.New(meter.Config{Catalog: plans.Default(), Store: store, Logger: logger})
+	m := meter.New(meter.Config{
+		Catalog: plans.Default(), Store: store, Logger: logger, Now: now, Leases: store, Instance: id, LeaseFor: time.Minute, Events: store,
+	})
 	r := &replica{t: t, store: store, flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})}
-	server := api.New(api.Config{Meter: m, Store: store, Workflows: noWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: logger})
+	server := api.New(api.Config{
+		Meter: m, Store: store, Writes: store, Workflows: noWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: logger,
+	})
 	r.http = httptest.NewServer(server.Handler())
 	ctx, cancel := context.WithCancel(context.Background())
 	var listening sync.WaitGroup
@@ -83,7 +89,7 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 			r.follow(ctx, c, m, server)
 		})
 	})
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		r.http.Close()
 		cancel()
 		listening.Wait()
@@ -91,6 +97,7 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 		m.Close()
 		store.Close()
 	})
+	t.Cleanup(r.stop)
 	select {
 	case <-connected:
 	case <-time.After(30 * time.Second):
@@ -110,23 +117,41 @@ func (r *replica) follow(ctx context.Context, c pgstore.Change, m *meter.Meter, 
 		if catalog, err := r.store.Catalog(ctx); err == nil {
 			_ = m.SetCatalog(catalog)
 		}
+	case pgstore.ChangeQuota:
+		if window, ok := c.QuotaWindow(); ok {
+			m.Recall(window)
+		}
 	case pgstore.ChangeResync:
 	}
 }
 
 func (r *replica) call(key, method, path, body string) (int, map[string]any) {
 	r.t.Helper()
+	status, _, out, err := r.send(key, method, path, body, "")
+	require.NoError(r.t, err)
+	return status, out
+}
+
+// send sends a request, with an Idempotency-Key unless that is empty.
+func (r *replica) send(key, method, path, body, once string) (int, http.Header, map[string]any, error) {
 	request, err := http.NewRequestWithContext(r.t.Context(), method, r.http.URL+path, strings.NewReader(body))
-	require.NoError(r.t, err)
+	if err != nil {
+		return 0, nil, nil, err
+	}
 	request.Header.Set("Authorization", "Bearer "+key)
+	if once != "" {
+		request.Header.Set("Idempotency-Key", once)
+	}
 	response, err := r.http.Client().Do(request)
-	require.NoError(r.t, err)
+	if err != nil {
+		return 0, nil, nil, err
+	}
 	defer func() { _ = response.Body.Close() }()
 	var out map[string]any
 	if response.StatusCode != http.StatusNoContent {
-		require.NoError(r.t, json.NewDecoder(response.Body).Decode(&out), "%s %s", method, path)
+		err = json.NewDecoder(response.Body).Decode(&out)
 	}
-	return response.StatusCode, out
+	return response.StatusCode, response.Header, out, err
 }
 
 func (r *replica) adminKey() string {
