@@ -8,7 +8,7 @@ STACK := go run ./internal/devstack/withstack
 RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short bench lint fmt generate check-generated
+.PHONY: help run build test test-short bench chaos lint fmt generate check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test-short: ## Run the tests that need no server, in seconds
 
 bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
+
+chaos: ## Break replicas, worker, servers, networks and disks, and hold the accounts after it (CHAOS_SEED, CHAOS_FAULTS, CHAOS_ROUNDS, TOLLGATE_KILLS)
+	CHAOS_FAULTS=$(or $(CHAOS_FAULTS),30) CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) TOLLGATE_KILLS=$(or $(TOLLGATE_KILLS),100) \
+		$(STACK) go test -v -count=1 -timeout 60m -run '^(TestChaos|TestKills|TestThreeReplicas|TestTheLastUnit)' ./e2e
 
 lint: ## Check the source: golangci-lint, that workflows are deterministic, the compose file
 	$(TOOL) golangci-lint run ./...

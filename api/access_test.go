@@ -36,6 +36,8 @@ func TestRoles(t *testing.T) {
 		may                []string
 	}{
 		{"POST", "/api/v1/usage", `{"meter":"evaluations"}`, 200, []string{tenant, otherTenant}},
+		{"POST", "/api/v1/usage/batch", `[{"meter":"evaluations"}]`, 200, []string{tenant, otherTenant}},
+		{"POST", "/api/v1/reservations", `{"meter":"evaluations","quantity":1}`, 201, []string{tenant, otherTenant}},
 		{"GET", "/api/v1/usage?organization_id=" + free, "", 200, []string{tenant, finance, admin}},
 		{"GET", "/api/v1/usage/history?meter=evaluations&from=2026-11-01&to=2026-11-02&organization_id=" + free, "", 200, []string{tenant, finance, admin}},
 		{"POST", "/api/v1/organizations", `{"name":"New","plan":"free"}`, 201, []string{admin}},

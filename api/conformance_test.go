@@ -86,8 +86,29 @@ func TestAccessIsAsDescribed(t *testing.T) {
 			}
 			require.ElementsMatch(t, query, a.query, name)
 			require.Equal(t, operation.RequestBody != nil, a.body != nil, name)
+			require.Equal(t, operation.RequestBody != nil && !operation.RequestBody.Value.Required, a.bodyOptional, name)
+			requireKeyIsDescribed(t, name, operation, a)
 		}
 	}
+}
+
+// requireKeyIsDescribed holds that each request that changes something can be sent again
+// under an Idempotency-Key, or needs none, and that its document says so.
+func requireKeyIsDescribed(t *testing.T, name string, operation *openapi3.Operation, a access) {
+	t.Helper()
+	described := slices.ContainsFunc(operation.Parameters, func(p *openapi3.ParameterRef) bool { return p.Value.Name == headerIdempotencyKey })
+	if strings.HasPrefix(name, "GET ") {
+		require.False(t, described || a.keep != nil, name)
+		return
+	}
+	if strings.Contains(name, "/reservations") {
+		require.Nil(t, a.keep, "%s: the store sees to that", name)
+		require.Equal(t, name == "POST /api/v1/reservations", described, name)
+		return
+	}
+	require.NotNil(t, a.keep, name)
+	require.True(t, described, name)
+	require.NotNil(t, operation.Responses.Status(409), name)
 }
 
 // TestExamplesAreValid holds the document's examples against its schemas.
@@ -198,7 +219,7 @@ func TestErrorCodesAreListed(t *testing.T) {
 	for _, code := range []string{
 		"invalid_request", "invalid_path", "unauthorized", "plan_limit_exceeded", "forbidden", "not_found", "not_metered",
 		"method_not_allowed", "conflict", "body_too_large", "unsupported_media_type", "rate_limited", "internal_error",
-		"upstream_unavailable", "upstream_timeout", "unavailable",
+		"upstream_unavailable", "upstream_timeout", "unavailable", "idempotency_key_reused", "request_under_way", "reservation_ended",
 	} {
 		require.Contains(t, theDocument(t).Info.Description, fmt.Sprintf("`%s`", code))
 	}

@@ -33,9 +33,12 @@ func keepNoSecret(answer accounts.WriteAnswer) (accounts.WriteAnswer, error) {
 	if err := d.Decode(&made); err != nil || made.Secret == nil {
 		return accounts.WriteAnswer{}, errSecretKept
 	}
-	made.Secret = nil
+	// A type that has no secret can't keep one.
 	var err error
-	answer.Body, err = json.Marshal(made)
+	answer.Body, err = json.Marshal(gen.Key{
+		Id: made.Id, OrganizationId: made.OrganizationId, Role: made.Role, Name: made.Name, Prefix: made.Prefix,
+		CreatedAt: made.CreatedAt, RevokedAt: made.RevokedAt,
+	})
 	return answer, err
 }
 

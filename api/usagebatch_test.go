@@ -81,8 +81,8 @@ func TestBatchReceipts(t *testing.T) {
 	require.Equal(t, "colour", receipts[5]["field"])
 	require.Equal(t, "item must be a JSON object", receipts[6]["message"])
 	require.Equal(t, "timestamp must be at most 5 minutes after now", receipts[8]["message"])
-	require.EqualValues(t, 1000, r.current("free", "evaluations"))
-	require.EqualValues(t, 5, r.current("free", "storage_bytes"))
+	require.InDelta(t, 1000, r.current("free", "evaluations"), 0)
+	require.InDelta(t, 5, r.current("free", "storage_bytes"), 0)
 
 	require.Equal(t, true, r.batch("pro", `[{"meter":"simulations","quantity":5001}]`)[0]["over_limit"])
 	require.Empty(t, r.batch("free", ` [ ] `))
@@ -101,7 +101,7 @@ func TestBatchCountsKeysOnce(t *testing.T) {
 
 	require.Equal(t, "duplicate accepted", statuses(r.batch("free", "["+keyed("b", 7)+","+keyed("c", 1)+"]")), "over batches")
 	require.Equal(t, "true", r.do("free", "POST", "/api/v1/usage", keyed("c", 1)).Header().Get("Idempotency-Replayed"), "and single reports")
-	require.EqualValues(t, 13, r.current("free", "evaluations"))
+	require.InDelta(t, 13, r.current("free", "evaluations"), 0)
 
 	const plain = `[{"meter":"evaluations"},{"meter":"evaluations"},{"meter":"evaluations","idempotency_key":"c"}]`
 	require.Equal(t, "accepted accepted duplicate", statuses(r.batch("free", plain, "Idempotency-Key", "batch-1")))
@@ -129,7 +129,7 @@ func TestCloudEvents(t *testing.T) {
 	require.Equal(t, "simulations", receipts[2]["meter"])
 	require.Equal(t, "id", receipts[4]["field"])
 	require.Equal(t, "time", receipts[6]["field"])
-	require.EqualValues(t, 4, r.current("free", "evaluations"))
+	require.InDelta(t, 4, r.current("free", "evaluations"), 0)
 
 	for _, tt := range []struct{ body, field, message string }{
 		{`{"id":"1","source":"s","type":"evaluations"}`, "specversion", "must be 1.0"},
@@ -160,7 +160,7 @@ func TestCloudEvents(t *testing.T) {
 		require.Equal(t, tt.field, receipt["field"], tt.body)
 		require.Contains(t, receipt["message"], tt.message, tt.body)
 	}
-	require.EqualValues(t, 4, r.current("free", "evaluations"), "nothing else was counted")
+	require.InDelta(t, 4, r.current("free", "evaluations"), 0, "nothing else was counted")
 }
 
 // TestBrokenBatchesCountNothing sends bodies that are no batch as a whole, each behind
@@ -249,7 +249,7 @@ func TestABatchTakesOneToken(t *testing.T) {
 		require.Len(t, r.batch("free", three), 3)
 	}
 	r.problem(429, "rate_limited", "free", "POST", "/api/v1/usage/batch", three)
-	require.EqualValues(t, 6, r.current("free", "evaluations"))
+	require.InDelta(t, 6, r.current("free", "evaluations"), 0)
 }
 
 // fullJournal keeps as many records as it has room for.
@@ -297,7 +297,7 @@ func TestBatchThatCannotBeCounted(t *testing.T) {
 	receipts := r.batch("free", three)
 	require.Equal(t, "accepted unavailable invalid", statuses(receipts))
 	require.Contains(t, receipts[1]["message"], "send it again")
-	require.EqualValues(t, 1, r.current("free", "evaluations"))
+	require.InDelta(t, 1, r.current("free", "evaluations"), 0)
 
 	a := r.do("free", "POST", "/api/v1/usage/batch", `[{"meter":"x"},{"meter":"evaluations","idempotency_key":"b"}]`)
 	require.Equal(t, http.StatusServiceUnavailable, a.Code, "nothing of it was counted")
@@ -307,7 +307,7 @@ func TestBatchThatCannotBeCounted(t *testing.T) {
 
 	journal.room.Store(10)
 	require.Equal(t, "duplicate accepted invalid", statuses(r.batch("free", three)))
-	require.EqualValues(t, 2, r.current("free", "evaluations"))
+	require.InDelta(t, 2, r.current("free", "evaluations"), 0)
 }
 
 // itemsReader makes a batch as it is read, so that no one holds it.
@@ -373,7 +373,7 @@ func TestALargeBatchIsBounded(t *testing.T) {
 		require.Equal(t, i, out.Receipts[i].Index)
 		require.EqualValues(t, i+1, *out.Receipts[i].Quantity)
 	}
-	require.EqualValues(t, maxItems*(maxItems+1)/2, r.current("enterprise", "flow_executions"))
+	require.InDelta(t, maxItems*(maxItems+1)/2, r.current("enterprise", "flow_executions"), 0)
 }
 
 // FuzzBatch holds the reader of batches against encoding/json: it takes the arrays that

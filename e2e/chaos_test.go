@@ -1,0 +1,222 @@
+package e2e_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/internal/faultproxy"
+	"github.com/riverline/tollgate/internal/pgtest"
+	"github.com/riverline/tollgate/internal/temporaltest"
+)
+
+// setting reads a whole number from the environment.
+func setting(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	given := os.Getenv(name)
+	if given == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(given, 10, 64)
+	require.NoError(t, err, name)
+	return n
+}
+
+// chaosCatalog has hard limits that are reached within seconds, soft ones, and none. Its
+// windows are months, which keeps midnight out of the account.
+const chaosCatalog = `
+meters:
+  - { key: evaluations, name: Evaluations, aggregation: sum, unit: evaluation }
+  - { key: executions, name: Executions, aggregation: sum, unit: execution }
+  - { key: instances, name: Instances, aggregation: max, unit: instance }
+  - { key: storage, name: Storage, aggregation: last, unit: byte }
+plans:
+  - key: limited
+    version: 1
+    name: Limited
+    entitlements:
+      - { meter: evaluations, mode: hard, window: month, max: 3000 }
+      - { meter: executions, mode: hard, window: month, max: 500 }
+  - key: soft
+    version: 1
+    name: Soft
+    entitlements: [{ meter: evaluations, mode: soft, window: month, max: 100 }]
+  - { key: open, version: 1, name: Open, entitlements: [] }
+`
+
+// TestChaos runs three replicas under faults that are drawn from a seed, and holds the
+// accounts after them. docs/chaos.md has the method. CHAOS_SEED repeats a run, and CHAOS_FAULTS
+// and CHAOS_ROUNDS make it longer.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	seed := setting(t, "CHAOS_SEED", uint64(time.Now().UnixNano()))
+	for round := range setting(t, "CHAOS_ROUNDS", 1) {
+		seed := seed + round
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Logf("repeat with CHAOS_SEED=%d", seed)
+			c := newChaos(t, seed)
+			c.run(int(setting(t, "CHAOS_FAULTS", 8)))
+			c.settle()
+		})
+	}
+}
+
+// replica is one API, with proxies of its own to Postgres and Temporal.
+type replica struct {
+	n                  int
+	address            string
+	journal            string
+	environment        []string
+	postgres, temporal *faultproxy.Proxy
+
+	mu      sync.Mutex
+	process *process
+}
+
+// chaos is a system under faults.
+type chaos struct {
+	t        *testing.T
+	draw     *rand.Rand
+	system   *system
+	postgres *pgtest.Server
+	temporal *temporaltest.Server
+	worker   *process
+	replicas []*replica
+	ledger   *ledger
+	// heal ends the faults that go on.
+	heal []func()
+}
+
+func newChaos(t *testing.T, seed uint64) *chaos {
+	t.Helper()
+	c := &chaos{t: t, draw: rand.New(rand.NewPCG(seed, 1)), postgres: pgtest.NewServer(t), temporal: temporaltest.NewServer(t)}
+	c.system = newSystem(t, c.postgres.NewDatabase(t), c.temporal.Register(t))
+	catalog := filepath.Join(t.TempDir(), "catalog.yaml")
+	require.NoError(t, os.WriteFile(catalog, []byte(chaosCatalog), 0o600))
+	c.system.environment = append(c.system.environment,
+		"TOLLGATE_CATALOG="+catalog, "TOLLGATE_LEASES_AWAY=deny", "TOLLGATE_JOURNAL_FULL=refuse")
+	c.worker = c.system.startWorker()
+	for n := range 3 {
+		c.replicas = append(c.replicas, c.newReplica(n))
+	}
+	c.system.environment = append(c.system.environment, "TOLLGATE_URL=http://"+c.replicas[0].address)
+	c.ledger = newLedger(t, c)
+	return c
+}
+
+func (c *chaos) newReplica(n int) *replica {
+	c.t.Helper()
+	database, err := url.Parse(c.system.database.APIURL)
+	require.NoError(c.t, err)
+	r := &replica{n: n, address: freeAddress(c.t), journal: c.t.TempDir()}
+	r.postgres, err = faultproxy.New(database.Host)
+	require.NoError(c.t, err)
+	c.t.Cleanup(func() { _ = r.postgres.Close() })
+	r.temporal, err = faultproxy.New(c.temporal.Address())
+	require.NoError(c.t, err)
+	c.t.Cleanup(func() { _ = r.temporal.Close() })
+	database.Host = r.postgres.Address()
+	r.environment = []string{
+		"TOLLGATE_JOURNAL_DIR=" + r.journal, "TOLLGATE_DATABASE_URL=" + database.String(), "TEMPORAL_ADDRESS=" + r.temporal.Address(),
+	}
+	r.process = c.launch(r)
+	r.process.awaitReady()
+	return r
+}
+
+func (c *chaos) launch(r *replica) *process {
+	return c.system.launch("api", "TOLLGATE_LISTEN", r.address, r.environment...)
+}
+
+// restart starts a replica anew on its journal's folder, as often as it takes: it needs
+// Postgres to start.
+func (c *chaos) restart(r *replica) {
+	c.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	deadline := time.Now().Add(90 * time.Second)
+	for {
+		r.process.kill()
+		r.process = c.launch(r)
+		if r.process.becomesReady(20 * time.Second) {
+			return
+		}
+		require.True(c.t, time.Now().Before(deadline), "replica %d does not start: %s", r.n, r.process.log.tail(10))
+	}
+}
+
+// becomesReady waits until a process is ready, or ends, or for a time.
+func (p *process) becomesReady(within time.Duration) bool {
+	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		select {
+		case <-p.ended:
+			return false
+		default:
+		}
+		response, err := http.Get(p.url + "/readyz")
+		if err != nil {
+			continue
+		}
+		_ = response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			return true
+		}
+	}
+	return false
+}
+
+// run draws faults, one after the other; about half of them go on beside the next.
+func (c *chaos) run(faults int) {
+	c.ledger.start()
+	all := c.faults()
+	for range faults {
+		fault := all[c.draw.IntN(len(all))]
+		target := c.replicas[c.draw.IntN(len(c.replicas))]
+		c.t.Logf("%s at replica %d", fault.name, target.n)
+		heal := fault.begin(target)
+		c.pause(300, 1500)
+		if heal == nil {
+			continue
+		}
+		if c.draw.IntN(2) == 0 && !fault.alone {
+			c.heal = append(c.heal, heal)
+			continue
+		}
+		heal()
+	}
+	for _, heal := range c.heal {
+		heal()
+	}
+	c.pause(500, 1000)
+}
+
+func (c *chaos) pause(least, most int) {
+	time.Sleep(time.Duration(least+c.draw.IntN(most-least)) * time.Millisecond)
+}
+
+// settle lets everything come to rest, and holds the accounts.
+func (c *chaos) settle() {
+	for _, r := range c.replicas {
+		if !r.process.becomesReady(20 * time.Second) {
+			c.restart(r)
+		}
+	}
+	c.ledger.stop()
+	for _, r := range c.replicas {
+		r.process.stop()
+		left, err := filepath.Glob(filepath.Join(r.journal, "*.journal"))
+		require.NoError(c.t, err)
+		require.Empty(c.t, left, "a clean stop leaves no segment")
+	}
+	c.ledger.check()
+	c.system.requireReconciled()
+}

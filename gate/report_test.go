@@ -1,0 +1,107 @@
+package gate_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/gate"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// reporter is an enforcer with an organization, without a server.
+type reporter struct {
+	*gate.Enforcer
+	t            *testing.T
+	organization *meter.Organization
+	index        meter.Index
+	log          *lockedBuffer
+	header       http.Header
+}
+
+func newReporter(t *testing.T, plan string) *reporter {
+	t.Helper()
+	catalog, err := plans.Parse([]byte(testCatalog))
+	require.NoError(t, err)
+	m := meter.New(meter.Config{Catalog: catalog, Store: planStore{plan}, Now: func() time.Time { return noon }})
+	r := newRig(t, plan, func(c *gate.Config) { c.Meter = m })
+	out := &reporter{Enforcer: r.enforcer, t: t, log: r.log}
+	out.organization, err = m.Organization(t.Context(), uuid.Must(uuid.NewV7()), noon)
+	require.NoError(t, err)
+	out.index, _ = m.Index("evaluations")
+	return out
+}
+
+// report sends a report under a key; known says whether the store knows it.
+func (r *reporter) report(key string, quantity int64, known meter.KnownSet) (meter.Outcome, *gate.Problem) {
+	r.header = http.Header{}
+	return r.AdmitReport(r.t.Context(), r.header, r.organization, meter.Report{
+		Index: r.index, Quantity: quantity, Identity: meter.KeyIdentity(key), Fingerprint: meter.FingerprintOf(key),
+	}, known, noon)
+}
+
+func TestReportsOverASoftLimitAreFlaggedOnce(t *testing.T) {
+	r := newReporter(t, "soft")
+	for _, key := range []string{"a", "b", "b"} {
+		out, problem := r.report(key, 3, nil)
+		require.Nil(t, problem)
+		require.NoError(t, out.Err)
+		require.Equal(t, "true", r.header.Get(gate.HeaderOverLimit))
+	}
+	require.Equal(t, 1, strings.Count(r.log.String(), "Usage is over a soft limit"))
+}
+
+func TestReportsBeyondAHardLimit(t *testing.T) {
+	r := newReporter(t, "hard")
+	_, problem := r.report("a", 3, nil)
+	require.Equal(t, http.StatusPaymentRequired, problem.Status)
+	require.Equal(t, int64(0), *problem.Current)
+	require.Equal(t, int64(2), *problem.Max)
+	require.Equal(t, gate.UpgradeURL(r.organization.ID()), problem.UpgradeURL)
+	_, problem = r.report("a", 2, nil)
+	require.Nil(t, problem, "what was refused may come again")
+}
+
+func TestReportsAndTheirTokens(t *testing.T) {
+	r := newReporter(t, "slow_hard")
+	identity := meter.KeyIdentity("known")
+	known := meter.KnownSet{identity: {Event: meter.Event{Identity: identity, Fingerprint: meter.FingerprintOf("known")}}}
+	for range 5 {
+		_, problem := r.report("a", 2, nil)
+		require.Equal(t, http.StatusPaymentRequired, problem.Status, "plainly beyond the limit: no token")
+		out, problem := r.report("known", 1, known)
+		require.Nil(t, problem)
+		require.True(t, out.Duplicate, "known before it is decided on: no token")
+	}
+	_, problem := r.report("a", 1, nil)
+	require.Nil(t, problem)
+	require.NotEmpty(t, r.header.Get("RateLimit"))
+	require.Nil(t, r.Pace(http.Header{}, r.organization, noon), "one token was left")
+	require.Equal(t, http.StatusTooManyRequests, r.Pace(http.Header{}, r.organization, noon).Status)
+
+	slow := newReporter(t, "slow")
+	for _, key := range []string{"a", "b"} {
+		_, problem := slow.report(key, 1, nil)
+		require.Nil(t, problem)
+	}
+	_, problem = slow.report("c", 1, nil)
+	require.Equal(t, http.StatusTooManyRequests, problem.Status)
+	require.Equal(t, "1", slow.header.Get("Retry-After"))
+	require.Equal(t, int64(2), slow.organization.Usage(slow.index, noon).Current, "a 429 counted nothing")
+}
+
+func TestAReusedIdentityIsTheCallersToTell(t *testing.T) {
+	r := newReporter(t, "hard")
+	_, problem := r.report("a", 1, nil)
+	require.Nil(t, problem)
+	out, problem := r.AdmitReport(t.Context(), http.Header{}, r.organization, meter.Report{
+		Index: r.index, Quantity: 1, Identity: meter.KeyIdentity("a"), Fingerprint: meter.FingerprintOf("other"),
+	}, nil, noon)
+	require.Nil(t, problem)
+	require.ErrorIs(t, out.Err, meter.ErrIdentityReused)
+}
