@@ -10,25 +10,23 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-const holdsPath = "/api/v1/reservations"
-
 // TestARepeatedHoldIsShownAsItIs holds that the same request again makes nothing, which
 // its status and header say, and shows the reservation as it is now.
 func TestARepeatedHoldIsShownAsItIs(t *testing.T) {
 	r := newRig(t)
 	const body = `{"meter":"evaluations","quantity":600}`
-	first := r.do("free", "POST", holdsPath, body, "Idempotency-Key", "k")
+	first := r.do("free", "POST", reservationsPath, body, "Idempotency-Key", "k")
 	require.Equal(t, http.StatusCreated, first.Code, first.Body)
 	require.Empty(t, first.Header().Values("Idempotency-Replayed"))
 	require.Equal(t, "2026-11-24T12:00:00Z", first.json()["created_at"])
-	again := r.do("free", "POST", holdsPath, body, "Idempotency-Key", "k")
+	again := r.do("free", "POST", reservationsPath, body, "Idempotency-Key", "k")
 	require.Equal(t, http.StatusOK, again.Code, again.Body)
 	require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
 	require.Equal(t, first.json(), again.json())
 
-	released := r.do("free", "DELETE", holdsPath+"/"+first.json()["id"].(string), "")
+	released := r.do("free", "DELETE", reservationsPath+"/"+first.json()["id"].(string), "")
 	require.Equal(t, http.StatusOK, released.Code)
-	again = r.do("free", "POST", holdsPath, body, "Idempotency-Key", "k")
+	again = r.do("free", "POST", reservationsPath, body, "Idempotency-Key", "k")
 	require.Equal(t, http.StatusOK, again.Code)
 	require.Equal(t, "released", again.json()["state"])
 	require.Len(t, r.store.reservations, 1)
@@ -48,12 +46,12 @@ func TestAHoldThatTheStoreRefusesHasTakenItsToken(t *testing.T) {
 	require.Equal(t, 200, r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":1000}`).Code)
 	r.store.quota[quotaOf{r.organizations["free"], "evaluations"}] = &fakeQuota{max: 1000, used: 1000}
 	for range 3 {
-		problem := r.problem(402, "plan_limit_exceeded", "free", "POST", holdsPath, `{"meter":"evaluations","quantity":1001}`)
+		problem := r.problem(402, "plan_limit_exceeded", "free", "POST", reservationsPath, `{"meter":"evaluations","quantity":1001}`)
 		require.InDelta(t, 1000, problem["current"], 0)
 	}
 	require.Zero(t, r.store.holds)
-	r.problem(402, "plan_limit_exceeded", "free", "POST", holdsPath, `{"meter":"evaluations","quantity":1}`)
-	r.problem(429, "rate_limited", "free", "POST", holdsPath, `{"meter":"evaluations","quantity":1}`)
+	r.problem(402, "plan_limit_exceeded", "free", "POST", reservationsPath, `{"meter":"evaluations","quantity":1}`)
+	r.problem(429, "rate_limited", "free", "POST", reservationsPath, `{"meter":"evaluations","quantity":1}`)
 	require.Equal(t, 1, r.store.holds)
 }
 
@@ -62,13 +60,13 @@ func TestAHoldThatTheStoreRefusesHasTakenItsToken(t *testing.T) {
 func TestAHoldUnderAnEarlierPlanIsFoundAgain(t *testing.T) {
 	r := newRig(t)
 	const body = `{"meter":"evaluations","quantity":5000}`
-	made := r.do("pro", "POST", holdsPath, body, "Idempotency-Key", "k")
+	made := r.do("pro", "POST", reservationsPath, body, "Idempotency-Key", "k")
 	require.Equal(t, http.StatusCreated, made.Code, made.Body)
 	require.Equal(t, 200, r.do("admin", "PATCH", "/api/v1/organizations/"+r.organizations["pro"].String(), `{"plan":"free"}`).Code)
-	again := r.do("pro", "POST", holdsPath, body, "Idempotency-Key", "k")
+	again := r.do("pro", "POST", reservationsPath, body, "Idempotency-Key", "k")
 	require.Equal(t, http.StatusOK, again.Code, again.Body)
 	require.Equal(t, made.json(), again.json())
-	r.problem(402, "plan_limit_exceeded", "pro", "POST", holdsPath, body, "Idempotency-Key", "another")
+	r.problem(402, "plan_limit_exceeded", "pro", "POST", reservationsPath, body, "Idempotency-Key", "another")
 }
 
 func TestKeysInHeadersAreASCII(t *testing.T) {
@@ -76,7 +74,7 @@ func TestKeysInHeadersAreASCII(t *testing.T) {
 	for _, key := range []string{"ø", "k\x7f", "\xff", "", strings.Repeat("k", 256)} {
 		for _, request := range []struct{ key, path, body string }{
 			{"admin", "/api/v1/organizations", `{"name":"New","plan":"free"}`},
-			{"free", holdsPath, `{"meter":"evaluations","quantity":1}`},
+			{"free", reservationsPath, `{"meter":"evaluations","quantity":1}`},
 		} {
 			problem := r.problem(400, "invalid_request", request.key, "POST", request.path, request.body, "Idempotency-Key", key)
 			require.Equal(t, "Idempotency-Key", problem["field"], "%q", key)
