@@ -41,7 +41,13 @@ func headerKey(h http.Header) (string, error) {
 			key = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(inner)
 		}
 	}
-	return key, checkKey(headerIdempotencyKey, key)
+	if err := checkKey(headerIdempotencyKey, key); err != nil {
+		return "", err
+	}
+	if strings.ContainsFunc(key, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return "", invalid(headerIdempotencyKey, "must be 1 to %d printable ASCII characters", maxKey)
+	}
+	return key, nil
 }
 
 // requestKey returns the key that a request bears in its header, in the field

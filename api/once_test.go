@@ -188,3 +188,21 @@ func TestKeepNoSecret(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"error":"not_found"}`, string(kept.Body))
 }
+
+// forgetfulWrites can't keep an answer.
+type forgetfulWrites struct{ *fakeStore }
+
+func (forgetfulWrites) FinishWrite(context.Context, accounts.Write, accounts.WriteAnswer) error {
+	return awayError{}
+}
+
+// TestAWriteIsAnsweredThoughItsAnswerIsNotKept holds that what was made is said to be made;
+// the same again isn't carried out while nobody knows that.
+func TestAWriteIsAnsweredThoughItsAnswerIsNotKept(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Store = forgetfulWrites{c.Store.(*fakeStore)} })
+	const body = `{"name":"New","plan":"free"}`
+	require.Equal(t, http.StatusCreated, r.do("admin", "POST", "/api/v1/organizations", body, "Idempotency-Key", "k").Code)
+	require.Contains(t, r.log.String(), "could not be kept")
+	r.problem(409, "request_under_way", "admin", "POST", "/api/v1/organizations", body, "Idempotency-Key", "k")
+	require.Len(t, r.store.organizations, 3+1)
+}

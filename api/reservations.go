@@ -47,7 +47,12 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 	plan := organization.Plan()
 	decide(&wanted, plan, organization.Usage(index, now).Current)
 	wanted.Organization = organization.ID()
-	if problem := s.enforcer.PaceAhead(c.Writer.Header(), organization, index, wanted.Quantity, now); problem != nil {
+	if wanted.Mode == plans.Hard && wanted.Quantity > wanted.Max && wanted.Identity == (meter.Identity{}) {
+		// No window has room for it. With a key it may have been held under another plan.
+		d := plans.Decision{Mode: plans.Hard, OverLimit: true, Current: min(wanted.Current, wanted.Max), Max: wanted.Max}
+		return nil, &refusedError{s.enforcer.LimitProblem(organization, index, plan.Key, d)}
+	}
+	if problem := s.enforcer.Pace(c.Writer.Header(), organization, now); problem != nil {
 		return nil, &refusedError{problem}
 	}
 	held, err := awaitQuota(ctx, func() (meter.StoredReservation, error) {
@@ -56,15 +61,22 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 	if err != nil {
 		return nil, s.quotaRefusal(err, organization, index, plan.Key)
 	}
-	out := gen.CreateReservation201JSONResponse{Body: reservationAnswer(&held, now)}
-	yes := "true"
-	if held.ID != wanted.ID {
-		out.Headers.IdempotencyReplayed = &yes
-	}
+	return holdAnswer(&held, wanted.ID, now), nil
+}
+
+// holdAnswer is the answer to a request that wanted a reservation of that ID to be held.
+func holdAnswer(held *meter.StoredReservation, wanted uuid.UUID, now time.Time) gen.CreateReservationResponseObject {
+	body, yes := reservationAnswer(held, now), "true"
+	var overLimit *string
 	if held.OverLimit {
-		out.Headers.TollgateOverLimit = &yes
+		overLimit = &yes
 	}
-	return out, nil
+	if held.ID != wanted {
+		return gen.CreateReservation200JSONResponse{
+			Body: body, Headers: gen.CreateReservation200ResponseHeaders{IdempotencyReplayed: &yes, TollgateOverLimit: overLimit},
+		}
+	}
+	return gen.CreateReservation201JSONResponse{Body: body, Headers: gen.CreateReservation201ResponseHeaders{TollgateOverLimit: overLimit}}
 }
 
 // wantedReservation checks what a caller wants to be held.
@@ -227,7 +239,7 @@ func (s *Server) GetReservation(ctx context.Context, request gen.GetReservationR
 // the store has come to end it or not.
 func reservationAnswer(r *meter.StoredReservation, now time.Time) gen.Reservation {
 	out := gen.Reservation{
-		Id: r.ID, Meter: r.Meter, Quantity: r.Quantity, State: r.State, ExpiresAt: r.ExpiresAt, Plan: r.Plan, Mode: r.Mode,
+		Id: r.ID, Meter: r.Meter, Quantity: r.Quantity, State: r.State, CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Plan: r.Plan, Mode: r.Mode,
 		Current: r.Current, OverLimit: r.OverLimit, Window: r.Window.At(r.CreatedAt),
 	}
 	if r.State == meter.ReservationHeld && !now.Before(r.ExpiresAt) {

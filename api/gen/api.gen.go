@@ -378,10 +378,13 @@ type Readiness struct {
 	Status string            `json:"status"`
 }
 
-// Reservation Example: {"current":712,"expires_at":"2026-11-24T09:41:00Z","id":"0199d4c5-9c1f-7d2b-8a44-51c0aa1f7b02","max":1000,"meter":"evaluations","mode":"hard","over_limit":false,"plan":"free","quantity":250,"remaining":288,"state":"held","window":{"end":"2026-11-25T00:00:00Z","start":"2026-11-24T00:00:00Z"}}
+// Reservation Example: {"created_at":"2026-11-24T09:31:00Z","current":712,"expires_at":"2026-11-24T09:41:00Z","id":"0199d4c5-9c1f-7d2b-8a44-51c0aa1f7b02","max":1000,"meter":"evaluations","mode":"hard","over_limit":false,"plan":"free","quantity":250,"remaining":288,"state":"held","window":{"end":"2026-11-25T00:00:00Z","start":"2026-11-24T00:00:00Z"}}
 type Reservation struct {
 	// Committed What was counted in the end. Only where the state is committed.
 	Committed *int64 `json:"committed,omitempty"`
+
+	// CreatedAt When it was made. Its usage belongs to that day.
+	CreatedAt time.Time `json:"created_at"`
 
 	// Current The window's usage as it was decided, with this quantity.
 	Current int64 `json:"current"`
@@ -578,29 +581,29 @@ type ListExportsParams struct {
 
 // StartExportParams defines parameters for StartExport.
 type StartExportParams struct {
-	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable characters, with
-	// or without the quotes of the draft.
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // FlushInstanceParams defines parameters for FlushInstance.
 type FlushInstanceParams struct {
-	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable characters, with
-	// or without the quotes of the draft.
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // CreateKeyParams defines parameters for CreateKey.
 type CreateKeyParams struct {
-	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable characters, with
-	// or without the quotes of the draft.
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // RevokeKeyParams defines parameters for RevokeKey.
 type RevokeKeyParams struct {
-	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable characters, with
-	// or without the quotes of the draft.
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
@@ -615,43 +618,43 @@ type ListOrganizationsParams struct {
 
 // CreateOrganizationParams defines parameters for CreateOrganization.
 type CreateOrganizationParams struct {
-	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable characters, with
-	// or without the quotes of the draft.
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // UpdateOrganizationParams defines parameters for UpdateOrganization.
 type UpdateOrganizationParams struct {
-	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable characters, with
-	// or without the quotes of the draft.
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // CreateOrganizationKeyParams defines parameters for CreateOrganizationKey.
 type CreateOrganizationKeyParams struct {
-	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable characters, with
-	// or without the quotes of the draft.
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // UpgradeOrganizationParams defines parameters for UpgradeOrganization.
 type UpgradeOrganizationParams struct {
-	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable characters, with
-	// or without the quotes of the draft.
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // PutPlanParams defines parameters for PutPlan.
 type PutPlanParams struct {
-	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable characters, with
-	// or without the quotes of the draft.
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // CreateReservationParams defines parameters for CreateReservation.
 type CreateReservationParams struct {
-	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable characters, with
-	// or without the quotes of the draft.
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
@@ -4416,11 +4419,46 @@ type CreateReservationResponseObject interface {
 	VisitCreateReservationResponse(w http.ResponseWriter) error
 }
 
-type CreateReservation201ResponseHeaders struct {
+type CreateReservation200ResponseHeaders struct {
 	IdempotencyReplayed *string
 	RateLimit           *string
 	RateLimitPolicy     *string
 	TollgateOverLimit   *string
+}
+
+type CreateReservation200JSONResponse struct {
+	Body    Reservation
+	Headers CreateReservation200ResponseHeaders
+}
+
+func (response CreateReservation200JSONResponse) VisitCreateReservationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.RateLimit != nil {
+		w.Header().Set("RateLimit", fmt.Sprint(*response.Headers.RateLimit))
+	}
+	if response.Headers.RateLimitPolicy != nil {
+		w.Header().Set("RateLimit-Policy", fmt.Sprint(*response.Headers.RateLimitPolicy))
+	}
+	if response.Headers.TollgateOverLimit != nil {
+		w.Header().Set("Tollgate-Over-Limit", fmt.Sprint(*response.Headers.TollgateOverLimit))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateReservation201ResponseHeaders struct {
+	RateLimit         *string
+	RateLimitPolicy   *string
+	TollgateOverLimit *string
 }
 
 type CreateReservation201JSONResponse struct {
@@ -4435,9 +4473,6 @@ func (response CreateReservation201JSONResponse) VisitCreateReservationResponse(
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	if response.Headers.IdempotencyReplayed != nil {
-		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
-	}
 	if response.Headers.RateLimit != nil {
 		w.Header().Set("RateLimit", fmt.Sprint(*response.Headers.RateLimit))
 	}
