@@ -1,6 +1,8 @@
 package billing
 
 import (
+	"fmt"
+
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/plans"
@@ -81,6 +83,15 @@ type Difference struct {
 	// LeftValue and RightValue are what the layers say.
 	LeftValue  int64 `json:"left_value"`
 	RightValue int64 `json:"right_value"`
+}
+
+// String says what differs, where, and by how much.
+func (d Difference) String() string {
+	where := fmt.Sprintf("%s of organization %s on %s", d.Meter, d.Organization, d.Day)
+	if d.Seq > 0 {
+		where = fmt.Sprintf("batch %d of instance %s", d.Seq, d.Instance)
+	}
+	return fmt.Sprintf("%s: %s: %d and %d (%+d)", d.Comparison, where, d.LeftValue, d.RightValue, d.By())
 }
 
 // By returns by how much the right layer has more than the left one; less where it is

@@ -77,7 +77,7 @@ func TestWorkerIsKilledAmidAnExport(t *testing.T) {
 	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	worker := s.startWorker()
 	// A long interval keeps the export waiting for the watermark.
-	api := s.startAPI("TOLLGATE_FLUSH_INTERVAL=3s")
+	api := s.startAPI("TOLLGATE_FLUSH_INTERVAL=15s")
 	s.financeKey = s.newKey("finance")
 	tenant := s.newTenant("Enterprise", "enterprise")
 	status, _ := api.call(http.MethodPost, "/api/v1/usage", tenant.key, map[string]any{"meter": "evaluations", "quantity": 77})

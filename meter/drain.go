@@ -52,7 +52,8 @@ func (s *slot) enter(m *Meter) {
 type drained struct {
 	slot *slot
 	day  plans.Day
-	// has says that reports without an identity were folded into value.
+	// has says that reports without an identity were folded into value; reports counts
+	// them, those that a later one had overtaken included.
 	has     bool
 	reports uint32
 	value   int64
@@ -95,10 +96,10 @@ func (s *slot) drain(rows []drained) []drained {
 }
 
 func (d *dayUsage) drain(s *slot, leased Leased, rows []drained) []drained {
-	if !d.has {
+	if !d.has && d.reports == 0 {
 		return rows
 	}
-	rows = append(rows, drained{slot: s, day: d.day, has: true, reports: d.reports, value: d.pending, at: d.at, leased: leased})
+	rows = append(rows, drained{slot: s, day: d.day, has: d.has, reports: d.reports, value: d.pending, at: d.at, leased: leased})
 	d.pending, d.has, d.reports = 0, false, 0
 	return rows
 }

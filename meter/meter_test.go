@@ -83,11 +83,16 @@ func TestPeaksAndSnapshots(t *testing.T) {
 	require.False(t, d.Allowed)
 	require.Equal(t, int64(90), d.Current)
 
-	// A report that was overtaken doesn't become the last one.
+	// A report that was overtaken doesn't become the last one, and is counted as a report.
 	free.Consume(storage, 5, noon.Add(time.Second))
 	require.Equal(t, int64(70), free.Usage(storage, noon).Current)
 
 	r.flush()
+	require.EqualValues(t, 3+4, r.store.batches[0].Reports)
+	free.Consume(storage, 5, noon.Add(time.Second))
+	r.flush()
+	require.EqualValues(t, 1, r.store.batches[1].Reports, "although it changes nothing")
+	require.Equal(t, int64(70), r.store.value(id, "storage_bytes", plans.DayOf(noon)))
 	free.Consume(instances, 10, noon.Add(time.Minute))
 	free.Consume(storage, 6, noon.Add(time.Second))
 	r.flush()

@@ -173,6 +173,8 @@ func (s *slot) record(r *Reservation, quantity int64) {
 	if s.meter.Aggregation != plans.Sum {
 		late := s.meter.Aggregation == plans.Last && r.at < d.at
 		if late && r.event == nil {
+			// It changes nothing, and was acknowledged all the same.
+			d.reports++
 			return
 		}
 		if inWindow && !late {

@@ -196,11 +196,7 @@ func reconciledRows(found *activities.ReconcileResult) [][2]string {
 		rows = append(rows, [2]string{c.String(), fmt.Sprintf("%d compared, %d differ", c.Compared, c.Different)})
 	}
 	for _, d := range found.First {
-		where := fmt.Sprintf("organization `%s`, %s, %s", d.Organization, d.Meter, d.Day)
-		if d.Seq > 0 {
-			where = fmt.Sprintf("instance `%s`, batch %d", d.Instance, d.Seq)
-		}
-		rows = append(rows, [2]string{"differs", fmt.Sprintf("%s %s: %d and %d", d.Comparison, where, d.LeftValue, d.RightValue)})
+		rows = append(rows, [2]string{"differs", d.String()})
 	}
 	return rows
 }
