@@ -202,10 +202,10 @@ func (l *ledger) check() {
 		}
 		what := fmt.Sprintf("%s of %s: recorded %d, acknowledged %d, unknown %d", key.meter, key.tenant, recorded, e.acknowledged, e.unknown)
 		l.t.Log(what)
-		switch {
-		case key.meter == "storage":
+		switch key.meter {
+		case "storage":
 			require.True(l.t, recorded == 0 && e.acknowledged == 0 || e.sent[recorded], what)
-		case key.meter == "instances":
+		case "instances":
 			require.GreaterOrEqual(l.t, recorded, e.acknowledged, what)
 			require.LessOrEqual(l.t, recorded, max(e.acknowledged, e.unknown), what)
 		default:

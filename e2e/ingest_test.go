@@ -67,8 +67,10 @@ func TestKeysAndBatchesAcrossReplicas(t *testing.T) {
 			"specversion": "1.0", "id": fmt.Sprint(n % 3), "source": "/shop", "type": "com.example.evaluations", "data": map[string]any{"quantity": 10},
 		})
 	}
-	events = append(events, map[string]any{"specversion": "1.0", "id": "late", "source": "/shop", "type": "evaluations",
-		"time": time.Now().AddDate(0, 0, -60).Format(time.RFC3339)})
+	events = append(events, map[string]any{
+		"specversion": "1.0", "id": "late", "source": "/shop", "type": "evaluations",
+		"time": time.Now().AddDate(0, 0, -60).Format(time.RFC3339),
+	})
 	events = append(events, map[string]any{"specversion": "1.0", "id": "bad", "source": "/shop", "type": "nothing"})
 	events = append(events, map[string]any{"specversion": "1.0", "id": "much", "source": "/shop", "type": "evaluations", "data": map[string]any{"quantity": 990}})
 	for n, replica := range []*process{first, second} {

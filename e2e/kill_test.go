@@ -52,6 +52,7 @@ func TestKillsLoseNothingAndCountNothingTwice(t *testing.T) {
 }
 
 func killUnderLoad(t *testing.T, durability string, n int) {
+	t.Helper()
 	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.environment = append(s.environment, "TOLLGATE_DURABILITY="+durability)
 	s.startWorker()
@@ -114,6 +115,7 @@ func killUnderLoad(t *testing.T, durability string, n int) {
 // sendKeyed reports usage with keys, each to the replica that is killed and, where that
 // has not answered or at random, to the other one too, until it is acknowledged.
 func sendKeyed(t *testing.T, stop chan struct{}, client *http.Client, known *account, key string, current *atomic.Pointer[process], survivor *process) {
+	t.Helper()
 	for !closed(stop) {
 		body := map[string]any{"meter": "evaluations", "idempotency_key": uuid.NewString()}
 		acknowledged := false
@@ -129,6 +131,7 @@ func sendKeyed(t *testing.T, stop chan struct{}, client *http.Client, known *acc
 }
 
 func send(t *testing.T, client *http.Client, at *process, key string, body any) int {
+	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, at.url+"/api/v1/usage", jsonBody(body))
 	if err != nil {
 		t.Error(err)

@@ -80,6 +80,7 @@ const notSent = -1
 // record reports evaluations and returns the status; 0 where there was no answer, so that nobody
 // knows whether they were counted.
 func (p *process) record(t *testing.T, client *http.Client, key string, quantity int64) int {
+	t.Helper()
 	body := jsonBody(map[string]any{"meter": "evaluations", "quantity": quantity})
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url+"/api/v1/usage", body)
 	if err != nil {

@@ -124,6 +124,7 @@ func BenchmarkConsume(b *testing.B) {
 }
 
 func benchConsume(b *testing.B, organizations int, plan string, log meter.Journal) {
+	b.Helper()
 	m, ids, handles := filledMeter(b, organizations, plan, log)
 	ctx := context.Background()
 	if log == nil && plan == "enterprise" {

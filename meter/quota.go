@@ -43,7 +43,7 @@ type quota struct {
 	generation, version      int64
 	// needed is what must be issued to meet the need of the last ask.
 	needed int64
-	pause                    time.Duration
+	pause  time.Duration
 	// grantedAt and spentThen are the time of the last grant, and what was spent then.
 	grantedAt, spentThen int64
 }
@@ -184,7 +184,7 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 func (s *slot) takeUnleased(q *quota, e *plans.Entitlement, quantity int64) plans.Decision {
 	limit := *e
 	limit.Mode = plans.Soft
-	d := plans.Decision{}
+	var d plans.Decision
 	if q == s.quota {
 		d = s.take(&limit, quantity)
 	} else {
@@ -296,9 +296,4 @@ func (s *slot) forgetSettled() {
 // settled reports whether a quota of another window can be forgotten.
 func (q *quota) settled() bool {
 	return !q.active && q.free == 0 && q.wanted == 0 && q.open == 0 && !q.queued && !q.asking
-}
-
-// window is the time that the quota is for.
-func (q *quota) window() plans.Window {
-	return plans.Window{Start: q.key.Start.Start(), End: q.end.Start()}
 }

@@ -26,6 +26,7 @@ func BenchmarkApplyBatch(b *testing.B) {
 }
 
 func benchmarkApplyBatch(b *testing.B, size int, leased bool) {
+	b.Helper()
 	f := newFixture(b)
 	w := f.instance()
 	rows := make([]meter.Row, size)

@@ -199,7 +199,7 @@ func (c *columns) fold(rows []meter.Row, e *events) (idle []bool) {
 		}
 		refused := e.refused[place]
 		for n := range row.Events {
-			if refused != nil && refused[n] {
+			if n < len(refused) && refused[n] {
 				continue
 			}
 			event := &row.Events[n]

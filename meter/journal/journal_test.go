@@ -260,7 +260,7 @@ func TestConfigIsChecked(t *testing.T) {
 // TestSegmentAndBatchHaveOneIdentity holds that the two types convert.
 func TestSegmentAndBatchHaveOneIdentity(t *testing.T) {
 	id := journal.SegmentID{Instance: uuid.New(), Seq: 7}
-	require.Equal(t, meter.BatchID{Instance: id.Instance, Seq: 7}, meter.BatchID(id))
+	require.Equal(t, meter.BatchID{Instance: id.Instance, Seq: 7}, id)
 }
 
 func TestAppendAllocatesNothing(t *testing.T) {
