@@ -79,9 +79,11 @@ AS $$
 $$;
 -- +goose StatementEnd
 
--- Ends the due reservations of a window that the caller has locked, and returns how much of it they held.
+-- Ends the due reservations of a window that the caller has locked, and returns how much of it they held. One that the
+-- caller is settling is spared, though its time may have come meanwhile.
 -- +goose StatementBegin
-CREATE FUNCTION tollgate_expire_held(of_organization uuid, of_meter text, of_kind text, of_start date) RETURNS bigint
+CREATE FUNCTION tollgate_expire_held(of_organization uuid, of_meter text, of_kind text, of_start date, spared uuid DEFAULT NULL)
+    RETURNS bigint
     LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
@@ -91,6 +93,7 @@ BEGIN
         SELECT r.id FROM reservations r
         WHERE r.organization_id = of_organization AND r.meter = of_meter AND r.limit_window = of_kind
             AND r.window_start = of_start AND r.state = 'held' AND r.expires_at <= clock_timestamp()
+            AND r.id IS DISTINCT FROM spared
         FOR NO KEY UPDATE SKIP LOCKED
     ), ended AS (
         UPDATE reservations r SET state = 'expired', settled_at = clock_timestamp()
@@ -268,6 +271,6 @@ END $$;
 DROP FUNCTION tollgate_hold_quota(uuid, text, text, date, bigint, text, bigint, bigint);
 DROP FUNCTION tollgate_adjust_lease(uuid, uuid, text, text, date, bigint, bigint, bigint, bigint, bigint, text, bigint, bigint);
 DROP FUNCTION tollgate_recall_quota(uuid, text, text, date, uuid);
-DROP FUNCTION tollgate_expire_held(uuid, text, text, date);
+DROP FUNCTION tollgate_expire_held(uuid, text, text, date, uuid);
 DROP FUNCTION tollgate_plan_outdated(uuid, text, bigint);
 DROP FUNCTION tollgate_open_quota_windows(uuid[], text[], text[], date[], bigint[]);

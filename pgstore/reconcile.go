@@ -26,13 +26,16 @@ const (
 			coalesce(d.left_value, 0), coalesce(d.right_value, 0)
 		FROM counts LEFT JOIN different d ON true`
 
-	// A batch that a process without a journal wrote has nothing to be compared with.
+	// A batch that a process without a journal wrote has nothing to be compared with. One without rows,
+	// all of which had been counted before, belongs to the day on which it was applied.
 	compareJournal = `
 		SELECT NULL::uuid AS organization_id, NULL::text AS meter, NULL::date AS day, b.instance_id, b.seq,
 			b.reports AS left_value, b.journalled AS right_value, b.reports <> b.journalled AS differs
 		FROM usage_batches b
-		WHERE b.journalled IS NOT NULL AND EXISTS (
-			SELECT FROM usage_batch_rows r WHERE r.day BETWEEN $1 AND $2 AND r.instance_id = b.instance_id AND r.seq = b.seq)`
+		WHERE b.journalled IS NOT NULL AND (
+			b.row_count = 0 AND (b.applied_at AT TIME ZONE 'UTC')::date BETWEEN $1 AND $2
+			OR EXISTS (
+				SELECT FROM usage_batch_rows r WHERE r.day BETWEEN $1 AND $2 AND r.instance_id = b.instance_id AND r.seq = b.seq))`
 
 	// Of two snapshots with the same time the record's choice counts, as in a rollup.
 	compareRecords = `

@@ -70,7 +70,7 @@ func commit(ctx context.Context, tx scoped, organization, id uuid.UUID, quantity
 	}
 	var held *heldQuota
 	if row.CountsInQuota {
-		held = &heldQuota{window: quotaWindow(r), held: r.Quantity, used: used}
+		held = &heldQuota{window: quotaWindow(r), reservation: r.ID, held: r.Quantity, used: used}
 	}
 	if err := settleReservation(ctx, tx, r, used, now, held); err != nil {
 		return r, err

@@ -308,3 +308,30 @@ func TestReservationsRaced(t *testing.T) {
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 10}, f.quota(windowOf(r)))
 	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM reservations`))
 }
+
+// A commit that finds too little looks for reservations that have expired. Its own is
+// none of them, though its time may come while the commit waits for the window.
+func TestACommitDoesNotExpireItsOwnReservation(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	d := draft(o, 2)
+	w := windowOf(d)
+	f.lessee(w).ask(998, 998)
+	d.ExpiresAt = time.Now().Add(500 * time.Millisecond)
+	held := f.hold(d)
+
+	tx, err := f.owner.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `SELECT FROM quota_windows FOR UPDATE`)
+	require.NoError(t, err)
+	committed := make(chan error)
+	go func() {
+		_, err := f.CommitReservation(t.Context(), o, held.ID, amount(4))
+		committed <- err
+	}()
+	time.Sleep(time.Until(d.ExpiresAt) + 100*time.Millisecond)
+	require.NoError(t, tx.Rollback(t.Context()))
+	var short *meter.QuotaShortError
+	require.ErrorAs(t, <-committed, &short)
+	require.EqualValues(t, 2, f.quota(w).Held)
+}

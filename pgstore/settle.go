@@ -114,7 +114,8 @@ func (c *columns) quotaUse(open openKinds) *quotaUse {
 
 // heldQuota is what a reservation holds of a window whose usage is written.
 type heldQuota struct {
-	window meter.QuotaWindow
+	window      meter.QuotaWindow
+	reservation uuid.UUID
 	// held is what the reservation holds, used what is written.
 	held, used int64
 }
@@ -210,8 +211,8 @@ func (h *heldQuota) settle(ctx context.Context, tx scoped) (bool, error) {
 		case expired:
 			return false, quota
 		}
-		_, err = tx.Exec(ctx, `SELECT tollgate_expire_held($1, $2, $3, $4)`,
-			h.window.Organization, h.window.Meter, h.window.Kind, date(h.window.Start))
+		_, err = tx.Exec(ctx, `SELECT tollgate_expire_held($1, $2, $3, $4, $5)`,
+			h.window.Organization, h.window.Meter, h.window.Kind, date(h.window.Start), h.reservation)
 		if err != nil {
 			return false, err
 		}

@@ -1,0 +1,47 @@
+package pgstore_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/meter"
+)
+
+// A batch of more rows, and of more events, than one statement takes.
+func TestBatchOfManyStatements(t *testing.T) {
+	const size = 120_001
+	f := newFixture(t)
+	w := f.instance()
+	rows := make([]meter.Row, size)
+	for i := range rows {
+		// In the opposite order: the rows are sorted across the statements.
+		rows[size-1-i] = row(uuid.Must(uuid.NewV7()), evaluations, today, int64(i))
+	}
+	batch := w.batch(rows...)
+	applied := f.apply(batch)
+	for i, value := range applied.Stored {
+		require.EqualValues(t, size-1-i, value)
+	}
+	again := f.apply(batch)
+	require.True(t, again.Duplicate)
+	require.Equal(t, applied.Stored, again.Stored)
+	require.EqualValues(t, size, f.count(`SELECT count(*) FROM usage_batch_rows`))
+}
+
+func TestBatchOfManyEvents(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	w := f.instance()
+	events := make([]meter.Event, 120_001)
+	for i := range events {
+		events[i] = event(fmt.Sprint(i%120_000), 1, 1)
+	}
+	batch := w.batch(eventRow(o, evaluations, events...))
+	applied := f.apply(batch)
+	require.Equal(t, meter.Applied{Stored: []int64{120_000}, Repeated: []meter.EventPlace{{Event: 120_000}}}, applied)
+	again := f.apply(batch)
+	require.Equal(t, applied.Repeated, again.Repeated)
+}
