@@ -73,5 +73,7 @@ func (c *devCommand) seed(ctx context.Context, apiURL string) (demo.Env, error) 
 		return nil, err
 	}
 	env["TOLLGATE_URL"] = "http://" + loopback(c.Port)
+	// For `tollgate reconcile`.
+	env["TOLLGATE_DATABASE_URL"] = apiURL
 	return env, env.Write(c.envFile())
 }
