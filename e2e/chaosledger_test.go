@@ -1,12 +1,10 @@
 package e2e_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -134,22 +132,7 @@ func (l *ledger) sendKeyed() {
 }
 
 func (l *ledger) post(at int, tenant string, body any) int {
-	request, err := http.NewRequestWithContext(l.t.Context(), http.MethodPost, "http://"+l.chaos.replicas[at].address+"/api/v1/usage", jsonBody(body))
-	if err != nil {
-		l.t.Error(err)
-		return 0
-	}
-	request.Header.Set("Authorization", "Bearer "+l.tenants[tenant].key)
-	request.Header.Set("Content-Type", "application/json")
-	status := 0
-	response, err := l.client.Do(request)
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		status = notSent
-	case err == nil:
-		status = response.StatusCode
-		_ = response.Body.Close()
-	}
+	status := postUsage(l.t, l.client, "http://"+l.chaos.replicas[at].address, l.tenants[tenant].key, body)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.statuses[status]++

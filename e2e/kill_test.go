@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -132,22 +131,11 @@ func sendKeyed(t *testing.T, stop chan struct{}, client *http.Client, known *acc
 
 func send(t *testing.T, client *http.Client, at *process, key string, body any) int {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, at.url+"/api/v1/usage", jsonBody(body))
-	if err != nil {
-		t.Error(err)
-		return 0
+	status := postUsage(t, client, at.url, key, body)
+	if status > 0 && status != http.StatusOK {
+		t.Errorf("keyed usage was answered with %d", status)
 	}
-	request.Header.Set("Authorization", "Bearer "+key)
-	request.Header.Set("Content-Type", "application/json")
-	response, err := client.Do(request)
-	if err != nil {
-		return 0
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		t.Error(fmt.Errorf("keyed usage was answered with %s", response.Status))
-	}
-	return response.StatusCode
+	return status
 }
 
 func closed(c <-chan struct{}) bool {

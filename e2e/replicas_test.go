@@ -77,12 +77,17 @@ func TestThreeReplicasNeverPassALimit(t *testing.T) {
 // notSent is the status of a request that reached nobody: its connection was refused.
 const notSent = -1
 
-// record reports evaluations and returns the status; 0 where there was no answer, so that nobody
-// knows whether they were counted.
+// record reports evaluations, as postUsage does.
 func (p *process) record(t *testing.T, client *http.Client, key string, quantity int64) int {
 	t.Helper()
-	body := jsonBody(map[string]any{"meter": "evaluations", "quantity": quantity})
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url+"/api/v1/usage", body)
+	return postUsage(t, client, p.url, key, map[string]any{"meter": "evaluations", "quantity": quantity})
+}
+
+// postUsage reports usage and returns the status; 0 where there was no answer, so that nobody
+// knows whether it was counted.
+func postUsage(t *testing.T, client *http.Client, base, key string, body any) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/api/v1/usage", jsonBody(body))
 	if err != nil {
 		t.Error(err)
 		return 0

@@ -1,6 +1,8 @@
 package meter
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -49,6 +51,15 @@ type Row struct {
 	// Events are the reports that bear an identity. They are not in Value and Leased:
 	// only those that nobody has counted before come on top, in their order.
 	Events []Event
+}
+
+// CompareRows orders rows as batches have them: by organization, meter, day.
+func CompareRows(a, b Row) int {
+	return cmp.Or(
+		bytes.Compare(a.Organization[:], b.Organization[:]),
+		cmp.Compare(a.Meter, b.Meter),
+		cmp.Compare(a.Day, b.Day),
+	)
 }
 
 // Leased is a quantity that was admitted out of leases, by the kind of the lease's

@@ -226,9 +226,9 @@ func (o *Organization) roll(now int64) {
 }
 
 // journal keeps a report, before it is counted. The caller holds the gate.
-func (m *Meter) journal(r *Reservation, quantity int64) error {
+func (m *Meter) journal(r *Reservation) error {
 	record := Record{
-		Organization: r.slot.org.id, Meter: r.slot.meter.Key, Day: r.day, Quantity: quantity, At: r.at,
+		Organization: r.slot.org.id, Meter: r.slot.meter.Key, Day: r.day, Quantity: r.quantity, At: r.at,
 	}
 	if r.quota != nil {
 		record.Lease = r.quota.key.Kind

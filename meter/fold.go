@@ -1,7 +1,6 @@
 package meter
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -47,13 +46,7 @@ func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error
 		batch.Rows[place].add(&record)
 		batch.Reports++
 	}
-	slices.SortFunc(batch.Rows, func(a, b Row) int {
-		return cmp.Or(
-			slices.Compare(a.Organization[:], b.Organization[:]),
-			cmp.Compare(a.Meter, b.Meter),
-			cmp.Compare(a.Day, b.Day),
-		)
-	})
+	slices.SortFunc(batch.Rows, CompareRows)
 	reports := batch.Reports
 	batch.Journalled = &reports
 	return batch, nil

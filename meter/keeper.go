@@ -229,7 +229,7 @@ func (m *Meter) LeasesValid(at time.Time) {
 // forfeit gives up what the store may have released: what is free can't be admitted
 // before the store has been asked.
 func (q *quota) forfeit() {
-	q.free, q.low = 0, 0
+	q.free = 0
 	q.giveBackFree()
 }
 

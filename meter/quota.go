@@ -182,16 +182,14 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 
 // takeUnleased allows what nobody can be asked about (C5).
 func (s *slot) takeUnleased(q *quota, e *plans.Entitlement, quantity int64) plans.Decision {
+	s.org.meter.stats.unleased.Add(quantity)
+	if q != s.quota {
+		return s.decideAlone(e, quantity)
+	}
 	limit := *e
 	limit.Mode = plans.Soft
-	var d plans.Decision
-	if q == s.quota {
-		d = s.take(&limit, quantity)
-	} else {
-		d = plans.Decide(plans.Sum, limit, 0, quantity)
-	}
+	d := s.take(&limit, quantity)
 	d.Mode = plans.Hard
-	q.slot.org.meter.stats.unleased.Add(quantity)
 	return d
 }
 

@@ -227,7 +227,7 @@ func (r *Reservation) commit(strict bool) error {
 	gate := m.gates.of(s.org)
 	gate.RLock()
 	if m.config.Journal != nil {
-		if err := m.journal(r, r.quantity); err != nil {
+		if err := m.journal(r); err != nil {
 			if strict {
 				gate.RUnlock()
 				r.Release()
@@ -239,7 +239,7 @@ func (r *Reservation) commit(strict bool) error {
 	r.slot = nil
 	s.mu.Lock()
 	s.enter(m)
-	s.record(r, r.quantity)
+	s.record(r)
 	passed := r.day != s.current.day
 	s.mu.Unlock()
 	gate.RUnlock()

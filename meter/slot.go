@@ -166,7 +166,8 @@ func (s *slot) dayFor(day plans.Day) (*dayUsage, *Leased) {
 }
 
 // record adds a committed report to its day.
-func (s *slot) record(r *Reservation, quantity int64) {
+func (s *slot) record(r *Reservation) {
+	quantity := r.quantity
 	d, leased := s.dayFor(r.day)
 	d.open--
 	inWindow := s.inWindow(r.day)

@@ -1,8 +1,6 @@
 package pgstore
 
 import (
-	"bytes"
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -34,14 +32,6 @@ type columns struct {
 	place []int
 }
 
-func compareRows(a, b meter.Row) int {
-	return cmp.Or(
-		bytes.Compare(a.Organization[:], b.Organization[:]),
-		cmp.Compare(a.Meter, b.Meter),
-		cmp.Compare(a.Day, b.Day),
-	)
-}
-
 func newColumns(rows []meter.Row) (*columns, error) {
 	c := &columns{
 		organizations: make([][16]byte, len(rows)),
@@ -51,16 +41,16 @@ func newColumns(rows []meter.Row) (*columns, error) {
 		ats:           make([]time.Time, len(rows)),
 		aggregations:  map[string]plans.Aggregation{},
 	}
-	if !slices.IsSortedFunc(rows, compareRows) {
+	if !slices.IsSortedFunc(rows, meter.CompareRows) {
 		c.place = make([]int, len(rows))
 		for i := range c.place {
 			c.place[i] = i
 		}
-		slices.SortFunc(c.place, func(i, j int) int { return compareRows(rows[i], rows[j]) })
+		slices.SortFunc(c.place, func(i, j int) int { return meter.CompareRows(rows[i], rows[j]) })
 	}
 	for i := range rows {
 		row := &rows[c.placeOf(i)]
-		if i > 0 && compareRows(rows[c.placeOf(i-1)], *row) == 0 {
+		if i > 0 && meter.CompareRows(rows[c.placeOf(i-1)], *row) == 0 {
 			return nil, fmt.Errorf("the batch has organization %s, meter %s, day %s twice", row.Organization, row.Meter, row.Day)
 		}
 		if known, seen := c.aggregations[row.Meter]; seen && known != row.Aggregation {
