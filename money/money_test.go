@@ -1,0 +1,125 @@
+package money_test
+
+import (
+	"fmt"
+	"math/big"
+	"testing"
+
+	"github.com/shopspring/decimal"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/riverline/tollgate/money"
+)
+
+func TestCurrency(t *testing.T) {
+	t.Parallel()
+	for code, digits := range map[string]int32{"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3, "CHF": 2, "TND": 3} {
+		c, err := money.ParseCurrency(code)
+		require.NoError(t, err)
+		require.Equal(t, digits, c.Digits(), code)
+	}
+	for _, code := range []string{"", "usd", "US", "ZZZ", "USDX", "€"} {
+		_, err := money.ParseCurrency(code)
+		require.ErrorContains(t, err, fmt.Sprintf("%q is not an ISO 4217 code", code))
+	}
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"0", "7.00", "-1.5", "0.000000000001", "999999999999999999999999.999999999999"} {
+		d, err := money.Parse(text)
+		require.NoError(t, err)
+		want, _ := new(big.Rat).SetString(text)
+		require.Zero(t, want.Cmp(d.Rat()), text)
+	}
+	for _, text := range []string{"", "-", ".5", "5.", "+1", "1e3", "1,000", "1.2.3", "0x10", "NaN", "1.0000000000001", "1000000000000000000000000", " 1"} {
+		_, err := money.Parse(text)
+		require.ErrorContains(t, err, "must be a decimal number", text)
+	}
+}
+
+func TestRound(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		numerator   string
+		denominator int64
+		currency    money.Currency
+		how         money.Rounding
+		want, rest  string
+	}{
+		{"0.005", 1, "USD", money.HalfEven, "0.00", "0.005"},
+		{"0.015", 1, "USD", money.HalfEven, "0.02", "-0.005"},
+		{"0.005", 1, "USD", money.HalfUp, "0.01", "-0.005"},
+		{"-0.005", 1, "USD", money.HalfUp, "-0.01", "0.005"},
+		{"-0.015", 1, "USD", money.HalfEven, "-0.02", "0.005"},
+		{"0.0050000000000000000000001", 1, "USD", money.HalfEven, "0.01", "-0.0049999999999999999999999"},
+		{"310", 31, "USD", money.HalfEven, "10.00", "0"},
+		{"100", 31, "USD", money.HalfEven, "3.23", "-0.004193548387096774…"},
+		{"5", 2, "JPY", money.HalfEven, "2", "0.5"},
+		{"7", 2, "JPY", money.HalfEven, "4", "-0.5"},
+		{"1.2345", 1, "KWD", "", "1.234", "0.0005"},
+		{"12", 0, "USD", "", "12.00", "0"},
+	} {
+		amount := money.Fraction{Numerator: decimal.RequireFromString(tc.numerator), Denominator: tc.denominator}
+		rounded, rest := amount.Round(tc.currency, tc.how)
+		require.Equal(t, tc.want, money.Format(rounded, tc.currency), tc)
+		if tc.rest == "-0.0049999999999999999999999" {
+			require.Equal(t, tc.rest, rest.Numerator.String())
+			continue
+		}
+		require.Equal(t, tc.rest, rest.String(), tc)
+	}
+}
+
+// Rounded and rest make up the amount, the rest is at most half a minor unit, and a
+// tie goes where the rounding says: checked against arithmetic on rationals.
+func TestRoundLaws(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		numerator := decimal.New(rapid.Int64().Draw(t, "numerator"), -int32(rapid.IntRange(0, 12).Draw(t, "decimals")))
+		f := money.Fraction{Numerator: numerator, Denominator: rapid.Int64Range(1, 1<<40).Draw(t, "denominator")}
+		c := rapid.SampledFrom([]money.Currency{"USD", "JPY", "KWD"}).Draw(t, "currency")
+		how := rapid.SampledFrom([]money.Rounding{money.HalfEven, money.HalfUp}).Draw(t, "rounding")
+		rounded, rest := f.Round(c, how)
+
+		amount := new(big.Rat).Quo(f.Numerator.Rat(), new(big.Rat).SetInt64(f.Denominator))
+		left := new(big.Rat).Quo(rest.Numerator.Rat(), new(big.Rat).SetInt64(rest.Denominator))
+		require.Zero(t, amount.Cmp(new(big.Rat).Add(rounded.Rat(), left)))
+		minor := rounded.Shift(c.Digits())
+		require.True(t, minor.IsInteger())
+		half := decimal.New(5, -c.Digits()-1).Rat()
+		switch new(big.Rat).Abs(left).Cmp(half) {
+		case 1:
+			t.Fatalf("the rest of %s is %s", amount, left)
+		case 0:
+			if how == money.HalfUp {
+				require.Equal(t, -amount.Sign(), left.Sign())
+			} else {
+				require.Zero(t, minor.BigInt().Bit(0))
+			}
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("12.50")
+	f.Add("-0.000000000001")
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := money.Parse(text)
+		if err != nil {
+			return
+		}
+		again, err := money.Parse(d.String())
+		require.NoError(t, err)
+		require.True(t, d.Equal(again))
+	})
+}
+
+func ExampleFraction_Round() {
+	// 49.00 a month, for 10 of 31 days.
+	fee := money.Fraction{Numerator: decimal.RequireFromString("490.00"), Denominator: 31}
+	rounded, rest := fee.Round("USD", money.HalfEven)
+	fmt.Println(money.Format(rounded, "USD"), "rest", rest)
+	// Output: 15.81 rest -0.003548387096774194…
+}
