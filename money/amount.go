@@ -137,6 +137,9 @@ func NewAmount(d decimal.Decimal, c Currency) Amount {
 // String writes the amount with its decimals.
 func (a Amount) String() string { return a.StringFixed(max(-a.Exponent(), 0)) }
 
+// Format keeps package fmt from the decimal's own form, which drops zeros.
+func (a Amount) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(a.String())) }
+
 // MarshalText writes the amount as [Amount.String] does.
 func (a Amount) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
