@@ -114,7 +114,7 @@ func (s *fakeStore) check(name, plan *string) error {
 	return nil
 }
 
-func (s *fakeStore) CreateOrganization(ctx context.Context, name, plan string) (made accounts.Organization, err error) {
+func (s *fakeStore) CreateOrganization(ctx context.Context, name, plan, currency string) (made accounts.Organization, err error) {
 	err = s.call(ctx, func() error {
 		if err := s.check(&name, &plan); err != nil {
 			return err

@@ -115,3 +115,8 @@ func (s *Statement) Credit(applied []AppliedCredit) {
 	}
 	s.add()
 }
+
+// HasCorrections reports whether the statement corrects closed periods.
+func (s Statement) HasCorrections() bool {
+	return slices.ContainsFunc(s.Lines, func(l Line) bool { return l.Kind == LineCorrection })
+}

@@ -231,3 +231,16 @@ func (c *Catalog) Overlay(over *Catalog) *Catalog {
 	}
 	return out
 }
+
+// PlanVersion returns a version of a plan; version 0 is the one that is in force.
+func (c *Catalog) PlanVersion(key string, version int) (Plan, bool) {
+	if version == 0 {
+		return c.Plan(key)
+	}
+	for _, p := range c.Plans {
+		if p.Key == key && p.Version == version {
+			return p, true
+		}
+	}
+	return Plan{}, false
+}

@@ -41,6 +41,15 @@ type Export struct {
 	FinishedAt    *time.Time
 	Error         string
 	Manifest      []byte
+	// Counts the times that the period was opened again, from 1.
+	Revision int32
+	// The closed export that this one takes the place of once it is issued.
+	Reopens *uuid.UUID
+	// Why the period was opened again, or the run rejected.
+	Reason        string
+	RequestedByID *uuid.UUID
+	// From here on the statements are issued, and nothing of them changes.
+	IssuedAt *time.Time
 }
 
 // Processes that meter.
@@ -74,6 +83,8 @@ type Organization struct {
 	Plan      string
 	CreatedAt time.Time
 	UpdatedAt time.Time
+	// ISO 4217 code in which the organization is billed.
+	Currency string
 }
 
 // Entitlements: one limit for each meter of a plan version. Where there is no row, the built-in default counts.
