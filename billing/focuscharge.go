@@ -30,8 +30,8 @@ type focusCharge struct {
 	priced bool
 	list   decimal.Decimal
 
-	consumed, quantity              decimal.NullDecimal
-	pricingUnit                     string
+	consumed, quantity                 decimal.NullDecimal
+	pricingUnit                        string
 	listUnitPrice, contractedUnitPrice decimal.NullDecimal
 }
 
@@ -56,6 +56,10 @@ func chargeOf(row FocusRow, options FocusOptions) focusCharge {
 			c.category, c.priced, c.list, c.consumed = "Usage", true, row.List, row.Quantity
 		}
 	case FocusMinimum, FocusDiscount, FocusCredit:
+	}
+	if c.list.Sign()*row.Billed.Sign() < 0 {
+		// No prices that aren't negative have products of both signs.
+		c.list = row.Billed
 	}
 	if c.priced {
 		c.price()
