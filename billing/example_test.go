@@ -82,10 +82,11 @@ func ExampleVerify() {
 	fmt.Println("verified:", err == nil)
 	// Output:
 	// {
-	//   "format": 1,
+	//   "format": 2,
 	//   "period": "2026-10",
 	//   "cut": "2026-11-01T00:00:00Z",
 	//   "provisional": false,
+	//   "revision": 1,
 	//   "program": "1.0.0",
 	//   "watermark": [
 	//     {

@@ -77,8 +77,8 @@ type Export struct {
 	// Provisional says that the period was still open: a later run will count more.
 	Provisional bool `json:"provisional"`
 	// RequestedBy says who asked: a key's name, "schedule", "temporal-ui".
-	RequestedBy string     `json:"requested_by"`
-	RequestedAt time.Time  `json:"requested_at"`
+	RequestedBy string    `json:"requested_by"`
+	RequestedAt time.Time `json:"requested_at"`
 	// RequestedByID is the key of who asked; zero where it was no person with a key.
 	RequestedByID uuid.UUID  `json:"requested_by_id,omitzero"`
 	FinishedAt    *time.Time `json:"finished_at,omitempty"`

@@ -3,7 +3,6 @@ package billing_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,8 +21,6 @@ import (
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // statementMeters are the meters of the cases: a sum, a peak and a snapshot.
 var statementMeters = []plans.Meter{
@@ -218,4 +215,13 @@ func drawAccount(t *rapid.T) billing.Account {
 		start = start.Add(time.Duration(rapid.IntRange(0, 10*24).Draw(t, "hours")) * time.Hour)
 	}
 	return account
+}
+
+// proPlan costs 49.00, and 0.01 a call.
+func proPlan(t *testing.T) plans.Plan {
+	t.Helper()
+	return plans.Plan{Key: "pro", Version: 1, Name: "Pro", PriceBooks: []plans.PriceBook{{
+		Currency: "USD", BaseFee: plans.BaseFee{Amount: decimal.NewFromInt(49)},
+		Prices: []plans.Price{{Meter: "calls", Model: plans.PerUnit, UnitPrice: decimal.RequireFromString("0.01")}},
+	}}}
 }
