@@ -32,6 +32,12 @@ const (
 	TypeExportEnded     = "ExportEnded"
 	TypeExportNotFrozen = "ExportNotFrozen"
 	TypePeriodFinal     = "PeriodFinal"
+	// TypeNotClosed, TypeLaterPeriodClosed, TypeCorrectionsStale and TypeInvalidStatement are
+	// those of the close.
+	TypeNotClosed         = "NotClosed"
+	TypeLaterPeriodClosed = "LaterPeriodClosed"
+	TypeCorrectionsStale  = "CorrectionsStale"
+	TypeInvalidStatement  = "InvalidStatement"
 	// TypeDrained is work for an instance that has been drained.
 	TypeDrained = "Drained"
 	// TypePermanent is any other failure that would come again: its own text says which.
@@ -65,6 +71,10 @@ var permanent = []struct {
 	{billing.ErrExportEnded, TypeExportEnded},
 	{billing.ErrExportNotFrozen, TypeExportNotFrozen},
 	{billing.ErrPeriodFinal, TypePeriodFinal},
+	{billing.ErrNotClosed, TypeNotClosed},
+	{billing.ErrLaterPeriodClosed, TypeLaterPeriodClosed},
+	{billing.ErrCorrectionsStale, TypeCorrectionsStale},
+	{billing.ErrInvalidFocus, TypeInvalidStatement},
 	{meter.ErrUnknownInstance, TypeUnknownInstance},
 	{meter.ErrSequenceGap, TypeSequenceGap},
 }

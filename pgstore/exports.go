@@ -131,8 +131,8 @@ var stages = []billing.Stage{
 	billing.StageReviewing, billing.StageApproving, billing.StageIssuing, billing.StageDelivering,
 }
 
-// SetExportStage records how far a run has come. A stage never goes back: an
-// earlier one than the run's changes nothing. A run that has ended is
+// SetExportStage records how far a run has come. A stage never goes back, but from
+// awaiting_approval to reviewing: any other that is earlier than the run's changes nothing. A run that has ended is
 // [billing.ErrExportEnded]; it ends by [Store.FinishExport] or [Store.FailExport].
 func (s *Store) SetExportStage(ctx context.Context, id uuid.UUID, stage billing.Stage) error {
 	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
@@ -142,6 +142,8 @@ func (s *Store) SetExportStage(ctx context.Context, id uuid.UUID, stage billing.
 			return fmt.Errorf("stage %q is not one of %v", stage, stages)
 		case now < 0:
 			return billing.ErrExportEnded
+		case stage == billing.StageReviewing && billing.Stage(e.Stage) == billing.StageApproving:
+			// What was parked is rated now, and differs again.
 		case next <= now:
 			return nil
 		}
@@ -188,6 +190,32 @@ func (s *Store) FinishExport(ctx context.Context, id uuid.UUID, manifest billing
 		return err
 	})
 	return wrap(err, "finish export %s", id)
+}
+
+// CompleteExport ends a run with the manifest that is kept: as closed where its
+// statements are issued, else as done. Called again it changes nothing. It is
+// [billing.ErrExportNotFrozen] where no manifest is kept.
+func (s *Store) CompleteExport(ctx context.Context, id uuid.UUID) error {
+	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
+		end := billing.StageDone
+		if e.IssuedAt != nil {
+			end = billing.StageClosed
+		}
+		switch stage := billing.Stage(e.Stage); {
+		case stage == end:
+			return nil
+		case stage.Ended():
+			return billing.ErrExportEnded
+		case e.Manifest == nil:
+			return billing.ErrExportNotFrozen
+		}
+		err := tx.FinishExport(ctx, id, string(end), e.Manifest)
+		if hasCode(err, uniqueViolation) {
+			return billing.ErrPeriodFinal
+		}
+		return err
+	})
+	return wrap(err, "complete export %s", id)
 }
 
 // FailExport ends a run as failed, canceled or rejected, and says why. One that has ended

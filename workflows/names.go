@@ -39,6 +39,8 @@ const (
 	UpdateFlushNow = "FlushNow"
 	// UpdateDrain makes a [FlushLoop] flush for the last time and end.
 	UpdateDrain = "Drain"
+	// UpdateDecide is finance's decision on an [ExportPeriod] that waits for one.
+	UpdateDecide = "Decide"
 	// QueryProgress asks any workflow how far it is.
 	QueryProgress = "progress"
 )
@@ -75,6 +77,16 @@ const (
 	TypeDayNotOver = "DayNotOver"
 	// TypePeriodNotBegun is an export of a period that lies in the future.
 	TypePeriodNotBegun = "PeriodNotBegun"
+	// TypeNotAwaiting is a decision on an export that waits for none of its kind.
+	TypeNotAwaiting = "NotAwaiting"
+	// TypeNotReviewed is an approval before the variances were reviewed.
+	TypeNotReviewed = "NotReviewed"
+	// TypeParked is an approval while organizations are parked that doesn't leave them out.
+	TypeParked = "Parked"
+	// TypeSelfApproval is an approval by who requested the export.
+	TypeSelfApproval = "SelfApproval"
+	// TypeRejected is an export that finance rejected.
+	TypeRejected = "Rejected"
 	// TypeDraining is a flush that was asked of an instance that is being drained.
 	TypeDraining = "Draining"
 	// TypeInstanceUnreachable is an instance whose worker takes no work.

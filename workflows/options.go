@@ -49,6 +49,13 @@ const (
 	// awaitTimeout bounds one attempt of waiting for instances; then it waits again.
 	awaitTimeout = 24 * time.Hour
 
+	// ratingPageSize is how many organizations one activity rates, and ratingAtOnce how
+	// many such activities one export runs at a time.
+	ratingPageSize = 2500
+	ratingAtOnce   = 4
+	// DefaultRemindAfter is the time between reminders of a decision that is waited for.
+	DefaultRemindAfter = 24 * time.Hour
+
 	// joinedPoll is the time between looks at a rollup that somebody else started.
 	joinedPoll = 5 * time.Second
 	// rollUpTries is how often one run rolls up the same day: usage that keeps coming

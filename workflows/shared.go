@@ -19,6 +19,7 @@ var (
 	onFleet    *activities.Fleet
 	onRollup   *activities.Rollup
 	onExport   *activities.Export
+	onClose    *activities.Close
 )
 
 // refuse ends a workflow for good because of what it was asked.
@@ -84,6 +85,12 @@ func runFixed(ctx workflow.Context, follow bool, options workflow.ChildWorkflowO
 func alreadyStarted(err error) bool {
 	var running *temporal.ChildWorkflowExecutionAlreadyStartedError
 	return errors.As(err, &running)
+}
+
+// isRejected reports whether finance rejected an export.
+func isRejected(err error) bool {
+	var application *temporal.ApplicationError
+	return errors.As(err, &application) && application.Type() == TypeRejected
 }
 
 // isTimeout reports whether an activity ended by a timeout.
