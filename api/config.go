@@ -62,6 +62,7 @@ type Store interface {
 	// Instances returns the processes that meter, in the order in which they started.
 	Instances(ctx context.Context) ([]meter.Instance, error)
 
+	CloseStore
 	ReservationStore
 	WriteStore
 }
@@ -108,8 +109,10 @@ var (
 // Workflows reaches what runs durably.
 type Workflows interface {
 	// StartExport starts the run of a period, or finds the one that is under way.
-	// requestedBy is for the record.
-	StartExport(ctx context.Context, period billing.Period, requestedBy string) (ExportRun, error)
+	StartExport(ctx context.Context, start StartExport) (ExportRun, error)
+	// Decide tells the run of a period what finance decided, and returns its stage then. It is
+	// a [*DecisionRefused] where that may not be, [ErrNotRunning] where none is under way.
+	Decide(ctx context.Context, d Decide) (billing.Stage, error)
 	// ExportProgress asks the run of a period how far it is; [ErrNotRunning] where
 	// there is none under way.
 	ExportProgress(ctx context.Context, period billing.Period) (ExportProgress, error)

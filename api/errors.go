@@ -48,10 +48,13 @@ func problemOf(err error) *gate.Problem {
 	var refused *refusedError
 	var field *accounts.FieldError
 	var tooLarge *batchLimitError
+	var decision *DecisionRefused
 	var retryable interface{ Retryable() bool }
 	switch {
 	case errors.As(err, &refused):
 		return refused.problem
+	case errors.As(err, &decision):
+		return decisionProblem(decision)
 	case errors.As(err, &field):
 		p := gate.NewProblem(http.StatusBadRequest, codeInvalidRequest, field.Error())
 		p.Field = field.Field
@@ -69,7 +72,8 @@ func problemOf(err error) *gate.Problem {
 	case errors.Is(err, errNotJSON), errors.Is(err, errNotBatch):
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
 	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, meter.ErrUnknownOrganization), errors.Is(err, meter.ErrUnknownInstance),
-		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound), errors.Is(err, fs.ErrNotExist):
+		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound),
+		errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, fs.ErrNotExist):
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
 	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal),
 		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten):
@@ -86,6 +90,18 @@ func problemOf(err error) *gate.Problem {
 	default:
 		return gate.NewProblem(http.StatusInternalServerError, gate.CodeInternal, "Something went wrong here. The log has the details under the request_id.")
 	}
+}
+
+// decisionProblem says why a decision on an export may not be.
+func decisionProblem(refused *DecisionRefused) *gate.Problem {
+	status := http.StatusConflict
+	switch refused.Code {
+	case CodeSelfApproval:
+		status = http.StatusForbidden
+	case codeInvalidRequest:
+		status = http.StatusBadRequest
+	}
+	return gate.NewProblem(status, refused.Code, sentence(refused))
 }
 
 // refusedError is a refusal that was put into an answer where it was decided.

@@ -74,8 +74,21 @@ var accessTo = map[string]access{
 	"GET /api/v1/billing/export":                      {roles: []role{roleFinance, roleAdmin}, query: []string{"from", "to", "format"}},
 	"POST /api/v1/billing/exports":                    {roles: []role{roleFinance}, body: into[gen.StartExportJSONRequestBody], keep: keepAll},
 	"GET /api/v1/billing/exports":                     {roles: []role{roleFinance}, query: []string{"limit"}},
-	"GET /api/v1/billing/exports/:period":             {roles: []role{roleFinance}},
-	"GET /api/v1/billing/exports/:period/files/:name": {roles: []role{roleFinance}},
+	"GET /api/v1/billing/exports/:period":             {roles: []role{roleFinance}, query: []string{"revision"}},
+	"GET /api/v1/billing/exports/:period/files/:name": {roles: []role{roleFinance}, query: []string{"revision"}},
+
+	"POST /api/v1/billing/exports/:period/review":  {roles: []role{roleFinance}, body: into[gen.ReviewExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/approve": {roles: []role{roleFinance}, body: into[gen.ApproveExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/reject":  {roles: []role{roleFinance}, body: into[gen.RejectExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/retry":   {roles: []role{roleFinance}, body: into[gen.RetryExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/reopen":  {roles: []role{roleFinance}, body: into[gen.ReopenExportJSONRequestBody], keep: keepAll},
+
+	"GET /api/v1/billing/exports/:period/variances":                {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
+	"GET /api/v1/billing/exports/:period/parked":                   {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
+	"GET /api/v1/billing/exports/:period/corrections":              {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
+	"GET /api/v1/billing/exports/:period/decisions":                {roles: []role{roleFinance}, query: []string{"revision"}},
+	"GET /api/v1/billing/exports/:period/control-totals":           {roles: []role{roleFinance}, query: []string{"revision"}},
+	"GET /api/v1/billing/exports/:period/statements/:organization": {roles: []role{roleFinance}, query: []string{"revision"}},
 
 	"GET /api/v1/instances":            {roles: []role{roleAdmin}},
 	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}, keep: keepAll},
@@ -191,6 +204,8 @@ func checkBody(r *http.Request, v any, optional bool) ([]byte, error) {
 var parameterRules = map[string]string{
 	"id":              "must be a UUID",
 	"organization_id": "must be a UUID",
+	"organization":    "must be a UUID",
+	"revision":        "must be a whole number of 1 or more",
 	"after":           "must be a UUID: the next of the page before",
 	"limit":           "must be a whole number, 1 to 1000",
 	"from":            "must be given: a day of the form YYYY-MM-DD",

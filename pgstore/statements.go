@@ -72,6 +72,27 @@ func (s *Store) Statement(ctx context.Context, id, organization uuid.UUID) (bill
 	return out, wrap(err, "read the statement of organization %s in export %s", organization, id)
 }
 
+// Corrections returns the statements of an export that correct closed periods, at most
+// limit of them.
+func (s *Store) Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error) {
+	out := []billing.Statement{}
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.CorrectingStatements(ctx, id, pageSize(limit))
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			one, err := statement(row.Document, row.Number, row.Replaces)
+			if err != nil {
+				return err
+			}
+			out = append(out, one)
+		}
+		return nil
+	})
+	return out, wrap(err, "read the corrections of export %s", id)
+}
+
 func statement(document, number, replaces string) (billing.Statement, error) {
 	var s billing.Statement
 	if err := json.Unmarshal([]byte(document), &s); err != nil {

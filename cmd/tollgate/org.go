@@ -29,14 +29,15 @@ func (f format) organizations(out *output, value any, list ...accounts.Organizat
 type orgCreate struct {
 	adminAccess
 	format
-	Name string `required:"" help:"What people and exports show, 1 to 200 characters."`
-	Plan string `default:"free" help:"Key of the plan."`
+	Name     string `required:"" help:"What people and exports show, 1 to 200 characters."`
+	Plan     string `default:"free" help:"Key of the plan."`
+	Currency string `default:"USD" help:"ISO 4217 code of the currency in which it is billed."`
 }
 
 // Run makes an organization.
 func (c orgCreate) Run(ctx context.Context, out *output) error {
 	var made accounts.Organization
-	in := map[string]string{"name": c.Name, "plan": c.Plan}
+	in := map[string]string{"name": c.Name, "plan": c.Plan, "currency": c.Currency}
 	if err := c.client().call(ctx, http.MethodPost, path("organizations"), in, &made); err != nil {
 		return err
 	}
@@ -89,9 +90,10 @@ func (c orgShow) Run(ctx context.Context, out *output) error {
 type orgSet struct {
 	adminAccess
 	format
-	ID   uuid.UUID `arg:"" help:"The organization."`
-	Name *string   `help:"Its new name."`
-	Plan *string   `help:"Key of its new plan."`
+	ID       uuid.UUID `arg:"" help:"The organization."`
+	Name     *string   `help:"Its new name."`
+	Plan     *string   `help:"Key of its new plan."`
+	Currency *string   `help:"ISO 4217 code of its new currency."`
 }
 
 // Run changes an organization.
@@ -102,6 +104,9 @@ func (c orgSet) Run(ctx context.Context, out *output) error {
 	}
 	if c.Plan != nil {
 		in["plan"] = *c.Plan
+	}
+	if c.Currency != nil {
+		in["currency"] = *c.Currency
 	}
 	var changed accounts.Organization
 	if err := c.client().call(ctx, http.MethodPatch, path("organizations", c.ID.String()), in, &changed); err != nil {

@@ -175,3 +175,7 @@ WHERE c.export_id = @export_id AND (corrected.stage <> 'closed' OR EXISTS (
 
 -- name: LockIssuing :exec
 SELECT pg_advisory_xact_lock(hashtextextended('tollgate_issue', 0));
+
+-- name: CorrectingStatements :many
+SELECT coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, document FROM statements
+WHERE export_id = $1 AND corrects ORDER BY organization_id LIMIT $2;

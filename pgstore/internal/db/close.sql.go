@@ -137,6 +137,37 @@ func (q *Queries) ClosedExports(ctx context.Context, fromPeriod time.Time, befor
 	return items, nil
 }
 
+const correctingStatements = `-- name: CorrectingStatements :many
+SELECT coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, document FROM statements
+WHERE export_id = $1 AND corrects ORDER BY organization_id LIMIT $2
+`
+
+type CorrectingStatementsRow struct {
+	Number   string
+	Replaces string
+	Document string
+}
+
+func (q *Queries) CorrectingStatements(ctx context.Context, exportID uuid.UUID, limit int32) ([]CorrectingStatementsRow, error) {
+	rows, err := q.db.Query(ctx, correctingStatements, exportID, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CorrectingStatementsRow
+	for rows.Next() {
+		var i CorrectingStatementsRow
+		if err := rows.Scan(&i.Number, &i.Replaces, &i.Document); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const correctionsOf = `-- name: CorrectionsOf :many
 SELECT c.organization_id, c.corrected_id, e.period, e.cut, s.document
 FROM export_corrections c
