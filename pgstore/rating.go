@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/shopspring/decimal"
 
 	"github.com/riverline/tollgate/billing"
@@ -215,15 +215,11 @@ func (p *ratingPage) closedAccount(ctx context.Context, tx scoped, row db.Correc
 // what could not be rated. An export whose statements are issued is
 // [billing.ErrExportEnded].
 func (s *Store) PutStatements(ctx context.Context, id uuid.UUID, page billing.RatedPage) error {
-	rows := make([][]any, len(page.Statements))
-	for i, st := range page.Statements {
-		row, err := statementRow(id, st)
-		if err != nil {
-			return wrap(err, "keep the statements of export %s", id)
-		}
-		rows[i] = row
+	rows, err := newStatementRows(page.Statements)
+	if err != nil {
+		return wrap(err, "keep the statements of export %s", id)
 	}
-	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+	err = s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		export, err := frozenExport(ctx, tx, id)
 		if err != nil {
 			return err
@@ -234,11 +230,7 @@ func (s *Store) PutStatements(ctx context.Context, id uuid.UUID, page billing.Ra
 		if err := tx.DeleteStatements(ctx, id, page.Organizations); err != nil {
 			return err
 		}
-		rated := make([]uuid.UUID, len(page.Statements))
-		for i, st := range page.Statements {
-			rated[i] = st.Organization
-		}
-		if err := tx.Unpark(ctx, id, rated); err != nil {
+		if err := tx.Unpark(ctx, id, rows.organizations); err != nil {
 			return err
 		}
 		for _, p := range page.Parked {
@@ -246,24 +238,47 @@ func (s *Store) PutStatements(ctx context.Context, id uuid.UUID, page billing.Ra
 				return err
 			}
 		}
-		_, err = tx.CopyFrom(ctx, pgx.Identifier{"statements"}, statementColumns, pgx.CopyFromRows(rows))
-		return err
+		return rows.insert(ctx, tx, id)
 	})
 	return wrap(err, "keep the statements of export %s", id)
 }
 
-var statementColumns = []string{"export_id", "organization_id", "currency", "subtotal", "credits", "due", "line_count", "corrects", "document"}
+// statementRows are statements in columns: COPY doesn't go with row-level security, and
+// arrays are almost as fast.
+type statementRows struct {
+	organizations            []uuid.UUID
+	currencies, documents    []string
+	subtotals, credits, dues []pgtype.Numeric
+	lines                    []int32
+	corrects                 []bool
+}
 
-func statementRow(id uuid.UUID, s billing.Statement) ([]any, error) {
-	s.Number, s.Replaces = "", ""
-	document, err := json.Marshal(s)
-	if err != nil {
-		return nil, err
+func newStatementRows(statements []billing.Statement) (*statementRows, error) {
+	r := &statementRows{}
+	for _, s := range statements {
+		s.Number, s.Replaces = "", ""
+		document, err := json.Marshal(s)
+		if err != nil {
+			return nil, err
+		}
+		r.organizations = append(r.organizations, s.Organization)
+		r.currencies = append(r.currencies, string(s.Currency))
+		r.documents = append(r.documents, string(document))
+		r.subtotals = append(r.subtotals, numeric(s.Subtotal.Decimal))
+		r.credits = append(r.credits, numeric(s.Credits.Decimal))
+		r.dues = append(r.dues, numeric(s.Due.Decimal))
+		r.lines = append(r.lines, int32(len(s.Lines)))
+		r.corrects = append(r.corrects, s.HasCorrections())
 	}
-	return []any{
-		id, s.Organization, string(s.Currency), numeric(s.Subtotal.Decimal), numeric(s.Credits.Decimal), numeric(s.Due.Decimal),
-		int32(len(s.Lines)), s.HasCorrections(), string(document),
-	}, nil
+	return r, nil
+}
+
+func (r *statementRows) insert(ctx context.Context, tx scoped, id uuid.UUID) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO statements (export_id, organization_id, currency, subtotal, credits, due, line_count, corrects, document)
+		SELECT $1::uuid, * FROM unnest($2::uuid[], $3::text[], $4::numeric[], $5::numeric[], $6::numeric[], $7::int4[], $8::bool[], $9::text[])`,
+		id, r.organizations, r.currencies, r.subtotals, r.credits, r.dues, r.lines, r.corrects, r.documents)
+	return err
 }
 
 // RatingCounts says how far the rating of an export is.

@@ -25,6 +25,9 @@ func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 	if err := tx.PutSegments(ctx, export.ID, period.Start(), export.Cut); err != nil {
 		return fmt.Errorf("segments: %w", err)
 	}
+	if err := tx.PutSegmentsOfEarlierUsage(ctx, export.ID, period.Start(), export.Cut); err != nil {
+		return fmt.Errorf("segments before organizations were made: %w", err)
+	}
 	if err := addSegmentUsage(ctx, tx, export.ID, export, "export_batches", severalSegments); err != nil {
 		return fmt.Errorf("usage by segment: %w", err)
 	}

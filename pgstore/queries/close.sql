@@ -21,6 +21,16 @@ FROM (
 ) AS s
 WHERE s.start_at < s.end_at;
 
+-- name: PutSegmentsOfEarlierUsage :exec
+-- An organization that used something before it was made, as when usage is brought in from elsewhere, had its first plan.
+INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
+SELECT @export_id::uuid, o.organization_id, @period_start::timestamptz, @cut::timestamptz, o.plan, coalesce((
+    SELECT p.version FROM plans p WHERE p.key = o.plan
+    ORDER BY p.published_at < @cut::timestamptz DESC, CASE WHEN p.published_at < @cut::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
+FROM export_organizations o
+WHERE o.export_id = @export_id::uuid AND o.plan <> '' AND @period_start::timestamptz < @cut::timestamptz
+    AND NOT EXISTS (SELECT FROM export_segments s WHERE s.export_id = @export_id::uuid AND s.organization_id = o.organization_id);
+
 -- name: PutCorrectionMarks :exec
 INSERT INTO export_correction_batches (export_id, instance_id, through_seq)
 SELECT @export_id::uuid, id, last_seq FROM instances WHERE last_seq > 0;

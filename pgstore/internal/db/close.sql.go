@@ -528,6 +528,22 @@ func (q *Queries) PutSegments(ctx context.Context, exportID uuid.UUID, periodSta
 	return err
 }
 
+const putSegmentsOfEarlierUsage = `-- name: PutSegmentsOfEarlierUsage :exec
+INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
+SELECT $1::uuid, o.organization_id, $2::timestamptz, $3::timestamptz, o.plan, coalesce((
+    SELECT p.version FROM plans p WHERE p.key = o.plan
+    ORDER BY p.published_at < $3::timestamptz DESC, CASE WHEN p.published_at < $3::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
+FROM export_organizations o
+WHERE o.export_id = $1::uuid AND o.plan <> '' AND $2::timestamptz < $3::timestamptz
+    AND NOT EXISTS (SELECT FROM export_segments s WHERE s.export_id = $1::uuid AND s.organization_id = o.organization_id)
+`
+
+// An organization that used something before it was made, as when usage is brought in from elsewhere, had its first plan.
+func (q *Queries) PutSegmentsOfEarlierUsage(ctx context.Context, exportID uuid.UUID, periodStart time.Time, cut time.Time) error {
+	_, err := q.db.Exec(ctx, putSegmentsOfEarlierUsage, exportID, periodStart, cut)
+	return err
+}
+
 const ratingCounts = `-- name: RatingCounts :one
 SELECT (SELECT count(*) FROM statements s WHERE s.export_id = $1) AS statements,
     (SELECT count(*) FROM export_parked p WHERE p.export_id = $1) AS parked,
