@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/events"
 )
 
 // State is how far a delivery is.
@@ -38,6 +40,12 @@ type Delivery struct {
 	LastError  string
 	// CreatedAt and UpdatedAt are UTC.
 	CreatedAt, UpdatedAt time.Time
+}
+
+// ListedDelivery is a delivery with the kind of its event.
+type ListedDelivery struct {
+	Delivery
+	Kind events.Kind
 }
 
 // Outcome is what came of one try.
