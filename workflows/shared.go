@@ -19,6 +19,7 @@ var (
 	onFleet    *activities.Fleet
 	onRollup   *activities.Rollup
 	onExport   *activities.Export
+	onWebhooks *activities.Webhooks
 )
 
 // refuse ends a workflow for good because of what it was asked.
