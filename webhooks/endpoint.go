@@ -30,8 +30,9 @@ var (
 const (
 	// MaxEndpoints is how many endpoints an organization, or the platform, may have.
 	MaxEndpoints = 50
-	// MaxURL and MaxDescription are the most characters of each.
-	MaxURL         = 2000
+	// MaxURL is the most characters of an address.
+	MaxURL = 2000
+	// MaxDescription is the most characters of a description.
 	MaxDescription = 500
 	// Overlap is how long the secret before goes on signing after a rotation.
 	Overlap = 24 * time.Hour
