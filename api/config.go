@@ -159,6 +159,7 @@ type Config struct {
 	Store     Store
 	Workflows Workflows
 	Blobs     Blobs
+	WebhooksConfig
 
 	// Upstream is where the gateway passes requests on to. Nil: there is no gateway.
 	Upstream *url.URL
@@ -206,8 +207,8 @@ type Config struct {
 }
 
 func (c *Config) complete() {
-	if c.Meter == nil || c.Store == nil || c.Workflows == nil || c.Blobs == nil {
-		panic("api: Config.Meter, Store, Workflows and Blobs are required")
+	if c.Meter == nil || c.Store == nil || c.Workflows == nil || c.Blobs == nil || c.Webhooks == nil || c.Redeliverer == nil {
+		panic("api: Config.Meter, Store, Workflows, Blobs, Webhooks and Redeliverer are required")
 	}
 	if c.Rules == nil {
 		c.Rules = gate.DefaultRules(c.Meter.Catalog())

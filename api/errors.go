@@ -14,6 +14,7 @@ import (
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/webhooks"
 )
 
 // The codes of problems, besides those of package gate.
@@ -39,7 +40,9 @@ var (
 	errNotJSON       = errors.New("the body must be JSON: Content-Type: application/json")
 	errNotBatch      = errors.New("the body must be an array: Content-Type: application/json, of reports, or application/cloudevents-batch+json")
 	errNotYetWritten = errors.New("the export has no files yet")
-	errPanicked      = errors.New("the handler panicked")
+	// errWebhookDisabled says that nothing is sent to an endpoint.
+	errWebhookDisabled = errors.New("the endpoint is disabled: enable it first")
+	errPanicked        = errors.New("the handler panicked")
 )
 
 // problemOf says how an error is answered: the one place where errors become HTTP.
@@ -76,7 +79,8 @@ func problemOf(err error) *gate.Problem {
 		errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, fs.ErrNotExist):
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
 	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal),
-		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten):
+		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten),
+		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
 		return gate.NewProblem(http.StatusConflict, codeKeyReused, sentence(conflictOf(err)))
@@ -113,6 +117,7 @@ func (e *refusedError) Error() string { return e.problem.Message }
 func conflictOf(err error) error {
 	for _, known := range []error{
 		ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, plans.ErrVersionPublished, errNotYetWritten,
+		errWebhookDisabled, webhooks.ErrTooManyEndpoints,
 		meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
 	} {
 		if errors.Is(err, known) {

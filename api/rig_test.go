@@ -36,6 +36,7 @@ type rig struct {
 	store     *fakeStore
 	workflows *fakeWorkflows
 	blobs     fakeBlobs
+	hooks     fakeHooks
 	meter     *meter.Meter
 	server    *Server
 	log       *logBuffer
@@ -65,9 +66,11 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Logger: logger, Now: r.Now})
+	r.hooks.store = r.store
 	config := Config{
 		Meter: r.meter, Store: r.store, Workflows: r.workflows, Blobs: r.blobs, Now: r.Now, Logger: logger,
-		TemporalURL: func(workflowID, runID string) string { return "http://temporal/" + workflowID + "/" + runID },
+		WebhooksConfig: WebhooksConfig{Webhooks: &r.hooks, Redeliverer: &r.hooks},
+		TemporalURL:    func(workflowID, runID string) string { return "http://temporal/" + workflowID + "/" + runID },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 			_, _ = io.WriteString(w, "tollgate_up 1\n")

@@ -47,6 +47,9 @@ type access struct {
 
 func into[T any]() any { return new(T) }
 
+// everyRole is for what each caller has for itself.
+var everyRole = []role{roleTenant, roleFinance, roleAdmin}
+
 // accessTo has every route that is generated, by method and path.
 var accessTo = map[string]access{
 	"GET /api/v1/usage":         {roles: []role{roleTenant, roleFinance, roleAdmin}, query: []string{"organization_id"}},
@@ -89,6 +92,16 @@ var accessTo = map[string]access{
 	"GET /api/v1/billing/exports/:period/decisions":                {roles: []role{roleFinance}, query: []string{"revision"}},
 	"GET /api/v1/billing/exports/:period/control-totals":           {roles: []role{roleFinance}, query: []string{"revision"}},
 	"GET /api/v1/billing/exports/:period/statements/:organization": {roles: []role{roleFinance}, query: []string{"revision"}},
+
+	"POST /api/v1/webhooks":                                 {roles: everyRole, body: into[gen.CreateWebhookJSONRequestBody], keep: keepNoWebhookSecret},
+	"GET /api/v1/webhooks":                                  {roles: everyRole},
+	"GET /api/v1/webhooks/:id":                              {roles: everyRole},
+	"PATCH /api/v1/webhooks/:id":                            {roles: everyRole, body: into[gen.UpdateWebhookJSONRequestBody], keep: keepAll},
+	"DELETE /api/v1/webhooks/:id":                           {roles: everyRole, keep: keepAll},
+	"POST /api/v1/webhooks/:id/rotate":                      {roles: everyRole, keep: keepNoWebhookSecret},
+	"GET /api/v1/webhooks/:id/deliveries":                   {roles: everyRole, query: []string{"before", "limit"}},
+	"POST /api/v1/webhooks/:id/deliveries/:event/redeliver": {roles: everyRole, keep: keepAll},
+	"GET /api/v1/events":                                    {roles: everyRole, query: []string{"kind", "before", "limit"}},
 
 	"GET /api/v1/instances":            {roles: []role{roleAdmin}},
 	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}, keep: keepAll},
@@ -206,6 +219,8 @@ var parameterRules = map[string]string{
 	"organization_id": "must be a UUID",
 	"organization":    "must be a UUID",
 	"revision":        "must be a whole number of 1 or more",
+	"event":           "must be a UUID",
+	"before":          "must be a UUID: the next of the page before",
 	"after":           "must be a UUID: the next of the page before",
 	"limit":           "must be a whole number, 1 to 1000",
 	"from":            "must be given: a day of the form YYYY-MM-DD",

@@ -78,6 +78,10 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO quota_windows SELECT id, 'evaluations', 'day', current_date, current_date + 1, 10, 10, 1, 2, 3, 4 FROM instances;
 		INSERT INTO quota_leases SELECT id, 'evaluations', 'day', current_date, id, 1, 1, 2, 2, true FROM instances;
 		INSERT INTO quota_lost_leases SELECT id, 'evaluations', 'day', current_date, id, 2 FROM instances;
+		INSERT INTO events (id, key, kind, organization_id, occurred_at, data) SELECT id, 'k', 'export.issued', id, now(), '{}' FROM organizations;
+		INSERT INTO webhook_endpoints (id, organization_id, url, secret) SELECT id, id, 'https://example.com/', 's' FROM organizations;
+		INSERT INTO webhook_deliveries (event_id, endpoint_id, organization_id) SELECT id, id, id FROM organizations;
+		INSERT INTO webhook_attempts SELECT id, id, 'run/1', id, 1, false, now(), 5, 200, '' FROM organizations;
 		INSERT INTO reservations
 		SELECT id, id, 'evaluations', current_date, 3, NULL, 'held', now(), now() + interval '1 hour', NULL,
 			'pro', 'hard', 'day', current_date, true, 10, 10, false FROM instances;

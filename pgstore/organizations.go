@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
@@ -73,7 +74,8 @@ func (s *Store) OrganizationsChangedSince(ctx context.Context, since time.Time) 
 }
 
 // UpdateOrganization changes an organization's name, plan or both. A changed plan is
-// in force from then on; a trigger adds it to the history of plans. Errors are
+// in force from then on; a trigger adds it to the history of plans, and it is an
+// event ([events.OrganizationUpgraded]) of the same transaction. Errors are
 // those of [Store.CreateOrganization] and [accounts.ErrNotFound].
 func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error) {
 	var changed accounts.Organization
@@ -81,11 +83,32 @@ func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change acc
 		if err := checkOrganization(ctx, tx, change); err != nil {
 			return err
 		}
+		previous, err := tx.OrganizationPlan(ctx, id)
+		if err != nil {
+			return orNotFound(err)
+		}
 		row, err := tx.UpdateOrganization(ctx, db.UpdateOrganizationParams{Name: change.Name, Plan: change.Plan, Currency: change.Currency, ID: id})
+		if err != nil {
+			return orNotFound(err)
+		}
 		changed = organization(row)
-		return orNotFound(err)
+		return publishPlanChange(ctx, tx, previous, changed)
 	})
 	return changed, wrap(err, "update organization %s", id)
+}
+
+// publishPlanChange makes an event of a plan that is another one than before.
+func publishPlanChange(ctx context.Context, tx scoped, previous string, changed accounts.Organization) error {
+	if changed.Plan == previous {
+		return nil
+	}
+	e, err := events.NewPlanChange(events.PlanChange{
+		Organization: changed.ID, PreviousPlan: previous, Plan: changed.Plan,
+	}, changed.UpdatedAt)
+	if err != nil {
+		return err
+	}
+	return publish(ctx, tx, e)
 }
 
 func checkOrganization(ctx context.Context, tx scoped, change accounts.OrganizationChange) error {

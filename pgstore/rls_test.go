@@ -32,6 +32,10 @@ var organizationColumn = map[string]string{
 	"quota_leases":         "organization_id",
 	"quota_lost_leases":    "organization_id",
 	"reservations":         "organization_id",
+	"events":               "organization_id",
+	"webhook_endpoints":    "organization_id",
+	"webhook_deliveries":   "organization_id",
+	"webhook_attempts":     "organization_id",
 }
 
 // platformTables are of no single organization: only the platform sees them.
@@ -57,6 +61,7 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	_, err = f.FreezeExport(t.Context(), e.ID)
 	require.NoError(t, err)
 	fillQuotas(f, w.id, a, b)
+	fillWebhooks(f, a, b)
 	return f, a, b
 }
 
@@ -73,6 +78,16 @@ func fillQuotas(f *fixture, instance uuid.UUID, organizations ...uuid.UUID) {
 			INSERT INTO reservations VALUES ($1, $1, 'evaluations', '2026-10-15', 1, NULL, 'held', now(), now() + interval '1 hour', NULL,
 				'free', 'hard', 'day', '2026-10-15', true, 1000, 6, false)`, o)
 		f.exec(`INSERT INTO idempotent_writes VALUES ($1, sha256('k'), sha256('f'), now())`, o)
+	}
+}
+
+// fillWebhooks fills the tables of events, endpoints, deliveries and attempts.
+func fillWebhooks(f *fixture, organizations ...uuid.UUID) {
+	for _, o := range organizations {
+		f.exec(`INSERT INTO events (id, key, kind, organization_id, occurred_at, data) VALUES ($1::uuid, $1::uuid::text, 'export.issued', $1::uuid, now(), '{}')`, o)
+		f.exec(`INSERT INTO webhook_endpoints (id, organization_id, url, secret) VALUES ($1, $1, 'https://example.com/', 'whsec_AA==')`, o)
+		f.exec(`INSERT INTO webhook_deliveries (event_id, endpoint_id, organization_id) VALUES ($1, $1, $1)`, o)
+		f.exec(`INSERT INTO webhook_attempts VALUES ($1, $1, 'run/1', $1, 1, false, now(), 5, 200, '')`, o)
 	}
 }
 
@@ -153,6 +168,8 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 		`INSERT INTO usage_batch_rows VALUES ('2026-10-15', gen_random_uuid(), 1, $1, 'simulations', 1, now())`,
 		`INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash) VALUES (gen_random_uuid(), $1, 'tenant', 'k', 'p', sha256('x'))`,
 		`INSERT INTO organization_plans VALUES ($1, now(), 'enterprise')`,
+		`INSERT INTO events (id, key, kind, organization_id, occurred_at, data) VALUES (gen_random_uuid(), 'k', 'export.issued', $1, now(), '{}')`,
+		`INSERT INTO webhook_endpoints (id, organization_id, url, secret) VALUES (gen_random_uuid(), $1, 'https://example.com/', 's')`,
 	} {
 		asTenant(t, conn, a, func() {
 			_, err := conn.Exec(t.Context(), statement, b)
@@ -202,6 +219,9 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 		`UPDATE plans SET name = 'x'`,
 		`UPDATE plan_limits SET max = 1`,
 		`DELETE FROM exports`,
+		`DELETE FROM webhook_attempts`,
+		`UPDATE webhook_attempts SET status = 200`,
+		`UPDATE events SET data = '{}'`,
 		`UPDATE goose_db_version SET version_id = 99`,
 		`CREATE TRIGGER mine BEFORE INSERT ON usage_daily EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
 	} {

@@ -29,6 +29,7 @@ type fakeStore struct {
 	partitions []plans.Day
 	exports    map[uuid.UUID]billing.Export
 	usage      []billing.UsageTotal
+	fakeWebhooks
 	// hook is called, without the lock, before what it is named after; it may fail or wait.
 	hook func(ctx context.Context, what string) error
 }

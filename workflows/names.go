@@ -23,6 +23,14 @@ func RollUpDayID(day plans.Day) string { return "rollup/" + day.String() }
 // ExportPeriodID returns the workflow ID of a period's ExportPeriod.
 func ExportPeriodID(period billing.Period) string { return "export/" + period.String() }
 
+// DispatchEventsID is the workflow ID of the one DispatchEvents.
+const DispatchEventsID = "dispatch-events"
+
+// DeliverEventID returns the workflow ID of the delivery of an event to an endpoint.
+func DeliverEventID(event, endpoint uuid.UUID) string {
+	return "deliver/" + event.String() + "/" + endpoint.String()
+}
+
 // The IDs of the schedules, and the first part of the IDs of what they start: the
 // server adds the scheduled time.
 const (
@@ -33,7 +41,7 @@ const (
 	monthlyExportID = "export/scheduled"
 )
 
-// The names of updates and queries.
+// The names of updates, signals and queries.
 const (
 	// UpdateFlushNow makes a [FlushLoop] flush at once.
 	UpdateFlushNow = "FlushNow"
@@ -41,6 +49,8 @@ const (
 	UpdateDrain = "Drain"
 	// UpdateDecide is finance's decision on an [ExportPeriod] that waits for one.
 	UpdateDecide = "Decide"
+	// SignalRedeliver makes a [DeliverEvent] try at once.
+	SignalRedeliver = "Redeliver"
 	// QueryProgress asks any workflow how far it is.
 	QueryProgress = "progress"
 )

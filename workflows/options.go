@@ -72,6 +72,13 @@ const (
 	dailyCatchUp   = 35 * 24 * time.Hour
 	monthlyCatchUp = 92 * 24 * time.Hour
 
+	// dispatchPoll is the time between two looks for events, dispatchSlack how much longer
+	// than its epoch a Dispatch may run: a page that is under way.
+	dispatchPoll  = time.Second
+	dispatchSlack = 5 * time.Minute
+	// attemptTimeout bounds one try of a delivery, reading what to send included.
+	attemptTimeout = time.Minute
+
 	// workerStop is how long a stopping worker lets its activities finish.
 	workerStop = 10 * time.Second
 	// heartbeatThrottle is the least time between two heartbeats that reach the server;
@@ -147,6 +154,26 @@ func forWaiting(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: awaitTimeout,
 		HeartbeatTimeout:    heartbeat,
+		RetryPolicy:         withoutEnd(),
+		Summary:             summary,
+	})
+}
+
+// forDispatch are the options of Dispatch.
+func forDispatch(ctx workflow.Context, epoch time.Duration) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: epoch + dispatchSlack,
+		HeartbeatTimeout:    heartbeat,
+		RetryPolicy:         withoutEnd(),
+		Summary:             "dispatch for " + epoch.String(),
+	})
+}
+
+// forAttempt are the options of Attempt. What it is tried again for is the store's absence
+// or a worker's end: a receiver that fails is a result.
+func forAttempt(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: attemptTimeout,
 		RetryPolicy:         withoutEnd(),
 		Summary:             summary,
 	})

@@ -20,6 +20,7 @@ var (
 	onRollup   *activities.Rollup
 	onExport   *activities.Export
 	onClose    *activities.Close
+	onWebhooks *activities.Webhooks
 )
 
 // refuse ends a workflow for good because of what it was asked.

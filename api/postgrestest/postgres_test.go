@@ -25,6 +25,7 @@ import (
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/webhooks"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -42,6 +43,10 @@ func (noWorkflows) ExportProgress(context.Context, billing.Period) (api.ExportPr
 
 func (noWorkflows) FlushNow(context.Context, uuid.UUID) (meter.FlushSummary, error) {
 	return meter.FlushSummary{}, api.ErrWorkflowsAway
+}
+
+func (noWorkflows) Redeliver(context.Context, webhooks.Delivery) (api.DeliveryRun, error) {
+	return api.DeliveryRun{}, api.ErrWorkflowsAway
 }
 
 func (noWorkflows) Open(context.Context, string) (io.ReadCloser, error) {
@@ -76,6 +81,7 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 	r := &replica{t: t, store: store, flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})}
 	server := api.New(api.Config{
 		Meter: m, Store: store, Workflows: noWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: logger,
+		WebhooksConfig: api.WebhooksConfig{Webhooks: store, Redeliverer: noWorkflows{}},
 	})
 	r.http = httptest.NewServer(server.Handler())
 	ctx, cancel := context.WithCancel(context.Background())

@@ -117,11 +117,13 @@ func EnsureFlushLoop(ctx context.Context, c client.Client, in workflows.FlushLoo
 	return start(ctx, c, options, workflows.FlushLoop, in)
 }
 
-// start starts a workflow under its fixed ID. A run that has ended may follow; one that
-// runs is joined. The policy Fail does the same as UseExisting, and says which it was.
+// start starts a workflow under its fixed ID. After a run that has ended another may
+// follow, unless the options say otherwise; one that runs is joined. The policy Fail does the same as UseExisting, and says which it was.
 func start(ctx context.Context, c client.Client, options client.StartWorkflowOptions, run, in any) (Started, error) {
 	options.TaskQueue = workflows.TaskQueue
-	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	if options.WorkflowIDReusePolicy == enumspb.WORKFLOW_ID_REUSE_POLICY_UNSPECIFIED {
+		options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	}
 	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL
 	options.WorkflowExecutionErrorWhenAlreadyStarted = true
 	started, err := c.ExecuteWorkflow(ctx, options, run, in)

@@ -36,6 +36,7 @@ type APIConfig struct {
 	LeasesAway        string        `enum:"allow,deny" default:"allow" env:"TOLLGATE_LEASES_AWAY" help:"What becomes of requests under a hard limit while Postgres can't be asked for quota: allow (counted, the limit may be passed) or deny (503)."`
 	LostAfter         time.Duration `default:"0s" env:"TOLLGATE_LOST_AFTER" help:"How long Postgres must not have seen this instance before it is declared lost and its quota is given to others, 5 flush intervals to 24h. Default: 1m, or 5 flush intervals."`
 	MaxLate           time.Duration `default:"840h" env:"TOLLGATE_MAX_LATE" help:"How old usage may be that bears a time of its own, 1m to 840h (35 days: as long as identities are known)."`
+	UsageThresholds   []int         `default:"80,100" env:"TOLLGATE_USAGE_THRESHOLDS" placeholder:"PERCENT,…" help:"Percentages of a limit at which an event says that usage has reached them, each 1 to 100."`
 	MaxAhead          time.Duration `default:"5m" env:"TOLLGATE_MAX_AHEAD" help:"How far after now such a time may be, for clocks that differ; it counts as now. 1s to 1h."`
 	AllowSelfApproval bool          `env:"TOLLGATE_ALLOW_SELF_APPROVAL" help:"Let who requested an export approve it. Default: somebody else has to."`
 	DrainDelay        time.Duration `default:"0s" env:"TOLLGATE_DRAIN_DELAY" help:"Time between becoming unready and refusing connections, for load balancers to notice, 0 to 5m."`
@@ -53,6 +54,7 @@ func (c APIConfig) Validate() error {
 		c.checkLostAfter(),
 		within("--max-late", c.MaxLate, time.Minute, meter.IdentityRetention),
 		within("--max-ahead", c.MaxAhead, time.Second, time.Hour),
+		checkThresholds(c.UsageThresholds),
 		within("--drain-delay", c.DrainDelay, 0, 5*time.Minute),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
@@ -156,6 +158,9 @@ func (a *API) Run(ctx context.Context) (err error) {
 func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Server, error) {
 	serverConfig := api.Config{
 		Meter: i.meter, Store: b.store, Workflows: apiWorkflows{temporal: b.temporal, allowSelfApproval: a.config.AllowSelfApproval}, Blobs: apiBlobs{blobs},
+		WebhooksConfig: api.WebhooksConfig{
+			Webhooks: b.store, Redeliverer: redeliverer{b.temporal, a.config.Webhooks}, AllowPrivateWebhooks: a.config.WebhookAllowPrivate,
+		},
 		Parts: []api.Part{
 			{Name: "postgres", Check: b.store.Ping},
 			{Name: "journal", Check: func(context.Context) error { return i.journalHealth() }},

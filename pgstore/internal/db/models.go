@@ -22,6 +22,20 @@ type ApiKey struct {
 	RevokedAt      *time.Time
 }
 
+// What happened that others are told of. Only dispatched_at changes.
+type Event struct {
+	ID             uuid.UUID
+	Key            string
+	Kind           string
+	OrganizationID *uuid.UUID
+	OccurredAt     time.Time
+	// As json and not jsonb: the bytes stay as they are, and so does what is signed.
+	Data      []byte
+	CreatedAt time.Time
+	// When every delivery of it had been started.
+	DispatchedAt *time.Time
+}
+
 // Runs over a billing period.
 type Export struct {
 	ID         uuid.UUID
@@ -144,4 +158,52 @@ type UsageEvent struct {
 	Max         int64
 	LimitWindow string
 	CountedAt   time.Time
+}
+
+// What came of each try. Nothing changes or deletes a row.
+type WebhookAttempt struct {
+	EventID    uuid.UUID
+	EndpointID uuid.UUID
+	// The run and the try in it: a try is recorded once.
+	ID             string
+	OrganizationID *uuid.UUID
+	Number         int32
+	Manual         bool
+	At             time.Time
+	TookMs         int64
+	Status         int32
+	Error          string
+}
+
+// One event on its way to one endpoint; organization_id is the endpoint's.
+type WebhookDelivery struct {
+	EventID        uuid.UUID
+	EndpointID     uuid.UUID
+	OrganizationID *uuid.UUID
+	State          string
+	Attempts       int32
+	NextAttemptAt  *time.Time
+	LastStatus     int32
+	LastError      string
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+}
+
+// Where events are sent. Without an organization it is the platform's, which gets every event.
+type WebhookEndpoint struct {
+	ID             uuid.UUID
+	OrganizationID *uuid.UUID
+	Url            string
+	// The kinds that are wanted; none: all.
+	Kinds       []string
+	Description string
+	// It signs, so it is kept as it is and not as a hash.
+	Secret         string
+	PreviousSecret string
+	PreviousUntil  *time.Time
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+	DisabledAt     *time.Time
+	// It is gone, without its secrets; what was sent to it stays.
+	DeletedAt *time.Time
 }
