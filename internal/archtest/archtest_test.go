@@ -63,12 +63,13 @@ func TestLayersLookOneWay(t *testing.T) {
 		"accounts":   {},
 		"meter":      {"plans", "meter"},
 		"billing":    {"money", "plans"},
+		"sinks":      {"money"},
 		"migrations": {},
-		"pgstore":    {"money", "plans", "accounts", "billing", "meter", "migrations", "pgstore"},
-		"activities": {"money", "plans", "billing", "meter"},
+		"pgstore":    {"money", "plans", "accounts", "billing", "meter", "sinks", "migrations", "pgstore"},
+		"activities": {"money", "plans", "billing", "meter", "sinks"},
 		"workflows":  {"money", "plans", "billing", "meter", "activities", "workflows"},
 		"gate":       {"plans", "meter"},
-		"api":        {"money", "plans", "accounts", "billing", "meter", "gate", "api"},
+		"api":        {"money", "plans", "accounts", "billing", "meter", "sinks", "gate", "api"},
 	}
 	packages := listPackages(t)
 	for path, p := range packages {
