@@ -159,6 +159,7 @@ func TestConstructorsRefuseWhatIsMissing(t *testing.T) {
 		"fleet":    func() { activities.NewFleet(activities.FleetConfig{}) },
 		"rollup":   func() { activities.NewRollup(activities.RollupConfig{}) },
 		"export":   func() { activities.NewExport(activities.ExportConfig{Program: "1"}) },
+		"sinks":    func() { activities.NewSinks(activities.SinksConfig{}) },
 	} {
 		require.Panics(t, construct, name)
 	}

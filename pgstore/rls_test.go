@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/sinks"
 )
 
 // SQLSTATE of a statement that the role may not run, or a row that it may not write.
@@ -32,6 +33,9 @@ var organizationColumn = map[string]string{
 	"quota_leases":         "organization_id",
 	"quota_lost_leases":    "organization_id",
 	"reservations":         "organization_id",
+
+	"organization_customers": "organization_id",
+	"statement_deliveries":   "organization_id",
 }
 
 // platformTables are of no single organization: only the platform sees them.
@@ -57,6 +61,10 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	_, err = f.FreezeExport(t.Context(), e.ID)
 	require.NoError(t, err)
 	fillQuotas(f, w.id, a, b)
+	for _, o := range []uuid.UUID{a, b} {
+		require.NoError(t, f.PutCustomer(t.Context(), sinks.Customer{Organization: o, Sink: sinks.Stripe, ExternalID: "cus_" + o.String()}))
+		require.NoError(t, f.MarkDelivered(t.Context(), e.ID, o, sinks.Stripe, "in_"+o.String()))
+	}
 	return f, a, b
 }
 

@@ -94,7 +94,7 @@ func TestLayersLookOneWay(t *testing.T) {
 // library, nor on anything that leads to one.
 func TestDomainIsPure(t *testing.T) {
 	packages := listPackages(t)
-	for _, path := range []string{"money", "plans", "accounts", "billing", "meter"} {
+	for _, path := range []string{"money", "plans", "accounts", "billing", "meter", "sinks"} {
 		p, ok := packages[path]
 		require.True(t, ok, path)
 		for _, dependency := range p.Deps {
@@ -110,7 +110,7 @@ func TestDomainIsPure(t *testing.T) {
 // TestDomainNeverReadsTheClock holds that time is an argument.
 func TestDomainNeverReadsTheClock(t *testing.T) {
 	packages := listPackages(t)
-	for _, path := range []string{"money", "plans", "accounts", "billing", "meter"} {
+	for _, path := range []string{"money", "plans", "accounts", "billing", "meter", "sinks"} {
 		for _, file := range packages[path].GoFiles {
 			source, err := os.ReadFile(filepath.Join(packages[path].Dir, file))
 			require.NoError(t, err)
