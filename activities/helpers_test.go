@@ -161,6 +161,7 @@ func TestConstructorsRefuseWhatIsMissing(t *testing.T) {
 		"events":   func() { activities.NewEvents(activities.EventsConfig{}) },
 		"webhooks": func() { activities.NewWebhooks(activities.WebhooksConfig{}) },
 		"export":   func() { activities.NewExport(activities.ExportConfig{Program: "1"}) },
+		"sinks":    func() { activities.NewSinks(activities.SinksConfig{}) },
 	} {
 		require.Panics(t, construct, name)
 	}

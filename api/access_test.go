@@ -44,6 +44,7 @@ func TestRoles(t *testing.T) {
 		{"GET", "/api/v1/organizations", "", 200, []string{admin}},
 		{"GET", "/api/v1/organizations/" + free, "", 200, []string{tenant, finance, admin}},
 		{"PATCH", "/api/v1/organizations/" + free, `{"name":"Renamed"}`, 200, []string{admin}},
+		{"PUT", "/api/v1/organizations/" + free + "/customers/stripe", `{"external_id":"cus_1"}`, 200, []string{finance, admin}},
 		{"POST", "/api/v1/organizations/" + free + "/upgrade", `{"plan":"free"}`, 200, []string{tenant, admin}},
 		{"POST", "/api/v1/organizations/" + free + "/keys", `{"name":"k"}`, 201, []string{admin}},
 		{"GET", "/api/v1/organizations/" + free + "/keys", "", 200, []string{admin}},

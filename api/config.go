@@ -17,6 +17,7 @@ import (
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/sinks"
 )
 
 // Store keeps organizations, keys, plans, usage and exports. An error that has a
@@ -32,6 +33,9 @@ type Store interface {
 	ListOrganizations(ctx context.Context, after uuid.UUID, limit int) ([]accounts.Organization, error)
 	// UpdateOrganization changes a name, a plan or both.
 	UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error)
+	// PutCustomer sets how a sink knows an organization, or answers [accounts.ErrNotFound].
+	// An identity of another organization is an [*accounts.FieldError].
+	PutCustomer(ctx context.Context, c sinks.Customer) error
 
 	// CreateKey adds a key with the hash of its secret, and returns it as it is kept.
 	CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (accounts.Key, error)

@@ -17,6 +17,7 @@ import (
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/sinks"
 )
 
 var errDefect = errors.New("secret details of a defect")
@@ -46,6 +47,8 @@ type fakeStore struct {
 	// loseHold makes the next hold do its work and then fail.
 	loseHold bool
 	writes   map[writeOf]*fakeWrite
+	// customers are by their identity.
+	customers map[string]sinks.Customer
 }
 
 type quotaOf struct {
@@ -70,6 +73,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{
 		keys: map[accounts.SecretHash]accounts.Key{}, catalog: plans.Default(),
 		quota: map[quotaOf]*fakeQuota{}, writes: map[writeOf]*fakeWrite{},
+		customers: map[string]sinks.Customer{},
 	}
 }
 

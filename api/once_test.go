@@ -33,6 +33,7 @@ func TestWritesHappenOnce(t *testing.T) {
 		{"admin", "PATCH", free, `{"name":"Renamed"}`, 200},
 		{"admin", "PATCH", "/api/v1/organizations/" + uuid.NewString(), `{"name":"Renamed"}`, 404},
 		{"admin", "PATCH", "/api/v1/organizations/x", `{"name":"Renamed"}`, 400},
+		{"finance", "PUT", free + "/customers/stripe", `{"external_id":"cus_1"}`, 200},
 		{"free", "POST", free + "/upgrade", `{"plan":"pro"}`, 200},
 		{"admin", "POST", free + "/keys", `{"name":"k"}`, 201},
 		{"admin", "POST", "/api/v1/keys", `{"name":"k","role":"finance"}`, 201},

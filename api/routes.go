@@ -65,6 +65,9 @@ var accessTo = map[string]access{
 	"GET /api/v1/organizations/:id":          {roles: []role{roleTenant, roleFinance, roleAdmin}},
 	"PATCH /api/v1/organizations/:id":        {roles: []role{roleAdmin}, body: into[gen.UpdateOrganizationJSONRequestBody], keep: keepAll},
 	"POST /api/v1/organizations/:id/upgrade": {roles: []role{roleTenant, roleAdmin}, body: into[gen.UpgradeOrganizationJSONRequestBody], keep: keepAll},
+	"PUT /api/v1/organizations/:id/customers/:sink": {
+		roles: []role{roleFinance, roleAdmin}, body: into[gen.PutCustomerJSONRequestBody], keep: keepAll,
+	},
 	"POST /api/v1/organizations/:id/keys":    {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationKeyJSONRequestBody], keep: keepNoSecret},
 	"GET /api/v1/organizations/:id/keys":     {roles: []role{roleAdmin}},
 	"POST /api/v1/keys":                      {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody], keep: keepNoSecret},

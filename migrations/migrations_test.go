@@ -85,7 +85,9 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO reservations
 		SELECT id, id, 'evaluations', current_date, 3, NULL, 'held', now(), now() + interval '1 hour', NULL,
 			'pro', 'hard', 'day', current_date, true, 10, 10, false FROM instances;
-		INSERT INTO idempotent_writes SELECT id, sha256('k'), sha256('f'), now() FROM instances`)
+		INSERT INTO idempotent_writes SELECT id, sha256('k'), sha256('f'), now() FROM instances;
+		INSERT INTO organization_customers SELECT id, 'stripe', 'cus_1' FROM instances;
+		INSERT INTO statement_deliveries SELECT id, id, 'stripe', 'in_1' FROM exports`)
 	require.NoError(t, err)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/sinks"
 )
 
 // SQLSTATE of a statement that the role may not run, or a row that it may not write.
@@ -36,6 +37,9 @@ var organizationColumn = map[string]string{
 	"webhook_endpoints":    "organization_id",
 	"webhook_deliveries":   "organization_id",
 	"webhook_attempts":     "organization_id",
+
+	"organization_customers": "organization_id",
+	"statement_deliveries":   "organization_id",
 }
 
 // platformTables are of no single organization: only the platform sees them.
@@ -62,6 +66,10 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	require.NoError(t, err)
 	fillQuotas(f, w.id, a, b)
 	fillWebhooks(f, a, b)
+	for _, o := range []uuid.UUID{a, b} {
+		require.NoError(t, f.PutCustomer(t.Context(), sinks.Customer{Organization: o, Sink: sinks.Stripe, ExternalID: "cus_" + o.String()}))
+		require.NoError(t, f.MarkDelivered(t.Context(), e.ID, o, sinks.Stripe, "in_"+o.String()))
+	}
 	return f, a, b
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/sinks"
 )
 
 type orgCommand struct {
@@ -16,6 +17,8 @@ type orgCommand struct {
 	List   orgList   `cmd:"" help:"List the organizations."`
 	Show   orgShow   `cmd:"" help:"Show one organization."`
 	Set    orgSet    `cmd:"" help:"Change an organization's name or plan; a plan takes effect at once."`
+
+	Customer orgCustomer `cmd:"" help:"Say how another system knows an organization, so that its statements are delivered there."`
 }
 
 func (f format) organizations(out *output, value any, list ...accounts.Organization) error {
@@ -113,4 +116,24 @@ func (c orgSet) Run(ctx context.Context, out *output) error {
 		return err
 	}
 	return c.organizations(out, changed, changed)
+}
+
+type orgCustomer struct {
+	adminAccess
+	format
+	ID         uuid.UUID `arg:"" help:"The organization."`
+	Sink       string    `arg:"" enum:"stripe" help:"The system: stripe."`
+	ExternalID string    `arg:"" name:"customer" help:"How it knows the organization: cus_… in Stripe."`
+}
+
+// Run sets how a sink knows an organization.
+func (c orgCustomer) Run(ctx context.Context, out *output) error {
+	var put sinks.Customer
+	in := map[string]string{"external_id": c.ExternalID}
+	if err := c.client().call(ctx, http.MethodPut, path("organizations", c.ID.String(), "customers", c.Sink), in, &put); err != nil {
+		return err
+	}
+	return c.print(out, put, "ORGANIZATION\tSINK\tCUSTOMER", func(row func(...any)) {
+		row(put.Organization, put.Sink, put.ExternalID)
+	})
 }
