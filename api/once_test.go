@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
-	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -120,7 +119,7 @@ func TestFailedWritesMayComeAgain(t *testing.T) {
 // panickingWorkflows are those of a defect.
 type panickingWorkflows struct{ *fakeWorkflows }
 
-func (panickingWorkflows) StartExport(context.Context, billing.Period, string) (ExportRun, error) {
+func (panickingWorkflows) StartExport(context.Context, StartExport) (ExportRun, error) {
 	panic("bad day")
 }
 
@@ -138,13 +137,13 @@ type waitingWorkflows struct {
 	entered, leave chan struct{}
 }
 
-func (w *waitingWorkflows) StartExport(ctx context.Context, period billing.Period, by string) (ExportRun, error) {
+func (w *waitingWorkflows) StartExport(ctx context.Context, start StartExport) (ExportRun, error) {
 	w.entered <- struct{}{}
 	<-w.leave
 	if ctx.Err() != nil {
 		return ExportRun{}, ctx.Err()
 	}
-	return w.fakeWorkflows.StartExport(ctx, period, by)
+	return w.fakeWorkflows.StartExport(ctx, start)
 }
 
 // TestAWriteOutlivesItsClient cuts the client off while its write is under way: another
