@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -20,6 +21,8 @@ func TestWritesHappenOnce(t *testing.T) {
 	r := newRig(t)
 	instance := uuid.Must(uuid.NewV7())
 	r.store.instances = []meter.Instance{{ID: instance, Status: meter.InstanceLive}}
+	r.store.exports = []billing.Export{at(anExport(t), billing.StageClosed)}
+	r.workflows.stage = billing.StageIssuing
 	free := "/api/v1/organizations/" + r.organizations["free"].String()
 	r.addKey("spare", accounts.Key{Role: roleTenant, Organization: r.organizations["free"], Name: "spare"})
 	var secrets []string
@@ -38,6 +41,11 @@ func TestWritesHappenOnce(t *testing.T) {
 		{"admin", "DELETE", "/api/v1/keys/" + r.keyIDs["spare"].String(), "", 204},
 		{"admin", "PUT", "/api/v1/plans", `{"key":"team","name":"Team","entitlements":[]}`, 200},
 		{"finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`, 202},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/review", `{"note":"n"}`, 200},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/approve", `{"note":"n"}`, 200},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/reject", `{"note":"n"}`, 200},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/retry", `{"note":"n"}`, 200},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/reopen", `{"note":"n"}`, 202},
 		{"admin", "POST", "/api/v1/instances/" + instance.String() + "/flush", "", 200},
 	} {
 		t.Run(tt.method+" "+tt.path+" "+tt.body, func(t *testing.T) {
