@@ -35,10 +35,10 @@ type fakeStore struct {
 	records       []billing.UsageRecord
 	catalog       *plans.Catalog
 	// exports are in the order of Exports: the newest first.
-	exports []billing.Export
-	close   fakeClose
-	instances     []meter.Instance
-	lookups       int
+	exports   []billing.Export
+	close     fakeClose
+	instances []meter.Instance
+	lookups   int
 	// reservations are in the order in which they were made; quota is what hard limits have,
 	// in their window, of organization and meter.
 	reservations []meter.StoredReservation
