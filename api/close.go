@@ -2,7 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -112,23 +115,60 @@ func (s *Server) decide(ctx context.Context, text string, action billing.Action,
 	if body.WithoutParked != nil {
 		d.WithoutParked = *body.WithoutParked
 	}
-	if (action == billing.ActionReviewed || action == billing.ActionRejected) && strings.TrimSpace(d.Note) == "" {
-		return gen.Decided{}, invalid("note", "must say why, in 1 to 1000 characters")
+	if err := checkNote(d.Note, action == billing.ActionReviewed || action == billing.ActionRejected); err != nil {
+		return gen.Decided{}, err
+	}
+	if d.WithoutParked && action != billing.ActionApproved {
+		return gen.Decided{}, invalid("without_parked", "may be given to approve alone")
 	}
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
 	stage, err := s.config.Workflows.Decide(ctx, d)
+	if errors.Is(err, ErrNotRunning) {
+		return gen.Decided{}, s.whyNotRunning(ctx, period, err)
+	}
 	if err != nil {
 		return gen.Decided{}, err
 	}
 	return gen.Decided{Period: period.String(), Stage: stage, StatusUrl: exportPath(period)}, nil
 }
 
+// whyNotRunning says why no run can be told of a decision: there is no export of the
+// period, or it has ended.
+func (s *Server) whyNotRunning(ctx context.Context, period billing.Period, notRunning error) error {
+	found, err := s.config.Store.Export(ctx, period)
+	switch {
+	case err != nil:
+		return err
+	case found.Stage.Ended():
+		return notAwaiting(found, "nothing can be decided any more")
+	default:
+		return notRunning
+	}
+}
+
+// maxNote is the longest note, in characters.
+const maxNote = 1000
+
+func checkNote(note string, required bool) error {
+	if utf8.RuneCountInString(note) > maxNote {
+		return invalid("note", "must have at most %d characters", maxNote)
+	}
+	if required && strings.TrimSpace(note) == "" {
+		return invalid("note", "must say why, in 1 to %d characters", maxNote)
+	}
+	return nil
+}
+
+func notAwaiting(e billing.Export, rule string) error {
+	return &DecisionRefused{Code: CodeNotAwaiting, Message: fmt.Sprintf("the export of %s is %s: %s", e.Period, e.Stage, rule)}
+}
+
 // ReopenExport starts the next revision of a closed period.
 func (s *Server) ReopenExport(ctx context.Context, request gen.ReopenExportRequestObject) (gen.ReopenExportResponseObject, error) {
 	ctx = requestContext(ctx)
-	if strings.TrimSpace(request.Body.Note) == "" {
-		return nil, invalid("note", "must say why, in 1 to 1000 characters")
+	if err := checkNote(request.Body.Note, true); err != nil {
+		return nil, err
 	}
 	period, err := periodOf(request.Period)
 	if err != nil {
@@ -139,7 +179,7 @@ func (s *Server) ReopenExport(ctx context.Context, request gen.ReopenExportReque
 		return nil, err
 	}
 	if found.Stage != billing.StageClosed {
-		return nil, &DecisionRefused{Code: CodeNotAwaiting, Message: "The export of " + period.String() + " is " + string(found.Stage) + ": only a closed one can be opened again"}
+		return nil, notAwaiting(found, "only a closed one can be opened again")
 	}
 	start := StartExport{Period: period, Reopen: true, Reason: request.Body.Note}
 	started, err := s.startExport(ctx, start, request.Body.Variance, request.Body.Documents)
@@ -161,6 +201,14 @@ func (s *Server) exportOf(ctx context.Context, text string, revision *int) (bill
 	return s.config.Store.ExportRevision(ctx, period, *revision)
 }
 
+// notNil makes a list that holds nothing an empty one: null is no list in JSON.
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
 // ListVariances answers with the statements that differ from those before.
 func (s *Server) ListVariances(ctx context.Context, request gen.ListVariancesRequestObject) (gen.ListVariancesResponseObject, error) {
 	ctx = requestContext(ctx)
@@ -173,7 +221,7 @@ func (s *Server) ListVariances(ctx context.Context, request gen.ListVariancesReq
 		return nil, err
 	}
 	list, err := s.config.Store.Variances(ctx, found.ID, limit)
-	return gen.ListVariances200JSONResponse{Variances: list}, err
+	return gen.ListVariances200JSONResponse{Variances: notNil(list)}, err
 }
 
 // ListParked answers with the organizations that could not be rated.
@@ -188,7 +236,7 @@ func (s *Server) ListParked(ctx context.Context, request gen.ListParkedRequestOb
 		return nil, err
 	}
 	list, err := s.config.Store.Parked(ctx, found.ID, uuid.Nil, limit)
-	return gen.ListParked200JSONResponse{Parked: list}, err
+	return gen.ListParked200JSONResponse{Parked: notNil(list)}, err
 }
 
 // ListDecisions answers with the audit trail.
@@ -199,7 +247,7 @@ func (s *Server) ListDecisions(ctx context.Context, request gen.ListDecisionsReq
 		return nil, err
 	}
 	list, err := s.config.Store.Decisions(ctx, found.ID)
-	return gen.ListDecisions200JSONResponse{Decisions: list}, err
+	return gen.ListDecisions200JSONResponse{Decisions: notNil(list)}, err
 }
 
 // ListCorrections answers with the statements that correct closed periods.
@@ -214,7 +262,7 @@ func (s *Server) ListCorrections(ctx context.Context, request gen.ListCorrection
 		return nil, err
 	}
 	list, err := s.config.Store.Corrections(ctx, found.ID, limit)
-	return gen.ListCorrections200JSONResponse{Statements: list}, err
+	return gen.ListCorrections200JSONResponse{Statements: notNil(list)}, err
 }
 
 // GetControlTotals answers with what the database adds up to.
@@ -228,11 +276,8 @@ func (s *Server) GetControlTotals(ctx context.Context, request gen.GetControlTot
 	if err != nil {
 		return nil, err
 	}
-	if usage == nil {
-		usage = []billing.ControlTotal{}
-	}
 	sums, err := s.config.Store.MoneyTotals(ctx, found.ID)
-	return gen.GetControlTotals200JSONResponse{ControlTotals: usage, MoneyTotals: sums}, err
+	return gen.GetControlTotals200JSONResponse{ControlTotals: notNil(usage), MoneyTotals: notNil(sums)}, err
 }
 
 // GetStatement answers with a statement and its arithmetic.

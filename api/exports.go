@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
@@ -45,10 +46,10 @@ func (s *Server) startExport(ctx context.Context, start StartExport, variance *b
 		start.Documents = *documents
 	}
 	if _, err := start.Variance.WithDefaults(); err != nil {
-		return gen.StartedExport{}, invalid("variance", "%s", err)
+		return gen.StartedExport{}, optionError("variance", err)
 	}
 	if _, err := start.Documents.WithDefaults(); err != nil {
-		return gen.StartedExport{}, invalid("documents", "%s", err)
+		return gen.StartedExport{}, optionError("documents", err)
 	}
 	start.Actor = actorOf(ctx)
 	ctx, cancel := context.WithTimeout(ctx, quick)
@@ -61,6 +62,13 @@ func (s *Server) startExport(ctx context.Context, start StartExport, variance *b
 		Period: start.Period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
 		StatusUrl: exportPath(start.Period), TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
 	}, nil
+}
+
+// optionError names the field that a rule of the domain is about: it is the first word of
+// the rule's text.
+func optionError(group string, err error) error {
+	field, rule, _ := strings.Cut(err.Error(), " ")
+	return invalid(group+"."+strings.TrimPrefix(field, group+"."), "%s", rule)
 }
 
 func (s *Server) temporalURL(workflowID, runID string) *string {
@@ -137,11 +145,14 @@ func (s *Server) exportAnswer(e billing.Export) gen.Export {
 	if e.Manifest == nil {
 		return out
 	}
-	files := exportPath(e.Period) + "/files/"
-	for _, f := range e.Manifest.Files {
-		out.Files = append(out.Files, gen.ExportFile{Name: f.Name, Url: files + f.Name, Sha256: &f.SHA256, Bytes: &f.Bytes, Rows: &f.Rows})
+	// The revision is in the address, so that it stays that of the same bytes.
+	url := func(name string) string {
+		return fmt.Sprintf("%s/files/%s?revision=%d", exportPath(e.Period), name, e.Revision)
 	}
-	out.Files = append(out.Files, gen.ExportFile{Name: billing.ManifestFile, Url: files + billing.ManifestFile})
+	for _, f := range e.Manifest.Files {
+		out.Files = append(out.Files, gen.ExportFile{Name: f.Name, Url: url(f.Name), Sha256: &f.SHA256, Bytes: &f.Bytes, Rows: &f.Rows})
+	}
+	out.Files = append(out.Files, gen.ExportFile{Name: billing.ManifestFile, Url: url(billing.ManifestFile)})
 	return out
 }
 

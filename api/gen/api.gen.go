@@ -21,6 +21,7 @@ import (
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 	"github.com/riverline/tollgate/sinks"
 	"github.com/riverline/tollgate/webhooks"
@@ -28,6 +29,15 @@ import (
 
 // Aggregation How reports fold into one value a day. Sum adds up; max is the peak; last is the level reported last.
 type Aggregation = plans.Aggregation
+
+// BaseFee A fee for a period, whatever is used.
+type BaseFee struct {
+	// Amount A decimal number.
+	Amount string `json:"amount"`
+
+	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+	Prorate Proration `json:"prorate,omitempty"`
+}
 
 // BillingExport defines model for BillingExport.
 type BillingExport = billing.BillingExport
@@ -432,6 +442,9 @@ type Plan struct {
 	Key          string        `json:"key"`
 	Name         string        `json:"name"`
 
+	// PriceBooks What the plan costs, at most once in each currency. One without any is free of charge.
+	PriceBooks []PriceBook `json:"price_books"`
+
 	// RateLimit A token bucket per organization and instance, for metered requests.
 	RateLimit RateLimit `json:"rate_limit"`
 
@@ -469,8 +482,89 @@ type PlanPut struct {
 	Key          string           `json:"key"`
 	Name         string           `json:"name"`
 
+	// PriceBooks What the plan costs, at most once in each currency. Left out, prices stay as they are; an empty list makes the plan free of charge.
+	PriceBooks *[]PriceBook `json:"price_books,omitempty"`
+
 	// RateLimit A token bucket per organization and instance, for metered requests.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+}
+
+// Price What one meter costs.
+type Price struct {
+	// Basis Of snapshots alone: the average over the period (the default), or the last level.
+	Basis plans.Basis `json:"basis,omitempty"`
+
+	// DiscountPercent Off the meter's amount, 0 to 100.
+	DiscountPercent string `json:"discount_percent,omitempty"`
+
+	// FlatFee For the model `flat`.
+	FlatFee string `json:"flat_fee,omitempty"`
+
+	// Included Units of a period that cost nothing.
+	Included int64 `json:"included,omitempty"`
+
+	// Meter Key of a meter of the catalog.
+	Meter string `json:"meter"`
+
+	// Minimum What the meter costs at least in a period, after its discount.
+	Minimum string `json:"minimum,omitempty"`
+
+	// Model How a quantity becomes an amount.
+	Model plans.PriceModel `json:"model"`
+
+	// PackagePrice For the model `package`.
+	PackagePrice string `json:"package_price,omitempty"`
+
+	// PackageSize For the model `package`.
+	PackageSize int64 `json:"package_size,omitempty"`
+
+	// Per How many units a unit price is for.
+	Per int64 `json:"per,omitempty"`
+
+	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+	Prorate Proration `json:"prorate,omitempty"`
+
+	// Tiers For the models `graduated` and `volume`, in the order of `up_to`.
+	Tiers []PriceTier `json:"tiers,omitempty"`
+
+	// UnitPrice Of `per` units, for the model `per_unit`.
+	UnitPrice string `json:"unit_price,omitempty"`
+}
+
+// PriceBook What a plan costs in one currency. Amounts are decimal numbers in units of the currency, as strings: 0 to 10^15, with at
+// most 12 decimals. What is left out is zero.
+//
+// Example: {"base_fee":{"amount":"49","prorate":"day"},"currency":"USD","prices":[{"included":100000,"meter":"evaluations","model":"graduated","tiers":[{"unit_price":"0.0002","up_to":1000000},{"unit_price":"0.00015"}]}]}
+type PriceBook struct {
+	// BaseFee A fee for a period, whatever is used.
+	BaseFee *BaseFee `json:"base_fee,omitempty"`
+
+	// Currency ISO 4217 code of every amount in the book.
+	Currency string `json:"currency"`
+
+	// DiscountPercent Off the base fee and all usage, 0 to 100.
+	DiscountPercent string `json:"discount_percent,omitempty"`
+
+	// Minimum What the plan costs at least in a period, after discounts.
+	Minimum string `json:"minimum,omitempty"`
+
+	// Prices At most one for each meter. A meter without one is free.
+	Prices []Price `json:"prices,omitempty"`
+
+	// Rounding How a line is rounded to the minor unit.
+	Rounding money.Rounding `json:"rounding,omitempty"`
+}
+
+// PriceTier defines model for PriceTier.
+type PriceTier struct {
+	// FlatFee Due once the quantity reaches into the tier.
+	FlatFee string `json:"flat_fee,omitempty"`
+
+	// UnitPrice Of `per` units in the tier.
+	UnitPrice string `json:"unit_price"`
+
+	// UpTo The last unit of the tier. The last tier has none.
+	UpTo int64 `json:"up_to,omitempty"`
 }
 
 // Problem An error (RFC 9457).
@@ -514,6 +608,9 @@ type Progress struct {
 	// Total Steps of this stage; 0 where that isn't known.
 	Total int64 `json:"total"`
 }
+
+// Proration What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+type Proration = plans.Proration
 
 // RateLimit A token bucket per organization and instance, for metered requests.
 type RateLimit = plans.RateLimit

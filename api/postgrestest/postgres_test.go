@@ -33,8 +33,12 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // noWorkflows is a Temporal that is away, and a blob store that is empty.
 type noWorkflows struct{}
 
-func (noWorkflows) StartExport(context.Context, billing.Period, string) (api.ExportRun, error) {
+func (noWorkflows) StartExport(context.Context, api.StartExport) (api.ExportRun, error) {
 	return api.ExportRun{}, api.ErrWorkflowsAway
+}
+
+func (noWorkflows) Decide(context.Context, api.Decide) (billing.Stage, error) {
+	return "", api.ErrWorkflowsAway
 }
 
 func (noWorkflows) ExportProgress(context.Context, billing.Period) (api.ExportProgress, error) {
