@@ -70,12 +70,16 @@ func (r *exportRun) writeAll(ctx workflow.Context) error {
 	}
 	p := r.progress()
 	options := r.in.Documents
-	usage := workflow.ExecuteActivity(forBulk(ctx, "write "+billing.UsageFile), onExport.WriteUsageFile, activities.WriteUsageFileInput{
+	writing, stop := workflow.WithCancel(ctx)
+	usage := workflow.ExecuteActivity(forBulk(writing, "write "+billing.UsageFile), onExport.WriteUsageFile, activities.WriteUsageFileInput{
 		ID: r.begun.ID, Folder: r.begun.Folder, Compress: options.Compress,
 	})
-	statements := workflow.ExecuteActivity(forBulk(ctx, "write the statements"), onClose.WriteStatements, activities.WriteStatementsInput{
+	statements := workflow.ExecuteActivity(forBulk(writing, "write the statements"), onClose.WriteStatements, activities.WriteStatementsInput{
 		ID: r.begun.ID, Folder: r.begun.Folder, Options: options, Numbered: !p.Provisional,
 	})
+	if err := allOrNone(ctx, stop, usage, statements); err != nil {
+		return err
+	}
 	var ofUsage activities.WriteUsageFileResult
 	if err := usage.Get(ctx, &ofUsage); err != nil {
 		return err
@@ -96,6 +100,25 @@ func (r *exportRun) writeAll(ctx workflow.Context) error {
 	r.result.Manifest = manifest.Name
 	r.showDetails(ctx)
 	return nil
+}
+
+// allOrNone waits until every activity has ended. Where one fails, it stops the others,
+// so that none of them still writes when the run is over, and returns the first failure.
+func allOrNone(ctx workflow.Context, stop func(), futures ...workflow.Future) error {
+	var failure error
+	selector := workflow.NewSelector(ctx)
+	for _, future := range futures {
+		selector.AddFuture(future, func(f workflow.Future) {
+			if err := f.Get(ctx, nil); err != nil && failure == nil {
+				failure = err
+				stop()
+			}
+		})
+	}
+	for range futures {
+		selector.Select(ctx)
+	}
+	return failure
 }
 
 // review is the stages reviewing and awaiting_approval. It ends when somebody
