@@ -3,6 +3,7 @@ package workflows
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/temporal"
@@ -47,8 +48,8 @@ func (r *exportRun) mayDecide(in DecideInput) error {
 	switch {
 	case in.Actor.Name == "":
 		return refuse(TypeInvalidInput, "actor is missing: who decides")
-	case len(in.Note) > maxNote:
-		return refuse(TypeInvalidInput, "note has %d characters: it must have at most %d", len(in.Note), maxNote)
+	case utf8.RuneCountInString(in.Note) > maxNote:
+		return refuse(TypeInvalidInput, "note has %d characters: it must have at most %d", utf8.RuneCountInString(in.Note), maxNote)
 	case p.Stage != billing.StageReviewing && p.Stage != billing.StageApproving:
 		return refuse(TypeNotAwaiting, "the export of %s is %s: it waits for no decision", p.Period, p.Stage)
 	case r.decision != nil:
