@@ -196,7 +196,8 @@ func (r *exportRun) rewrite(ctx workflow.Context) error {
 // awaitDecision waits without end, and reminds.
 func (r *exportRun) awaitDecision(ctx workflow.Context) (billing.Decision, error) {
 	p := r.progress()
-	p.AwaitingSince = workflow.Now(ctx)
+	p.AwaitingSince = workflow.Now(ctx).UTC()
+	r.showDetails(ctx)
 	for {
 		decided, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
 			Timeout: r.remindAfter(), TimerOptions: workflow.TimerOptions{Summary: "remind finance of " + string(p.Stage)},
