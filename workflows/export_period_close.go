@@ -227,7 +227,7 @@ func (r *exportRun) issue(ctx workflow.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	ctx, r.tooLate = detached(ctx), true
 	if !r.progress().Provisional {
 		if err := r.enter(ctx, billing.StageIssuing); err != nil {
 			return err

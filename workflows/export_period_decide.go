@@ -103,10 +103,10 @@ func (r *exportRun) decide(ctx workflow.Context, in DecideInput) (DecideResult, 
 	// Derived, so that a retry records nothing twice.
 	id := uuid.NewSHA1(r.begun.ID, []byte(update.ID))
 	// Not to be canceled: what was decided is kept.
-	recording, _ := workflow.NewDisconnectedContext(ctx)
-	err := workflow.ExecuteActivity(forStore(recording, "record: "+string(in.Action)+" by "+in.Actor.Name), onClose.RecordDecision, activities.RecordDecisionInput{
+	ctx = detached(ctx)
+	err := workflow.ExecuteActivity(forStore(ctx, "record: "+string(in.Action)+" by "+in.Actor.Name), onClose.RecordDecision, activities.RecordDecisionInput{
 		Export: r.begun.ID, ID: id, Decision: decision,
-	}).Get(recording, nil)
+	}).Get(ctx, nil)
 	if err != nil {
 		r.decision = nil
 		return DecideResult{}, err
@@ -117,8 +117,8 @@ func (r *exportRun) decide(ctx workflow.Context, in DecideInput) (DecideResult, 
 
 // answerAll waits until everybody who decides has an answer.
 func (r *exportRun) answerAll(ctx workflow.Context) error {
-	detached, _ := workflow.NewDisconnectedContext(ctx)
-	return workflow.Await(detached, func() bool { return workflow.AllHandlersFinished(detached) })
+	ctx = detached(ctx)
+	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
 // errRejected ends a run that finance rejected.
