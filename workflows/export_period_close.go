@@ -216,7 +216,7 @@ func (r *exportRun) awaitDecision(ctx workflow.Context) (billing.Decision, error
 
 func (r *exportRun) remindAfter() time.Duration {
 	if r.in.RemindAfter > 0 {
-		return r.in.RemindAfter
+		return time.Duration(r.in.RemindAfter)
 	}
 	return DefaultRemindAfter
 }
