@@ -34,7 +34,7 @@ type ExportPeriodInput struct {
 	AllowSelfApproval bool `json:"allow_self_approval,omitempty"`
 	// RemindAfter is the time after which a wait for a decision reminds, again and again.
 	// Zero: [DefaultRemindAfter].
-	RemindAfter activities.Duration `json:"remind_after,omitempty"`
+	RemindAfter activities.Duration `json:"remind_after,omitzero"`
 }
 
 // ExportPeriodProgress is how far an [ExportPeriod] is.

@@ -68,6 +68,7 @@ func newSystem(t *testing.T) *system {
 	}))
 	shared.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", PageSize: 1}))
+	shared.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", BatchSize: 1}))
 	require.NoError(t, shared.Start())
 	t.Cleanup(shared.Stop)
 	return s
