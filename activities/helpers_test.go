@@ -159,6 +159,7 @@ func TestConstructorsRefuseWhatIsMissing(t *testing.T) {
 		"fleet":    func() { activities.NewFleet(activities.FleetConfig{}) },
 		"rollup":   func() { activities.NewRollup(activities.RollupConfig{}) },
 		"export":   func() { activities.NewExport(activities.ExportConfig{Program: "1"}) },
+		"close":    func() { activities.NewClose(activities.CloseConfig{Program: "1"}) },
 	} {
 		require.Panics(t, construct, name)
 	}
