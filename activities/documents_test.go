@@ -135,13 +135,12 @@ type failingBlobs struct {
 }
 
 func (b failingBlobs) NewWriter(ctx context.Context, name string) (io.WriteCloser, error) {
+	if name != folder+b.name {
+		return b.Blobs.NewWriter(ctx, name)
+	}
 	ctx, discard := context.WithCancel(ctx)
 	w, err := b.Blobs.NewWriter(ctx, name)
-	if name == folder+b.name {
-		return failingWriter{w, discard}, err
-	}
-	context.AfterFunc(ctx, discard)
-	return w, err
+	return failingWriter{w, discard}, err
 }
 
 type failingWriter struct {
@@ -184,7 +183,7 @@ func TestWriteStatementsRefuses(t *testing.T) {
 func manifestInput() activities.WriteManifestInput {
 	in := finishInput()
 	in.Export.Revision = 2
-	return activities.WriteManifestInput{Export: in.Export, Files: in.Files, Totals: in.Totals}
+	return activities.WriteManifestInput(in)
 }
 
 func TestWriteManifest(t *testing.T) {

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -88,7 +89,7 @@ func (r *exportRun) writeAll(ctx workflow.Context) error {
 	if err := statements.Get(ctx, &ofStatements); err != nil {
 		return err
 	}
-	p.Files, p.Totals = append(ofStatements.Files, ofUsage.File), ofUsage.Totals
+	p.Files, p.Totals = slices.Concat(ofStatements.Files, []billing.File{ofUsage.File}), ofUsage.Totals
 	var manifest activities.WriteManifestResult
 	err := workflow.ExecuteActivity(forBulk(ctx, "write "+billing.ManifestFile), onClose.WriteManifest, activities.WriteManifestInput{
 		Export: r.begun, Files: p.Files, Totals: p.Totals,
