@@ -78,7 +78,9 @@ func (c *Close) copyStatements(ctx context.Context, id uuid.UUID, documents *bil
 	}
 }
 
-// blobSet are files that are published together, or not at all.
+// blobSet are files of which none is published before all are written. Where publishing
+// one fails, those before it stay: without a manifest they don't count, and the next
+// attempt replaces them.
 type blobSet struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -111,11 +113,15 @@ func (b *blobSet) end(failure error) error {
 		}
 		return failure
 	}
-	var err error
+	var failures error
 	for _, w := range b.writers {
-		err = errors.Join(err, w.Close())
+		if err := w.Close(); err != nil {
+			failures = errors.Join(failures, err)
+			// The rest is discarded, too.
+			b.cancel()
+		}
 	}
-	return err
+	return failures
 }
 
 // WriteManifestInput describes the files of an export.

@@ -162,6 +162,7 @@ func TestConstructorsRefuseWhatIsMissing(t *testing.T) {
 		"webhooks": func() { activities.NewWebhooks(activities.WebhooksConfig{}) },
 		"export":   func() { activities.NewExport(activities.ExportConfig{Program: "1"}) },
 		"sinks":    func() { activities.NewSinks(activities.SinksConfig{}) },
+		"close":    func() { activities.NewClose(activities.CloseConfig{Program: "1"}) },
 	} {
 		require.Panics(t, construct, name)
 	}

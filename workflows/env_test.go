@@ -25,6 +25,7 @@ var (
 	onRollup   *activities.Rollup
 	onExport   *activities.Export
 	onWebhooks *activities.Webhooks
+	onClose    *activities.Close
 )
 
 // environment is Temporal's test environment: time passes as fast as it can.
@@ -41,7 +42,7 @@ func newEnvironment(t *testing.T, workflowID string) environment {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestWorkflowEnvironment()
 	workflows.Register(env)
-	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Export{}, &activities.Events{}, &activities.Webhooks{}} {
+	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Export{}, &activities.Events{}, &activities.Webhooks{}, &activities.Close{}} {
 		env.RegisterActivity(group)
 	}
 	env.SetStartTime(now)
@@ -94,11 +95,12 @@ type asked struct {
 	rejected error
 	done     bool
 	summary  activities.FlushSummary
+	decided  workflows.DecideResult
 	err      error
 }
 
 // ask sends an update after a delay.
-func (e environment) ask(after time.Duration, update string) *asked {
+func (e environment) ask(after time.Duration, update string, args ...any) *asked {
 	out := &asked{}
 	e.RegisterDelayedCallback(func() {
 		e.UpdateWorkflow(update, uuid.NewString(), &testsuite.TestUpdateCallback{
@@ -106,11 +108,14 @@ func (e environment) ask(after time.Duration, update string) *asked {
 			OnReject: func(err error) { out.rejected = err },
 			OnComplete: func(result any, err error) {
 				out.done, out.err = true, err
-				if summary, ok := result.(activities.FlushSummary); ok {
-					out.summary = summary
+				switch result := result.(type) {
+				case activities.FlushSummary:
+					out.summary = result
+				case workflows.DecideResult:
+					out.decided = result
 				}
 			},
-		})
+		}, args...)
 	}, after)
 	return out
 }
@@ -130,6 +135,7 @@ func TestEverythingRegistersOnARealWorker(t *testing.T) {
 	w.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))
 	w.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: store}))
 	w.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{Store: store, Sender: store, Start: store.startNothing}))
+	w.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))
 	// On its own queue in truth; here, so that its names are compared with the others.
 	w.RegisterActivity(activities.NewInstance(activities.InstanceConfig{ID: uuid.Max, Flusher: &fakeFlusher{}, Store: store}))
 	require.Panics(t, func() { w.RegisterActivity(&activities.Rollup{}) }, "a real worker finds a name that is taken")

@@ -34,7 +34,7 @@ type ExportPeriodInput struct {
 	AllowSelfApproval bool `json:"allow_self_approval,omitempty"`
 	// RemindAfter is the time after which a wait for a decision reminds, again and again.
 	// Zero: [DefaultRemindAfter].
-	RemindAfter time.Duration `json:"remind_after,omitempty"`
+	RemindAfter activities.Duration `json:"remind_after,omitzero"`
 }
 
 // ExportPeriodProgress is how far an [ExportPeriod] is.
@@ -170,6 +170,8 @@ type exportRun struct {
 	recorded bool
 	// quiet keeps the stage as it is while files are written again.
 	quiet bool
+	// tooLate says that a cancel changes nothing any more: what fails then has failed.
+	tooLate bool
 }
 
 func newExportRun(in ExportPeriodInput, period billing.Period, now time.Time) *exportRun {
@@ -299,11 +301,11 @@ func (r *exportRun) finish(ctx workflow.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	detached, _ := workflow.NewDisconnectedContext(ctx)
+	ctx, r.tooLate = detached(ctx), true
 	var finished activities.FinishExportResult
-	err := workflow.ExecuteActivity(forBulk(detached, "write "+billing.ManifestFile+" and finish"), onExport.FinishExport, activities.FinishExportInput{
+	err := workflow.ExecuteActivity(forBulk(ctx, "write "+billing.ManifestFile+" and finish"), onExport.FinishExport, activities.FinishExportInput{
 		Export: r.begun, Files: r.progress().Files, Totals: r.progress().Totals,
-	}).Get(detached, &finished)
+	}).Get(ctx, &finished)
 	if err != nil {
 		return err
 	}
@@ -320,22 +322,22 @@ func (r *exportRun) end(ctx workflow.Context, failure error) error {
 	if isRejected(failure) {
 		stage = billing.StageRejected
 	}
-	if isCanceled(ctx) {
+	if isCanceled(ctx) && !r.tooLate {
 		stage, p.Error = billing.StageCanceled, "canceled in stage "+string(p.Stage)
 	}
-	detached, _ := workflow.NewDisconnectedContext(ctx)
+	ctx = detached(ctx)
 	if r.begun.ID != uuid.Nil {
-		err := workflow.ExecuteActivity(forStore(detached, "record that the export has "+string(stage)), onExport.FailExport, activities.FailExportInput{
+		err := workflow.ExecuteActivity(forStore(ctx, "record that the export has "+string(stage)), onExport.FailExport, activities.FailExportInput{
 			ID: r.begun.ID, Stage: stage, Reason: p.Error,
-		}).Get(detached, nil)
+		}).Get(ctx, nil)
 		if err != nil {
 			workflow.GetLogger(ctx).Error("The end of an export could not be recorded", "export", r.begun.ID, "error", err)
 		}
 	}
-	if err := r.show(detached, stage); err != nil {
+	if err := r.show(ctx, stage); err != nil {
 		return err
 	}
-	if err := r.answerAll(detached); err != nil {
+	if err := r.answerAll(ctx); err != nil {
 		return err
 	}
 	return failure

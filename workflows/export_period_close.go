@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -70,12 +71,16 @@ func (r *exportRun) writeAll(ctx workflow.Context) error {
 	}
 	p := r.progress()
 	options := r.in.Documents
-	usage := workflow.ExecuteActivity(forBulk(ctx, "write "+billing.UsageFile), onExport.WriteUsageFile, activities.WriteUsageFileInput{
+	writing, stop := workflow.WithCancel(ctx)
+	usage := workflow.ExecuteActivity(forBulk(writing, "write "+billing.UsageFile), onExport.WriteUsageFile, activities.WriteUsageFileInput{
 		ID: r.begun.ID, Folder: r.begun.Folder, Compress: options.Compress,
 	})
-	statements := workflow.ExecuteActivity(forBulk(ctx, "write the statements"), onClose.WriteStatements, activities.WriteStatementsInput{
+	statements := workflow.ExecuteActivity(forBulk(writing, "write the statements"), onClose.WriteStatements, activities.WriteStatementsInput{
 		ID: r.begun.ID, Folder: r.begun.Folder, Options: options, Numbered: !p.Provisional,
 	})
+	if err := allOrNone(ctx, stop, usage, statements); err != nil {
+		return err
+	}
 	var ofUsage activities.WriteUsageFileResult
 	if err := usage.Get(ctx, &ofUsage); err != nil {
 		return err
@@ -84,7 +89,7 @@ func (r *exportRun) writeAll(ctx workflow.Context) error {
 	if err := statements.Get(ctx, &ofStatements); err != nil {
 		return err
 	}
-	p.Files, p.Totals = append(ofStatements.Files, ofUsage.File), ofUsage.Totals
+	p.Files, p.Totals = slices.Concat(ofStatements.Files, []billing.File{ofUsage.File}), ofUsage.Totals
 	var manifest activities.WriteManifestResult
 	err := workflow.ExecuteActivity(forBulk(ctx, "write "+billing.ManifestFile), onClose.WriteManifest, activities.WriteManifestInput{
 		Export: r.begun, Files: p.Files, Totals: p.Totals,
@@ -96,6 +101,25 @@ func (r *exportRun) writeAll(ctx workflow.Context) error {
 	r.result.Manifest = manifest.Name
 	r.showDetails(ctx)
 	return nil
+}
+
+// allOrNone waits until every activity has ended. Where one fails, it stops the others,
+// so that none of them still writes when the run is over, and returns the first failure.
+func allOrNone(ctx workflow.Context, stop func(), futures ...workflow.Future) error {
+	var failure error
+	selector := workflow.NewSelector(ctx)
+	for _, future := range futures {
+		selector.AddFuture(future, func(f workflow.Future) {
+			if err := f.Get(ctx, nil); err != nil && failure == nil {
+				failure = err
+				stop()
+			}
+		})
+	}
+	for range futures {
+		selector.Select(ctx)
+	}
+	return failure
 }
 
 // review is the stages reviewing and awaiting_approval. It ends when somebody
@@ -173,7 +197,8 @@ func (r *exportRun) rewrite(ctx workflow.Context) error {
 // awaitDecision waits without end, and reminds.
 func (r *exportRun) awaitDecision(ctx workflow.Context) (billing.Decision, error) {
 	p := r.progress()
-	p.AwaitingSince = workflow.Now(ctx)
+	p.AwaitingSince = workflow.Now(ctx).UTC()
+	r.showDetails(ctx)
 	for {
 		decided, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
 			Timeout: r.remindAfter(), TimerOptions: workflow.TimerOptions{Summary: "remind finance of " + string(p.Stage)},
@@ -192,7 +217,7 @@ func (r *exportRun) awaitDecision(ctx workflow.Context) (billing.Decision, error
 
 func (r *exportRun) remindAfter() time.Duration {
 	if r.in.RemindAfter > 0 {
-		return r.in.RemindAfter
+		return time.Duration(r.in.RemindAfter)
 	}
 	return DefaultRemindAfter
 }
@@ -203,7 +228,7 @@ func (r *exportRun) issue(ctx workflow.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	ctx, r.tooLate = detached(ctx), true
 	if !r.progress().Provisional {
 		if err := r.enter(ctx, billing.StageIssuing); err != nil {
 			return err

@@ -3,6 +3,7 @@ package workflows
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/temporal"
@@ -47,8 +48,8 @@ func (r *exportRun) mayDecide(in DecideInput) error {
 	switch {
 	case in.Actor.Name == "":
 		return refuse(TypeInvalidInput, "actor is missing: who decides")
-	case len(in.Note) > maxNote:
-		return refuse(TypeInvalidInput, "note has %d characters: it must have at most %d", len(in.Note), maxNote)
+	case utf8.RuneCountInString(in.Note) > maxNote:
+		return refuse(TypeInvalidInput, "note has %d characters: it must have at most %d", utf8.RuneCountInString(in.Note), maxNote)
 	case p.Stage != billing.StageReviewing && p.Stage != billing.StageApproving:
 		return refuse(TypeNotAwaiting, "the export of %s is %s: it waits for no decision", p.Period, p.Stage)
 	case r.decision != nil:
@@ -102,10 +103,10 @@ func (r *exportRun) decide(ctx workflow.Context, in DecideInput) (DecideResult, 
 	// Derived, so that a retry records nothing twice.
 	id := uuid.NewSHA1(r.begun.ID, []byte(update.ID))
 	// Not to be canceled: what was decided is kept.
-	recording, _ := workflow.NewDisconnectedContext(ctx)
-	err := workflow.ExecuteActivity(forStore(recording, "record: "+string(in.Action)+" by "+in.Actor.Name), onClose.RecordDecision, activities.RecordDecisionInput{
+	ctx = detached(ctx)
+	err := workflow.ExecuteActivity(forStore(ctx, "record: "+string(in.Action)+" by "+in.Actor.Name), onClose.RecordDecision, activities.RecordDecisionInput{
 		Export: r.begun.ID, ID: id, Decision: decision,
-	}).Get(recording, nil)
+	}).Get(ctx, nil)
 	if err != nil {
 		r.decision = nil
 		return DecideResult{}, err
@@ -116,8 +117,8 @@ func (r *exportRun) decide(ctx workflow.Context, in DecideInput) (DecideResult, 
 
 // answerAll waits until everybody who decides has an answer.
 func (r *exportRun) answerAll(ctx workflow.Context) error {
-	detached, _ := workflow.NewDisconnectedContext(ctx)
-	return workflow.Await(detached, func() bool { return workflow.AllHandlersFinished(detached) })
+	ctx = detached(ctx)
+	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
 // errRejected ends a run that finance rejected.

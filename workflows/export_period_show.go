@@ -78,7 +78,8 @@ func moneyOf(p *ExportPeriodProgress) string {
 }
 
 func waits(p *ExportPeriodProgress) string {
-	if p.Stage != billing.StageReviewing && p.Stage != billing.StageApproving {
+	waiting := p.Stage == billing.StageReviewing || p.Stage == billing.StageApproving
+	if !waiting || p.AwaitingSince.IsZero() {
 		return ""
 	}
 	return fmt.Sprintf("%s, %d reminders", stamp(p.AwaitingSince), p.Reminders)

@@ -77,6 +77,7 @@ func newSystem(t *testing.T) *system {
 			return err
 		},
 	}))
+	shared.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", BatchSize: 1}))
 	require.NoError(t, shared.Start())
 	t.Cleanup(shared.Stop)
 	return s

@@ -36,6 +36,12 @@ func setStage(ctx workflow.Context, stage string) error {
 	return nil
 }
 
+// detached returns a context that a cancel of the workflow doesn't end.
+func detached(ctx workflow.Context) workflow.Context {
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	return ctx
+}
+
 // isCanceled reports whether somebody canceled the workflow.
 func isCanceled(ctx workflow.Context) bool { return ctx.Err() != nil }
 
