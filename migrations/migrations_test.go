@@ -68,6 +68,14 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO exports (id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at)
 		SELECT id, date_trunc('month', current_date), 'w', 'r', 'waiting', now(), false, 'me', now() FROM instances;
 		INSERT INTO export_batches SELECT id, id, 1 FROM exports;
+		INSERT INTO export_segments SELECT id, id, now(), now() + interval '1 day', 'pro', 1 FROM exports;
+		INSERT INTO export_corrections SELECT id, id, id FROM exports;
+		INSERT INTO export_correction_batches SELECT id, id, 1 FROM exports;
+		INSERT INTO export_segment_usage SELECT id, id, id, now(), 'evaluations', 5 FROM exports;
+		INSERT INTO statements SELECT id, id, 'TG-1', 'TG-0', 'USD', 5, 1, 4, 2, true, '{}', true FROM exports;
+		INSERT INTO export_parked SELECT id, id, 'no prices' FROM exports;
+		INSERT INTO export_variances SELECT id, id, 'USD', 0, 5 FROM exports;
+		INSERT INTO export_decisions SELECT id, id, 'requested', NULL, 'me', '', now() FROM exports;
 		INSERT INTO export_meters SELECT id, 'evaluations', 1, 'sum', 'evaluation' FROM exports;
 		INSERT INTO export_organizations SELECT id, id, 'Acme', 'pro' FROM exports;
 		INSERT INTO export_usage SELECT id, id, 'evaluations', 5 FROM exports;

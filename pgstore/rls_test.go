@@ -28,6 +28,12 @@ var organizationColumn = map[string]string{
 	"usage_rolled":         "organization_id",
 	"export_organizations": "organization_id",
 	"export_usage":         "organization_id",
+	"export_segments":      "organization_id",
+	"export_segment_usage": "organization_id",
+	"export_corrections":   "organization_id",
+	"export_parked":        "organization_id",
+	"export_variances":     "organization_id",
+	"statements":           "organization_id",
 	"usage_events":         "organization_id",
 	"quota_windows":        "organization_id",
 	"quota_leases":         "organization_id",
@@ -45,7 +51,7 @@ var organizationColumn = map[string]string{
 // platformTables are of no single organization: only the platform sees them.
 var platformTables = []string{
 	"instances", "usage_batches", "usage_rollups", "usage_rollup_batches", "exports", "export_batches", "export_meters",
-	"idempotent_writes",
+	"export_correction_batches", "export_decisions", "idempotent_writes",
 }
 
 // twoTenants fills every table, for two organizations.
@@ -70,7 +76,20 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 		require.NoError(t, f.PutCustomer(t.Context(), sinks.Customer{Organization: o, Sink: sinks.Stripe, ExternalID: "cus_" + o.String()}))
 		require.NoError(t, f.MarkDelivered(t.Context(), e.ID, o, sinks.Stripe, "in_"+o.String()))
 	}
+	fillClose(f, e.ID, a, b)
 	return f, a, b
+}
+
+// fillClose fills the tables of the close that a freeze leaves empty.
+func fillClose(f *fixture, export uuid.UUID, organizations ...uuid.UUID) {
+	f.t.Helper()
+	for _, o := range organizations {
+		f.exec(`INSERT INTO export_corrections VALUES ($1, $1, $2)`, export, o)
+		f.exec(`INSERT INTO export_segment_usage VALUES ($1, $1, $2, '2026-10-01', 'evaluations', 5)`, export, o)
+		f.exec(`INSERT INTO statements VALUES ($1, $2, NULL, NULL, 'USD', 5, 0, 5, 1, false, '{}')`, export, o)
+		f.exec(`INSERT INTO export_parked VALUES ($1, $2, 'no prices')`, export, o)
+		f.exec(`INSERT INTO export_variances VALUES ($1, $2, 'USD', 0, 5, NULL)`, export, o)
+	}
 }
 
 // fillQuotas fills the tables of events, windows, reservations and idempotent writes.
@@ -178,6 +197,7 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 		`INSERT INTO organization_plans VALUES ($1, now(), 'enterprise')`,
 		`INSERT INTO events (id, key, kind, organization_id, occurred_at, data) VALUES (gen_random_uuid(), 'k', 'export.issued', $1, now(), '{}')`,
 		`INSERT INTO webhook_endpoints (id, organization_id, url, secret) VALUES (gen_random_uuid(), $1, 'https://example.com/', 's')`,
+		`INSERT INTO statements VALUES (gen_random_uuid(), $1, NULL, NULL, 'USD', 0, 0, 0, 0, false, '{}')`,
 	} {
 		asTenant(t, conn, a, func() {
 			_, err := conn.Exec(t.Context(), statement, b)
@@ -189,6 +209,7 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 		`UPDATE organizations SET plan = 'enterprise' WHERE id = $1`,
 		`UPDATE api_keys SET revoked_at = now() WHERE organization_id = $1`,
 		`DELETE FROM usage_rolled WHERE organization_id = $1`,
+		`UPDATE statements SET due = 0, subtotal = 0 WHERE organization_id = $1`,
 	} {
 		asTenant(t, conn, a, func() {
 			tag, err := conn.Exec(t.Context(), statement, b)
@@ -230,6 +251,9 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 		`DELETE FROM webhook_attempts`,
 		`UPDATE webhook_attempts SET status = 200`,
 		`UPDATE events SET data = '{}'`,
+		`UPDATE export_decisions SET note = 'x'`,
+		`DELETE FROM export_decisions`,
+		`TRUNCATE export_decisions`,
 		`UPDATE goose_db_version SET version_id = 99`,
 		`CREATE TRIGGER mine BEFORE INSERT ON usage_daily EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
 	} {
