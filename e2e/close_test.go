@@ -126,6 +126,14 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	s.awaitStage(period, billing.StageClosed)
 	require.Contains(t, s.tollgate("export", "decisions", "--period", period), `"approved"`)
 
+	kinds := []string{}
+	rows, err := s.owner().Query(t.Context(), `SELECT kind FROM events WHERE key LIKE 'export.%' ORDER BY occurred_at`)
+	require.NoError(t, err)
+	kinds, err = pgx.AppendRows(kinds, rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	// Of the run that was rejected there is the first one.
+	require.Equal(t, []string{"export.awaiting_approval", "export.awaiting_approval", "export.issued", "export.closed"}, kinds)
+
 	first := s.downloadAll(period)
 	require.Contains(t, s.tollgate("export", "verify", first), `"verified": true`)
 	// 49.00, and 1,000,000 × 0.0002.

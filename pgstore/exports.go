@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
 )
@@ -147,6 +148,11 @@ func (s *Store) SetExportStage(ctx context.Context, id uuid.UUID, stage billing.
 		case next <= now:
 			return nil
 		}
+		if stage == billing.StageApproving {
+			if err := publishExport(ctx, tx, events.ExportAwaitingApproval, e); err != nil {
+				return err
+			}
+		}
 		return tx.SetExportStage(ctx, id, string(stage))
 	})
 	return wrap(err, "set the stage of export %s", id)
@@ -208,6 +214,11 @@ func (s *Store) CompleteExport(ctx context.Context, id uuid.UUID) error {
 			return billing.ErrExportEnded
 		case e.Manifest == nil:
 			return billing.ErrExportNotFrozen
+		}
+		if end == billing.StageClosed {
+			if err := publishExport(ctx, tx, events.ExportClosed, e); err != nil {
+				return err
+			}
 		}
 		err := tx.FinishExport(ctx, id, string(end), e.Manifest)
 		if hasCode(err, uniqueViolation) {

@@ -11,6 +11,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
@@ -172,6 +173,9 @@ func (s *Store) IssueExport(ctx context.Context, id uuid.UUID) error {
 			}
 		}
 		if err := tx.IssueStatements(ctx, id); err != nil {
+			return err
+		}
+		if err := publishExport(ctx, tx, events.ExportIssued, export); err != nil {
 			return err
 		}
 		return tx.SetIssued(ctx, id)
