@@ -110,6 +110,9 @@ func readPublished(ctx context.Context, tx scoped) (*plans.Catalog, error) {
 		if err := json.Unmarshal(p.PriceBooks, &books); err != nil {
 			return nil, fmt.Errorf("read the prices of plan %s version %d: %w", p.Key, p.Version, err)
 		}
+		if len(books) == 0 {
+			books = nil
+		}
 		catalog.Plans = append(catalog.Plans, plans.Plan{
 			Key:        p.Key,
 			Version:    int(p.Version),
