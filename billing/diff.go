@@ -51,7 +51,7 @@ func Diff(before, after iter.Seq2[Statement, error]) iter.Seq2[StatementDifferen
 					return
 				}
 			}
-			order := 0
+			var order int
 			switch {
 			case !okB:
 				order = -1

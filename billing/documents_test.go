@@ -136,8 +136,9 @@ func TestDiff(t *testing.T) {
 	}}, found[0].Lines)
 	require.Nil(t, found[1].Before)
 	require.Equal(t, "49.07", found[1].After.String())
-	for range billing.Diff(sequence(one(5), other), sequence(one(5), other)) {
-		t.Fatal("the same statements differ")
+	for d, err := range billing.Diff(sequence(one(5), other), sequence(one(5), other)) {
+		require.NoError(t, err)
+		t.Fatalf("the same statements differ: %v", d)
 	}
 	for _, err := range billing.Diff(billing.ReadStatements(strings.NewReader("{}x\n")), sequence()) {
 		require.ErrorIs(t, err, billing.ErrInvalidStatement)

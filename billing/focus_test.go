@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -165,7 +164,7 @@ func requireFocusHeader(t *testing.T, version billing.FocusVersion, header []str
 		require.Equal(t, column.id, header[i])
 	}
 	for i, id := range header {
-		require.Regexp(t, regexp.MustCompile(`^(x_)?[A-Z][A-Za-z]{0,49}$`), id)
+		require.Regexp(t, `^(x_)?[A-Z][A-Za-z]{0,49}$`, id)
 		require.Equal(t, i >= len(schema), strings.HasPrefix(id, "x_"), id)
 	}
 }

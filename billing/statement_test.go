@@ -98,7 +98,7 @@ func TestStatementGolden(t *testing.T) {
 			require.True(t, found)
 			var given statementCase
 			require.NoError(t, yaml.UnmarshalWithOptions(input, &given, yaml.DisallowUnknownField()))
-			got := ""
+			var got string
 			if s, err := billing.NewStatement(given.account(t)); err != nil {
 				require.ErrorIs(t, err, billing.ErrCannotRate)
 				got = err.Error() + "\n"

@@ -188,7 +188,8 @@ func (c exportDiff) download(ctx context.Context, revision revisionFlag) (iter.S
 	}
 	for _, f := range e.Files {
 		if strings.TrimSuffix(f.Name, billing.GzipSuffix) == billing.StatementsFile {
-			response, err := api.send(ctx, http.MethodGet, revision.of(path("billing", "exports", c.period(), "files", f.Name)), nil)
+			// Who reads the statements closes the body.
+			response, err := api.send(ctx, http.MethodGet, revision.of(path("billing", "exports", c.period(), "files", f.Name)), nil) //nolint:bodyclose // closed by the caller
 			if err != nil {
 				return nil, nil, err
 			}
