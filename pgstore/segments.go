@@ -90,7 +90,7 @@ func addSegmentUsage(ctx context.Context, tx scoped, id uuid.UUID, of db.Export,
 //
 // A row belongs to the segment in which its last report lies: what one flush counted
 // on both sides of a change of plan belongs to the later plan. Levels of snapshots hold
-// as in foldDay.
+// as in foldDay: one of zero is not carried.
 const segmentUsage = `
 	WITH ` + levelsBefore + `,
 	wanted AS MATERIALIZED (%s),
@@ -122,7 +122,7 @@ const segmentUsage = `
 	),
 	points AS (
 		SELECT o.organization_id, o.meter, o.value, $6::timestamptz AS holds_from, 0::bigint AS place
-		FROM opening o WHERE o.organization_id IN (SELECT organization_id FROM wanted)
+		FROM opening o WHERE o.value > 0 AND o.organization_id IN (SELECT organization_id FROM wanted)
 		UNION ALL
 		SELECT r.organization_id, r.meter, r.value, r.holds_from, row_number() OVER (
 			PARTITION BY r.organization_id, r.meter
