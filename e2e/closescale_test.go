@@ -42,11 +42,20 @@ func TestACloseScales(t *testing.T) {
 	worker := s.startWorker()
 	before := peakMemory(t, worker)
 
+	// Once before: Postgres' statistics then know another export, and not the one that is
+	// measured, as they do in every month but the first.
+	s.tollgate("export", "start", "--period", period, "--no-wait")
+	s.stageTimes(period, billing.StageApproving)
+	s.tollgate("export", "reject", "--period", period, "--note", "once more")
+	s.awaitStage(period, billing.StageRejected)
+	_, err := db.Exec(t.Context(), `ANALYZE`)
+	require.NoError(t, err)
+
 	began := time.Now()
 	s.tollgate("export", "start", "--period", period, "--no-wait")
 	times := s.stageTimes(period, billing.StageApproving)
 	approved := time.Now()
-	_, err := s.as(second, "export", "approve", "--period", period)
+	_, err = s.as(second, "export", "approve", "--period", period)
 	require.NoError(t, err)
 	s.awaitStage(period, billing.StageClosed)
 	whole := approved.Sub(began)

@@ -26,9 +26,16 @@ func numeric(d decimal.Decimal) pgtype.Numeric {
 // organizations, from 1, without a gap, in the series of the period and revision. What
 // is parked has none. Called again, it numbers anew.
 func (s *Store) NumberStatements(ctx context.Context, id uuid.UUID) error {
-	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		e, err := tx.LockExport(ctx, id)
+		if err != nil {
+			return orExportNotFound(err)
+		}
 		if e.IssuedAt != nil {
 			return nil
+		}
+		if err := tx.AvoidNestedLoops(ctx); err != nil {
+			return err
 		}
 		return tx.NumberStatements(ctx, billing.NumberSeries(billing.PeriodOf(e.Period), int(e.Revision)), id, e.Reopens)
 	})

@@ -1,6 +1,6 @@
 -- name: PutSegments :exec
 -- Which plan version each organization had from when to when, up to the cut. A version is in force from its publication
--- until a higher one is published; the lowest one was in force before, too.
+-- until a higher one is published; the lowest one was in force before, too. Who had a plan before the cut is in the export.
 INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
 SELECT @export_id::uuid, s.organization_id, s.start_at, s.end_at, s.plan, s.version
 FROM (
@@ -11,7 +11,6 @@ FROM (
             lead(p.effective_from) OVER (PARTITION BY p.organization_id ORDER BY p.effective_from) AS ends
         FROM organization_plans p
     ) AS h
-    JOIN export_organizations o ON o.export_id = @export_id::uuid AND o.organization_id = h.organization_id
     LEFT JOIN (
         SELECT p.key, p.version,
             CASE WHEN row_number() OVER (PARTITION BY p.key ORDER BY p.version) > 1 THEN p.published_at END AS starts,
@@ -23,13 +22,19 @@ WHERE s.start_at < s.end_at;
 
 -- name: PutSegmentsOfEarlierUsage :exec
 -- An organization that used something before it was made, as when usage is brought in from elsewhere, had its first plan.
+-- They are few, and found in one pass: statistics don't know a new export's rows, and would have them compared one by one.
+WITH missing AS MATERIALIZED (
+    SELECT o.organization_id FROM export_organizations o WHERE o.export_id = @export_id::uuid
+    EXCEPT
+    SELECT s.organization_id FROM export_segments s WHERE s.export_id = @export_id::uuid
+)
 INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
 SELECT @export_id::uuid, o.organization_id, @period_start::timestamptz, @cut::timestamptz, o.plan, coalesce((
     SELECT p.version FROM plans p WHERE p.key = o.plan
     ORDER BY p.published_at < @cut::timestamptz DESC, CASE WHEN p.published_at < @cut::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
-FROM export_organizations o
-WHERE o.export_id = @export_id::uuid AND o.plan <> '' AND @period_start::timestamptz < @cut::timestamptz
-    AND NOT EXISTS (SELECT FROM export_segments s WHERE s.export_id = @export_id::uuid AND s.organization_id = o.organization_id);
+FROM missing
+JOIN export_organizations o ON o.export_id = @export_id::uuid AND o.organization_id = missing.organization_id
+WHERE o.plan <> '' AND @period_start::timestamptz < @cut::timestamptz;
 
 -- name: PutCorrectionMarks :exec
 INSERT INTO export_correction_batches (export_id, instance_id, through_seq)
@@ -119,6 +124,11 @@ SELECT (SELECT count(*) FROM statements s WHERE s.export_id = @export_id) AS sta
     (SELECT count(*) FROM export_parked p WHERE p.export_id = @export_id) AS parked,
     (SELECT count(*) FROM export_organizations o WHERE o.export_id = @export_id) AS organizations,
     (SELECT count(*) FROM export_variances v WHERE v.export_id = @export_id) AS variances;
+
+-- name: AvoidNestedLoops :exec
+-- For the rest of the transaction. Statistics don't know the rows of a new export: joined to each other row by row, as
+-- suits the one row that is expected, they would take a time that grows with their square.
+SELECT set_config('enable_nestloop', 'off', true);
 
 -- name: NumberStatements :exec
 -- A series of its own for each period and revision: numbers have no gap, whatever else is billed meanwhile.

@@ -93,6 +93,17 @@ func (q *Queries) AccountUsage(ctx context.Context, exportID uuid.UUID, organiza
 	return items, nil
 }
 
+const avoidNestedLoops = `-- name: AvoidNestedLoops :exec
+SELECT set_config('enable_nestloop', 'off', true)
+`
+
+// For the rest of the transaction. Statistics don't know the rows of a new export: joined to each other row by row, as
+// suits the one row that is expected, they would take a time that grows with their square.
+func (q *Queries) AvoidNestedLoops(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, avoidNestedLoops)
+	return err
+}
+
 const closedExports = `-- name: ClosedExports :many
 SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE stage = 'closed' AND period >= $1 AND period < $2 ORDER BY period
 `
@@ -510,7 +521,6 @@ FROM (
             lead(p.effective_from) OVER (PARTITION BY p.organization_id ORDER BY p.effective_from) AS ends
         FROM organization_plans p
     ) AS h
-    JOIN export_organizations o ON o.export_id = $1::uuid AND o.organization_id = h.organization_id
     LEFT JOIN (
         SELECT p.key, p.version,
             CASE WHEN row_number() OVER (PARTITION BY p.key ORDER BY p.version) > 1 THEN p.published_at END AS starts,
@@ -522,23 +532,29 @@ WHERE s.start_at < s.end_at
 `
 
 // Which plan version each organization had from when to when, up to the cut. A version is in force from its publication
-// until a higher one is published; the lowest one was in force before, too.
+// until a higher one is published; the lowest one was in force before, too. Who had a plan before the cut is in the export.
 func (q *Queries) PutSegments(ctx context.Context, exportID uuid.UUID, periodStart time.Time, cut time.Time) error {
 	_, err := q.db.Exec(ctx, putSegments, exportID, periodStart, cut)
 	return err
 }
 
 const putSegmentsOfEarlierUsage = `-- name: PutSegmentsOfEarlierUsage :exec
+WITH missing AS MATERIALIZED (
+    SELECT o.organization_id FROM export_organizations o WHERE o.export_id = $1::uuid
+    EXCEPT
+    SELECT s.organization_id FROM export_segments s WHERE s.export_id = $1::uuid
+)
 INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
 SELECT $1::uuid, o.organization_id, $2::timestamptz, $3::timestamptz, o.plan, coalesce((
     SELECT p.version FROM plans p WHERE p.key = o.plan
     ORDER BY p.published_at < $3::timestamptz DESC, CASE WHEN p.published_at < $3::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
-FROM export_organizations o
-WHERE o.export_id = $1::uuid AND o.plan <> '' AND $2::timestamptz < $3::timestamptz
-    AND NOT EXISTS (SELECT FROM export_segments s WHERE s.export_id = $1::uuid AND s.organization_id = o.organization_id)
+FROM missing
+JOIN export_organizations o ON o.export_id = $1::uuid AND o.organization_id = missing.organization_id
+WHERE o.plan <> '' AND $2::timestamptz < $3::timestamptz
 `
 
 // An organization that used something before it was made, as when usage is brought in from elsewhere, had its first plan.
+// They are few, and found in one pass: statistics don't know a new export's rows, and would have them compared one by one.
 func (q *Queries) PutSegmentsOfEarlierUsage(ctx context.Context, exportID uuid.UUID, periodStart time.Time, cut time.Time) error {
 	_, err := q.db.Exec(ctx, putSegmentsOfEarlierUsage, exportID, periodStart, cut)
 	return err

@@ -227,12 +227,18 @@ const exportTotals = `-- name: ExportTotals :many
 SELECT o.organization_id, o.name, o.plan, u.meter, m.unit, m.aggregation, u.value,
     coalesce(u.unit_seconds::text, '')::text AS unit_seconds
 FROM (
+    SELECT DISTINCT e.organization_id FROM export_usage e
+    WHERE e.export_id = $1 AND e.organization_id > $2
+    ORDER BY e.organization_id LIMIT $3
+) AS page
+CROSS JOIN LATERAL (
     SELECT p.organization_id, p.name, p.plan FROM export_organizations p
-    WHERE p.export_id = $1 AND p.organization_id > $2
-        AND EXISTS (SELECT FROM export_usage e WHERE e.export_id = $1 AND e.organization_id = p.organization_id)
-    ORDER BY p.organization_id LIMIT $3
+    WHERE p.export_id = $1 AND p.organization_id = page.organization_id OFFSET 0
 ) AS o
-JOIN export_usage u ON u.export_id = $1 AND u.organization_id = o.organization_id
+CROSS JOIN LATERAL (
+    SELECT t.meter, t.value, t.unit_seconds FROM export_usage t
+    WHERE t.export_id = $1 AND t.organization_id = page.organization_id OFFSET 0
+) AS u
 JOIN export_meters m ON m.export_id = $1 AND m.meter = u.meter
 ORDER BY o.organization_id, m.position
 `
@@ -248,6 +254,8 @@ type ExportTotalsRow struct {
 	UnitSeconds    string
 }
 
+// Each organization's rows are looked up by their key (OFFSET keeps that from being planned anew): statistics don't know
+// a new export's rows, and would have all of them read for every organization.
 func (q *Queries) ExportTotals(ctx context.Context, exportID uuid.UUID, after uuid.UUID, pageSize int32) ([]ExportTotalsRow, error) {
 	rows, err := q.db.Query(ctx, exportTotals, exportID, after, pageSize)
 	if err != nil {
