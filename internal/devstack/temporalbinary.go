@@ -1,7 +1,6 @@
 package devstack
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 )
 
@@ -99,72 +97,11 @@ func buildTemporal(ctx context.Context, binary string, output io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%w: install it (https://docs.temporal.io/cli), or install Go (https://go.dev/dl) so that Tollgate can build it: %w", ErrNoTemporal, err)
 	}
-	work, err := os.MkdirTemp(filepath.Dir(binary), "build-")
-	if err != nil {
-		return fmt.Errorf("make a folder for the build: %w", err)
+	program := goProgram{
+		name: "the Temporal CLI", module: temporalModule, version: temporalVersion, wait: temporalBuildWait, hint: "(only once; 3 to 5 minutes)",
+		failed: func(err error) error {
+			return fmt.Errorf("%w (https://docs.temporal.io/cli says how to install it), and building it failed: %w", ErrNoTemporal, err)
+		},
 	}
-	defer func() { _ = os.RemoveAll(work) }()
-	ctx, cancel := context.WithTimeoutCause(ctx, temporalBuildWait, errors.New("building the Temporal CLI took too long"))
-	defer cancel()
-
-	cmd := exec.CommandContext(ctx, goTool, "install", "-v", "-trimpath", "-ldflags=-s -w", temporalModule+"@"+temporalVersion)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = killWait
-	cmd.Dir = work
-	cmd.Env = goEnvironment(work)
-	printed, err := runWithProgress(cmd, output, "Building the Temporal CLI "+temporalVersion+" (only once; 3 to 5 minutes)")
-	if err != nil {
-		return fmt.Errorf("%w (https://docs.temporal.io/cli says how to install it), and building it failed: %w", ErrNoTemporal, commandError(ctx, err, printed))
-	}
-	if err := os.Rename(filepath.Join(work, "temporal"), binary); err != nil {
-		return fmt.Errorf("keep the Temporal CLI: %w", err)
-	}
-	return nil
-}
-
-// goEnvironment is the environment of a build for this machine into the folder,
-// whatever the caller's module, workspace, flags or cross-compilation.
-func goEnvironment(folder string) []string {
-	return append(environmentWithout("GOFLAGS=", "GOWORK=", "GOOS=", "GOARCH=", "GOBIN=", "GO111MODULE=", "CGO_ENABLED="),
-		"GOFLAGS=-mod=mod", "GOWORK=off", "GOBIN="+folder, "CGO_ENABLED=0")
-}
-
-// runWithProgress runs a build that prints a line per package, shows how far it is,
-// and returns its last lines.
-func runWithProgress(cmd *exec.Cmd, output io.Writer, label string) (string, error) {
-	reader, writer := io.Pipe()
-	cmd.Stdout = writer
-	cmd.Stderr = writer
-	shown := startProgress(output, label)
-	tail := make(chan string)
-	go func() { tail <- followBuild(reader, shown) }()
-	err := cmd.Run()
-	_ = writer.Close()
-	last := <-tail
-	shown.end()
-	if err != nil {
-		return last, fmt.Errorf("run %s: %w", strings.Join(cmd.Args, " "), err)
-	}
-	return last, nil
-}
-
-// followBuild counts the packages that a build reports, and keeps its last lines.
-func followBuild(printed io.Reader, shown *progress) string {
-	const kept = 20
-	var last []string
-	downloaded, compiled := 0, 0
-	lines := bufio.NewScanner(printed)
-	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), "go: downloading ") {
-			downloaded++
-		} else {
-			compiled++
-		}
-		shown.set(fmt.Sprintf(", %d modules downloaded, %d packages compiled", downloaded, compiled))
-		last = append(last, lines.Text())
-		last = last[max(0, len(last)-kept):]
-	}
-	// A line too long for the scanner must not block the build.
-	_, _ = io.Copy(io.Discard, printed)
-	return strings.Join(last, "\n")
+	return program.install(ctx, goTool, binary, output)
 }

@@ -78,26 +78,11 @@ func (t Tool) build(ctx context.Context, binary string, output io.Writer) error 
 	if err != nil {
 		return fmt.Errorf("%w: install Go (https://go.dev/dl) so that %s can be built: %w", ErrNoTool, t.Package, err)
 	}
-	work, err := os.MkdirTemp(filepath.Dir(binary), "build-")
-	if err != nil {
-		return fmt.Errorf("make a folder for the build: %w", err)
+	program := goProgram{
+		name: t.Package, module: t.Package, version: t.Version, wait: toolBuildWait, hint: "(only once)",
+		failed: func(err error) error { return fmt.Errorf("%w: building %s failed: %w", ErrNoTool, t.Package, err) },
 	}
-	defer func() { _ = os.RemoveAll(work) }()
-	ctx, cancel := context.WithTimeoutCause(ctx, toolBuildWait, errors.New("building "+t.Package+" took too long"))
-	defer cancel()
-	cmd := exec.CommandContext(ctx, goTool, "install", "-v", "-trimpath", "-ldflags=-s -w", t.Package+"@"+t.Version)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = killWait
-	cmd.Dir = work
-	cmd.Env = goEnvironment(work)
-	printed, err := runWithProgress(cmd, output, "Building "+t.Package+" "+t.Version+" (only once)")
-	if err != nil {
-		return fmt.Errorf("%w: building %s failed: %w", ErrNoTool, t.Package, commandError(ctx, err, printed))
-	}
-	if err := os.Rename(filepath.Join(work, filepath.Base(binary)), binary); err != nil {
-		return fmt.Errorf("keep %s: %w", t.Package, err)
-	}
-	return nil
+	return program.install(ctx, goTool, binary, output)
 }
 
 // ToolServerConfig says how a tool is run.
