@@ -140,13 +140,7 @@ type RateHeartbeat struct {
 // parked, and the others go on. Tried again, it goes on where the last attempt
 // stopped; a part that is rated twice is kept once.
 func (c *Close) RateAccounts(ctx context.Context, in RateAccountsInput) (RateAccountsResult, error) {
-	at := RateHeartbeat{After: in.After}
-	if activity.HasHeartbeatDetails(ctx) {
-		var last RateHeartbeat
-		if err := activity.GetHeartbeatDetails(ctx, &last); err == nil {
-			at = last
-		}
-	}
+	at := resume(ctx, RateHeartbeat{After: in.After})
 	beats := startBeating(ctx, at)
 	defer beats.stop()
 	catalog, err := c.config.Store.Catalog(ctx)
@@ -172,18 +166,6 @@ func (c *Close) RateAccounts(ctx context.Context, in RateAccountsInput) (RateAcc
 		if err := mayGoOn(ctx); err != nil {
 			return at.Counts, err
 		}
-	}
-}
-
-// mayGoOn ends an activity whose context is over, or whose worker stops.
-func mayGoOn(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-activity.GetWorkerStopChannel(ctx):
-		return handOver(ctx)
-	default:
-		return nil
 	}
 }
 

@@ -2,7 +2,6 @@ package activities
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"github.com/google/uuid"
@@ -78,52 +77,6 @@ func (c *Close) copyStatements(ctx context.Context, id uuid.UUID, documents *bil
 	}
 }
 
-// blobSet are files of which none is published before all are written. Where publishing
-// one fails, those before it stay: without a manifest they don't count, and the next
-// attempt replaces them.
-type blobSet struct {
-	ctx     context.Context
-	cancel  context.CancelFunc
-	blobs   Blobs
-	writers []io.Closer
-}
-
-func newBlobSet(ctx context.Context, blobs Blobs) *blobSet {
-	ctx, cancel := context.WithCancel(ctx)
-	return &blobSet{ctx: ctx, cancel: cancel, blobs: blobs}
-}
-
-func (b *blobSet) open(name string) (io.Writer, error) {
-	w, err := b.blobs.NewWriter(b.ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	b.writers = append(b.writers, w)
-	return w, nil
-}
-
-// end publishes the files, or discards them where something failed.
-func (b *blobSet) end(failure error) error {
-	defer b.cancel()
-	if failure != nil {
-		// With their context ended, closing discards; what that has to say adds nothing.
-		b.cancel()
-		for _, w := range b.writers {
-			_ = w.Close()
-		}
-		return failure
-	}
-	var failures error
-	for _, w := range b.writers {
-		if err := w.Close(); err != nil {
-			failures = errors.Join(failures, err)
-			// The rest is discarded, too.
-			b.cancel()
-		}
-	}
-	return failures
-}
-
 // WriteManifestInput describes the files of an export.
 type WriteManifestInput struct {
 	Export BegunExport            `json:"export"`
@@ -147,19 +100,7 @@ func (c *Close) WriteManifest(ctx context.Context, in WriteManifestInput) (Write
 	if err != nil {
 		return out, classify(err)
 	}
-	document, err := billing.EncodeManifest(manifest)
-	if err != nil {
-		return out, classify(err)
-	}
-	blobs := newBlobSet(ctx, c.config.Blobs)
-	w, err := blobs.open(out.Name)
-	if err == nil {
-		_, err = w.Write(document)
-	}
-	if err := blobs.end(err); err != nil {
-		return out, classify(err)
-	}
-	if manifest, err = billing.ParseManifest(document); err != nil {
+	if manifest, err = publishManifest(ctx, c.config.Blobs, out.Name, manifest); err != nil {
 		return out, classify(err)
 	}
 	return out, classify(c.config.Store.PutManifest(ctx, in.Export.ID, manifest))

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.temporal.io/sdk/activity"
 
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/plans"
@@ -182,7 +181,7 @@ func (e *Export) WriteUsageFile(ctx context.Context, in WriteUsageFileInput) (Wr
 		return WriteUsageFileResult{}, classify(err)
 	}
 	var out WriteUsageFileResult
-	err = e.publish(ctx, in.Folder+billing.FileName(billing.UsageFile, in.Compress), func(w io.Writer) error {
+	err = publish(ctx, e.config.Blobs, in.Folder+billing.FileName(billing.UsageFile, in.Compress), func(w io.Writer) error {
 		file := billing.NewFileWriter(w, billing.UsageFile, in.Compress)
 		usage := billing.NewUsageWriter(file, catalog.Meters)
 		if err := e.copyTotals(ctx, in.ID, usage, beats); err != nil {
@@ -216,31 +215,10 @@ func (e *Export) copyTotals(ctx context.Context, id uuid.UUID, usage *billing.Us
 		}
 		after = page[len(page)-1].Organization
 		beats.record(WriteHeartbeat{Rows: usage.Rows(), Organization: after})
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-activity.GetWorkerStopChannel(ctx):
-			return handOver(ctx)
-		default:
+		if err := mayGoOn(ctx); err != nil {
+			return err
 		}
 	}
-}
-
-// publish writes a file whole, or leaves none.
-func (e *Export) publish(ctx context.Context, name string, write func(io.Writer) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w, err := e.config.Blobs.NewWriter(ctx, name)
-	if err != nil {
-		return err
-	}
-	if err := write(w); err != nil {
-		// With its context ended, closing discards; what it has to say adds nothing.
-		cancel()
-		_ = w.Close()
-		return err
-	}
-	return w.Close()
 }
 
 // FinishExportInput describes the files of an export.
@@ -266,21 +244,10 @@ func (e *Export) FinishExport(ctx context.Context, in FinishExportInput) (Finish
 	if err != nil {
 		return FinishExportResult{}, classify(err)
 	}
-	document, err := billing.EncodeManifest(billing.Manifest{
+	name := in.Export.Folder + billing.ManifestFile
+	manifest, err := publishManifest(ctx, e.config.Blobs, name, billing.Manifest{
 		Format: billing.ManifestFormat, Period: in.Export.Period, Cut: in.Export.Cut, Provisional: in.Export.Provisional,
 		Revision: max(in.Export.Revision, 1), Program: e.config.Program, Watermark: marks, Files: in.Files, Totals: in.Totals,
-	})
-	if err != nil {
-		return FinishExportResult{}, classify(err)
-	}
-	manifest, err := billing.ParseManifest(document)
-	if err != nil {
-		return FinishExportResult{}, classify(err)
-	}
-	name := in.Export.Folder + billing.ManifestFile
-	err = e.publish(ctx, name, func(w io.Writer) error {
-		_, err := w.Write(document)
-		return err
 	})
 	if err != nil {
 		return FinishExportResult{}, classify(err)

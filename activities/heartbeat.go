@@ -64,3 +64,24 @@ func (b *beating) stop() {
 	close(b.done)
 	b.end.Wait()
 }
+
+// resume returns what the attempt before heartbeated last, or where the first one begins.
+func resume[T any](ctx context.Context, begin T) T {
+	var last T
+	if !activity.HasHeartbeatDetails(ctx) || activity.GetHeartbeatDetails(ctx, &last) != nil {
+		return begin
+	}
+	return last
+}
+
+// mayGoOn ends an activity whose context is over, or whose worker stops.
+func mayGoOn(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-activity.GetWorkerStopChannel(ctx):
+		return handOver(ctx)
+	default:
+		return nil
+	}
+}

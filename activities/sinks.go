@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/google/uuid"
-	"go.temporal.io/sdk/activity"
 
 	"github.com/riverline/tollgate/sinks"
 )
@@ -99,13 +98,7 @@ func (s *Sinks) DeliverStatements(ctx context.Context, in DeliverStatementsInput
 	if in.Until == uuid.Nil {
 		in.Until = uuid.Max
 	}
-	at := DeliverHeartbeat{Organization: in.After}
-	if activity.HasHeartbeatDetails(ctx) {
-		var last DeliverHeartbeat
-		if err := activity.GetHeartbeatDetails(ctx, &last); err == nil {
-			at = last
-		}
-	}
+	at := resume(ctx, DeliverHeartbeat{Organization: in.After})
 	beats := startBeating(ctx, at)
 	defer beats.stop()
 	for {
@@ -138,12 +131,8 @@ func (s *Sinks) deliverPage(ctx context.Context, export uuid.UUID, page []sinks.
 		return err
 	}
 	for _, statement := range page {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-activity.GetWorkerStopChannel(ctx):
-			return handOver(ctx)
-		default:
+		if err := mayGoOn(ctx); err != nil {
+			return err
 		}
 		customer, known := customers[statement.Organization]
 		_, done := before[statement.Organization]

@@ -147,15 +147,12 @@ func (s *Server) whyNotRunning(ctx context.Context, period billing.Period, notRu
 	}
 }
 
-// maxNote is the longest note, in characters.
-const maxNote = 1000
-
 func checkNote(note string, required bool) error {
-	if utf8.RuneCountInString(note) > maxNote {
-		return invalid("note", "must have at most %d characters", maxNote)
+	if utf8.RuneCountInString(note) > billing.MaxNote {
+		return invalid("note", "must have at most %d characters", billing.MaxNote)
 	}
 	if required && strings.TrimSpace(note) == "" {
-		return invalid("note", "must say why, in 1 to %d characters", maxNote)
+		return invalid("note", "must say why, in 1 to %d characters", billing.MaxNote)
 	}
 	return nil
 }
@@ -201,6 +198,16 @@ func (s *Server) exportOf(ctx context.Context, text string, revision *int) (bill
 	return s.config.Store.ExportRevision(ctx, period, *revision)
 }
 
+// listOf is [Server.exportOf] for what lists at most a number of things.
+func (s *Server) listOf(ctx context.Context, text string, revision, limit *int) (billing.Export, int, error) {
+	most, err := pageLimit(limit)
+	if err != nil {
+		return billing.Export{}, 0, err
+	}
+	found, err := s.exportOf(ctx, text, revision)
+	return found, most, err
+}
+
 // notNil makes a list that holds nothing an empty one: null is no list in JSON.
 func notNil[T any](list []T) []T {
 	if list == nil {
@@ -212,11 +219,7 @@ func notNil[T any](list []T) []T {
 // ListVariances answers with the statements that differ from those before.
 func (s *Server) ListVariances(ctx context.Context, request gen.ListVariancesRequestObject) (gen.ListVariancesResponseObject, error) {
 	ctx = requestContext(ctx)
-	limit, err := pageLimit(request.Params.Limit)
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
+	found, limit, err := s.listOf(ctx, request.Period, request.Params.Revision, request.Params.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -227,11 +230,7 @@ func (s *Server) ListVariances(ctx context.Context, request gen.ListVariancesReq
 // ListParked answers with the organizations that could not be rated.
 func (s *Server) ListParked(ctx context.Context, request gen.ListParkedRequestObject) (gen.ListParkedResponseObject, error) {
 	ctx = requestContext(ctx)
-	limit, err := pageLimit(request.Params.Limit)
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
+	found, limit, err := s.listOf(ctx, request.Period, request.Params.Revision, request.Params.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -253,11 +252,7 @@ func (s *Server) ListDecisions(ctx context.Context, request gen.ListDecisionsReq
 // ListCorrections answers with the statements that correct closed periods.
 func (s *Server) ListCorrections(ctx context.Context, request gen.ListCorrectionsRequestObject) (gen.ListCorrectionsResponseObject, error) {
 	ctx = requestContext(ctx)
-	limit, err := pageLimit(request.Params.Limit)
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
+	found, limit, err := s.listOf(ctx, request.Period, request.Params.Revision, request.Params.Limit)
 	if err != nil {
 		return nil, err
 	}

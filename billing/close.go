@@ -44,6 +44,9 @@ const (
 	ActionRetried   Action = "retried" // what was parked
 )
 
+// MaxNote is the longest note of a decision, in characters.
+const MaxNote = 1000
+
 // Decision is one row of the audit trail.
 type Decision struct {
 	// ID makes recording idempotent.

@@ -273,7 +273,7 @@ func (r *rater) meter(i int, m plans.Meter, p plans.Price, book plans.PriceBook,
 func (r *rater) fee(s Segment, book plans.PriceBook, kind LineKind, description string, amount decimal.Decimal, share plans.Share) {
 	line := r.line(s, kind, description, plans.Meter{})
 	line.Share, line.Basis = share, "fee "+amount.String()
-	r.put(line, plans.Prorated(amount, plans.ProrateDay, share), book)
+	r.put(line, share.Apply(money.Whole(amount)), book)
 }
 
 // discount takes a percentage off what the lines at hand come to.
@@ -288,7 +288,7 @@ func (r *rater) discount(s Segment, book plans.PriceBook, m plans.Meter, percent
 
 // minimum tops the lines at hand up to what is due at least.
 func (r *rater) minimum(s Segment, book plans.PriceBook, m plans.Meter, least decimal.Decimal, share plans.Share, reached decimal.Decimal) {
-	due, _ := plans.Prorated(least, plans.ProrateDay, share).Round(r.account.Currency, book.Rounding)
+	due, _ := share.Apply(money.Whole(least)).Round(r.account.Currency, book.Rounding)
 	if !due.GreaterThan(reached) {
 		return
 	}

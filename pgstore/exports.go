@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -73,11 +74,7 @@ func beginExport(ctx context.Context, tx scoped, e billing.Export, reopen bool) 
 		if !closed || billing.Stage(final.Stage) != billing.StageClosed {
 			return db.Export{}, billing.ErrNotClosed
 		}
-		later, err := tx.LaterClosedPeriod(ctx, e.Period.Start())
-		switch {
-		case err == nil:
-			return db.Export{}, fmt.Errorf("%w: %s", billing.ErrLaterPeriodClosed, billing.PeriodOf(later))
-		case !errors.Is(err, pgx.ErrNoRows):
+		if err := noLaterClosed(ctx, tx, e.Period.Start()); err != nil {
 			return db.Export{}, err
 		}
 		e.Revision, e.Reopens = int(final.Revision)+1, final.ID
@@ -97,6 +94,18 @@ func beginExport(ctx context.Context, tx scoped, e billing.Export, reopen bool) 
 	return tx.ExportByID(ctx, e.ID)
 }
 
+// noLaterClosed is [billing.ErrLaterPeriodClosed] where a period after this one is closed.
+func noLaterClosed(ctx context.Context, tx scoped, period time.Time) error {
+	later, err := tx.LaterClosedPeriod(ctx, period)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", billing.ErrLaterPeriodClosed, billing.PeriodOf(later))
+}
+
 func insertExport(ctx context.Context, tx scoped, e billing.Export) error {
 	if err := tx.SupersedeExports(ctx, e.RunID, e.WorkflowID); err != nil {
 		return err
@@ -111,19 +120,11 @@ func insertExport(ctx context.Context, tx scoped, e billing.Export) error {
 		Provisional:   e.Provisional,
 		RequestedBy:   e.RequestedBy,
 		RequestedAt:   e.RequestedAt,
-		RequestedByID: idOrNil(e.RequestedByID),
+		RequestedByID: optional(e.RequestedByID),
 		Revision:      int32(e.Revision),
-		Reopens:       idOrNil(e.Reopens),
+		Reopens:       optional(e.Reopens),
 		Reason:        e.Reason,
 	})
-}
-
-// idOrNil is NULL for the zero id.
-func idOrNil(id uuid.UUID) *uuid.UUID {
-	if id == uuid.Nil {
-		return nil
-	}
-	return &id
 }
 
 // stages is the order of the stages of a run that has not ended.
@@ -185,15 +186,7 @@ func (s *Store) FinishExport(ctx context.Context, id uuid.UUID, manifest billing
 		case e.FrozenAt == nil:
 			return billing.ErrExportNotFrozen
 		}
-		end := billing.StageDone
-		if e.IssuedAt != nil {
-			end = billing.StageClosed
-		}
-		err = tx.FinishExport(ctx, id, string(end), document)
-		if hasCode(err, uniqueViolation) {
-			return billing.ErrPeriodFinal
-		}
-		return err
+		return finishExport(ctx, tx, e, document)
 	})
 	return wrap(err, "finish export %s", id)
 }
@@ -203,10 +196,7 @@ func (s *Store) FinishExport(ctx context.Context, id uuid.UUID, manifest billing
 // [billing.ErrExportNotFrozen] where no manifest is kept.
 func (s *Store) CompleteExport(ctx context.Context, id uuid.UUID) error {
 	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
-		end := billing.StageDone
-		if e.IssuedAt != nil {
-			end = billing.StageClosed
-		}
+		end := endOf(e)
 		switch stage := billing.Stage(e.Stage); {
 		case stage == end:
 			return nil
@@ -220,13 +210,25 @@ func (s *Store) CompleteExport(ctx context.Context, id uuid.UUID) error {
 				return err
 			}
 		}
-		err := tx.FinishExport(ctx, id, string(end), e.Manifest)
-		if hasCode(err, uniqueViolation) {
-			return billing.ErrPeriodFinal
-		}
-		return err
+		return finishExport(ctx, tx, e, e.Manifest)
 	})
 	return wrap(err, "complete export %s", id)
+}
+
+// endOf is the stage as which a run ends that has not failed.
+func endOf(e db.Export) billing.Stage {
+	if e.IssuedAt != nil {
+		return billing.StageClosed
+	}
+	return billing.StageDone
+}
+
+func finishExport(ctx context.Context, tx scoped, e db.Export, manifest []byte) error {
+	err := tx.FinishExport(ctx, e.ID, string(endOf(e)), manifest)
+	if hasCode(err, uniqueViolation) {
+		return billing.ErrPeriodFinal
+	}
+	return err
 }
 
 // FailExport ends a run as failed, canceled or rejected, and says why. One that has ended
@@ -391,12 +393,9 @@ func export(row db.Export) (billing.Export, error) {
 		Revision:    int(row.Revision),
 		Reason:      row.Reason,
 		IssuedAt:    row.IssuedAt,
-	}
-	if row.RequestedByID != nil {
-		out.RequestedByID = *row.RequestedByID
-	}
-	if row.Reopens != nil {
-		out.Reopens = *row.Reopens
+
+		RequestedByID: orNil(row.RequestedByID),
+		Reopens:       orNil(row.Reopens),
 	}
 	if row.Manifest != nil {
 		out.Manifest = &billing.Manifest{}

@@ -170,9 +170,9 @@ func (p *ratingPage) closed(ctx context.Context, tx scoped) (map[uuid.UUID][]bil
 	}
 	corrections := map[uuid.UUID][]billing.Statement{}
 	for _, row := range issued {
-		var s billing.Statement
-		if err := json.Unmarshal([]byte(row.Document), &s); err != nil {
-			return nil, fmt.Errorf("statement of organization %s: %w", row.OrganizationID, err)
+		s, err := statement(row.Document, "", "")
+		if err != nil {
+			return nil, fmt.Errorf("organization %s: %w", row.OrganizationID, err)
 		}
 		corrections[row.OrganizationID] = append(corrections[row.OrganizationID], s)
 	}
@@ -192,9 +192,9 @@ func (p *ratingPage) closedAccount(ctx context.Context, tx scoped, row db.Correc
 	account.Period, account.Cut, account.Segments = billing.PeriodOf(row.Period), row.Cut, nil
 	var out billing.ClosedAccount
 	if row.Document != nil {
-		var s billing.Statement
-		if err := json.Unmarshal([]byte(*row.Document), &s); err != nil {
-			return out, fmt.Errorf("statement of organization %s: %w", row.OrganizationID, err)
+		s, err := statement(*row.Document, "", "")
+		if err != nil {
+			return out, fmt.Errorf("organization %s: %w", row.OrganizationID, err)
 		}
 		account.Currency, out.Billed = s.Currency, s.BilledBy()
 	}

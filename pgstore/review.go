@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -25,7 +24,7 @@ func (s *Store) RecordDecision(ctx context.Context, id uuid.UUID, d billing.Deci
 
 func putDecision(ctx context.Context, tx scoped, id uuid.UUID, d billing.Decision) error {
 	return tx.PutDecision(ctx, db.PutDecisionParams{
-		ID: d.ID, ExportID: id, Action: string(d.Action), ActorID: idOrNil(d.Actor.ID), Actor: d.Actor.Name, Note: d.Note, At: d.At,
+		ID: d.ID, ExportID: id, Action: string(d.Action), ActorID: optional(d.Actor.ID), Actor: d.Actor.Name, Note: d.Note, At: d.At,
 	})
 }
 
@@ -35,11 +34,9 @@ func (s *Store) Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.Decisions(ctx, id)
 		for _, r := range rows {
-			d := billing.Decision{Action: billing.Action(r.Action), Actor: billing.Actor{Name: r.Actor}, Note: r.Note, At: r.At.UTC()}
-			if r.ActorID != nil {
-				d.Actor.ID = *r.ActorID
-			}
-			out = append(out, d)
+			out = append(out, billing.Decision{
+				Action: billing.Action(r.Action), Actor: billing.Actor{ID: orNil(r.ActorID), Name: r.Actor}, Note: r.Note, At: r.At.UTC(),
+			})
 		}
 		return err
 	})
@@ -196,11 +193,7 @@ func issuable(ctx context.Context, tx scoped, export db.Export) error {
 		return err
 	}
 	if export.Revision > 1 {
-		later, err := tx.LaterClosedPeriod(ctx, export.Period)
-		if err == nil {
-			return fmt.Errorf("%w: %s", billing.ErrLaterPeriodClosed, billing.PeriodOf(later))
-		}
-		if !errors.Is(err, pgx.ErrNoRows) {
+		if err := noLaterClosed(ctx, tx, export.Period); err != nil {
 			return err
 		}
 	}

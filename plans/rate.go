@@ -17,8 +17,8 @@ type Share struct {
 // Whole reports whether the share is the whole period.
 func (s Share) Whole() bool { return s.Days == s.Of }
 
-// of returns the share of an amount.
-func (s Share) of(f money.Fraction) money.Fraction {
+// Apply returns the share of an amount.
+func (s Share) Apply(f money.Fraction) money.Fraction {
 	if s.Whole() {
 		return f
 	}
@@ -34,11 +34,6 @@ func (p Proration) For(s Share) Share {
 		return s
 	}
 	return Share{}
-}
-
-// Prorated returns the share of an amount that is prorated, or all of it.
-func Prorated(amount decimal.Decimal, p Proration, s Share) money.Fraction {
-	return p.For(s).of(money.Whole(amount))
 }
 
 // Charge is a quantity and what it costs, with the arithmetic. Amount is exact, not
@@ -100,7 +95,7 @@ func (p Price) Rate(quantity decimal.Decimal, share Share, aggregation Aggregati
 		c.Amount = money.Fraction{Numerator: c.Amount.Numerator.Add(part.Numerator), Denominator: part.Denominator}
 	}
 	if p.Model == Flat || aggregation == Max || (aggregation == Last && p.Basis == Level) {
-		c.Share, c.Amount = share, share.of(c.Amount)
+		c.Share, c.Amount = share, share.Apply(c.Amount)
 	}
 	return c
 }

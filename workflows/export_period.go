@@ -168,8 +168,6 @@ type exportRun struct {
 	// is in the audit trail.
 	decision *billing.Decision
 	recorded bool
-	// quiet keeps the stage as it is while files are written again.
-	quiet bool
 	// tooLate says that a cancel changes nothing any more: what fails then has failed.
 	tooLate bool
 }
@@ -345,9 +343,6 @@ func (r *exportRun) end(ctx workflow.Context, failure error) error {
 
 // enter records a stage and shows it.
 func (r *exportRun) enter(ctx workflow.Context, stage billing.Stage) error {
-	if r.quiet {
-		return nil
-	}
 	if err := r.show(ctx, stage); err != nil {
 		return err
 	}

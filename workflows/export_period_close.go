@@ -69,6 +69,10 @@ func (r *exportRun) writeAll(ctx workflow.Context) error {
 	if err := r.enter(ctx, billing.StageWriting); err != nil {
 		return err
 	}
+	return r.writeFiles(ctx)
+}
+
+func (r *exportRun) writeFiles(ctx workflow.Context) error {
 	p := r.progress()
 	options := r.in.Documents
 	writing, stop := workflow.WithCancel(ctx)
@@ -182,16 +186,10 @@ func (r *exportRun) retryParked(ctx workflow.Context) error {
 		return err
 	}
 	// The stage is not entered again: it never goes back in the record.
-	if err := r.rewrite(ctx); err != nil {
+	if err := r.writeFiles(ctx); err != nil {
 		return err
 	}
 	return r.compare(ctx)
-}
-
-func (r *exportRun) rewrite(ctx workflow.Context) error {
-	r.quiet = true
-	defer func() { r.quiet = false }()
-	return r.writeAll(ctx)
 }
 
 // awaitDecision waits without end, and reminds.
@@ -239,10 +237,8 @@ func (r *exportRun) issue(ctx workflow.Context) error {
 		if err != nil {
 			return err
 		}
+		// What was issued is an event from here on, which others deliver.
 		if err := r.enter(ctx, billing.StageDelivering); err != nil {
-			return err
-		}
-		if err := r.deliver(ctx); err != nil {
 			return err
 		}
 	}
@@ -255,6 +251,3 @@ func (r *exportRun) issue(ctx workflow.Context) error {
 	}
 	return r.show(ctx, billing.StageClosed)
 }
-
-// deliver tells those who want to know.
-func (r *exportRun) deliver(workflow.Context) error { return nil }

@@ -31,8 +31,6 @@ type DecideResult struct {
 	Stage billing.Stage `json:"stage"`
 }
 
-const maxNote = 1000
-
 // handleDecisions lets finance decide. A decision that may not be is refused before it is
 // in the history.
 func (r *exportRun) handleDecisions(ctx workflow.Context) error {
@@ -48,8 +46,8 @@ func (r *exportRun) mayDecide(in DecideInput) error {
 	switch {
 	case in.Actor.Name == "":
 		return refuse(TypeInvalidInput, "actor is missing: who decides")
-	case utf8.RuneCountInString(in.Note) > maxNote:
-		return refuse(TypeInvalidInput, "note has %d characters: it must have at most %d", utf8.RuneCountInString(in.Note), maxNote)
+	case utf8.RuneCountInString(in.Note) > billing.MaxNote:
+		return refuse(TypeInvalidInput, "note has %d characters: it must have at most %d", utf8.RuneCountInString(in.Note), billing.MaxNote)
 	case p.Stage != billing.StageReviewing && p.Stage != billing.StageApproving:
 		return refuse(TypeNotAwaiting, "the export of %s is %s: it waits for no decision", p.Period, p.Stage)
 	case r.decision != nil:

@@ -16,67 +16,56 @@ type note struct {
 	Note string `help:"Why, for the audit trail. Required to review, reject and reopen." placeholder:"TEXT"`
 }
 
-type decided struct {
-	Period string        `json:"period"`
-	Stage  billing.Stage `json:"stage"`
-}
-
-// decide tells the API of a decision and shows what became of it.
-func decide(ctx context.Context, c financeAccess, f format, out *output, period, step string, body map[string]any) error {
-	var d decided
-	if err := c.client().call(ctx, http.MethodPost, path("billing", "exports", period, step), body, &d); err != nil {
-		return err
-	}
-	return f.print(out, d, "PERIOD\tSTAGE", func(row func(...any)) { row(d.Period, d.Stage) })
-}
-
-type exportReview struct {
+// exportDecision is a decision on an export that waits for one.
+type exportDecision struct {
 	financeAccess
 	format
 	periodFlag
 	note
 }
+
+// decide tells the API of the decision and shows what became of it.
+func (c exportDecision) decide(ctx context.Context, out *output, step string, body map[string]any) error {
+	body["note"] = c.Note
+	var decided struct {
+		Period string        `json:"period"`
+		Stage  billing.Stage `json:"stage"`
+	}
+	if err := c.client().call(ctx, http.MethodPost, path("billing", "exports", c.period(), step), body, &decided); err != nil {
+		return err
+	}
+	return c.print(out, decided, "PERIOD\tSTAGE", func(row func(...any)) { row(decided.Period, decided.Stage) })
+}
+
+type exportReview struct{ exportDecision }
 
 // Run accepts the variances.
 func (c exportReview) Run(ctx context.Context, out *output) error {
-	return decide(ctx, c.financeAccess, c.format, out, c.period(), "review", map[string]any{"note": c.Note})
+	return c.decide(ctx, out, "review", map[string]any{})
 }
 
 type exportApprove struct {
-	financeAccess
-	format
-	periodFlag
-	note
+	exportDecision
 	WithoutParked bool `help:"Approve although organizations are parked: what they used is billed as a correction in the next period."`
 }
 
 // Run approves an export.
 func (c exportApprove) Run(ctx context.Context, out *output) error {
-	return decide(ctx, c.financeAccess, c.format, out, c.period(), "approve", map[string]any{"note": c.Note, "without_parked": c.WithoutParked})
+	return c.decide(ctx, out, "approve", map[string]any{"without_parked": c.WithoutParked})
 }
 
-type exportReject struct {
-	financeAccess
-	format
-	periodFlag
-	note
-}
+type exportReject struct{ exportDecision }
 
 // Run rejects an export.
 func (c exportReject) Run(ctx context.Context, out *output) error {
-	return decide(ctx, c.financeAccess, c.format, out, c.period(), "reject", map[string]any{"note": c.Note})
+	return c.decide(ctx, out, "reject", map[string]any{})
 }
 
-type exportRetry struct {
-	financeAccess
-	format
-	periodFlag
-	note
-}
+type exportRetry struct{ exportDecision }
 
 // Run has what is parked rated again.
 func (c exportRetry) Run(ctx context.Context, out *output) error {
-	return decide(ctx, c.financeAccess, c.format, out, c.period(), "retry", map[string]any{"note": c.Note})
+	return c.decide(ctx, out, "retry", map[string]any{})
 }
 
 type exportReopen struct {
@@ -95,9 +84,7 @@ func (c exportReopen) Run(ctx context.Context, out *output) error {
 	if err := c.client().call(ctx, http.MethodPost, path("billing", "exports", c.period(), "reopen"), body, &run); err != nil {
 		return err
 	}
-	return c.print(out, run, "PERIOD\tWORKFLOW\tRUN\tTEMPORAL UI", func(row func(...any)) {
-		row(run.Period, run.WorkflowID, run.RunID, run.TemporalURL)
-	})
+	return c.started(out, run)
 }
 
 // exportSettings are those of a run.
@@ -121,27 +108,36 @@ type revisionFlag struct {
 	Revision int `placeholder:"N" help:"A revision of the period's export, from 1. Default: the one that counts."`
 }
 
-// of adds the revision to a path of the API.
-func (r revisionFlag) of(path string) string {
+// path returns where the API has the revision of a period's export, or a part of it.
+func (r revisionFlag) path(period string, part ...string) string {
+	at := path(append([]string{"billing", "exports", period}, part...)...)
 	if r.Revision == 0 {
-		return path
+		return at
 	}
-	return fmt.Sprintf("%s?revision=%d", path, r.Revision)
+	return fmt.Sprintf("%s?revision=%d", at, r.Revision)
 }
 
-type exportVariances struct {
+// exportQuery is a question about an export.
+type exportQuery struct {
 	financeAccess
 	format
 	periodFlag
 	revisionFlag
 }
 
+// get reads a part of the export, or the export itself.
+func (c exportQuery) get(ctx context.Context, into any, part ...string) error {
+	return c.client().call(ctx, http.MethodGet, c.path(c.period(), part...), nil, into)
+}
+
+type exportVariances struct{ exportQuery }
+
 // Run lists variances.
 func (c exportVariances) Run(ctx context.Context, out *output) error {
 	var list struct {
 		Variances []billing.StatementVariance `json:"variances"`
 	}
-	if err := c.client().call(ctx, http.MethodGet, c.of(path("billing", "exports", c.period(), "variances")), nil, &list); err != nil {
+	if err := c.get(ctx, &list, "variances"); err != nil {
 		return err
 	}
 	return c.print(out, list, "ORGANIZATION\tNAME\tPREVIOUS\tCURRENT\tCURRENCY\tPERCENT", func(row func(...any)) {
@@ -151,19 +147,14 @@ func (c exportVariances) Run(ctx context.Context, out *output) error {
 	})
 }
 
-type exportParked struct {
-	financeAccess
-	format
-	periodFlag
-	revisionFlag
-}
+type exportParked struct{ exportQuery }
 
 // Run lists organizations that could not be rated.
 func (c exportParked) Run(ctx context.Context, out *output) error {
 	var list struct {
 		Parked []billing.ParkedAccount `json:"parked"`
 	}
-	if err := c.client().call(ctx, http.MethodGet, c.of(path("billing", "exports", c.period(), "parked")), nil, &list); err != nil {
+	if err := c.get(ctx, &list, "parked"); err != nil {
 		return err
 	}
 	return c.print(out, list, "ORGANIZATION\tNAME\tATTEMPTS\tREASON", func(row func(...any)) {
@@ -173,19 +164,14 @@ func (c exportParked) Run(ctx context.Context, out *output) error {
 	})
 }
 
-type exportDecisions struct {
-	financeAccess
-	format
-	periodFlag
-	revisionFlag
-}
+type exportDecisions struct{ exportQuery }
 
 // Run shows the audit trail.
 func (c exportDecisions) Run(ctx context.Context, out *output) error {
 	var list struct {
 		Decisions []billing.Decision `json:"decisions"`
 	}
-	if err := c.client().call(ctx, http.MethodGet, c.of(path("billing", "exports", c.period(), "decisions")), nil, &list); err != nil {
+	if err := c.get(ctx, &list, "decisions"); err != nil {
 		return err
 	}
 	return c.print(out, list, "AT\tACTION\tBY\tNOTE", func(row func(...any)) {
@@ -195,19 +181,14 @@ func (c exportDecisions) Run(ctx context.Context, out *output) error {
 	})
 }
 
-type exportCorrections struct {
-	financeAccess
-	format
-	periodFlag
-	revisionFlag
-}
+type exportCorrections struct{ exportQuery }
 
 // Run lists corrections of closed periods: a preview, until the export is issued.
 func (c exportCorrections) Run(ctx context.Context, out *output) error {
 	var list struct {
 		Statements []billing.Statement `json:"statements"`
 	}
-	if err := c.client().call(ctx, http.MethodGet, c.of(path("billing", "exports", c.period(), "corrections")), nil, &list); err != nil {
+	if err := c.get(ctx, &list, "corrections"); err != nil {
 		return err
 	}
 	return c.print(out, list, "ORGANIZATION\tNAME\tCORRECTS\tAMOUNT\tCURRENCY\tWHAT", func(row func(...any)) {
@@ -222,10 +203,7 @@ func (c exportCorrections) Run(ctx context.Context, out *output) error {
 }
 
 type exportExplain struct {
-	financeAccess
-	format
-	periodFlag
-	revisionFlag
+	exportQuery
 	Organization uuid.UUID `arg:"" help:"The organization's ID."`
 }
 
@@ -235,8 +213,7 @@ func (c exportExplain) Run(ctx context.Context, out *output) error {
 		Statement   billing.Statement `json:"statement"`
 		Explanation [][]string        `json:"explanation"`
 	}
-	at := c.of(path("billing", "exports", c.period(), "statements", c.Organization.String()))
-	if err := c.client().call(ctx, http.MethodGet, at, nil, &answer); err != nil {
+	if err := c.get(ctx, &answer, "statements", c.Organization.String()); err != nil {
 		return err
 	}
 	if c.JSON || !out.terminal {

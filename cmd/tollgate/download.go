@@ -15,10 +15,7 @@ import (
 )
 
 type exportDownload struct {
-	financeAccess
-	format
-	periodFlag
-	revisionFlag
+	exportQuery
 	To string `type:"path" default:"." help:"Folder to write the files into. It is made if it is missing."`
 }
 
@@ -33,11 +30,7 @@ func (c exportDownload) Run(ctx context.Context, out *output) error {
 	if err := c.fetch(ctx, out, api, billing.File{Name: billing.ManifestFile, Bytes: -1}); err != nil {
 		return err
 	}
-	document, err := os.ReadFile(filepath.Join(c.To, billing.ManifestFile))
-	if err != nil {
-		return fmt.Errorf("read the manifest: %w", err)
-	}
-	manifest, err := billing.ParseManifest(document)
+	manifest, err := readManifest(c.To)
 	if err != nil {
 		return err
 	}
@@ -46,8 +39,7 @@ func (c exportDownload) Run(ctx context.Context, out *output) error {
 			return err
 		}
 	}
-	err = billing.Verify(manifest, func(name string) (io.ReadCloser, error) { return os.Open(filepath.Join(c.To, filepath.Base(name))) })
-	if err != nil {
+	if err := billing.Verify(manifest, filesIn(c.To)); err != nil {
 		return err
 	}
 	return c.print(out, manifest, "FILE\tROWS\tBYTES\tSHA-256", func(row func(...any)) {
@@ -57,13 +49,27 @@ func (c exportDownload) Run(ctx context.Context, out *output) error {
 	})
 }
 
+// readManifest reads the manifest of the files in a folder.
+func readManifest(folder string) (billing.Manifest, error) {
+	document, err := os.ReadFile(filepath.Join(folder, billing.ManifestFile))
+	if err != nil {
+		return billing.Manifest{}, fmt.Errorf("read the manifest: %w", err)
+	}
+	return billing.ParseManifest(document)
+}
+
+// filesIn opens files by their names in a folder.
+func filesIn(folder string) func(name string) (io.ReadCloser, error) {
+	return func(name string) (io.ReadCloser, error) { return os.Open(filepath.Join(folder, filepath.Base(name))) }
+}
+
 // fetch writes one file; one that breaks off leaves nothing under its name.
 func (c exportDownload) fetch(ctx context.Context, out *output, api *client, file billing.File) (err error) {
 	// A manifest must not be able to write outside the folder.
 	if file.Name != filepath.Base(file.Name) || file.Name == "." || file.Name == ".." {
 		return fmt.Errorf("the manifest names a file %q, which is no plain file name", file.Name)
 	}
-	response, err := api.send(ctx, http.MethodGet, c.of(path("billing", "exports", c.period(), "files", file.Name)), nil)
+	response, err := api.send(ctx, http.MethodGet, c.path(c.period(), "files", file.Name), nil)
 	if err != nil {
 		return err
 	}

@@ -119,6 +119,13 @@ type started struct {
 	TemporalURL string `json:"temporal_url,omitempty"`
 }
 
+// started shows a run that was started.
+func (f format) started(out *output, run started) error {
+	return f.print(out, run, "PERIOD\tWORKFLOW\tRUN\tTEMPORAL UI", func(row func(...any)) {
+		row(run.Period, run.WorkflowID, run.RunID, run.TemporalURL)
+	})
+}
+
 // Run starts an export and, where that is wanted, waits for it.
 func (c exportStart) Run(ctx context.Context, out *output) error {
 	var run started
@@ -128,9 +135,7 @@ func (c exportStart) Run(ctx context.Context, out *output) error {
 		return err
 	}
 	if !c.Wait {
-		return c.print(out, run, "PERIOD\tWORKFLOW\tRUN\tTEMPORAL UI", func(row func(...any)) {
-			row(run.Period, run.WorkflowID, run.RunID, run.TemporalURL)
-		})
+		return c.started(out, run)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -157,7 +162,7 @@ func awaitExport(ctx context.Context, c *client, out *output, run started) (expo
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
-		now, err := getExport(ctx, c, run.Period)
+		now, err := getExport(ctx, c, run.Period, revisionFlag{})
 		var failed *problem
 		switch {
 		case errors.As(err, &failed) && (failed.status == http.StatusNotFound || failed.status == http.StatusServiceUnavailable):
@@ -178,9 +183,9 @@ func awaitExport(ctx context.Context, c *client, out *output, run started) (expo
 	}
 }
 
-func getExport(ctx context.Context, c *client, period string) (export, error) {
+func getExport(ctx context.Context, c *client, period string, revision revisionFlag) (export, error) {
 	var e export
-	err := c.call(ctx, http.MethodGet, path("billing", "exports", period), nil, &e)
+	err := c.call(ctx, http.MethodGet, revision.path(period), nil, &e)
 	return e, err
 }
 
@@ -217,18 +222,12 @@ func (p progress) close() {
 	}
 }
 
-type exportStatus struct {
-	financeAccess
-	format
-	periodFlag
-	revisionFlag
-}
+type exportStatus struct{ exportQuery }
 
 // Run shows one export.
 func (c exportStatus) Run(ctx context.Context, out *output) error {
 	var e export
-	err := c.client().call(ctx, http.MethodGet, c.of(path("billing", "exports", c.period())), nil, &e)
-	if err != nil {
+	if err := c.get(ctx, &e); err != nil {
 		return err
 	}
 	if err := c.exports(out, e, e); err != nil || c.JSON || !out.terminal {

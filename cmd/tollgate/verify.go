@@ -37,15 +37,11 @@ func (c exportVerify) Validate() error {
 // Run checks hashes, sums and numbers, and unless it is offline what the database
 // adds up to.
 func (c exportVerify) Run(ctx context.Context, out *output) error {
-	document, err := os.ReadFile(filepath.Join(c.Folder, billing.ManifestFile))
-	if err != nil {
-		return fmt.Errorf("read the manifest: %w", err)
-	}
-	manifest, err := billing.ParseManifest(document)
+	manifest, err := readManifest(c.Folder)
 	if err != nil {
 		return err
 	}
-	err = billing.Verify(manifest, func(name string) (io.ReadCloser, error) { return os.Open(filepath.Join(c.Folder, filepath.Base(name))) })
+	err = billing.Verify(manifest, filesIn(c.Folder))
 	if err == nil && !c.Offline {
 		err = c.againstDatabase(ctx, manifest)
 	}
@@ -65,15 +61,15 @@ func (c exportVerify) Run(ctx context.Context, out *output) error {
 func (c exportVerify) againstDatabase(ctx context.Context, manifest billing.Manifest) error {
 	api := newClient(c.URL, c.Key)
 	of := revisionFlag{Revision: manifest.Revision}
-	var kept export
-	if err := api.call(ctx, http.MethodGet, of.of(path("billing", "exports", manifest.Period.String())), nil, &kept); err != nil {
+	kept, err := getExport(ctx, api, manifest.Period.String(), of)
+	if err != nil {
 		return err
 	}
 	var totals struct {
 		Usage []billing.ControlTotal `json:"control_totals"`
 		Money []billing.MoneyTotal   `json:"money_totals"`
 	}
-	if err := api.call(ctx, http.MethodGet, of.of(path("billing", "exports", manifest.Period.String(), "control-totals")), nil, &totals); err != nil {
+	if err := api.call(ctx, http.MethodGet, of.path(manifest.Period.String(), "control-totals"), nil, &totals); err != nil {
 		return err
 	}
 	var found []error
@@ -109,7 +105,7 @@ type exportDiff struct {
 	format
 }
 
-// Run says what differs, for whom and why. It fails where something does, as diff does.
+// Run says what differs, for whom and why.
 func (c exportDiff) Run(ctx context.Context, out *output) error {
 	before, closeBefore, err := c.open(ctx, c.Before)
 	if err != nil {
@@ -182,14 +178,14 @@ func (c exportDiff) open(ctx context.Context, from string) (iter.Seq2[billing.St
 func (c exportDiff) download(ctx context.Context, revision revisionFlag) (iter.Seq2[billing.Statement, error], func(), error) {
 	api := newClient(c.URL, c.Key)
 	api.http.Timeout = 0
-	var e export
-	if err := api.call(ctx, http.MethodGet, revision.of(path("billing", "exports", c.period())), nil, &e); err != nil {
+	e, err := getExport(ctx, api, c.period(), revision)
+	if err != nil {
 		return nil, nil, err
 	}
 	for _, f := range e.Files {
 		if strings.TrimSuffix(f.Name, billing.GzipSuffix) == billing.StatementsFile {
 			// Who reads the statements closes the body.
-			response, err := api.send(ctx, http.MethodGet, revision.of(path("billing", "exports", c.period(), "files", f.Name)), nil) //nolint:bodyclose // closed by the caller
+			response, err := api.send(ctx, http.MethodGet, revision.path(c.period(), "files", f.Name), nil) //nolint:bodyclose // closed by the caller
 			if err != nil {
 				return nil, nil, err
 			}
