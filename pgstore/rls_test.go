@@ -32,6 +32,10 @@ var organizationColumn = map[string]string{
 	"quota_leases":         "organization_id",
 	"quota_lost_leases":    "organization_id",
 	"reservations":         "organization_id",
+	"credit_grants":        "organization_id",
+	"credit_entries":       "organization_id",
+	"export_credits":       "organization_id",
+	"export_credit_uses":   "organization_id",
 }
 
 // platformTables are of no single organization: only the platform sees them.
@@ -57,6 +61,7 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	_, err = f.FreezeExport(t.Context(), e.ID)
 	require.NoError(t, err)
 	fillQuotas(f, w.id, a, b)
+	fillCredits(f, e.ID, a, b)
 	return f, a, b
 }
 
@@ -153,6 +158,7 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 		`INSERT INTO usage_batch_rows VALUES ('2026-10-15', gen_random_uuid(), 1, $1, 'simulations', 1, now())`,
 		`INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash) VALUES (gen_random_uuid(), $1, 'tenant', 'k', 'p', sha256('x'))`,
 		`INSERT INTO organization_plans VALUES ($1, now(), 'enterprise')`,
+		`INSERT INTO credit_grants VALUES (gen_random_uuid(), $1, 'USD', 5, 50, now(), NULL, '')`,
 	} {
 		asTenant(t, conn, a, func() {
 			_, err := conn.Exec(t.Context(), statement, b)
@@ -198,6 +204,10 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 		`SELECT * FROM usage_daily_default`,
 		`DELETE FROM usage_daily`,
 		`DELETE FROM usage_batch_rows`,
+		`UPDATE credit_grants SET amount = 9`,
+		`DELETE FROM credit_grants`,
+		`UPDATE credit_entries SET amount = 9`,
+		`DELETE FROM credit_entries`,
 		`UPDATE usage_batch_rows SET value = 0`,
 		`UPDATE plans SET name = 'x'`,
 		`UPDATE plan_limits SET max = 1`,
