@@ -35,6 +35,9 @@ func (e *FieldError) Error() string { return e.Field + " " + e.Rule }
 // Is reports that a field error is an [ErrInvalid].
 func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
 
+// DefaultCurrency is that of an organization for which none was chosen.
+const DefaultCurrency = "USD"
+
 // Organization is a tenant of the platform.
 type Organization struct {
 	ID uuid.UUID `json:"id"`
@@ -42,6 +45,8 @@ type Organization struct {
 	Name string `json:"name"`
 	// Plan is the key of the plan that is in force now.
 	Plan string `json:"plan"`
+	// Currency is the ISO 4217 code in which it is billed.
+	Currency string `json:"currency"`
 	// CreatedAt and UpdatedAt are UTC.
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`

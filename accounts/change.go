@@ -6,4 +6,7 @@ type OrganizationChange struct {
 	Name *string
 	// Plan is the key of the plan that is in force from now on.
 	Plan *string
+	// Currency is the ISO 4217 code in which the organization is billed from the period
+	// at hand on.
+	Currency *string
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/sinks"
 )
 
 // The types of errors that are not tried again. They are part of the contract with
@@ -32,8 +33,18 @@ const (
 	TypeExportEnded     = "ExportEnded"
 	TypeExportNotFrozen = "ExportNotFrozen"
 	TypePeriodFinal     = "PeriodFinal"
+	// TypeNotClosed, TypeLaterPeriodClosed, TypeCorrectionsStale and TypeInvalidStatement are
+	// those of the close.
+	TypeNotClosed         = "NotClosed"
+	TypeLaterPeriodClosed = "LaterPeriodClosed"
+	TypeCorrectionsStale  = "CorrectionsStale"
+	TypeInvalidStatement  = "InvalidStatement"
 	// TypeDrained is work for an instance that has been drained.
 	TypeDrained = "Drained"
+	// TypeNoSink is a delivery where the worker has no sink.
+	TypeNoSink = "NoSink"
+	// TypeStatementRefused is a statement that a sink won't take as it is.
+	TypeStatementRefused = "StatementRefused"
 	// TypePermanent is any other failure that would come again: its own text says which.
 	TypePermanent = "Permanent"
 )
@@ -52,6 +63,9 @@ var errInvalidInput = errors.New("invalid input")
 // errDrained says that an instance has been drained by the workflow that asks.
 var errDrained = errors.New("the instance is drained")
 
+// errNoSink says that the worker has no settings of a sink.
+var errNoSink = errors.New("there is no sink: set TOLLGATE_STRIPE_KEY for the worker")
+
 // permanent are the errors that would come again, with the type that each gets.
 var permanent = []struct {
 	err  error
@@ -65,6 +79,12 @@ var permanent = []struct {
 	{billing.ErrExportEnded, TypeExportEnded},
 	{billing.ErrExportNotFrozen, TypeExportNotFrozen},
 	{billing.ErrPeriodFinal, TypePeriodFinal},
+	{billing.ErrNotClosed, TypeNotClosed},
+	{billing.ErrLaterPeriodClosed, TypeLaterPeriodClosed},
+	{billing.ErrCorrectionsStale, TypeCorrectionsStale},
+	{billing.ErrInvalidFocus, TypeInvalidStatement},
+	{errNoSink, TypeNoSink},
+	{sinks.ErrRefused, TypeStatementRefused},
 	{meter.ErrUnknownInstance, TypeUnknownInstance},
 	{meter.ErrSequenceGap, TypeSequenceGap},
 }

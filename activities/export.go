@@ -2,7 +2,6 @@ package activities
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -79,6 +78,10 @@ type BeginExportInput struct {
 	Provisional bool      `json:"provisional"`
 	RequestedBy string    `json:"requested_by"`
 	RequestedAt time.Time `json:"requested_at"`
+	// RequestedByID is the key of who asked; zero where it was no person with a key.
+	RequestedByID uuid.UUID `json:"requested_by_id,omitzero"`
+	// Reason says why a closed period is opened again.
+	Reason string `json:"reason,omitempty"`
 }
 
 // BegunExport is a run that has begun, or the period's final export.
@@ -89,6 +92,8 @@ type BegunExport struct {
 	Stage       billing.Stage `json:"stage"`
 	Cut         time.Time     `json:"cut"`
 	Provisional bool          `json:"provisional"`
+	// Revision counts the times that the period was opened again, from 1.
+	Revision int `json:"revision,omitempty"`
 	// Folder is where the files are in the blob store, with a slash at the end.
 	Folder string `json:"folder"`
 	// Final says that the period's final export is done already: this one.
@@ -100,30 +105,15 @@ type BegunExport struct {
 
 // BeginExport records that the workflow's run exports a period.
 func (e *Export) BeginExport(ctx context.Context, in BeginExportInput) (BegunExport, error) {
-	if in.Period.IsZero() {
-		return BegunExport{}, missing("period")
-	}
-	id, err := uuid.NewV7()
+	run, err := exportOf(ctx, in)
 	if err != nil {
-		return BegunExport{}, fmt.Errorf("make an id: %w", err)
+		return BegunExport{}, err
 	}
-	execution := activity.GetInfo(ctx).WorkflowExecution
-	begun, final, err := e.config.Store.BeginExport(ctx, billing.Export{
-		ID: id, Period: in.Period, WorkflowID: execution.ID, RunID: execution.RunID,
-		Stage: billing.StageWaiting, Cut: in.Cut, Provisional: in.Provisional,
-		RequestedBy: in.RequestedBy, RequestedAt: in.RequestedAt,
-	})
+	begun, final, err := e.config.Store.BeginExport(ctx, run)
 	if err != nil {
 		return BegunExport{}, classify(err)
 	}
-	out := BegunExport{
-		ID: begun.ID, Period: begun.Period, Stage: begun.Stage, Cut: begun.Cut.UTC(),
-		Provisional: begun.Provisional, Folder: begun.Folder(), Final: final,
-	}
-	if final && begun.Manifest != nil {
-		out.Files, out.Totals = begun.Manifest.Files, begun.Manifest.Totals
-	}
-	return out, nil
+	return begunExport(begun, final), nil
 }
 
 // SetExportStageInput says how far a run has come.
@@ -162,6 +152,8 @@ type WriteUsageFileInput struct {
 	ID uuid.UUID `json:"id"`
 	// Folder is that of the export, with a slash at the end.
 	Folder string `json:"folder"`
+	// Compress writes it with gzip.
+	Compress bool `json:"compress,omitempty"`
 }
 
 // WriteUsageFileResult describes what was written.
@@ -190,12 +182,17 @@ func (e *Export) WriteUsageFile(ctx context.Context, in WriteUsageFileInput) (Wr
 		return WriteUsageFileResult{}, classify(err)
 	}
 	var out WriteUsageFileResult
-	err = e.publish(ctx, in.Folder+billing.UsageFile, func(w io.Writer) error {
-		usage := billing.NewUsageWriter(w, catalog.Meters)
+	err = e.publish(ctx, in.Folder+billing.FileName(billing.UsageFile, in.Compress), func(w io.Writer) error {
+		file := billing.NewFileWriter(w, billing.UsageFile, in.Compress)
+		usage := billing.NewUsageWriter(file, catalog.Meters)
 		if err := e.copyTotals(ctx, in.ID, usage, beats); err != nil {
 			return err
 		}
-		out.File, out.Totals = usage.File(billing.UsageFile), usage.Totals()
+		file.AddRows(usage.Rows())
+		if err := file.Close(); err != nil {
+			return err
+		}
+		out.File, out.Totals = file.File(), usage.Totals()
 		return nil
 	})
 	return out, classify(err)
@@ -271,7 +268,7 @@ func (e *Export) FinishExport(ctx context.Context, in FinishExportInput) (Finish
 	}
 	document, err := billing.EncodeManifest(billing.Manifest{
 		Format: billing.ManifestFormat, Period: in.Export.Period, Cut: in.Export.Cut, Provisional: in.Export.Provisional,
-		Program: e.config.Program, Watermark: marks, Files: in.Files, Totals: in.Totals,
+		Revision: max(in.Export.Revision, 1), Program: e.config.Program, Watermark: marks, Files: in.Files, Totals: in.Totals,
 	})
 	if err != nil {
 		return FinishExportResult{}, classify(err)

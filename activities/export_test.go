@@ -308,7 +308,7 @@ func TestFinishExport(t *testing.T) {
 	manifest, err := billing.ParseManifest([]byte(text))
 	require.NoError(t, err)
 	require.Equal(t, billing.Manifest{
-		Format: 1, Period: october, Cut: october.End(), Program: "1.0.0", Watermark: []billing.BatchMark{{Instance: uuid.Max, Through: 7}},
+		Format: 2, Revision: 1, Period: october, Cut: october.End(), Program: "1.0.0", Watermark: []billing.BatchMark{{Instance: uuid.Max, Through: 7}},
 		Files: finishInput().Files, Totals: finishInput().Totals,
 	}, manifest)
 

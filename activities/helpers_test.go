@@ -158,7 +158,11 @@ func TestConstructorsRefuseWhatIsMissing(t *testing.T) {
 		"instance": func() { activities.NewInstance(activities.InstanceConfig{ID: uuid.Max}) },
 		"fleet":    func() { activities.NewFleet(activities.FleetConfig{}) },
 		"rollup":   func() { activities.NewRollup(activities.RollupConfig{}) },
+		"events":   func() { activities.NewEvents(activities.EventsConfig{}) },
+		"webhooks": func() { activities.NewWebhooks(activities.WebhooksConfig{}) },
 		"export":   func() { activities.NewExport(activities.ExportConfig{Program: "1"}) },
+		"sinks":    func() { activities.NewSinks(activities.SinksConfig{}) },
+		"close":    func() { activities.NewClose(activities.CloseConfig{Program: "1"}) },
 	} {
 		require.Panics(t, construct, name)
 	}

@@ -24,7 +24,8 @@ func TestRoles(t *testing.T) {
 	r.store.instances = []meter.Instance{{ID: instance, Status: meter.InstanceLive}}
 	period, err := billing.ParsePeriod("2026-10")
 	require.NoError(t, err)
-	r.store.exports = []billing.Export{{ID: uuid.New(), Period: period, Stage: billing.StageFailed}}
+	r.store.exports = []billing.Export{{ID: uuid.New(), Period: period, Revision: 1, Stage: billing.StageFailed}}
+	r.workflows.stage = billing.StageApproving
 	spare := func() string {
 		r.addKey("spare", accounts.Key{Role: roleTenant, Organization: r.organizations["free"], Name: "spare"})
 		return r.keyIDs["spare"].String()
@@ -44,6 +45,7 @@ func TestRoles(t *testing.T) {
 		{"GET", "/api/v1/organizations", "", 200, []string{admin}},
 		{"GET", "/api/v1/organizations/" + free, "", 200, []string{tenant, finance, admin}},
 		{"PATCH", "/api/v1/organizations/" + free, `{"name":"Renamed"}`, 200, []string{admin}},
+		{"PUT", "/api/v1/organizations/" + free + "/customers/stripe", `{"external_id":"cus_1"}`, 200, []string{finance, admin}},
 		{"POST", "/api/v1/organizations/" + free + "/upgrade", `{"plan":"free"}`, 200, []string{tenant, admin}},
 		{"POST", "/api/v1/organizations/" + free + "/keys", `{"name":"k"}`, 201, []string{admin}},
 		{"GET", "/api/v1/organizations/" + free + "/keys", "", 200, []string{admin}},
@@ -58,6 +60,20 @@ func TestRoles(t *testing.T) {
 		{"GET", "/api/v1/billing/exports", "", 200, []string{finance}},
 		{"GET", "/api/v1/billing/exports/2026-10", "", 200, []string{finance}},
 		{"GET", "/api/v1/billing/exports/2026-10/files/usage.jsonl", "", 409, []string{finance}},
+		{"POST", "/api/v1/webhooks", `{"url":"https://example.com/"}`, 201, []string{tenant, otherTenant, finance, admin}},
+		{"GET", "/api/v1/webhooks", "", 200, []string{tenant, otherTenant, finance, admin}},
+		{"GET", "/api/v1/events", "", 200, []string{tenant, otherTenant, finance, admin}},
+		{"POST", "/api/v1/billing/exports/2026-10/review", `{"note":"n"}`, 200, []string{finance}},
+		{"POST", "/api/v1/billing/exports/2026-10/approve", `{}`, 200, []string{finance}},
+		{"POST", "/api/v1/billing/exports/2026-10/reject", `{"note":"n"}`, 200, []string{finance}},
+		{"POST", "/api/v1/billing/exports/2026-10/retry", `{}`, 200, []string{finance}},
+		{"POST", "/api/v1/billing/exports/2026-10/reopen", `{"note":"n"}`, 409, []string{finance}},
+		{"GET", "/api/v1/billing/exports/2026-10/variances", "", 200, []string{finance}},
+		{"GET", "/api/v1/billing/exports/2026-10/parked", "", 200, []string{finance}},
+		{"GET", "/api/v1/billing/exports/2026-10/decisions", "", 200, []string{finance}},
+		{"GET", "/api/v1/billing/exports/2026-10/corrections", "", 200, []string{finance}},
+		{"GET", "/api/v1/billing/exports/2026-10/control-totals", "", 200, []string{finance}},
+		{"GET", "/api/v1/billing/exports/2026-10/statements/" + free, "", 404, []string{finance}},
 		{"GET", "/api/v1/instances", "", 200, []string{admin}},
 		{"POST", "/api/v1/instances/" + instance.String() + "/flush", "", 200, []string{admin}},
 		{"GET", "/healthz", "", 200, []string{tenant, otherTenant, finance, admin, ""}},

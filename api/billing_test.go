@@ -63,7 +63,7 @@ func anExport(t *testing.T) billing.Export {
 	require.NoError(t, err)
 	return billing.Export{
 		ID: uuid.MustParse("0199d4c5-8b7e-7c3a-9a51-3f0c5b1f6a01"), Period: period, WorkflowID: "export/2026-10", RunID: "run",
-		Stage: billing.StageWriting, Cut: period.End(), RequestedBy: "month-end", RequestedAt: noon,
+		Stage: billing.StageWriting, Revision: 1, Cut: period.End(), RequestedBy: "month-end", RequestedAt: noon,
 	}
 }
 
@@ -122,7 +122,7 @@ func TestShowExport(t *testing.T) {
 	shown = r.do("finance", "GET", "/api/v1/billing/exports/2026-10", "").json()
 	require.Equal(t, "done", shown["stage"])
 	require.Len(t, shown["files"], 2)
-	require.Equal(t, "/api/v1/billing/exports/2026-10/files/manifest.json", shown["files"].([]any)[1].(map[string]any)["url"])
+	require.Equal(t, "/api/v1/billing/exports/2026-10/files/manifest.json?revision=1", shown["files"].([]any)[1].(map[string]any)["url"])
 	require.Contains(t, r.do("finance", "GET", "/api/v1/billing/exports/2026-10", "").Body.String(), `"value":123456789012345678901234567890`, "control totals stay exact")
 	require.Len(t, r.do("finance", "GET", "/api/v1/billing/exports?limit=1", "").json()["exports"], 1)
 	require.Equal(t, "limit", r.problem(400, "invalid_request", "finance", "GET", "/api/v1/billing/exports?limit=0", "")["field"])

@@ -17,6 +17,7 @@ import (
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/sinks"
 )
 
 // Store keeps organizations, keys, plans, usage and exports. An error that has a
@@ -24,7 +25,7 @@ import (
 type Store interface {
 	// CreateOrganization adds an organization on a plan. A broken rule is an
 	// [*accounts.FieldError].
-	CreateOrganization(ctx context.Context, name, plan string) (accounts.Organization, error)
+	CreateOrganization(ctx context.Context, name, plan, currency string) (accounts.Organization, error)
 	// Organization returns one organization, or [accounts.ErrNotFound].
 	Organization(ctx context.Context, id uuid.UUID) (accounts.Organization, error)
 	// ListOrganizations returns at most limit organizations whose IDs come after
@@ -32,6 +33,9 @@ type Store interface {
 	ListOrganizations(ctx context.Context, after uuid.UUID, limit int) ([]accounts.Organization, error)
 	// UpdateOrganization changes a name, a plan or both.
 	UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error)
+	// PutCustomer sets how a sink knows an organization, or answers [accounts.ErrNotFound].
+	// An identity of another organization is an [*accounts.FieldError].
+	PutCustomer(ctx context.Context, c sinks.Customer) error
 
 	// CreateKey adds a key with the hash of its secret, and returns it as it is kept.
 	CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (accounts.Key, error)
@@ -62,6 +66,7 @@ type Store interface {
 	// Instances returns the processes that meter, in the order in which they started.
 	Instances(ctx context.Context) ([]meter.Instance, error)
 
+	CloseStore
 	ReservationStore
 	WriteStore
 }
@@ -108,8 +113,10 @@ var (
 // Workflows reaches what runs durably.
 type Workflows interface {
 	// StartExport starts the run of a period, or finds the one that is under way.
-	// requestedBy is for the record.
-	StartExport(ctx context.Context, period billing.Period, requestedBy string) (ExportRun, error)
+	StartExport(ctx context.Context, start StartExport) (ExportRun, error)
+	// Decide tells the run of a period what finance decided, and returns its stage then. It is
+	// a [*DecisionRefused] where that may not be, [ErrNotRunning] where none is under way.
+	Decide(ctx context.Context, d Decide) (billing.Stage, error)
 	// ExportProgress asks the run of a period how far it is; [ErrNotRunning] where
 	// there is none under way.
 	ExportProgress(ctx context.Context, period billing.Period) (ExportProgress, error)
@@ -156,6 +163,7 @@ type Config struct {
 	Store     Store
 	Workflows Workflows
 	Blobs     Blobs
+	WebhooksConfig
 
 	// Upstream is where the gateway passes requests on to. Nil: there is no gateway.
 	Upstream *url.URL
@@ -203,8 +211,8 @@ type Config struct {
 }
 
 func (c *Config) complete() {
-	if c.Meter == nil || c.Store == nil || c.Workflows == nil || c.Blobs == nil {
-		panic("api: Config.Meter, Store, Workflows and Blobs are required")
+	if c.Meter == nil || c.Store == nil || c.Workflows == nil || c.Blobs == nil || c.Webhooks == nil || c.Redeliverer == nil {
+		panic("api: Config.Meter, Store, Workflows, Blobs, Webhooks and Redeliverer are required")
 	}
 	if c.Rules == nil {
 		c.Rules = gate.DefaultRules(c.Meter.Catalog())

@@ -14,6 +14,7 @@ import (
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/webhooks"
 )
 
 // The codes of problems, besides those of package gate.
@@ -39,7 +40,9 @@ var (
 	errNotJSON       = errors.New("the body must be JSON: Content-Type: application/json")
 	errNotBatch      = errors.New("the body must be an array: Content-Type: application/json, of reports, or application/cloudevents-batch+json")
 	errNotYetWritten = errors.New("the export has no files yet")
-	errPanicked      = errors.New("the handler panicked")
+	// errWebhookDisabled says that nothing is sent to an endpoint.
+	errWebhookDisabled = errors.New("the endpoint is disabled: enable it first")
+	errPanicked        = errors.New("the handler panicked")
 )
 
 // problemOf says how an error is answered: the one place where errors become HTTP.
@@ -48,10 +51,13 @@ func problemOf(err error) *gate.Problem {
 	var refused *refusedError
 	var field *accounts.FieldError
 	var tooLarge *batchLimitError
+	var decision *DecisionRefused
 	var retryable interface{ Retryable() bool }
 	switch {
 	case errors.As(err, &refused):
 		return refused.problem
+	case errors.As(err, &decision):
+		return decisionProblem(decision)
 	case errors.As(err, &field):
 		p := gate.NewProblem(http.StatusBadRequest, codeInvalidRequest, field.Error())
 		p.Field = field.Field
@@ -69,10 +75,12 @@ func problemOf(err error) *gate.Problem {
 	case errors.Is(err, errNotJSON), errors.Is(err, errNotBatch):
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
 	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, meter.ErrUnknownOrganization), errors.Is(err, meter.ErrUnknownInstance),
-		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound), errors.Is(err, fs.ErrNotExist):
+		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound),
+		errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, fs.ErrNotExist):
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
 	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal),
-		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten):
+		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten),
+		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
 		return gate.NewProblem(http.StatusConflict, codeKeyReused, sentence(conflictOf(err)))
@@ -88,6 +96,18 @@ func problemOf(err error) *gate.Problem {
 	}
 }
 
+// decisionProblem says why a decision on an export may not be.
+func decisionProblem(refused *DecisionRefused) *gate.Problem {
+	status := http.StatusConflict
+	switch refused.Code {
+	case CodeSelfApproval:
+		status = http.StatusForbidden
+	case codeInvalidRequest:
+		status = http.StatusBadRequest
+	}
+	return gate.NewProblem(status, refused.Code, sentence(refused))
+}
+
 // refusedError is a refusal that was put into an answer where it was decided.
 type refusedError struct{ problem *gate.Problem }
 
@@ -97,6 +117,7 @@ func (e *refusedError) Error() string { return e.problem.Message }
 func conflictOf(err error) error {
 	for _, known := range []error{
 		ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, plans.ErrVersionPublished, errNotYetWritten,
+		errWebhookDisabled, webhooks.ErrTooManyEndpoints,
 		meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
 	} {
 		if errors.Is(err, known) {

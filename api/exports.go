@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
@@ -33,17 +34,41 @@ func (s *Server) StartExport(ctx context.Context, request gen.StartExportRequest
 	if s.config.Now().Before(period.Start()) {
 		return nil, invalid("period", "must have begun: %s has not", period)
 	}
-	requestedBy := principalOf(ctx).name
+	started, err := s.startExport(ctx, StartExport{Period: period}, request.Body.Variance, request.Body.Documents)
+	return gen.StartExport202JSONResponse{Body: started}, err
+}
+
+func (s *Server) startExport(ctx context.Context, start StartExport, variance *billing.VarianceThreshold, documents *billing.DocumentOptions) (gen.StartedExport, error) {
+	if variance != nil {
+		start.Variance = *variance
+	}
+	if documents != nil {
+		start.Documents = *documents
+	}
+	if _, err := start.Variance.WithDefaults(); err != nil {
+		return gen.StartedExport{}, optionError("variance", err)
+	}
+	if _, err := start.Documents.WithDefaults(); err != nil {
+		return gen.StartedExport{}, optionError("documents", err)
+	}
+	start.Actor = actorOf(ctx)
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
-	run, err := s.config.Workflows.StartExport(ctx, period, requestedBy)
+	run, err := s.config.Workflows.StartExport(ctx, start)
 	if err != nil {
-		return nil, err
+		return gen.StartedExport{}, err
 	}
-	return gen.StartExport202JSONResponse{Body: gen.StartedExport{
-		Period: period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
-		StatusUrl: exportPath(period), TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
-	}}, nil
+	return gen.StartedExport{
+		Period: start.Period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
+		StatusUrl: exportPath(start.Period), TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
+	}, nil
+}
+
+// optionError names the field that a rule of the domain is about: it is the first word of
+// the rule's text.
+func optionError(group string, err error) error {
+	field, rule, _ := strings.Cut(err.Error(), " ")
+	return invalid(group+"."+strings.TrimPrefix(field, group+"."), "%s", rule)
 }
 
 func (s *Server) temporalURL(workflowID, runID string) *string {
@@ -74,17 +99,18 @@ func (s *Server) ListExports(ctx context.Context, request gen.ListExportsRequest
 // GetExport answers with a period's export, and with what its run does now.
 func (s *Server) GetExport(ctx context.Context, request gen.GetExportRequestObject) (gen.GetExportResponseObject, error) {
 	ctx = requestContext(ctx)
-	period, err := periodOf(request.Period)
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.config.Store.Export(ctx, period)
+	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
 	if err != nil {
 		return nil, err
 	}
 	out := s.exportAnswer(found)
+	counts, err := s.config.Store.RatingCounts(ctx, found.ID)
+	if err != nil {
+		return nil, err
+	}
+	out.Counts = &counts
 	if !found.Stage.Ended() {
-		out.Progress = s.progress(ctx, period)
+		out.Progress = s.progress(ctx, found.Period)
 	}
 	return gen.GetExport200JSONResponse(out), nil
 }
@@ -108,7 +134,10 @@ func (s *Server) exportAnswer(e billing.Export) gen.Export {
 		Id: e.ID, Period: e.Period.String(), WorkflowId: e.WorkflowID, RunId: e.RunID, Stage: e.Stage, Cut: e.Cut,
 		Provisional: e.Provisional, RequestedBy: e.RequestedBy, RequestedAt: e.RequestedAt, FinishedAt: e.FinishedAt,
 		StatusUrl: exportPath(e.Period), TemporalUrl: s.temporalURL(e.WorkflowID, e.RunID),
-		Files: []gen.ExportFile{}, Manifest: e.Manifest,
+		Files: []gen.ExportFile{}, Manifest: e.Manifest, Revision: e.Revision, IssuedAt: e.IssuedAt,
+	}
+	if e.Reason != "" {
+		out.Reason = &e.Reason
 	}
 	if e.Error != "" {
 		out.Error = &e.Error
@@ -116,11 +145,14 @@ func (s *Server) exportAnswer(e billing.Export) gen.Export {
 	if e.Manifest == nil {
 		return out
 	}
-	files := exportPath(e.Period) + "/files/"
-	for _, f := range e.Manifest.Files {
-		out.Files = append(out.Files, gen.ExportFile{Name: f.Name, Url: files + f.Name, Sha256: &f.SHA256, Bytes: &f.Bytes, Rows: &f.Rows})
+	// The revision is in the address, so that it stays that of the same bytes.
+	url := func(name string) string {
+		return fmt.Sprintf("%s/files/%s?revision=%d", exportPath(e.Period), name, e.Revision)
 	}
-	out.Files = append(out.Files, gen.ExportFile{Name: billing.ManifestFile, Url: files + billing.ManifestFile})
+	for _, f := range e.Manifest.Files {
+		out.Files = append(out.Files, gen.ExportFile{Name: f.Name, Url: url(f.Name), Sha256: &f.SHA256, Bytes: &f.Bytes, Rows: &f.Rows})
+	}
+	out.Files = append(out.Files, gen.ExportFile{Name: billing.ManifestFile, Url: url(billing.ManifestFile)})
 	return out
 }
 
@@ -128,11 +160,7 @@ func (s *Server) exportAnswer(e billing.Export) gen.Export {
 // the manifest itself.
 func (s *Server) DownloadExportFile(ctx context.Context, request gen.DownloadExportFileRequestObject) (gen.DownloadExportFileResponseObject, error) {
 	ctx = requestContext(ctx)
-	period, err := periodOf(request.Period)
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.config.Store.Export(ctx, period)
+	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +175,7 @@ func (s *Server) DownloadExportFile(ctx context.Context, request gen.DownloadExp
 	if err != nil {
 		return nil, err
 	}
-	return download{period: period, file: file, content: content}, nil
+	return download{period: found.Period, file: file, content: content}, nil
 }
 
 // fileOf finds a file by its name: only what the manifest names can be had.

@@ -2,12 +2,10 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
-	"io"
-	"io/fs"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/gin-gonic/gin"
@@ -16,7 +14,9 @@ import (
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/sinks"
 )
 
 var errDefect = errors.New("secret details of a defect")
@@ -35,9 +35,11 @@ type fakeStore struct {
 	keys          map[accounts.SecretHash]accounts.Key
 	records       []billing.UsageRecord
 	catalog       *plans.Catalog
-	exports       []billing.Export
-	instances     []meter.Instance
-	lookups       int
+	// exports are in the order of Exports: the newest first.
+	exports   []billing.Export
+	close     fakeClose
+	instances []meter.Instance
+	lookups   int
 	// reservations are in the order in which they were made; quota is what hard limits have,
 	// in their window, of organization and meter.
 	reservations []meter.StoredReservation
@@ -46,6 +48,8 @@ type fakeStore struct {
 	// loseHold makes the next hold do its work and then fail.
 	loseHold bool
 	writes   map[writeOf]*fakeWrite
+	// customers are by their identity.
+	customers map[string]sinks.Customer
 }
 
 type quotaOf struct {
@@ -70,6 +74,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{
 		keys: map[accounts.SecretHash]accounts.Key{}, catalog: plans.Default(),
 		quota: map[quotaOf]*fakeQuota{}, writes: map[writeOf]*fakeWrite{},
+		customers: map[string]sinks.Customer{},
 	}
 }
 
@@ -100,7 +105,7 @@ func (s *fakeStore) find(id uuid.UUID) (*accounts.Organization, error) {
 	return &s.organizations[i], nil
 }
 
-func (s *fakeStore) check(name, plan *string) error {
+func (s *fakeStore) check(name, plan, currency *string) error {
 	if name != nil {
 		if err := accounts.ValidateName("name", *name); err != nil {
 			return err
@@ -111,15 +116,18 @@ func (s *fakeStore) check(name, plan *string) error {
 			return &accounts.FieldError{Field: "plan", Rule: "must be a plan of the catalog"}
 		}
 	}
+	if currency != nil && *currency != "" && !money.Currency(*currency).Valid() {
+		return &accounts.FieldError{Field: "currency", Rule: "must be an ISO 4217 code of three upper-case letters"}
+	}
 	return nil
 }
 
-func (s *fakeStore) CreateOrganization(ctx context.Context, name, plan string) (made accounts.Organization, err error) {
+func (s *fakeStore) CreateOrganization(ctx context.Context, name, plan, currency string) (made accounts.Organization, err error) {
 	err = s.call(ctx, func() error {
-		if err := s.check(&name, &plan); err != nil {
+		if err := s.check(&name, &plan, &currency); err != nil {
 			return err
 		}
-		made = accounts.Organization{ID: uuid.Must(uuid.NewV7()), Name: name, Plan: plan, CreatedAt: noon, UpdatedAt: noon}
+		made = accounts.Organization{ID: uuid.Must(uuid.NewV7()), Name: name, Plan: plan, Currency: cmp.Or(currency, accounts.DefaultCurrency), CreatedAt: noon, UpdatedAt: noon}
 		s.organizations = append(s.organizations, made)
 		return nil
 	})
@@ -151,7 +159,7 @@ func (s *fakeStore) ListOrganizations(ctx context.Context, after uuid.UUID, limi
 
 func (s *fakeStore) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (changed accounts.Organization, err error) {
 	err = s.call(ctx, func() error {
-		if err := s.check(change.Name, change.Plan); err != nil {
+		if err := s.check(change.Name, change.Plan, change.Currency); err != nil {
 			return err
 		}
 		o, err := s.find(id)
@@ -163,6 +171,9 @@ func (s *fakeStore) UpdateOrganization(ctx context.Context, id uuid.UUID, change
 		}
 		if change.Plan != nil {
 			o.Plan = *change.Plan
+		}
+		if change.Currency != nil {
+			o.Currency = *change.Currency
 		}
 		changed = *o
 		return nil
@@ -278,24 +289,6 @@ func (s *fakeStore) PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, 
 	return p, err
 }
 
-func (s *fakeStore) Export(ctx context.Context, period billing.Period) (found billing.Export, err error) {
-	err = s.call(ctx, func() error {
-		for _, e := range s.exports {
-			if e.Period == period {
-				found = e
-				return nil
-			}
-		}
-		return billing.ErrExportNotFound
-	})
-	return found, err
-}
-
-func (s *fakeStore) Exports(ctx context.Context, limit int) (found []billing.Export, err error) {
-	err = s.call(ctx, func() error { found = s.exports[:min(limit, len(s.exports))]; return nil })
-	return found, err
-}
-
 func (s *fakeStore) Instances(ctx context.Context) (found []meter.Instance, err error) {
 	err = s.call(ctx, func() error { found = s.instances; return nil })
 	return found, err
@@ -315,38 +308,4 @@ func (s *fakeStore) LoadOrganization(ctx context.Context, id uuid.UUID, _ plans.
 
 func (s *fakeStore) ApplyBatch(ctx context.Context, b meter.Batch) (meter.Applied, error) {
 	return meter.Applied{Stored: make([]int64, len(b.Rows))}, s.call(ctx, func() error { return nil })
-}
-
-// fakeWorkflows answers what it is told to.
-type fakeWorkflows struct {
-	run      ExportRun
-	progress ExportProgress
-	summary  meter.FlushSummary
-	err      error
-	asked    []string
-}
-
-func (w *fakeWorkflows) StartExport(_ context.Context, period billing.Period, requestedBy string) (ExportRun, error) {
-	w.asked = append(w.asked, "start "+period.String()+" by "+requestedBy)
-	return w.run, w.err
-}
-
-func (w *fakeWorkflows) ExportProgress(context.Context, billing.Period) (ExportProgress, error) {
-	return w.progress, w.err
-}
-
-func (w *fakeWorkflows) FlushNow(_ context.Context, instance uuid.UUID) (meter.FlushSummary, error) {
-	w.asked = append(w.asked, "flush "+instance.String())
-	return w.summary, w.err
-}
-
-// fakeBlobs maps names to content.
-type fakeBlobs map[string]string
-
-func (b fakeBlobs) Open(_ context.Context, name string) (io.ReadCloser, error) {
-	content, ok := b[name]
-	if !ok {
-		return nil, fs.ErrNotExist
-	}
-	return io.NopCloser(strings.NewReader(content)), nil
 }

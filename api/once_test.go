@@ -21,6 +21,8 @@ func TestWritesHappenOnce(t *testing.T) {
 	r := newRig(t)
 	instance := uuid.Must(uuid.NewV7())
 	r.store.instances = []meter.Instance{{ID: instance, Status: meter.InstanceLive}}
+	r.store.exports = []billing.Export{at(anExport(t), billing.StageClosed)}
+	r.workflows.stage = billing.StageIssuing
 	free := "/api/v1/organizations/" + r.organizations["free"].String()
 	r.addKey("spare", accounts.Key{Role: roleTenant, Organization: r.organizations["free"], Name: "spare"})
 	var secrets []string
@@ -33,12 +35,18 @@ func TestWritesHappenOnce(t *testing.T) {
 		{"admin", "PATCH", free, `{"name":"Renamed"}`, 200},
 		{"admin", "PATCH", "/api/v1/organizations/" + uuid.NewString(), `{"name":"Renamed"}`, 404},
 		{"admin", "PATCH", "/api/v1/organizations/x", `{"name":"Renamed"}`, 400},
+		{"finance", "PUT", free + "/customers/stripe", `{"external_id":"cus_1"}`, 200},
 		{"free", "POST", free + "/upgrade", `{"plan":"pro"}`, 200},
 		{"admin", "POST", free + "/keys", `{"name":"k"}`, 201},
 		{"admin", "POST", "/api/v1/keys", `{"name":"k","role":"finance"}`, 201},
 		{"admin", "DELETE", "/api/v1/keys/" + r.keyIDs["spare"].String(), "", 204},
 		{"admin", "PUT", "/api/v1/plans", `{"key":"team","name":"Team","entitlements":[]}`, 200},
 		{"finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`, 202},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/review", `{"note":"n"}`, 200},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/approve", `{"note":"n"}`, 200},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/reject", `{"note":"n"}`, 200},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/retry", `{"note":"n"}`, 200},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/reopen", `{"note":"n"}`, 202},
 		{"admin", "POST", "/api/v1/instances/" + instance.String() + "/flush", "", 200},
 	} {
 		t.Run(tt.method+" "+tt.path+" "+tt.body, func(t *testing.T) {
@@ -120,7 +128,7 @@ func TestFailedWritesMayComeAgain(t *testing.T) {
 // panickingWorkflows are those of a defect.
 type panickingWorkflows struct{ *fakeWorkflows }
 
-func (panickingWorkflows) StartExport(context.Context, billing.Period, string) (ExportRun, error) {
+func (panickingWorkflows) StartExport(context.Context, StartExport) (ExportRun, error) {
 	panic("bad day")
 }
 
@@ -138,13 +146,13 @@ type waitingWorkflows struct {
 	entered, leave chan struct{}
 }
 
-func (w *waitingWorkflows) StartExport(ctx context.Context, period billing.Period, by string) (ExportRun, error) {
+func (w *waitingWorkflows) StartExport(ctx context.Context, start StartExport) (ExportRun, error) {
 	w.entered <- struct{}{}
 	<-w.leave
 	if ctx.Err() != nil {
 		return ExportRun{}, ctx.Err()
 	}
-	return w.fakeWorkflows.StartExport(ctx, period, by)
+	return w.fakeWorkflows.StartExport(ctx, start)
 }
 
 // TestAWriteOutlivesItsClient cuts the client off while its write is under way: another

@@ -17,7 +17,11 @@ const (
 // CreateOrganization makes an organization.
 func (s *Server) CreateOrganization(ctx context.Context, request gen.CreateOrganizationRequestObject) (gen.CreateOrganizationResponseObject, error) {
 	ctx = requestContext(ctx)
-	made, err := s.config.Store.CreateOrganization(ctx, request.Body.Name, request.Body.Plan)
+	currency := ""
+	if request.Body.Currency != nil {
+		currency = *request.Body.Currency
+	}
+	made, err := s.config.Store.CreateOrganization(ctx, request.Body.Name, request.Body.Plan, currency)
 	return gen.CreateOrganization201JSONResponse{Body: made}, err
 }
 
@@ -71,10 +75,12 @@ func (s *Server) GetOrganization(ctx context.Context, request gen.GetOrganizatio
 // UpdateOrganization changes an organization's name or plan.
 func (s *Server) UpdateOrganization(ctx context.Context, request gen.UpdateOrganizationRequestObject) (gen.UpdateOrganizationResponseObject, error) {
 	ctx = requestContext(ctx)
-	if request.Body.Name == nil && request.Body.Plan == nil {
-		return nil, invalid("body", "must have a name, a plan or both")
+	if request.Body.Name == nil && request.Body.Plan == nil && request.Body.Currency == nil {
+		return nil, invalid("body", "must have a name, a plan or a currency")
 	}
-	changed, err := s.change(ctx, request.Id, accounts.OrganizationChange{Name: request.Body.Name, Plan: request.Body.Plan})
+	changed, err := s.change(ctx, request.Id, accounts.OrganizationChange{
+		Name: request.Body.Name, Plan: request.Body.Plan, Currency: request.Body.Currency,
+	})
 	return gen.UpdateOrganization200JSONResponse{Body: changed}, err
 }
 

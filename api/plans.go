@@ -24,7 +24,10 @@ func (s *Server) GetPlans(ctx context.Context, _ gen.GetPlansRequestObject) (gen
 }
 
 func planAnswer(p plans.Plan, meters []plans.Meter) gen.Plan {
-	out := gen.Plan{Key: p.Key, Version: p.Version, Name: p.Name, RateLimit: p.RateLimit, Entitlements: []gen.Entitlement{}}
+	out := gen.Plan{
+		Key: p.Key, Version: p.Version, Name: p.Name, RateLimit: p.RateLimit, Entitlements: []gen.Entitlement{},
+		PriceBooks: priceBooksAnswer(p.PriceBooks),
+	}
 	for _, m := range meters {
 		e := p.Entitlement(m.Key)
 		answer := gen.Entitlement{Meter: e.Meter, Mode: e.Mode, Window: e.Window}
@@ -51,6 +54,10 @@ func (s *Server) PutPlan(ctx context.Context, request gen.PutPlanRequestObject) 
 	inForce, ok := catalog.Plan(wanted.Key)
 	// A version that names no rule's break is needed to check the rest.
 	wanted.Version = inForce.Version + 1
+	if request.Body.PriceBooks == nil {
+		// A change of limits must not make a plan free of charge.
+		wanted.PriceBooks = inForce.PriceBooks
+	}
 	if err := catalog.ValidatePlan(wanted); err != nil {
 		return nil, err
 	}
@@ -97,11 +104,16 @@ func planOf(body *gen.PlanPut) (plans.Plan, error) {
 		}
 		p.Entitlements = append(p.Entitlements, wanted)
 	}
-	return p, nil
+	if body.PriceBooks == nil {
+		return p, nil
+	}
+	var err error
+	p.PriceBooks, err = priceBooksOf(*body.PriceBooks)
+	return p, err
 }
 
 func samePlan(a, b plans.Plan, meters []plans.Meter) bool {
-	if a.Name != b.Name || a.RateLimit != b.RateLimit {
+	if a.Name != b.Name || a.RateLimit != b.RateLimit || !samePrices(a.PriceBooks, b.PriceBooks) {
 		return false
 	}
 	for _, m := range meters {

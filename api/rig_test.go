@@ -36,6 +36,7 @@ type rig struct {
 	store     *fakeStore
 	workflows *fakeWorkflows
 	blobs     fakeBlobs
+	hooks     fakeHooks
 	meter     *meter.Meter
 	server    *Server
 	log       *logBuffer
@@ -55,7 +56,7 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 		organizations: map[string]uuid.UUID{}, secrets: map[string]string{}, keyIDs: map[string]uuid.UUID{},
 	}
 	for _, plan := range []string{"free", "pro", "enterprise"} {
-		made, err := r.store.CreateOrganization(t.Context(), strings.ToUpper(plan)+" & Sons", plan)
+		made, err := r.store.CreateOrganization(t.Context(), strings.ToUpper(plan)+" & Sons", plan, "")
 		require.NoError(t, err)
 		r.organizations[plan] = made.ID
 		r.addKey(plan, accounts.Key{Role: roleTenant, Organization: made.ID, Name: plan})
@@ -65,9 +66,11 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Logger: logger, Now: r.Now})
+	r.hooks.store = r.store
 	config := Config{
 		Meter: r.meter, Store: r.store, Workflows: r.workflows, Blobs: r.blobs, Now: r.Now, Logger: logger,
-		TemporalURL: func(workflowID, runID string) string { return "http://temporal/" + workflowID + "/" + runID },
+		WebhooksConfig: WebhooksConfig{Webhooks: &r.hooks, Redeliverer: &r.hooks},
+		TemporalURL:    func(workflowID, runID string) string { return "http://temporal/" + workflowID + "/" + runID },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 			_, _ = io.WriteString(w, "tollgate_up 1\n")

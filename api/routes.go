@@ -47,6 +47,9 @@ type access struct {
 
 func into[T any]() any { return new(T) }
 
+// everyRole is for what each caller has for itself.
+var everyRole = []role{roleTenant, roleFinance, roleAdmin}
+
 // accessTo has every route that is generated, by method and path.
 var accessTo = map[string]access{
 	"GET /api/v1/usage":         {roles: []role{roleTenant, roleFinance, roleAdmin}, query: []string{"organization_id"}},
@@ -62,11 +65,14 @@ var accessTo = map[string]access{
 	"GET /api/v1/organizations/:id":          {roles: []role{roleTenant, roleFinance, roleAdmin}},
 	"PATCH /api/v1/organizations/:id":        {roles: []role{roleAdmin}, body: into[gen.UpdateOrganizationJSONRequestBody], keep: keepAll},
 	"POST /api/v1/organizations/:id/upgrade": {roles: []role{roleTenant, roleAdmin}, body: into[gen.UpgradeOrganizationJSONRequestBody], keep: keepAll},
-	"POST /api/v1/organizations/:id/keys":    {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationKeyJSONRequestBody], keep: keepNoSecret},
-	"GET /api/v1/organizations/:id/keys":     {roles: []role{roleAdmin}},
-	"POST /api/v1/keys":                      {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody], keep: keepNoSecret},
-	"GET /api/v1/keys":                       {roles: []role{roleAdmin}},
-	"DELETE /api/v1/keys/:id":                {roles: []role{roleAdmin}, keep: keepAll},
+	"PUT /api/v1/organizations/:id/customers/:sink": {
+		roles: []role{roleFinance, roleAdmin}, body: into[gen.PutCustomerJSONRequestBody], keep: keepAll,
+	},
+	"POST /api/v1/organizations/:id/keys": {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationKeyJSONRequestBody], keep: keepNoSecret},
+	"GET /api/v1/organizations/:id/keys":  {roles: []role{roleAdmin}},
+	"POST /api/v1/keys":                   {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody], keep: keepNoSecret},
+	"GET /api/v1/keys":                    {roles: []role{roleAdmin}},
+	"DELETE /api/v1/keys/:id":             {roles: []role{roleAdmin}, keep: keepAll},
 
 	"GET /api/v1/plans": {roles: []role{roleFinance, roleAdmin}},
 	"PUT /api/v1/plans": {roles: []role{roleAdmin}, body: into[gen.PutPlanJSONRequestBody], keep: keepAll},
@@ -74,8 +80,31 @@ var accessTo = map[string]access{
 	"GET /api/v1/billing/export":                      {roles: []role{roleFinance, roleAdmin}, query: []string{"from", "to", "format"}},
 	"POST /api/v1/billing/exports":                    {roles: []role{roleFinance}, body: into[gen.StartExportJSONRequestBody], keep: keepAll},
 	"GET /api/v1/billing/exports":                     {roles: []role{roleFinance}, query: []string{"limit"}},
-	"GET /api/v1/billing/exports/:period":             {roles: []role{roleFinance}},
-	"GET /api/v1/billing/exports/:period/files/:name": {roles: []role{roleFinance}},
+	"GET /api/v1/billing/exports/:period":             {roles: []role{roleFinance}, query: []string{"revision"}},
+	"GET /api/v1/billing/exports/:period/files/:name": {roles: []role{roleFinance}, query: []string{"revision"}},
+
+	"POST /api/v1/billing/exports/:period/review":  {roles: []role{roleFinance}, body: into[gen.ReviewExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/approve": {roles: []role{roleFinance}, body: into[gen.ApproveExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/reject":  {roles: []role{roleFinance}, body: into[gen.RejectExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/retry":   {roles: []role{roleFinance}, body: into[gen.RetryExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/reopen":  {roles: []role{roleFinance}, body: into[gen.ReopenExportJSONRequestBody], keep: keepAll},
+
+	"GET /api/v1/billing/exports/:period/variances":                {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
+	"GET /api/v1/billing/exports/:period/parked":                   {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
+	"GET /api/v1/billing/exports/:period/corrections":              {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
+	"GET /api/v1/billing/exports/:period/decisions":                {roles: []role{roleFinance}, query: []string{"revision"}},
+	"GET /api/v1/billing/exports/:period/control-totals":           {roles: []role{roleFinance}, query: []string{"revision"}},
+	"GET /api/v1/billing/exports/:period/statements/:organization": {roles: []role{roleFinance}, query: []string{"revision"}},
+
+	"POST /api/v1/webhooks":                                 {roles: everyRole, body: into[gen.CreateWebhookJSONRequestBody], keep: keepNoWebhookSecret},
+	"GET /api/v1/webhooks":                                  {roles: everyRole},
+	"GET /api/v1/webhooks/:id":                              {roles: everyRole},
+	"PATCH /api/v1/webhooks/:id":                            {roles: everyRole, body: into[gen.UpdateWebhookJSONRequestBody], keep: keepAll},
+	"DELETE /api/v1/webhooks/:id":                           {roles: everyRole, keep: keepAll},
+	"POST /api/v1/webhooks/:id/rotate":                      {roles: everyRole, keep: keepNoWebhookSecret},
+	"GET /api/v1/webhooks/:id/deliveries":                   {roles: everyRole, query: []string{"before", "limit"}},
+	"POST /api/v1/webhooks/:id/deliveries/:event/redeliver": {roles: everyRole, keep: keepAll},
+	"GET /api/v1/events":                                    {roles: everyRole, query: []string{"kind", "before", "limit"}},
 
 	"GET /api/v1/instances":            {roles: []role{roleAdmin}},
 	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}, keep: keepAll},
@@ -191,6 +220,10 @@ func checkBody(r *http.Request, v any, optional bool) ([]byte, error) {
 var parameterRules = map[string]string{
 	"id":              "must be a UUID",
 	"organization_id": "must be a UUID",
+	"organization":    "must be a UUID",
+	"revision":        "must be a whole number of 1 or more",
+	"event":           "must be a UUID",
+	"before":          "must be a UUID: the next of the page before",
 	"after":           "must be a UUID: the next of the page before",
 	"limit":           "must be a whole number, 1 to 1000",
 	"from":            "must be given: a day of the form YYYY-MM-DD",

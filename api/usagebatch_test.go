@@ -21,7 +21,7 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-const events = "application/cloudevents-batch+json"
+const cloudEvents = "application/cloudevents-batch+json"
 
 // batch sends a batch that is answered, and returns the receipts.
 func (r *rig) batch(key, body string, headers ...string) []map[string]any {
@@ -123,7 +123,7 @@ func TestCloudEvents(t *testing.T) {
 		event("1", `,"type":"evaluations","data":{"quantity":3,"note":"x"}`),
 		event("4", `,"type":"evaluations","time":"2026-10-01T00:00:00Z"`),
 		event("5", `,"type":"evaluations","data":null,"time":null,"datacontenttype":null`),
-	}, ",")+"]", "Content-Type", events)
+	}, ",")+"]", "Content-Type", cloudEvents)
 	require.Equal(t, "accepted accepted accepted duplicate invalid invalid late accepted", statuses(receipts))
 	require.Equal(t, "flow_executions", receipts[1]["meter"])
 	require.Equal(t, "simulations", receipts[2]["meter"])
@@ -155,7 +155,7 @@ func TestCloudEvents(t *testing.T) {
 		{event("9", `,"type":"evaluations","id":"9"`), "id", "must not be given twice"},
 		{`[]`, "item", "must be a JSON object"},
 	} {
-		receipt := r.batch("free", "["+tt.body+"]", "Content-Type", events)[0]
+		receipt := r.batch("free", "["+tt.body+"]", "Content-Type", cloudEvents)[0]
 		require.Equal(t, "invalid", receipt["status"], tt.body)
 		require.Equal(t, tt.field, receipt["field"], tt.body)
 		require.Contains(t, receipt["message"], tt.message, tt.body)
@@ -231,7 +231,7 @@ func TestBatchTypes(t *testing.T) {
 			require.Contains(t, a.json()["message"], "application/json, of reports, or application/cloudevents-batch+json")
 		}
 	}
-	require.Equal(t, "body", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage", `[]`, "Content-Type", events)["field"])
+	require.Equal(t, "body", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage", `[]`, "Content-Type", cloudEvents)["field"])
 	require.Equal(t, "Idempotency-Key", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage/batch", `[]`, "Idempotency-Key", "\x01")["field"])
 	require.Equal(t, "dry_run", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage/batch?dry_run=1", `[]`)["field"])
 }

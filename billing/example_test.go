@@ -64,7 +64,7 @@ func ExampleVerify() {
 		panic(err)
 	}
 	document, err := billing.EncodeManifest(billing.Manifest{
-		Format: billing.ManifestFormat, Period: period, Cut: period.End(), Program: "1.0.0",
+		Format: billing.ManifestFormat, Period: period, Cut: period.End(), Revision: 1, Program: "1.0.0",
 		Watermark: []billing.BatchMark{{Instance: uuid.MustParse("0199a000-0000-7000-8000-0000000000ff"), Through: 42}},
 		Files:     []billing.File{w.File(billing.UsageFile)},
 		Totals:    w.Totals(),
@@ -82,10 +82,11 @@ func ExampleVerify() {
 	fmt.Println("verified:", err == nil)
 	// Output:
 	// {
-	//   "format": 1,
+	//   "format": 2,
 	//   "period": "2026-10",
 	//   "cut": "2026-11-01T00:00:00Z",
 	//   "provisional": false,
+	//   "revision": 1,
 	//   "program": "1.0.0",
 	//   "watermark": [
 	//     {

@@ -27,20 +27,40 @@ type UsageTotal struct {
 // Stage is how far an export has come.
 type Stage string
 
-// The stages, in their order. Failed may follow any but Done.
+// The stages, in their order. A provisional export ends as Done after Writing; a final
+// one goes on to Closed. Failed and Canceled may follow any that has not ended, before
+// the statements are issued.
 const (
 	StageWaiting  Stage = "waiting"  // for every live instance's watermark to pass the cut
 	StageRollups  Stage = "rollups"  // days of the period are being rolled up
 	StageFreezing Stage = "freezing" // the batches that count are being recorded
+	StageRating   Stage = "rating"   // statements are being made
 	StageWriting  Stage = "writing"  // files are being written
-	StageDone     Stage = "done"
-	StageFailed   Stage = "failed"
+	// StageReviewing waits for finance to look at what differs from the period before.
+	StageReviewing Stage = "reviewing"
+	// StageApproving waits for somebody else than the requester to approve.
+	StageApproving  Stage = "awaiting_approval"
+	StageIssuing    Stage = "issuing"    // statements become final
+	StageDelivering Stage = "delivering" // to those who want to know
+	StageDone       Stage = "done"
+	StageClosed     Stage = "closed"
+	// StageSuperseded is a closed export whose period was opened again and closed anew.
+	StageSuperseded Stage = "superseded"
+	StageRejected   Stage = "rejected"
+	StageFailed     Stage = "failed"
 	// StageCanceled says that an operator ended the run; nothing of it counts.
 	StageCanceled Stage = "canceled"
 )
 
-// Ended reports whether nothing will follow.
-func (s Stage) Ended() bool { return s == StageDone || s == StageFailed || s == StageCanceled }
+// Ended reports whether the run is over.
+func (s Stage) Ended() bool {
+	switch s {
+	case StageDone, StageClosed, StageSuperseded, StageRejected, StageFailed, StageCanceled:
+		return true
+	default:
+		return false
+	}
+}
 
 // Export is one run over one period.
 type Export struct {
@@ -57,9 +77,19 @@ type Export struct {
 	// Provisional says that the period was still open: a later run will count more.
 	Provisional bool `json:"provisional"`
 	// RequestedBy says who asked: a key's name, "schedule", "temporal-ui".
-	RequestedBy string     `json:"requested_by"`
-	RequestedAt time.Time  `json:"requested_at"`
-	FinishedAt  *time.Time `json:"finished_at,omitempty"`
+	RequestedBy string    `json:"requested_by"`
+	RequestedAt time.Time `json:"requested_at"`
+	// RequestedByID is the key of who asked; zero where it was no person with a key.
+	RequestedByID uuid.UUID  `json:"requested_by_id,omitzero"`
+	FinishedAt    *time.Time `json:"finished_at,omitempty"`
+	// Revision counts the times that the period was opened again, from 1.
+	Revision int `json:"revision"`
+	// Reopens is the closed export that this one takes the place of once it is issued;
+	// zero in the first revision. Reason says why.
+	Reopens uuid.UUID `json:"reopens,omitzero"`
+	Reason  string    `json:"reason,omitempty"`
+	// IssuedAt is when the statements became final.
+	IssuedAt *time.Time `json:"issued_at,omitempty"`
 	// Error is why a failed run failed; empty otherwise.
 	Error string `json:"error,omitempty"`
 	// Manifest describes the files of a run that is done; nil before.
@@ -73,7 +103,10 @@ func (e Export) Folder() string {
 }
 
 // ManifestFormat is the version of the manifest's own form.
-const ManifestFormat = 1
+const ManifestFormat = 2
+
+// usageOnlyFormat is that of manifests before there were statements.
+const usageOnlyFormat = 1
 
 // Manifest says what a run's files hold, so that they can be checked without the
 // system that wrote them. It holds nothing that differs between two runs over the
@@ -83,6 +116,8 @@ type Manifest struct {
 	Period      Period    `json:"period"`
 	Cut         time.Time `json:"cut"`
 	Provisional bool      `json:"provisional"`
+	// Revision is that of the export; 0 in the form before there were any.
+	Revision int `json:"revision,omitempty"`
 	// Program is the version of the program that wrote the files.
 	Program string `json:"program"`
 	// Watermark is, for every instance that flushed usage of the period, the sequence
@@ -91,6 +126,12 @@ type Manifest struct {
 	Files     []File      `json:"files"`
 	// Totals holds the control totals, in the order of the catalog's meters.
 	Totals []ControlTotal `json:"control_totals"`
+	// Catalog is the SHA-256 of the plan versions that prices came from, in lower-case
+	// hexadecimal; Money adds up the statements, in the order of the currency.
+	Catalog string       `json:"catalog_sha256,omitempty"`
+	Money   []MoneyTotal `json:"money_totals,omitempty"`
+	// Parked counts the organizations that are left out because they couldn't be rated.
+	Parked int64 `json:"parked,omitempty"`
 }
 
 // BatchMark says that an instance's batches up to a sequence are included.

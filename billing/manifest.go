@@ -36,6 +36,8 @@ func EncodeManifest(m Manifest) ([]byte, error) {
 	m.Files = append([]File{}, m.Files...)
 	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	m.Totals = append([]ControlTotal{}, m.Totals...)
+	m.Money = slices.Clone(m.Money)
+	slices.SortFunc(m.Money, func(a, b MoneyTotal) int { return strings.Compare(string(a.Currency), string(b.Currency)) })
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
@@ -75,8 +77,11 @@ func (m Manifest) Validate() error {
 	report := func(field, rule string, args ...any) {
 		broken = append(broken, fmt.Errorf("%s: %s", field, fmt.Sprintf(rule, args...)))
 	}
-	if m.Format != ManifestFormat {
-		report("format", "%d is not known: this program knows %d", m.Format, ManifestFormat)
+	if m.Format != ManifestFormat && m.Format != usageOnlyFormat {
+		report("format", "%d is not known: this program knows %d to %d", m.Format, usageOnlyFormat, ManifestFormat)
+	}
+	if m.Revision < 0 || (m.Format == ManifestFormat && m.Revision == 0) {
+		report("revision", "%d must be 1 or more", m.Revision)
 	}
 	m.validatePeriod(report)
 	if m.Program == "" {

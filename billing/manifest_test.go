@@ -28,7 +28,7 @@ func aManifest(t testing.TB) (billing.Manifest, []byte) {
 	t.Helper()
 	document, w := write(t, []billing.UsageTotal{evaluations(acme, 5), storage(acme, 7, "604800"), evaluations(globex, 6)}, 10)
 	return billing.Manifest{
-		Format: billing.ManifestFormat, Period: october(t), Cut: october(t).End(), Program: "1.0.0",
+		Format: billing.ManifestFormat, Period: october(t), Cut: october(t).End(), Revision: 1, Program: "1.0.0",
 		Watermark: []billing.BatchMark{{Instance: acme, Through: 9}, {Instance: globex, Through: 3}},
 		Files:     []billing.File{w.File(billing.UsageFile)},
 		Totals:    w.Totals(),
@@ -83,7 +83,8 @@ func TestManifestRefuses(t *testing.T) {
 		says   string
 		change func(*billing.Manifest)
 	}{
-		{"format: 2 is not known: this program knows 1", func(m *billing.Manifest) { m.Format = 2 }},
+		{"format: 3 is not known: this program knows 1 to 2", func(m *billing.Manifest) { m.Format = 3 }},
+		{"revision: 0 must be 1 or more", func(m *billing.Manifest) { m.Revision = 0 }},
 		{"period: is missing", func(m *billing.Manifest) { m.Period = billing.Period{} }},
 		{"cut: 2026-11-01 00:00:00.000000001 +0000 UTC must lie in the period 2026-10", func(m *billing.Manifest) { m.Cut = m.Cut.Add(1) }},
 		{"cut: 0001-01-01", func(m *billing.Manifest) { m.Cut = time.Time{} }},
@@ -126,7 +127,7 @@ func TestParseManifestRefuses(t *testing.T) {
 		`unknown field "colour"`:           strings.Replace(string(document), `"cut"`, `"colour": 1, "cut"`, 1),
 		`period "2026-13"`:                 strings.Replace(string(document), "2026-10", "2026-13", 1),
 		"watermark[1].instance":            strings.ReplaceAll(string(document), acme.String(), globex.String()),
-		"format: 7 is not known":           strings.Replace(string(document), `"format": 1`, `"format": 7`, 1),
+		"format: 7 is not known":           strings.Replace(string(document), `"format": 2`, `"format": 7`, 1),
 		"cannot unmarshal string into":     strings.Replace(string(document), `"rows": 3`, `"rows": "3"`, 1),
 		`value: "11.5" must be a whole`:    strings.Replace(string(document), `"value": 11`, `"value": 11.5`, 1),
 		"files[0].sha256: \"\" must be 64": strings.Replace(string(document), m.Files[0].SHA256, "", 1),

@@ -40,6 +40,9 @@ func (p Period) End() time.Time { return p.Start().AddDate(0, 1, 0) }
 // Previous returns the period before.
 func (p Period) Previous() Period { return PeriodOf(p.Start().AddDate(0, -1, 0)) }
 
+// Next returns the period after.
+func (p Period) Next() Period { return PeriodOf(p.End()) }
+
 // FirstDay returns the first day of the period.
 func (p Period) FirstDay() plans.Day { return plans.DayOf(p.Start()) }
 

@@ -1,12 +1,14 @@
 package billing
 
 import (
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 )
 
 // ErrMismatch is the root of every error about a file that isn't what its manifest
@@ -42,8 +44,8 @@ func verifyFile(m Manifest, file File, open func(name string) (io.ReadCloser, er
 	differs := func(format string, args ...any) {
 		found = append(found, fmt.Errorf("%w: %s: %s", ErrMismatch, file.Name, fmt.Sprintf(format, args...)))
 	}
-	if file.Name == UsageFile {
-		verifyUsage(m, file, read, differs)
+	if err := verifyContent(m, file, read, differs); err != nil {
+		differs("%v", err)
 	}
 	// What a reader of rows has left over counts too.
 	if _, err := io.Copy(io.Discard, read); err != nil {
@@ -56,6 +58,27 @@ func verifyFile(m Manifest, file File, open func(name string) (io.ReadCloser, er
 		differs("has SHA-256 %s, not %s", sum, file.SHA256)
 	}
 	return errors.Join(found...)
+}
+
+// verifyContent checks what is in a file, by its name.
+func verifyContent(m Manifest, file File, in io.Reader, differs func(format string, args ...any)) error {
+	name, compressed := strings.CutSuffix(file.Name, GzipSuffix)
+	if compressed && (name == UsageFile || name == StatementsFile || name == LinesFile) {
+		unpacked, err := gzip.NewReader(in)
+		if err != nil {
+			return err
+		}
+		in = unpacked
+	}
+	switch name {
+	case UsageFile:
+		verifyUsage(m, file, in, differs)
+	case StatementsFile:
+		verifyStatements(m, file, in, differs)
+	case LinesFile:
+		verifyLines(m, file, in, differs)
+	}
+	return nil
 }
 
 func verifyUsage(m Manifest, file File, in io.Reader, differs func(format string, args ...any)) {

@@ -28,6 +28,12 @@ type FlusherConfig struct {
 	// Undriven is called, beside the flush, when nothing has driven the flusher for
 	// three intervals. It may start again what should have driven it. Nil: nothing.
 	Undriven func(context.Context)
+	// Watch is called after each flush that succeeded, with the levels of what it wrote that
+	// are at least WatchFrom percent of their limit, and those that were exceeded since the
+	// call before. It may be called by several goroutines. Nil: nobody watches.
+	Watch func(context.Context, []Level)
+	// WatchFrom is the least percentage that Watch hears of, 1 to 100. Zero: 100.
+	WatchFrom int
 	// Logger takes what [Flusher.Run] can't return. Nil: slog.Default.
 	Logger *slog.Logger
 }
@@ -79,6 +85,9 @@ func NewFlusher(config FlusherConfig) *Flusher {
 	if config.Meter == nil || config.Store == nil || config.Now == nil || config.Instance == uuid.Nil {
 		panic("meter: FlusherConfig.Meter, Store, Instance and Now are required")
 	}
+	if config.WatchFrom == 0 {
+		config.WatchFrom = 100
+	}
 	if config.Interval == 0 {
 		config.Interval = 10 * time.Second
 	}
@@ -107,6 +116,19 @@ func (f *Flusher) Driven(now time.Time) { f.driven.Store(now.UnixNano()) }
 // could not write. On an error nothing is lost: what isn't acknowledged is kept
 // for the next flush.
 func (f *Flusher) Flush(ctx context.Context) (FlushSummary, error) {
+	summary, levels, err := f.flush(ctx)
+	if err != nil {
+		return summary, err
+	}
+	levels = f.config.Meter.takeExceeded(levels)
+	if f.config.Watch != nil {
+		f.config.Watch(ctx, levels)
+	}
+	return summary, nil
+}
+
+// flush holds the locks of a flush, and returns the levels that are watched.
+func (f *Flusher) flush(ctx context.Context) (_ FlushSummary, levels []Level, _ error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.config.Meter
@@ -124,9 +146,12 @@ func (f *Flusher) Flush(ctx context.Context) (FlushSummary, error) {
 		if err != nil {
 			summary.Retained = len(f.retained)
 			f.waiting.Store(int64(len(f.retained)))
-			return summary, fmt.Errorf("apply batch %d: %w", next.batch.ID.Seq, err)
+			return summary, nil, fmt.Errorf("apply batch %d: %w", next.batch.ID.Seq, err)
 		}
 		f.acknowledge(&next, applied)
+		if f.config.Watch != nil {
+			levels = m.levels(next.rows, f.config.WatchFrom, levels)
+		}
 		m.LeasesValid(began)
 		f.retained[0] = pendingBatch{}
 		f.retained = f.retained[1:]
@@ -140,7 +165,7 @@ func (f *Flusher) Flush(ctx context.Context) (FlushSummary, error) {
 	f.retained = nil
 	f.waiting.Store(0)
 	f.last.Store(&summary)
-	return summary, nil
+	return summary, levels, nil
 }
 
 // maxRetained bounds how many batches wait while the store is away. Beyond it

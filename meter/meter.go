@@ -127,6 +127,11 @@ type Meter struct {
 	// setAside holds rows of the epoch that is being drained.
 	setAside []drained
 
+	// exceeded are the slots of which a limit refused a request, or was passed, since the
+	// last flush.
+	exceededMu sync.Mutex
+	exceeded   []exceeded
+
 	// keeper is nil without leases.
 	keeper *keeper
 	// leasesUntil is the time before which leases are the instance's own, and leasesAway the

@@ -279,12 +279,16 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decisi
 		}
 	}
 	older := day != s.current.day
+	exceeded := d.OverLimit && v == decided && s.inWindow(day)
 	s.mu.Unlock()
 	if older && d.Allowed {
 		o.meter.holdDay(day, 1)
 	}
 	if v == decided {
 		o.meter.stats.count(i, o, d, view.loaded)
+	}
+	if exceeded {
+		o.noteExceeded(i)
 	}
 	return d, r, q, v
 }

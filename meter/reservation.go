@@ -89,6 +89,9 @@ func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans
 
 	if v == decided || !waits {
 		o.meter.stats.count(i, o, d, view.loaded)
+		if d.OverLimit && v == decided {
+			o.noteExceeded(i)
+		}
 	}
 	return d, r, q, v
 }
@@ -124,6 +127,9 @@ func (o *Organization) await(
 		case <-timer.C:
 			found.giveUp(o.meter.config.Now().UnixNano())
 			o.meter.stats.count(i, o, d, true)
+			if found.inForce() {
+				o.noteExceeded(i)
+			}
 			return d, Reservation{}, nil
 		case <-ctx.Done():
 			return d, Reservation{}, fmt.Errorf("wait for quota: %w", ctx.Err())
@@ -151,6 +157,13 @@ func (q *quota) waitFor(quantity int64, was **quota) <-chan struct{} {
 	}
 	q.slot.org.meter.keeper.enqueue(q)
 	return q.woken
+}
+
+// inForce reports whether the quota is that of the slot's current window.
+func (q *quota) inForce() bool {
+	q.slot.mu.Lock()
+	defer q.slot.mu.Unlock()
+	return q.slot.quota == q
 }
 
 // giveUp notes that a request has waited in vain.

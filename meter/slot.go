@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/riverline/tollgate/plans"
 )
@@ -36,7 +37,9 @@ type slot struct {
 	rare *rare
 	// epoch is the drain epoch whose list the slot is on; 0: it is on none.
 	epoch uint32
-	_     [8]byte
+	// noted says that the slot is among [Meter.exceeded].
+	noted atomic.Bool
+	_     [4]byte
 }
 
 // rare is what a slot seldom has.

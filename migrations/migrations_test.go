@@ -68,6 +68,14 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO exports (id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at)
 		SELECT id, date_trunc('month', current_date), 'w', 'r', 'waiting', now(), false, 'me', now() FROM instances;
 		INSERT INTO export_batches SELECT id, id, 1 FROM exports;
+		INSERT INTO export_segments SELECT id, id, now(), now() + interval '1 day', 'pro', 1 FROM exports;
+		INSERT INTO export_corrections SELECT id, id, id FROM exports;
+		INSERT INTO export_correction_batches SELECT id, id, 1 FROM exports;
+		INSERT INTO export_segment_usage SELECT id, id, id, now(), 'evaluations', 5 FROM exports;
+		INSERT INTO statements SELECT id, id, 'TG-1', 'TG-0', 'USD', 5, 1, 4, 2, true, '{}', true FROM exports;
+		INSERT INTO export_parked SELECT id, id, 'no prices' FROM exports;
+		INSERT INTO export_variances SELECT id, id, 'USD', 0, 5 FROM exports;
+		INSERT INTO export_decisions SELECT id, id, 'requested', NULL, 'me', '', now() FROM exports;
 		INSERT INTO export_meters SELECT id, 'evaluations', 1, 'sum', 'evaluation' FROM exports;
 		INSERT INTO export_organizations SELECT id, id, 'Acme', 'pro' FROM exports;
 		INSERT INTO export_usage SELECT id, id, 'evaluations', 5 FROM exports;
@@ -78,6 +86,10 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO quota_windows SELECT id, 'evaluations', 'day', current_date, current_date + 1, 10, 10, 1, 2, 3, 4 FROM instances;
 		INSERT INTO quota_leases SELECT id, 'evaluations', 'day', current_date, id, 1, 1, 2, 2, true FROM instances;
 		INSERT INTO quota_lost_leases SELECT id, 'evaluations', 'day', current_date, id, 2 FROM instances;
+		INSERT INTO events (id, key, kind, organization_id, occurred_at, data) SELECT id, 'k', 'export.issued', id, now(), '{}' FROM organizations;
+		INSERT INTO webhook_endpoints (id, organization_id, url, secret) SELECT id, id, 'https://example.com/', 's' FROM organizations;
+		INSERT INTO webhook_deliveries (event_id, endpoint_id, organization_id) SELECT id, id, id FROM organizations;
+		INSERT INTO webhook_attempts SELECT id, id, 'run/1', id, 1, false, now(), 5, 200, '' FROM organizations;
 		INSERT INTO reservations
 		SELECT id, id, 'evaluations', current_date, 3, NULL, 'held', now(), now() + interval '1 hour', NULL,
 			'pro', 'hard', 'day', current_date, true, 10, 10, false FROM instances;
@@ -86,7 +98,9 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO credit_entries (id, grant_id, organization_id, kind, debit, credit, amount, currency, key)
 		SELECT tollgate_uuidv7(), id, id, 'grant', 'granted', 'customer_credit', 5, 'USD', 'grant/' || id FROM credit_grants;
 		INSERT INTO export_credits SELECT e.id, g.id, g.id, 'USD', 5, 50, now(), NULL, '' FROM exports e, credit_grants g;
-		INSERT INTO export_credit_uses SELECT e.id, g.id, g.id, 5, 0 FROM exports e, credit_grants g`)
+		INSERT INTO export_credit_uses SELECT e.id, g.id, g.id, 5, 0 FROM exports e, credit_grants g;
+		INSERT INTO organization_customers SELECT id, 'stripe', 'cus_1' FROM instances;
+		INSERT INTO statement_deliveries SELECT id, id, 'stripe', 'in_1' FROM exports`)
 	require.NoError(t, err)
 }
 

@@ -82,6 +82,12 @@ func (f Fraction) Round(c Currency, how Rounding) (rounded decimal.Decimal, rest
 	return f.round(c.Digits(), how)
 }
 
+// Nearest returns the whole number that is nearest, half to even.
+func (f Fraction) Nearest() decimal.Decimal {
+	rounded, _ := f.round(0, HalfEven)
+	return rounded
+}
+
 func (f Fraction) round(digits int32, how Rounding) (decimal.Decimal, Fraction) {
 	den := f.denominator()
 	quotient, remainder := f.Numerator.QuoRem(den, digits)
@@ -117,3 +123,43 @@ func (f Fraction) String() string {
 
 // Format writes a rounded amount with all decimals of the currency's minor unit: "7.00".
 func Format(amount decimal.Decimal, c Currency) string { return amount.StringFixed(c.Digits()) }
+
+// Amount is a decimal that is written with the decimals it was made with: "7.00" stays
+// "7.00". It is what documents hold.
+type Amount struct{ decimal.Decimal }
+
+// NewAmount returns a rounded amount, to be written with all decimals of the
+// currency's minor unit.
+func NewAmount(d decimal.Decimal, c Currency) Amount {
+	return Amount{decimal.RequireFromString(Format(d, c))}
+}
+
+// String writes the amount with its decimals.
+func (a Amount) String() string { return a.StringFixed(max(-a.Exponent(), 0)) }
+
+// Format keeps package fmt from the decimal's own form, which drops zeros.
+func (a Amount) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(a.String())) }
+
+// MarshalText writes the amount as [Amount.String] does.
+func (a Amount) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// MarshalJSON writes the amount as a string, so that no reader takes it for a float.
+func (a Amount) MarshalJSON() ([]byte, error) { return []byte(`"` + a.String() + `"`), nil }
+
+// UnmarshalText reads what [Parse] reads.
+func (a *Amount) UnmarshalText(text []byte) error {
+	d, err := Parse(string(text))
+	if err != nil {
+		return err
+	}
+	a.Decimal = d
+	return nil
+}
+
+// UnmarshalJSON reads a string of the form that [Parse] reads.
+func (a *Amount) UnmarshalJSON(document []byte) error {
+	if len(document) < 2 || document[0] != '"' || document[len(document)-1] != '"' {
+		return fmt.Errorf("amount %s must be a string", document)
+	}
+	return a.UnmarshalText(document[1 : len(document)-1])
+}

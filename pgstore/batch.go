@@ -89,7 +89,7 @@ func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.I
 }
 
 // notNext answers for a batch that doesn't follow its instance's last one.
-func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, events *events) (meter.Applied, error) {
+func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, events *reportEvents) (meter.Applied, error) {
 	var last int64
 	var applied bool
 	err := tx.QueryRow(ctx, `

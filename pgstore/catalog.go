@@ -1,7 +1,10 @@
 package pgstore
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -103,11 +106,19 @@ func readPublished(ctx context.Context, tx scoped) (*plans.Catalog, error) {
 	places := map[version]int{}
 	for i, p := range rows {
 		places[version{p.Key, p.Version}] = i
+		var books []plans.PriceBook
+		if err := json.Unmarshal(p.PriceBooks, &books); err != nil {
+			return nil, fmt.Errorf("read the prices of plan %s version %d: %w", p.Key, p.Version, err)
+		}
+		if len(books) == 0 {
+			books = nil
+		}
 		catalog.Plans = append(catalog.Plans, plans.Plan{
-			Key:       p.Key,
-			Version:   int(p.Version),
-			Name:      p.Name,
-			RateLimit: plans.RateLimit{RequestsPerSecond: int(p.RequestsPerSecond), Burst: int(p.Burst)},
+			Key:        p.Key,
+			Version:    int(p.Version),
+			Name:       p.Name,
+			RateLimit:  plans.RateLimit{RequestsPerSecond: int(p.RequestsPerSecond), Burst: int(p.Burst)},
+			PriceBooks: books,
 		})
 	}
 	limits, err := tx.PlanLimits(ctx)
@@ -224,8 +235,13 @@ func publishPlan(ctx context.Context, tx scoped, published *plans.Catalog, p pla
 		}
 		return nil
 	}
-	err := tx.InsertPlan(ctx, db.InsertPlanParams{
+	books, err := json.Marshal(append([]plans.PriceBook{}, p.PriceBooks...))
+	if err != nil {
+		return fmt.Errorf("write the prices of plan %s version %d: %w", p.Key, p.Version, err)
+	}
+	err = tx.InsertPlan(ctx, db.InsertPlanParams{
 		Key:               p.Key,
+		PriceBooks:        books,
 		Version:           int64(p.Version),
 		Name:              p.Name,
 		RequestsPerSecond: int64(p.RateLimit.RequestsPerSecond),
@@ -266,6 +282,8 @@ func complete(p plans.Plan, meters []plans.Meter) plans.Plan {
 // same compares what two versions say, about every meter. A published version may
 // be older than a meter: of that it says what a plan says that doesn't name it.
 func same(a, b plans.Plan, meters []plans.Meter) bool {
-	return a.Name == b.Name && a.RateLimit == b.RateLimit &&
+	booksOfA, errA := json.Marshal(append([]plans.PriceBook{}, a.PriceBooks...))
+	booksOfB, errB := json.Marshal(append([]plans.PriceBook{}, b.PriceBooks...))
+	return errors.Join(errA, errB) == nil && bytes.Equal(booksOfA, booksOfB) && a.Name == b.Name && a.RateLimit == b.RateLimit &&
 		slices.Equal(complete(a, meters).Entitlements, complete(b, meters).Entitlements)
 }

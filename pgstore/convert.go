@@ -15,7 +15,7 @@ import (
 func date(day plans.Day) time.Time { return day.Start() }
 
 func organization(o db.Organization) accounts.Organization {
-	return accounts.Organization{ID: o.ID, Name: o.Name, Plan: o.Plan, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt}
+	return accounts.Organization{ID: o.ID, Name: o.Name, Plan: o.Plan, Currency: o.Currency, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt}
 }
 
 func key(k db.ApiKey) accounts.Key {

@@ -16,12 +16,12 @@ import (
 	"github.com/riverline/tollgate/billing"
 )
 
-func amount(text string) decimal.Decimal { return decimal.RequireFromString(text) }
+func dollars(text string) decimal.Decimal { return decimal.RequireFromString(text) }
 
 // creditOf is a grant of USD that is effective from the start of the month of today.
 func creditOf(organization uuid.UUID, text string, changes ...func(*billing.CreditGrant)) billing.CreditGrant {
 	g := billing.CreditGrant{
-		Organization: organization, Currency: "USD", Amount: amount(text), Priority: billing.DefaultCreditPriority,
+		Organization: organization, Currency: "USD", Amount: dollars(text), Priority: billing.DefaultCreditPriority,
 		EffectiveAt: mustDay("2026-10-01").Start(), Note: "order 7",
 	}
 	for _, change := range changes {
@@ -82,7 +82,7 @@ func (f *fixture) requireBalanced(t require.TestingT) {
 	for rows.Next() {
 		var account, balance string
 		require.NoError(t, rows.Scan(&account, &balance))
-		sum = sum.Add(amount(balance))
+		sum = sum.Add(dollars(balance))
 	}
 	require.NoError(t, rows.Err())
 	require.Truef(t, sum.IsZero(), "all accounts add up to %s", sum)
@@ -132,10 +132,10 @@ func TestGrantCreditRefuses(t *testing.T) {
 		},
 		"amount": {
 			func(g *billing.CreditGrant) { g.Amount = decimal.Zero },
-			func(g *billing.CreditGrant) { g.Amount = amount("-1") },
-			func(g *billing.CreditGrant) { g.Amount = amount("0.001") },
-			func(g *billing.CreditGrant) { g.Amount = amount("1.5"); g.Currency = "JPY" },
-			func(g *billing.CreditGrant) { g.Amount = amount("1000000000000") },
+			func(g *billing.CreditGrant) { g.Amount = dollars("-1") },
+			func(g *billing.CreditGrant) { g.Amount = dollars("0.001") },
+			func(g *billing.CreditGrant) { g.Amount = dollars("1.5"); g.Currency = "JPY" },
+			func(g *billing.CreditGrant) { g.Amount = dollars("1000000000000") },
 		},
 		"priority": {
 			func(g *billing.CreditGrant) { g.Priority = -1 },
@@ -161,7 +161,7 @@ func TestVoidCredit(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "pro").ID
 	g, export := f.grant(creditOf(o, "10")), f.creditExport("run")
-	burned, err := f.BurnCredits(t.Context(), export, []billing.CreditUse{{Grant: g.ID, Amount: amount("4")}})
+	burned, err := f.BurnCredits(t.Context(), export, []billing.CreditUse{{Grant: g.ID, Amount: dollars("4")}})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, burned)
 
@@ -183,7 +183,7 @@ func TestVoidCredit(t *testing.T) {
 	require.Equal(t, "0", f.remaining(g))
 
 	spent := f.grant(creditOf(o, "1"))
-	_, err = f.BurnCredits(t.Context(), f.creditExport("another"), []billing.CreditUse{{Grant: spent.ID, Amount: amount("1")}})
+	_, err = f.BurnCredits(t.Context(), f.creditExport("another"), []billing.CreditUse{{Grant: spent.ID, Amount: dollars("1")}})
 	require.NoError(t, err)
 	_, err = f.VoidCredit(t.Context(), spent.ID, "")
 	require.ErrorIs(t, err, billing.ErrCreditSpent)
@@ -203,7 +203,7 @@ func TestExpireCredits(t *testing.T) {
 	a, b := f.grant(creditOf(o, "10", expires("2026-10-10"))), f.grant(creditOf(o, "20", expires("2026-10-11")))
 	later, never := f.grant(creditOf(o, "30", expires("2026-10-16"))), f.grant(creditOf(o, "40"))
 	export := f.creditExport("run")
-	_, err := f.BurnCredits(t.Context(), export, []billing.CreditUse{{Grant: a.ID, Amount: amount("3")}})
+	_, err := f.BurnCredits(t.Context(), export, []billing.CreditUse{{Grant: a.ID, Amount: dollars("3")}})
 	require.NoError(t, err)
 
 	for _, want := range []int{1, 1, 0} {
@@ -233,7 +233,7 @@ func TestBurnCredits(t *testing.T) {
 	o, p := f.organization("Acme", "pro").ID, f.organization("Bolt", "pro").ID
 	a, b, c := f.grant(creditOf(o, "10")), f.grant(creditOf(o, "20")), f.grant(creditOf(p, "30"))
 	export := f.creditExport("run")
-	uses := []billing.CreditUse{{Grant: c.ID, Amount: amount("30")}, {Grant: b.ID, Amount: amount("5.25")}, {Grant: a.ID, Amount: amount("10")}}
+	uses := []billing.CreditUse{{Grant: c.ID, Amount: dollars("30")}, {Grant: b.ID, Amount: dollars("5.25")}, {Grant: a.ID, Amount: dollars("10")}}
 	for _, want := range []int64{3, 0} {
 		burned, err := f.BurnCredits(t.Context(), export, uses)
 		require.NoError(t, err)
@@ -244,14 +244,14 @@ func TestBurnCredits(t *testing.T) {
 
 	// More than remains of one grant burns nothing of the others.
 	other := f.creditExport("another")
-	_, err := f.BurnCredits(t.Context(), other, []billing.CreditUse{{Grant: b.ID, Amount: amount("1")}, {Grant: a.ID, Amount: amount("0.01")}})
+	_, err := f.BurnCredits(t.Context(), other, []billing.CreditUse{{Grant: b.ID, Amount: dollars("1")}, {Grant: a.ID, Amount: dollars("0.01")}})
 	require.ErrorIs(t, err, billing.ErrCreditChanged)
 	require.Equal(t, "14.75", f.remaining(b))
-	_, err = f.BurnCredits(t.Context(), export, []billing.CreditUse{{Grant: a.ID, Amount: amount("9")}})
+	_, err = f.BurnCredits(t.Context(), export, []billing.CreditUse{{Grant: a.ID, Amount: dollars("9")}})
 	require.ErrorIs(t, err, billing.ErrCreditChanged, "another amount for the same export")
-	_, err = f.BurnCredits(t.Context(), other, []billing.CreditUse{{Grant: uuid.Must(uuid.NewV7()), Amount: amount("1")}})
+	_, err = f.BurnCredits(t.Context(), other, []billing.CreditUse{{Grant: uuid.Must(uuid.NewV7()), Amount: dollars("1")}})
 	require.ErrorIs(t, err, billing.ErrCreditNotFound)
-	_, err = f.BurnCredits(t.Context(), uuid.Must(uuid.NewV7()), []billing.CreditUse{{Grant: b.ID, Amount: amount("1")}})
+	_, err = f.BurnCredits(t.Context(), uuid.Must(uuid.NewV7()), []billing.CreditUse{{Grant: b.ID, Amount: dollars("1")}})
 	require.ErrorIs(t, err, billing.ErrExportNotFound)
 
 	for _, want := range []int64{3, 0} {
@@ -279,7 +279,7 @@ func TestCreditBurnsRaced(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range racers {
 		group.Go(func() {
-			uses := []billing.CreditUse{{Grant: g.ID, Amount: amount("3")}, {Grant: h.ID, Amount: amount("1")}}
+			uses := []billing.CreditUse{{Grant: g.ID, Amount: dollars("3")}, {Grant: h.ID, Amount: dollars("1")}}
 			if i%2 == 1 {
 				uses[0], uses[1] = uses[1], uses[0]
 			}
@@ -341,7 +341,7 @@ func TestFreezeCredits(t *testing.T) {
 	f.grant(creditOf(o, "1", func(g *billing.CreditGrant) { g.ExpiresAt = cut }))
 	spent := f.grant(creditOf(p, "3"))
 	before := f.creditExport("before")
-	_, err := f.BurnCredits(t.Context(), before, []billing.CreditUse{{Grant: spent.ID, Amount: amount("3")}, {Grant: never.ID, Amount: amount("8")}})
+	_, err := f.BurnCredits(t.Context(), before, []billing.CreditUse{{Grant: spent.ID, Amount: dollars("3")}, {Grant: never.ID, Amount: dollars("8")}})
 	require.NoError(t, err)
 
 	export := f.creditExport("run")
@@ -352,14 +352,14 @@ func TestFreezeCredits(t *testing.T) {
 	_, err = f.VoidCredit(t.Context(), other.ID, "")
 	require.NoError(t, err)
 
-	never.Remaining = amount("12")
+	never.Remaining = dollars("12")
 	found, err := f.ExportCredits(t.Context(), export, []uuid.UUID{o, p, uuid.Max})
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(map[uuid.UUID][]billing.CreditGrant{o: {first, soon, never}, p: {other}}, found))
 	found, err = f.ExportCredits(t.Context(), export, []uuid.UUID{p})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
-	uses, left := billing.BurnDown(found[p], amount("7"), "USD", cut)
+	uses, left := billing.BurnDown(found[p], dollars("7"), "USD", cut)
 	require.True(t, left.IsZero())
 	_, err = f.BurnCredits(t.Context(), export, uses)
 	require.ErrorIs(t, err, billing.ErrCreditChanged, "it was voided since")
@@ -385,7 +385,7 @@ func TestCreditsOfManyOrganizations(t *testing.T) {
 	require.EqualValues(t, size, frozen)
 	found, err := f.ExportCredits(t.Context(), export, []uuid.UUID{o})
 	require.NoError(t, err)
-	uses, left := billing.BurnDown(found[o], amount("600000"), "USD", today.Start())
+	uses, left := billing.BurnDown(found[o], dollars("600000"), "USD", today.Start())
 	require.True(t, left.IsZero())
 	burned, err := f.BurnCredits(t.Context(), export, uses)
 	require.NoError(t, err)

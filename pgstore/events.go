@@ -15,8 +15,8 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// events are the reports of a batch that bear an identity.
-type events struct {
+// reportEvents are the reports of a batch that bear an identity.
+type reportEvents struct {
 	rows []meter.Row
 	// places has those that are the first of their identity within the batch, in the order of
 	// organization and identity.
@@ -27,8 +27,8 @@ type events struct {
 
 // eventsOf finds the events of a batch. The same identity twice within it: the
 // first counts.
-func eventsOf(rows []meter.Row) *events {
-	e := &events{rows: rows, refused: map[int][]bool{}}
+func eventsOf(rows []meter.Row) *reportEvents {
+	e := &reportEvents{rows: rows, refused: map[int][]bool{}}
 	for r := range rows {
 		for i := range rows[r].Events {
 			e.places = append(e.places, meter.EventPlace{Row: r, Event: i})
@@ -47,16 +47,16 @@ func eventsOf(rows []meter.Row) *events {
 	return e
 }
 
-func (e *events) at(p meter.EventPlace) *meter.Event { return &e.rows[p.Row].Events[p.Event] }
+func (e *reportEvents) at(p meter.EventPlace) *meter.Event { return &e.rows[p.Row].Events[p.Event] }
 
-func (e *events) compare(a, b meter.EventPlace) int {
+func (e *reportEvents) compare(a, b meter.EventPlace) int {
 	return cmp.Or(
 		bytes.Compare(e.rows[a.Row].Organization[:], e.rows[b.Row].Organization[:]),
 		bytes.Compare(e.at(a).Identity[:], e.at(b).Identity[:]),
 	)
 }
 
-func (e *events) refuse(p meter.EventPlace) {
+func (e *reportEvents) refuse(p meter.EventPlace) {
 	if e.refused[p.Row] == nil {
 		e.refused[p.Row] = make([]bool, len(e.rows[p.Row].Events))
 	}
@@ -64,7 +64,7 @@ func (e *events) refuse(p meter.EventPlace) {
 }
 
 // repeated returns the events that aren't counted, in their order.
-func (e *events) repeated() []meter.EventPlace {
+func (e *reportEvents) repeated() []meter.EventPlace {
 	var out []meter.EventPlace
 	for row, refused := range e.refused {
 		for i := range refused {
@@ -81,7 +81,7 @@ func (e *events) repeated() []meter.EventPlace {
 
 // count inserts the events, and refuses those whose identity is there. It waits for
 // other batches that have inserted the same identity and not ended.
-func (e *events) count(ctx context.Context, tx scoped, id meter.BatchID) error {
+func (e *reportEvents) count(ctx context.Context, tx scoped, id meter.BatchID) error {
 	for chunk := range slices.Chunk(e.places, chunkRows) {
 		a := e.arrays(chunk)
 		rows, err := tx.Query(ctx, `
@@ -108,7 +108,7 @@ func (e *events) count(ctx context.Context, tx scoped, id meter.BatchID) error {
 }
 
 // recall refuses the events that a batch which was applied before has not counted.
-func (e *events) recall(ctx context.Context, tx scoped, id meter.BatchID) error {
+func (e *reportEvents) recall(ctx context.Context, tx scoped, id meter.BatchID) error {
 	for chunk := range slices.Chunk(e.places, chunkRows) {
 		a := e.arrays(chunk)
 		rows, err := tx.Query(ctx, `
@@ -129,7 +129,7 @@ func (e *events) recall(ctx context.Context, tx scoped, id meter.BatchID) error 
 
 // keep refuses the events of a chunk that aren't among the rows, which are in the
 // chunk's order.
-func (e *events) keep(rows pgx.Rows, chunk []meter.EventPlace) error {
+func (e *reportEvents) keep(rows pgx.Rows, chunk []meter.EventPlace) error {
 	var organization uuid.UUID
 	var identity []byte
 	n := 0
@@ -162,7 +162,7 @@ type eventArrays struct {
 	windows                  []string
 }
 
-func (e *events) arrays(places []meter.EventPlace) *eventArrays {
+func (e *reportEvents) arrays(places []meter.EventPlace) *eventArrays {
 	a := &eventArrays{}
 	for _, p := range places {
 		row, event := &e.rows[p.Row], e.at(p)
@@ -187,7 +187,7 @@ func (e *events) arrays(places []meter.EventPlace) *eventArrays {
 
 // fold sets what is written of each row: its own value, and its counted events on
 // top, in their order. It returns which rows have nothing to write.
-func (c *columns) fold(rows []meter.Row, e *events) (idle []bool) {
+func (c *columns) fold(rows []meter.Row, e *reportEvents) (idle []bool) {
 	idle = make([]bool, len(rows))
 	for i := range rows {
 		place := c.placeOf(i)

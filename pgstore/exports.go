@@ -6,24 +6,40 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
 )
 
 // BeginExport adds a run over a period; of e, the ID, Period, WorkflowID, RunID, Cut,
-// Provisional, RequestedBy and RequestedAt are taken. It returns the run as it is kept.
+// Provisional, RequestedBy, RequestedByID, RequestedAt and Reason are taken. It returns
+// the run as it is kept.
 //
-// Where the period has a final export that is done, that one is returned, and
-// existing is true: there is nothing to run. Called again for the same workflow and
-// run it changes nothing, and returns what the first call made. Earlier runs of the
-// same workflow that never ended are canceled.
+// Where the period has a final export, that one is returned, and existing is true:
+// there is nothing to run. Called again for the same workflow and run it changes
+// nothing, and returns what the first call made. Earlier runs of the same workflow that
+// never ended are canceled.
 func (s *Store) BeginExport(ctx context.Context, e billing.Export) (begun billing.Export, existing bool, err error) {
+	return s.startExport(ctx, e, false)
+}
+
+// ReopenExport is [Store.BeginExport] for a period that is closed: the run is its next
+// revision. The closed export stays in force until the new one is issued. It is
+// [billing.ErrNotClosed] where nothing is closed, and [billing.ErrLaterPeriodClosed]
+// where a later period is.
+func (s *Store) ReopenExport(ctx context.Context, e billing.Export) (billing.Export, error) {
+	begun, _, err := s.startExport(ctx, e, true)
+	return begun, err
+}
+
+func (s *Store) startExport(ctx context.Context, e billing.Export, reopen bool) (begun billing.Export, existing bool, err error) {
 	err = s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		period := e.Period.Start()
 		if err := tx.LockPeriod(ctx, period); err != nil {
@@ -31,35 +47,49 @@ func (s *Store) BeginExport(ctx context.Context, e billing.Export) (begun billin
 		}
 		row, err := tx.ExportOfRun(ctx, e.WorkflowID, e.RunID)
 		if errors.Is(err, pgx.ErrNoRows) {
-			row, err = tx.FinalExport(ctx, period)
-		}
-		if errors.Is(err, pgx.ErrNoRows) {
-			row, err = insertExport(ctx, tx, e)
+			row, err = beginExport(ctx, tx, e, reopen)
 		}
 		if err != nil {
 			return err
 		}
-		existing = row.Stage == string(billing.StageDone) && !row.Provisional
+		existing = row.RunID != e.RunID || row.WorkflowID != e.WorkflowID
 		begun, err = export(row)
 		return err
 	})
 	return begun, existing, wrap(err, "begin an export of %s", e.Period)
 }
 
-func insertExport(ctx context.Context, tx scoped, e billing.Export) (db.Export, error) {
-	if err := tx.SupersedeExports(ctx, e.RunID, e.WorkflowID); err != nil {
+// beginExport finds the period's final export, or adds a run.
+func beginExport(ctx context.Context, tx scoped, e billing.Export, reopen bool) (db.Export, error) {
+	final, err := tx.FinalExport(ctx, e.Period.Start())
+	closed := err == nil
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return db.Export{}, err
 	}
-	err := tx.InsertExport(ctx, db.InsertExportParams{
-		ID:          e.ID,
-		Period:      e.Period.Start(),
-		WorkflowID:  e.WorkflowID,
-		RunID:       e.RunID,
-		Stage:       string(billing.StageWaiting),
-		Cut:         e.Cut,
-		Provisional: e.Provisional,
-		RequestedBy: e.RequestedBy,
-		RequestedAt: e.RequestedAt,
+	e.Revision = 1
+	action := billing.ActionRequested
+	if reopen {
+		action = billing.ActionReopened
+		if !closed || billing.Stage(final.Stage) != billing.StageClosed {
+			return db.Export{}, billing.ErrNotClosed
+		}
+		later, err := tx.LaterClosedPeriod(ctx, e.Period.Start())
+		switch {
+		case err == nil:
+			return db.Export{}, fmt.Errorf("%w: %s", billing.ErrLaterPeriodClosed, billing.PeriodOf(later))
+		case !errors.Is(err, pgx.ErrNoRows):
+			return db.Export{}, err
+		}
+		e.Revision, e.Reopens = int(final.Revision)+1, final.ID
+	} else if closed {
+		return final, nil
+	}
+	if err := insertExport(ctx, tx, e); err != nil {
+		return db.Export{}, err
+	}
+	// The run's own id: there is one such row for each.
+	err = putDecision(ctx, tx, e.ID, billing.Decision{
+		ID: e.ID, Action: action, Actor: billing.Actor{ID: e.RequestedByID, Name: e.RequestedBy}, Note: e.Reason, At: e.RequestedAt,
 	})
 	if err != nil {
 		return db.Export{}, err
@@ -67,11 +97,43 @@ func insertExport(ctx context.Context, tx scoped, e billing.Export) (db.Export, 
 	return tx.ExportByID(ctx, e.ID)
 }
 
-// stages is the order of the stages of a run that has not ended.
-var stages = []billing.Stage{billing.StageWaiting, billing.StageRollups, billing.StageFreezing, billing.StageWriting}
+func insertExport(ctx context.Context, tx scoped, e billing.Export) error {
+	if err := tx.SupersedeExports(ctx, e.RunID, e.WorkflowID); err != nil {
+		return err
+	}
+	return tx.InsertExport(ctx, db.InsertExportParams{
+		ID:            e.ID,
+		Period:        e.Period.Start(),
+		WorkflowID:    e.WorkflowID,
+		RunID:         e.RunID,
+		Stage:         string(billing.StageWaiting),
+		Cut:           e.Cut,
+		Provisional:   e.Provisional,
+		RequestedBy:   e.RequestedBy,
+		RequestedAt:   e.RequestedAt,
+		RequestedByID: idOrNil(e.RequestedByID),
+		Revision:      int32(e.Revision),
+		Reopens:       idOrNil(e.Reopens),
+		Reason:        e.Reason,
+	})
+}
 
-// SetExportStage records how far a run has come. A stage never goes back: an
-// earlier one than the run's changes nothing. A run that has ended is
+// idOrNil is NULL for the zero id.
+func idOrNil(id uuid.UUID) *uuid.UUID {
+	if id == uuid.Nil {
+		return nil
+	}
+	return &id
+}
+
+// stages is the order of the stages of a run that has not ended.
+var stages = []billing.Stage{
+	billing.StageWaiting, billing.StageRollups, billing.StageFreezing, billing.StageRating, billing.StageWriting,
+	billing.StageReviewing, billing.StageApproving, billing.StageIssuing, billing.StageDelivering,
+}
+
+// SetExportStage records how far a run has come. A stage never goes back, but from
+// awaiting_approval to reviewing: any other that is earlier than the run's changes nothing. A run that has ended is
 // [billing.ErrExportEnded]; it ends by [Store.FinishExport] or [Store.FailExport].
 func (s *Store) SetExportStage(ctx context.Context, id uuid.UUID, stage billing.Stage) error {
 	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
@@ -81,15 +143,23 @@ func (s *Store) SetExportStage(ctx context.Context, id uuid.UUID, stage billing.
 			return fmt.Errorf("stage %q is not one of %v", stage, stages)
 		case now < 0:
 			return billing.ErrExportEnded
+		case stage == billing.StageReviewing && billing.Stage(e.Stage) == billing.StageApproving:
+			// What was parked is rated now, and differs again.
 		case next <= now:
 			return nil
+		}
+		if stage == billing.StageApproving {
+			if err := publishExport(ctx, tx, events.ExportAwaitingApproval, e); err != nil {
+				return err
+			}
 		}
 		return tx.SetExportStage(ctx, id, string(stage))
 	})
 	return wrap(err, "set the stage of export %s", id)
 }
 
-// FinishExport ends a run as done, with the manifest of its files. Called again with
+// FinishExport ends a run, with the manifest of its files: as closed where its statements
+// are issued, else as done. Called again with
 // the same manifest it changes nothing; a run that has ended otherwise is
 // [billing.ErrExportEnded], one that was never frozen [billing.ErrExportNotFrozen],
 // and one that would be the second final export of its period
@@ -101,7 +171,7 @@ func (s *Store) FinishExport(ctx context.Context, id uuid.UUID, manifest billing
 			return err
 		}
 		switch stage := billing.Stage(e.Stage); {
-		case stage == billing.StageDone:
+		case stage == billing.StageDone || stage == billing.StageClosed:
 			kept, err := export(e)
 			if err != nil {
 				return err
@@ -115,7 +185,11 @@ func (s *Store) FinishExport(ctx context.Context, id uuid.UUID, manifest billing
 		case e.FrozenAt == nil:
 			return billing.ErrExportNotFrozen
 		}
-		err = tx.FinishExport(ctx, id, document)
+		end := billing.StageDone
+		if e.IssuedAt != nil {
+			end = billing.StageClosed
+		}
+		err = tx.FinishExport(ctx, id, string(end), document)
 		if hasCode(err, uniqueViolation) {
 			return billing.ErrPeriodFinal
 		}
@@ -124,14 +198,46 @@ func (s *Store) FinishExport(ctx context.Context, id uuid.UUID, manifest billing
 	return wrap(err, "finish export %s", id)
 }
 
-// FailExport ends a run as failed or canceled, and says why. One that has failed or
-// was canceled stays as it is; one that is done is [billing.ErrExportEnded].
+// CompleteExport ends a run with the manifest that is kept: as closed where its
+// statements are issued, else as done. Called again it changes nothing. It is
+// [billing.ErrExportNotFrozen] where no manifest is kept.
+func (s *Store) CompleteExport(ctx context.Context, id uuid.UUID) error {
+	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
+		end := billing.StageDone
+		if e.IssuedAt != nil {
+			end = billing.StageClosed
+		}
+		switch stage := billing.Stage(e.Stage); {
+		case stage == end:
+			return nil
+		case stage.Ended():
+			return billing.ErrExportEnded
+		case e.Manifest == nil:
+			return billing.ErrExportNotFrozen
+		}
+		if end == billing.StageClosed {
+			if err := publishExport(ctx, tx, events.ExportClosed, e); err != nil {
+				return err
+			}
+		}
+		err := tx.FinishExport(ctx, id, string(end), e.Manifest)
+		if hasCode(err, uniqueViolation) {
+			return billing.ErrPeriodFinal
+		}
+		return err
+	})
+	return wrap(err, "complete export %s", id)
+}
+
+// FailExport ends a run as failed, canceled or rejected, and says why. One that has ended
+// so stays as it is; one that is done or whose statements are issued is
+// [billing.ErrExportEnded].
 func (s *Store) FailExport(ctx context.Context, id uuid.UUID, stage billing.Stage, reason string) error {
 	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
 		switch now := billing.Stage(e.Stage); {
-		case stage != billing.StageFailed && stage != billing.StageCanceled:
-			return fmt.Errorf("stage %q is not %s or %s", stage, billing.StageFailed, billing.StageCanceled)
-		case now == billing.StageDone:
+		case stage != billing.StageFailed && stage != billing.StageCanceled && stage != billing.StageRejected:
+			return fmt.Errorf("stage %q is not %s, %s or %s", stage, billing.StageFailed, billing.StageCanceled, billing.StageRejected)
+		case now == billing.StageDone || e.IssuedAt != nil:
 			return billing.ErrExportEnded
 		case now.Ended():
 			return nil
@@ -152,8 +258,8 @@ func (s *Store) changeExport(ctx context.Context, id uuid.UUID, fn func(context.
 	})
 }
 
-// Export returns the period's export: the final one that is done, else the newest
-// run, else [billing.ErrExportNotFound].
+// Export returns the period's export: a run that is under way, else the final one, else
+// the newest, else [billing.ErrExportNotFound].
 func (s *Store) Export(ctx context.Context, period billing.Period) (billing.Export, error) {
 	var found billing.Export
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
@@ -165,6 +271,21 @@ func (s *Store) Export(ctx context.Context, period billing.Period) (billing.Expo
 		return err
 	})
 	return found, wrap(err, "read the export of %s", period)
+}
+
+// ExportRevision returns a revision of the period's export: the one that was issued, else
+// the newest run, else [billing.ErrExportNotFound].
+func (s *Store) ExportRevision(ctx context.Context, period billing.Period, revision int) (billing.Export, error) {
+	var found billing.Export
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.ExportOfRevision(ctx, period.Start(), int32(min(max(revision, 0), math.MaxInt32)))
+		if err != nil {
+			return orExportNotFound(err)
+		}
+		found, err = export(row)
+		return err
+	})
+	return found, wrap(err, "read revision %d of the export of %s", revision, period)
 }
 
 // Exports returns at most limit runs, the newest first.
@@ -267,6 +388,15 @@ func export(row db.Export) (billing.Export, error) {
 		RequestedAt: row.RequestedAt,
 		FinishedAt:  row.FinishedAt,
 		Error:       row.Error,
+		Revision:    int(row.Revision),
+		Reason:      row.Reason,
+		IssuedAt:    row.IssuedAt,
+	}
+	if row.RequestedByID != nil {
+		out.RequestedByID = *row.RequestedByID
+	}
+	if row.Reopens != nil {
+		out.Reopens = *row.Reopens
 	}
 	if row.Manifest != nil {
 		out.Manifest = &billing.Manifest{}

@@ -160,6 +160,9 @@ func (f *freeze) addUp(ctx context.Context, tx scoped) error {
 	if err := tx.PutExportOrganizations(ctx, id, f.export.Cut); err != nil {
 		return err
 	}
+	if err := freezeRating(ctx, tx, f.export); err != nil {
+		return err
+	}
 	return tx.SetFrozen(ctx, id)
 }
 

@@ -10,21 +10,28 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/money"
+	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
-// CreateOrganization adds an organization on a plan. A name that breaks its rule and
-// a plan that doesn't exist are each an [*accounts.FieldError].
-func (s *Store) CreateOrganization(ctx context.Context, name, plan string) (accounts.Organization, error) {
+// CreateOrganization adds an organization on a plan, billed in a currency (empty: USD). A
+// name that breaks its rule, a plan that doesn't exist, and a currency that isn't one
+// of ISO 4217 are each an [*accounts.FieldError].
+func (s *Store) CreateOrganization(ctx context.Context, name, plan, currency string) (accounts.Organization, error) {
 	var created accounts.Organization
+	if currency == "" {
+		currency = accounts.DefaultCurrency
+	}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		if err := checkOrganization(ctx, tx, &name, &plan); err != nil {
+		if err := checkOrganization(ctx, tx, accounts.OrganizationChange{Name: &name, Plan: &plan, Currency: &currency}); err != nil {
 			return err
 		}
 		id, err := uuid.NewV7()
 		if err != nil {
 			return err
 		}
-		row, err := tx.InsertOrganization(ctx, id, name, plan)
+		row, err := tx.InsertOrganization(ctx, db.InsertOrganizationParams{ID: id, Name: name, Plan: plan, Currency: currency})
 		created = organization(row)
 		return err
 	})
@@ -67,36 +74,61 @@ func (s *Store) OrganizationsChangedSince(ctx context.Context, since time.Time) 
 }
 
 // UpdateOrganization changes an organization's name, plan or both. A changed plan is
-// in force from then on; a trigger adds it to the history of plans. Errors are
+// in force from then on; a trigger adds it to the history of plans, and it is an
+// event ([events.OrganizationUpgraded]) of the same transaction. Errors are
 // those of [Store.CreateOrganization] and [accounts.ErrNotFound].
 func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error) {
 	var changed accounts.Organization
 	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
-		if err := checkOrganization(ctx, tx, change.Name, change.Plan); err != nil {
+		if err := checkOrganization(ctx, tx, change); err != nil {
 			return err
 		}
-		row, err := tx.UpdateOrganization(ctx, change.Name, change.Plan, id)
+		previous, err := tx.OrganizationPlan(ctx, id)
+		if err != nil {
+			return orNotFound(err)
+		}
+		row, err := tx.UpdateOrganization(ctx, db.UpdateOrganizationParams{Name: change.Name, Plan: change.Plan, Currency: change.Currency, ID: id})
+		if err != nil {
+			return orNotFound(err)
+		}
 		changed = organization(row)
-		return orNotFound(err)
+		return publishPlanChange(ctx, tx, previous, changed)
 	})
 	return changed, wrap(err, "update organization %s", id)
 }
 
-func checkOrganization(ctx context.Context, tx scoped, name, plan *string) error {
-	if name != nil {
-		if err := accounts.ValidateName("name", *name); err != nil {
+// publishPlanChange makes an event of a plan that is another one than before.
+func publishPlanChange(ctx context.Context, tx scoped, previous string, changed accounts.Organization) error {
+	if changed.Plan == previous {
+		return nil
+	}
+	e, err := events.NewPlanChange(events.PlanChange{
+		Organization: changed.ID, PreviousPlan: previous, Plan: changed.Plan,
+	}, changed.UpdatedAt)
+	if err != nil {
+		return err
+	}
+	return publish(ctx, tx, e)
+}
+
+func checkOrganization(ctx context.Context, tx scoped, change accounts.OrganizationChange) error {
+	if change.Name != nil {
+		if err := accounts.ValidateName("name", *change.Name); err != nil {
 			return err
 		}
 	}
-	if plan == nil {
+	if change.Currency != nil && !money.Currency(*change.Currency).Valid() {
+		return &accounts.FieldError{Field: "currency", Rule: fmt.Sprintf("must be an ISO 4217 code of three upper-case letters, %q is not", *change.Currency)}
+	}
+	if change.Plan == nil {
 		return nil
 	}
 	catalog, err := readCatalog(ctx, tx)
 	if err != nil {
 		return err
 	}
-	if _, ok := catalog.Plan(*plan); !ok {
-		return &accounts.FieldError{Field: "plan", Rule: fmt.Sprintf("must be a plan of the catalog, %q is not", *plan)}
+	if _, ok := catalog.Plan(*change.Plan); !ok {
+		return &accounts.FieldError{Field: "plan", Rule: fmt.Sprintf("must be a plan of the catalog, %q is not", *change.Plan)}
 	}
 	return nil
 }

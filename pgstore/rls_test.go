@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/sinks"
 )
 
 // SQLSTATE of a statement that the role may not run, or a row that it may not write.
@@ -27,6 +28,12 @@ var organizationColumn = map[string]string{
 	"usage_rolled":         "organization_id",
 	"export_organizations": "organization_id",
 	"export_usage":         "organization_id",
+	"export_segments":      "organization_id",
+	"export_segment_usage": "organization_id",
+	"export_corrections":   "organization_id",
+	"export_parked":        "organization_id",
+	"export_variances":     "organization_id",
+	"statements":           "organization_id",
 	"usage_events":         "organization_id",
 	"quota_windows":        "organization_id",
 	"quota_leases":         "organization_id",
@@ -36,12 +43,19 @@ var organizationColumn = map[string]string{
 	"credit_entries":       "organization_id",
 	"export_credits":       "organization_id",
 	"export_credit_uses":   "organization_id",
+	"events":               "organization_id",
+	"webhook_endpoints":    "organization_id",
+	"webhook_deliveries":   "organization_id",
+	"webhook_attempts":     "organization_id",
+
+	"organization_customers": "organization_id",
+	"statement_deliveries":   "organization_id",
 }
 
 // platformTables are of no single organization: only the platform sees them.
 var platformTables = []string{
 	"instances", "usage_batches", "usage_rollups", "usage_rollup_batches", "exports", "export_batches", "export_meters",
-	"idempotent_writes",
+	"export_correction_batches", "export_decisions", "idempotent_writes",
 }
 
 // twoTenants fills every table, for two organizations.
@@ -62,7 +76,25 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	require.NoError(t, err)
 	fillQuotas(f, w.id, a, b)
 	fillCredits(f, e.ID, a, b)
+	fillWebhooks(f, a, b)
+	for _, o := range []uuid.UUID{a, b} {
+		require.NoError(t, f.PutCustomer(t.Context(), sinks.Customer{Organization: o, Sink: sinks.Stripe, ExternalID: "cus_" + o.String()}))
+		require.NoError(t, f.MarkDelivered(t.Context(), e.ID, o, sinks.Stripe, "in_"+o.String()))
+	}
+	fillClose(f, e.ID, a, b)
 	return f, a, b
+}
+
+// fillClose fills the tables of the close that a freeze leaves empty.
+func fillClose(f *fixture, export uuid.UUID, organizations ...uuid.UUID) {
+	f.t.Helper()
+	for _, o := range organizations {
+		f.exec(`INSERT INTO export_corrections VALUES ($1, $1, $2)`, export, o)
+		f.exec(`INSERT INTO export_segment_usage VALUES ($1, $1, $2, '2026-10-01', 'evaluations', 5)`, export, o)
+		f.exec(`INSERT INTO statements VALUES ($1, $2, NULL, NULL, 'USD', 5, 0, 5, 1, false, '{}')`, export, o)
+		f.exec(`INSERT INTO export_parked VALUES ($1, $2, 'no prices')`, export, o)
+		f.exec(`INSERT INTO export_variances VALUES ($1, $2, 'USD', 0, 5, NULL)`, export, o)
+	}
 }
 
 // fillQuotas fills the tables of events, windows, reservations and idempotent writes.
@@ -78,6 +110,16 @@ func fillQuotas(f *fixture, instance uuid.UUID, organizations ...uuid.UUID) {
 			INSERT INTO reservations VALUES ($1, $1, 'evaluations', '2026-10-15', 1, NULL, 'held', now(), now() + interval '1 hour', NULL,
 				'free', 'hard', 'day', '2026-10-15', true, 1000, 6, false)`, o)
 		f.exec(`INSERT INTO idempotent_writes VALUES ($1, sha256('k'), sha256('f'), now())`, o)
+	}
+}
+
+// fillWebhooks fills the tables of events, endpoints, deliveries and attempts.
+func fillWebhooks(f *fixture, organizations ...uuid.UUID) {
+	for _, o := range organizations {
+		f.exec(`INSERT INTO events (id, key, kind, organization_id, occurred_at, data) VALUES ($1::uuid, $1::uuid::text, 'export.issued', $1::uuid, now(), '{}')`, o)
+		f.exec(`INSERT INTO webhook_endpoints (id, organization_id, url, secret) VALUES ($1, $1, 'https://example.com/', 'whsec_AA==')`, o)
+		f.exec(`INSERT INTO webhook_deliveries (event_id, endpoint_id, organization_id) VALUES ($1, $1, $1)`, o)
+		f.exec(`INSERT INTO webhook_attempts VALUES ($1, $1, 'run/1', $1, 1, false, now(), 5, 200, '')`, o)
 	}
 }
 
@@ -159,6 +201,9 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 		`INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash) VALUES (gen_random_uuid(), $1, 'tenant', 'k', 'p', sha256('x'))`,
 		`INSERT INTO organization_plans VALUES ($1, now(), 'enterprise')`,
 		`INSERT INTO credit_grants VALUES (gen_random_uuid(), $1, 'USD', 5, 50, now(), NULL, '')`,
+		`INSERT INTO events (id, key, kind, organization_id, occurred_at, data) VALUES (gen_random_uuid(), 'k', 'export.issued', $1, now(), '{}')`,
+		`INSERT INTO webhook_endpoints (id, organization_id, url, secret) VALUES (gen_random_uuid(), $1, 'https://example.com/', 's')`,
+		`INSERT INTO statements VALUES (gen_random_uuid(), $1, NULL, NULL, 'USD', 0, 0, 0, 0, false, '{}')`,
 	} {
 		asTenant(t, conn, a, func() {
 			_, err := conn.Exec(t.Context(), statement, b)
@@ -170,6 +215,7 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 		`UPDATE organizations SET plan = 'enterprise' WHERE id = $1`,
 		`UPDATE api_keys SET revoked_at = now() WHERE organization_id = $1`,
 		`DELETE FROM usage_rolled WHERE organization_id = $1`,
+		`UPDATE statements SET due = 0, subtotal = 0 WHERE organization_id = $1`,
 	} {
 		asTenant(t, conn, a, func() {
 			tag, err := conn.Exec(t.Context(), statement, b)
@@ -212,6 +258,12 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 		`UPDATE plans SET name = 'x'`,
 		`UPDATE plan_limits SET max = 1`,
 		`DELETE FROM exports`,
+		`DELETE FROM webhook_attempts`,
+		`UPDATE webhook_attempts SET status = 200`,
+		`UPDATE events SET data = '{}'`,
+		`UPDATE export_decisions SET note = 'x'`,
+		`DELETE FROM export_decisions`,
+		`TRUNCATE export_decisions`,
 		`UPDATE goose_db_version SET version_id = 99`,
 		`CREATE TRIGGER mine BEFORE INSERT ON usage_daily EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
 	} {

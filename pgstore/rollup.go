@@ -42,6 +42,9 @@ const rollUp = `
 				AND p.day >= date_trunc('month', $1::date::timestamp)::date AND p.day < $1::date
 			ORDER BY p.day DESC LIMIT 1
 		) AS before ON true
+		-- The sort ends every look at usage_rolled before the first row is put there: where statistics say that the
+		-- table is empty it is read row by row, and would grow under the reader.
+		ORDER BY f.organization_id, f.meter
 		ON CONFLICT (organization_id, meter, day) DO UPDATE SET
 			value = excluded.value, carried = excluded.carried,
 			month_to_date = excluded.month_to_date, unit_seconds = excluded.unit_seconds

@@ -69,7 +69,7 @@ func TestCheckSchema(t *testing.T) {
 func TestQueryTimeout(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
-	store := f.open(pgstore.Config{URL: f.db.APIURL, QueryTimeout: 100 * time.Millisecond})
+	store := f.open(pgstore.Config{URL: f.db.APIURL, QueryTimeout: time.Second})
 	tx, err := f.owner.Begin(t.Context())
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()

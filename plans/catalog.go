@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/riverline/tollgate/money"
 )
 
 // ErrInvalidCatalog is the root of every error about a catalog's content. The
@@ -64,16 +66,16 @@ func (c *Catalog) Validate() error {
 	if len(c.Meters) == 0 || len(c.Meters) > MaxMeters {
 		report("meters", "must hold 1 to %d meters, has %d", MaxMeters, len(c.Meters))
 	}
-	seen := map[string]bool{}
+	meters := map[string]Meter{}
 	for i, m := range c.Meters {
 		field := fmt.Sprintf("meters[%d]", i)
 		if !keyPattern.MatchString(m.Key) {
 			report(field+".key", "%q must match %s", m.Key, keyPattern)
 		}
-		if seen[m.Key] {
+		if _, ok := meters[m.Key]; ok {
 			report(field+".key", "%q is there twice", m.Key)
 		}
-		seen[m.Key] = true
+		meters[m.Key] = m
 		if !m.Aggregation.Valid() {
 			report(field+".aggregation", "%q must be sum, max or last", m.Aggregation)
 		}
@@ -86,7 +88,7 @@ func (c *Catalog) Validate() error {
 			report(field, "%s is there twice", id)
 		}
 		versions[id] = true
-		p.validate(field, seen, report)
+		p.validate(field, meters, report)
 	}
 	if len(broken) > 0 {
 		return fmt.Errorf("%w: %w", ErrInvalidCatalog, errors.Join(broken...))
@@ -97,9 +99,9 @@ func (c *Catalog) Validate() error {
 // ValidatePlan checks a plan against the catalog's meters, and returns every broken
 // rule, joined, under [ErrInvalidCatalog].
 func (c *Catalog) ValidatePlan(p Plan) error {
-	meters := map[string]bool{}
+	meters := map[string]Meter{}
 	for _, m := range c.Meters {
-		meters[m.Key] = true
+		meters[m.Key] = m
 	}
 	var broken []error
 	p.validate("plan", meters, func(field, rule string, args ...any) {
@@ -111,7 +113,7 @@ func (c *Catalog) ValidatePlan(p Plan) error {
 	return nil
 }
 
-func (p Plan) validate(field string, meters map[string]bool, report func(field, rule string, args ...any)) {
+func (p Plan) validate(field string, meters map[string]Meter, report reporter) {
 	if !keyPattern.MatchString(p.Key) {
 		report(field+".key", "%q must match %s", p.Key, keyPattern)
 	}
@@ -127,7 +129,7 @@ func (p Plan) validate(field string, meters map[string]bool, report func(field, 
 	seen := map[string]bool{}
 	for i, e := range p.Entitlements {
 		at := fmt.Sprintf("%s.entitlements[%d]", field, i)
-		if !meters[e.Meter] {
+		if _, ok := meters[e.Meter]; !ok {
 			report(at+".meter", "%q is not a meter of the catalog", e.Meter)
 		}
 		if seen[e.Meter] {
@@ -136,9 +138,18 @@ func (p Plan) validate(field string, meters map[string]bool, report func(field, 
 		seen[e.Meter] = true
 		e.validate(at, report)
 	}
+	currencies := map[money.Currency]bool{}
+	for i, b := range p.PriceBooks {
+		at := fmt.Sprintf("%s.price_books[%d]", field, i)
+		if currencies[b.Currency] {
+			report(at+".currency", "%q is there twice", b.Currency)
+		}
+		currencies[b.Currency] = true
+		b.validate(at, meters, report)
+	}
 }
 
-func (e Entitlement) validate(field string, report func(field, rule string, args ...any)) {
+func (e Entitlement) validate(field string, report reporter) {
 	if !e.Mode.Valid() {
 		report(field+".mode", "%q must be hard, soft or unlimited", e.Mode)
 		return
@@ -219,4 +230,17 @@ func (c *Catalog) Overlay(over *Catalog) *Catalog {
 		out.Plans = append(out.Plans, p)
 	}
 	return out
+}
+
+// PlanVersion returns a version of a plan; version 0 is the one that is in force.
+func (c *Catalog) PlanVersion(key string, version int) (Plan, bool) {
+	if version == 0 {
+		return c.Plan(key)
+	}
+	for _, p := range c.Plans {
+		if p.Key == key && p.Version == version {
+			return p, true
+		}
+	}
+	return Plan{}, false
 }

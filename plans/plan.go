@@ -53,6 +53,9 @@ type Plan struct {
 	// Entitlements holds one limit a meter. A meter that a plan doesn't name is
 	// unlimited: it is counted and never refused.
 	Entitlements []Entitlement `json:"entitlements" yaml:"entitlements"`
+	// PriceBooks holds at most one book a currency. A plan without any is free of
+	// charge; one with some can be had in their currencies alone.
+	PriceBooks []PriceBook `json:"price_books,omitempty" yaml:"price_books,omitempty"`
 }
 
 // Entitlement returns the plan's limit of a meter: the one it names, or an

@@ -24,6 +24,8 @@ var (
 	onFleet    *activities.Fleet
 	onRollup   *activities.Rollup
 	onExport   *activities.Export
+	onWebhooks *activities.Webhooks
+	onClose    *activities.Close
 )
 
 // environment is Temporal's test environment: time passes as fast as it can.
@@ -40,7 +42,7 @@ func newEnvironment(t *testing.T, workflowID string) environment {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestWorkflowEnvironment()
 	workflows.Register(env)
-	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Export{}} {
+	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Export{}, &activities.Events{}, &activities.Webhooks{}, &activities.Close{}} {
 		env.RegisterActivity(group)
 	}
 	env.SetStartTime(now)
@@ -93,11 +95,12 @@ type asked struct {
 	rejected error
 	done     bool
 	summary  activities.FlushSummary
+	decided  workflows.DecideResult
 	err      error
 }
 
 // ask sends an update after a delay.
-func (e environment) ask(after time.Duration, update string) *asked {
+func (e environment) ask(after time.Duration, update string, args ...any) *asked {
 	out := &asked{}
 	e.RegisterDelayedCallback(func() {
 		e.UpdateWorkflow(update, uuid.NewString(), &testsuite.TestUpdateCallback{
@@ -105,11 +108,14 @@ func (e environment) ask(after time.Duration, update string) *asked {
 			OnReject: func(err error) { out.rejected = err },
 			OnComplete: func(result any, err error) {
 				out.done, out.err = true, err
-				if summary, ok := result.(activities.FlushSummary); ok {
-					out.summary = summary
+				switch result := result.(type) {
+				case activities.FlushSummary:
+					out.summary = result
+				case workflows.DecideResult:
+					out.decided = result
 				}
 			},
-		})
+		}, args...)
 	}, after)
 	return out
 }
@@ -127,6 +133,9 @@ func TestEverythingRegistersOnARealWorker(t *testing.T) {
 	w.RegisterActivity(activities.NewFleet(activities.FleetConfig{Store: store}))
 	w.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: store}))
 	w.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))
+	w.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: store}))
+	w.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{Store: store, Sender: store, Start: store.startNothing}))
+	w.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))
 	// On its own queue in truth; here, so that its names are compared with the others.
 	w.RegisterActivity(activities.NewInstance(activities.InstanceConfig{ID: uuid.Max, Flusher: &fakeFlusher{}, Store: store}))
 	require.Panics(t, func() { w.RegisterActivity(&activities.Rollup{}) }, "a real worker finds a name that is taken")
@@ -142,6 +151,8 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "flush/ffffffff-ffff-ffff-ffff-ffffffffffff", workflows.FlushLoopID(uuid.Max))
 	require.Equal(t, "rollup/2026-10-16", workflows.RollUpDayID(friday))
 	require.Equal(t, "export/2026-10", workflows.ExportPeriodID(october))
+	require.Equal(t, "deliver/ffffffff-ffff-ffff-ffff-ffffffffffff/ffffffff-ffff-ffff-ffff-ffffffffffff", workflows.DeliverEventID(uuid.Max, uuid.Max))
+	require.Equal(t, "dispatch-events", workflows.DispatchEventsID)
 	require.Len(t, workflows.SearchAttributes(), 4)
 	ids := map[string]bool{}
 	for _, schedule := range workflows.Schedules() {

@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +20,21 @@ type ExportPeriodInput struct {
 	Period string `json:"period"`
 	// RequestedBy says who asked: a key's name, "schedule". Empty: "temporal-ui".
 	RequestedBy string `json:"requested_by,omitempty"`
+	// RequestedByID is that key, who may not approve. Zero: anybody may.
+	RequestedByID uuid.UUID `json:"requested_by_id,omitzero"`
+	// Reopen makes the run the next revision of a period that is closed; Reason says why
+	// and is required then.
+	Reopen bool   `json:"reopen,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// Variance says which differences from the period before have to be reviewed.
+	Variance billing.VarianceThreshold `json:"variance,omitzero"`
+	// Documents says how files are written.
+	Documents billing.DocumentOptions `json:"documents,omitzero"`
+	// AllowSelfApproval lets the requester approve. False: somebody else has to.
+	AllowSelfApproval bool `json:"allow_self_approval,omitempty"`
+	// RemindAfter is the time after which a wait for a decision reminds, again and again.
+	// Zero: [DefaultRemindAfter].
+	RemindAfter activities.Duration `json:"remind_after,omitzero"`
 }
 
 // ExportPeriodProgress is how far an [ExportPeriod] is.
@@ -42,6 +56,24 @@ type ExportPeriodProgress struct {
 	RolledUp  int    `json:"rolled_up"`
 	DaysLeft  int    `json:"days_left"`
 	RollingUp string `json:"rolling_up,omitempty"`
+	// Revision counts the times that the period was opened again, from 1.
+	Revision int `json:"revision,omitempty"`
+	// Pages are the pages of organizations that are rated; PagesRated of them are done.
+	Pages      int `json:"pages,omitempty"`
+	PagesRated int `json:"pages_rated,omitempty"`
+	// Statements counts the drafts, Parked the organizations that could not be rated.
+	Statements int64 `json:"statements,omitempty"`
+	Parked     int64 `json:"parked,omitempty"`
+	// Variances counts the statements that differ from the period before; Reviewed says
+	// that finance has looked at them.
+	Variances int64 `json:"variances,omitempty"`
+	Reviewed  bool  `json:"reviewed,omitempty"`
+	// AwaitingSince is when a wait for a decision began, Reminders how often it reminded.
+	AwaitingSince time.Time `json:"awaiting_since,omitzero"`
+	Reminders     int       `json:"reminders,omitempty"`
+	ApprovedBy    string    `json:"approved_by,omitempty"`
+	// Money adds up the statements by currency.
+	Money []billing.MoneyTotal `json:"money_totals,omitempty"`
 	// Folder is where the files are in the blob store; Files and Totals describe them.
 	Folder string                 `json:"folder,omitempty"`
 	Files  []billing.File         `json:"files,omitempty"`
@@ -68,10 +100,10 @@ type ExportPeriodResult struct {
 // provisional: it has what was used before the run began. A final export that
 // is done is answered, and not made again.
 //
-// The stages are those of [billing.Stage], in this order: waiting, rollups, freezing,
-// writing, done. Rating, variance review, approval and delivery have their place
-// between writing and done: they work on the frozen usage, and are each a stage
-// with a method of its own, called by exportRun.run after write.
+// The stages are those of [billing.Stage]: waiting, rollups, freezing, rating, writing,
+// and for a final export reviewing, awaiting_approval, issuing, delivering. It ends as
+// closed; provisional, as done. Finance decides by the update [UpdateDecide]. Cancel and
+// reject leave nothing half-issued: until issuing, all that there is are drafts.
 func ExportPeriod(ctx workflow.Context, in ExportPeriodInput) (ExportPeriodResult, error) {
 	period, err := periodOf(in.Period)
 	if err != nil {
@@ -88,6 +120,9 @@ func ExportPeriod(ctx workflow.Context, in ExportPeriodInput) (ExportPeriodResul
 	if workflow.GetInfo(ctx).WorkflowExecution.ID != ExportPeriodID(period) {
 		return startExportPeriod(ctx, true, in, period)
 	}
+	if in, err = checkExportInput(in); err != nil {
+		return ExportPeriodResult{}, err
+	}
 	run := newExportRun(in, period, now)
 	if err := run.begin(ctx); err != nil {
 		return ExportPeriodResult{}, run.end(ctx, err)
@@ -95,7 +130,7 @@ func ExportPeriod(ctx workflow.Context, in ExportPeriodInput) (ExportPeriodResul
 	if err := run.run(ctx); err != nil {
 		return ExportPeriodResult{}, run.end(ctx, err)
 	}
-	return run.result, nil
+	return run.result, run.answerAll(ctx)
 }
 
 func periodOf(text string) (billing.Period, error) {
@@ -109,14 +144,38 @@ func periodOf(text string) (billing.Period, error) {
 	return period, nil
 }
 
+// checkExportInput fills in defaults and refuses what breaks a rule.
+func checkExportInput(in ExportPeriodInput) (ExportPeriodInput, error) {
+	var err error
+	if in.Variance, err = in.Variance.WithDefaults(); err != nil {
+		return in, refuse(TypeInvalidInput, "%s", err)
+	}
+	if in.Documents, err = in.Documents.WithDefaults(); err != nil {
+		return in, refuse(TypeInvalidInput, "documents: %s", err)
+	}
+	if in.Reopen && strings.TrimSpace(in.Reason) == "" {
+		return in, refuse(TypeInvalidInput, "reason is missing: say why the period is opened again")
+	}
+	return in, nil
+}
+
 type exportRun struct {
+	in     ExportPeriodInput
 	period billing.Period
 	begun  activities.BegunExport
 	result ExportPeriodResult
+	// decision is what finance decided; nil while the run waits. recorded says that it
+	// is in the audit trail.
+	decision *billing.Decision
+	recorded bool
+	// quiet keeps the stage as it is while files are written again.
+	quiet bool
+	// tooLate says that a cancel changes nothing any more: what fails then has failed.
+	tooLate bool
 }
 
 func newExportRun(in ExportPeriodInput, period billing.Period, now time.Time) *exportRun {
-	run := &exportRun{period: period}
+	run := &exportRun{in: in, period: period}
 	run.result.WorkflowID = ExportPeriodID(period)
 	run.result.Export = ExportPeriodProgress{
 		Period: period.String(), Stage: billing.StageWaiting, Cut: period.End(),
@@ -142,14 +201,22 @@ func (r *exportRun) begin(ctx workflow.Context) error {
 	if err := r.show(ctx, billing.StageWaiting); err != nil {
 		return err
 	}
-	err := workflow.ExecuteActivity(forRecord(ctx, "record the export"), onExport.BeginExport, activities.BeginExportInput{
+	in := activities.BeginExportInput{
 		Period: r.period, Cut: p.Cut, Provisional: p.Provisional, RequestedBy: p.RequestedBy, RequestedAt: p.RequestedAt,
-	}).Get(ctx, &r.begun)
-	if err != nil {
+		RequestedByID: r.in.RequestedByID, Reason: r.in.Reason,
+	}
+	var recording workflow.Future
+	if r.in.Reopen {
+		recording = workflow.ExecuteActivity(forRecord(ctx, "open the period again"), onClose.ReopenExport, in)
+	} else {
+		recording = workflow.ExecuteActivity(forRecord(ctx, "record the export"), onExport.BeginExport, in)
+	}
+	if err := recording.Get(ctx, &r.begun); err != nil {
 		return err
 	}
+	p.Revision = r.begun.Revision
 	p.ID, p.Cut, p.Provisional, p.Folder = r.begun.ID, r.begun.Cut, r.begun.Provisional, r.begun.Folder
-	return nil
+	return r.handleDecisions(ctx)
 }
 
 // run takes the export from stage to stage.
@@ -157,7 +224,11 @@ func (r *exportRun) run(ctx workflow.Context) error {
 	if r.begun.Final {
 		return r.answer(ctx)
 	}
-	for _, stage := range []func(workflow.Context) error{r.wait, r.rollUp, r.freeze, r.write, r.finish} {
+	stages := []func(workflow.Context) error{r.wait, r.rollUp, r.freeze, r.rate, r.writeAll, r.review, r.issue}
+	if workflow.GetVersion(ctx, changeClose, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		stages = []func(workflow.Context) error{r.wait, r.rollUp, r.freeze, r.write, r.finish}
+	}
+	for _, stage := range stages {
 		if err := stage(ctx); err != nil {
 			return err
 		}
@@ -170,7 +241,7 @@ func (r *exportRun) answer(ctx workflow.Context) error {
 	r.result.AlreadyFinal = true
 	r.result.Manifest = r.begun.Folder + billing.ManifestFile
 	r.progress().Files, r.progress().Totals = r.begun.Files, r.begun.Totals
-	return r.show(ctx, billing.StageDone)
+	return r.show(ctx, r.begun.Stage)
 }
 
 // wait is the stage waiting: all usage before the cut has to be in the store.
@@ -230,11 +301,11 @@ func (r *exportRun) finish(ctx workflow.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	detached, _ := workflow.NewDisconnectedContext(ctx)
+	ctx, r.tooLate = detached(ctx), true
 	var finished activities.FinishExportResult
-	err := workflow.ExecuteActivity(forBulk(detached, "write "+billing.ManifestFile+" and finish"), onExport.FinishExport, activities.FinishExportInput{
+	err := workflow.ExecuteActivity(forBulk(ctx, "write "+billing.ManifestFile+" and finish"), onExport.FinishExport, activities.FinishExportInput{
 		Export: r.begun, Files: r.progress().Files, Totals: r.progress().Totals,
-	}).Get(detached, &finished)
+	}).Get(ctx, &finished)
 	if err != nil {
 		return err
 	}
@@ -248,19 +319,25 @@ func (r *exportRun) end(ctx workflow.Context, failure error) error {
 	p := r.progress()
 	stage := billing.StageFailed
 	p.Error = reason(failure)
-	if isCanceled(ctx) {
+	if isRejected(failure) {
+		stage = billing.StageRejected
+	}
+	if isCanceled(ctx) && !r.tooLate {
 		stage, p.Error = billing.StageCanceled, "canceled in stage "+string(p.Stage)
 	}
-	detached, _ := workflow.NewDisconnectedContext(ctx)
+	ctx = detached(ctx)
 	if r.begun.ID != uuid.Nil {
-		err := workflow.ExecuteActivity(forStore(detached, "record that the export has "+string(stage)), onExport.FailExport, activities.FailExportInput{
+		err := workflow.ExecuteActivity(forStore(ctx, "record that the export has "+string(stage)), onExport.FailExport, activities.FailExportInput{
 			ID: r.begun.ID, Stage: stage, Reason: p.Error,
-		}).Get(detached, nil)
+		}).Get(ctx, nil)
 		if err != nil {
 			workflow.GetLogger(ctx).Error("The end of an export could not be recorded", "export", r.begun.ID, "error", err)
 		}
 	}
-	if err := r.show(detached, stage); err != nil {
+	if err := r.show(ctx, stage); err != nil {
+		return err
+	}
+	if err := r.answerAll(ctx); err != nil {
 		return err
 	}
 	return failure
@@ -268,49 +345,15 @@ func (r *exportRun) end(ctx workflow.Context, failure error) error {
 
 // enter records a stage and shows it.
 func (r *exportRun) enter(ctx workflow.Context, stage billing.Stage) error {
+	if r.quiet {
+		return nil
+	}
 	if err := r.show(ctx, stage); err != nil {
 		return err
 	}
 	return workflow.ExecuteActivity(forStore(ctx, "record stage "+string(stage)), onExport.SetExportStage, activities.SetExportStageInput{
 		ID: r.begun.ID, Stage: stage,
 	}).Get(ctx, nil)
-}
-
-// show changes the stage where people look.
-func (r *exportRun) show(ctx workflow.Context, stage billing.Stage) error {
-	r.progress().Stage = stage
-	r.showDetails(ctx)
-	return setStage(ctx, string(stage))
-}
-
-func (r *exportRun) showDetails(ctx workflow.Context) {
-	p := r.progress()
-	kind := "final"
-	if p.Provisional {
-		kind = "provisional: what was used before " + stamp(p.Cut)
-	}
-	var files, totals []string
-	for _, f := range p.Files {
-		files = append(files, fmt.Sprintf("%s (%d rows, %d bytes)", f.Name, f.Rows, f.Bytes))
-	}
-	for _, t := range p.Totals {
-		totals = append(totals, fmt.Sprintf("%s %s of %d organizations", t.Meter, t.Value, t.Organizations))
-	}
-	rows := [][2]string{
-		{"kind", kind},
-		{"requested", p.RequestedBy + ", " + stamp(p.RequestedAt)},
-		{"instances that have flushed", strconv.Itoa(p.Live)},
-		{"days rolled up", strconv.Itoa(p.RolledUp)},
-		{"rolling up", p.RollingUp},
-		{"folder", p.Folder},
-		{"files", strings.Join(files, ", ")},
-		{"totals", strings.Join(totals, "; ")},
-		{"error", p.Error},
-	}
-	for _, lost := range p.Lost {
-		rows = append(rows, [2]string{"lost", fmt.Sprintf("instance `%s` on %s: what it admitted after %s is missing", lost.Instance, lost.Host, stamp(lost.Watermark))})
-	}
-	workflow.SetCurrentDetails(ctx, fmt.Sprintf("**%s** · period %s\n\n%s", p.Stage, p.Period, table(rows...)))
 }
 
 // startExportPeriod runs the period's ExportPeriod, or finds it running.

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/riverline/tollgate/activities"
@@ -39,16 +40,28 @@ var (
 	aTotals = []billing.ControlTotal{{Meter: "evaluations", Organizations: 2, Value: "1230"}}
 )
 
-// expect answers the activities of an export up to, and without, one of them.
-func (e environment) expect(provisional bool, until string) {
-	b := begun(provisional)
-	steps := []struct {
-		name   string
-		expect func()
-	}{
+// step is an activity, or a stage, that a test answers.
+type step struct {
+	name   string
+	expect func()
+}
+
+// answer answers steps up to, and without, one of them.
+func (e environment) answer(until string, steps []step) {
+	for _, step := range steps {
+		if step.name == until {
+			return
+		}
+		step.expect()
+	}
+}
+
+// untilFrozen are the steps before usage is frozen.
+func (e environment) untilFrozen(b activities.BegunExport) []step {
+	return []step{
 		{"BeginExport", func() {
 			e.OnActivity(onExport.BeginExport, mock.Anything, activities.BeginExportInput{
-				Period: october, Cut: b.Cut, Provisional: provisional, RequestedBy: "finance", RequestedAt: e.Now().UTC().Truncate(time.Microsecond),
+				Period: october, Cut: b.Cut, Provisional: b.Provisional, RequestedBy: "finance", RequestedAt: e.Now().UTC().Truncate(time.Microsecond),
 			}).Return(b, nil).Once()
 		}},
 		{"AwaitWatermarks", func() {
@@ -65,22 +78,73 @@ func (e environment) expect(provisional bool, until string) {
 		{"FreezeUsage", func() {
 			e.OnActivity(onExport.FreezeUsage, mock.Anything, activities.FreezeUsageInput{ID: uuid.Max}).Return(activities.FreezeUsageResult{Instances: 2}, nil).Once()
 		}},
+	}
+}
+
+// pages are the last organizations of the pages that are rated.
+var pages = []uuid.UUID{{0: 1}, {0: 2}}
+
+var (
+	aStatementFile = billing.File{Name: billing.StatementsFile, Rows: 2}
+	aMoney         = []billing.MoneyTotal{{Currency: "USD", Statements: 2, Lines: 5}}
+)
+
+// untilWritten are the steps from rating on, until there is a manifest.
+func (e environment) untilWritten(b activities.BegunExport, parked int64) []step {
+	return []step{
+		{"rating", func() { e.stage(billing.StageRating) }},
+		{"PlanRating", func() {
+			e.OnActivity(onClose.PlanRating, mock.Anything, activities.PlanRatingInput{ID: uuid.Max, PageSize: 2500}).
+				Return(activities.PlanRatingResult{Until: pages}, nil).Once()
+		}},
+		{"RateAccounts", func() {
+			e.OnActivity(onClose.RateAccounts, mock.Anything, activities.RateAccountsInput{ID: uuid.Max, Until: pages[0]}).
+				Return(activities.RateAccountsResult{Rated: 2 - parked, Parked: parked}, nil).After(time.Minute).Once()
+			e.OnActivity(onClose.RateAccounts, mock.Anything, activities.RateAccountsInput{ID: uuid.Max, After: pages[0], Until: pages[1]}).
+				Return(activities.RateAccountsResult{}, nil).After(time.Minute).Once()
+		}},
 		{"writing", func() { e.stage(billing.StageWriting) }},
-		{"WriteUsageFile", func() {
-			e.OnActivity(onExport.WriteUsageFile, mock.Anything, activities.WriteUsageFileInput{ID: uuid.Max, Folder: b.Folder}).
-				Return(activities.WriteUsageFileResult{File: aFile, Totals: aTotals}, nil).After(time.Minute).Once()
+		{"WriteStatements", func() {
+			e.OnActivity(onClose.WriteStatements, mock.Anything, activities.WriteStatementsInput{
+				ID: uuid.Max, Folder: b.Folder, Options: documents(), Numbered: !b.Provisional,
+			}).Return(activities.WriteStatementsResult{Files: []billing.File{aStatementFile}}, nil).Once()
 		}},
-		{"FinishExport", func() {
-			e.OnActivity(onExport.FinishExport, mock.Anything, activities.FinishExportInput{Export: b, Files: []billing.File{aFile}, Totals: aTotals}).
-				Return(activities.FinishExportResult{Manifest: b.Folder + billing.ManifestFile}, nil).After(time.Minute).Once()
-		}},
+		{"WriteUsageFile", func() { e.usageFile(b).After(time.Minute).Once() }},
+		{"WriteManifest", func() { e.manifest(b, parked).After(time.Minute).Once() }},
 	}
-	for _, step := range steps {
-		if step.name == until {
-			return
-		}
-		step.expect()
+}
+
+func (e environment) usageFile(b activities.BegunExport) *testsuite.MockCallWrapper {
+	return e.OnActivity(onExport.WriteUsageFile, mock.Anything, activities.WriteUsageFileInput{ID: uuid.Max, Folder: b.Folder}).
+		Return(activities.WriteUsageFileResult{File: aFile, Totals: aTotals}, nil)
+}
+
+func (e environment) manifest(b activities.BegunExport, parked int64) *testsuite.MockCallWrapper {
+	return e.OnActivity(onClose.WriteManifest, mock.Anything, activities.WriteManifestInput{
+		Export: b, Files: []billing.File{aStatementFile, aFile}, Totals: aTotals,
+	}).Return(activities.WriteManifestResult{
+		Name: b.Folder + billing.ManifestFile, Money: aMoney, Counts: billing.RatingCounts{Organizations: 2, Statements: 2 - parked, Parked: parked},
+	}, nil)
+}
+
+// documents are the options of files that are used where none are given.
+func documents() billing.DocumentOptions {
+	return billing.DocumentOptions{Focus: billing.DefaultFocusVersion, Issuer: "Tollgate"}
+}
+
+// expect answers the activities of an export up to, and without, one of them, or until
+// it waits for a decision.
+func (e environment) expect(provisional bool, until string) {
+	b := begun(provisional)
+	steps := append(e.untilFrozen(b), e.untilWritten(b, 0)...)
+	if provisional {
+		steps = append(steps, step{"CompleteExport", e.completing})
 	}
+	e.answer(until, steps)
+}
+
+func (e environment) completing() {
+	e.OnActivity(onClose.CompleteExport, mock.Anything, activities.CompleteExportInput{ID: uuid.Max}).Return(nil).Once()
 }
 
 func (e environment) stage(stage billing.Stage) {
@@ -90,67 +154,6 @@ func (e environment) stage(stage billing.Stage) {
 // failing expects that the end of a run is recorded.
 func (e environment) failing(stage billing.Stage, reason string) {
 	e.OnActivity(onExport.FailExport, mock.Anything, activities.FailExportInput{ID: uuid.Max, Stage: stage, Reason: reason}).Return(nil).Once()
-}
-
-func TestExportPeriodProvisional(t *testing.T) {
-	t.Parallel()
-	env := newEnvironment(t, "export/2026-10")
-	env.expect(true, "")
-	env.RegisterDelayedCallback(func() {
-		p := progress[workflows.ExportPeriodProgress](t, env)
-		require.Equal(t, billing.StageWaiting, p.Stage)
-		require.Equal(t, uuid.Max, p.ID)
-	}, 30*time.Second)
-	env.RegisterDelayedCallback(func() {
-		p := progress[workflows.ExportPeriodProgress](t, env)
-		require.Equal(t, billing.StageWriting, p.Stage)
-		require.Equal(t, 1, p.RolledUp)
-		require.Empty(t, p.RollingUp)
-	}, 90*time.Second)
-	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
-	require.NoError(t, err)
-	require.Equal(t, workflows.ExportPeriodResult{
-		WorkflowID: "export/2026-10", Manifest: "exports/2026-10/x/manifest.json",
-		Export: workflows.ExportPeriodProgress{
-			ID: uuid.Max, Period: "2026-10", Stage: billing.StageDone, Cut: cut, Provisional: true,
-			RequestedBy: "finance", RequestedAt: cut, Live: 2, RolledUp: 1,
-			Folder: "exports/2026-10/x/", Files: []billing.File{aFile}, Totals: aTotals,
-		},
-	}, out)
-}
-
-func TestExportPeriodFinal(t *testing.T) {
-	t.Parallel()
-	for name, at := range map[string]time.Time{"at the period's end": october.End(), "later": october.End().AddDate(0, 3, 0)} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			env := newEnvironment(t, "export/2026-10")
-			env.SetStartTime(at)
-			env.expect(false, "")
-			out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
-			require.NoError(t, err)
-			require.False(t, out.Export.Provisional)
-			require.Equal(t, october.End(), out.Export.Cut)
-		})
-	}
-}
-
-// On the first day of a period no day is over: there is nothing to roll up.
-func TestExportPeriodOnItsFirstDay(t *testing.T) {
-	t.Parallel()
-	env := newEnvironment(t, "export/2026-10")
-	env.SetStartTime(october.Start())
-	b := begun(true)
-	b.Cut = october.Start()
-	env.OnActivity(onExport.BeginExport, mock.Anything, mock.Anything).Return(b, nil).Once()
-	env.OnActivity(onFleet.AwaitWatermarks, mock.Anything, mock.Anything).Return(activities.AwaitWatermarksResult{}, nil).Once()
-	env.OnActivity(onExport.SetExportStage, mock.Anything, mock.Anything).Return(nil).Times(3)
-	env.OnActivity(onExport.FreezeUsage, mock.Anything, mock.Anything).Return(activities.FreezeUsageResult{}, nil).Once()
-	env.OnActivity(onExport.WriteUsageFile, mock.Anything, mock.Anything).Return(activities.WriteUsageFileResult{File: aFile}, nil).Once()
-	env.OnActivity(onExport.FinishExport, mock.Anything, mock.Anything).Return(activities.FinishExportResult{}, nil).Once()
-	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
-	require.NoError(t, err)
-	require.Zero(t, out.Export.RolledUp)
 }
 
 func TestExportPeriodRefusesInput(t *testing.T) {
@@ -180,52 +183,6 @@ func TestExportPeriodAnswersTheFinalExport(t *testing.T) {
 	require.Equal(t, billing.StageDone, out.Export.Stage)
 }
 
-// Whatever fails, the run is recorded as failed, with its first cause.
-func TestExportPeriodFails(t *testing.T) {
-	t.Parallel()
-	curse := permanently("cursed")
-	for step, fail := range map[string]func(environment){
-		"AwaitWatermarks": func(e environment) {
-			e.OnActivity(onFleet.AwaitWatermarks, mock.Anything, mock.Anything).Return(activities.AwaitWatermarksResult{}, curse).Once()
-		},
-		"rollups": func(e environment) {
-			e.OnActivity(onExport.SetExportStage, mock.Anything, mock.Anything).Return(curse).Once()
-		},
-		"DaysToRollUp": func(e environment) {
-			e.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []plans.Day{friday}}, nil).Once()
-			rollingUp(e, curse, friday)
-		},
-		"freezing": func(e environment) {
-			e.OnActivity(onExport.SetExportStage, mock.Anything, mock.Anything).Return(curse).Once()
-		},
-		"FreezeUsage": func(e environment) {
-			e.OnActivity(onExport.FreezeUsage, mock.Anything, mock.Anything).Return(activities.FreezeUsageResult{}, curse).Once()
-		},
-		"writing": func(e environment) {
-			e.OnActivity(onExport.SetExportStage, mock.Anything, mock.Anything).Return(curse).Once()
-		},
-		"WriteUsageFile": func(e environment) {
-			e.OnActivity(onExport.WriteUsageFile, mock.Anything, mock.Anything).Return(activities.WriteUsageFileResult{}, curse).Once()
-		},
-		"FinishExport": func(e environment) {
-			e.OnActivity(onExport.FinishExport, mock.Anything, mock.Anything).Return(activities.FinishExportResult{}, curse).Once()
-		},
-	} {
-		t.Run(step, func(t *testing.T) {
-			t.Parallel()
-			env := newEnvironment(t, "export/2026-10")
-			env.expect(true, step)
-			fail(env)
-			env.failing(billing.StageFailed, "cursed")
-			_, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
-			require.ErrorContains(t, err, "cursed")
-			p := progress[workflows.ExportPeriodProgress](t, env)
-			require.Equal(t, billing.StageFailed, p.Stage)
-			require.Equal(t, "cursed", p.Error)
-		})
-	}
-}
-
 // A run that was never recorded has no end to record.
 func TestExportPeriodFailsToBegin(t *testing.T) {
 	t.Parallel()
@@ -245,41 +202,6 @@ func TestExportPeriodKeepsItsErrorWhenTheEndCannotBeRecorded(t *testing.T) {
 	env.OnActivity(onExport.FailExport, mock.Anything, mock.Anything).Return(permanently("the export has ended")).Once()
 	_, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
 	requireRefused(t, err, activities.TypePermanent, "cursed")
-}
-
-func TestExportPeriodIsCanceled(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		at    time.Duration
-		until string
-		stage string
-	}{
-		{30 * time.Second, "rollups", "waiting"},
-		{90 * time.Second, "FinishExport", "writing"},
-	} {
-		t.Run(tc.stage, func(t *testing.T) {
-			t.Parallel()
-			env := newEnvironment(t, "export/2026-10")
-			env.expect(true, tc.until)
-			env.failing(billing.StageCanceled, "canceled in stage "+tc.stage)
-			env.RegisterDelayedCallback(env.CancelWorkflow, tc.at)
-			_, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
-			var canceled *temporal.CanceledError
-			require.ErrorAs(t, err, &canceled)
-			require.Equal(t, billing.StageCanceled, progress[workflows.ExportPeriodProgress](t, env).Stage)
-		})
-	}
-}
-
-// Once the manifest is being written, a cancel comes too late.
-func TestExportPeriodIsCanceledTooLate(t *testing.T) {
-	t.Parallel()
-	env := newEnvironment(t, "export/2026-10")
-	env.expect(true, "")
-	env.RegisterDelayedCallback(env.CancelWorkflow, 150*time.Second)
-	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
-	require.NoError(t, err)
-	require.Equal(t, billing.StageDone, out.Export.Stage)
 }
 
 // While it rolls up, an export that is canceled ends, and leaves the rollup alone.
@@ -304,24 +226,6 @@ func TestExportPeriodIsCanceledWhileItRollsUp(t *testing.T) {
 	var canceled *temporal.CanceledError
 	require.ErrorAs(t, err, &canceled)
 	require.Equal(t, 90*time.Second, recorded.Truncate(time.Second))
-}
-
-// A day to which usage keeps coming is counted from its batches: the export goes on.
-func TestExportPeriodGoesOnWithADayThatStaysOutOfDate(t *testing.T) {
-	t.Parallel()
-	env := newEnvironment(t, "export/2026-10")
-	env.expect(true, "DaysToRollUp")
-	days := []plans.Day{friday}
-	listing(env, october.FirstDay(), friday, days, days, days, days)
-	rollingUp(env, nil, friday, friday, friday)
-	env.stage(billing.StageFreezing)
-	env.stage(billing.StageWriting)
-	env.OnActivity(onExport.FreezeUsage, mock.Anything, mock.Anything).Return(activities.FreezeUsageResult{}, nil).Once()
-	env.OnActivity(onExport.WriteUsageFile, mock.Anything, mock.Anything).Return(activities.WriteUsageFileResult{File: aFile}, nil).Once()
-	env.OnActivity(onExport.FinishExport, mock.Anything, mock.Anything).Return(activities.FinishExportResult{}, nil).Once()
-	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
-	require.NoError(t, err)
-	require.Equal(t, 3, out.Export.RolledUp)
 }
 
 func TestExportPeriodUnderAnotherID(t *testing.T) {

@@ -29,6 +29,8 @@ type fakeStore struct {
 	partitions []plans.Day
 	exports    map[uuid.UUID]billing.Export
 	usage      []billing.UsageTotal
+	fakeWebhooks
+	fakeClose
 	// hook is called, without the lock, before what it is named after; it may fail or wait.
 	hook func(ctx context.Context, what string) error
 }
@@ -38,6 +40,7 @@ func newFakeStore() *fakeStore {
 		instances: map[uuid.UUID]meter.Instance{},
 		revisions: map[plans.Day]int{},
 		exports:   map[uuid.UUID]billing.Export{},
+		fakeClose: newFakeClose(),
 	}
 }
 
@@ -160,12 +163,13 @@ func (s *fakeStore) EnsurePartitions(ctx context.Context, day plans.Day, _ int) 
 func (s *fakeStore) BeginExport(ctx context.Context, e billing.Export) (out billing.Export, final bool, err error) {
 	err = s.call(ctx, "BeginExport", func() error {
 		for _, known := range s.exports {
-			final = known.Period == e.Period && known.Stage == billing.StageDone && !known.Provisional
+			final = known.Period == e.Period && known.Stage == billing.StageClosed
 			if final || (known.WorkflowID == e.WorkflowID && known.RunID == e.RunID) {
 				out = known
 				return nil
 			}
 		}
+		e.Revision = 1
 		out = e
 		s.exports[e.ID] = e
 		return nil
@@ -240,7 +244,7 @@ func (s *fakeStore) FinishExport(ctx context.Context, id uuid.UUID, manifest bil
 
 func (s *fakeStore) FailExport(ctx context.Context, id uuid.UUID, stage billing.Stage, reason string) error {
 	return s.change(ctx, "FailExport", id, func(e *billing.Export) error {
-		if e.Stage == billing.StageDone {
+		if e.Stage == billing.StageDone || e.IssuedAt != nil {
 			return billing.ErrExportEnded
 		}
 		e.Stage, e.Error = stage, reason

@@ -23,6 +23,14 @@ func RollUpDayID(day plans.Day) string { return "rollup/" + day.String() }
 // ExportPeriodID returns the workflow ID of a period's ExportPeriod.
 func ExportPeriodID(period billing.Period) string { return "export/" + period.String() }
 
+// DispatchEventsID is the workflow ID of the one DispatchEvents.
+const DispatchEventsID = "dispatch-events"
+
+// DeliverEventID returns the workflow ID of the delivery of an event to an endpoint.
+func DeliverEventID(event, endpoint uuid.UUID) string {
+	return "deliver/" + event.String() + "/" + endpoint.String()
+}
+
 // The IDs of the schedules, and the first part of the IDs of what they start: the
 // server adds the scheduled time.
 const (
@@ -33,12 +41,16 @@ const (
 	monthlyExportID = "export/scheduled"
 )
 
-// The names of updates and queries.
+// The names of updates, signals and queries.
 const (
 	// UpdateFlushNow makes a [FlushLoop] flush at once.
 	UpdateFlushNow = "FlushNow"
 	// UpdateDrain makes a [FlushLoop] flush for the last time and end.
 	UpdateDrain = "Drain"
+	// UpdateDecide is finance's decision on an [ExportPeriod] that waits for one.
+	UpdateDecide = "Decide"
+	// SignalRedeliver makes a [DeliverEvent] try at once.
+	SignalRedeliver = "Redeliver"
 	// QueryProgress asks any workflow how far it is.
 	QueryProgress = "progress"
 )
@@ -75,6 +87,16 @@ const (
 	TypeDayNotOver = "DayNotOver"
 	// TypePeriodNotBegun is an export of a period that lies in the future.
 	TypePeriodNotBegun = "PeriodNotBegun"
+	// TypeNotAwaiting is a decision on an export that waits for none of its kind.
+	TypeNotAwaiting = "NotAwaiting"
+	// TypeNotReviewed is an approval before the variances were reviewed.
+	TypeNotReviewed = "NotReviewed"
+	// TypeParked is an approval while organizations are parked that doesn't leave them out.
+	TypeParked = "Parked"
+	// TypeSelfApproval is an approval by who requested the export.
+	TypeSelfApproval = "SelfApproval"
+	// TypeRejected is an export that finance rejected.
+	TypeRejected = "Rejected"
 	// TypeDraining is a flush that was asked of an instance that is being drained.
 	TypeDraining = "Draining"
 	// TypeInstanceUnreachable is an instance whose worker takes no work.

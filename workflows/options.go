@@ -49,6 +49,13 @@ const (
 	// awaitTimeout bounds one attempt of waiting for instances; then it waits again.
 	awaitTimeout = 24 * time.Hour
 
+	// ratingPageSize is how many organizations one activity rates, and ratingAtOnce how
+	// many such activities one export runs at a time.
+	ratingPageSize = 2500
+	ratingAtOnce   = 4
+	// DefaultRemindAfter is the time between reminders of a decision that is waited for.
+	DefaultRemindAfter = 24 * time.Hour
+
 	// joinedPoll is the time between looks at a rollup that somebody else started.
 	joinedPoll = 5 * time.Second
 	// rollUpTries is how often one run rolls up the same day: usage that keeps coming
@@ -64,6 +71,13 @@ const (
 	// missed is started late, each with its own scheduled time.
 	dailyCatchUp   = 35 * 24 * time.Hour
 	monthlyCatchUp = 92 * 24 * time.Hour
+
+	// dispatchPoll is the time between two looks for events, dispatchSlack how much longer
+	// than its epoch a Dispatch may run: a page that is under way.
+	dispatchPoll  = time.Second
+	dispatchSlack = 5 * time.Minute
+	// attemptTimeout bounds one try of a delivery, reading what to send included.
+	attemptTimeout = time.Minute
 
 	// workerStop is how long a stopping worker lets its activities finish.
 	workerStop = 10 * time.Second
@@ -140,6 +154,26 @@ func forWaiting(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: awaitTimeout,
 		HeartbeatTimeout:    heartbeat,
+		RetryPolicy:         withoutEnd(),
+		Summary:             summary,
+	})
+}
+
+// forDispatch are the options of Dispatch.
+func forDispatch(ctx workflow.Context, epoch time.Duration) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: epoch + dispatchSlack,
+		HeartbeatTimeout:    heartbeat,
+		RetryPolicy:         withoutEnd(),
+		Summary:             "dispatch for " + epoch.String(),
+	})
+}
+
+// forAttempt are the options of Attempt. What it is tried again for is the store's absence
+// or a worker's end: a receiver that fails is a result.
+func forAttempt(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: attemptTimeout,
 		RetryPolicy:         withoutEnd(),
 		Summary:             summary,
 	})

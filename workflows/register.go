@@ -9,4 +9,6 @@ func Register(registry worker.WorkflowRegistry) {
 	registry.RegisterWorkflow(DailyRollUp)
 	registry.RegisterWorkflow(ExportPeriod)
 	registry.RegisterWorkflow(MonthlyExport)
+	registry.RegisterWorkflow(DispatchEvents)
+	registry.RegisterWorkflow(DeliverEvent)
 }

@@ -3,6 +3,7 @@ package workflows_test
 import (
 	"context"
 	"io"
+	"io/fs"
 	"sync"
 	"testing"
 	"time"
@@ -100,9 +101,13 @@ func TestServerExportIsFinal(t *testing.T) {
 	require.Equal(t, workflows.RollUpFolding, rollup.Stage)
 	let()
 
+	s.approve(t, past())
 	ended, err := result[workflows.ExportPeriodResult](t, s, run)
 	require.NoError(t, err)
-	require.Equal(t, billing.StageDone, ended.Export.Stage)
+	require.Equal(t, billing.StageClosed, ended.Export.Stage)
+	require.Equal(t, "controlling", ended.Export.ApprovedBy)
+	require.Equal(t, 2, ended.Export.Pages)
+	require.EqualValues(t, 2, ended.Export.Statements)
 	require.Equal(t, 2, ended.Export.RolledUp)
 	require.False(t, ended.Export.Provisional)
 	require.Equal(t, past().End(), ended.Export.Cut)
@@ -115,10 +120,11 @@ func TestServerExportIsFinal(t *testing.T) {
 	require.Equal(t, []billing.BatchMark{{Instance: uuid.Max, Through: 9}}, manifest.Watermark)
 	kept := s.store.allExports()
 	require.Len(t, kept, 1)
-	require.Equal(t, billing.StageDone, kept[0].Stage)
+	require.Equal(t, billing.StageClosed, kept[0].Stage)
+	require.Equal(t, []uuid.UUID{kept[0].ID}, s.store.allIssued())
 	require.Equal(t, manifest.Files, kept[0].Manifest.Files)
 	require.Equal(t, run.RunID, kept[0].RunID)
-	require.Equal(t, "done", s.stage(t, run))
+	require.Equal(t, "closed", s.stage(t, run))
 	require.Contains(t, s.details(t, run), "Exports the billing period "+past().String())
 	require.Contains(t, s.details(t, run), "usage.jsonl (3 rows")
 	require.Contains(t, s.summaries(t, run), `"write usage.jsonl"`)
@@ -137,7 +143,7 @@ func TestServerExportIsFinal(t *testing.T) {
 
 	eventually(t, "the runs are found by their period", func() bool {
 		found, err := s.client.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{
-			Query: `TollgatePeriod = "` + past().String() + `" AND TollgateStage = "done"`,
+			Query: `TollgatePeriod = "` + past().String() + `" AND TollgateStage IN ("done", "closed")`,
 		})
 		return err == nil && found.GetCount() == 4 // two exports, two rollups
 	})
@@ -153,6 +159,8 @@ func TestServerExportIsProvisional(t *testing.T) {
 	ended, err := result[workflows.ExportPeriodResult](t, s, run)
 	require.NoError(t, err)
 	require.True(t, ended.Export.Provisional)
+	require.Equal(t, billing.StageDone, ended.Export.Stage)
+	require.Empty(t, s.store.allIssued())
 	require.False(t, ended.Export.Cut.Before(now.Truncate(time.Microsecond)))
 	require.False(t, s.store.instance(i.id).Watermark.Before(ended.Export.Cut), "every live instance has flushed")
 	require.Equal(t, 1, ended.Export.Live)
@@ -196,7 +204,7 @@ func TestServerExportFails(t *testing.T) {
 	s.keep(t, "export-failed", run)
 }
 
-// An export that is canceled while it writes leaves no file.
+// An export that is canceled while it writes leaves no half a file, and no manifest.
 func TestServerExportIsCanceled(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
@@ -212,9 +220,10 @@ func TestServerExportIsCanceled(t *testing.T) {
 	require.Equal(t, billing.StageCanceled, kept[0].Stage)
 	require.Equal(t, "canceled in stage writing", kept[0].Error)
 	require.Equal(t, "canceled", s.stage(t, run))
-	files, err := s.blobs.List(t.Context(), "exports/")
-	require.NoError(t, err)
-	require.Empty(t, files)
+	for _, name := range []string{billing.UsageFile, billing.ManifestFile} {
+		_, err := s.blobs.NewReader(t.Context(), kept[0].Folder()+name)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}
 	s.keep(t, "export-canceled", run)
 }
 
@@ -255,10 +264,11 @@ func TestServerExportUnderAnotherIDMeetsInTheSameRun(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, workflows.ExportPeriodResult{WorkflowID: workflows.ExportPeriodID(past()), Joined: true}, second)
 	let()
+	s.approve(t, past())
 	ended, err := result[workflows.ExportPeriodResult](t, s, first)
 	require.NoError(t, err)
 	require.Equal(t, workflows.ExportPeriodID(past()), ended.WorkflowID)
-	require.Equal(t, billing.StageDone, ended.Export.Stage)
+	require.Equal(t, billing.StageClosed, ended.Export.Stage)
 	require.Equal(t, "temporal-ui", ended.Export.RequestedBy)
 	require.Len(t, s.store.allExports(), 1)
 	s.keep(t, "export-under-another-id", first)

@@ -146,6 +146,7 @@ func TestServerSchedules(t *testing.T) {
 		Period: past().String(), Export: workflows.ExportPeriodResult{WorkflowID: mine.WorkflowID, Joined: true},
 	}, joined)
 	let()
+	s.approve(t, past())
 	_, err = result[workflows.ExportPeriodResult](t, s, mine)
 	require.NoError(t, err)
 }
@@ -155,9 +156,10 @@ func TestServerMonthlyExport(t *testing.T) {
 	s := newSystem(t)
 	require.NoError(t, starter.EnsureSchedules(t.Context(), s.client))
 	monthly := s.trigger(t, workflows.MonthlyExportScheduleID)
+	s.approve(t, past())
 	exported, err := result[workflows.MonthlyExportResult](t, s, monthly)
 	require.NoError(t, err)
-	require.Equal(t, billing.StageDone, exported.Export.Export.Stage)
+	require.Equal(t, billing.StageClosed, exported.Export.Export.Stage)
 	require.Equal(t, "schedule", exported.Export.Export.RequestedBy)
 	require.Equal(t, past().String(), exported.Period)
 	require.Len(t, s.store.allExports(), 1)

@@ -23,6 +23,7 @@ import (
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/temporaltest"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/webhooks"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
@@ -68,6 +69,15 @@ func newSystem(t *testing.T) *system {
 	}))
 	shared.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", PageSize: 1}))
+	shared.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: s.store}))
+	shared.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{
+		Store: s.store, Sender: s.store, PageSize: 2,
+		Start: func(ctx context.Context, d webhooks.Delivery) error {
+			_, err := starter.StartDelivery(ctx, s.client, deliveryInput(d.Event, d.Endpoint))
+			return err
+		},
+	}))
+	shared.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", BatchSize: 1}))
 	require.NoError(t, shared.Start())
 	t.Cleanup(shared.Stop)
 	return s

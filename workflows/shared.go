@@ -19,6 +19,8 @@ var (
 	onFleet    *activities.Fleet
 	onRollup   *activities.Rollup
 	onExport   *activities.Export
+	onClose    *activities.Close
+	onWebhooks *activities.Webhooks
 )
 
 // refuse ends a workflow for good because of what it was asked.
@@ -32,6 +34,12 @@ func setStage(ctx workflow.Context, stage string) error {
 		return fmt.Errorf("set %s to %q: %w", StageAttribute.GetName(), stage, err)
 	}
 	return nil
+}
+
+// detached returns a context that a cancel of the workflow doesn't end.
+func detached(ctx workflow.Context) workflow.Context {
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	return ctx
 }
 
 // isCanceled reports whether somebody canceled the workflow.
@@ -84,6 +92,12 @@ func runFixed(ctx workflow.Context, follow bool, options workflow.ChildWorkflowO
 func alreadyStarted(err error) bool {
 	var running *temporal.ChildWorkflowExecutionAlreadyStartedError
 	return errors.As(err, &running)
+}
+
+// isRejected reports whether finance rejected an export.
+func isRejected(err error) bool {
+	var application *temporal.ApplicationError
+	return errors.As(err, &application) && application.Type() == TypeRejected
 }
 
 // isTimeout reports whether an activity ended by a timeout.

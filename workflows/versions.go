@@ -35,3 +35,7 @@ package workflows
 // changeReconcile (2026-11-24): a rollup compares the layers of its day when it has
 // folded it, and the daily run deletes what is kept for a time only.
 const changeReconcile = "reconcile"
+
+// changeClose (2026-11-24): an export rates, writes statements, waits for approval,
+// issues and delivers, where it wrote usage alone before.
+const changeClose = "close"

@@ -25,6 +25,7 @@ import (
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/webhooks"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -32,8 +33,12 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // noWorkflows is a Temporal that is away, and a blob store that is empty.
 type noWorkflows struct{}
 
-func (noWorkflows) StartExport(context.Context, billing.Period, string) (api.ExportRun, error) {
+func (noWorkflows) StartExport(context.Context, api.StartExport) (api.ExportRun, error) {
 	return api.ExportRun{}, api.ErrWorkflowsAway
+}
+
+func (noWorkflows) Decide(context.Context, api.Decide) (billing.Stage, error) {
+	return "", api.ErrWorkflowsAway
 }
 
 func (noWorkflows) ExportProgress(context.Context, billing.Period) (api.ExportProgress, error) {
@@ -42,6 +47,10 @@ func (noWorkflows) ExportProgress(context.Context, billing.Period) (api.ExportPr
 
 func (noWorkflows) FlushNow(context.Context, uuid.UUID) (meter.FlushSummary, error) {
 	return meter.FlushSummary{}, api.ErrWorkflowsAway
+}
+
+func (noWorkflows) Redeliver(context.Context, webhooks.Delivery) (api.DeliveryRun, error) {
+	return api.DeliveryRun{}, api.ErrWorkflowsAway
 }
 
 func (noWorkflows) Open(context.Context, string) (io.ReadCloser, error) {
@@ -76,6 +85,7 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 	r := &replica{t: t, store: store, flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})}
 	server := api.New(api.Config{
 		Meter: m, Store: store, Workflows: noWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: logger,
+		WebhooksConfig: api.WebhooksConfig{Webhooks: store, Redeliverer: noWorkflows{}},
 	})
 	r.http = httptest.NewServer(server.Handler())
 	ctx, cancel := context.WithCancel(context.Background())

@@ -87,6 +87,8 @@ func (c *devCommand) Run(ctx context.Context, out *output) error {
 		Database: config.Database{DatabaseURL: apiURL, MaxConnections: 16},
 		Blobs:    config.Blobs{BlobURL: (&url.URL{Scheme: "file", Path: filepath.Join(c.DataDir, "blobs")}).String()},
 		Catalog:  c.Catalog,
+		// Receivers are on this machine, too.
+		Webhooks: app.Webhooks{WebhookAllowPrivate: true},
 	}
 	api := app.NewAPI(app.APIConfig{
 		Shared:        shared,
@@ -98,6 +100,8 @@ func (c *devCommand) Run(ctx context.Context, out *output) error {
 		Durability:    "process",
 		JournalFull:   "admit",
 		LeasesAway:    "allow",
+
+		UsageThresholds: []int{80, 100},
 	})
 	worker := app.NewWorker(app.WorkerConfig{Shared: shared, Listen: loopback(c.WorkerPort)})
 

@@ -18,6 +18,7 @@ type exportDownload struct {
 	financeAccess
 	format
 	periodFlag
+	revisionFlag
 	To string `type:"path" default:"." help:"Folder to write the files into. It is made if it is missing."`
 }
 
@@ -62,7 +63,7 @@ func (c exportDownload) fetch(ctx context.Context, out *output, api *client, fil
 	if file.Name != filepath.Base(file.Name) || file.Name == "." || file.Name == ".." {
 		return fmt.Errorf("the manifest names a file %q, which is no plain file name", file.Name)
 	}
-	response, err := api.send(ctx, http.MethodGet, path("billing", "exports", c.period(), "files", file.Name), nil)
+	response, err := api.send(ctx, http.MethodGet, c.of(path("billing", "exports", c.period(), "files", file.Name)), nil)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,19 @@ type exportCommand struct {
 	Status   exportStatus   `cmd:"" help:"Show how far a period's export is."`
 	List     exportList     `cmd:"" help:"List exports, the newest first."`
 	Download exportDownload `cmd:"" help:"Download the files of a period's export, and check them against the manifest."`
+
+	Variances   exportVariances   `cmd:"" help:"List statements that differ from the period before."`
+	Parked      exportParked      `cmd:"" help:"List organizations that could not be rated."`
+	Corrections exportCorrections `cmd:"" help:"List corrections of closed periods: a preview, until the export is issued."`
+	Explain     exportExplain     `cmd:"" help:"Show an organization's statement with its arithmetic, step by step."`
+	Review      exportReview      `cmd:"" help:"Accept the variances of an export."`
+	Approve     exportApprove     `cmd:"" help:"Approve an export that somebody else requested: its statements are issued."`
+	Reject      exportReject      `cmd:"" help:"Reject an export: nothing is issued."`
+	Retry       exportRetry       `cmd:"" help:"Rate the organizations again that could not be rated."`
+	Reopen      exportReopen      `cmd:"" help:"Open a closed period again, as its next revision."`
+	Decisions   exportDecisions   `cmd:"" help:"Show who decided what, when and why."`
+	Verify      exportVerify      `cmd:"" help:"Check downloaded files: hashes, sums, numbers, and against the database."`
+	Diff        exportDiff        `cmd:"" help:"Say what differs between two revisions, for whom and why."`
 }
 
 // periodFlag names a period; the one that runs now is the default.
@@ -39,6 +52,9 @@ type export struct {
 	RunID       string        `json:"run_id"`
 	Stage       billing.Stage `json:"stage"`
 	Provisional bool          `json:"provisional"`
+	Revision    int           `json:"revision"`
+	Reason      string        `json:"reason,omitempty"`
+	IssuedAt    *time.Time    `json:"issued_at,omitempty"`
 	Cut         time.Time     `json:"cut"`
 	RequestedBy string        `json:"requested_by"`
 	RequestedAt time.Time     `json:"requested_at"`
@@ -47,7 +63,9 @@ type export struct {
 	TemporalURL string        `json:"temporal_url,omitempty"`
 	Progress    *exportStep   `json:"progress,omitempty"`
 	Files       []exportFile  `json:"files"`
-	// Manifest is there once the export is done.
+	// Counts says how many organizations were rated, parked and differ.
+	Counts *billing.RatingCounts `json:"counts,omitempty"`
+	// Manifest is there once the files are written.
 	Manifest *billing.Manifest `json:"manifest,omitempty"`
 }
 
@@ -86,7 +104,8 @@ type exportStart struct {
 	financeAccess
 	format
 	periodFlag
-	Wait    bool          `negatable:"" default:"true" help:"Wait for the end, with a progress bar where the output is a terminal."`
+	exportSettings
+	Wait    bool          `negatable:"" default:"true" help:"Wait for the end, or until finance has to decide, with a progress bar where the output is a terminal."`
 	Timeout time.Duration `default:"1h" help:"How long to wait."`
 }
 
@@ -103,7 +122,9 @@ type started struct {
 // Run starts an export and, where that is wanted, waits for it.
 func (c exportStart) Run(ctx context.Context, out *output) error {
 	var run started
-	if err := c.client().call(ctx, http.MethodPost, path("billing", "exports"), map[string]string{"period": c.period()}, &run); err != nil {
+	body := c.body()
+	body["period"] = c.period()
+	if err := c.client().call(ctx, http.MethodPost, path("billing", "exports"), body, &run); err != nil {
 		return err
 	}
 	if !c.Wait {
@@ -120,7 +141,7 @@ func (c exportStart) Run(ctx context.Context, out *output) error {
 	if err := c.exports(out, ended, ended); err != nil {
 		return err
 	}
-	if ended.Stage != billing.StageDone {
+	if ended.Stage == billing.StageFailed || ended.Stage == billing.StageCanceled || ended.Stage == billing.StageRejected {
 		return fmt.Errorf("the export of %s is %s: %s", ended.Period, ended.Stage, ended.Error)
 	}
 	return nil
@@ -145,7 +166,7 @@ func awaitExport(ctx context.Context, c *client, out *output, run started) (expo
 			return export{}, err
 		case err == nil && now.RunID == run.RunID:
 			bar.show(now)
-			if now.Stage.Ended() {
+			if now.Stage.Ended() || now.Stage == billing.StageReviewing || now.Stage == billing.StageApproving {
 				return now, nil
 			}
 		}
@@ -200,11 +221,13 @@ type exportStatus struct {
 	financeAccess
 	format
 	periodFlag
+	revisionFlag
 }
 
 // Run shows one export.
 func (c exportStatus) Run(ctx context.Context, out *output) error {
-	e, err := getExport(ctx, c.client(), c.period())
+	var e export
+	err := c.client().call(ctx, http.MethodGet, c.of(path("billing", "exports", c.period())), nil, &e)
 	if err != nil {
 		return err
 	}
@@ -214,8 +237,15 @@ func (c exportStatus) Run(ctx context.Context, out *output) error {
 	if e.Progress != nil {
 		_, _ = fmt.Fprintf(out, "\n%s (%d of %d)\n", e.Progress.Note, e.Progress.Done, e.Progress.Total)
 	}
+	if e.Counts != nil && e.Counts.Organizations > 0 {
+		_, _ = fmt.Fprintf(out, "\nrevision %d: %d statements of %d organizations, %d parked, %d variances\n",
+			e.Revision, e.Counts.Statements, e.Counts.Organizations, e.Counts.Parked, e.Counts.Variances)
+	}
 	if e.Manifest != nil {
 		_, _ = fmt.Fprintln(out)
+		for _, total := range e.Manifest.Money {
+			_, _ = fmt.Fprintf(out, "due: %s %s on %d statements\n", total.Due, total.Currency, total.Statements)
+		}
 		for _, total := range e.Manifest.Totals {
 			_, _ = fmt.Fprintf(out, "%s: %s over %d organizations\n", total.Meter, total.Value, total.Organizations)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/sinks"
 )
 
 type orgCommand struct {
@@ -16,6 +17,8 @@ type orgCommand struct {
 	List   orgList   `cmd:"" help:"List the organizations."`
 	Show   orgShow   `cmd:"" help:"Show one organization."`
 	Set    orgSet    `cmd:"" help:"Change an organization's name or plan; a plan takes effect at once."`
+
+	Customer orgCustomer `cmd:"" help:"Say how another system knows an organization, so that its statements are delivered there."`
 }
 
 func (f format) organizations(out *output, value any, list ...accounts.Organization) error {
@@ -29,14 +32,15 @@ func (f format) organizations(out *output, value any, list ...accounts.Organizat
 type orgCreate struct {
 	adminAccess
 	format
-	Name string `required:"" help:"What people and exports show, 1 to 200 characters."`
-	Plan string `default:"free" help:"Key of the plan."`
+	Name     string `required:"" help:"What people and exports show, 1 to 200 characters."`
+	Plan     string `default:"free" help:"Key of the plan."`
+	Currency string `default:"USD" help:"ISO 4217 code of the currency in which it is billed."`
 }
 
 // Run makes an organization.
 func (c orgCreate) Run(ctx context.Context, out *output) error {
 	var made accounts.Organization
-	in := map[string]string{"name": c.Name, "plan": c.Plan}
+	in := map[string]string{"name": c.Name, "plan": c.Plan, "currency": c.Currency}
 	if err := c.client().call(ctx, http.MethodPost, path("organizations"), in, &made); err != nil {
 		return err
 	}
@@ -89,9 +93,10 @@ func (c orgShow) Run(ctx context.Context, out *output) error {
 type orgSet struct {
 	adminAccess
 	format
-	ID   uuid.UUID `arg:"" help:"The organization."`
-	Name *string   `help:"Its new name."`
-	Plan *string   `help:"Key of its new plan."`
+	ID       uuid.UUID `arg:"" help:"The organization."`
+	Name     *string   `help:"Its new name."`
+	Plan     *string   `help:"Key of its new plan."`
+	Currency *string   `help:"ISO 4217 code of its new currency."`
 }
 
 // Run changes an organization.
@@ -103,9 +108,32 @@ func (c orgSet) Run(ctx context.Context, out *output) error {
 	if c.Plan != nil {
 		in["plan"] = *c.Plan
 	}
+	if c.Currency != nil {
+		in["currency"] = *c.Currency
+	}
 	var changed accounts.Organization
 	if err := c.client().call(ctx, http.MethodPatch, path("organizations", c.ID.String()), in, &changed); err != nil {
 		return err
 	}
 	return c.organizations(out, changed, changed)
+}
+
+type orgCustomer struct {
+	adminAccess
+	format
+	ID         uuid.UUID `arg:"" help:"The organization."`
+	Sink       string    `arg:"" enum:"stripe" help:"The system: stripe."`
+	ExternalID string    `arg:"" name:"customer" help:"How it knows the organization: cus_… in Stripe."`
+}
+
+// Run sets how a sink knows an organization.
+func (c orgCustomer) Run(ctx context.Context, out *output) error {
+	var put sinks.Customer
+	in := map[string]string{"external_id": c.ExternalID}
+	if err := c.client().call(ctx, http.MethodPut, path("organizations", c.ID.String(), "customers", c.Sink), in, &put); err != nil {
+		return err
+	}
+	return c.print(out, put, "ORGANIZATION\tSINK\tCUSTOMER", func(row func(...any)) {
+		row(put.Organization, put.Sink, put.ExternalID)
+	})
 }

@@ -61,14 +61,17 @@ func TestLayersLookOneWay(t *testing.T) {
 		"money":      {},
 		"plans":      {"money"},
 		"accounts":   {},
+		"events":     {"plans", "accounts"},
+		"webhooks":   {"accounts", "events"},
 		"meter":      {"plans", "meter"},
 		"billing":    {"money", "plans"},
+		"sinks":      {"money"},
 		"migrations": {},
-		"pgstore":    {"money", "plans", "accounts", "billing", "meter", "migrations", "pgstore"},
-		"activities": {"money", "plans", "billing", "meter"},
-		"workflows":  {"money", "plans", "billing", "meter", "activities", "workflows"},
+		"pgstore":    {"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "migrations", "pgstore"},
+		"activities": {"money", "plans", "billing", "meter", "events", "webhooks", "sinks"},
+		"workflows":  {"money", "plans", "billing", "meter", "events", "webhooks", "activities", "workflows"},
 		"gate":       {"plans", "meter"},
-		"api":        {"money", "plans", "accounts", "billing", "meter", "gate", "api"},
+		"api":        {"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "gate", "api"},
 	}
 	packages := listPackages(t)
 	for path, p := range packages {
@@ -93,7 +96,7 @@ func TestLayersLookOneWay(t *testing.T) {
 // library, nor on anything that leads to one.
 func TestDomainIsPure(t *testing.T) {
 	packages := listPackages(t)
-	for _, path := range []string{"money", "plans", "accounts", "billing", "meter"} {
+	for _, path := range []string{"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"} {
 		p, ok := packages[path]
 		require.True(t, ok, path)
 		for _, dependency := range p.Deps {
@@ -109,7 +112,7 @@ func TestDomainIsPure(t *testing.T) {
 // TestDomainNeverReadsTheClock holds that time is an argument.
 func TestDomainNeverReadsTheClock(t *testing.T) {
 	packages := listPackages(t)
-	for _, path := range []string{"money", "plans", "accounts", "billing", "meter"} {
+	for _, path := range []string{"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"} {
 		for _, file := range packages[path].GoFiles {
 			source, err := os.ReadFile(filepath.Join(packages[path].Dir, file))
 			require.NoError(t, err)

@@ -112,3 +112,17 @@ func CheckListen(flag, value string) error {
 	}
 	return nil
 }
+
+// Stripe says where statements are delivered. Without a key they are delivered nowhere.
+type Stripe struct {
+	StripeKey string `env:"TOLLGATE_STRIPE_KEY" placeholder:"KEY" help:"Secret or restricted key of Stripe, which may read and write invoices; without it nothing is delivered."`
+	StripeURL string `env:"TOLLGATE_STRIPE_URL" placeholder:"URL" help:"Address of what speaks Stripe's API, such as its mock; Stripe itself by default."`
+}
+
+// Validate checks the settings.
+func (s Stripe) Validate() error {
+	if s.StripeURL == "" {
+		return nil
+	}
+	return CheckHTTPURL("--stripe-url", s.StripeURL)
+}

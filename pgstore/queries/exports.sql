@@ -1,6 +1,6 @@
 -- name: InsertExport :exec
-INSERT INTO exports (id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+INSERT INTO exports (id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, requested_by_id, revision, reopens, reason)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: LockPeriod :exec
 -- Exports of one period are begun one after the other.
@@ -16,11 +16,20 @@ SELECT * FROM exports WHERE id = $1 FOR NO KEY UPDATE;
 SELECT * FROM exports WHERE workflow_id = $1 AND run_id = $2;
 
 -- name: FinalExport :one
-SELECT * FROM exports WHERE period = $1 AND stage = 'done' AND NOT provisional;
+SELECT * FROM exports WHERE period = $1 AND (stage = 'closed' OR (stage = 'done' AND NOT provisional));
 
 -- name: ExportOfPeriod :one
+-- A run that is under way, else the final one, else the newest.
 SELECT * FROM exports WHERE period = $1
-ORDER BY (stage = 'done' AND NOT provisional) DESC, requested_at DESC, id DESC LIMIT 1;
+ORDER BY finished_at IS NULL DESC, (stage = 'closed' OR (stage = 'done' AND NOT provisional)) DESC, requested_at DESC, id DESC LIMIT 1;
+
+-- name: ExportOfRevision :one
+-- The one that was issued, else the newest.
+SELECT * FROM exports WHERE period = $1 AND revision = $2
+ORDER BY issued_at IS NOT NULL DESC, requested_at DESC, id DESC LIMIT 1;
+
+-- name: LaterClosedPeriod :one
+SELECT period FROM exports WHERE period > $1 AND (stage = 'closed' OR (issued_at IS NOT NULL AND finished_at IS NULL)) ORDER BY period LIMIT 1;
 
 -- name: Exports :many
 SELECT * FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1;
@@ -28,13 +37,16 @@ SELECT * FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1;
 -- name: SupersedeExports :exec
 -- A workflow has one open run at a time: an earlier one that has not ended here was terminated there.
 UPDATE exports SET stage = 'canceled', finished_at = now(), error = 'superseded by run ' || @run_id::text
-WHERE workflow_id = @workflow_id AND run_id <> @run_id::text AND stage NOT IN ('done', 'failed', 'canceled');
+WHERE workflow_id = @workflow_id AND run_id <> @run_id::text AND finished_at IS NULL AND issued_at IS NULL;
 
 -- name: SetExportStage :exec
 UPDATE exports SET stage = $2 WHERE id = $1;
 
 -- name: FinishExport :exec
-UPDATE exports SET stage = 'done', finished_at = now(), manifest = $2 WHERE id = $1;
+UPDATE exports SET stage = $2, finished_at = now(), manifest = $3 WHERE id = $1;
+
+-- name: PutManifest :exec
+UPDATE exports SET manifest = $2 WHERE id = $1;
 
 -- name: EndExport :exec
 UPDATE exports SET stage = $2, finished_at = now(), error = $3 WHERE id = $1;
@@ -69,14 +81,22 @@ GROUP BY marks.instance_id;
 SELECT instance_id, through_seq FROM export_batches WHERE export_id = $1 ORDER BY instance_id;
 
 -- name: PutExportMeters :exec
-INSERT INTO export_meters (export_id, meter, position, aggregation, unit)
-SELECT @export_id::uuid, key, position, aggregation, unit FROM meters;
+INSERT INTO export_meters (export_id, meter, position, aggregation, unit, name)
+SELECT @export_id::uuid, key, position, aggregation, unit, name FROM meters;
+
+-- name: ExportMeters :many
+SELECT meter, name, aggregation, unit FROM export_meters WHERE export_id = $1 ORDER BY position;
 
 -- name: PutExportOrganizations :exec
--- The plan is the last that was in force before the cut, or the first one there was.
-INSERT INTO export_organizations (export_id, organization_id, name, plan)
-SELECT @export_id::uuid, u.organization_id, coalesce(o.name, ''), coalesce(before.plan, earliest.plan, o.plan, '')
-FROM (SELECT DISTINCT organization_id FROM export_usage WHERE export_id = @export_id::uuid) AS u
+-- All that were there before the cut, and all that used something. The plan is the last that was in force before the
+-- cut, or the first one there was.
+INSERT INTO export_organizations (export_id, organization_id, name, plan, currency)
+SELECT @export_id::uuid, u.organization_id, coalesce(o.name, ''), coalesce(before.plan, earliest.plan, o.plan, ''), coalesce(o.currency, 'USD')
+FROM (
+    SELECT organization_id FROM export_usage WHERE export_id = @export_id::uuid
+    UNION
+    SELECT c.id FROM organizations c WHERE c.created_at < @cut::timestamptz
+) AS u
 LEFT JOIN organizations o ON o.id = u.organization_id
 LEFT JOIN LATERAL (
     SELECT p.plan FROM organization_plans p
@@ -93,6 +113,7 @@ SELECT o.organization_id, o.name, o.plan, u.meter, m.unit, m.aggregation, u.valu
 FROM (
     SELECT p.organization_id, p.name, p.plan FROM export_organizations p
     WHERE p.export_id = @export_id AND p.organization_id > @after
+        AND EXISTS (SELECT FROM export_usage e WHERE e.export_id = @export_id AND e.organization_id = p.organization_id)
     ORDER BY p.organization_id LIMIT @page_size
 ) AS o
 JOIN export_usage u ON u.export_id = @export_id AND u.organization_id = o.organization_id

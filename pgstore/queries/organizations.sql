@@ -1,5 +1,5 @@
 -- name: InsertOrganization :one
-INSERT INTO organizations (id, name, plan) VALUES ($1, $2, $3)
+INSERT INTO organizations (id, name, plan, currency) VALUES ($1, $2, $3, $4)
 RETURNING *;
 
 -- name: Organization :one
@@ -10,7 +10,8 @@ SELECT * FROM organizations WHERE id > @after ORDER BY id LIMIT @page_size;
 
 -- name: UpdateOrganization :one
 UPDATE organizations
-SET name = coalesce(sqlc.narg(name), name), plan = coalesce(sqlc.narg(plan), plan), updated_at = now()
+SET name = coalesce(sqlc.narg(name), name), plan = coalesce(sqlc.narg(plan), plan),
+    currency = coalesce(sqlc.narg(currency), currency), updated_at = now()
 WHERE id = @id
 RETURNING *;
 

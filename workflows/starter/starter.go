@@ -47,6 +47,15 @@ type StartExportInput struct {
 	Period billing.Period
 	// RequestedBy says who asks, for people and for the export's record. Required.
 	RequestedBy string
+	// RequestedByID is that key, who may not approve; zero: anybody may.
+	RequestedByID uuid.UUID
+	// Reopen, Reason, Variance, Documents and AllowSelfApproval are those of
+	// [workflows.ExportPeriodInput].
+	Reopen            bool
+	Reason            string
+	Variance          billing.VarianceThreshold
+	Documents         billing.DocumentOptions
+	AllowSelfApproval bool
 }
 
 // StartExport starts the export of a period, or finds it running.
@@ -58,8 +67,24 @@ func StartExport(ctx context.Context, c client.Client, in StartExportInput) (Sta
 		Memo:                  map[string]any{workflows.MemoRequestedBy: in.RequestedBy},
 	}
 	return start(ctx, c, options, workflows.ExportPeriod, workflows.ExportPeriodInput{
-		Period: in.Period.String(), RequestedBy: in.RequestedBy,
+		Period: in.Period.String(), RequestedBy: in.RequestedBy, RequestedByID: in.RequestedByID, Reopen: in.Reopen, Reason: in.Reason,
+		Variance: in.Variance, Documents: in.Documents, AllowSelfApproval: in.AllowSelfApproval,
 	})
+}
+
+// Decide tells the export of a period what finance decided. A decision that may not be is
+// a [*temporal.ApplicationError] of a type of package workflows; it is [ErrNotRunning]
+// where no export of the period runs.
+func Decide(ctx context.Context, c client.Client, period billing.Period, in workflows.DecideInput) (workflows.DecideResult, error) {
+	var out workflows.DecideResult
+	id := workflows.ExportPeriodID(period)
+	handle, err := c.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: id, UpdateName: workflows.UpdateDecide, Args: []any{in}, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err == nil {
+		err = handle.Get(ctx, &out)
+	}
+	return out, asked(err, workflows.UpdateDecide, id)
 }
 
 // StartRollUpInput says which day to close.
@@ -92,11 +117,13 @@ func EnsureFlushLoop(ctx context.Context, c client.Client, in workflows.FlushLoo
 	return start(ctx, c, options, workflows.FlushLoop, in)
 }
 
-// start starts a workflow under its fixed ID. A run that has ended may follow; one that
-// runs is joined. The policy Fail does the same as UseExisting, and says which it was.
+// start starts a workflow under its fixed ID. After a run that has ended another may
+// follow, unless the options say otherwise; one that runs is joined. The policy Fail does the same as UseExisting, and says which it was.
 func start(ctx context.Context, c client.Client, options client.StartWorkflowOptions, run, in any) (Started, error) {
 	options.TaskQueue = workflows.TaskQueue
-	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	if options.WorkflowIDReusePolicy == enumspb.WORKFLOW_ID_REUSE_POLICY_UNSPECIFIED {
+		options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	}
 	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL
 	options.WorkflowExecutionErrorWhenAlreadyStarted = true
 	started, err := c.ExecuteWorkflow(ctx, options, run, in)

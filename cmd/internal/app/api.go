@@ -24,21 +24,23 @@ import (
 // APIConfig are the settings of the API.
 type APIConfig struct {
 	Shared
-	Listen          string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
-	FlushInterval   time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
-	Upstream        string        `env:"TOLLGATE_UPSTREAM" placeholder:"URL" help:"Where /gateway/* passes requests on to. Default: there is no gateway."`
-	GatewayRules    string        `type:"path" env:"TOLLGATE_GATEWAY_RULES" placeholder:"FILE" help:"YAML file of what requests to the gateway are charged for. Default: the built-in rules."`
-	RefuseUnknown   bool          `env:"TOLLGATE_GATEWAY_REFUSE_UNKNOWN" help:"Answer 404 to requests to the gateway that no rule knows. Default: they pass, uncounted."`
-	TemporalUIURL   string        `name:"temporal-ui-url" env:"TOLLGATE_TEMPORAL_UI_URL" placeholder:"URL" help:"Temporal's UI, for links to runs."`
-	JournalDir      string        `type:"path" default:"tollgate-journal" env:"TOLLGATE_JOURNAL_DIR" placeholder:"FOLDER" help:"Folder of the journal, on a local disk; each API needs one of its own, and finds it again when it starts anew."`
-	Durability      string        `enum:"memory,process,disk" default:"process" env:"TOLLGATE_DURABILITY" help:"What acknowledged usage survives before it is flushed: memory (nothing), process (kill -9), disk (a loss of power)."`
-	JournalFull     string        `enum:"admit,refuse" default:"admit" env:"TOLLGATE_JOURNAL_FULL" help:"What becomes of requests that the journal can't keep: admit (counted in memory alone) or refuse (503)."`
-	LeasesAway      string        `enum:"allow,deny" default:"allow" env:"TOLLGATE_LEASES_AWAY" help:"What becomes of requests under a hard limit while Postgres can't be asked for quota: allow (counted, the limit may be passed) or deny (503)."`
-	LostAfter       time.Duration `default:"0s" env:"TOLLGATE_LOST_AFTER" help:"How long Postgres must not have seen this instance before it is declared lost and its quota is given to others, 5 flush intervals to 24h. Default: 1m, or 5 flush intervals."`
-	MaxLate         time.Duration `default:"840h" env:"TOLLGATE_MAX_LATE" help:"How old usage may be that bears a time of its own, 1m to 840h (35 days: as long as identities are known)."`
-	MaxAhead        time.Duration `default:"5m" env:"TOLLGATE_MAX_AHEAD" help:"How far after now such a time may be, for clocks that differ; it counts as now. 1s to 1h."`
-	DrainDelay      time.Duration `default:"0s" env:"TOLLGATE_DRAIN_DELAY" help:"Time between becoming unready and refusing connections, for load balancers to notice, 0 to 5m."`
-	ShutdownTimeout time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
+	Listen            string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
+	FlushInterval     time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
+	Upstream          string        `env:"TOLLGATE_UPSTREAM" placeholder:"URL" help:"Where /gateway/* passes requests on to. Default: there is no gateway."`
+	GatewayRules      string        `type:"path" env:"TOLLGATE_GATEWAY_RULES" placeholder:"FILE" help:"YAML file of what requests to the gateway are charged for. Default: the built-in rules."`
+	RefuseUnknown     bool          `env:"TOLLGATE_GATEWAY_REFUSE_UNKNOWN" help:"Answer 404 to requests to the gateway that no rule knows. Default: they pass, uncounted."`
+	TemporalUIURL     string        `name:"temporal-ui-url" env:"TOLLGATE_TEMPORAL_UI_URL" placeholder:"URL" help:"Temporal's UI, for links to runs."`
+	JournalDir        string        `type:"path" default:"tollgate-journal" env:"TOLLGATE_JOURNAL_DIR" placeholder:"FOLDER" help:"Folder of the journal, on a local disk; each API needs one of its own, and finds it again when it starts anew."`
+	Durability        string        `enum:"memory,process,disk" default:"process" env:"TOLLGATE_DURABILITY" help:"What acknowledged usage survives before it is flushed: memory (nothing), process (kill -9), disk (a loss of power)."`
+	JournalFull       string        `enum:"admit,refuse" default:"admit" env:"TOLLGATE_JOURNAL_FULL" help:"What becomes of requests that the journal can't keep: admit (counted in memory alone) or refuse (503)."`
+	LeasesAway        string        `enum:"allow,deny" default:"allow" env:"TOLLGATE_LEASES_AWAY" help:"What becomes of requests under a hard limit while Postgres can't be asked for quota: allow (counted, the limit may be passed) or deny (503)."`
+	LostAfter         time.Duration `default:"0s" env:"TOLLGATE_LOST_AFTER" help:"How long Postgres must not have seen this instance before it is declared lost and its quota is given to others, 5 flush intervals to 24h. Default: 1m, or 5 flush intervals."`
+	MaxLate           time.Duration `default:"840h" env:"TOLLGATE_MAX_LATE" help:"How old usage may be that bears a time of its own, 1m to 840h (35 days: as long as identities are known)."`
+	UsageThresholds   []int         `default:"80,100" env:"TOLLGATE_USAGE_THRESHOLDS" placeholder:"PERCENT,…" help:"Percentages of a limit at which an event says that usage has reached them, each 1 to 100."`
+	MaxAhead          time.Duration `default:"5m" env:"TOLLGATE_MAX_AHEAD" help:"How far after now such a time may be, for clocks that differ; it counts as now. 1s to 1h."`
+	AllowSelfApproval bool          `env:"TOLLGATE_ALLOW_SELF_APPROVAL" help:"Let who requested an export approve it. Default: somebody else has to."`
+	DrainDelay        time.Duration `default:"0s" env:"TOLLGATE_DRAIN_DELAY" help:"Time between becoming unready and refusing connections, for load balancers to notice, 0 to 5m."`
+	ShutdownTimeout   time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
 }
 
 // Validate checks the settings.
@@ -52,6 +54,7 @@ func (c APIConfig) Validate() error {
 		c.checkLostAfter(),
 		within("--max-late", c.MaxLate, time.Minute, meter.IdentityRetention),
 		within("--max-ahead", c.MaxAhead, time.Second, time.Hour),
+		checkThresholds(c.UsageThresholds),
 		within("--drain-delay", c.DrainDelay, 0, 5*time.Minute),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
@@ -154,7 +157,10 @@ func (a *API) Run(ctx context.Context) (err error) {
 
 func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Server, error) {
 	serverConfig := api.Config{
-		Meter: i.meter, Store: b.store, Workflows: apiWorkflows{b.temporal}, Blobs: apiBlobs{blobs},
+		Meter: i.meter, Store: b.store, Workflows: apiWorkflows{temporal: b.temporal, allowSelfApproval: a.config.AllowSelfApproval}, Blobs: apiBlobs{blobs},
+		WebhooksConfig: api.WebhooksConfig{
+			Webhooks: b.store, Redeliverer: redeliverer{b.temporal, a.config.Webhooks}, AllowPrivateWebhooks: a.config.WebhookAllowPrivate,
+		},
 		Parts: []api.Part{
 			{Name: "postgres", Check: b.store.Ping},
 			{Name: "journal", Check: func(context.Context) error { return i.journalHealth() }},

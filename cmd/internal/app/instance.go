@@ -86,9 +86,10 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 		meterConfig.Journal = i.journal
 	}
 	i.meter = meter.New(meterConfig)
+	watcher := newAlerts(b, config)
 	i.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: i.meter, Store: b.store, Instance: id, Now: clock, Interval: config.FlushInterval, Logger: i.logger,
-		Undriven: i.ensureLoop,
+		Undriven: i.ensureLoop, Watch: watcher.Watch, WatchFrom: watcher.WatchFrom(),
 	})
 	err = errors.Join(
 		telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock),

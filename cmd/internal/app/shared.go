@@ -33,11 +33,12 @@ type Shared struct {
 	config.Database
 	config.Blobs
 	config.Catalog
+	Webhooks
 }
 
 // Validate checks the settings.
 func (s Shared) Validate() error {
-	return errors.Join(s.Database.Validate(), s.Blobs.Validate())
+	return errors.Join(s.Database.Validate(), s.Blobs.Validate(), s.Webhooks.Validate())
 }
 
 // base is what every process stands on.

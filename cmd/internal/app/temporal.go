@@ -20,12 +20,42 @@ import (
 )
 
 // apiWorkflows gives the API what it asks of Temporal, in its own words.
-type apiWorkflows struct{ temporal client.Client }
+type apiWorkflows struct {
+	temporal client.Client
+	// allowSelfApproval lets who requested an export approve it.
+	allowSelfApproval bool
+}
 
 // StartExport implements [api.Workflows].
-func (w apiWorkflows) StartExport(ctx context.Context, period billing.Period, requestedBy string) (api.ExportRun, error) {
-	run, err := starter.StartExport(ctx, w.temporal, starter.StartExportInput{Period: period, RequestedBy: requestedBy})
+func (w apiWorkflows) StartExport(ctx context.Context, start api.StartExport) (api.ExportRun, error) {
+	run, err := starter.StartExport(ctx, w.temporal, starter.StartExportInput{
+		Period: start.Period, RequestedBy: start.Actor.Name, RequestedByID: start.Actor.ID, Reopen: start.Reopen, Reason: start.Reason,
+		Variance: start.Variance, Documents: start.Documents, AllowSelfApproval: w.allowSelfApproval,
+	})
 	return api.ExportRun{WorkflowID: run.WorkflowID, RunID: run.RunID, Started: !run.Joined}, translate(err)
+}
+
+// refusals are the codes of decisions that may not be, by the type of the error.
+var refusals = map[string]string{
+	workflows.TypeSelfApproval: api.CodeSelfApproval,
+	workflows.TypeNotReviewed:  api.CodeNotReviewed,
+	workflows.TypeParked:       api.CodeParked,
+	workflows.TypeNotAwaiting:  api.CodeNotAwaiting,
+	workflows.TypeInvalidInput: api.CodeInvalid,
+}
+
+// Decide implements [api.Workflows].
+func (w apiWorkflows) Decide(ctx context.Context, d api.Decide) (billing.Stage, error) {
+	out, err := starter.Decide(ctx, w.temporal, d.Period, workflows.DecideInput{
+		Action: d.Action, Actor: d.Actor, Note: d.Note, WithoutParked: d.WithoutParked,
+	})
+	var refused *temporal.ApplicationError
+	if errors.As(err, &refused) {
+		if code, ok := refusals[refused.Type()]; ok {
+			return "", &api.DecisionRefused{Code: code, Message: refused.Message()}
+		}
+	}
+	return out.Stage, translate(err)
 }
 
 // ExportProgress implements [api.Workflows].
@@ -38,6 +68,9 @@ func (w apiWorkflows) ExportProgress(ctx context.Context, period billing.Period)
 	if p.Stage == billing.StageRollups {
 		out.Done, out.Total = int64(p.RolledUp), int64(p.RolledUp+p.DaysLeft)
 	}
+	if p.Stage == billing.StageRating {
+		out.Done, out.Total = int64(p.PagesRated), int64(p.Pages)
+	}
 	return out, nil
 }
 
@@ -49,11 +82,19 @@ func exportNote(p workflows.ExportPeriodProgress) string {
 		return "rolling up the days of the period"
 	case billing.StageFreezing:
 		return "recording which batches count"
+	case billing.StageRating:
+		return "making statements"
 	case billing.StageWriting:
 		return "writing the files"
-	case billing.StageDone:
-		return "done"
-	case billing.StageFailed, billing.StageCanceled:
+	case billing.StageReviewing:
+		return fmt.Sprintf("waiting for finance to review %d variances", p.Variances)
+	case billing.StageApproving:
+		return "waiting for somebody else than " + p.RequestedBy + " to approve"
+	case billing.StageIssuing:
+		return "issuing the statements"
+	case billing.StageDelivering:
+		return "delivering"
+	case billing.StageFailed, billing.StageCanceled, billing.StageRejected:
 		return p.Error
 	default:
 		return string(p.Stage)

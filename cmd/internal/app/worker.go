@@ -80,6 +80,9 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		return ignoreEnd(ctx, err)
 	}
 	defer runner.Stop()
+	if err := untilReached(ctx, b, func() error { return ensureDispatch(ctx, b) }); err != nil {
+		return ignoreEnd(ctx, err)
+	}
 	working.Store(true)
 	w.ready.set()
 	b.logger.Info("The worker takes work", "queue", workflows.TaskQueue, "listen", listener.Addr().String())
@@ -108,6 +111,9 @@ func (w *Worker) register(b *base, blobs *blobstore.Store) (worker.Worker, error
 	}))
 	runner.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: b.store, Reconciled: reconciled}))
 	runner.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
+	runner.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
+	runner.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: b.store}))
+	runner.RegisterActivity(newWebhooks(b, w.config.Webhooks))
 	return runner, nil
 }
 

@@ -32,7 +32,7 @@ func (q *Queries) InsertMeter(ctx context.Context, arg InsertMeterParams) error 
 }
 
 const insertPlan = `-- name: InsertPlan :exec
-INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO plans (key, version, name, requests_per_second, burst, price_books) VALUES ($1, $2, $3, $4, $5, $6)
 `
 
 type InsertPlanParams struct {
@@ -41,6 +41,7 @@ type InsertPlanParams struct {
 	Name              string
 	RequestsPerSecond int64
 	Burst             int64
+	PriceBooks        []byte
 }
 
 func (q *Queries) InsertPlan(ctx context.Context, arg InsertPlanParams) error {
@@ -50,6 +51,7 @@ func (q *Queries) InsertPlan(ctx context.Context, arg InsertPlanParams) error {
 		arg.Name,
 		arg.RequestsPerSecond,
 		arg.Burst,
+		arg.PriceBooks,
 	)
 	return err
 }
@@ -163,7 +165,7 @@ func (q *Queries) PlanLimits(ctx context.Context) ([]PlanLimit, error) {
 }
 
 const plans = `-- name: Plans :many
-SELECT key, version, name, requests_per_second, burst FROM plans ORDER BY published_at, key, version
+SELECT key, version, name, requests_per_second, burst, price_books FROM plans ORDER BY published_at, key, version
 `
 
 type PlansRow struct {
@@ -172,6 +174,7 @@ type PlansRow struct {
 	Name              string
 	RequestsPerSecond int64
 	Burst             int64
+	PriceBooks        []byte
 }
 
 func (q *Queries) Plans(ctx context.Context) ([]PlansRow, error) {
@@ -189,6 +192,7 @@ func (q *Queries) Plans(ctx context.Context) ([]PlansRow, error) {
 			&i.Name,
 			&i.RequestsPerSecond,
 			&i.Burst,
+			&i.PriceBooks,
 		); err != nil {
 			return nil, err
 		}

@@ -60,7 +60,7 @@ func (q *Queries) ExportBatches(ctx context.Context, exportID uuid.UUID) ([]Expo
 }
 
 const exportByID = `-- name: ExportByID :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest FROM exports WHERE id = $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE id = $1
 `
 
 func (q *Queries) ExportByID(ctx context.Context, id uuid.UUID) (Export, error) {
@@ -81,15 +81,57 @@ func (q *Queries) ExportByID(ctx context.Context, id uuid.UUID) (Export, error) 
 		&i.FinishedAt,
 		&i.Error,
 		&i.Manifest,
+		&i.Revision,
+		&i.Reopens,
+		&i.Reason,
+		&i.RequestedByID,
+		&i.IssuedAt,
 	)
 	return i, err
 }
 
-const exportOfPeriod = `-- name: ExportOfPeriod :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest FROM exports WHERE period = $1
-ORDER BY (stage = 'done' AND NOT provisional) DESC, requested_at DESC, id DESC LIMIT 1
+const exportMeters = `-- name: ExportMeters :many
+SELECT meter, name, aggregation, unit FROM export_meters WHERE export_id = $1 ORDER BY position
 `
 
+type ExportMetersRow struct {
+	Meter       string
+	Name        string
+	Aggregation string
+	Unit        string
+}
+
+func (q *Queries) ExportMeters(ctx context.Context, exportID uuid.UUID) ([]ExportMetersRow, error) {
+	rows, err := q.db.Query(ctx, exportMeters, exportID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExportMetersRow
+	for rows.Next() {
+		var i ExportMetersRow
+		if err := rows.Scan(
+			&i.Meter,
+			&i.Name,
+			&i.Aggregation,
+			&i.Unit,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const exportOfPeriod = `-- name: ExportOfPeriod :one
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE period = $1
+ORDER BY finished_at IS NULL DESC, (stage = 'closed' OR (stage = 'done' AND NOT provisional)) DESC, requested_at DESC, id DESC LIMIT 1
+`
+
+// A run that is under way, else the final one, else the newest.
 func (q *Queries) ExportOfPeriod(ctx context.Context, period time.Time) (Export, error) {
 	row := q.db.QueryRow(ctx, exportOfPeriod, period)
 	var i Export
@@ -108,12 +150,50 @@ func (q *Queries) ExportOfPeriod(ctx context.Context, period time.Time) (Export,
 		&i.FinishedAt,
 		&i.Error,
 		&i.Manifest,
+		&i.Revision,
+		&i.Reopens,
+		&i.Reason,
+		&i.RequestedByID,
+		&i.IssuedAt,
+	)
+	return i, err
+}
+
+const exportOfRevision = `-- name: ExportOfRevision :one
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE period = $1 AND revision = $2
+ORDER BY issued_at IS NOT NULL DESC, requested_at DESC, id DESC LIMIT 1
+`
+
+// The one that was issued, else the newest.
+func (q *Queries) ExportOfRevision(ctx context.Context, period time.Time, revision int32) (Export, error) {
+	row := q.db.QueryRow(ctx, exportOfRevision, period, revision)
+	var i Export
+	err := row.Scan(
+		&i.ID,
+		&i.Period,
+		&i.WorkflowID,
+		&i.RunID,
+		&i.Stage,
+		&i.Cut,
+		&i.Provisional,
+		&i.RequestedBy,
+		&i.RequestedAt,
+		&i.FrozenAt,
+		&i.RolledThrough,
+		&i.FinishedAt,
+		&i.Error,
+		&i.Manifest,
+		&i.Revision,
+		&i.Reopens,
+		&i.Reason,
+		&i.RequestedByID,
+		&i.IssuedAt,
 	)
 	return i, err
 }
 
 const exportOfRun = `-- name: ExportOfRun :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest FROM exports WHERE workflow_id = $1 AND run_id = $2
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE workflow_id = $1 AND run_id = $2
 `
 
 func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID string) (Export, error) {
@@ -134,6 +214,11 @@ func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID stri
 		&i.FinishedAt,
 		&i.Error,
 		&i.Manifest,
+		&i.Revision,
+		&i.Reopens,
+		&i.Reason,
+		&i.RequestedByID,
+		&i.IssuedAt,
 	)
 	return i, err
 }
@@ -144,6 +229,7 @@ SELECT o.organization_id, o.name, o.plan, u.meter, m.unit, m.aggregation, u.valu
 FROM (
     SELECT p.organization_id, p.name, p.plan FROM export_organizations p
     WHERE p.export_id = $1 AND p.organization_id > $2
+        AND EXISTS (SELECT FROM export_usage e WHERE e.export_id = $1 AND e.organization_id = p.organization_id)
     ORDER BY p.organization_id LIMIT $3
 ) AS o
 JOIN export_usage u ON u.export_id = $1 AND u.organization_id = o.organization_id
@@ -192,7 +278,7 @@ func (q *Queries) ExportTotals(ctx context.Context, exportID uuid.UUID, after uu
 }
 
 const exports = `-- name: Exports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
 `
 
 func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
@@ -219,6 +305,11 @@ func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
 			&i.FinishedAt,
 			&i.Error,
 			&i.Manifest,
+			&i.Revision,
+			&i.Reopens,
+			&i.Reason,
+			&i.RequestedByID,
+			&i.IssuedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -231,7 +322,7 @@ func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
 }
 
 const finalExport = `-- name: FinalExport :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest FROM exports WHERE period = $1 AND stage = 'done' AND NOT provisional
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE period = $1 AND (stage = 'closed' OR (stage = 'done' AND NOT provisional))
 `
 
 func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, error) {
@@ -252,34 +343,43 @@ func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, er
 		&i.FinishedAt,
 		&i.Error,
 		&i.Manifest,
+		&i.Revision,
+		&i.Reopens,
+		&i.Reason,
+		&i.RequestedByID,
+		&i.IssuedAt,
 	)
 	return i, err
 }
 
 const finishExport = `-- name: FinishExport :exec
-UPDATE exports SET stage = 'done', finished_at = now(), manifest = $2 WHERE id = $1
+UPDATE exports SET stage = $2, finished_at = now(), manifest = $3 WHERE id = $1
 `
 
-func (q *Queries) FinishExport(ctx context.Context, iD uuid.UUID, manifest []byte) error {
-	_, err := q.db.Exec(ctx, finishExport, iD, manifest)
+func (q *Queries) FinishExport(ctx context.Context, iD uuid.UUID, stage string, manifest []byte) error {
+	_, err := q.db.Exec(ctx, finishExport, iD, stage, manifest)
 	return err
 }
 
 const insertExport = `-- name: InsertExport :exec
-INSERT INTO exports (id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO exports (id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, requested_by_id, revision, reopens, reason)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 `
 
 type InsertExportParams struct {
-	ID          uuid.UUID
-	Period      time.Time
-	WorkflowID  string
-	RunID       string
-	Stage       string
-	Cut         time.Time
-	Provisional bool
-	RequestedBy string
-	RequestedAt time.Time
+	ID            uuid.UUID
+	Period        time.Time
+	WorkflowID    string
+	RunID         string
+	Stage         string
+	Cut           time.Time
+	Provisional   bool
+	RequestedBy   string
+	RequestedAt   time.Time
+	RequestedByID *uuid.UUID
+	Revision      int32
+	Reopens       *uuid.UUID
+	Reason        string
 }
 
 func (q *Queries) InsertExport(ctx context.Context, arg InsertExportParams) error {
@@ -293,6 +393,10 @@ func (q *Queries) InsertExport(ctx context.Context, arg InsertExportParams) erro
 		arg.Provisional,
 		arg.RequestedBy,
 		arg.RequestedAt,
+		arg.RequestedByID,
+		arg.Revision,
+		arg.Reopens,
+		arg.Reason,
 	)
 	return err
 }
@@ -366,8 +470,19 @@ func (q *Queries) LateUsage(ctx context.Context, arg LateUsageParams) ([]LateUsa
 	return items, nil
 }
 
+const laterClosedPeriod = `-- name: LaterClosedPeriod :one
+SELECT period FROM exports WHERE period > $1 AND (stage = 'closed' OR (issued_at IS NOT NULL AND finished_at IS NULL)) ORDER BY period LIMIT 1
+`
+
+func (q *Queries) LaterClosedPeriod(ctx context.Context, period time.Time) (time.Time, error) {
+	row := q.db.QueryRow(ctx, laterClosedPeriod, period)
+	var period_2 time.Time
+	err := row.Scan(&period_2)
+	return period_2, err
+}
+
 const lockExport = `-- name: LockExport :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest FROM exports WHERE id = $1 FOR NO KEY UPDATE
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE id = $1 FOR NO KEY UPDATE
 `
 
 func (q *Queries) LockExport(ctx context.Context, id uuid.UUID) (Export, error) {
@@ -388,6 +503,11 @@ func (q *Queries) LockExport(ctx context.Context, id uuid.UUID) (Export, error) 
 		&i.FinishedAt,
 		&i.Error,
 		&i.Manifest,
+		&i.Revision,
+		&i.Reopens,
+		&i.Reason,
+		&i.RequestedByID,
+		&i.IssuedAt,
 	)
 	return i, err
 }
@@ -440,8 +560,8 @@ func (q *Queries) PutExportBatches(ctx context.Context, arg PutExportBatchesPara
 }
 
 const putExportMeters = `-- name: PutExportMeters :exec
-INSERT INTO export_meters (export_id, meter, position, aggregation, unit)
-SELECT $1::uuid, key, position, aggregation, unit FROM meters
+INSERT INTO export_meters (export_id, meter, position, aggregation, unit, name)
+SELECT $1::uuid, key, position, aggregation, unit, name FROM meters
 `
 
 func (q *Queries) PutExportMeters(ctx context.Context, exportID uuid.UUID) error {
@@ -450,9 +570,13 @@ func (q *Queries) PutExportMeters(ctx context.Context, exportID uuid.UUID) error
 }
 
 const putExportOrganizations = `-- name: PutExportOrganizations :exec
-INSERT INTO export_organizations (export_id, organization_id, name, plan)
-SELECT $1::uuid, u.organization_id, coalesce(o.name, ''), coalesce(before.plan, earliest.plan, o.plan, '')
-FROM (SELECT DISTINCT organization_id FROM export_usage WHERE export_id = $1::uuid) AS u
+INSERT INTO export_organizations (export_id, organization_id, name, plan, currency)
+SELECT $1::uuid, u.organization_id, coalesce(o.name, ''), coalesce(before.plan, earliest.plan, o.plan, ''), coalesce(o.currency, 'USD')
+FROM (
+    SELECT organization_id FROM export_usage WHERE export_id = $1::uuid
+    UNION
+    SELECT c.id FROM organizations c WHERE c.created_at < $2::timestamptz
+) AS u
 LEFT JOIN organizations o ON o.id = u.organization_id
 LEFT JOIN LATERAL (
     SELECT p.plan FROM organization_plans p
@@ -464,9 +588,19 @@ LEFT JOIN LATERAL (
 ) AS earliest ON true
 `
 
-// The plan is the last that was in force before the cut, or the first one there was.
+// All that were there before the cut, and all that used something. The plan is the last that was in force before the
+// cut, or the first one there was.
 func (q *Queries) PutExportOrganizations(ctx context.Context, exportID uuid.UUID, cut time.Time) error {
 	_, err := q.db.Exec(ctx, putExportOrganizations, exportID, cut)
+	return err
+}
+
+const putManifest = `-- name: PutManifest :exec
+UPDATE exports SET manifest = $2 WHERE id = $1
+`
+
+func (q *Queries) PutManifest(ctx context.Context, iD uuid.UUID, manifest []byte) error {
+	_, err := q.db.Exec(ctx, putManifest, iD, manifest)
 	return err
 }
 
@@ -499,7 +633,7 @@ func (q *Queries) SetRolledThrough(ctx context.Context, iD uuid.UUID, rolledThro
 
 const supersedeExports = `-- name: SupersedeExports :exec
 UPDATE exports SET stage = 'canceled', finished_at = now(), error = 'superseded by run ' || $1::text
-WHERE workflow_id = $2 AND run_id <> $1::text AND stage NOT IN ('done', 'failed', 'canceled')
+WHERE workflow_id = $2 AND run_id <> $1::text AND finished_at IS NULL AND issued_at IS NULL
 `
 
 // A workflow has one open run at a time: an earlier one that has not ended here was terminated there.

@@ -40,6 +40,20 @@ type CreditEntry struct {
 	Note string
 }
 
+// What happened that others are told of. Only dispatched_at changes.
+type Event struct {
+	ID             uuid.UUID
+	Key            string
+	Kind           string
+	OrganizationID *uuid.UUID
+	OccurredAt     time.Time
+	// As json and not jsonb: the bytes stay as they are, and so does what is signed.
+	Data      []byte
+	CreatedAt time.Time
+	// When every delivery of it had been started.
+	DispatchedAt *time.Time
+}
+
 // Runs over a billing period.
 type Export struct {
 	ID         uuid.UUID
@@ -59,6 +73,15 @@ type Export struct {
 	FinishedAt    *time.Time
 	Error         string
 	Manifest      []byte
+	// Counts the times that the period was opened again, from 1.
+	Revision int32
+	// The closed export that this one takes the place of once it is issued.
+	Reopens *uuid.UUID
+	// Why the period was opened again, or the run rejected.
+	Reason        string
+	RequestedByID *uuid.UUID
+	// From here on the statements are issued, and nothing of them changes.
+	IssuedAt *time.Time
 }
 
 // Processes that meter.
@@ -92,6 +115,8 @@ type Organization struct {
 	Plan      string
 	CreatedAt time.Time
 	UpdatedAt time.Time
+	// ISO 4217 code in which the organization is billed.
+	Currency string
 }
 
 // Entitlements: one limit for each meter of a plan version. Where there is no row, the built-in default counts.
@@ -151,4 +176,52 @@ type UsageEvent struct {
 	Max         int64
 	LimitWindow string
 	CountedAt   time.Time
+}
+
+// What came of each try. Nothing changes or deletes a row.
+type WebhookAttempt struct {
+	EventID    uuid.UUID
+	EndpointID uuid.UUID
+	// The run and the try in it: a try is recorded once.
+	ID             string
+	OrganizationID *uuid.UUID
+	Number         int32
+	Manual         bool
+	At             time.Time
+	TookMs         int64
+	Status         int32
+	Error          string
+}
+
+// One event on its way to one endpoint; organization_id is the endpoint's.
+type WebhookDelivery struct {
+	EventID        uuid.UUID
+	EndpointID     uuid.UUID
+	OrganizationID *uuid.UUID
+	State          string
+	Attempts       int32
+	NextAttemptAt  *time.Time
+	LastStatus     int32
+	LastError      string
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+}
+
+// Where events are sent. Without an organization it is the platform's, which gets every event.
+type WebhookEndpoint struct {
+	ID             uuid.UUID
+	OrganizationID *uuid.UUID
+	Url            string
+	// The kinds that are wanted; none: all.
+	Kinds       []string
+	Description string
+	// It signs, so it is kept as it is and not as a hash.
+	Secret         string
+	PreviousSecret string
+	PreviousUntil  *time.Time
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+	DisabledAt     *time.Time
+	// It is gone, without its secrets; what was sent to it stays.
+	DeletedAt *time.Time
 }

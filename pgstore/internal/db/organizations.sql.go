@@ -13,12 +13,24 @@ import (
 )
 
 const insertOrganization = `-- name: InsertOrganization :one
-INSERT INTO organizations (id, name, plan) VALUES ($1, $2, $3)
-RETURNING id, name, plan, created_at, updated_at
+INSERT INTO organizations (id, name, plan, currency) VALUES ($1, $2, $3, $4)
+RETURNING id, name, plan, created_at, updated_at, currency
 `
 
-func (q *Queries) InsertOrganization(ctx context.Context, iD uuid.UUID, name string, plan string) (Organization, error) {
-	row := q.db.QueryRow(ctx, insertOrganization, iD, name, plan)
+type InsertOrganizationParams struct {
+	ID       uuid.UUID
+	Name     string
+	Plan     string
+	Currency string
+}
+
+func (q *Queries) InsertOrganization(ctx context.Context, arg InsertOrganizationParams) (Organization, error) {
+	row := q.db.QueryRow(ctx, insertOrganization,
+		arg.ID,
+		arg.Name,
+		arg.Plan,
+		arg.Currency,
+	)
 	var i Organization
 	err := row.Scan(
 		&i.ID,
@@ -26,12 +38,13 @@ func (q *Queries) InsertOrganization(ctx context.Context, iD uuid.UUID, name str
 		&i.Plan,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Currency,
 	)
 	return i, err
 }
 
 const listOrganizations = `-- name: ListOrganizations :many
-SELECT id, name, plan, created_at, updated_at FROM organizations WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, name, plan, created_at, updated_at, currency FROM organizations WHERE id > $1 ORDER BY id LIMIT $2
 `
 
 func (q *Queries) ListOrganizations(ctx context.Context, after uuid.UUID, pageSize int32) ([]Organization, error) {
@@ -49,6 +62,7 @@ func (q *Queries) ListOrganizations(ctx context.Context, after uuid.UUID, pageSi
 			&i.Plan,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Currency,
 		); err != nil {
 			return nil, err
 		}
@@ -61,7 +75,7 @@ func (q *Queries) ListOrganizations(ctx context.Context, after uuid.UUID, pageSi
 }
 
 const organization = `-- name: Organization :one
-SELECT id, name, plan, created_at, updated_at FROM organizations WHERE id = $1
+SELECT id, name, plan, created_at, updated_at, currency FROM organizations WHERE id = $1
 `
 
 func (q *Queries) Organization(ctx context.Context, id uuid.UUID) (Organization, error) {
@@ -73,6 +87,7 @@ func (q *Queries) Organization(ctx context.Context, id uuid.UUID) (Organization,
 		&i.Plan,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Currency,
 	)
 	return i, err
 }
@@ -103,13 +118,26 @@ func (q *Queries) OrganizationsChangedSince(ctx context.Context, since time.Time
 
 const updateOrganization = `-- name: UpdateOrganization :one
 UPDATE organizations
-SET name = coalesce($1, name), plan = coalesce($2, plan), updated_at = now()
-WHERE id = $3
-RETURNING id, name, plan, created_at, updated_at
+SET name = coalesce($1, name), plan = coalesce($2, plan),
+    currency = coalesce($3, currency), updated_at = now()
+WHERE id = $4
+RETURNING id, name, plan, created_at, updated_at, currency
 `
 
-func (q *Queries) UpdateOrganization(ctx context.Context, name *string, plan *string, iD uuid.UUID) (Organization, error) {
-	row := q.db.QueryRow(ctx, updateOrganization, name, plan, iD)
+type UpdateOrganizationParams struct {
+	Name     *string
+	Plan     *string
+	Currency *string
+	ID       uuid.UUID
+}
+
+func (q *Queries) UpdateOrganization(ctx context.Context, arg UpdateOrganizationParams) (Organization, error) {
+	row := q.db.QueryRow(ctx, updateOrganization,
+		arg.Name,
+		arg.Plan,
+		arg.Currency,
+		arg.ID,
+	)
 	var i Organization
 	err := row.Scan(
 		&i.ID,
@@ -117,6 +145,7 @@ func (q *Queries) UpdateOrganization(ctx context.Context, name *string, plan *st
 		&i.Plan,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Currency,
 	)
 	return i, err
 }

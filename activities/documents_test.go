@@ -1,0 +1,259 @@
+package activities_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/internal/blobstore"
+)
+
+// rated is a store whose organizations have their statements.
+func rated(t *testing.T, n int, cursed ...int) *closing {
+	t.Helper()
+	s := newClosing(n, cursed...)
+	a := newClose(s, memory(t), 0)
+	_, err := run[activities.RateAccountsResult](t, newEnvironment(t, a), a.RateAccounts, activities.RateAccountsInput{ID: uuid.Max, Until: uuid.Max})
+	require.NoError(t, err)
+	return s
+}
+
+func writeInput(compress bool) activities.WriteStatementsInput {
+	return activities.WriteStatementsInput{ID: uuid.Max, Folder: folder, Options: billing.DocumentOptions{Compress: compress}, Numbered: true}
+}
+
+// Pages of another size, another attempt: the same bytes.
+func TestWriteStatements(t *testing.T) {
+	t.Parallel()
+	for _, compress := range []bool{false, true} {
+		t.Run(fmt.Sprint("compressed ", compress), func(t *testing.T) {
+			t.Parallel()
+			s := rated(t, 25)
+			blobs := memory(t)
+			a := newClose(s, blobs, 10)
+			e := newEnvironment(t, a)
+			out, err := run[activities.WriteStatementsResult](t, e, a.WriteStatements, writeInput(compress))
+			require.NoError(t, err)
+			require.Equal(t, 1, s.numbered)
+			require.Len(t, out.Files, len(billing.StatementFiles()))
+			require.Contains(t, heartbeats[activities.WriteHeartbeat](t, e), activities.WriteHeartbeat{Rows: 25, Organization: organization(25)})
+			texts := map[string]string{}
+			for i, file := range out.Files {
+				require.Equal(t, billing.FileName(billing.StatementFiles()[i], compress), file.Name)
+				texts[file.Name] = contents(t, blobs, folder+file.Name)
+				require.Len(t, texts[file.Name], int(file.Bytes))
+				require.Positive(t, file.Rows)
+			}
+			for _, size := range []int{1, 7, 500} {
+				other := newClose(s, blobs, size)
+				again, err := run[activities.WriteStatementsResult](t, newEnvironment(t, other), other.WriteStatements, writeInput(compress))
+				require.NoError(t, err)
+				require.Equal(t, out, again)
+				for name, text := range texts {
+					require.Equal(t, text, contents(t, blobs, folder+name))
+				}
+			}
+		})
+	}
+}
+
+// The drafts of a provisional export have no numbers; those without statements have files.
+func TestWriteStatementsOfNobody(t *testing.T) {
+	t.Parallel()
+	s := newClosing(0)
+	blobs := memory(t)
+	a := newClose(s, blobs, 0)
+	in := writeInput(false)
+	in.Numbered = false
+	out, err := run[activities.WriteStatementsResult](t, newEnvironment(t, a), a.WriteStatements, in)
+	require.NoError(t, err)
+	require.Zero(t, s.numbered)
+	for _, file := range out.Files {
+		require.Zero(t, file.Rows)
+		contents(t, blobs, folder+file.Name)
+	}
+}
+
+func requireNoFile(t *testing.T, blobs *blobstore.Store) {
+	t.Helper()
+	for _, name := range append(billing.StatementFiles(), billing.ManifestFile) {
+		_, err := blobs.NewReader(t.Context(), folder+name)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}
+}
+
+// Whatever ends a write before its end, no file is left, and the next attempt writes all.
+func TestWriteStatementsIsWholeOrNotThere(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		interrupt func(e *environment, cancel func()) error
+		says      string
+	}{
+		"store away":     {func(*environment, func()) error { return errAway }, "store is away"},
+		"store for good": {func(*environment, func()) error { return errCurse }, "cursed"},
+		"canceled":       {func(_ *environment, cancel func()) error { cancel(); return nil }, "canceled"},
+		"worker stops":   {func(e *environment, _ func()) error { close(e.stop); return nil }, "another one takes over WriteStatements"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := rated(t, 5)
+			blobs := memory(t)
+			a := newClose(s, blobs, 1)
+			e := newEnvironment(t, a)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			e.cancelWith(ctx)
+			s.read = func(_ context.Context, n int) error {
+				if n == 3 {
+					return tc.interrupt(e, cancel)
+				}
+				return nil
+			}
+			_, err := run[activities.WriteStatementsResult](t, e, a.WriteStatements, writeInput(false))
+			require.ErrorContains(t, err, tc.says)
+			requireNoFile(t, blobs)
+
+			s.read = nil
+			out, err := run[activities.WriteStatementsResult](t, newEnvironment(t, a), a.WriteStatements, writeInput(false))
+			require.NoError(t, err)
+			require.EqualValues(t, 5, out.Files[len(out.Files)-1].Rows)
+		})
+	}
+}
+
+// failingBlobs keeps files in another store until one of a name can't be published.
+type failingBlobs struct {
+	activities.Blobs
+	name string
+}
+
+func (b failingBlobs) NewWriter(ctx context.Context, name string) (io.WriteCloser, error) {
+	if name != folder+b.name {
+		return b.Blobs.NewWriter(ctx, name)
+	}
+	ctx, discard := context.WithCancel(ctx)
+	w, err := b.Blobs.NewWriter(ctx, name)
+	return failingWriter{w, discard}, err
+}
+
+type failingWriter struct {
+	io.WriteCloser
+	discard func()
+}
+
+func (w failingWriter) Close() error {
+	w.discard()
+	_ = w.WriteCloser.Close()
+	return errAway
+}
+
+// Where one file can't be published, those after it aren't either.
+func TestWriteStatementsPublishesNothingAfterAFailure(t *testing.T) {
+	t.Parallel()
+	blobs := memory(t)
+	a := newClose(rated(t, 2), failingBlobs{blobs, billing.StatementFiles()[0]}, 0)
+	_, err := run[activities.WriteStatementsResult](t, newEnvironment(t, a), a.WriteStatements, writeInput(false))
+	requireTriedAgain(t, err, "the store is away")
+	requireNoFile(t, blobs)
+
+	for _, broken := range []brokenBlobs{{start: errAway}, {end: errAway}} {
+		a := newClose(rated(t, 2), broken, 0)
+		e := newEnvironment(t, a)
+		_, err := run[activities.WriteStatementsResult](t, e, a.WriteStatements, writeInput(false))
+		requireTriedAgain(t, err, "the store is away")
+		_, err = run[activities.WriteManifestResult](t, e, a.WriteManifest, manifestInput())
+		requireTriedAgain(t, err, "the store is away")
+	}
+}
+
+func TestWriteStatementsRefuses(t *testing.T) {
+	t.Parallel()
+	a := newClose(newClosing(0), memory(t), 0)
+	_, err := run[activities.WriteStatementsResult](t, newEnvironment(t, a), a.WriteStatements, activities.WriteStatementsInput{})
+	requirePermanent(t, err, activities.TypeInvalidInput, "folder is missing")
+}
+
+func manifestInput() activities.WriteManifestInput {
+	in := finishInput()
+	in.Export.Revision = 2
+	return activities.WriteManifestInput(in)
+}
+
+func TestWriteManifest(t *testing.T) {
+	t.Parallel()
+	s := rated(t, 5, 3)
+	blobs := memory(t)
+	a := newClose(s, blobs, 0)
+	out, err := run[activities.WriteManifestResult](t, newEnvironment(t, a), a.WriteManifest, manifestInput())
+	require.NoError(t, err)
+	require.Equal(t, folder+"manifest.json", out.Name)
+	require.Equal(t, billing.RatingCounts{Organizations: 5, Statements: 4, Parked: 1}, out.Counts)
+	require.Len(t, out.Money, 1)
+	text := contents(t, blobs, out.Name)
+	manifest, err := billing.ParseManifest([]byte(text))
+	require.NoError(t, err)
+	require.Equal(t, 2, manifest.Revision)
+	require.EqualValues(t, 1, manifest.Parked)
+	require.Len(t, manifest.Catalog, 64)
+	require.Equal(t, []billing.BatchMark{{Instance: uuid.Max, Through: 7}}, manifest.Watermark)
+	require.Equal(t, []billing.Manifest{manifest}, s.manifests)
+
+	_, err = run[activities.WriteManifestResult](t, newEnvironment(t, a), a.WriteManifest, manifestInput())
+	require.NoError(t, err)
+	require.Equal(t, text, contents(t, blobs, out.Name))
+}
+
+func TestWriteManifestRefusesWhatBreaksARule(t *testing.T) {
+	t.Parallel()
+	s := newClosing(0)
+	blobs := memory(t)
+	a := newClose(s, blobs, 0)
+	in := manifestInput()
+	in.Export.Revision = 0
+	_, err := run[activities.WriteManifestResult](t, newEnvironment(t, a), a.WriteManifest, in)
+	requirePermanent(t, err, activities.TypeInvalidManifest, "revision")
+	require.Empty(t, s.manifests)
+	requireNoFile(t, blobs)
+}
+
+// Every error of the close ends an activity for good, with its own type; what may pass doesn't.
+func TestErrorsOfTheClose(t *testing.T) {
+	t.Parallel()
+	for kind, domain := range map[string]error{
+		activities.TypeNotClosed: billing.ErrNotClosed, activities.TypeLaterPeriodClosed: billing.ErrLaterPeriodClosed,
+		activities.TypeCorrectionsStale: billing.ErrCorrectionsStale, activities.TypeInvalidStatement: billing.ErrInvalidFocus,
+		activities.TypeExportEnded: billing.ErrExportEnded, activities.TypeExportNotFound: billing.ErrExportNotFound,
+		activities.TypePermanent: fmt.Errorf("issue: %w", errCurse), "": passingError("the store is busy"),
+	} {
+		s := newClosing(0)
+		s.err = fmt.Errorf("export x: %w", domain)
+		a := newClose(s, memory(t), 0)
+		e := newEnvironment(t, a)
+		for _, call := range map[string][2]any{
+			"reopen":   {a.ReopenExport, activities.BeginExportInput{Period: october, Cut: now}},
+			"plan":     {a.PlanRating, activities.PlanRatingInput{}},
+			"rate":     {a.RateAccounts, activities.RateAccountsInput{}},
+			"retry":    {a.RetryParked, activities.RetryParkedInput{}},
+			"write":    {a.WriteStatements, writeInput(false)},
+			"manifest": {a.WriteManifest, manifestInput()},
+			"compare":  {a.ReviewVariances, activities.ReviewVariancesInput{}},
+			"decide":   {a.RecordDecision, activities.RecordDecisionInput{}},
+			"issue":    {a.IssueStatements, activities.IssueStatementsInput{}},
+			"complete": {a.CompleteExport, activities.CompleteExportInput{}},
+		} {
+			_, err := run[any](t, e, call[0], call[1])
+			if kind == "" {
+				requireTriedAgain(t, err, domain.Error())
+			} else {
+				requirePermanent(t, err, kind, domain.Error())
+			}
+		}
+	}
+}

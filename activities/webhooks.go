@@ -1,0 +1,265 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/activity"
+
+	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/webhooks"
+)
+
+// WebhookStore has events, endpoints and deliveries.
+type WebhookStore interface {
+	// UndispatchedEvents returns at most limit events whose deliveries have not all been
+	// started, in the order in which they were made.
+	UndispatchedEvents(ctx context.Context, limit int) ([]uuid.UUID, error)
+	// PrepareDeliveries makes a delivery for each endpoint that wants the event, and
+	// returns all of the event's.
+	PrepareDeliveries(ctx context.Context, event uuid.UUID) ([]webhooks.Delivery, error)
+	// MarkEventDispatched notes that every delivery of the event has been started.
+	MarkEventDispatched(ctx context.Context, event uuid.UUID) error
+	// ToDeliver returns the event and the endpoint, or [webhooks.ErrEndpointNotFound].
+	ToDeliver(ctx context.Context, event, endpoint uuid.UUID) (events.Event, webhooks.Endpoint, error)
+	// RecordAttempt keeps a try and what becomes of the delivery, once an attempt's id.
+	RecordAttempt(ctx context.Context, a webhooks.Attempt) error
+	// EndDelivery notes that no further try is made, and why.
+	EndDelivery(ctx context.Context, event, endpoint uuid.UUID, reason string) error
+}
+
+// Sender makes one try.
+type Sender interface {
+	// Send posts the event, signed. What comes of it is an outcome; an error is a mistake.
+	Send(ctx context.Context, to webhooks.Endpoint, e events.Event) (webhooks.Outcome, error)
+}
+
+// WebhooksConfig is what [Webhooks] are made from.
+type WebhooksConfig struct {
+	// Store has events, endpoints and deliveries. Required.
+	Store WebhookStore
+	// Sender sends. Required.
+	Sender Sender
+	// Start starts the workflow of a delivery, unless it was started before. Required.
+	Start func(ctx context.Context, d webhooks.Delivery) error
+	// PageSize is how many events one look at the store takes. Zero: 100.
+	PageSize int
+}
+
+const defaultEventPage = 100
+
+// Webhooks has the activities that send events to endpoints.
+type Webhooks struct{ config WebhooksConfig }
+
+// NewWebhooks makes the activities. It panics where a required field of the config is
+// missing.
+func NewWebhooks(config WebhooksConfig) *Webhooks {
+	if config.Store == nil || config.Sender == nil || config.Start == nil {
+		panic("activities: WebhooksConfig.Store, Sender and Start are required")
+	}
+	if config.PageSize == 0 {
+		config.PageSize = defaultEventPage
+	}
+	return &Webhooks{config: config}
+}
+
+// DispatchInput says for how long to look for events.
+type DispatchInput struct {
+	// Epoch is how long one activity looks, Poll the time between two looks. Required.
+	Epoch Duration `json:"epoch"`
+	Poll  Duration `json:"poll"`
+}
+
+// DispatchSummary says what was started; the activity heartbeats it, too.
+type DispatchSummary struct {
+	// Events counts the events that were dispatched, Deliveries what was started for them.
+	Events     int `json:"events"`
+	Deliveries int `json:"deliveries"`
+}
+
+// Dispatch looks for events for an epoch and starts a delivery for each endpoint that wants
+// one. An event counts as dispatched once all are started, and a start is idempotent: a
+// worker that dies in between loses nothing and doubles nothing.
+func (w *Webhooks) Dispatch(ctx context.Context, in DispatchInput) (DispatchSummary, error) {
+	if in.Epoch <= 0 {
+		return DispatchSummary{}, missing("epoch")
+	}
+	if in.Poll <= 0 {
+		return DispatchSummary{}, missing("poll")
+	}
+	var summary DispatchSummary
+	beats := startBeating(ctx, summary)
+	defer beats.stop()
+	epoch := time.NewTimer(time.Duration(in.Epoch))
+	defer epoch.Stop()
+	poll := time.NewTicker(time.Duration(in.Poll))
+	defer poll.Stop()
+	for {
+		full, err := w.dispatchPage(ctx, &summary)
+		if err != nil {
+			return summary, classify(err)
+		}
+		beats.record(summary)
+		if full {
+			// There is more: it doesn't wait, unless the worker stops.
+			select {
+			case <-ctx.Done():
+				return summary, ctx.Err()
+			case <-activity.GetWorkerStopChannel(ctx):
+				return summary, nil
+			default:
+				continue
+			}
+		}
+		select {
+		case <-poll.C:
+		case <-epoch.C:
+			return summary, nil
+		case <-activity.GetWorkerStopChannel(ctx):
+			return summary, nil
+		case <-ctx.Done():
+			return summary, ctx.Err()
+		}
+	}
+}
+
+// dispatchPage dispatches some events, one after the other, and reports whether there may
+// be more.
+func (w *Webhooks) dispatchPage(ctx context.Context, summary *DispatchSummary) (full bool, err error) {
+	found, err := w.config.Store.UndispatchedEvents(ctx, w.config.PageSize)
+	if err != nil {
+		return false, err
+	}
+	for _, id := range found {
+		deliveries, err := w.config.Store.PrepareDeliveries(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		for _, d := range deliveries {
+			if d.State.Ended() {
+				continue
+			}
+			if err := w.config.Start(ctx, d); err != nil {
+				return false, err
+			}
+			summary.Deliveries++
+		}
+		if err := w.config.Store.MarkEventDispatched(ctx, id); err != nil {
+			return false, err
+		}
+		summary.Events++
+	}
+	return len(found) == w.config.PageSize, nil
+}
+
+// AttemptInput says what to send where.
+type AttemptInput struct {
+	// Event and Endpoint are their ids. Required.
+	Event    uuid.UUID `json:"event"`
+	Endpoint uuid.UUID `json:"endpoint"`
+}
+
+// AttemptResult is what came of a try.
+type AttemptResult struct {
+	// Withdrawn says why nothing was sent, and nothing is to be sent: the endpoint is gone
+	// or disabled. Empty: it was tried.
+	Withdrawn string `json:"withdrawn,omitempty"`
+	// Status is the HTTP status; 0 where there was no answer. Error says what went wrong.
+	Status int    `json:"status,omitempty"`
+	Error  string `json:"error,omitempty"`
+	// RetryAfter is how long the receiver asks to be left alone.
+	RetryAfter Duration `json:"retry_after,omitzero"`
+	// At is when the try began, UTC, and Took how long it took.
+	At   time.Time `json:"at,omitzero"`
+	Took Duration  `json:"took,omitzero"`
+}
+
+// Outcome returns the result as the domain has it.
+func (r AttemptResult) Outcome() webhooks.Outcome {
+	return webhooks.Outcome{
+		Status: r.Status, Error: r.Error, RetryAfter: time.Duration(r.RetryAfter), At: r.At, Took: time.Duration(r.Took),
+	}
+}
+
+// Attempt makes one try. A receiver that can't be reached, or answers that it failed, is a
+// result: when it is tried again is up to the workflow.
+func (w *Webhooks) Attempt(ctx context.Context, in AttemptInput) (AttemptResult, error) {
+	if err := in.check(); err != nil {
+		return AttemptResult{}, err
+	}
+	e, to, err := w.config.Store.ToDeliver(ctx, in.Event, in.Endpoint)
+	switch {
+	case errors.Is(err, webhooks.ErrEndpointNotFound):
+		return AttemptResult{Withdrawn: "the endpoint was deleted"}, nil
+	case err != nil:
+		return AttemptResult{}, classify(err)
+	case to.DisabledAt != nil:
+		return AttemptResult{Withdrawn: "the endpoint is disabled"}, nil
+	}
+	out, err := w.config.Sender.Send(ctx, to, e)
+	if err != nil {
+		return AttemptResult{}, classify(err)
+	}
+	return AttemptResult{
+		Status: out.Status, Error: out.Error, RetryAfter: Duration(out.RetryAfter), At: out.At, Took: Duration(out.Took),
+	}, nil
+}
+
+func (in AttemptInput) check() error {
+	if in.Event == uuid.Nil {
+		return missing("event")
+	}
+	if in.Endpoint == uuid.Nil {
+		return missing("endpoint")
+	}
+	return nil
+}
+
+// RecordAttemptInput says what came of a try, and what becomes of the delivery.
+type RecordAttemptInput struct {
+	AttemptInput
+	// ID tells tries apart: the run and the try in it. Required.
+	ID string `json:"id"`
+	// Manual says that somebody asked for the try.
+	Manual bool `json:"manual,omitempty"`
+	// Result is what came of it.
+	Result AttemptResult `json:"result"`
+	// State is that of the delivery now. Required.
+	State webhooks.State `json:"state"`
+	// NextAttemptAt is when it is tried again, UTC; zero where it is not.
+	NextAttemptAt time.Time `json:"next_attempt_at,omitzero"`
+}
+
+// RecordAttempt keeps a try. It may be called again for the same one.
+func (w *Webhooks) RecordAttempt(ctx context.Context, in RecordAttemptInput) error {
+	if err := in.check(); err != nil {
+		return err
+	}
+	if in.ID == "" {
+		return missing("id")
+	}
+	return classify(w.config.Store.RecordAttempt(ctx, webhooks.Attempt{
+		Event: in.Event, Endpoint: in.Endpoint, ID: in.ID, Manual: in.Manual,
+		Outcome: in.Result.Outcome(), State: in.State, NextAttemptAt: in.NextAttemptAt,
+	}))
+}
+
+// EndDeliveryInput says which delivery ends without another try.
+type EndDeliveryInput struct {
+	AttemptInput
+	// Reason is why, for people. Required.
+	Reason string `json:"reason"`
+}
+
+// EndDelivery notes that no further try is made.
+func (w *Webhooks) EndDelivery(ctx context.Context, in EndDeliveryInput) error {
+	if err := in.check(); err != nil {
+		return err
+	}
+	if in.Reason == "" {
+		return missing("reason")
+	}
+	return classify(w.config.Store.EndDelivery(ctx, in.Event, in.Endpoint, in.Reason))
+}

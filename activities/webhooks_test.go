@@ -1,0 +1,229 @@
+package activities_test
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/webhooks"
+)
+
+// hookStore has events that wait, and keeps what is done with them.
+type hookStore struct {
+	waiting    []uuid.UUID
+	endpoint   webhooks.Endpoint
+	err        error
+	published  []events.Event
+	recorded   []webhooks.Attempt
+	endReasons []string
+	calls      []string
+}
+
+func (s *hookStore) PublishEvent(_ context.Context, e events.Event) error {
+	s.published = append(s.published, e)
+	return s.err
+}
+
+func (s *hookStore) UndispatchedEvents(_ context.Context, limit int) ([]uuid.UUID, error) {
+	return s.waiting[:min(len(s.waiting), limit)], s.err
+}
+
+func (s *hookStore) PrepareDeliveries(_ context.Context, event uuid.UUID) ([]webhooks.Delivery, error) {
+	return []webhooks.Delivery{
+		{Event: event, Endpoint: uuid.Max, State: webhooks.Pending}, {Event: event, Endpoint: uuid.Max, State: webhooks.Delivered},
+	}, nil
+}
+
+func (s *hookStore) MarkEventDispatched(_ context.Context, event uuid.UUID) error {
+	s.calls = append(s.calls, "mark "+event.String()[35:])
+	s.waiting = s.waiting[1:]
+	return nil
+}
+
+func (s *hookStore) ToDeliver(context.Context, uuid.UUID, uuid.UUID) (events.Event, webhooks.Endpoint, error) {
+	return events.Event{ID: uuid.Max}, s.endpoint, s.err
+}
+
+func (s *hookStore) RecordAttempt(_ context.Context, a webhooks.Attempt) error {
+	s.recorded = append(s.recorded, a)
+	return s.err
+}
+
+func (s *hookStore) EndDelivery(_ context.Context, _, _ uuid.UUID, reason string) error {
+	s.endReasons = append(s.endReasons, reason)
+	return s.err
+}
+
+// hookSender answers as it is told.
+type hookSender struct {
+	out  webhooks.Outcome
+	err  error
+	sent int
+}
+
+func (s *hookSender) Send(context.Context, webhooks.Endpoint, events.Event) (webhooks.Outcome, error) {
+	s.sent++
+	return s.out, s.err
+}
+
+func newWebhooks(store *hookStore, sender *hookSender, start func(webhooks.Delivery) error) *activities.Webhooks {
+	return activities.NewWebhooks(activities.WebhooksConfig{
+		Store: store, Sender: sender, PageSize: 2,
+		Start: func(_ context.Context, d webhooks.Delivery) error { return start(d) },
+	})
+}
+
+func waitingEvents(n int) (out []uuid.UUID) {
+	for i := range n {
+		out = append(out, uuid.MustParse("00000000-0000-7000-8000-00000000000"+strconv.Itoa(i)))
+	}
+	return out
+}
+
+func TestDispatchStartsEachBeforeItMarks(t *testing.T) {
+	t.Parallel()
+	store := &hookStore{waiting: waitingEvents(5)}
+	group := newWebhooks(store, &hookSender{}, func(d webhooks.Delivery) error {
+		store.calls = append(store.calls, "start "+d.Event.String()[35:])
+		return nil
+	})
+	e := newEnvironment(t, group)
+	summary, err := run[activities.DispatchSummary](t, e, group.Dispatch, activities.DispatchInput{
+		Epoch: activities.Duration(50 * time.Millisecond), Poll: activities.Duration(5 * time.Millisecond),
+	})
+	require.NoError(t, err)
+	require.Equal(t, activities.DispatchSummary{Events: 5, Deliveries: 5}, summary)
+	require.Equal(t, []string{
+		"start 0", "mark 0", "start 1", "mark 1", "start 2", "mark 2", "start 3", "mark 3", "start 4", "mark 4",
+	}, store.calls)
+	beats := heartbeats[activities.DispatchSummary](t, e)
+	require.Equal(t, summary, beats[len(beats)-1])
+}
+
+func TestDispatchFails(t *testing.T) {
+	t.Parallel()
+	in := activities.DispatchInput{Epoch: activities.Duration(time.Minute), Poll: activities.Duration(time.Second)}
+	store := &hookStore{waiting: waitingEvents(1)}
+	away := passingError("temporal is away")
+	group := newWebhooks(store, &hookSender{}, func(webhooks.Delivery) error { return away })
+	_, err := run[activities.DispatchSummary](t, newEnvironment(t, group), group.Dispatch, in)
+	requireTriedAgain(t, err, "temporal is away")
+	require.Empty(t, store.calls, "what isn't started isn't marked")
+
+	store.err = errCurse
+	_, err = run[activities.DispatchSummary](t, newEnvironment(t, group), group.Dispatch, in)
+	requirePermanent(t, err, activities.TypePermanent, "cursed")
+	for field, broken := range map[string]activities.DispatchInput{"epoch": {Poll: in.Poll}, "poll": {Epoch: in.Epoch}} {
+		_, err = run[activities.DispatchSummary](t, newEnvironment(t, group), group.Dispatch, broken)
+		requirePermanent(t, err, activities.TypeInvalidInput, field+" is missing")
+	}
+}
+
+func TestDispatchEndsWithItsWorker(t *testing.T) {
+	t.Parallel()
+	group := newWebhooks(&hookStore{}, &hookSender{}, startNothing)
+	e := newEnvironment(t, group)
+	close(e.stop)
+	_, err := run[activities.DispatchSummary](t, e, group.Dispatch, activities.DispatchInput{
+		Epoch: activities.Duration(time.Hour), Poll: activities.Duration(time.Hour),
+	})
+	require.NoError(t, err)
+}
+
+// startNothing starts no workflow.
+func startNothing(webhooks.Delivery) error { return nil }
+
+func TestAttempt(t *testing.T) {
+	t.Parallel()
+	in := activities.AttemptInput{Event: uuid.Max, Endpoint: uuid.Max}
+	for _, tc := range []struct {
+		name   string
+		store  hookStore
+		sender hookSender
+		want   activities.AttemptResult
+		sent   int
+	}{
+		{
+			name:   "a receiver that fails is a result",
+			sender: hookSender{out: webhooks.Outcome{Status: 503, Error: "503", RetryAfter: time.Minute, At: now, Took: time.Second}},
+			want: activities.AttemptResult{
+				Status: 503, Error: "503", RetryAfter: activities.Duration(time.Minute), At: now, Took: activities.Duration(time.Second),
+			},
+			sent: 1,
+		},
+		{name: "deleted", store: hookStore{err: webhooks.ErrEndpointNotFound}, want: activities.AttemptResult{Withdrawn: "the endpoint was deleted"}},
+		{name: "disabled", store: hookStore{endpoint: webhooks.Endpoint{DisabledAt: &now}}, want: activities.AttemptResult{Withdrawn: "the endpoint is disabled"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			group := newWebhooks(&tc.store, &tc.sender, startNothing)
+			out, err := run[activities.AttemptResult](t, newEnvironment(t, group), group.Attempt, in)
+			require.NoError(t, err)
+			require.Equal(t, tc.want, out)
+			require.Equal(t, tc.sent, tc.sender.sent)
+		})
+	}
+	group := newWebhooks(&hookStore{err: errAway}, &hookSender{}, startNothing)
+	_, err := run[activities.AttemptResult](t, newEnvironment(t, group), group.Attempt, in)
+	requireTriedAgain(t, err, "away")
+	_, err = run[activities.AttemptResult](t, newEnvironment(t, group), group.Attempt, activities.AttemptInput{Event: uuid.Max})
+	requirePermanent(t, err, activities.TypeInvalidInput, "endpoint is missing")
+	_, err = run[activities.AttemptResult](t, newEnvironment(t, group), group.Attempt, activities.AttemptInput{})
+	requirePermanent(t, err, activities.TypeInvalidInput, "event is missing")
+}
+
+func TestRecordAttemptAndEndDelivery(t *testing.T) {
+	t.Parallel()
+	store := &hookStore{}
+	group := newWebhooks(store, &hookSender{}, startNothing)
+	e := newEnvironment(t, group)
+	what := activities.AttemptInput{Event: uuid.Max, Endpoint: uuid.Max}
+	_, err := run[any](t, e, group.RecordAttempt, activities.RecordAttemptInput{
+		AttemptInput: what, ID: "run/1", Manual: true, Result: activities.AttemptResult{Status: 500, Error: "500", At: now},
+		State: webhooks.Pending, NextAttemptAt: now,
+	})
+	require.NoError(t, err)
+	require.Equal(t, []webhooks.Attempt{{
+		Event: uuid.Max, Endpoint: uuid.Max, ID: "run/1", Manual: true, State: webhooks.Pending, NextAttemptAt: now,
+		Outcome: webhooks.Outcome{Status: 500, Error: "500", At: now},
+	}}, store.recorded)
+	_, err = run[any](t, e, group.RecordAttempt, activities.RecordAttemptInput{AttemptInput: what})
+	requirePermanent(t, err, activities.TypeInvalidInput, "id is missing")
+	_, err = run[any](t, e, group.EndDelivery, activities.EndDeliveryInput{AttemptInput: what, Reason: "why"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"why"}, store.endReasons)
+	_, err = run[any](t, e, group.EndDelivery, activities.EndDeliveryInput{AttemptInput: what})
+	requirePermanent(t, err, activities.TypeInvalidInput, "reason is missing")
+}
+
+func TestPublishEvent(t *testing.T) {
+	t.Parallel()
+	store := &hookStore{}
+	group := activities.NewEvents(activities.EventsConfig{Store: store, Now: func() time.Time { return now }})
+	e := newEnvironment(t, group)
+	in := activities.PublishEventInput{
+		Key: "export.issued/2026-10", Kind: "export.issued", Organization: uuid.Max, Data: json.RawMessage(`{"period":"2026-10"}`),
+	}
+	_, err := run[any](t, e, group.PublishEvent, in)
+	require.NoError(t, err)
+	require.Len(t, store.published, 1)
+	published := store.published[0]
+	published.ID = uuid.Nil
+	require.Equal(t, events.Event{
+		Key: in.Key, Kind: events.ExportIssued, Organization: uuid.Max, OccurredAt: now, Data: in.Data,
+	}, published)
+
+	in.Kind = "export.lost"
+	_, err = run[any](t, e, group.PublishEvent, in)
+	requirePermanent(t, err, activities.TypeInvalidInput, "kind must be one of the kinds")
+	in.Kind, store.err = "export.issued", errAway
+	_, err = run[any](t, e, group.PublishEvent, in)
+	requireTriedAgain(t, err, "away")
+}

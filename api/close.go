@@ -1,0 +1,299 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/billing"
+)
+
+// CloseStore has what finance reviews of an export.
+type CloseStore interface {
+	// ExportRevision returns a revision of the period's export, or [billing.ErrExportNotFound].
+	ExportRevision(ctx context.Context, period billing.Period, revision int) (billing.Export, error)
+	// RatingCounts says how many organizations were rated, parked and differ.
+	RatingCounts(ctx context.Context, id uuid.UUID) (billing.RatingCounts, error)
+	// Variances returns the statements that differ most from those before.
+	Variances(ctx context.Context, id uuid.UUID, limit int) ([]billing.StatementVariance, error)
+	// Parked returns organizations that could not be rated.
+	Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedAccount, error)
+	// Decisions returns the audit trail, oldest first.
+	Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision, error)
+	// Corrections returns statements that correct closed periods.
+	Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error)
+	// Statement returns one statement, or [billing.ErrStatementNotFound].
+	Statement(ctx context.Context, id, organization uuid.UUID) (billing.Statement, error)
+	// MoneyTotals adds up the statements by currency, and UsageControlTotals the usage by meter.
+	MoneyTotals(ctx context.Context, id uuid.UUID) ([]billing.MoneyTotal, error)
+	UsageControlTotals(ctx context.Context, id uuid.UUID) ([]billing.ControlTotal, error)
+}
+
+// StartExport says what is exported, and by whom.
+type StartExport struct {
+	Period billing.Period
+	Actor  billing.Actor
+	// Reopen starts the next revision of a closed period; Reason says why.
+	Reopen bool
+	Reason string
+	// Variance and Documents are the caller's; zero values mean the defaults.
+	Variance  billing.VarianceThreshold
+	Documents billing.DocumentOptions
+}
+
+// Decide is a decision on an export that waits for one.
+type Decide struct {
+	Period        billing.Period
+	Action        billing.Action
+	Actor         billing.Actor
+	Note          string
+	WithoutParked bool
+}
+
+// DecisionRefused says that a decision may not be. Its code is one of those below.
+type DecisionRefused struct {
+	Code    string
+	Message string
+}
+
+// Error returns the message.
+func (e *DecisionRefused) Error() string { return e.Message }
+
+// The codes of [DecisionRefused].
+const (
+	CodeSelfApproval = "self_approval"
+	CodeNotReviewed  = "variances_not_reviewed"
+	CodeParked       = "organizations_parked"
+	CodeNotAwaiting  = "not_awaiting_decision"
+	CodeInvalid      = codeInvalidRequest
+)
+
+func actorOf(ctx context.Context) billing.Actor {
+	caller := principalOf(ctx)
+	return billing.Actor{ID: caller.key, Name: caller.name}
+}
+
+// ReviewExport accepts the variances.
+func (s *Server) ReviewExport(ctx context.Context, request gen.ReviewExportRequestObject) (gen.ReviewExportResponseObject, error) {
+	out, err := s.decide(ctx, request.Period, billing.ActionReviewed, *request.Body)
+	return gen.ReviewExport200JSONResponse{Body: out}, err
+}
+
+// ApproveExport approves.
+func (s *Server) ApproveExport(ctx context.Context, request gen.ApproveExportRequestObject) (gen.ApproveExportResponseObject, error) {
+	out, err := s.decide(ctx, request.Period, billing.ActionApproved, *request.Body)
+	return gen.ApproveExport200JSONResponse{Body: out}, err
+}
+
+// RejectExport rejects.
+func (s *Server) RejectExport(ctx context.Context, request gen.RejectExportRequestObject) (gen.RejectExportResponseObject, error) {
+	out, err := s.decide(ctx, request.Period, billing.ActionRejected, *request.Body)
+	return gen.RejectExport200JSONResponse{Body: out}, err
+}
+
+// RetryExport has what is parked rated again.
+func (s *Server) RetryExport(ctx context.Context, request gen.RetryExportRequestObject) (gen.RetryExportResponseObject, error) {
+	out, err := s.decide(ctx, request.Period, billing.ActionRetried, *request.Body)
+	return gen.RetryExport200JSONResponse{Body: out}, err
+}
+
+func (s *Server) decide(ctx context.Context, text string, action billing.Action, body gen.Decide) (gen.Decided, error) {
+	ctx = requestContext(ctx)
+	period, err := periodOf(text)
+	if err != nil {
+		return gen.Decided{}, err
+	}
+	d := Decide{Period: period, Action: action, Actor: actorOf(ctx)}
+	if body.Note != nil {
+		d.Note = *body.Note
+	}
+	if body.WithoutParked != nil {
+		d.WithoutParked = *body.WithoutParked
+	}
+	if err := checkNote(d.Note, action == billing.ActionReviewed || action == billing.ActionRejected); err != nil {
+		return gen.Decided{}, err
+	}
+	if d.WithoutParked && action != billing.ActionApproved {
+		return gen.Decided{}, invalid("without_parked", "may be given to approve alone")
+	}
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	stage, err := s.config.Workflows.Decide(ctx, d)
+	if errors.Is(err, ErrNotRunning) {
+		return gen.Decided{}, s.whyNotRunning(ctx, period, err)
+	}
+	if err != nil {
+		return gen.Decided{}, err
+	}
+	return gen.Decided{Period: period.String(), Stage: stage, StatusUrl: exportPath(period)}, nil
+}
+
+// whyNotRunning says why no run can be told of a decision: there is no export of the
+// period, or it has ended.
+func (s *Server) whyNotRunning(ctx context.Context, period billing.Period, notRunning error) error {
+	found, err := s.config.Store.Export(ctx, period)
+	switch {
+	case err != nil:
+		return err
+	case found.Stage.Ended():
+		return notAwaiting(found, "nothing can be decided any more")
+	default:
+		return notRunning
+	}
+}
+
+// maxNote is the longest note, in characters.
+const maxNote = 1000
+
+func checkNote(note string, required bool) error {
+	if utf8.RuneCountInString(note) > maxNote {
+		return invalid("note", "must have at most %d characters", maxNote)
+	}
+	if required && strings.TrimSpace(note) == "" {
+		return invalid("note", "must say why, in 1 to %d characters", maxNote)
+	}
+	return nil
+}
+
+func notAwaiting(e billing.Export, rule string) error {
+	return &DecisionRefused{Code: CodeNotAwaiting, Message: fmt.Sprintf("the export of %s is %s: %s", e.Period, e.Stage, rule)}
+}
+
+// ReopenExport starts the next revision of a closed period.
+func (s *Server) ReopenExport(ctx context.Context, request gen.ReopenExportRequestObject) (gen.ReopenExportResponseObject, error) {
+	ctx = requestContext(ctx)
+	if err := checkNote(request.Body.Note, true); err != nil {
+		return nil, err
+	}
+	period, err := periodOf(request.Period)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.config.Store.Export(ctx, period)
+	if err != nil {
+		return nil, err
+	}
+	if found.Stage != billing.StageClosed {
+		return nil, notAwaiting(found, "only a closed one can be opened again")
+	}
+	start := StartExport{Period: period, Reopen: true, Reason: request.Body.Note}
+	started, err := s.startExport(ctx, start, request.Body.Variance, request.Body.Documents)
+	return gen.ReopenExport202JSONResponse{Body: started}, err
+}
+
+// exportOf finds a period's export, or a revision of it.
+func (s *Server) exportOf(ctx context.Context, text string, revision *int) (billing.Export, error) {
+	period, err := periodOf(text)
+	if err != nil {
+		return billing.Export{}, err
+	}
+	if revision == nil {
+		return s.config.Store.Export(ctx, period)
+	}
+	if *revision < 1 {
+		return billing.Export{}, invalid("revision", "must be a whole number of 1 or more")
+	}
+	return s.config.Store.ExportRevision(ctx, period, *revision)
+}
+
+// notNil makes a list that holds nothing an empty one: null is no list in JSON.
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// ListVariances answers with the statements that differ from those before.
+func (s *Server) ListVariances(ctx context.Context, request gen.ListVariancesRequestObject) (gen.ListVariancesResponseObject, error) {
+	ctx = requestContext(ctx)
+	limit, err := pageLimit(request.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.config.Store.Variances(ctx, found.ID, limit)
+	return gen.ListVariances200JSONResponse{Variances: notNil(list)}, err
+}
+
+// ListParked answers with the organizations that could not be rated.
+func (s *Server) ListParked(ctx context.Context, request gen.ListParkedRequestObject) (gen.ListParkedResponseObject, error) {
+	ctx = requestContext(ctx)
+	limit, err := pageLimit(request.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.config.Store.Parked(ctx, found.ID, uuid.Nil, limit)
+	return gen.ListParked200JSONResponse{Parked: notNil(list)}, err
+}
+
+// ListDecisions answers with the audit trail.
+func (s *Server) ListDecisions(ctx context.Context, request gen.ListDecisionsRequestObject) (gen.ListDecisionsResponseObject, error) {
+	ctx = requestContext(ctx)
+	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.config.Store.Decisions(ctx, found.ID)
+	return gen.ListDecisions200JSONResponse{Decisions: notNil(list)}, err
+}
+
+// ListCorrections answers with the statements that correct closed periods.
+func (s *Server) ListCorrections(ctx context.Context, request gen.ListCorrectionsRequestObject) (gen.ListCorrectionsResponseObject, error) {
+	ctx = requestContext(ctx)
+	limit, err := pageLimit(request.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.config.Store.Corrections(ctx, found.ID, limit)
+	return gen.ListCorrections200JSONResponse{Statements: notNil(list)}, err
+}
+
+// GetControlTotals answers with what the database adds up to.
+func (s *Server) GetControlTotals(ctx context.Context, request gen.GetControlTotalsRequestObject) (gen.GetControlTotalsResponseObject, error) {
+	ctx = requestContext(ctx)
+	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
+	if err != nil {
+		return nil, err
+	}
+	usage, err := s.config.Store.UsageControlTotals(ctx, found.ID)
+	if err != nil {
+		return nil, err
+	}
+	sums, err := s.config.Store.MoneyTotals(ctx, found.ID)
+	return gen.GetControlTotals200JSONResponse{ControlTotals: notNil(usage), MoneyTotals: notNil(sums)}, err
+}
+
+// GetStatement answers with a statement and its arithmetic.
+func (s *Server) GetStatement(ctx context.Context, request gen.GetStatementRequestObject) (gen.GetStatementResponseObject, error) {
+	ctx = requestContext(ctx)
+	found, err := s.exportOf(ctx, request.Period, request.Params.Revision)
+	if err != nil {
+		return nil, err
+	}
+	statement, err := s.config.Store.Statement(ctx, found.ID, request.Organization)
+	if err != nil {
+		return nil, err
+	}
+	out := gen.GetStatement200JSONResponse{Statement: statement, Explanation: [][]string{}}
+	for _, line := range statement.Lines {
+		out.Explanation = append(out.Explanation, line.Explain(statement.Currency))
+	}
+	return out, nil
+}

@@ -1,0 +1,158 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/meter"
+)
+
+// fakeClose is what the export with the ID of was found to hold. Every list may be nil,
+// as a database answers that finds nothing.
+type fakeClose struct {
+	of          uuid.UUID
+	counts      billing.RatingCounts
+	variances   []billing.StatementVariance
+	parked      []billing.ParkedAccount
+	decisions   []billing.Decision
+	statements  []billing.Statement
+	moneyTotals []billing.MoneyTotal
+	usageTotals []billing.ControlTotal
+	// limit is what a list was last asked for.
+	limit int
+}
+
+func (s *fakeStore) Export(ctx context.Context, period billing.Period) (found billing.Export, err error) {
+	err = s.call(ctx, func() error {
+		for _, e := range s.exports {
+			if e.Period == period {
+				found = e
+				return nil
+			}
+		}
+		return billing.ErrExportNotFound
+	})
+	return found, err
+}
+
+func (s *fakeStore) Exports(ctx context.Context, limit int) (found []billing.Export, err error) {
+	err = s.call(ctx, func() error { found = s.exports[:min(limit, len(s.exports))]; return nil })
+	return found, err
+}
+
+func (s *fakeStore) ExportRevision(ctx context.Context, period billing.Period, revision int) (found billing.Export, err error) {
+	err = s.call(ctx, func() error {
+		for _, e := range s.exports {
+			if e.Period == period && e.Revision == revision {
+				found = e
+				return nil
+			}
+		}
+		return billing.ErrExportNotFound
+	})
+	return found, err
+}
+
+// ofClose reads what the export has; of another one there is nothing.
+func ofClose[T any](ctx context.Context, s *fakeStore, id uuid.UUID, limit int, read func(fakeClose) T) (found T, err error) {
+	err = s.call(ctx, func() error {
+		s.close.limit = limit
+		if id == s.close.of {
+			found = read(s.close)
+		}
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) RatingCounts(ctx context.Context, id uuid.UUID) (billing.RatingCounts, error) {
+	return ofClose(ctx, s, id, 0, func(c fakeClose) billing.RatingCounts { return c.counts })
+}
+
+func (s *fakeStore) Variances(ctx context.Context, id uuid.UUID, limit int) ([]billing.StatementVariance, error) {
+	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.StatementVariance { return c.variances })
+}
+
+func (s *fakeStore) Parked(ctx context.Context, id, _ uuid.UUID, limit int) ([]billing.ParkedAccount, error) {
+	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.ParkedAccount { return c.parked })
+}
+
+func (s *fakeStore) Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision, error) {
+	return ofClose(ctx, s, id, 0, func(c fakeClose) []billing.Decision { return c.decisions })
+}
+
+func (s *fakeStore) Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error) {
+	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.Statement { return c.statements })
+}
+
+func (s *fakeStore) MoneyTotals(ctx context.Context, id uuid.UUID) ([]billing.MoneyTotal, error) {
+	return ofClose(ctx, s, id, 0, func(c fakeClose) []billing.MoneyTotal { return c.moneyTotals })
+}
+
+func (s *fakeStore) UsageControlTotals(ctx context.Context, id uuid.UUID) ([]billing.ControlTotal, error) {
+	return ofClose(ctx, s, id, 0, func(c fakeClose) []billing.ControlTotal { return c.usageTotals })
+}
+
+func (s *fakeStore) Statement(ctx context.Context, id, organization uuid.UUID) (billing.Statement, error) {
+	statements, err := s.Corrections(ctx, id, 0)
+	if err != nil {
+		return billing.Statement{}, err
+	}
+	for _, found := range statements {
+		if found.Organization == organization {
+			return found, nil
+		}
+	}
+	return billing.Statement{}, billing.ErrStatementNotFound
+}
+
+// fakeWorkflows answers what it is told to.
+type fakeWorkflows struct {
+	run      ExportRun
+	stage    billing.Stage
+	progress ExportProgress
+	summary  meter.FlushSummary
+	err      error
+	asked    []string
+	// started and decided are what it was asked for, the last one last.
+	started []StartExport
+	decided []Decide
+}
+
+func (w *fakeWorkflows) StartExport(_ context.Context, start StartExport) (ExportRun, error) {
+	w.asked = append(w.asked, "start "+start.Period.String()+" by "+start.Actor.Name)
+	w.started = append(w.started, start)
+	return w.run, w.err
+}
+
+func (w *fakeWorkflows) Decide(_ context.Context, d Decide) (billing.Stage, error) {
+	w.asked = append(w.asked, fmt.Sprintf("%s %s by %s", d.Action, d.Period, d.Actor.Name))
+	w.decided = append(w.decided, d)
+	return w.stage, w.err
+}
+
+func (w *fakeWorkflows) ExportProgress(context.Context, billing.Period) (ExportProgress, error) {
+	return w.progress, w.err
+}
+
+func (w *fakeWorkflows) FlushNow(_ context.Context, instance uuid.UUID) (meter.FlushSummary, error) {
+	w.asked = append(w.asked, "flush "+instance.String())
+	return w.summary, w.err
+}
+
+// fakeBlobs maps names to content.
+type fakeBlobs map[string]string
+
+func (b fakeBlobs) Open(_ context.Context, name string) (io.ReadCloser, error) {
+	content, ok := b[name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return io.NopCloser(strings.NewReader(content)), nil
+}

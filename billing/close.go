@@ -1,0 +1,142 @@
+package billing
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/money"
+)
+
+// Errors of the close, beside those of exports.
+var (
+	// ErrNotClosed says that there is no closed export of the period to open again.
+	ErrNotClosed = errors.New("the period is not closed")
+	// ErrLaterPeriodClosed says that a later period is closed: its corrections rest on
+	// this one, so what is missing here becomes a correction in the next open period.
+	ErrLaterPeriodClosed = errors.New("a later period is closed")
+	// ErrCorrectionsStale says that a closed period which an export corrects was opened
+	// again, or corrected by another export, since the export was frozen.
+	ErrCorrectionsStale = errors.New("the closed periods that the export corrects have changed")
+	// ErrStatementNotFound says that an export has no statement of an organization.
+	ErrStatementNotFound = errors.New("statement not found")
+)
+
+// Actor is who decides: the API key that a request bore.
+type Actor struct {
+	// ID is the key's; zero for what is no person with a key, as a schedule.
+	ID   uuid.UUID `json:"id,omitzero"`
+	Name string    `json:"name"`
+}
+
+// Action is a step that somebody takes on an export.
+type Action string
+
+// The actions.
+const (
+	ActionRequested Action = "requested"
+	ActionReopened  Action = "reopened"
+	ActionReviewed  Action = "reviewed" // the variances
+	ActionApproved  Action = "approved"
+	ActionRejected  Action = "rejected"
+	ActionRetried   Action = "retried" // what was parked
+)
+
+// Decision is one row of the audit trail.
+type Decision struct {
+	// ID makes recording idempotent.
+	ID     uuid.UUID `json:"-"`
+	Action Action    `json:"action"`
+	Actor  Actor     `json:"actor"`
+	// Note says why, in the actor's words.
+	Note string    `json:"note,omitempty"`
+	At   time.Time `json:"at"`
+}
+
+// ParkedAccount is an organization that could not be rated.
+type ParkedAccount struct {
+	Organization     uuid.UUID `json:"organization_id"`
+	OrganizationName string    `json:"organization_name"`
+	Reason           string    `json:"reason"`
+	// Attempts counts the times that it was tried.
+	Attempts int       `json:"attempts"`
+	ParkedAt time.Time `json:"parked_at"`
+}
+
+// StatementVariance is a statement that differs from the period before by more than
+// the threshold.
+type StatementVariance struct {
+	Organization     uuid.UUID      `json:"organization_id"`
+	OrganizationName string         `json:"organization_name"`
+	Currency         money.Currency `json:"currency"`
+	// Previous and Current are subtotals; zero where there is no statement.
+	Previous money.Amount `json:"previous"`
+	Current  money.Amount `json:"current"`
+	// Percent is the difference relative to Previous, to one decimal; empty where that is zero.
+	Percent string `json:"percent,omitempty"`
+}
+
+// VarianceThreshold says which differences have to be reviewed: those that reach both.
+type VarianceThreshold struct {
+	// Percent of the subtotal before, 1 to 100,000. Zero: 50.
+	Percent int64 `json:"percent,omitempty"`
+	// Least is the smallest difference in the statement's currency. Empty: 1.
+	Least string `json:"least,omitempty"`
+}
+
+// WithDefaults fills in what was left out, and checks the rest.
+func (v VarianceThreshold) WithDefaults() (VarianceThreshold, error) {
+	if v.Percent == 0 {
+		v.Percent = 50
+	}
+	if v.Least == "" {
+		v.Least = "1"
+	}
+	if v.Percent < 1 || v.Percent > 100_000 {
+		return v, fmt.Errorf("variance.percent %d must be 1 to 100000", v.Percent)
+	}
+	if least, err := money.Parse(v.Least); err != nil || least.IsNegative() {
+		return v, fmt.Errorf("variance.least %q must be a decimal number of 0 or more", v.Least)
+	}
+	return v, nil
+}
+
+// RatingCounts says how far the rating of an export is.
+type RatingCounts struct {
+	Organizations int64 `json:"organizations"`
+	Statements    int64 `json:"statements"`
+	Parked        int64 `json:"parked"`
+	Variances     int64 `json:"variances"`
+}
+
+// MoneyTotal adds up the statements of one currency.
+type MoneyTotal struct {
+	Currency   money.Currency `json:"currency"`
+	Statements int64          `json:"statements"`
+	Lines      int64          `json:"lines"`
+	Subtotal   money.Amount   `json:"subtotal"`
+	Credits    money.Amount   `json:"credits"`
+	Due        money.Amount   `json:"due"`
+}
+
+// CorrectionPreview is what a closed period would be corrected by, were it done now.
+type CorrectionPreview struct {
+	Organization     uuid.UUID      `json:"organization_id"`
+	OrganizationName string         `json:"organization_name"`
+	Period           Period         `json:"period"`
+	Currency         money.Currency `json:"currency"`
+	Lines            []Line         `json:"lines"`
+	Amount           money.Amount   `json:"amount"`
+}
+
+// NumberSeries returns what the numbers of a period's statements begin with:
+// "TG-2026-10-", and "TG-2026-10-R2-" for the second revision. Each is a series of
+// its own, counted from 1 without a gap, so that periods never wait for each other.
+func NumberSeries(p Period, revision int) string {
+	if revision > 1 {
+		return fmt.Sprintf("TG-%s-R%d-", p, revision)
+	}
+	return fmt.Sprintf("TG-%s-", p)
+}

@@ -1,0 +1,98 @@
+package billing
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// Ratable is one organization with all that its statement is made from, as it was
+// frozen. The plans of its segments have a key and a version only: Rate looks them up.
+type Ratable struct {
+	Account Account
+	// Closed are closed periods whose usage has changed since, oldest first.
+	Closed []ClosedAccount
+}
+
+// ClosedAccount is a closed period with the usage that is known now.
+type ClosedAccount struct {
+	Account Account
+	// Billed is what was billed for it: its statement, and the corrections since then.
+	Billed []Billed
+}
+
+// Rate makes the statement, corrections included. It fails with [ErrCannotRate].
+func Rate(r Ratable, catalog *plans.Catalog) (Statement, error) {
+	if err := r.Account.resolve(catalog); err != nil {
+		return Statement{}, err
+	}
+	s, err := NewStatement(r.Account)
+	if err != nil {
+		return Statement{}, err
+	}
+	for _, closed := range r.Closed {
+		if err := closed.Account.resolve(catalog); err != nil {
+			return Statement{}, err
+		}
+		again, err := NewStatement(closed.Account)
+		if err != nil {
+			return Statement{}, fmt.Errorf("correction of %s: %w", closed.Account.Period, err)
+		}
+		if again.Currency != s.Currency {
+			return Statement{}, fmt.Errorf("%w: %s was billed in %s, and is now to be corrected in %s", ErrCannotRate, again.Period, again.Currency, s.Currency)
+		}
+		s.Correct(again, closed.Billed)
+	}
+	return s, nil
+}
+
+// RatedPage is what came of rating a page of organizations.
+type RatedPage struct {
+	// Organizations are all that were tried.
+	Organizations []uuid.UUID
+	Statements    []Statement
+	// Parked are those that couldn't be rated; of them Organization and Reason are kept.
+	Parked []ParkedAccount
+}
+
+// resolve puts the plans of a catalog in place of their names.
+func (a *Account) resolve(catalog *plans.Catalog) error {
+	a.Segments = slices.Clone(a.Segments)
+	for i, s := range a.Segments {
+		found, ok := catalog.PlanVersion(s.Plan.Key, s.Plan.Version)
+		if !ok {
+			return fmt.Errorf("%w: plan %q version %d is not in the catalog", ErrCannotRate, s.Plan.Key, s.Plan.Version)
+		}
+		a.Segments[i].Plan = found
+	}
+	return nil
+}
+
+// Under returns the account with the plans of another catalog in place of its own: of
+// each plan the version that is in force there. It is how a catalog is tried on past usage.
+func (a Account) Under(catalog *plans.Catalog) Account {
+	a.Segments = slices.Clone(a.Segments)
+	for i, s := range a.Segments {
+		if p, ok := catalog.Plan(s.Plan.Key); ok {
+			a.Segments[i].Plan = plans.Plan{Key: p.Key, Version: p.Version}
+		}
+	}
+	return a
+}
+
+// CatalogDigest returns the SHA-256 of a catalog's plans in lower-case hexadecimal:
+// two exports with the same digest had the same prices.
+func CatalogDigest(catalog *plans.Catalog) (string, error) {
+	document, err := json.Marshal(catalog.Plans)
+	if err != nil {
+		return "", fmt.Errorf("digest the catalog: %w", err)
+	}
+	sum := sha256.Sum256(document)
+	return hex.EncodeToString(sum[:]), nil
+}

@@ -1,0 +1,227 @@
+package billing_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/money"
+	"github.com/riverline/tollgate/plans"
+)
+
+// statementMeters are the meters of the cases: a sum, a peak and a snapshot.
+var statementMeters = []plans.Meter{
+	{Key: "calls", Name: "Calls", Aggregation: plans.Sum, Unit: "call"},
+	{Key: "seats", Name: "Seats", Aggregation: plans.Max, Unit: "seat"},
+	{Key: "storage", Name: "Storage", Aggregation: plans.Last, Unit: "byte"},
+}
+
+// statementCase is the input of a golden case.
+type statementCase struct {
+	Period   string
+	Currency money.Currency
+	Cut      time.Time
+	Plans    []plans.Plan
+	Segments []struct {
+		Start   time.Time
+		Plan    string
+		Version int
+		Usage   []struct {
+			Meter       string
+			Value       int64
+			UnitSeconds string `yaml:"unit_seconds"`
+		}
+	}
+}
+
+func (c statementCase) account(t *testing.T) billing.Account {
+	t.Helper()
+	catalog := plans.Catalog{Meters: statementMeters, Plans: c.Plans}
+	require.NoError(t, catalog.Validate())
+	period, err := billing.ParsePeriod(c.Period)
+	require.NoError(t, err)
+	account := billing.Account{
+		Organization: acme, OrganizationName: "Acme", Currency: c.Currency, Period: period, Cut: period.End(), Meters: statementMeters,
+	}
+	if !c.Cut.IsZero() {
+		account.Cut = c.Cut
+	}
+	for i, s := range c.Segments {
+		segment := billing.Segment{Start: s.Start, End: account.Cut}
+		if s.Start.IsZero() {
+			segment.Start = period.Start()
+		}
+		if i+1 < len(c.Segments) {
+			segment.End = c.Segments[i+1].Start
+		}
+		at := slices.IndexFunc(c.Plans, func(p plans.Plan) bool { return p.Key == s.Plan && p.Version == max(s.Version, 1) })
+		require.GreaterOrEqual(t, at, 0, s.Plan)
+		segment.Plan = c.Plans[at]
+		for _, u := range s.Usage {
+			seconds := decimal.Zero
+			if u.UnitSeconds != "" {
+				seconds = decimal.RequireFromString(u.UnitSeconds)
+			}
+			segment.Usage = append(segment.Usage, billing.SegmentUsage{Meter: u.Meter, Value: u.Value, UnitSeconds: seconds})
+		}
+		account.Segments = append(account.Segments, segment)
+	}
+	return account
+}
+
+// TestStatementGolden makes the statement of each case. A file is the case, a line of
+// three dashes, and the statement as people read it; -update writes the latter.
+func TestStatementGolden(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/statements/*.txt")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			input, want, found := bytes.Cut(content, []byte("---\n"))
+			require.True(t, found)
+			var given statementCase
+			require.NoError(t, yaml.UnmarshalWithOptions(input, &given, yaml.DisallowUnknownField()))
+			var got string
+			if s, err := billing.NewStatement(given.account(t)); err != nil {
+				require.ErrorIs(t, err, billing.ErrCannotRate)
+				got = err.Error() + "\n"
+			} else {
+				got = readable(s)
+			}
+			if *update {
+				require.NoError(t, os.WriteFile(file, append(append(input, "---\n"...), got...), 0o600))
+				return
+			}
+			require.Equal(t, string(want), got)
+		})
+	}
+}
+
+func readable(s billing.Statement) string {
+	var out strings.Builder
+	for _, l := range s.Lines {
+		fmt.Fprintf(&out, "%s · %s–%s · %s %d\n", l.Description, l.Start.Format("01-02 15:04"), l.End.Format("01-02 15:04"), l.Plan, l.PlanVersion)
+		for _, step := range l.Explain(s.Currency) {
+			fmt.Fprintf(&out, "    %s\n", step)
+		}
+	}
+	fmt.Fprintf(&out, "subtotal %s, credits %s, due %s %s\n", s.Subtotal, s.Credits, s.Due, s.Currency)
+	return out.String()
+}
+
+// The lines add up, and no amount is finer than the minor unit; a statement reads back
+// from its document as it was.
+func TestStatementLaws(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		account := drawAccount(t)
+		s, err := billing.NewStatement(account)
+		require.NoError(t, err)
+		s.Credit([]billing.AppliedCredit{{Amount: decimal.New(rapid.Int64Range(0, 100).Draw(t, "credit"), -2)}})
+		sum := decimal.Zero
+		for _, l := range s.Lines {
+			require.True(t, l.Amount.Shift(2).IsInteger())
+			require.Equal(t, int32(-2), l.Amount.Exponent())
+			sum = sum.Add(l.Amount.Decimal)
+		}
+		require.True(t, sum.Equal(s.Due.Decimal))
+		require.True(t, s.Subtotal.Sub(s.Credits.Decimal).Equal(s.Due.Decimal))
+		document, err := json.Marshal(s)
+		require.NoError(t, err)
+		var read billing.Statement
+		require.NoError(t, json.Unmarshal(document, &read))
+		again, err := json.Marshal(read)
+		require.NoError(t, err)
+		require.Equal(t, string(document), string(again))
+		require.Equal(t, readable(s), readable(read))
+	})
+}
+
+// A period that is rated again with the usage that was billed has nothing to correct; with
+// more usage, the corrections bring what is billed to what it costs.
+func TestCorrectionsReachThePrice(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		account := drawAccount(t)
+		closed, err := billing.NewStatement(account)
+		require.NoError(t, err)
+		next := billing.Statement{Period: october2026.Next(), Currency: "USD"}
+		next.Correct(closed, closed.BilledBy())
+		require.Empty(t, next.Lines)
+
+		for i := range account.Segments {
+			for j := range account.Segments[i].Usage {
+				account.Segments[i].Usage[j].Value += rapid.Int64Range(0, 500).Draw(t, "late")
+			}
+		}
+		again, err := billing.NewStatement(account)
+		require.NoError(t, err)
+		next.Correct(again, closed.BilledBy())
+		require.True(t, next.Due.Equal(again.Due.Sub(closed.Due.Decimal)))
+		third := billing.Statement{Period: october2026.Next().Next(), Currency: "USD"}
+		third.Correct(again, append(closed.BilledBy(), next.CorrectionsOf(october2026)...))
+		require.Empty(t, third.Lines)
+	})
+}
+
+var october2026 = billing.PeriodOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))
+
+func drawAccount(t *rapid.T) billing.Account {
+	amount := func(name string) decimal.Decimal { return decimal.New(rapid.Int64Range(0, 9999).Draw(t, name), -3) }
+	proration := func() plans.Proration {
+		return rapid.SampledFrom([]plans.Proration{"", plans.ProrateDay}).Draw(t, "prorate")
+	}
+	plan := func(key string) plans.Plan {
+		percent := decimal.NewFromInt(rapid.Int64Range(0, 100).Draw(t, "discount"))
+		return plans.Plan{Key: key, Version: 1, Name: key, PriceBooks: []plans.PriceBook{{
+			Currency: "USD", BaseFee: plans.BaseFee{Amount: amount("base"), Prorate: proration()}, Minimum: amount("minimum"), DiscountPercent: percent,
+			Prices: []plans.Price{
+				{Meter: "calls", Model: plans.PerUnit, UnitPrice: amount("calls"), Included: rapid.Int64Range(0, 100).Draw(t, "included"), Minimum: amount("minimum")},
+				{Meter: "seats", Model: plans.Package, PackageSize: 3, PackagePrice: amount("seats"), Prorate: proration(), DiscountPercent: percent},
+			},
+		}}}
+	}
+	account := billing.Account{
+		Organization: uuid.UUID{1}, Currency: "USD", Period: october2026, Cut: october2026.End(), Meters: statementMeters,
+	}
+	start := october2026.Start()
+	for i := range rapid.IntRange(1, 3).Draw(t, "segments") {
+		account.Segments = append(account.Segments, billing.Segment{
+			Start: start, End: october2026.End(), Plan: plan(fmt.Sprintf("plan%d", i)),
+			Usage: []billing.SegmentUsage{
+				{Meter: "calls", Value: rapid.Int64Range(0, 1000).Draw(t, "calls")}, {Meter: "seats", Value: rapid.Int64Range(0, 20).Draw(t, "seats")},
+			},
+		})
+		if i > 0 {
+			account.Segments[i-1].End = start
+		}
+		start = start.Add(time.Duration(rapid.IntRange(0, 10*24).Draw(t, "hours")) * time.Hour)
+	}
+	return account
+}
+
+// proPlan costs 49.00, and 0.01 a call.
+func proPlan(t *testing.T) plans.Plan {
+	t.Helper()
+	return plans.Plan{Key: "pro", Version: 1, Name: "Pro", PriceBooks: []plans.PriceBook{{
+		Currency: "USD", BaseFee: plans.BaseFee{Amount: decimal.NewFromInt(49)},
+		Prices: []plans.Price{{Meter: "calls", Model: plans.PerUnit, UnitPrice: decimal.RequireFromString("0.01")}},
+	}}}
+}

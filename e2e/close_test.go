@@ -1,0 +1,261 @@
+package e2e_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/internal/pgtest"
+	"github.com/riverline/tollgate/internal/temporaltest"
+)
+
+// lastMonth is the period that finance closes, and a time in it that isn't too late to report.
+func lastMonth() (billing.Period, time.Time) {
+	period := billing.PeriodOf(time.Now()).Previous()
+	return period, period.End().Add(-14 * time.Hour)
+}
+
+// exportStatus is what the command says of an export.
+type exportStatus struct {
+	Stage    billing.Stage         `json:"stage"`
+	Revision int                   `json:"revision"`
+	Error    string                `json:"error"`
+	Counts   *billing.RatingCounts `json:"counts"`
+	Manifest *billing.Manifest     `json:"manifest"`
+}
+
+func (s *system) exportStatus(period string, more ...string) exportStatus {
+	s.t.Helper()
+	var e exportStatus
+	s.decode(s.tollgate(append([]string{"export", "status", "--period", period, "--json"}, more...)...), &e)
+	return e
+}
+
+func (s *system) awaitStage(period string, stages ...billing.Stage) exportStatus {
+	s.t.Helper()
+	var e exportStatus
+	require.Eventually(s.t, func() bool {
+		e = s.exportStatus(period)
+		return slices.Contains(stages, e.Stage)
+	}, 90*time.Second, 100*time.Millisecond, "%v, not %v: %s", &e.Stage, stages, &e.Error)
+	return e
+}
+
+// as runs the command with another finance key.
+func (s *system) as(key string, args ...string) (string, error) {
+	own := s.financeKey
+	defer func() { s.financeKey = own }()
+	s.financeKey = key
+	return s.try(args...)
+}
+
+// awaitFlushed waits until what was reported is in the database.
+func (s *system) awaitFlushed(organization uuid.UUID, meter string, want int64) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		var sum int64
+		err := s.owner().QueryRow(s.t.Context(), `SELECT coalesce(sum(value), 0)::bigint FROM usage_daily WHERE organization_id = $1 AND meter = $2`,
+			organization, meter).Scan(&sum)
+		require.NoError(s.t, err)
+		return sum == want
+	}, 20*time.Second, 50*time.Millisecond)
+}
+
+// TestFinanceClosesAMonth goes finance's way by the command alone: start, review, be
+// refused, approve as somebody else, download, verify; then late usage becomes a
+// correction, a period is opened again, and what differs is shown.
+func TestFinanceClosesAMonth(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s.startWorker()
+	api := s.startAPI()
+	s.financeKey = s.newKey("finance")
+	second := s.newKey("finance")
+	pro, poor := s.newTenant("Pro Ltd", "pro"), s.newTenant("Poor & Sons", "pro")
+	last, at := lastMonth()
+	period, next := last.String(), last.Next().String()
+	use := func(who tenant, quantity int, key string) {
+		status, answer := api.call(http.MethodPost, "/api/v1/usage", who.key, map[string]any{
+			"meter": "evaluations", "quantity": quantity, "timestamp": at.Format(time.RFC3339), "idempotency_key": key,
+		})
+		require.Equal(t, http.StatusOK, status, answer)
+	}
+	use(pro, 1_100_000, "one")
+	use(poor, 5, "two")
+	s.awaitFlushed(pro.id, "evaluations", 1_100_000)
+
+	// An organization in a currency without prices is parked, and holds up nobody.
+	s.tollgate("org", "set", poor.id.String(), "--currency", "CHF")
+	s.tollgate("export", "start", "--period", period)
+	e := s.exportStatus(period)
+	require.Equal(t, billing.StageApproving, e.Stage, e.Error)
+	require.Equal(t, &billing.RatingCounts{Organizations: 2, Statements: 1, Parked: 1}, e.Counts)
+	require.Contains(t, s.tollgate("export", "parked", "--period", period), "has no prices in CHF")
+
+	// Not by who requested it, and not while something is parked.
+	refused, err := s.try("export", "approve", "--period", period, "--without-parked")
+	require.Error(t, err)
+	require.Contains(t, refused, "self_approval")
+	refused, err = s.as(second, "export", "approve", "--period", period)
+	require.Error(t, err)
+	require.Contains(t, refused, "organizations_parked")
+
+	// What is frozen stays frozen: the currency counts that the organization had then. The
+	// run is rejected, with a reason, and the next one rates everybody.
+	s.tollgate("org", "set", poor.id.String(), "--currency", "USD")
+	refused, err = s.try("export", "reject", "--period", period)
+	require.Error(t, err)
+	require.Contains(t, refused, "note must say why")
+	s.tollgate("export", "reject", "--period", period, "--note", "a currency was wrong")
+	s.awaitStage(period, billing.StageRejected)
+	s.tollgate("export", "start", "--period", period)
+	e = s.awaitStage(period, billing.StageApproving)
+	require.Zero(t, e.Counts.Parked)
+	_, err = s.as(second, "export", "approve", "--period", period, "--note", "seen")
+	require.NoError(t, err)
+	s.awaitStage(period, billing.StageClosed)
+	require.Contains(t, s.tollgate("export", "decisions", "--period", period), `"approved"`)
+
+	kinds := []string{}
+	rows, err := s.owner().Query(t.Context(), `SELECT kind FROM events WHERE key LIKE 'export.%' ORDER BY occurred_at`)
+	require.NoError(t, err)
+	kinds, err = pgx.AppendRows(kinds, rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	// Of the run that was rejected there is the first one.
+	require.Equal(t, []string{"export.awaiting_approval", "export.awaiting_approval", "export.issued", "export.closed"}, kinds)
+
+	first := s.downloadAll(period)
+	require.Contains(t, s.tollgate("export", "verify", first), `"verified": true`)
+	// 49.00, and 1,000,000 × 0.0002.
+	require.Contains(t, s.tollgate("export", "explain", "--period", period, pro.id.String()), `"due": "249.00"`)
+	require.NoError(t, os.WriteFile(filepath.Join(first, billing.StatementsFile), []byte("{}\n"), 0o600))
+	refused, err = s.try("export", "verify", first)
+	require.Error(t, err)
+	require.Contains(t, refused, "statements.jsonl")
+
+	// Usage that comes too late is a correction in the next period: a provisional export previews it.
+	use(pro, 100_000, "three")
+	s.awaitFlushed(pro.id, "evaluations", 1_200_000)
+	s.tollgate("export", "start", "--period", next)
+	corrections := s.tollgate("export", "corrections", "--period", next)
+	// 100,000 more, of which all lie in the second tier: × 0.00015.
+	require.Contains(t, corrections, `"amount": "15.00"`)
+	require.Contains(t, corrections, "215.00 now − 200.00 billed")
+
+	// Or the period is opened again: the next revision replaces the statements.
+	s.tollgate("export", "reopen", "--period", period, "--note", "bill what came late at once")
+	e = s.awaitStage(period, billing.StageApproving)
+	require.Equal(t, 2, e.Revision)
+	require.Equal(t, billing.StageClosed, s.exportStatus(period, "--revision", "1").Stage, "in force until the new one is issued")
+	_, err = s.as(second, "export", "approve", "--period", period)
+	require.NoError(t, err)
+	s.awaitStage(period, billing.StageClosed)
+	require.Equal(t, billing.StageSuperseded, s.exportStatus(period, "--revision", "1").Stage)
+	require.Contains(t, s.tollgate("export", "explain", "--period", period, pro.id.String()), `"replaces": "TG-`+period+`-000001"`)
+	difference := s.tollgate("export", "diff", "--period", period, "1", "2")
+	require.Contains(t, difference, `"before":"249.00"`)
+	require.Contains(t, difference, `"after":"264.00"`)
+	require.Contains(t, s.tollgate("export", "verify", s.downloadAll(period)), `"verified": true`)
+	s.tollgate("export", "start", "--period", next)
+	require.NotContains(t, s.tollgate("export", "corrections", "--period", next), `"correction"`)
+}
+
+func (s *system) downloadAll(period string, more ...string) string {
+	s.t.Helper()
+	folder := s.t.TempDir()
+	s.tollgate(append([]string{"export", "download", "--period", period, "--to", folder, "--json"}, more...)...)
+	return folder
+}
+
+// digests returns the SHA-256 of every file in a folder.
+func digests(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	out := map[string]string{}
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(folder, entry.Name()))
+		require.NoError(t, err)
+		sum := sha256.Sum256(content)
+		out[entry.Name()] = hex.EncodeToString(sum[:])
+	}
+	return out
+}
+
+// slowed makes each stage last long enough to be hit, and says which one has begun.
+const slowed = `
+	CREATE FUNCTION slow_down() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END $$;
+	CREATE TRIGGER slow AFTER INSERT ON export_batches FOR EACH STATEMENT EXECUTE FUNCTION slow_down();
+	CREATE TRIGGER slow AFTER INSERT OR UPDATE ON statements FOR EACH STATEMENT EXECUTE FUNCTION slow_down();
+	CREATE TRIGGER slow AFTER INSERT ON usage_rolled FOR EACH STATEMENT EXECUTE FUNCTION slow_down();
+	CREATE TRIGGER slow AFTER UPDATE OF stage ON exports FOR EACH STATEMENT EXECUTE FUNCTION slow_down()`
+
+// TestACloseSurvivesKillsInEveryStage closes one period again and again, kills the
+// worker with SIGKILL in a stage, starts another one, and finds the bytes that a close
+// without trouble wrote.
+func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	worker := s.startWorker()
+	s.startAPI()
+	s.financeKey = s.newKey("finance")
+	second := s.newKey("finance")
+	last, _ := lastMonth()
+	period := last.String()
+	db := s.owner()
+	seed(t, db, last, 3_000)
+
+	s.tollgate("export", "start", "--period", period, "--timeout", "3m")
+	require.Equal(t, billing.StageApproving, s.awaitStage(period, billing.StageApproving, billing.StageFailed).Stage)
+	want := digests(t, s.downloadAll(period))
+	s.tollgate("export", "reject", "--period", period, "--note", "once more")
+	s.awaitStage(period, billing.StageRejected)
+	_, err := db.Exec(t.Context(), slowed)
+	require.NoError(t, err)
+
+	stages := []billing.Stage{
+		billing.StageFreezing, billing.StageRating, billing.StageWriting, billing.StageApproving, billing.StageIssuing, billing.StageDelivering,
+	}
+	s.tollgate("export", "start", "--period", period, "--no-wait")
+	for _, stage := range stages {
+		if stage == billing.StageIssuing {
+			s.awaitStage(period, billing.StageApproving)
+			require.Equal(t, want, digests(t, s.downloadAll(period)))
+			_, err := s.as(second, "export", "approve", "--period", period, "--note", "seen")
+			require.NoError(t, err)
+		}
+		killIn(t, db, worker, stage)
+		worker = s.startWorker()
+	}
+	s.awaitStage(period, billing.StageClosed)
+	folder := s.downloadAll(period)
+	require.Equal(t, want, digests(t, folder))
+	require.Contains(t, s.tollgate("export", "verify", folder), `"verified": true`)
+	var issued, numbers int
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*), count(DISTINCT number) FROM statements WHERE issued`).Scan(&issued, &numbers))
+	require.Equal(t, 3_000, issued)
+	require.Equal(t, 3_000, numbers)
+}
+
+// killIn kills a worker once the export's record says that it is in a stage, and makes
+// sure that it died in it.
+func killIn(t *testing.T, db *pgx.Conn, worker *process, stage billing.Stage) {
+	t.Helper()
+	now := func() (found billing.Stage) {
+		require.NoError(t, db.QueryRow(t.Context(), `SELECT stage FROM exports ORDER BY requested_at DESC LIMIT 1`).Scan(&found))
+		return found
+	}
+	require.Eventually(t, func() bool { return now() == stage }, 60*time.Second, 5*time.Millisecond, "never %s", stage)
+	worker.kill()
+	require.Equal(t, stage, now(), "the worker was too fast")
+}

@@ -1,0 +1,139 @@
+package e2e_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/internal/pgtest"
+	"github.com/riverline/tollgate/internal/temporaltest"
+	"github.com/riverline/tollgate/workflows"
+)
+
+// TestACloseScales closes a period of many organizations, five meters each, and holds the
+// worker's memory and the workflow's history to bounds that don't grow with them.
+// TOLLGATE_CLOSE_ORGANIZATIONS says how many; 2,000 where it is not set. The time of a
+// plain COPY of the frozen usage is printed beside that of the close.
+func TestACloseScales(t *testing.T) {
+	organizations := 2_000
+	if text := os.Getenv("TOLLGATE_CLOSE_ORGANIZATIONS"); text != "" {
+		var err error
+		organizations, err = strconv.Atoi(text)
+		require.NoError(t, err)
+	}
+	namespace := temporaltest.Register(t)
+	s := newSystem(t, pgtest.NewDatabase(t), namespace)
+	s.startAPI()
+	s.financeKey = s.newKey("finance")
+	second := s.newKey("finance")
+	last, _ := lastMonth()
+	period := last.String()
+	db := s.owner()
+	seed(t, db, last, organizations)
+	worker := s.startWorker()
+	before := peakMemory(t, worker)
+
+	began := time.Now()
+	s.tollgate("export", "start", "--period", period, "--no-wait")
+	times := s.stageTimes(period, billing.StageApproving)
+	approved := time.Now()
+	_, err := s.as(second, "export", "approve", "--period", period)
+	require.NoError(t, err)
+	s.awaitStage(period, billing.StageClosed)
+	whole := approved.Sub(began)
+
+	e := s.exportStatus(period)
+	require.Equal(t, int64(organizations), e.Counts.Statements)
+	rows := e.Manifest.Totals[0].Organizations * int64(len(e.Manifest.Totals))
+	copied := copyTime(t, s)
+	history := s.history(t, namespace, last)
+	after := peakMemory(t, worker)
+	t.Logf("%d organizations, %d rows of usage, %d lines", organizations, rows, e.Manifest.Money[0].Lines)
+	for _, line := range times {
+		t.Log(line)
+	}
+	t.Logf("close up to approval %s: %.0f organizations/s; issue %s", whole.Round(time.Millisecond),
+		float64(organizations)/whole.Seconds(), time.Since(approved).Round(time.Millisecond))
+	t.Logf("COPY (SELECT …) TO STDOUT of the same rows: %s: %.0f organizations/s", copied.Round(time.Millisecond), float64(organizations)/copied.Seconds())
+	t.Logf("worker's peak memory: %d MiB, %d MiB before; history: %s", after>>20, before>>20, history)
+	require.Less(t, after-before, int64(400<<20), "memory is flat")
+}
+
+// stageTimes waits for a stage, and says how long each took.
+func (s *system) stageTimes(period string, until billing.Stage) []string {
+	s.t.Helper()
+	db := s.owner()
+	var out []string
+	var now billing.Stage
+	since := time.Now()
+	require.Eventually(s.t, func() bool {
+		var stage billing.Stage
+		if err := db.QueryRow(s.t.Context(), `SELECT stage FROM exports ORDER BY requested_at DESC LIMIT 1`).Scan(&stage); err != nil {
+			return false
+		}
+		if stage != now {
+			if now != "" {
+				out = append(out, fmt.Sprintf("stage %-10s %s", now, time.Since(since).Round(time.Millisecond)))
+			}
+			now, since = stage, time.Now()
+		}
+		return stage == until || stage.Ended()
+	}, 10*time.Minute, 20*time.Millisecond)
+	require.Equal(s.t, until, now)
+	return out
+}
+
+// copyTime is what it takes to read the frozen usage, in order, as plain text.
+func copyTime(t *testing.T, s *system) time.Duration {
+	t.Helper()
+	began := time.Now()
+	_, err := s.owner().PgConn().CopyTo(t.Context(), io.Discard, `COPY (
+		SELECT o.organization_id, o.name, o.plan, u.meter, m.unit, m.aggregation, u.value, u.unit_seconds
+		FROM export_usage u JOIN export_organizations o USING (export_id, organization_id) JOIN export_meters m USING (export_id, meter)
+		ORDER BY o.organization_id, m.position) TO STDOUT`)
+	require.NoError(t, err)
+	return time.Since(began)
+}
+
+// history says how large the workflow's history is, and holds it to Temporal's limits.
+func (s *system) history(t *testing.T, namespace temporaltest.Namespace, period billing.Period) string {
+	t.Helper()
+	c, err := client.Dial(client.Options{HostPort: namespace.Address, Namespace: namespace.Name})
+	require.NoError(t, err)
+	defer c.Close()
+	run, err := c.DescribeWorkflowExecution(t.Context(), workflows.ExportPeriodID(period), "")
+	require.NoError(t, err)
+	info := run.GetWorkflowExecutionInfo()
+	// Temporal warns at 10,240 events and 10 MiB.
+	require.Less(t, info.GetHistoryLength(), int64(5_000))
+	require.Less(t, info.GetHistorySizeBytes(), int64(4<<20))
+	return fmt.Sprintf("%d events, %d bytes", info.GetHistoryLength(), info.GetHistorySizeBytes())
+}
+
+// peakMemory is the most memory that a process has had resident.
+func peakMemory(t *testing.T, p *process) int64 {
+	t.Helper()
+	file, err := os.Open(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
+	if err != nil {
+		// Only Linux tells; elsewhere the bound isn't held.
+		return 0
+	}
+	defer func() { _ = file.Close() }()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), "VmHWM:"); ok {
+			kilobytes, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
+			require.NoError(t, err)
+			return kilobytes << 10
+		}
+	}
+	return 0
+}

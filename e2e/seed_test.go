@@ -1,0 +1,47 @@
+package e2e_test
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/billing"
+)
+
+// owner connects to the database as its owner.
+func (s *system) owner() *pgx.Conn {
+	s.t.Helper()
+	conn, err := pgx.Connect(context.Background(), s.database.URL)
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// seed makes organizations on the Pro plan, each with usage of all meters on one day of
+// the period, as an instance that has stopped flushed it.
+func seed(t require.TestingT, db *pgx.Conn, period billing.Period, organizations int) {
+	day := period.LastDay().Start()
+	for _, step := range []struct {
+		statement string
+		arguments []any
+	}{
+		{`INSERT INTO organizations (id, name, plan, created_at)
+			SELECT ('0190a000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Organization ' || n, 'pro', '2020-01-01'
+			FROM generate_series(1, $1::int) AS n`, []any{organizations}},
+		{`INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark)
+			VALUES ('0190b000-0000-7000-8000-000000000001', 'seed', 'stopped', $1, $1, 1, $1::timestamptz + interval '1 day')`, []any{day}},
+		{`INSERT INTO usage_batches (instance_id, seq, watermark, row_count)
+			SELECT '0190b000-0000-7000-8000-000000000001', 1, $2::timestamptz + interval '1 day', $1::int * count(*) FROM meters`, []any{organizations, day}},
+		{`INSERT INTO usage_batch_rows (day, instance_id, seq, organization_id, meter, value, at)
+			SELECT $1::timestamptz::date, '0190b000-0000-7000-8000-000000000001', 1, o.id, m.key,
+				100 + (hashtext(o.id::text || m.key) & 1048575), $1::timestamptz + interval '10 hours'
+			FROM organizations o CROSS JOIN meters m WHERE o.created_at = '2020-01-01'`, []any{day}},
+		{`INSERT INTO usage_daily (organization_id, meter, day, value, last_at)
+			SELECT organization_id, meter, day, value, at FROM usage_batch_rows WHERE instance_id = '0190b000-0000-7000-8000-000000000001'`, nil},
+		{`ANALYZE`, nil},
+	} {
+		_, err := db.Exec(context.Background(), step.statement, step.arguments...)
+		require.NoError(t, err, step.statement)
+	}
+}

@@ -1,0 +1,71 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// Usage is the data of [UsageThresholdReached] and [PlanLimitExceeded].
+type Usage struct {
+	Organization uuid.UUID `json:"organization_id"`
+	// Meter is the meter's key.
+	Meter string `json:"meter"`
+	// Plan is the key of the plan that sets the limit, Mode what happens beyond it.
+	Plan string     `json:"plan"`
+	Mode plans.Mode `json:"mode"`
+	// Window is the limit's window, [WindowStart, WindowEnd), UTC.
+	Window      plans.WindowKind `json:"window"`
+	WindowStart time.Time        `json:"window_start"`
+	WindowEnd   time.Time        `json:"window_end"`
+	// Percent is the threshold that was reached, 1 to 100; 0 for a limit that was passed.
+	Percent int `json:"percent,omitempty"`
+	// Current is the usage of the window when this was found, Max the limit; both in the
+	// meter's unit.
+	Current int64 `json:"current"`
+	Max     int64 `json:"max"`
+}
+
+// PlanChange is the data of [OrganizationUpgraded].
+type PlanChange struct {
+	Organization uuid.UUID `json:"organization_id"`
+	// PreviousPlan and Plan are the keys of the plan before and after.
+	PreviousPlan string `json:"previous_plan"`
+	Plan         string `json:"plan"`
+}
+
+// NewUsage makes the event that a threshold was reached or, where u.Percent is 0, that a
+// limit was passed. Its key makes it unique for the organization, meter, window and
+// percentage, whichever replica finds it.
+func NewUsage(u Usage, at time.Time) (Event, error) {
+	kind, percent := PlanLimitExceeded, 100
+	if u.Percent > 0 {
+		kind, percent = UsageThresholdReached, u.Percent
+	}
+	key := fmt.Sprintf("%s/%s/%s/%s/%d", kind, u.Organization, u.Meter, u.WindowStart.UTC().Format(time.DateOnly), percent)
+	return newEvent(kind, key, u.Organization, at, u)
+}
+
+// NewPlanChange makes the event that an organization's plan has changed. Each change is
+// an event of its own.
+func NewPlanChange(c PlanChange, at time.Time) (Event, error) {
+	e, err := newEvent(OrganizationUpgraded, "", c.Organization, at, c)
+	e.Key = fmt.Sprintf("%s/%s/%s", e.Kind, c.Organization, e.ID)
+	return e, err
+}
+
+func newEvent(kind Kind, key string, organization uuid.UUID, at time.Time, data any) (Event, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Event{}, fmt.Errorf("make the id of an event: %w", err)
+	}
+	encoded, err := json.Marshal(data)
+	if err != nil {
+		return Event{}, fmt.Errorf("encode the data of an event: %w", err)
+	}
+	return Event{ID: id, Key: key, Kind: kind, Organization: organization, OccurredAt: at.UTC(), Data: encoded}, nil
+}

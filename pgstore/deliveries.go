@@ -1,0 +1,153 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+	"github.com/riverline/tollgate/webhooks"
+)
+
+// Delivery returns a delivery to an endpoint of an owner ([uuid.Nil] is the platform), or
+// [webhooks.ErrDeliveryNotFound].
+func (s *Store) Delivery(ctx context.Context, organization, event, endpoint uuid.UUID) (webhooks.Delivery, error) {
+	var found webhooks.Delivery
+	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
+		row, err := tx.Delivery(ctx, event, endpoint)
+		if err == nil && orNil(row.OrganizationID) != organization {
+			return webhooks.ErrDeliveryNotFound
+		}
+		found = delivery(row)
+		return orNoDelivery(err)
+	})
+	return found, wrap(err, "read the delivery of event %s to endpoint %s", event, endpoint)
+}
+
+// ListDeliveries returns at most limit deliveries to an endpoint of an owner, those of the
+// newest events first, from the one before the event `before`; [uuid.Nil] is after all.
+func (s *Store) ListDeliveries(ctx context.Context, organization, id, before uuid.UUID, limit int) ([]webhooks.ListedDelivery, error) {
+	var found []webhooks.ListedDelivery
+	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
+		row, err := tx.Endpoint(ctx, id)
+		if _, err = owned(row, organization, err); err != nil {
+			return err
+		}
+		rows, err := tx.ListDeliveries(ctx, id, optional(before), pageSize(limit))
+		found = convert(rows, listedDelivery)
+		return err
+	})
+	return found, wrap(err, "list the deliveries to endpoint %s", id)
+}
+
+// ToDeliver returns what a try needs: the event and the endpoint with its secrets. An
+// endpoint that was deleted is [webhooks.ErrEndpointNotFound].
+func (s *Store) ToDeliver(ctx context.Context, eventID, endpointID uuid.UUID) (events.Event, webhooks.Endpoint, error) {
+	var e events.Event
+	var to webhooks.Endpoint
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.Event(ctx, eventID)
+		if err != nil {
+			return orNotFound(err)
+		}
+		e = event(row)
+		found, err := tx.Endpoint(ctx, endpointID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return webhooks.ErrEndpointNotFound
+		}
+		to = endpoint(found)
+		return err
+	})
+	return e, to, wrap(err, "read what event %s is for endpoint %s", eventID, endpointID)
+}
+
+// RecordAttempt keeps what came of a try, and what becomes of the delivery, and disables the
+// endpoint where its answer was 410 Gone. It is idempotent by the attempt's id: of a try
+// that is recorded again nothing changes.
+func (s *Store) RecordAttempt(ctx context.Context, a webhooks.Attempt) error {
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.LockDelivery(ctx, a.Event, a.Endpoint)
+		if err != nil {
+			return orNoDelivery(err)
+		}
+		inserted, err := tx.InsertAttempt(ctx, db.InsertAttemptParams{
+			EventID: a.Event, EndpointID: a.Endpoint, ID: a.ID, OrganizationID: row.OrganizationID, Number: row.Attempts + 1,
+			Manual: a.Manual, At: a.At, TookMs: a.Took.Milliseconds(), Status: int32(a.Status), Error: a.Error,
+		})
+		if err != nil || inserted == 0 {
+			return err
+		}
+		var next *time.Time
+		if a.State == webhooks.Pending && !a.NextAttemptAt.IsZero() {
+			next = &a.NextAttemptAt
+		}
+		if err := tx.UpdateDelivery(ctx, db.UpdateDeliveryParams{
+			EventID: a.Event, EndpointID: a.Endpoint, State: string(a.State), Attempts: row.Attempts + 1, NextAttemptAt: next,
+			LastStatus: int32(a.Status), LastError: a.Error,
+		}); err != nil {
+			return err
+		}
+		if a.Gone() {
+			return tx.DisableEndpoint(ctx, a.Endpoint)
+		}
+		return nil
+	})
+	return wrap(err, "record a try of event %s to endpoint %s", a.Event, a.Endpoint)
+}
+
+// EndDelivery notes that no further try is made, and why.
+func (s *Store) EndDelivery(ctx context.Context, event, endpoint uuid.UUID, reason string) error {
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.LockDelivery(ctx, event, endpoint)
+		if err != nil {
+			return orNoDelivery(err)
+		}
+		return tx.UpdateDelivery(ctx, db.UpdateDeliveryParams{
+			EventID: event, EndpointID: endpoint, State: string(webhooks.Exhausted), Attempts: row.Attempts,
+			LastStatus: row.LastStatus, LastError: reason,
+		})
+	})
+	return wrap(err, "end the delivery of event %s to endpoint %s", event, endpoint)
+}
+
+// DeliveryAttempts returns the tries of a delivery, the first one first.
+func (s *Store) DeliveryAttempts(ctx context.Context, event, endpoint uuid.UUID) ([]webhooks.Attempt, error) {
+	var found []webhooks.Attempt
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.DeliveryAttempts(ctx, event, endpoint)
+		found = convert(rows, func(r db.WebhookAttempt) webhooks.Attempt {
+			return webhooks.Attempt{Event: r.EventID, Endpoint: r.EndpointID, ID: r.ID, Manual: r.Manual, Outcome: webhooks.Outcome{
+				Status: int(r.Status), Error: r.Error, At: r.At, Took: time.Duration(r.TookMs) * time.Millisecond,
+			}}
+		})
+		return err
+	})
+	return found, wrap(err, "read the tries of event %s to endpoint %s", event, endpoint)
+}
+
+func orNoDelivery(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return webhooks.ErrDeliveryNotFound
+	}
+	return err
+}
+
+func delivery(row db.WebhookDelivery) webhooks.Delivery {
+	return webhooks.Delivery{
+		Event: row.EventID, Endpoint: row.EndpointID, Organization: orNil(row.OrganizationID), State: webhooks.State(row.State),
+		Attempts: int(row.Attempts), NextAttemptAt: row.NextAttemptAt, LastStatus: int(row.LastStatus), LastError: row.LastError,
+		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
+	}
+}
+
+func listedDelivery(row db.ListDeliveriesRow) webhooks.ListedDelivery {
+	return webhooks.ListedDelivery{Kind: events.Kind(row.Kind), Delivery: delivery(db.WebhookDelivery{
+		EventID: row.EventID, EndpointID: row.EndpointID, OrganizationID: row.OrganizationID, State: row.State,
+		Attempts: row.Attempts, NextAttemptAt: row.NextAttemptAt, LastStatus: row.LastStatus, LastError: row.LastError,
+		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
+	})}
+}

@@ -1,0 +1,124 @@
+package pgstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+	"github.com/riverline/tollgate/webhooks"
+)
+
+// PublishEvent keeps an event, so that it is sent to each endpoint that wants it. It is
+// idempotent by the event's key: of two events with the same key, the first one counts,
+// and the second is no error. A broken rule is an [*accounts.FieldError], an organization
+// that doesn't exist [accounts.ErrNotFound].
+func (s *Store) PublishEvent(ctx context.Context, e events.Event) error {
+	err := e.Validate()
+	if err == nil {
+		err = s.asPlatform(ctx, func(ctx context.Context, tx scoped) error { return publish(ctx, tx, e) })
+	}
+	if hasCode(err, foreignKeyViolation) {
+		err = accounts.ErrNotFound
+	}
+	return wrap(err, "publish event %s", e.Key)
+}
+
+// publish keeps an event in a transaction that may do more.
+func publish(ctx context.Context, tx scoped, e events.Event) error {
+	if err := e.Validate(); err != nil {
+		return err
+	}
+	_, err := tx.InsertEvent(ctx, db.InsertEventParams{
+		ID: e.ID, Key: e.Key, Kind: string(e.Kind), OrganizationID: optional(e.Organization),
+		OccurredAt: e.OccurredAt.UTC().Truncate(time.Microsecond), Data: e.Data,
+	})
+	return err
+}
+
+// Event returns an event, or [accounts.ErrNotFound].
+func (s *Store) Event(ctx context.Context, id uuid.UUID) (events.Event, error) {
+	var found events.Event
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.Event(ctx, id)
+		found = event(row)
+		return orNotFound(err)
+	})
+	return found, wrap(err, "read event %s", id)
+}
+
+// ListEvents returns at most limit events, the newest first, from the one before `before`;
+// [uuid.Nil] is after all. They are those of an organization, or all where that is
+// [uuid.Nil]. An empty kind is every kind.
+func (s *Store) ListEvents(ctx context.Context, organization uuid.UUID, kind events.Kind, before uuid.UUID, limit int) ([]events.Event, error) {
+	var found []events.Event
+	var only *string
+	if kind != "" {
+		only = (*string)(&kind)
+	}
+	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.ListEvents(ctx, optional(before), only, pageSize(limit))
+		found = convert(rows, event)
+		return err
+	})
+	return found, wrap(err, "list events")
+}
+
+// UndispatchedEvents returns at most limit events, in the order of their ids, whose
+// deliveries have not all been started.
+func (s *Store) UndispatchedEvents(ctx context.Context, limit int) ([]uuid.UUID, error) {
+	var found []uuid.UUID
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) (err error) {
+		found, err = tx.UndispatchedEvents(ctx, pageSize(limit))
+		return err
+	})
+	return found, wrap(err, "look for events")
+}
+
+// PrepareDeliveries makes a delivery for each endpoint that wants the event and has none
+// yet, and returns all deliveries of the event, those that have ended included.
+func (s *Store) PrepareDeliveries(ctx context.Context, id uuid.UUID) ([]webhooks.Delivery, error) {
+	var found []webhooks.Delivery
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		if err := tx.InsertDeliveries(ctx, id); err != nil {
+			return err
+		}
+		rows, err := tx.EventDeliveries(ctx, id)
+		found = convert(rows, delivery)
+		return err
+	})
+	return found, wrap(err, "prepare the deliveries of event %s", id)
+}
+
+// MarkEventDispatched notes that every delivery of an event has been started. A second
+// call changes nothing.
+func (s *Store) MarkEventDispatched(ctx context.Context, id uuid.UUID) error {
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error { return tx.MarkEventDispatched(ctx, id) })
+	return wrap(err, "mark event %s as dispatched", id)
+}
+
+// asOwner runs fn as one organization, or as the platform where that is [uuid.Nil].
+func (s *Store) asOwner(ctx context.Context, organization uuid.UUID, fn func(context.Context, scoped) error) error {
+	if organization == uuid.Nil {
+		return s.asPlatform(ctx, fn)
+	}
+	return s.asOrganization(ctx, organization, fn)
+}
+
+func event(row db.Event) events.Event {
+	return events.Event{
+		ID: row.ID, Key: row.Key, Kind: events.Kind(row.Kind), Organization: orNil(row.OrganizationID),
+		OccurredAt: row.OccurredAt, Data: row.Data,
+	}
+}
+
+// orNil is the zero UUID for nil.
+func orNil(id *uuid.UUID) uuid.UUID {
+	if id == nil {
+		return uuid.Nil
+	}
+	return *id
+}

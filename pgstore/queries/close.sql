@@ -1,0 +1,191 @@
+-- name: PutSegments :exec
+-- Which plan version each organization had from when to when, up to the cut. A version is in force from its publication
+-- until a higher one is published; the lowest one was in force before, too.
+INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
+SELECT @export_id::uuid, s.organization_id, s.start_at, s.end_at, s.plan, s.version
+FROM (
+    SELECT h.organization_id, h.plan, coalesce(v.version, 0) AS version,
+        greatest(h.starts, v.starts, @period_start::timestamptz) AS start_at, least(h.ends, v.ends, @cut::timestamptz) AS end_at
+    FROM (
+        SELECT p.organization_id, p.plan, p.effective_from AS starts,
+            lead(p.effective_from) OVER (PARTITION BY p.organization_id ORDER BY p.effective_from) AS ends
+        FROM organization_plans p
+    ) AS h
+    JOIN export_organizations o ON o.export_id = @export_id::uuid AND o.organization_id = h.organization_id
+    LEFT JOIN (
+        SELECT p.key, p.version,
+            CASE WHEN row_number() OVER (PARTITION BY p.key ORDER BY p.version) > 1 THEN p.published_at END AS starts,
+            min(p.published_at) OVER (PARTITION BY p.key ORDER BY p.version ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS ends
+        FROM plans p
+    ) AS v ON v.key = h.plan
+) AS s
+WHERE s.start_at < s.end_at;
+
+-- name: PutSegmentsOfEarlierUsage :exec
+-- An organization that used something before it was made, as when usage is brought in from elsewhere, had its first plan.
+INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
+SELECT @export_id::uuid, o.organization_id, @period_start::timestamptz, @cut::timestamptz, o.plan, coalesce((
+    SELECT p.version FROM plans p WHERE p.key = o.plan
+    ORDER BY p.published_at < @cut::timestamptz DESC, CASE WHEN p.published_at < @cut::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
+FROM export_organizations o
+WHERE o.export_id = @export_id::uuid AND o.plan <> '' AND @period_start::timestamptz < @cut::timestamptz
+    AND NOT EXISTS (SELECT FROM export_segments s WHERE s.export_id = @export_id::uuid AND s.organization_id = o.organization_id);
+
+-- name: PutCorrectionMarks :exec
+INSERT INTO export_correction_batches (export_id, instance_id, through_seq)
+SELECT @export_id::uuid, id, last_seq FROM instances WHERE last_seq > 0;
+
+-- name: PutCorrections :exec
+-- Organizations of a closed export that used something of its days in a batch that it doesn't include, or that it left out.
+INSERT INTO export_corrections (export_id, corrected_id, organization_id)
+SELECT @export_id::uuid, @corrected_id::uuid, late.organization_id
+FROM (
+    SELECT r.organization_id
+    FROM export_correction_batches i
+    LEFT JOIN export_batches b ON b.export_id = @corrected_id::uuid AND b.instance_id = i.instance_id
+    CROSS JOIN generate_series((@from_day::date)::timestamp, (@to_day::date)::timestamp, interval '1 day') AS d (at)
+    CROSS JOIN LATERAL (
+        SELECT l.organization_id FROM usage_batch_rows l
+        WHERE l.day = d.at::date AND l.instance_id = i.instance_id AND l.seq > coalesce(b.through_seq, 0) AND l.seq <= i.through_seq
+    ) AS r
+    WHERE i.export_id = @export_id::uuid
+    UNION
+    SELECT p.organization_id FROM export_parked p WHERE p.export_id = @corrected_id::uuid
+) AS late
+WHERE EXISTS (SELECT FROM export_segments s WHERE s.export_id = @corrected_id::uuid AND s.organization_id = late.organization_id);
+
+-- name: ClosedExports :many
+SELECT * FROM exports WHERE stage = 'closed' AND period >= @from_period AND period < @before_period ORDER BY period;
+
+-- name: RatingPages :many
+-- The last organization of each page.
+SELECT o.organization_id FROM (
+    SELECT organization_id, row_number() OVER (ORDER BY organization_id) AS place, count(*) OVER () AS count
+    FROM export_organizations WHERE export_id = @export_id
+) AS o
+WHERE o.place % @page_size::bigint = 0 OR o.place = o.count
+ORDER BY o.organization_id;
+
+-- name: AccountOrganizations :many
+SELECT organization_id, name, currency FROM export_organizations
+WHERE export_id = @export_id AND organization_id > @after AND organization_id <= @until
+ORDER BY organization_id LIMIT @page_size;
+
+-- name: SegmentsOf :many
+SELECT organization_id, start_at, end_at, plan, plan_version FROM export_segments
+WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[])
+ORDER BY organization_id, start_at;
+
+-- name: AccountUsage :many
+SELECT organization_id, meter, value, coalesce(unit_seconds::text, '')::text AS unit_seconds FROM export_usage
+WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
+
+-- name: SegmentUsageOf :many
+SELECT organization_id, start_at, meter, value, coalesce(unit_seconds::text, '')::text AS unit_seconds FROM export_segment_usage
+WHERE export_id = @export_id AND segments_of = @segments_of AND organization_id = ANY(@organizations::uuid[]);
+
+-- name: CorrectionsOf :many
+SELECT c.organization_id, c.corrected_id, e.period, e.cut, s.document
+FROM export_corrections c
+JOIN exports e ON e.id = c.corrected_id
+LEFT JOIN statements s ON s.export_id = c.corrected_id AND s.organization_id = c.organization_id
+WHERE c.export_id = @export_id AND c.organization_id = ANY(@organizations::uuid[])
+ORDER BY c.organization_id, e.period;
+
+-- name: IssuedCorrections :many
+-- Statements with corrections that count: those of closed exports.
+SELECT s.organization_id, s.document FROM statements s
+JOIN exports e ON e.id = s.export_id AND e.stage IN ('closed', 'delivering', 'issuing') AND e.issued_at IS NOT NULL
+WHERE s.corrects AND s.issued AND s.export_id <> @export_id AND e.period <> @period AND s.organization_id = ANY(@organizations::uuid[])
+ORDER BY s.organization_id, e.period;
+
+-- name: DeleteStatements :exec
+DELETE FROM statements WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
+
+-- name: Unpark :exec
+DELETE FROM export_parked WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
+
+-- name: Park :exec
+INSERT INTO export_parked (export_id, organization_id, reason) VALUES (@export_id, @organization_id, @reason)
+ON CONFLICT (export_id, organization_id) DO UPDATE SET reason = excluded.reason, attempts = export_parked.attempts + 1, parked_at = now();
+
+-- name: Parked :many
+SELECT p.organization_id, o.name, p.reason, p.attempts, p.parked_at FROM export_parked p
+JOIN export_organizations o ON o.export_id = p.export_id AND o.organization_id = p.organization_id
+WHERE p.export_id = @export_id AND p.organization_id > @after ORDER BY p.organization_id LIMIT @page_size;
+
+-- name: RatingCounts :one
+SELECT (SELECT count(*) FROM statements s WHERE s.export_id = @export_id) AS statements,
+    (SELECT count(*) FROM export_parked p WHERE p.export_id = @export_id) AS parked,
+    (SELECT count(*) FROM export_organizations o WHERE o.export_id = @export_id) AS organizations,
+    (SELECT count(*) FROM export_variances v WHERE v.export_id = @export_id) AS variances;
+
+-- name: NumberStatements :exec
+-- A series of its own for each period and revision: numbers have no gap, whatever else is billed meanwhile.
+UPDATE statements s SET number = @series::text || lpad(n.place::text, greatest(6, length(n.place::text)), '0'), replaces = before.number
+FROM (
+    SELECT organization_id, row_number() OVER (ORDER BY organization_id) AS place FROM statements WHERE export_id = @export_id
+) AS n
+LEFT JOIN statements before ON before.export_id = sqlc.narg(reopens)::uuid AND before.organization_id = n.organization_id
+WHERE s.export_id = @export_id AND s.organization_id = n.organization_id AND NOT s.issued;
+
+-- name: StatementPage :many
+SELECT organization_id, coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, issued, document FROM statements
+WHERE export_id = @export_id AND organization_id > @after ORDER BY organization_id LIMIT @page_size;
+
+-- name: StatementOf :one
+SELECT organization_id, coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, issued, document FROM statements
+WHERE export_id = @export_id AND organization_id = @organization_id;
+
+-- name: MoneyTotals :many
+SELECT currency, count(*) AS statements, sum(line_count)::bigint AS lines, sum(subtotal)::text AS subtotal, sum(credits)::text AS credits, sum(due)::text AS due
+FROM statements WHERE export_id = $1 GROUP BY currency ORDER BY currency;
+
+-- name: UsageControlTotals :many
+SELECT u.meter, count(*) AS organizations, sum(u.value)::text AS value
+FROM export_usage u JOIN export_meters m ON m.export_id = u.export_id AND m.meter = u.meter
+WHERE u.export_id = $1 GROUP BY u.meter, m.position ORDER BY m.position;
+
+-- name: DeleteVariances :exec
+DELETE FROM export_variances WHERE export_id = $1;
+
+-- name: Variances :many
+-- The largest differences first.
+SELECT v.organization_id, coalesce(o.name, '') AS name, v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent
+FROM export_variances v
+LEFT JOIN export_organizations o ON o.export_id = v.export_id AND o.organization_id = v.organization_id
+WHERE v.export_id = @export_id ORDER BY abs(v.current - v.previous) DESC, v.organization_id LIMIT @page_size;
+
+-- name: PutDecision :exec
+INSERT INTO export_decisions (id, export_id, action, actor_id, actor, note, at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: Decisions :many
+SELECT action, actor_id, actor, note, at FROM export_decisions WHERE export_id = $1 ORDER BY at, id;
+
+-- name: SupersedeExport :exec
+UPDATE exports SET stage = 'superseded' WHERE id = $1 AND stage = 'closed';
+
+-- name: IssueStatements :exec
+UPDATE statements SET issued = true WHERE export_id = $1;
+
+-- name: SetIssued :exec
+UPDATE exports SET issued_at = now(), stage = 'issuing' WHERE id = $1;
+
+-- name: StaleCorrections :one
+-- Closed periods whose corrections were decided on what has changed since: reopened, or corrected by another export.
+SELECT count(DISTINCT c.corrected_id)
+FROM export_corrections c
+JOIN exports mine ON mine.id = c.export_id
+JOIN exports corrected ON corrected.id = c.corrected_id
+WHERE c.export_id = @export_id AND (corrected.stage <> 'closed' OR EXISTS (
+    SELECT FROM export_corrections other
+    JOIN exports e ON e.id = other.export_id AND e.issued_at > mine.frozen_at AND e.period <> mine.period
+    WHERE other.corrected_id = c.corrected_id AND other.organization_id = c.organization_id AND other.export_id <> c.export_id));
+
+-- name: LockIssuing :exec
+SELECT pg_advisory_xact_lock(hashtextextended('tollgate_issue', 0));
+
+-- name: CorrectingStatements :many
+SELECT coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, document FROM statements
+WHERE export_id = $1 AND corrects ORDER BY organization_id LIMIT $2;

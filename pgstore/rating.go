@@ -1,0 +1,293 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/shopspring/decimal"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/money"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+	"github.com/riverline/tollgate/plans"
+)
+
+// RatingPages divides the organizations of an export into pages of a size, and returns
+// the last organization of each, in their order.
+func (s *Store) RatingPages(ctx context.Context, id uuid.UUID, size int) ([]uuid.UUID, error) {
+	var pages []uuid.UUID
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) (err error) {
+		if _, err := frozenExport(ctx, tx, id); err != nil {
+			return err
+		}
+		pages, err = tx.RatingPages(ctx, id, int64(max(size, 1)))
+		return err
+	})
+	return pages, wrap(err, "divide the organizations of export %s", id)
+}
+
+// Ratables returns the next organizations of an export, at most limit of them, with IDs
+// in (after, until], as they were frozen. It returns none after the last.
+func (s *Store) Ratables(ctx context.Context, id, after, until uuid.UUID, limit int) ([]billing.Ratable, error) {
+	var out []billing.Ratable
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		export, err := frozenExport(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		rows, err := tx.AccountOrganizations(ctx, db.AccountOrganizationsParams{ExportID: id, After: after, Until: until, PageSize: pageSize(limit)})
+		if err != nil {
+			return err
+		}
+		page, err := readPage(ctx, tx, export, rows)
+		if err != nil {
+			return err
+		}
+		out, err = page.ratables(ctx, tx)
+		return err
+	})
+	return out, wrap(err, "read what export %s rates", id)
+}
+
+// ratingPage is the accounts of a page of organizations, by organization.
+type ratingPage struct {
+	export        db.Export
+	meters        []plans.Meter
+	organizations []uuid.UUID
+	accounts      map[uuid.UUID]*billing.Account
+}
+
+func readPage(ctx context.Context, tx scoped, export db.Export, rows []db.AccountOrganizationsRow) (*ratingPage, error) {
+	page := &ratingPage{export: export, accounts: map[uuid.UUID]*billing.Account{}}
+	meters, err := tx.ExportMeters(ctx, export.ID)
+	if err != nil {
+		return nil, err
+	}
+	page.meters = convert(meters, func(m db.ExportMetersRow) plans.Meter {
+		return plans.Meter{Key: m.Meter, Name: m.Name, Aggregation: plans.Aggregation(m.Aggregation), Unit: m.Unit}
+	})
+	for _, o := range rows {
+		page.organizations = append(page.organizations, o.OrganizationID)
+		page.accounts[o.OrganizationID] = &billing.Account{
+			Organization: o.OrganizationID, OrganizationName: o.Name, Currency: money.Currency(o.Currency),
+			Period: billing.PeriodOf(export.Period), Cut: export.Cut, Meters: page.meters,
+		}
+	}
+	if err := page.readSegments(ctx, tx); err != nil {
+		return nil, err
+	}
+	return page, page.readUsage(ctx, tx)
+}
+
+func (p *ratingPage) readSegments(ctx context.Context, tx scoped) error {
+	segments, err := tx.SegmentsOf(ctx, p.export.ID, p.organizations)
+	for _, s := range segments {
+		account := p.accounts[s.OrganizationID]
+		account.Segments = append(account.Segments, billing.Segment{
+			Start: s.StartAt.UTC(), End: s.EndAt.UTC(), Plan: plans.Plan{Key: s.Plan, Version: int(s.PlanVersion)},
+		})
+	}
+	return err
+}
+
+// readUsage takes the totals where there is one segment, and the segments' own usage
+// where there are more.
+func (p *ratingPage) readUsage(ctx context.Context, tx scoped) error {
+	totals, err := tx.AccountUsage(ctx, p.export.ID, p.organizations)
+	if err != nil {
+		return err
+	}
+	for _, u := range totals {
+		account := p.accounts[u.OrganizationID]
+		if len(account.Segments) != 1 {
+			continue
+		}
+		used, err := segmentUsageOf(u.Meter, u.Value, u.UnitSeconds)
+		if err != nil {
+			return err
+		}
+		account.Segments[0].Usage = append(account.Segments[0].Usage, used)
+	}
+	return readSegmentUsage(ctx, tx, p.export.ID, p.export.ID, p.organizations, p.accounts)
+}
+
+func readSegmentUsage(ctx context.Context, tx scoped, id, of uuid.UUID, organizations []uuid.UUID, accounts map[uuid.UUID]*billing.Account) error {
+	usage, err := tx.SegmentUsageOf(ctx, id, of, organizations)
+	if err != nil {
+		return err
+	}
+	for _, u := range usage {
+		used, err := segmentUsageOf(u.Meter, u.Value, u.UnitSeconds)
+		if err != nil {
+			return err
+		}
+		account := accounts[u.OrganizationID]
+		for i := range account.Segments {
+			if account.Segments[i].Start.Equal(u.StartAt) {
+				account.Segments[i].Usage = append(account.Segments[i].Usage, used)
+			}
+		}
+	}
+	return nil
+}
+
+func segmentUsageOf(meter string, value int64, unitSeconds string) (billing.SegmentUsage, error) {
+	out := billing.SegmentUsage{Meter: meter, Value: value}
+	if unitSeconds == "" {
+		return out, nil
+	}
+	var err error
+	if out.UnitSeconds, err = decimal.NewFromString(unitSeconds); err != nil {
+		return out, fmt.Errorf("unit-seconds of %s: %w", meter, err)
+	}
+	return out, nil
+}
+
+// ratables adds the closed periods that are corrected.
+func (p *ratingPage) ratables(ctx context.Context, tx scoped) ([]billing.Ratable, error) {
+	closed, err := p.closed(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]billing.Ratable, len(p.organizations))
+	for i, id := range p.organizations {
+		out[i] = billing.Ratable{Account: *p.accounts[id], Closed: closed[id]}
+	}
+	return out, nil
+}
+
+func (p *ratingPage) closed(ctx context.Context, tx scoped) (map[uuid.UUID][]billing.ClosedAccount, error) {
+	rows, err := tx.CorrectionsOf(ctx, p.export.ID, p.organizations)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	issued, err := tx.IssuedCorrections(ctx, p.export.ID, p.export.Period, p.organizations)
+	if err != nil {
+		return nil, err
+	}
+	corrections := map[uuid.UUID][]billing.Statement{}
+	for _, row := range issued {
+		var s billing.Statement
+		if err := json.Unmarshal([]byte(row.Document), &s); err != nil {
+			return nil, fmt.Errorf("statement of organization %s: %w", row.OrganizationID, err)
+		}
+		corrections[row.OrganizationID] = append(corrections[row.OrganizationID], s)
+	}
+	out := map[uuid.UUID][]billing.ClosedAccount{}
+	for _, row := range rows {
+		one, err := p.closedAccount(ctx, tx, row, corrections[row.OrganizationID])
+		if err != nil {
+			return nil, err
+		}
+		out[row.OrganizationID] = append(out[row.OrganizationID], one)
+	}
+	return out, nil
+}
+
+func (p *ratingPage) closedAccount(ctx context.Context, tx scoped, row db.CorrectionsOfRow, corrections []billing.Statement) (billing.ClosedAccount, error) {
+	account := *p.accounts[row.OrganizationID]
+	account.Period, account.Cut, account.Segments = billing.PeriodOf(row.Period), row.Cut, nil
+	var out billing.ClosedAccount
+	if row.Document != nil {
+		var s billing.Statement
+		if err := json.Unmarshal([]byte(*row.Document), &s); err != nil {
+			return out, fmt.Errorf("statement of organization %s: %w", row.OrganizationID, err)
+		}
+		account.Currency, out.Billed = s.Currency, s.BilledBy()
+	}
+	for _, s := range corrections {
+		out.Billed = append(out.Billed, s.CorrectionsOf(account.Period)...)
+	}
+	one := []uuid.UUID{row.OrganizationID}
+	of := ratingPage{export: db.Export{ID: row.CorrectedID}, organizations: one, accounts: map[uuid.UUID]*billing.Account{row.OrganizationID: &account}}
+	if err := of.readSegments(ctx, tx); err != nil {
+		return out, err
+	}
+	err := readSegmentUsage(ctx, tx, p.export.ID, row.CorrectedID, one, of.accounts)
+	out.Account = account
+	return out, err
+}
+
+// PutStatements keeps the drafts of a page in place of any that were there, and parks
+// what could not be rated. An export whose statements are issued is
+// [billing.ErrExportEnded].
+func (s *Store) PutStatements(ctx context.Context, id uuid.UUID, page billing.RatedPage) error {
+	rows, err := newStatementRows(page.Statements)
+	if err != nil {
+		return wrap(err, "keep the statements of export %s", id)
+	}
+	err = s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		export, err := frozenExport(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if export.IssuedAt != nil || billing.Stage(export.Stage).Ended() {
+			return billing.ErrExportEnded
+		}
+		if err := tx.DeleteStatements(ctx, id, page.Organizations); err != nil {
+			return err
+		}
+		if err := tx.Unpark(ctx, id, rows.organizations); err != nil {
+			return err
+		}
+		for _, p := range page.Parked {
+			if err := tx.Park(ctx, id, p.Organization, p.Reason); err != nil {
+				return err
+			}
+		}
+		return rows.insert(ctx, tx, id)
+	})
+	return wrap(err, "keep the statements of export %s", id)
+}
+
+// statementRows are statements in columns: COPY doesn't go with row-level security, and
+// arrays are almost as fast.
+type statementRows struct {
+	organizations            []uuid.UUID
+	currencies, documents    []string
+	subtotals, credits, dues []pgtype.Numeric
+	lines                    []int32
+	corrects                 []bool
+}
+
+func newStatementRows(statements []billing.Statement) (*statementRows, error) {
+	r := &statementRows{}
+	for _, s := range statements {
+		s.Number, s.Replaces = "", ""
+		document, err := json.Marshal(s)
+		if err != nil {
+			return nil, err
+		}
+		r.organizations = append(r.organizations, s.Organization)
+		r.currencies = append(r.currencies, string(s.Currency))
+		r.documents = append(r.documents, string(document))
+		r.subtotals = append(r.subtotals, numeric(s.Subtotal.Decimal))
+		r.credits = append(r.credits, numeric(s.Credits.Decimal))
+		r.dues = append(r.dues, numeric(s.Due.Decimal))
+		r.lines = append(r.lines, int32(len(s.Lines)))
+		r.corrects = append(r.corrects, s.HasCorrections())
+	}
+	return r, nil
+}
+
+func (r *statementRows) insert(ctx context.Context, tx scoped, id uuid.UUID) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO statements (export_id, organization_id, currency, subtotal, credits, due, line_count, corrects, document)
+		SELECT $1::uuid, * FROM unnest($2::uuid[], $3::text[], $4::numeric[], $5::numeric[], $6::numeric[], $7::int4[], $8::bool[], $9::text[])`,
+		id, r.organizations, r.currencies, r.subtotals, r.credits, r.dues, r.lines, r.corrects, r.documents)
+	return err
+}
+
+// RatingCounts says how far the rating of an export is.
+func (s *Store) RatingCounts(ctx context.Context, id uuid.UUID) (billing.RatingCounts, error) {
+	var out billing.RatingCounts
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		c, err := tx.RatingCounts(ctx, id)
+		out = billing.RatingCounts{Organizations: c.Organizations, Statements: c.Statements, Parked: c.Parked, Variances: c.Variances}
+		return err
+	})
+	return out, wrap(err, "count what export %s rated", id)
+}

@@ -1,0 +1,212 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/shopspring/decimal"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/money"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+)
+
+// RecordDecision adds a row to the audit trail of an export. Called again with the same
+// ID it changes nothing.
+func (s *Store) RecordDecision(ctx context.Context, id uuid.UUID, d billing.Decision) error {
+	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, _ db.Export) error { return putDecision(ctx, tx, id, d) })
+	return wrap(err, "record a decision on export %s", id)
+}
+
+func putDecision(ctx context.Context, tx scoped, id uuid.UUID, d billing.Decision) error {
+	return tx.PutDecision(ctx, db.PutDecisionParams{
+		ID: d.ID, ExportID: id, Action: string(d.Action), ActorID: idOrNil(d.Actor.ID), Actor: d.Actor.Name, Note: d.Note, At: d.At,
+	})
+}
+
+// Decisions returns the audit trail of an export, oldest first.
+func (s *Store) Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision, error) {
+	out := []billing.Decision{}
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.Decisions(ctx, id)
+		for _, r := range rows {
+			d := billing.Decision{Action: billing.Action(r.Action), Actor: billing.Actor{Name: r.Actor}, Note: r.Note, At: r.At.UTC()}
+			if r.ActorID != nil {
+				d.Actor.ID = *r.ActorID
+			}
+			out = append(out, d)
+		}
+		return err
+	})
+	return out, wrap(err, "read the decisions on export %s", id)
+}
+
+// Parked returns the next organizations that couldn't be rated, at most limit of them,
+// whose IDs come after `after`.
+func (s *Store) Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedAccount, error) {
+	out := []billing.ParkedAccount{}
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.Parked(ctx, id, after, pageSize(limit))
+		for _, r := range rows {
+			out = append(out, billing.ParkedAccount{
+				Organization: r.OrganizationID, OrganizationName: r.Name, Reason: r.Reason, Attempts: int(r.Attempts), ParkedAt: r.ParkedAt.UTC(),
+			})
+		}
+		return err
+	})
+	return out, wrap(err, "read what export %s parked", id)
+}
+
+// putVariances compares the subtotals of an export ($1) with those of the one before
+// ($2), and keeps those that differ by $3 percent, and by the amount $4, or more.
+// Organizations whose currency changed are compared in the new one.
+const putVariances = `
+	INSERT INTO export_variances (export_id, organization_id, currency, previous, current, percent)
+	SELECT $1::uuid, v.organization_id, v.currency, v.previous, v.current,
+		round(100 * (v.current - v.previous) / nullif(abs(v.previous), 0), 1)
+	FROM (
+		SELECT coalesce(c.organization_id, p.organization_id) AS organization_id, coalesce(c.currency, p.currency) AS currency,
+			CASE WHEN c.currency IS DISTINCT FROM p.currency AND c.currency IS NOT NULL THEN 0 ELSE coalesce(p.subtotal, 0) END AS previous,
+			coalesce(c.subtotal, 0) AS current
+		FROM (SELECT * FROM statements WHERE export_id = $1::uuid) AS c
+		FULL JOIN (SELECT * FROM statements WHERE export_id = $2::uuid) AS p ON p.organization_id = c.organization_id
+	) AS v
+	WHERE abs(v.current - v.previous) >= $4::numeric
+		AND (v.previous = 0 OR 100 * abs(v.current - v.previous) >= $3::bigint * abs(v.previous))`
+
+// ReviewVariances compares an export's statements with those of the closed export of the
+// period before, keeps what differs by the threshold or more in place of what was kept,
+// and returns how many do. Where nothing is closed before, there is nothing to compare.
+func (s *Store) ReviewVariances(ctx context.Context, id uuid.UUID, threshold billing.VarianceThreshold) (int64, error) {
+	var found int64
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		export, err := tx.LockExport(ctx, id)
+		if err != nil {
+			return orExportNotFound(err)
+		}
+		if err := tx.DeleteVariances(ctx, id); err != nil {
+			return err
+		}
+		before, err := tx.FinalExport(ctx, export.Period.AddDate(0, -1, 0))
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, putVariances, id, before.ID, threshold.Percent, threshold.Least)
+		found = tag.RowsAffected()
+		return err
+	})
+	return found, wrap(err, "compare the statements of export %s with those before", id)
+}
+
+// Variances returns the statements that differ most from those before, at most limit.
+func (s *Store) Variances(ctx context.Context, id uuid.UUID, limit int) ([]billing.StatementVariance, error) {
+	out := []billing.StatementVariance{}
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.Variances(ctx, id, pageSize(limit))
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			currency := money.Currency(r.Currency)
+			previous, err := decimal.NewFromString(r.Previous)
+			if err != nil {
+				return err
+			}
+			current, err := decimal.NewFromString(r.Current)
+			if err != nil {
+				return err
+			}
+			out = append(out, billing.StatementVariance{
+				Organization: r.OrganizationID, OrganizationName: r.Name, Currency: currency,
+				Previous: money.NewAmount(previous, currency), Current: money.NewAmount(current, currency), Percent: r.Percent,
+			})
+		}
+		return nil
+	})
+	return out, wrap(err, "read the variances of export %s", id)
+}
+
+// PutManifest keeps the manifest of an export's drafts. One whose statements are issued
+// is [billing.ErrExportEnded].
+func (s *Store) PutManifest(ctx context.Context, id uuid.UUID, manifest billing.Manifest) error {
+	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
+		if e.IssuedAt != nil || billing.Stage(e.Stage).Ended() {
+			return billing.ErrExportEnded
+		}
+		document, err := json.Marshal(manifest)
+		if err != nil {
+			return err
+		}
+		return tx.PutManifest(ctx, id, document)
+	})
+	return wrap(err, "keep the manifest of export %s", id)
+}
+
+// IssueExport makes the statements of an export final, all or none: they are issued,
+// their numbers are used up, and the revision before is superseded. Called again it
+// changes nothing. It is [billing.ErrCorrectionsStale] where a closed period that it
+// corrects has changed since it was frozen, [billing.ErrLaterPeriodClosed] where it is a
+// revision and a later period was closed meanwhile.
+func (s *Store) IssueExport(ctx context.Context, id uuid.UUID) error {
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		export, err := tx.LockExport(ctx, id)
+		if err != nil {
+			return orExportNotFound(err)
+		}
+		if export.IssuedAt != nil {
+			return nil
+		}
+		if err := issuable(ctx, tx, export); err != nil {
+			return err
+		}
+		if export.Reopens != nil {
+			if err := tx.SupersedeExport(ctx, *export.Reopens); err != nil {
+				return err
+			}
+		}
+		if err := tx.IssueStatements(ctx, id); err != nil {
+			return err
+		}
+		if err := publishExport(ctx, tx, events.ExportIssued, export); err != nil {
+			return err
+		}
+		return tx.SetIssued(ctx, id)
+	})
+	return wrap(err, "issue export %s", id)
+}
+
+// issuable checks what an export rests on. Issuing takes one lock for all periods: what
+// it checks, no other one changes meanwhile.
+func issuable(ctx context.Context, tx scoped, export db.Export) error {
+	if billing.Stage(export.Stage).Ended() {
+		return billing.ErrExportEnded
+	}
+	if export.FrozenAt == nil {
+		return billing.ErrExportNotFrozen
+	}
+	if err := tx.LockIssuing(ctx); err != nil {
+		return err
+	}
+	if export.Revision > 1 {
+		later, err := tx.LaterClosedPeriod(ctx, export.Period)
+		if err == nil {
+			return fmt.Errorf("%w: %s", billing.ErrLaterPeriodClosed, billing.PeriodOf(later))
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+	}
+	stale, err := tx.StaleCorrections(ctx, export.ID)
+	if err == nil && stale > 0 {
+		return billing.ErrCorrectionsStale
+	}
+	return err
+}

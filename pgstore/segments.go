@@ -1,0 +1,149 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+)
+
+// correctionPeriods is how many periods before an export's own are looked at for usage
+// that came after their close. Usage may be 35 days late, and a journal longer.
+const correctionPeriods = 3
+
+// freezeRating records, as a part of a freeze, what rating needs beside the totals:
+// plans over time, usage by plan where it changed, and what closed periods have to be
+// corrected by.
+func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
+	period := billing.PeriodOf(export.Period)
+	if err := tx.PutSegments(ctx, export.ID, period.Start(), export.Cut); err != nil {
+		return fmt.Errorf("segments: %w", err)
+	}
+	if err := tx.PutSegmentsOfEarlierUsage(ctx, export.ID, period.Start(), export.Cut); err != nil {
+		return fmt.Errorf("segments before organizations were made: %w", err)
+	}
+	if err := addSegmentUsage(ctx, tx, export.ID, export, "export_batches", severalSegments); err != nil {
+		return fmt.Errorf("usage by segment: %w", err)
+	}
+	if err := tx.PutCorrectionMarks(ctx, export.ID); err != nil {
+		return fmt.Errorf("marks of corrections: %w", err)
+	}
+	from := period.Start().AddDate(0, -correctionPeriods, 0)
+	closed, err := tx.ClosedExports(ctx, from, period.Start())
+	if err != nil {
+		return err
+	}
+	for _, c := range closed {
+		first, last := countedDays(c)
+		err := tx.PutCorrections(ctx, db.PutCorrectionsParams{ExportID: export.ID, CorrectedID: c.ID, FromDay: date(first), ToDay: date(last)})
+		if err == nil {
+			err = addSegmentUsage(ctx, tx, export.ID, c, "export_correction_batches", corrected)
+		}
+		if err != nil {
+			return fmt.Errorf("corrections of %s: %w", billing.PeriodOf(c.Period), err)
+		}
+	}
+	return nil
+}
+
+// Which organizations' usage is taken apart by segment; $4 is the export, $5 the one whose
+// segments count.
+const (
+	severalSegments = `
+		SELECT organization_id FROM export_segments WHERE export_id = $4::uuid AND export_id = $5::uuid
+		GROUP BY organization_id HAVING count(*) > 1`
+	corrected = `SELECT organization_id FROM export_corrections WHERE export_id = $4::uuid AND corrected_id = $5::uuid`
+)
+
+// addSegmentUsage adds to export id the usage of the organizations, up to the marks, by
+// the segments of an export.
+func addSegmentUsage(ctx context.Context, tx scoped, id uuid.UUID, of db.Export, marks, organizations string) error {
+	from, to := countedDays(of)
+	var basis *time.Time
+	previous, err := tx.PreviousRollup(ctx, date(from))
+	if err == nil {
+		basis = &previous.Day
+	} else if !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	var wanted bool
+	err = tx.QueryRow(ctx, `
+		SELECT EXISTS (`+organizations+`) AND $1::date IS NOT NULL AND coalesce($2::date, $3::date) IS NOT NULL`,
+		date(from), basis, date(to), id, of.ID).Scan(&wanted)
+	if err != nil || !wanted {
+		return err
+	}
+	statement := fmt.Sprintf(segmentUsage, organizations, marks)
+	_, err = tx.Exec(ctx, statement, date(from), basis, date(to), id, of.ID, from.Start(), of.Cut)
+	return err
+}
+
+// segmentUsage folds batch rows of the days $1 to $3 by segment, for export $4 and the
+// segments of $5, from $6 to $7; $2 is the rolled day that $1 continues. The first %s
+// selects the organizations, the second names the table of batch marks.
+//
+// A row belongs to the segment in which its last report lies: what one flush counted
+// on both sides of a change of plan belongs to the later plan. Levels of snapshots hold
+// as in foldDay.
+const segmentUsage = `
+	WITH ` + levelsBefore + `,
+	wanted AS MATERIALIZED (%s),
+	segments AS MATERIALIZED (
+		SELECT s.organization_id, s.start_at,
+			CASE row_number() OVER following WHEN 1 THEN $6::timestamptz ELSE s.start_at END AS from_at,
+			lead(s.start_at, 1, $7::timestamptz) OVER following AS until_at,
+			row_number() OVER following = 1 AS is_first, lead(false, 1, true) OVER following AS is_last
+		FROM export_segments s
+		WHERE s.export_id = $5::uuid AND s.organization_id IN (SELECT organization_id FROM wanted)
+		WINDOW following AS (PARTITION BY s.organization_id ORDER BY s.start_at)
+	),
+	batch_rows AS MATERIALIZED (
+		SELECT r.organization_id, r.meter, r.day, r.value, r.seq, r.instance_id, m.aggregation, r.at,
+			greatest($6::timestamptz, least(r.at, $7::timestamptz)) AS holds_from
+		FROM usage_batch_rows r
+		JOIN %s b ON b.export_id = $4::uuid AND b.instance_id = r.instance_id AND r.seq <= b.through_seq
+		JOIN meters m ON m.key = r.meter
+		WHERE r.day BETWEEN $1::date AND $3::date AND r.organization_id IN (SELECT organization_id FROM wanted)
+	),
+	counted AS (
+		SELECT r.organization_id, s.start_at, r.meter,
+			CASE r.aggregation WHEN 'sum' THEN least(sum(r.value), 9223372036854775807) ELSE max(r.value) END::bigint AS value
+		FROM batch_rows r
+		JOIN segments s ON s.organization_id = r.organization_id
+			AND (s.is_first OR r.at >= s.from_at) AND (s.is_last OR r.at < s.until_at)
+		WHERE r.aggregation <> 'last'
+		GROUP BY r.organization_id, s.start_at, r.meter, r.aggregation
+	),
+	points AS (
+		SELECT o.organization_id, o.meter, o.value, $6::timestamptz AS holds_from, 0::bigint AS place
+		FROM opening o WHERE o.organization_id IN (SELECT organization_id FROM wanted)
+		UNION ALL
+		SELECT r.organization_id, r.meter, r.value, r.holds_from, row_number() OVER (
+			PARTITION BY r.organization_id, r.meter
+			ORDER BY r.at, coalesce(u.last_at = r.at AND u.value = r.value, false), r.seq, r.instance_id)
+		FROM batch_rows r
+		LEFT JOIN usage_daily u ON u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = r.day
+		WHERE r.aggregation = 'last'
+	),
+	held AS (
+		SELECT organization_id, meter, value, place, holds_from,
+			lead(holds_from, 1, $7::timestamptz) OVER (PARTITION BY organization_id, meter ORDER BY place) AS holds_until
+		FROM points
+	),
+	levels AS (
+		SELECT h.organization_id, s.start_at, h.meter, (array_agg(h.value ORDER BY h.place DESC))[1] AS value,
+			round(sum(h.value * extract(epoch FROM least(h.holds_until, s.until_at) - greatest(h.holds_from, s.from_at)))) AS unit_seconds
+		FROM held h
+		JOIN segments s ON s.organization_id = h.organization_id AND h.holds_from < s.until_at AND h.holds_until > s.from_at
+		GROUP BY h.organization_id, s.start_at, h.meter
+	)
+	INSERT INTO export_segment_usage (export_id, segments_of, organization_id, start_at, meter, value, unit_seconds)
+	SELECT $4::uuid, $5::uuid, organization_id, start_at, meter, value, NULL FROM counted
+	UNION ALL
+	SELECT $4::uuid, $5::uuid, organization_id, start_at, meter, value, unit_seconds FROM levels`

@@ -1,0 +1,188 @@
+package pgstore_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// used is a segment's usage of a meter, in a form that compares.
+type used struct {
+	Value       int64
+	UnitSeconds string
+}
+
+// usageBySegment returns what each segment used, by meter.
+func usageBySegment(a billing.Account) []map[string]used {
+	out := make([]map[string]used, len(a.Segments))
+	for i, s := range a.Segments {
+		out[i] = map[string]used{}
+		for _, u := range s.Usage {
+			out[i][u.Meter] = used{u.Value, u.UnitSeconds.String()}
+		}
+	}
+	return out
+}
+
+// A plan changes at noon and at six of one day: sums are of the segment of their last
+// report, peaks count in each, and levels hold over a change.
+func TestUsageBySegment(t *testing.T) {
+	noon, six := hour(today, 12), hour(today, 18)
+	seconds := func(from, until time.Time) int64 { return int64(until.Sub(from) / time.Second) }
+	for _, rolledUp := range []bool{false, true} {
+		t.Run(fmt.Sprintf("rolled up %v", rolledUp), func(t *testing.T) {
+			f := newFixture(t)
+			o := f.organizationSince("Acme", "free", period.Start().AddDate(0, -1, 0)).ID
+			single := f.organizationSince("Bolt", "free", period.Start().AddDate(0, -1, 0)).ID
+			f.changePlan(o, noon, "pro")
+			f.changePlan(o, six, "enterprise")
+			w := f.instance()
+			w.flush(
+				rowAt(o, storage, firstDay-2, 10, hour(firstDay-2, 1)),
+				rowAt(o, evaluations, firstDay-1, 1000, hour(firstDay-1, 1)), rowAt(o, evaluations, lastDay+1, 1000, hour(lastDay+1, 1)),
+				rowAt(o, evaluations, firstDay, 1, period.Start()), rowAt(single, evaluations, today, 64, noon),
+			)
+			w.flush(rowAt(o, evaluations, today, 2, noon.Add(-time.Microsecond)), rowAt(o, entities, today, 70, hour(today, 6)), rowAt(o, storage, today, 20, hour(today, 6)))
+			w.flush(rowAt(o, evaluations, today, 4, noon), rowAt(o, entities, today, 40, hour(today, 13)))
+			w.flush(rowAt(o, evaluations, today, 8, six.Add(-time.Second)), rowAt(o, evaluations, today+1, 16, hour(today+1, 1)))
+			w.flush(rowAt(o, evaluations, lastDay, 32, period.End().Add(-time.Microsecond)), rowAt(o, entities, lastDay, 50, hour(lastDay, 13)), rowAt(o, storage, lastDay, 30, hour(lastDay, 12)))
+			for day := firstDay - 2; rolledUp && day <= lastDay; day++ {
+				f.rollUp(day)
+			}
+			e := f.frozen(period, "run")
+			r := f.ratables(e.ID, 10)
+			levels := func(value int64, unitSeconds ...int64) used {
+				var sum int64
+				for _, s := range unitSeconds {
+					sum += s
+				}
+				return used{value, fmt.Sprint(sum)}
+			}
+			want := []map[string]used{
+				{
+					evaluations: {3, "0"}, entities: {70, "0"},
+					storage: levels(20, 10*seconds(period.Start(), hour(today, 6)), 20*seconds(hour(today, 6), noon)),
+				},
+				{evaluations: {12, "0"}, entities: {40, "0"}, storage: levels(20, 20*seconds(noon, six))},
+				{
+					evaluations: {48, "0"}, entities: {50, "0"},
+					storage: levels(30, 20*seconds(six, hour(lastDay, 12)), 30*seconds(hour(lastDay, 12), period.End())),
+				},
+			}
+			require.Empty(t, cmp.Diff(want, usageBySegment(r[o].Account)))
+			require.Empty(t, cmp.Diff([]map[string]used{{evaluations: {64, "0"}}}, usageBySegment(r[single].Account)))
+			require.Zero(t, f.count(`SELECT count(*) FROM export_segment_usage WHERE organization_id = $1`, single), "one segment has the totals")
+		})
+	}
+}
+
+// Usage from before an organization's first plan belongs to its first segment.
+func TestUsageBeforeTheFirstSegment(t *testing.T) {
+	f := newFixture(t)
+	noon := hour(today, 12)
+	o := f.organizationSince("Acme", "free", noon).ID
+	f.changePlan(o, hour(today, 18), "pro")
+	f.instance().flush(
+		rowAt(o, evaluations, firstDay, 1, hour(firstDay, 1)), rowAt(o, evaluations, today, 2, hour(today, 13)), rowAt(o, evaluations, today+1, 4, hour(today+1, 1)),
+		rowAt(o, storage, firstDay+1, 10, hour(firstDay+1, 0)),
+	)
+	r := f.ratables(f.frozen(period, "run").ID, 10)[o]
+	day := int64(86_400)
+	toSix := int64(today-firstDay-1)*day + 18*3600
+	require.Empty(t, cmp.Diff([]map[string]used{
+		{evaluations: {3, "0"}, storage: {10, fmt.Sprint(10 * toSix)}},
+		{evaluations: {4, "0"}, storage: {10, fmt.Sprint(10 * (30*day - toSix))}},
+	}, usageBySegment(r.Account)))
+}
+
+// Taken apart by segments, nothing is lost and nothing counts twice: sums add up to the
+// export's total, the highest peak is its peak, the last level its level, and
+// unit-seconds add up within what is rounded for each day and segment.
+func TestSegmentsAddUpToTheTotals(t *testing.T) {
+	f := newFixture(t)
+	// Each run has a month of its own, and levels of its own that end with it.
+	next := billing.PeriodOf(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	rapid.Check(t, func(rt *rapid.T) {
+		period := next
+		next = billing.PeriodOf(period.End())
+		o := f.organizationSince("Acme", "free", period.Start().AddDate(0, 0, rapid.IntRange(-20, 20).Draw(rt, "made"))).ID
+		millisecond := rapid.IntRange(0, 30*86_400_000)
+		for range rapid.IntRange(1, 4).Draw(rt, "changes") {
+			at := period.Start().Add(time.Duration(millisecond.Draw(rt, "at")) * time.Millisecond)
+			f.exec(`INSERT INTO organization_plans VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, o, at, rapid.SampledFrom([]string{"free", "pro", "enterprise"}).Draw(rt, "plan"))
+		}
+		writers := []*writer{f.instance(), f.instance()}
+		first, days := period.FirstDay(), int(period.LastDay()-period.FirstDay())
+		flush := func(batches, from int) {
+			for range batches {
+				rows := map[[2]any]meter.Row{}
+				for range rapid.IntRange(1, 4).Draw(rt, "rows") {
+					day := first + plans.Day(rapid.IntRange(from, days).Draw(rt, "day"))
+					m := rapid.SampledFrom([]string{evaluations, entities, storage, storage}).Draw(rt, "meter")
+					at := day.Start().Add(time.Duration(rapid.IntRange(0, 86_399_999).Draw(rt, "millisecond")) * time.Millisecond)
+					rows[[2]any{m, day}] = rowAt(o, m, day, rapid.Int64Range(0, 1_000_000_000).Draw(rt, "value"), at)
+				}
+				var batch []meter.Row
+				for _, r := range rows {
+					batch = append(batch, r)
+				}
+				writers[rapid.IntRange(0, 1).Draw(rt, "writer")].flush(batch...)
+			}
+		}
+		flush(rapid.IntRange(1, 8).Draw(rt, "batches"), -1)
+		for day := first - 1; day < first+plans.Day(rapid.IntRange(-1, days+1).Draw(rt, "rolled days")); day++ {
+			f.rollUp(day)
+		}
+		// A level of the day before that comes now is in the segments, and in the total with the next rollup alone.
+		flush(rapid.IntRange(0, 3).Draw(rt, "batches after rollups"), 0)
+		e := f.frozen(period, "run")
+		checkSegments(rt, f, e, o)
+	})
+}
+
+// checkSegments compares an organization's segments with its totals.
+func checkSegments(t require.TestingT, f *fixture, e billing.Export, organization uuid.UUID) {
+	totals := map[string]billing.UsageTotal{}
+	for _, total := range f.totals(e.ID, 100) {
+		if total.Organization == organization {
+			totals[total.Meter] = total
+		}
+	}
+	account := f.ratables(e.ID, 100)[organization].Account
+	got := map[string]billing.SegmentUsage{}
+	for i, s := range account.Segments {
+		if i > 0 {
+			require.Equal(t, account.Segments[i-1].End, s.Start, "no gap")
+		}
+		for _, u := range s.Usage {
+			total, there := totals[u.Meter]
+			require.True(t, there, "usage of %s that isn't in the total", u.Meter)
+			sum := got[u.Meter]
+			got[u.Meter] = billing.SegmentUsage{
+				Meter: u.Meter, Value: total.Aggregation.Fold(sum.Value, u.Value), UnitSeconds: sum.UnitSeconds.Add(u.UnitSeconds),
+			}
+		}
+	}
+	for m, total := range totals {
+		require.Equal(t, total.Value, got[m].Value, m)
+		if total.UnitSeconds == "" {
+			continue
+		}
+		want, err := decimal.NewFromString(total.UnitSeconds)
+		require.NoError(t, err)
+		difference := want.Sub(got[m].UnitSeconds).Abs()
+		// Each rounds by a half at most: the total 31 days, the rest its segments.
+		most := decimal.NewFromInt(31 + int64(len(account.Segments))).Div(decimal.NewFromInt(2))
+		require.True(t, difference.LessThanOrEqual(most), "%s: %s in all, %s by segment", m, want, got[m].UnitSeconds)
+	}
+}

@@ -1,0 +1,257 @@
+package pgstore_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/webhooks"
+)
+
+// occurred makes an event of an organization.
+func occurred(key string, kind events.Kind, organization uuid.UUID) events.Event {
+	return events.Event{
+		ID: uuid.Must(uuid.NewV7()), Key: key, Kind: kind, Organization: organization,
+		OccurredAt: today.Start().Add(123456789), Data: json.RawMessage(`{"z":1, "a":[2]}`),
+	}
+}
+
+// endpoint adds an endpoint of an organization, or the platform's.
+func (f *fixture) endpoint(organization uuid.UUID, kinds ...events.Kind) webhooks.Endpoint {
+	f.t.Helper()
+	e, err := f.CreateEndpoint(f.t.Context(), webhooks.Endpoint{
+		Organization: organization, URL: "https://example.com/hooks", Kinds: kinds, Secrets: webhooks.Secrets{Current: webhooks.NewSecret()},
+	})
+	require.NoError(f.t, err)
+	return e
+}
+
+func TestPublishEventOnce(t *testing.T) {
+	f := newFixture(t)
+	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
+	first := occurred("k/1", events.ExportIssued, acme)
+	require.NoError(t, f.PublishEvent(t.Context(), first))
+	again := occurred("k/1", events.ExportClosed, bolt)
+	require.NoError(t, f.PublishEvent(t.Context(), again))
+	platform := occurred("k/2", events.ExportClosed, uuid.Nil)
+	require.NoError(t, f.PublishEvent(t.Context(), platform))
+
+	kept, err := f.Event(t.Context(), first.ID)
+	require.NoError(t, err)
+	before, err := first.Document()
+	require.NoError(t, err)
+	after, err := kept.Document()
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after), "the bytes that are signed")
+	_, err = f.Event(t.Context(), again.ID)
+	require.ErrorIs(t, err, accounts.ErrNotFound)
+
+	for owner, want := range map[uuid.UUID][]uuid.UUID{acme: {first.ID}, bolt: {}, uuid.Nil: {platform.ID, first.ID}} {
+		list, err := f.ListEvents(t.Context(), owner, "", uuid.Nil, 10)
+		require.NoError(t, err)
+		ids := []uuid.UUID{}
+		for _, e := range list {
+			ids = append(ids, e.ID)
+		}
+		require.Equal(t, want, ids)
+	}
+	list, err := f.ListEvents(t.Context(), uuid.Nil, events.ExportIssued, platform.ID, 10)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+
+	require.ErrorIs(t, f.PublishEvent(t.Context(), events.Event{}), accounts.ErrInvalid)
+	require.ErrorIs(t, f.PublishEvent(t.Context(), occurred("k/3", events.ExportIssued, uuid.Max)), accounts.ErrNotFound)
+}
+
+func TestAChangeOfPlanIsAnEvent(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free")
+	pro, free, name, wrong := "pro", "free", "Acme Inc.", "gold"
+	for _, change := range []accounts.OrganizationChange{{Plan: &free}, {Name: &name}, {Plan: &pro}, {Plan: &pro}, {Plan: &free}} {
+		_, err := f.UpdateOrganization(t.Context(), o.ID, change)
+		require.NoError(t, err)
+	}
+	_, err := f.UpdateOrganization(t.Context(), o.ID, accounts.OrganizationChange{Plan: &wrong})
+	require.ErrorIs(t, err, accounts.ErrInvalid)
+	list, err := f.ListEvents(t.Context(), o.ID, events.OrganizationUpgraded, uuid.Nil, 10)
+	require.NoError(t, err)
+	require.Len(t, list, 2, "one for each plan that is another one")
+	require.JSONEq(t, `{"organization_id":"`+o.ID.String()+`","previous_plan":"free","plan":"pro"}`, string(list[1].Data))
+	require.JSONEq(t, `{"organization_id":"`+o.ID.String()+`","previous_plan":"pro","plan":"free"}`, string(list[0].Data))
+	_, err = f.UpdateOrganization(t.Context(), uuid.Max, accounts.OrganizationChange{Plan: &pro})
+	require.ErrorIs(t, err, accounts.ErrNotFound)
+}
+
+func TestEndpointsOfOwners(t *testing.T) {
+	f := newFixture(t)
+	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
+	mine, theirs, platform := f.endpoint(acme, events.ExportIssued), f.endpoint(bolt), f.endpoint(uuid.Nil)
+	require.Equal(t, []events.Kind{events.ExportIssued}, mine.Kinds)
+	require.Nil(t, mine.DisabledAt)
+	for owner, e := range map[uuid.UUID]webhooks.Endpoint{acme: mine, bolt: theirs, uuid.Nil: platform} {
+		list, err := f.ListEndpoints(t.Context(), owner)
+		require.NoError(t, err)
+		require.Equal(t, []webhooks.Endpoint{e}, list)
+		for _, other := range []webhooks.Endpoint{mine, theirs, platform} {
+			found, err := f.Endpoint(t.Context(), owner, other.ID)
+			if other.ID == e.ID {
+				require.NoError(t, err)
+				require.Equal(t, e, found)
+				continue
+			}
+			require.ErrorIs(t, err, webhooks.ErrEndpointNotFound)
+			require.ErrorIs(t, f.DeleteEndpoint(t.Context(), owner, other.ID), webhooks.ErrEndpointNotFound)
+			_, err = f.RotateEndpoint(t.Context(), owner, other.ID, "s", today.Start())
+			require.ErrorIs(t, err, webhooks.ErrEndpointNotFound)
+		}
+	}
+	_, err := f.CreateEndpoint(t.Context(), webhooks.Endpoint{Organization: uuid.Max, URL: "https://example.com/"})
+	require.ErrorIs(t, err, accounts.ErrNotFound)
+}
+
+func TestEndpointChanges(t *testing.T) {
+	f := newFixture(t)
+	acme := f.organization("Acme", "free").ID
+	e := f.endpoint(acme)
+	check := func(changed webhooks.Endpoint) error { return changed.Validate(false) }
+	bad, good, yes, no := "http://example.com/", "https://example.org/", true, false
+	_, err := f.UpdateEndpoint(t.Context(), acme, e.ID, webhooks.Change{URL: &bad}, check)
+	require.ErrorIs(t, err, accounts.ErrInvalid)
+	changed, err := f.UpdateEndpoint(t.Context(), acme, e.ID, webhooks.Change{
+		URL: &good, Kinds: &[]events.Kind{events.ExportClosed}, Description: &good, Disabled: &yes,
+	}, check)
+	require.NoError(t, err)
+	require.Equal(t, good, changed.URL)
+	require.NotNil(t, changed.DisabledAt)
+	again, err := f.UpdateEndpoint(t.Context(), acme, e.ID, webhooks.Change{Disabled: &yes}, check)
+	require.NoError(t, err)
+	require.Equal(t, changed.DisabledAt, again.DisabledAt)
+	again, err = f.UpdateEndpoint(t.Context(), acme, e.ID, webhooks.Change{Disabled: &no}, check)
+	require.NoError(t, err)
+	require.Nil(t, again.DisabledAt)
+	require.Equal(t, []events.Kind{events.ExportClosed}, again.Kinds)
+
+	at := today.Start()
+	rotated, err := f.RotateEndpoint(t.Context(), acme, e.ID, "whsec_bmV3", at)
+	require.NoError(t, err)
+	require.Equal(t, webhooks.Secrets{Current: "whsec_bmV3", Previous: e.Secrets.Current, PreviousUntil: at.Add(webhooks.Overlap)}, rotated.Secrets)
+
+	require.NoError(t, f.DeleteEndpoint(t.Context(), acme, e.ID))
+	require.ErrorIs(t, f.DeleteEndpoint(t.Context(), acme, e.ID), webhooks.ErrEndpointNotFound)
+	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM webhook_endpoints WHERE secret = '' AND previous_secret = ''`))
+
+	for range webhooks.MaxEndpoints {
+		f.endpoint(acme)
+	}
+	_, err = f.CreateEndpoint(t.Context(), webhooks.Endpoint{Organization: acme, URL: good})
+	require.ErrorIs(t, err, webhooks.ErrTooManyEndpoints)
+}
+
+// The statement that makes deliveries and the rule in Go say the same.
+func TestDeliveriesAreForWhoWantsThem(t *testing.T) {
+	f := newFixture(t)
+	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
+	off, yes := f.endpoint(acme), true
+	off, err := f.UpdateEndpoint(t.Context(), acme, off.ID, webhooks.Change{Disabled: &yes}, func(webhooks.Endpoint) error { return nil })
+	require.NoError(t, err)
+	all := []webhooks.Endpoint{
+		f.endpoint(acme), f.endpoint(acme, events.ExportIssued), f.endpoint(acme, events.ExportClosed), f.endpoint(bolt),
+		f.endpoint(uuid.Nil), f.endpoint(uuid.Nil, events.ExportClosed, events.UsageThresholdReached), off,
+	}
+	gone := f.endpoint(acme)
+	require.NoError(t, f.DeleteEndpoint(t.Context(), acme, gone.ID))
+	for _, e := range []events.Event{
+		occurred("1", events.ExportIssued, acme), occurred("2", events.ExportClosed, bolt), occurred("3", events.UsageThresholdReached, uuid.Nil),
+	} {
+		require.NoError(t, f.PublishEvent(t.Context(), e))
+		for range 2 {
+			deliveries, err := f.PrepareDeliveries(t.Context(), e.ID)
+			require.NoError(t, err)
+			to := map[uuid.UUID]webhooks.Delivery{}
+			for _, d := range deliveries {
+				to[d.Endpoint] = d
+			}
+			for _, endpoint := range all {
+				d, found := to[endpoint.ID]
+				require.Equal(t, endpoint.Wants(e), found, "%s to %v", e.Kind, endpoint.Kinds)
+				if found {
+					require.Equal(t, endpoint.Organization, d.Organization)
+					require.Equal(t, webhooks.Pending, d.State)
+				}
+			}
+			require.NotContains(t, to, gone.ID)
+		}
+		open, err := f.UndispatchedEvents(t.Context(), 10)
+		require.NoError(t, err)
+		require.Equal(t, []uuid.UUID{e.ID}, open)
+		require.NoError(t, f.MarkEventDispatched(t.Context(), e.ID))
+	}
+}
+
+func TestRecordAttempts(t *testing.T) {
+	f := newFixture(t)
+	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
+	to := f.endpoint(acme)
+	e := occurred("1", events.ExportIssued, acme)
+	require.NoError(t, f.PublishEvent(t.Context(), e))
+	_, err := f.PrepareDeliveries(t.Context(), e.ID)
+	require.NoError(t, err)
+	found, endpoint, err := f.ToDeliver(t.Context(), e.ID, to.ID)
+	require.NoError(t, err)
+	require.Equal(t, e.ID, found.ID)
+	require.Equal(t, to, endpoint)
+
+	at := today.Start()
+	failed := webhooks.Attempt{
+		Event: e.ID, Endpoint: to.ID, ID: "run/1", State: webhooks.Pending, NextAttemptAt: at.Add(5 * time.Second),
+		Outcome: webhooks.Outcome{Status: 503, Error: "503 Service Unavailable", At: at, Took: 20 * time.Millisecond},
+	}
+	for range 2 {
+		require.NoError(t, f.RecordAttempt(t.Context(), failed))
+	}
+	d, err := f.Delivery(t.Context(), acme, e.ID, to.ID)
+	require.NoError(t, err)
+	require.Equal(t, 1, d.Attempts)
+	require.Equal(t, 503, d.LastStatus)
+	require.Equal(t, at.Add(5*time.Second), *d.NextAttemptAt)
+	_, err = f.Delivery(t.Context(), bolt, e.ID, to.ID)
+	require.ErrorIs(t, err, webhooks.ErrDeliveryNotFound)
+	_, err = f.Delivery(t.Context(), uuid.Nil, e.ID, to.ID)
+	require.ErrorIs(t, err, webhooks.ErrDeliveryNotFound, "the platform administers its own")
+
+	gone := webhooks.Attempt{Event: e.ID, Endpoint: to.ID, ID: "run/2", Manual: true, State: webhooks.Exhausted, Outcome: webhooks.Outcome{Status: 410, Error: "410 Gone", At: at}}
+	require.NoError(t, f.RecordAttempt(t.Context(), gone))
+	require.NoError(t, f.RecordAttempt(t.Context(), failed), "late and again")
+	list, err := f.ListDeliveries(t.Context(), acme, to.ID, uuid.Nil, 10)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.Equal(t, events.ExportIssued, list[0].Kind)
+	require.Equal(t, webhooks.Exhausted, list[0].State)
+	require.Equal(t, 2, list[0].Attempts)
+	require.Nil(t, list[0].NextAttemptAt)
+	list, err = f.ListDeliveries(t.Context(), acme, to.ID, e.ID, 10)
+	require.NoError(t, err)
+	require.Empty(t, list)
+	_, err = f.ListDeliveries(t.Context(), bolt, to.ID, uuid.Nil, 10)
+	require.ErrorIs(t, err, webhooks.ErrEndpointNotFound)
+	disabled, err := f.Endpoint(t.Context(), acme, to.ID)
+	require.NoError(t, err)
+	require.NotNil(t, disabled.DisabledAt, "by 410 Gone")
+	attempts, err := f.DeliveryAttempts(t.Context(), e.ID, to.ID)
+	require.NoError(t, err)
+	require.Len(t, attempts, 2)
+	require.Equal(t, failed.Outcome, attempts[0].Outcome)
+	require.True(t, attempts[1].Manual)
+
+	require.NoError(t, f.EndDelivery(t.Context(), e.ID, to.ID, "the endpoint is disabled"))
+	require.ErrorIs(t, f.EndDelivery(t.Context(), e.ID, uuid.Max, "x"), webhooks.ErrDeliveryNotFound)
+	require.ErrorIs(t, f.RecordAttempt(t.Context(), webhooks.Attempt{Event: e.ID, Endpoint: uuid.Max, ID: "x"}), webhooks.ErrDeliveryNotFound)
+	require.NoError(t, f.DeleteEndpoint(t.Context(), acme, to.ID))
+	_, _, err = f.ToDeliver(t.Context(), e.ID, to.ID)
+	require.ErrorIs(t, err, webhooks.ErrEndpointNotFound)
+}

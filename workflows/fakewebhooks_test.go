@@ -1,0 +1,118 @@
+package workflows_test
+
+import (
+	"context"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/webhooks"
+)
+
+// fakeWebhooks keeps events and what becomes of them, and answers for their receiver.
+type fakeWebhooks struct {
+	hooksMu   sync.Mutex
+	endpoints []uuid.UUID
+	events    []events.Event
+	// dispatched has the events of which every delivery was started.
+	dispatched map[uuid.UUID]bool
+	attempts   []webhooks.Attempt
+	ended      map[uuid.UUID]string
+	// answers are those of the receiver, by the number of tries it has seen; the last one
+	// stays. sent counts the tries.
+	answers []webhooks.Outcome
+	sent    int
+}
+
+func (s *fakeWebhooks) PublishEvent(_ context.Context, e events.Event) error {
+	s.hooksMu.Lock()
+	defer s.hooksMu.Unlock()
+	for _, known := range s.events {
+		if known.Key == e.Key {
+			return nil
+		}
+	}
+	s.events = append(s.events, e)
+	return nil
+}
+
+func (s *fakeWebhooks) UndispatchedEvents(_ context.Context, limit int) (out []uuid.UUID, err error) {
+	s.hooksMu.Lock()
+	defer s.hooksMu.Unlock()
+	for _, e := range s.events {
+		if !s.dispatched[e.ID] && len(out) < limit {
+			out = append(out, e.ID)
+		}
+	}
+	return out, nil
+}
+
+func (s *fakeWebhooks) PrepareDeliveries(_ context.Context, event uuid.UUID) (out []webhooks.Delivery, err error) {
+	s.hooksMu.Lock()
+	defer s.hooksMu.Unlock()
+	for _, endpoint := range s.endpoints {
+		out = append(out, webhooks.Delivery{Event: event, Endpoint: endpoint, State: webhooks.Pending})
+	}
+	return out, nil
+}
+
+func (s *fakeWebhooks) MarkEventDispatched(_ context.Context, event uuid.UUID) error {
+	s.hooksMu.Lock()
+	defer s.hooksMu.Unlock()
+	if s.dispatched == nil {
+		s.dispatched = map[uuid.UUID]bool{}
+	}
+	s.dispatched[event] = true
+	return nil
+}
+
+func (s *fakeWebhooks) ToDeliver(_ context.Context, event, endpoint uuid.UUID) (events.Event, webhooks.Endpoint, error) {
+	s.hooksMu.Lock()
+	defer s.hooksMu.Unlock()
+	for _, e := range s.events {
+		if e.ID == event {
+			return e, webhooks.Endpoint{ID: endpoint}, nil
+		}
+	}
+	return events.Event{}, webhooks.Endpoint{}, accounts.ErrNotFound
+}
+
+func (s *fakeWebhooks) Send(_ context.Context, _ webhooks.Endpoint, _ events.Event) (webhooks.Outcome, error) {
+	s.hooksMu.Lock()
+	defer s.hooksMu.Unlock()
+	s.sent++
+	return s.answers[min(s.sent, len(s.answers))-1], nil
+}
+
+func (s *fakeWebhooks) RecordAttempt(_ context.Context, a webhooks.Attempt) error {
+	s.hooksMu.Lock()
+	defer s.hooksMu.Unlock()
+	for _, known := range s.attempts {
+		if known.ID == a.ID && known.Endpoint == a.Endpoint && known.Event == a.Event {
+			return nil
+		}
+	}
+	s.attempts = append(s.attempts, a)
+	return nil
+}
+
+func (s *fakeWebhooks) EndDelivery(_ context.Context, event, _ uuid.UUID, reason string) error {
+	s.hooksMu.Lock()
+	defer s.hooksMu.Unlock()
+	if s.ended == nil {
+		s.ended = map[uuid.UUID]string{}
+	}
+	s.ended[event] = reason
+	return nil
+}
+
+func (s *fakeWebhooks) startNothing(context.Context, webhooks.Delivery) error { return nil }
+
+// recorded returns the tries so far.
+func (s *fakeWebhooks) recorded() []webhooks.Attempt {
+	s.hooksMu.Lock()
+	defer s.hooksMu.Unlock()
+	return append([]webhooks.Attempt(nil), s.attempts...)
+}

@@ -1,0 +1,64 @@
+package starter
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/riverline/tollgate/workflows"
+)
+
+// EnsureDispatchEvents starts the one workflow that dispatches events, or finds it running.
+// It may be called any number of times.
+func EnsureDispatchEvents(ctx context.Context, c client.Client, in workflows.DispatchEventsInput) (Started, error) {
+	options := client.StartWorkflowOptions{
+		ID:                    workflows.DispatchEventsID,
+		TypedSearchAttributes: workflows.DispatchEventsAttributes(),
+		StaticSummary:         workflows.DispatchEventsSummary,
+	}
+	return start(ctx, c, options, workflows.DispatchEvents, in)
+}
+
+// StartDelivery starts the delivery of an event to an endpoint. One that was started before
+// is joined, even where it has ended: it is not sent again.
+func StartDelivery(ctx context.Context, c client.Client, in workflows.DeliverEventInput) (Started, error) {
+	options := deliveryOptions(in)
+	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+	return start(ctx, c, options, workflows.DeliverEvent, in)
+}
+
+// Redeliver makes a delivery try at once. Where it has ended, a new run begins, and with it
+// the schedule.
+func Redeliver(ctx context.Context, c client.Client, in workflows.DeliverEventInput) (Started, error) {
+	options := deliveryOptions(in)
+	options.TaskQueue = workflows.TaskQueue
+	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	run, err := c.SignalWithStartWorkflow(ctx, options.ID, workflows.SignalRedeliver, nil, options, workflows.DeliverEvent, in)
+	if err != nil {
+		return Started{}, fmt.Errorf("redeliver by workflow %s: %w", options.ID, err)
+	}
+	return Started{WorkflowID: options.ID, RunID: run.GetRunID()}, nil
+}
+
+func deliveryOptions(in workflows.DeliverEventInput) client.StartWorkflowOptions {
+	return client.StartWorkflowOptions{
+		ID:                    workflows.DeliverEventID(in.Event, in.Endpoint),
+		TypedSearchAttributes: workflows.DeliverEventAttributes(in.Organization),
+		StaticSummary:         workflows.DeliverEventSummary(in.Event, in.Endpoint),
+	}
+}
+
+// DispatchProgress asks the workflow that dispatches events what it has done. It is
+// [ErrNotRunning] where there is none.
+func DispatchProgress(ctx context.Context, c client.Client) (workflows.DispatchEventsProgress, error) {
+	return progress[workflows.DispatchEventsProgress](ctx, c, workflows.DispatchEventsID)
+}
+
+// DeliveryProgress asks the delivery of an event how far it is, also after it has ended. It
+// is [ErrNotRunning] where there is none.
+func DeliveryProgress(ctx context.Context, c client.Client, event, endpoint uuid.UUID) (workflows.DeliverEventProgress, error) {
+	return progress[workflows.DeliverEventProgress](ctx, c, workflows.DeliverEventID(event, endpoint))
+}
