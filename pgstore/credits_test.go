@@ -369,31 +369,48 @@ func TestFreezeCredits(t *testing.T) {
 func TestCreditsOfManyOrganizations(t *testing.T) {
 	const size = 60_000
 	f := newFixture(t)
-	o := f.organization("Acme", "pro").ID
+	f.exec(`INSERT INTO organizations (id, name, plan) SELECT tollgate_uuidv7(), 'Acme ' || n, 'free' FROM generate_series(1, $1::int) AS n`, size)
 	f.exec(`
-		WITH grants AS (
-			INSERT INTO credit_grants (id, organization_id, currency, amount, priority, effective_at, note)
-			SELECT gen_random_uuid(), $1, 'USD', 10, 50, '2026-10-01', '' FROM generate_series(1, $2::int) RETURNING *
-		)
-		SELECT 1 FROM grants`, o, size)
+		INSERT INTO credit_grants (id, organization_id, currency, amount, priority, effective_at, note)
+		SELECT tollgate_uuidv7(), id, 'USD', 10, 50, '2026-10-01', '' FROM organizations`)
 	f.exec(`
 		INSERT INTO credit_entries (id, grant_id, organization_id, kind, debit, credit, amount, currency, key)
 		SELECT tollgate_uuidv7(), id, organization_id, 'grant', 'granted', 'customer_credit', amount, currency, 'grant/' || id FROM credit_grants`)
 	export := f.creditExport("run")
+	began := time.Now()
+	step := func(what string) { t.Logf("%s after %s", what, time.Since(began).Round(time.Millisecond)) }
+
 	frozen, err := f.FreezeCredits(t.Context(), export, today.Start())
 	require.NoError(t, err)
 	require.EqualValues(t, size, frozen)
-	found, err := f.ExportCredits(t.Context(), export, []uuid.UUID{o})
+	step("frozen")
+	organizations := make([]uuid.UUID, 0, size)
+	for after := uuid.Nil; len(organizations) < size; after = organizations[len(organizations)-1] {
+		page, err := f.ListOrganizations(t.Context(), after, size)
+		require.NoError(t, err)
+		for _, o := range page {
+			organizations = append(organizations, o.ID)
+		}
+	}
+	found, err := f.ExportCredits(t.Context(), export, organizations)
 	require.NoError(t, err)
-	uses, left := billing.BurnDown(found[o], dollars("600000"), "USD", today.Start())
-	require.True(t, left.IsZero())
+	require.Len(t, found, size)
+	step("read")
+	uses := make([]billing.CreditUse, 0, size)
+	for _, o := range organizations {
+		used, left := billing.BurnDown(found[o], dollars("10"), "USD", today.Start())
+		require.True(t, left.IsZero())
+		uses = append(uses, used...)
+	}
 	burned, err := f.BurnCredits(t.Context(), export, uses)
 	require.NoError(t, err)
 	require.EqualValues(t, size, burned)
+	step("burned")
 	require.Zero(t, f.count(`SELECT count(*) FROM credit_balances WHERE remaining <> 0`))
 	restored, err := f.RestoreCredits(t.Context(), export)
 	require.NoError(t, err)
 	require.EqualValues(t, size, restored)
+	step("given back")
 }
 
 // Grants, burns, voids, expiries and restores in any order leave what the model says, and balanced books.

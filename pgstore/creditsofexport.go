@@ -79,10 +79,12 @@ func planCredits(ctx context.Context, tx scoped, export uuid.UUID, uses []billin
 const putCreditUses = `
 	INSERT INTO export_credit_uses (export_id, organization_id, grant_id, amount, position)
 	SELECT $1::uuid, g.organization_id, u.grant_id, u.amount,
-		row_number() OVER (PARTITION BY g.organization_id ORDER BY u.place) - 1
-			+ (SELECT count(*) FROM export_credit_uses p WHERE p.export_id = $1::uuid AND p.organization_id = g.organization_id)
+		coalesce(there.uses, 0) + row_number() OVER (PARTITION BY g.organization_id ORDER BY u.place) - 1
 	FROM unnest($2::uuid[], $3::text[]::numeric[]) WITH ORDINALITY AS u (grant_id, amount, place)
 	JOIN credit_grants g ON g.id = u.grant_id
+	LEFT JOIN (
+		SELECT p.organization_id, count(*) AS uses FROM export_credit_uses p WHERE p.export_id = $1::uuid GROUP BY p.organization_id
+	) AS there ON there.organization_id = g.organization_id
 	ORDER BY g.organization_id, u.place
 	ON CONFLICT (export_id, organization_id, grant_id) DO NOTHING`
 
