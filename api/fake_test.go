@@ -47,6 +47,9 @@ type fakeStore struct {
 	holds        int
 	// loseHold makes the next hold do its work and then fail.
 	loseHold bool
+	// credits and creditEntries are in the order in which they were made.
+	credits       []billing.CreditGrant
+	creditEntries []billing.CreditEntry
 	writes   map[writeOf]*fakeWrite
 	// customers are by their identity.
 	customers map[string]sinks.Customer

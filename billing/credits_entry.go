@@ -1,6 +1,8 @@
 package billing
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -78,6 +80,31 @@ type CreditEntry struct {
 	Key  string    `json:"key"`
 	At   time.Time `json:"at"`
 	Note string    `json:"note"`
+}
+
+// CreditBalance is what an organization has in a currency.
+type CreditBalance struct {
+	Currency money.Currency `json:"currency"`
+	// Remaining is what remains of all grants; Usable of those that are usable at a time.
+	Remaining decimal.Decimal `json:"remaining"`
+	Usable    decimal.Decimal `json:"usable"`
+}
+
+// CreditBalances adds grants up as of a time: one balance for each of their currencies, in
+// the order of the code.
+func CreditBalances(grants []CreditGrant, at time.Time) []CreditBalance {
+	balances := []CreditBalance{}
+	for _, g := range grants {
+		i, there := slices.BinarySearchFunc(balances, g.Currency, func(b CreditBalance, c money.Currency) int { return cmp.Compare(b.Currency, c) })
+		if !there {
+			balances = slices.Insert(balances, i, CreditBalance{Currency: g.Currency})
+		}
+		balances[i].Remaining = balances[i].Remaining.Add(g.Remaining)
+		if g.UsableAt(at) {
+			balances[i].Usable = balances[i].Usable.Add(g.Remaining)
+		}
+	}
+	return balances
 }
 
 // ExpiredCredits says what [CreditExpired] entries were written.

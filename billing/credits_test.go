@@ -178,6 +178,17 @@ func TestCreditKindsAreBalanced(t *testing.T) {
 	require.Empty(t, credit)
 }
 
+func TestCreditBalances(t *testing.T) {
+	t.Parallel()
+	expired, euros := grantNumbered(1, "4"), grantNumbered(2, "5")
+	expired.ExpiresAt, euros.Currency = creditAt, "EUR"
+	got := billing.CreditBalances([]billing.CreditGrant{expired, grantNumbered(3, "1.5"), euros, grantNumbered(4, "2")}, creditAt)
+	require.Len(t, got, 2)
+	require.Equal(t, "EUR 5 5", fmt.Sprint(got[0].Currency, " ", got[0].Remaining, " ", got[0].Usable))
+	require.Equal(t, "USD 7.5 3.5", fmt.Sprint(got[1].Currency, " ", got[1].Remaining, " ", got[1].Usable))
+	require.NotNil(t, billing.CreditBalances(nil, creditAt), "an empty list is one")
+}
+
 func ExampleBurnDown() {
 	started := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)
 	grants := []billing.CreditGrant{
