@@ -358,7 +358,7 @@ func TestDomainErrorsAreNotTriedAgain(t *testing.T) {
 		activities.TypeExportNotFrozen: billing.ErrExportNotFrozen, activities.TypePeriodFinal: billing.ErrPeriodFinal,
 		activities.TypeCreditNotFound: billing.ErrCreditNotFound, activities.TypeCreditChanged: billing.ErrCreditChanged,
 		activities.TypeCreditRestored: billing.ErrCreditRestored,
-		activities.TypeInvalidUsage: billing.ErrInvalidUsage, activities.TypeInvalidManifest: billing.ErrInvalidManifest,
+		activities.TypeInvalidUsage:   billing.ErrInvalidUsage, activities.TypeInvalidManifest: billing.ErrInvalidManifest,
 		activities.TypeUnknownInstance: meter.ErrUnknownInstance, activities.TypeSequenceGap: meter.ErrSequenceGap,
 		activities.TypePermanent: fmt.Errorf("freeze: %w", errCurse),
 	} {

@@ -68,16 +68,16 @@ var accessTo = map[string]access{
 	"PUT /api/v1/organizations/:id/customers/:sink": {
 		roles: []role{roleFinance, roleAdmin}, body: into[gen.PutCustomerJSONRequestBody], keep: keepAll,
 	},
-	"POST /api/v1/organizations/:id/keys": {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationKeyJSONRequestBody], keep: keepNoSecret},
-	"GET /api/v1/organizations/:id/keys":  {roles: []role{roleAdmin}},
+	"POST /api/v1/organizations/:id/keys":           {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationKeyJSONRequestBody], keep: keepNoSecret},
+	"GET /api/v1/organizations/:id/keys":            {roles: []role{roleAdmin}},
 	"GET /api/v1/organizations/:id/credits":         {roles: everyRole},
 	"POST /api/v1/organizations/:id/credits":        {roles: []role{roleFinance}, body: into[gen.GrantCreditJSONRequestBody], keep: keepAll},
 	"GET /api/v1/organizations/:id/credits/entries": {roles: everyRole, query: []string{"after", "limit"}},
 	"POST /api/v1/credits/:grant/void":              {roles: []role{roleFinance}, body: into[gen.VoidCreditJSONRequestBody], keep: keepAll},
 
-	"POST /api/v1/keys":                   {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody], keep: keepNoSecret},
-	"GET /api/v1/keys":                    {roles: []role{roleAdmin}},
-	"DELETE /api/v1/keys/:id":             {roles: []role{roleAdmin}, keep: keepAll},
+	"POST /api/v1/keys":       {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody], keep: keepNoSecret},
+	"GET /api/v1/keys":        {roles: []role{roleAdmin}},
+	"DELETE /api/v1/keys/:id": {roles: []role{roleAdmin}, keep: keepAll},
 
 	"GET /api/v1/plans": {roles: []role{roleFinance, roleAdmin}},
 	"PUT /api/v1/plans": {roles: []role{roleAdmin}, body: into[gen.PutPlanJSONRequestBody], keep: keepAll},

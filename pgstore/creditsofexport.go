@@ -54,14 +54,14 @@ func planCredits(ctx context.Context, tx scoped, export uuid.UUID, uses []billin
 		for i, u := range part {
 			grants[i], amounts[i] = u.Grant, u.Amount.String()
 		}
-		if _, err := tx.Exec(ctx, putCreditUses, export, grants, amounts); err != nil {
+		if _, err := tx.Exec(ctx, insertPlan, export, grants, amounts); err != nil {
 			if hasCode(err, foreignKeyViolation) {
 				return fmt.Errorf("%w: %s", billing.ErrExportNotFound, export)
 			}
 			return err
 		}
 		var known, planned int
-		if err := tx.QueryRow(ctx, countCreditUses, export, grants, amounts).Scan(&known, &planned); err != nil {
+		if err := tx.QueryRow(ctx, countPlan, export, grants, amounts).Scan(&known, &planned); err != nil {
 			return err
 		}
 		switch {
@@ -74,9 +74,9 @@ func planCredits(ctx context.Context, tx scoped, export uuid.UUID, uses []billin
 	return nil
 }
 
-// putCreditUses adds to what the export $1 plans: of the grants $2 the amounts $3. Those of an organization
+// insertPlan adds to what the export $1 plans: of the grants $2 the amounts $3. Those of an organization
 // count on from the ones that are there.
-const putCreditUses = `
+const insertPlan = `
 	INSERT INTO export_credit_uses (export_id, organization_id, grant_id, amount, position)
 	SELECT $1::uuid, g.organization_id, u.grant_id, u.amount,
 		coalesce(there.uses, 0) + row_number() OVER (PARTITION BY g.organization_id ORDER BY u.place) - 1
@@ -88,8 +88,8 @@ const putCreditUses = `
 	ORDER BY g.organization_id, u.place
 	ON CONFLICT (export_id, organization_id, grant_id) DO NOTHING`
 
-// countCreditUses counts the grants that exist, and those that are planned with just this amount.
-const countCreditUses = `
+// countPlan counts the grants that exist, and those that are planned with just this amount.
+const countPlan = `
 	SELECT count(g.id), count(p.grant_id)
 	FROM unnest($2::uuid[], $3::text[]::numeric[]) AS u (grant_id, amount)
 	LEFT JOIN credit_grants g ON g.id = u.grant_id
