@@ -39,6 +39,10 @@ const (
 	TypeLaterPeriodClosed = "LaterPeriodClosed"
 	TypeCorrectionsStale  = "CorrectionsStale"
 	TypeInvalidStatement  = "InvalidStatement"
+	// TypeCreditNotFound, TypeCreditChanged and TypeCreditRestored are too.
+	TypeCreditNotFound = "CreditNotFound"
+	TypeCreditChanged  = "CreditChanged"
+	TypeCreditRestored = "CreditRestored"
 	// TypeDrained is work for an instance that has been drained.
 	TypeDrained = "Drained"
 	// TypeNoSink is a delivery where the worker has no sink.
@@ -85,6 +89,9 @@ var permanent = []struct {
 	{billing.ErrInvalidFocus, TypeInvalidStatement},
 	{errNoSink, TypeNoSink},
 	{sinks.ErrRefused, TypeStatementRefused},
+	{billing.ErrCreditNotFound, TypeCreditNotFound},
+	{billing.ErrCreditChanged, TypeCreditChanged},
+	{billing.ErrCreditRestored, TypeCreditRestored},
 	{meter.ErrUnknownInstance, TypeUnknownInstance},
 	{meter.ErrSequenceGap, TypeSequenceGap},
 }
