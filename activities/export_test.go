@@ -356,9 +356,8 @@ func TestDomainErrorsAreNotTriedAgain(t *testing.T) {
 	for kind, domain := range map[string]error{
 		activities.TypeExportNotFound: billing.ErrExportNotFound, activities.TypeExportEnded: billing.ErrExportEnded,
 		activities.TypeExportNotFrozen: billing.ErrExportNotFrozen, activities.TypePeriodFinal: billing.ErrPeriodFinal,
-		activities.TypeCreditNotFound: billing.ErrCreditNotFound, activities.TypeCreditChanged: billing.ErrCreditChanged,
-		activities.TypeCreditRestored: billing.ErrCreditRestored,
-		activities.TypeInvalidUsage:   billing.ErrInvalidUsage, activities.TypeInvalidManifest: billing.ErrInvalidManifest,
+		activities.TypeCreditChanged: billing.ErrCreditChanged, activities.TypeProvisional: billing.ErrProvisional,
+		activities.TypeInvalidUsage: billing.ErrInvalidUsage, activities.TypeInvalidManifest: billing.ErrInvalidManifest,
 		activities.TypeUnknownInstance: meter.ErrUnknownInstance, activities.TypeSequenceGap: meter.ErrSequenceGap,
 		activities.TypePermanent: fmt.Errorf("freeze: %w", errCurse),
 	} {

@@ -20,6 +20,8 @@ var (
 	// ErrCorrectionsStale says that a closed period which an export corrects was opened
 	// again, or corrected by another export, since the export was frozen.
 	ErrCorrectionsStale = errors.New("the closed periods that the export corrects have changed")
+	// ErrProvisional says that the period was open when an export was cut: it is never issued.
+	ErrProvisional = errors.New("a provisional export is never issued")
 	// ErrStatementNotFound says that an export has no statement of an organization.
 	ErrStatementNotFound = errors.New("statement not found")
 )

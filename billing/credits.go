@@ -34,9 +34,6 @@ var (
 	// ErrCreditChanged says that less remains of a grant than was planned to be used. Nothing
 	// was burned: freeze the credits anew and plan again.
 	ErrCreditChanged = errors.New("less remains of a credit grant than was planned")
-	// ErrCreditRestored says that what an export burned has been given back: it burns
-	// nothing any more.
-	ErrCreditRestored = errors.New("the credits of the export were given back")
 )
 
 // CreditGrant is an amount that an organization has paid, or was given, in advance.
@@ -63,8 +60,8 @@ type CreditGrant struct {
 	VoidedAt  time.Time `json:"voided_at,omitzero"`
 }
 
-// UsableAt reports whether the grant is effective and not expired at a time. It says
-// nothing about what remains.
+// UsableAt reports whether the grant is effective and not expired at a time: in
+// [EffectiveAt, ExpiresAt). It says nothing about what remains.
 func (g CreditGrant) UsableAt(at time.Time) bool {
 	return !g.EffectiveAt.After(at) && (g.ExpiresAt.IsZero() || at.Before(g.ExpiresAt))
 }
@@ -98,6 +95,11 @@ func compareExpiry(a, b time.Time) int {
 	}
 	return a.Compare(b)
 }
+
+// LastInstant is the time as of which grants pay a period that ends, or is cut, at a
+// time: a microsecond earlier, which is how fine the times of grants are. So a grant that
+// expires at the period's end pays for it, and one that is effective from then on does not.
+func LastInstant(cut time.Time) time.Time { return cut.Add(-time.Microsecond) }
 
 // BurnDown pays what is due in a currency from an organization's grants, as of a time. It
 // returns what is taken of each, in the order of [CompareCreditGrants], and what is left to pay.

@@ -246,12 +246,6 @@ func TestBurnCredits(t *testing.T) {
 	_, err := f.BurnCredits(t.Context(), other, []billing.CreditUse{{Grant: b.ID, Amount: dollars("1")}, {Grant: a.ID, Amount: dollars("0.01")}})
 	require.ErrorIs(t, err, billing.ErrCreditChanged)
 	require.Equal(t, "14.75", f.remaining(b))
-	_, err = f.BurnCredits(t.Context(), export, []billing.CreditUse{{Grant: a.ID, Amount: dollars("9")}})
-	require.ErrorIs(t, err, billing.ErrCreditChanged, "another amount for the same export")
-	_, err = f.BurnCredits(t.Context(), other, []billing.CreditUse{{Grant: uuid.Must(uuid.NewV7()), Amount: dollars("1")}})
-	require.ErrorIs(t, err, billing.ErrCreditNotFound)
-	_, err = f.BurnCredits(t.Context(), uuid.Must(uuid.NewV7()), []billing.CreditUse{{Grant: b.ID, Amount: dollars("1")}})
-	require.ErrorIs(t, err, billing.ErrExportNotFound)
 
 	for _, want := range []int64{3, 0} {
 		restored, err := f.RestoreCredits(t.Context(), export)
@@ -259,8 +253,6 @@ func TestBurnCredits(t *testing.T) {
 		require.Equal(t, want, restored)
 	}
 	require.Equal(t, []string{"10", "20", "30"}, []string{f.remaining(a), f.remaining(b), f.remaining(c)})
-	_, err = f.BurnCredits(t.Context(), export, uses)
-	require.ErrorIs(t, err, billing.ErrCreditRestored)
 	f.requireBalanced(t)
 }
 

@@ -150,8 +150,9 @@ func (s *Store) PutManifest(ctx context.Context, id uuid.UUID, manifest billing.
 // IssueExport makes the statements of an export final, all or none: they are issued,
 // their numbers are used up, and the revision before is superseded. Called again it
 // changes nothing. It is [billing.ErrCorrectionsStale] where a closed period that it
-// corrects has changed since it was frozen, [billing.ErrLaterPeriodClosed] where it is a
-// revision and a later period was closed meanwhile.
+// corrects has changed since it was frozen, [billing.ErrCreditChanged] where less remains of a
+// credit grant than it takes, [billing.ErrLaterPeriodClosed] where it is a revision and a later
+// period was closed meanwhile, and [billing.ErrProvisional] where its period was open.
 func (s *Store) IssueExport(ctx context.Context, id uuid.UUID) error {
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		export, err := tx.LockExport(ctx, id)
@@ -175,6 +176,9 @@ func (s *Store) IssueExport(ctx context.Context, id uuid.UUID) error {
 		if err := publishExport(ctx, tx, events.ExportIssued, export); err != nil {
 			return err
 		}
+		if err := settleCredits(ctx, tx, export); err != nil {
+			return err
+		}
 		return tx.SetIssued(ctx, id)
 	})
 	return wrap(err, "issue export %s", id)
@@ -188,6 +192,9 @@ func issuable(ctx context.Context, tx scoped, export db.Export) error {
 	}
 	if export.FrozenAt == nil {
 		return billing.ErrExportNotFrozen
+	}
+	if export.Provisional {
+		return billing.ErrProvisional
 	}
 	if err := tx.LockIssuing(ctx); err != nil {
 		return err

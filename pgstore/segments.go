@@ -18,8 +18,8 @@ import (
 const correctionPeriods = 3
 
 // freezeRating records, as a part of a freeze, what rating needs beside the totals:
-// plans over time, usage by plan where it changed, and what closed periods have to be
-// corrected by.
+// plans over time, usage by plan where it changed, what closed periods have to be
+// corrected by, and credits.
 func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 	period := billing.PeriodOf(export.Period)
 	if err := tx.PutSegments(ctx, export.ID, period.Start(), export.Cut); err != nil {
@@ -30,6 +30,13 @@ func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 	}
 	if err := addSegmentUsage(ctx, tx, export.ID, export, "export_batches", severalSegments); err != nil {
 		return fmt.Errorf("usage by segment: %w", err)
+	}
+	// Nothing is issued meanwhile: an export that is issued later finds its corrections and credits changed.
+	if err := tx.LockIssuing(ctx); err != nil {
+		return err
+	}
+	if _, err := freezeCredits(ctx, tx, export); err != nil {
+		return fmt.Errorf("credits: %w", err)
 	}
 	if err := tx.PutCorrectionMarks(ctx, export.ID); err != nil {
 		return fmt.Errorf("marks of corrections: %w", err)

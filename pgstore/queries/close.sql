@@ -180,7 +180,7 @@ UPDATE exports SET stage = 'superseded' WHERE id = $1 AND stage = 'closed';
 UPDATE statements SET issued = true WHERE export_id = $1;
 
 -- name: SetIssued :exec
-UPDATE exports SET issued_at = now(), stage = 'issuing' WHERE id = $1;
+UPDATE exports SET issued_at = clock_timestamp(), stage = 'issuing' WHERE id = $1;
 
 -- name: StaleCorrections :one
 -- Closed periods whose corrections were decided on what has changed since: reopened, or corrected by another export.

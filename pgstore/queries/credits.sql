@@ -40,18 +40,20 @@ FROM credit_balances b
 WHERE b.id = ANY (@ids::uuid[]) AND b.remaining > 0;
 
 -- name: ExpiredCreditGrants :many
-SELECT id FROM credit_balances
-WHERE expires_at <= @at::timestamptz AND remaining > 0
-ORDER BY expires_at, id LIMIT @row_limit;
+-- A grant can pay the last period that ends before it expires until that one, or a later one, is issued.
+SELECT b.id FROM credit_balances b
+WHERE b.expires_at <= @at::timestamptz AND b.remaining > 0
+    AND (b.effective_at >= date_trunc('month', b.expires_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' OR EXISTS (
+        SELECT FROM exports e
+        WHERE e.period >= (date_trunc('month', b.expires_at AT TIME ZONE 'UTC') - interval '1 month')::date
+            AND (e.issued_at IS NOT NULL OR (e.stage = 'done' AND NOT e.provisional))))
+ORDER BY b.expires_at, b.id LIMIT @row_limit;
 
--- name: LockCreditsOfExport :exec
+-- name: LockCreditsOfExports :exec
 SELECT tollgate_lock_credit_grants(ARRAY(
-    SELECT u.grant_id FROM export_credit_uses u WHERE u.export_id = @export_id
+    SELECT u.grant_id FROM export_credit_uses u WHERE u.export_id = ANY (@exports::uuid[])
     UNION
-    SELECT e.grant_id FROM credit_entries e WHERE e.export_id = @export_id));
-
--- name: CreditsRestored :one
-SELECT EXISTS (SELECT FROM credit_entries WHERE export_id = @export_id AND kind = 'restore');
+    SELECT e.grant_id FROM credit_entries e WHERE e.export_id = ANY (@exports::uuid[])));
 
 -- name: BurnCredits :execrows
 INSERT INTO credit_entries (id, grant_id, organization_id, kind, debit, credit, amount, currency, export_id, key)
@@ -73,11 +75,18 @@ ORDER BY e.organization_id, e.id
 ON CONFLICT (key) DO NOTHING;
 
 -- name: FreezeCredits :execrows
+-- What the revision that is reopened burned counts as remaining: it comes back once this one is issued.
 INSERT INTO export_credits (export_id, organization_id, grant_id, currency, remaining, priority, effective_at, expires_at, note)
-SELECT @export_id::uuid, organization_id, id, currency, remaining, priority, effective_at, expires_at, note
-FROM credit_balances
-WHERE remaining > 0 AND effective_at <= @at::timestamptz AND (expires_at IS NULL OR expires_at > @at)
-ON CONFLICT (export_id, organization_id, grant_id) DO NOTHING;
+SELECT @export_id::uuid, b.organization_id, b.id, b.currency, b.remaining + coalesce(back.amount, 0), b.priority, b.effective_at, b.expires_at, b.note
+FROM credit_balances b
+LEFT JOIN (
+    SELECT e.grant_id, sum(CASE e.kind WHEN 'burn' THEN e.amount ELSE -e.amount END) AS amount
+    FROM credit_entries e WHERE e.export_id = sqlc.narg(reopens)::uuid GROUP BY e.grant_id
+) AS back ON back.grant_id = b.id
+WHERE b.remaining + coalesce(back.amount, 0) > 0 AND b.effective_at <= @at::timestamptz AND (b.expires_at IS NULL OR b.expires_at > @at);
+
+-- name: DeleteCreditUses :exec
+DELETE FROM export_credit_uses WHERE export_id = @export_id AND organization_id = ANY (@organizations::uuid[]);
 
 -- name: ExportCredits :many
 -- In the order of burning.

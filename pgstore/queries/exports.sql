@@ -55,7 +55,7 @@ UPDATE exports SET stage = $2, finished_at = now(), error = $3 WHERE id = $1;
 UPDATE exports SET rolled_through = $2 WHERE id = $1;
 
 -- name: SetFrozen :exec
-UPDATE exports SET frozen_at = now() WHERE id = $1;
+UPDATE exports SET frozen_at = clock_timestamp() WHERE id = $1;
 
 -- name: DeleteExportBatches :exec
 DELETE FROM export_batches WHERE export_id = $1;

@@ -696,7 +696,7 @@ func (q *Queries) SegmentsOf(ctx context.Context, exportID uuid.UUID, organizati
 }
 
 const setIssued = `-- name: SetIssued :exec
-UPDATE exports SET issued_at = now(), stage = 'issuing' WHERE id = $1
+UPDATE exports SET issued_at = clock_timestamp(), stage = 'issuing' WHERE id = $1
 `
 
 func (q *Queries) SetIssued(ctx context.Context, id uuid.UUID) error {

@@ -170,23 +170,26 @@ func (q *Queries) CreditEntries(ctx context.Context, organizationID uuid.UUID, a
 	return items, nil
 }
 
-const creditsRestored = `-- name: CreditsRestored :one
-SELECT EXISTS (SELECT FROM credit_entries WHERE export_id = $1 AND kind = 'restore')
+const deleteCreditUses = `-- name: DeleteCreditUses :exec
+DELETE FROM export_credit_uses WHERE export_id = $1 AND organization_id = ANY ($2::uuid[])
 `
 
-func (q *Queries) CreditsRestored(ctx context.Context, exportID *uuid.UUID) (bool, error) {
-	row := q.db.QueryRow(ctx, creditsRestored, exportID)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+func (q *Queries) DeleteCreditUses(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, deleteCreditUses, exportID, organizations)
+	return err
 }
 
 const expiredCreditGrants = `-- name: ExpiredCreditGrants :many
-SELECT id FROM credit_balances
-WHERE expires_at <= $1::timestamptz AND remaining > 0
-ORDER BY expires_at, id LIMIT $2
+SELECT b.id FROM credit_balances b
+WHERE b.expires_at <= $1::timestamptz AND b.remaining > 0
+    AND (b.effective_at >= date_trunc('month', b.expires_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' OR EXISTS (
+        SELECT FROM exports e
+        WHERE e.period >= (date_trunc('month', b.expires_at AT TIME ZONE 'UTC') - interval '1 month')::date
+            AND (e.issued_at IS NOT NULL OR (e.stage = 'done' AND NOT e.provisional))))
+ORDER BY b.expires_at, b.id LIMIT $2
 `
 
+// A grant can pay the last period that ends before it expires until that one, or a later one, is issued.
 func (q *Queries) ExpiredCreditGrants(ctx context.Context, at time.Time, rowLimit int32) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, expiredCreditGrants, at, rowLimit)
 	if err != nil {
@@ -262,14 +265,18 @@ func (q *Queries) ExportCredits(ctx context.Context, exportID uuid.UUID, organiz
 
 const freezeCredits = `-- name: FreezeCredits :execrows
 INSERT INTO export_credits (export_id, organization_id, grant_id, currency, remaining, priority, effective_at, expires_at, note)
-SELECT $1::uuid, organization_id, id, currency, remaining, priority, effective_at, expires_at, note
-FROM credit_balances
-WHERE remaining > 0 AND effective_at <= $2::timestamptz AND (expires_at IS NULL OR expires_at > $2)
-ON CONFLICT (export_id, organization_id, grant_id) DO NOTHING
+SELECT $1::uuid, b.organization_id, b.id, b.currency, b.remaining + coalesce(back.amount, 0), b.priority, b.effective_at, b.expires_at, b.note
+FROM credit_balances b
+LEFT JOIN (
+    SELECT e.grant_id, sum(CASE e.kind WHEN 'burn' THEN e.amount ELSE -e.amount END) AS amount
+    FROM credit_entries e WHERE e.export_id = $2::uuid GROUP BY e.grant_id
+) AS back ON back.grant_id = b.id
+WHERE b.remaining + coalesce(back.amount, 0) > 0 AND b.effective_at <= $3::timestamptz AND (b.expires_at IS NULL OR b.expires_at > $3)
 `
 
-func (q *Queries) FreezeCredits(ctx context.Context, exportID uuid.UUID, at time.Time) (int64, error) {
-	result, err := q.db.Exec(ctx, freezeCredits, exportID, at)
+// What the revision that is reopened burned counts as remaining: it comes back once this one is issued.
+func (q *Queries) FreezeCredits(ctx context.Context, exportID uuid.UUID, reopens *uuid.UUID, at time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, freezeCredits, exportID, reopens, at)
 	if err != nil {
 		return 0, err
 	}
@@ -326,15 +333,15 @@ func (q *Queries) LockCreditGrants(ctx context.Context, ids []uuid.UUID) error {
 	return err
 }
 
-const lockCreditsOfExport = `-- name: LockCreditsOfExport :exec
+const lockCreditsOfExports = `-- name: LockCreditsOfExports :exec
 SELECT tollgate_lock_credit_grants(ARRAY(
-    SELECT u.grant_id FROM export_credit_uses u WHERE u.export_id = $1
+    SELECT u.grant_id FROM export_credit_uses u WHERE u.export_id = ANY ($1::uuid[])
     UNION
-    SELECT e.grant_id FROM credit_entries e WHERE e.export_id = $1))
+    SELECT e.grant_id FROM credit_entries e WHERE e.export_id = ANY ($1::uuid[])))
 `
 
-func (q *Queries) LockCreditsOfExport(ctx context.Context, exportID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, lockCreditsOfExport, exportID)
+func (q *Queries) LockCreditsOfExports(ctx context.Context, exports []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, lockCreditsOfExports, exports)
 	return err
 }
 

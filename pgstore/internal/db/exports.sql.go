@@ -622,7 +622,7 @@ func (q *Queries) SetExportStage(ctx context.Context, iD uuid.UUID, stage string
 }
 
 const setFrozen = `-- name: SetFrozen :exec
-UPDATE exports SET frozen_at = now() WHERE id = $1
+UPDATE exports SET frozen_at = clock_timestamp() WHERE id = $1
 `
 
 func (q *Queries) SetFrozen(ctx context.Context, id uuid.UUID) error {
