@@ -89,6 +89,9 @@ func (s *exports) FailExport(_ context.Context, _ uuid.UUID, stage billing.Stage
 }
 
 func (s *exports) Catalog(context.Context) (*plans.Catalog, error) { return plans.Default(), s.err }
+func (s *exports) ExportCatalog(context.Context, uuid.UUID) (*plans.Catalog, error) {
+	return plans.Default(), s.err
+}
 
 // manyTotals returns totals of n organizations.
 func manyTotals(n int) []billing.UsageTotal {
