@@ -262,6 +262,10 @@ func (s *fakeStore) FailExport(ctx context.Context, id uuid.UUID, stage billing.
 
 func (s *fakeStore) Catalog(context.Context) (*plans.Catalog, error) { return plans.Default(), nil }
 
+func (s *fakeStore) ExportCatalog(context.Context, uuid.UUID) (*plans.Catalog, error) {
+	return plans.Default(), nil
+}
+
 // fakeFlusher is an instance's flusher that writes to a fakeStore.
 type fakeFlusher struct {
 	store    *fakeStore
