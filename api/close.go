@@ -96,6 +96,12 @@ func (s *Server) RejectExport(ctx context.Context, request gen.RejectExportReque
 	return gen.RejectExport200JSONResponse{Body: out}, err
 }
 
+// CancelExport cancels.
+func (s *Server) CancelExport(ctx context.Context, request gen.CancelExportRequestObject) (gen.CancelExportResponseObject, error) {
+	out, err := s.decide(ctx, request.Period, billing.ActionCanceled, *request.Body)
+	return gen.CancelExport200JSONResponse{Body: out}, err
+}
+
 // RetryExport has what is parked rated again.
 func (s *Server) RetryExport(ctx context.Context, request gen.RetryExportRequestObject) (gen.RetryExportResponseObject, error) {
 	out, err := s.decide(ctx, request.Period, billing.ActionRetried, *request.Body)
@@ -115,7 +121,8 @@ func (s *Server) decide(ctx context.Context, text string, action billing.Action,
 	if body.WithoutParked != nil {
 		d.WithoutParked = *body.WithoutParked
 	}
-	if err := checkNote(d.Note, action == billing.ActionReviewed || action == billing.ActionRejected); err != nil {
+	needed := action == billing.ActionReviewed || action == billing.ActionRejected || action == billing.ActionCanceled
+	if err := checkNote(d.Note, needed); err != nil {
 		return gen.Decided{}, err
 	}
 	if d.WithoutParked && action != billing.ActionApproved {

@@ -119,7 +119,7 @@ func TestDecisionsAreRefused(t *testing.T) {
 			r := newRig(t)
 			r.store.exports = []billing.Export{anExport(t)}
 			r.workflows.err = tt.err
-			for _, route := range []string{"review", "approve", "reject", "retry"} {
+			for _, route := range []string{"review", "approve", "reject", "cancel", "retry"} {
 				problem := r.problem(tt.status, tt.code, "finance", "POST", octoberPath+"/"+route, `{"note":"n"}`)
 				require.Contains(t, problem["message"], tt.says)
 				require.NotContains(t, problem["message"], "secret")

@@ -90,6 +90,7 @@ var accessTo = map[string]access{
 
 	"POST /api/v1/billing/exports/:period/review":  {roles: []role{roleFinance}, body: into[gen.ReviewExportJSONRequestBody], keep: keepAll},
 	"POST /api/v1/billing/exports/:period/approve": {roles: []role{roleFinance}, body: into[gen.ApproveExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/cancel":  {roles: []role{roleFinance}, body: into[gen.CancelExportJSONRequestBody], keep: keepAll},
 	"POST /api/v1/billing/exports/:period/reject":  {roles: []role{roleFinance}, body: into[gen.RejectExportJSONRequestBody], keep: keepAll},
 	"POST /api/v1/billing/exports/:period/retry":   {roles: []role{roleFinance}, body: into[gen.RetryExportJSONRequestBody], keep: keepAll},
 	"POST /api/v1/billing/exports/:period/reopen":  {roles: []role{roleFinance}, body: into[gen.ReopenExportJSONRequestBody], keep: keepAll},

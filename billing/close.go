@@ -44,6 +44,7 @@ const (
 	ActionApproved  Action = "approved"
 	ActionRejected  Action = "rejected"
 	ActionRetried   Action = "retried" // what was parked
+	ActionCanceled  Action = "canceled"
 )
 
 // MaxNote is the longest note of a decision, in characters.

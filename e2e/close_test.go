@@ -245,8 +245,8 @@ func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
 	s.tollgate("export", "start", "--period", period, "--timeout", "3m")
 	require.Equal(t, billing.StageReviewing, s.awaitStage(period, billing.StageReviewing, billing.StageApproving, billing.StageFailed).Stage)
 	want := digests(t, s.downloadAll(period))
-	s.tollgate("export", "reject", "--period", period, "--note", "once more")
-	s.awaitStage(period, billing.StageRejected)
+	s.tollgate("export", "cancel", "--period", period, "--note", "once more")
+	require.Contains(t, s.awaitStage(period, billing.StageCanceled).Error, "once more")
 	_, err := db.Exec(t.Context(), slowed)
 	require.NoError(t, err)
 

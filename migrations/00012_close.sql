@@ -127,7 +127,7 @@ COMMENT ON COLUMN export_variances.percent IS 'NULL where the one before is zero
 CREATE TABLE export_decisions (
     id        uuid        PRIMARY KEY,
     export_id uuid        NOT NULL REFERENCES exports (id),
-    action    text        NOT NULL CHECK (action IN ('requested', 'reopened', 'reviewed', 'approved', 'rejected', 'retried')),
+    action    text        NOT NULL CHECK (action IN ('requested', 'reopened', 'reviewed', 'approved', 'rejected', 'retried', 'canceled')),
     actor_id  uuid,
     actor     text        NOT NULL,
     note      text        NOT NULL,

@@ -370,3 +370,36 @@ func TestExportPeriodFailsToIssue(t *testing.T) {
 		})
 	}
 }
+
+// A decision cancels a run in any stage, says by whom, and nothing else is decided after it.
+func TestExportPeriodIsCanceledByADecision(t *testing.T) {
+	t.Parallel()
+	env := waiting(t, 0, 0)
+	env.recording(billing.ActionCanceled)
+	env.failing(billing.StageCanceled, "canceled in stage awaiting_approval by controlling: usage is missing")
+	cancel := workflows.DecideInput{Action: billing.ActionCanceled, Actor: approver, Note: "usage is missing"}
+	silent := env.decide(time.Hour, workflows.DecideInput{Action: billing.ActionCanceled, Actor: approver, Note: " "})
+	decided := env.decide(2*time.Hour, cancel)
+	late := env.decide(2*time.Hour+30*time.Second, approval())
+	_, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, requestedInput())
+	var canceled *temporal.CanceledError
+	require.ErrorAs(t, err, &canceled)
+	requireRefused(t, silent.rejected, workflows.TypeInvalidInput, "say why the export is canceled")
+	require.NoError(t, decided.err)
+	requireRefused(t, late.rejected, workflows.TypeNotAwaiting, "was canceled by controlling a moment ago")
+	require.Equal(t, billing.StageCanceled, progress[workflows.ExportPeriodProgress](t, env).Stage)
+}
+
+// Once statements are being issued, a decision to cancel is refused.
+func TestExportPeriodRefusesALateCancel(t *testing.T) {
+	t.Parallel()
+	env := waiting(t, 0, 0)
+	env.recording(billing.ActionApproved)
+	env.answer("", env.untilClosed())
+	env.decide(time.Hour, approval())
+	late := env.decide(time.Hour+90*time.Second, workflows.DecideInput{Action: billing.ActionCanceled, Actor: approver, Note: "wait"})
+	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, requestedInput())
+	require.NoError(t, err)
+	requireRefused(t, late.rejected, workflows.TypeNotAwaiting, "too late to cancel")
+	require.Equal(t, billing.StageClosed, out.Export.Stage)
+}

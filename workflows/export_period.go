@@ -124,6 +124,7 @@ func ExportPeriod(ctx workflow.Context, in ExportPeriodInput) (ExportPeriodResul
 		return ExportPeriodResult{}, err
 	}
 	run := newExportRun(in, period, now)
+	ctx, run.cancel = workflow.WithCancel(ctx)
 	if err := run.begin(ctx); err != nil {
 		return ExportPeriodResult{}, run.end(ctx, err)
 	}
@@ -168,6 +169,10 @@ type exportRun struct {
 	// is in the audit trail.
 	decision *billing.Decision
 	recorded bool
+	// cancelation is who canceled the run by a decision, nil where nobody did; cancel ends what
+	// the run waits for.
+	cancelation *billing.Decision
+	cancel      workflow.CancelFunc
 	// tooLate says that a cancel changes nothing any more: what fails then has failed.
 	tooLate bool
 }
@@ -322,6 +327,9 @@ func (r *exportRun) end(ctx workflow.Context, failure error) error {
 	}
 	if isCanceled(ctx) && !r.tooLate {
 		stage, p.Error = billing.StageCanceled, "canceled in stage "+string(p.Stage)
+		if c := r.cancelation; c != nil {
+			p.Error += " by " + c.Actor.Name + ": " + c.Note
+		}
 	}
 	ctx = detached(ctx)
 	if r.begun.ID != uuid.Nil {

@@ -15,11 +15,11 @@ import (
 
 // DecideInput is a decision of finance on an export that waits for one.
 type DecideInput struct {
-	// Action is reviewed, approved, rejected or retried.
+	// Action is reviewed, approved, rejected, retried or canceled.
 	Action billing.Action `json:"action"`
 	// Actor is who decides. Required.
 	Actor billing.Actor `json:"actor"`
-	// Note says why, at most 1,000 characters. Required to reject and to review.
+	// Note says why, at most 1,000 characters. Required to reject, to cancel and to review.
 	Note string `json:"note,omitempty"`
 	// WithoutParked approves an export that leaves out the organizations that could not
 	// be rated: what they used is billed as a correction in the next period.
@@ -36,7 +36,7 @@ type DecideResult struct {
 func (r *exportRun) handleDecisions(ctx workflow.Context) error {
 	return workflow.SetUpdateHandlerWithOptions(ctx, UpdateDecide, r.decide, workflow.UpdateHandlerOptions{
 		Validator:   func(_ workflow.Context, in DecideInput) error { return r.mayDecide(in) },
-		Description: "Finance reviews variances, approves, rejects, or has what is parked rated again",
+		Description: "Finance reviews variances, approves, rejects, cancels, or has what is parked rated again",
 	})
 }
 
@@ -48,6 +48,10 @@ func (r *exportRun) mayDecide(in DecideInput) error {
 		return refuse(TypeInvalidInput, "actor is missing: who decides")
 	case utf8.RuneCountInString(in.Note) > billing.MaxNote:
 		return refuse(TypeInvalidInput, "note has %d characters: it must have at most %d", utf8.RuneCountInString(in.Note), billing.MaxNote)
+	case r.cancelation != nil:
+		return refuse(TypeNotAwaiting, "the export of %s was canceled by %s a moment ago", p.Period, r.cancelation.Actor.Name)
+	case in.Action == billing.ActionCanceled:
+		return r.mayCancel(in)
 	case p.Stage != billing.StageReviewing && p.Stage != billing.StageApproving:
 		return refuse(TypeNotAwaiting, "the export of %s is %s: it waits for no decision", p.Period, p.Stage)
 	case r.decision != nil:
@@ -73,7 +77,19 @@ func (r *exportRun) mayDecide(in DecideInput) error {
 			return refuse(TypeNotAwaiting, "the export of %s has nothing parked", p.Period)
 		}
 	default:
-		return refuse(TypeInvalidInput, "action %q must be reviewed, approved, rejected or retried", in.Action)
+		return refuse(TypeInvalidInput, "action %q must be reviewed, approved, rejected, retried or canceled", in.Action)
+	}
+	return nil
+}
+
+// mayCancel lets a run be canceled in any stage before issuing.
+func (r *exportRun) mayCancel(in DecideInput) error {
+	p := r.progress()
+	switch {
+	case r.tooLate || p.Stage.Ended():
+		return refuse(TypeNotAwaiting, "the export of %s is %s: it is too late to cancel it", p.Period, p.Stage)
+	case strings.TrimSpace(in.Note) == "":
+		return refuse(TypeInvalidInput, "note is missing: say why the export is canceled")
 	}
 	return nil
 }
@@ -96,21 +112,40 @@ func (r *exportRun) mayApprove(in DecideInput) error {
 // decide records a decision, and lets the run go on.
 func (r *exportRun) decide(ctx workflow.Context, in DecideInput) (DecideResult, error) {
 	decision := billing.Decision{Action: in.Action, Actor: in.Actor, Note: in.Note, At: workflow.Now(ctx).UTC()}
+	if in.Action == billing.ActionCanceled {
+		return r.cancelBy(ctx, decision)
+	}
 	r.decision = &decision
-	update := workflow.GetCurrentUpdateInfo(ctx)
-	// Derived, so that a retry records nothing twice.
-	id := uuid.NewSHA1(r.begun.ID, []byte(update.ID))
-	// Not to be canceled: what was decided is kept.
-	ctx = detached(ctx)
-	err := workflow.ExecuteActivity(forStore(ctx, "record: "+string(in.Action)+" by "+in.Actor.Name), onClose.RecordDecision, activities.RecordDecisionInput{
-		Export: r.begun.ID, ID: id, Decision: decision,
-	}).Get(ctx, nil)
-	if err != nil {
+	if err := r.record(ctx, decision); err != nil {
 		r.decision = nil
 		return DecideResult{}, err
 	}
 	r.recorded = true
 	return DecideResult{Stage: r.progress().Stage}, nil
+}
+
+// cancelBy records who cancels the run, and cancels it. Once it issues, that changes nothing.
+func (r *exportRun) cancelBy(ctx workflow.Context, decision billing.Decision) (DecideResult, error) {
+	r.cancelation = &decision
+	if err := r.record(ctx, decision); err != nil {
+		r.cancelation = nil
+		return DecideResult{}, err
+	}
+	r.cancel()
+	return DecideResult{Stage: r.progress().Stage}, nil
+}
+
+// record adds a decision to the audit trail.
+func (r *exportRun) record(ctx workflow.Context, decision billing.Decision) error {
+	update := workflow.GetCurrentUpdateInfo(ctx)
+	// Derived, so that a retry records nothing twice.
+	id := uuid.NewSHA1(r.begun.ID, []byte(update.ID))
+	// Not to be canceled: what was decided is kept.
+	ctx = detached(ctx)
+	what := "record: " + string(decision.Action) + " by " + decision.Actor.Name
+	return workflow.ExecuteActivity(forStore(ctx, what), onClose.RecordDecision, activities.RecordDecisionInput{
+		Export: r.begun.ID, ID: id, Decision: decision,
+	}).Get(ctx, nil)
 }
 
 // answerAll waits until everybody who decides has an answer.

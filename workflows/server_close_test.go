@@ -12,6 +12,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/plans"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
@@ -117,6 +118,26 @@ func TestServerExportIsRejected(t *testing.T) {
 	require.Empty(t, s.store.allIssued())
 	require.Equal(t, "rejected", s.stage(t, run))
 	s.keep(t, "export-rejected", run)
+}
+
+// Canceled by a decision while days are rolled up, the run ends as canceled, and its record says by whom.
+func TestServerExportIsCanceledByADecision(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.store.toRollUp = []plans.Day{past().LastDay()}
+	reached, let := s.store.blockOn("RollUpDay")
+	defer let()
+	run := s.requestExport(t, starter.StartExportInput{})
+	require1(t, reached, "the export rolls up")
+	require.NoError(t, s.decide(t, workflows.DecideInput{Action: billing.ActionCanceled, Actor: requester, Note: "usage is missing"}))
+	_, err := result[workflows.ExportPeriodResult](t, s, run)
+	var canceled *temporal.CanceledError
+	require.ErrorAs(t, err, &canceled)
+	kept := s.store.allExports()
+	require.Equal(t, billing.StageCanceled, kept[0].Stage)
+	require.Contains(t, kept[0].Error, "by "+requester.Name+": usage is missing")
+	require.Equal(t, []billing.Action{billing.ActionCanceled}, actions(s.store.decided()))
+	s.keep(t, "export-canceled-by-a-decision", run)
 }
 
 // What is parked is rated again once its cause is gone, and the files hold it.

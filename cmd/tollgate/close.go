@@ -61,6 +61,13 @@ func (c exportReject) Run(ctx context.Context, out *output) error {
 	return c.decide(ctx, out, "reject", map[string]any{})
 }
 
+type exportCancel struct{ exportDecision }
+
+// Run cancels a run in any stage before issuing.
+func (c exportCancel) Run(ctx context.Context, out *output) error {
+	return c.decide(ctx, out, "cancel", map[string]any{})
+}
+
 type exportRetry struct{ exportDecision }
 
 // Run has what is parked rated again.

@@ -26,6 +26,7 @@ type exportCommand struct {
 	Review      exportReview      `cmd:"" help:"Accept the variances of an export."`
 	Approve     exportApprove     `cmd:"" help:"Approve an export that somebody else requested: its statements are issued."`
 	Reject      exportReject      `cmd:"" help:"Reject an export: nothing is issued."`
+	Cancel      exportCancel      `cmd:"" help:"Cancel an export in any stage before issuing."`
 	Retry       exportRetry       `cmd:"" help:"Rate the organizations again that could not be rated."`
 	Reopen      exportReopen      `cmd:"" help:"Open a closed period again, as its next revision."`
 	Decisions   exportDecisions   `cmd:"" help:"Show who decided what, when and why."`
