@@ -20,6 +20,9 @@ var (
 	// ErrCorrectionsStale says that a closed period which an export corrects was opened
 	// again, or corrected by another export, since the export was frozen.
 	ErrCorrectionsStale = errors.New("the closed periods that the export corrects have changed")
+	// ErrNotRated says that an export's organizations aren't all rated: there is nothing yet
+	// that a dry run could be compared with.
+	ErrNotRated = errors.New("the export is not rated, or its run failed")
 	// ErrStatementNotFound says that an export has no statement of an organization.
 	ErrStatementNotFound = errors.New("statement not found")
 )
