@@ -152,10 +152,10 @@ func WriteDryRunTotals(out io.Writer, t DryRunTotals) error {
 			return err
 		}
 	}
-	text := fmt.Sprintf("Of %d organizations %d were compared, %d can't be rated under the catalog, %d were not billed.\n",
+	text := fmt.Sprintf("Organizations: %d. Compared: %d, not ratable under the catalog: %d, not billed: %d.\n",
 		t.Organizations, t.Compared, t.Unrated, t.Unbilled)
 	if t.Kept > 0 {
-		text += fmt.Sprintf("Of %d organizations a plan keeps its old prices, as the catalog doesn't name it: %s.\n", t.Kept, strings.Join(t.KeptPlans, ", "))
+		text += fmt.Sprintf("With a plan that the catalog doesn't name, and that keeps its prices: %d (%s).\n", t.Kept, strings.Join(t.KeptPlans, ", "))
 	}
 	_, err := io.WriteString(out, text)
 	return err
