@@ -27,7 +27,9 @@ const (
 // bodyTooLargeError says that a body is larger than a request's may be.
 type bodyTooLargeError struct{ limit int64 }
 
-func (e *bodyTooLargeError) Error() string { return fmt.Sprintf("the body is larger than %d bytes", e.limit) }
+func (e *bodyTooLargeError) Error() string {
+	return fmt.Sprintf("the body is larger than %d bytes", e.limit)
+}
 
 // readBody reads a JSON request's body, of at most limit bytes, into buffer.
 func readBody(r *http.Request, buffer []byte, limit int64) ([]byte, error) {

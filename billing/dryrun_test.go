@@ -156,7 +156,7 @@ func TestProposedCatalogsThatBreakARule(t *testing.T) {
 	other := callsPlan("pro", 2, "1", "1", 0, "USD")
 	other.PriceBooks[0].Prices[0].Meter = "other"
 	for want, proposed := range map[string]*plans.Catalog{
-		"plans: must hold 1 or more": {Meters: statementMeters},
+		"plans: must hold 1 or more":             {Meters: statementMeters},
 		`plans[1]: pro version 1 is there twice`: {Plans: twice},
 		`meters[0].aggregation: "max" must be sum, as it is published`: {
 			Meters: []plans.Meter{{Key: "calls", Aggregation: plans.Max}}, Plans: []plans.Plan{pro1},
@@ -228,7 +228,9 @@ func TestDryRunGolden(t *testing.T) {
 	formula.Account.OrganizationName = `=HYPERLINK("x")`
 	given := []billing.BilledAccount{
 		billedFor(t, using(1, "USD", 2000, pro1), tried), billedFor(t, using(2, "USD", 1000, free, pro2), tried),
-		billedFor(t, using(3, "EUR", 1000, pro1), tried), {Account: using(4, "USD", 1000, pro1)}, formula,
+		billedFor(t, using(3, "EUR", 1000, pro1), tried),
+		{Account: using(4, "USD", 1000, pro1)},
+		formula,
 		billedFor(t, using(6, "USD", 123_456_789_012, pro2), tried), billedFor(t, using(7, "USD", 0, pro2), tried),
 		billedFor(t, using(8, "USD", 0, pro1), tried), billedFor(t, using(9, "EUR", 9, free), tried),
 	}
