@@ -33,12 +33,14 @@ const (
 	TypeExportEnded     = "ExportEnded"
 	TypeExportNotFrozen = "ExportNotFrozen"
 	TypePeriodFinal     = "PeriodFinal"
-	// TypeNotClosed, TypeLaterPeriodClosed, TypeCorrectionsStale and TypeInvalidStatement are
-	// those of the close.
+	// TypeNotClosed, TypeLaterPeriodClosed, TypeCorrectionsStale, TypeCreditChanged,
+	// TypeProvisional and TypeInvalidStatement are those of the close.
 	TypeNotClosed         = "NotClosed"
 	TypeLaterPeriodClosed = "LaterPeriodClosed"
 	TypeCorrectionsStale  = "CorrectionsStale"
 	TypeInvalidStatement  = "InvalidStatement"
+	TypeCreditChanged     = "CreditChanged"
+	TypeProvisional       = "Provisional"
 	// TypeDrained is work for an instance that has been drained.
 	TypeDrained = "Drained"
 	// TypeNoSink is a delivery where the worker has no sink.
@@ -85,6 +87,8 @@ var permanent = []struct {
 	{billing.ErrInvalidFocus, TypeInvalidStatement},
 	{errNoSink, TypeNoSink},
 	{sinks.ErrRefused, TypeStatementRefused},
+	{billing.ErrCreditChanged, TypeCreditChanged},
+	{billing.ErrProvisional, TypeProvisional},
 	{meter.ErrUnknownInstance, TypeUnknownInstance},
 	{meter.ErrSequenceGap, TypeSequenceGap},
 }

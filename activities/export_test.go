@@ -356,6 +356,7 @@ func TestDomainErrorsAreNotTriedAgain(t *testing.T) {
 	for kind, domain := range map[string]error{
 		activities.TypeExportNotFound: billing.ErrExportNotFound, activities.TypeExportEnded: billing.ErrExportEnded,
 		activities.TypeExportNotFrozen: billing.ErrExportNotFrozen, activities.TypePeriodFinal: billing.ErrPeriodFinal,
+		activities.TypeCreditChanged: billing.ErrCreditChanged, activities.TypeProvisional: billing.ErrProvisional,
 		activities.TypeInvalidUsage: billing.ErrInvalidUsage, activities.TypeInvalidManifest: billing.ErrInvalidManifest,
 		activities.TypeUnknownInstance: meter.ErrUnknownInstance, activities.TypeSequenceGap: meter.ErrSequenceGap,
 		activities.TypePermanent: fmt.Errorf("freeze: %w", errCurse),

@@ -158,6 +158,7 @@ func TestConstructorsRefuseWhatIsMissing(t *testing.T) {
 		"instance": func() { activities.NewInstance(activities.InstanceConfig{ID: uuid.Max}) },
 		"fleet":    func() { activities.NewFleet(activities.FleetConfig{}) },
 		"rollup":   func() { activities.NewRollup(activities.RollupConfig{}) },
+		"credits":  func() { activities.NewCredits(activities.CreditsConfig{}) },
 		"events":   func() { activities.NewEvents(activities.EventsConfig{}) },
 		"webhooks": func() { activities.NewWebhooks(activities.WebhooksConfig{}) },
 		"export":   func() { activities.NewExport(activities.ExportConfig{Program: "1"}) },

@@ -67,6 +67,7 @@ type Store interface {
 	Instances(ctx context.Context) ([]meter.Instance, error)
 
 	CloseStore
+	CreditStore
 	ReservationStore
 	WriteStore
 }

@@ -76,10 +76,10 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
 	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, meter.ErrUnknownOrganization), errors.Is(err, meter.ErrUnknownInstance),
 		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound),
-		errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, fs.ErrNotExist):
+		errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, billing.ErrCreditNotFound), errors.Is(err, fs.ErrNotExist):
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
 	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal), errors.Is(err, billing.ErrNotRated),
-		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten),
+		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten), errors.Is(err, billing.ErrCreditSpent),
 		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
@@ -117,7 +117,7 @@ func (e *refusedError) Error() string { return e.problem.Message }
 func conflictOf(err error) error {
 	for _, known := range []error{
 		ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, billing.ErrNotRated, plans.ErrVersionPublished, errNotYetWritten,
-		errWebhookDisabled, webhooks.ErrTooManyEndpoints,
+		billing.ErrCreditSpent, errWebhookDisabled, webhooks.ErrTooManyEndpoints,
 		meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
 	} {
 		if errors.Is(err, known) {

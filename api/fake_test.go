@@ -47,7 +47,10 @@ type fakeStore struct {
 	holds        int
 	// loseHold makes the next hold do its work and then fail.
 	loseHold bool
-	writes   map[writeOf]*fakeWrite
+	// credits and creditEntries are in the order in which they were made.
+	credits       []billing.CreditGrant
+	creditEntries []billing.CreditEntry
+	writes        map[writeOf]*fakeWrite
 	// customers are by their identity.
 	customers map[string]sinks.Customer
 }

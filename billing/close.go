@@ -20,6 +20,8 @@ var (
 	// ErrCorrectionsStale says that a closed period which an export corrects was opened
 	// again, or corrected by another export, since the export was frozen.
 	ErrCorrectionsStale = errors.New("the closed periods that the export corrects have changed")
+	// ErrProvisional says that the period was open when an export was cut: it is never issued.
+	ErrProvisional = errors.New("a provisional export is never issued")
 	// ErrNotRated says that an export's organizations aren't all rated: there is nothing yet
 	// that a dry run could be compared with.
 	ErrNotRated = errors.New("the export is not rated, or its run failed")

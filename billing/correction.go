@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
 	"github.com/riverline/tollgate/money"
@@ -91,29 +90,6 @@ func (s Statement) CorrectionsOf(p Period) []Billed {
 		}
 	}
 	return out
-}
-
-// AppliedCredit is what a statement takes from one credit grant.
-type AppliedCredit struct {
-	Grant  uuid.UUID
-	Note   string
-	Amount decimal.Decimal
-}
-
-// Credit adds the credits that pay a statement, in the order in which they burn down.
-func (s *Statement) Credit(applied []AppliedCredit) {
-	for _, c := range applied {
-		description := "Prepaid credit"
-		if c.Note != "" {
-			description += ": " + c.Note
-		}
-		amount := money.NewAmount(c.Amount.Neg(), s.Currency)
-		s.Lines = append(s.Lines, Line{
-			Kind: LineCredit, Description: description, Start: s.Period.Start(), End: s.Period.End(),
-			Grant: c.Grant, Exact: amount.String(), Rest: "0", Amount: amount,
-		})
-	}
-	s.add()
 }
 
 // HasCorrections reports whether the statement corrects closed periods.

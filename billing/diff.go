@@ -84,10 +84,11 @@ type lineKey struct {
 	meter, plan       string
 	start             string
 	description, from string
+	grant             uuid.UUID
 }
 
 func keyOf(l Line) lineKey {
-	k := lineKey{kind: l.Kind, corrected: l.Corrected, meter: l.Meter, plan: l.Plan, start: l.Start.String(), description: l.Description}
+	k := lineKey{kind: l.Kind, corrected: l.Corrected, meter: l.Meter, plan: l.Plan, start: l.Start.String(), description: l.Description, grant: l.Grant}
 	if l.Corrects != nil {
 		k.from = l.Corrects.String()
 	}

@@ -146,7 +146,8 @@ func TestOwnLeavesCorrectionsAndCreditsOut(t *testing.T) {
 	again := s
 	again.Period = october2026.Previous()
 	s.Correct(again, nil)
-	s.Credit([]billing.AppliedCredit{{Amount: decimal.NewFromInt(5)}})
+	five := decimal.NewFromInt(5)
+	s.PayFrom([]billing.CreditGrant{{ID: uuid.New(), Currency: "USD", Amount: five, Remaining: five, EffectiveAt: october2026.Start()}}, october2026.End())
 	require.Equal(t, []string{"82.00", "77.00", "41.00"}, []string{s.Subtotal.String(), s.Due.String(), s.Own().String()})
 }
 

@@ -19,6 +19,8 @@ type Ratable struct {
 	Account Account
 	// Closed are closed periods whose usage has changed since, oldest first.
 	Closed []ClosedAccount
+	// Credits are the organization's grants with what remained when its usage was frozen.
+	Credits []CreditGrant
 }
 
 // ClosedAccount is a closed period with the usage that is known now.
@@ -28,7 +30,7 @@ type ClosedAccount struct {
 	Billed []Billed
 }
 
-// Rate makes the statement, corrections included. It fails with [ErrCannotRate].
+// Rate makes the statement, with corrections and then credits. It fails with [ErrCannotRate].
 func Rate(r Ratable, catalog *plans.Catalog) (Statement, error) {
 	if err := r.Account.resolve(catalog); err != nil {
 		return Statement{}, err
@@ -50,6 +52,7 @@ func Rate(r Ratable, catalog *plans.Catalog) (Statement, error) {
 		}
 		s.Correct(again, closed.Billed)
 	}
+	s.PayFrom(r.Credits, r.Account.Cut)
 	return s, nil
 }
 

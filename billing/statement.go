@@ -136,7 +136,7 @@ type Account struct {
 
 // NewStatement rates an account: its lines are base fees, usage with each meter's
 // discount and minimum, and the plan's discount and minimum, segment by segment. It has
-// no corrections and no credits yet: [Statement.Correct] and [Statement.Credit] add
+// no corrections and no credits yet: [Statement.Correct] and [Statement.PayFrom] add
 // them. It fails with [ErrCannotRate].
 func NewStatement(a Account) (Statement, error) {
 	if len(a.Segments) == 0 {

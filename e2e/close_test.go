@@ -96,6 +96,9 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	use(poor, 5, "two")
 	s.awaitFlushed(pro.id, "evaluations", 1_100_000)
 
+	s.tollgate("credit", "grant", pro.id.String(), "50.00", "--currency", "USD", "--note", "Order 7",
+		"--effective-at", last.Start().Format(time.RFC3339), "--expires-at", last.End().Format(time.RFC3339))
+
 	// An organization in a currency without prices is parked, and holds up nobody.
 	s.tollgate("org", "set", poor.id.String(), "--currency", "CHF")
 	s.tollgate("export", "start", "--period", period)
@@ -138,8 +141,9 @@ func TestFinanceClosesAMonth(t *testing.T) {
 
 	first := s.downloadAll(period)
 	require.Contains(t, s.tollgate("export", "verify", first), `"verified": true`)
-	// 49.00, and 1,000,000 × 0.0002.
-	require.Contains(t, s.tollgate("export", "explain", "--period", period, pro.id.String()), `"due": "249.00"`)
+	// 49.00, and 1,000,000 × 0.0002, less 50.00 of credit.
+	require.Contains(t, s.tollgate("export", "explain", "--period", period, pro.id.String()), `"due": "199.00"`)
+	require.Equal(t, []string{"grant 50.00", "burn 50.00"}, s.creditEntries(pro))
 	s.tryCatalog(period, pro.id)
 	require.NoError(t, os.WriteFile(filepath.Join(first, billing.StatementsFile), []byte("{}\n"), 0o600))
 	refused, err = s.try("export", "verify", first)
@@ -166,8 +170,9 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	require.Equal(t, billing.StageSuperseded, s.exportStatus(period, "--revision", "1").Stage)
 	require.Contains(t, s.tollgate("export", "explain", "--period", period, pro.id.String()), `"replaces": "TG-`+period+`-000001"`)
 	difference := s.tollgate("export", "diff", "--period", period, "1", "2")
-	require.Contains(t, difference, `"before":"249.00"`)
-	require.Contains(t, difference, `"after":"264.00"`)
+	require.Contains(t, difference, `"before":"199.00"`)
+	require.Contains(t, difference, `"after":"214.00"`)
+	require.Equal(t, []string{"grant 50.00", "burn 50.00", "restore 50.00", "burn 50.00"}, s.creditEntries(pro))
 	require.Contains(t, s.tollgate("export", "verify", s.downloadAll(period)), `"verified": true`)
 	s.tollgate("export", "start", "--period", next)
 	require.NotContains(t, s.tollgate("export", "corrections", "--period", next), `"correction"`)
@@ -199,6 +204,18 @@ plans:
 	require.NoError(s.t, err)
 	require.Contains(s.t, string(written), ",Pro Ltd,pro,,USD,249.00,359.00,110.00,44.2,\r\n")
 	require.Contains(s.t, string(written), ",Poor & Sons,pro,,USD,49.00,59.00,10.00,20.4,\r\n")
+}
+
+// creditEntries returns what became of an organization's credit, in its order.
+func (s *system) creditEntries(who tenant) []string {
+	s.t.Helper()
+	var entries []struct{ Kind, Amount string }
+	s.decode(s.tollgate("credit", "entries", who.id.String(), "--json"), &entries)
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Kind+" "+e.Amount)
+	}
+	return out
 }
 
 func (s *system) downloadAll(period string, more ...string) string {
@@ -246,8 +263,18 @@ func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
 	db := s.owner()
 	seed(t, db, last, 3_000)
 
+	decide := func(period, what string) {
+		t.Helper()
+		_, err := s.as(second, "export", what, "--period", period, "--note", "seen")
+		require.NoError(t, err)
+	}
+	// The month before had no usage: every statement differs from it, and has to be reviewed.
+	before := last.Previous().String()
+	s.tollgate("export", "start", "--period", before, "--timeout", "3m")
+	decide(before, "approve")
+	s.awaitStage(before, billing.StageClosed)
 	s.tollgate("export", "start", "--period", period, "--timeout", "3m")
-	require.Equal(t, billing.StageApproving, s.awaitStage(period, billing.StageApproving, billing.StageFailed).Stage)
+	require.Equal(t, billing.StageReviewing, s.awaitStage(period, billing.StageReviewing, billing.StageApproving, billing.StageFailed).Stage)
 	want := digests(t, s.downloadAll(period))
 	s.tollgate("export", "reject", "--period", period, "--note", "once more")
 	s.awaitStage(period, billing.StageRejected)
@@ -255,15 +282,19 @@ func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
 	require.NoError(t, err)
 
 	stages := []billing.Stage{
-		billing.StageFreezing, billing.StageRating, billing.StageWriting, billing.StageApproving, billing.StageIssuing, billing.StageDelivering,
+		billing.StageWaiting, billing.StageRollups, billing.StageFreezing, billing.StageRating, billing.StageWriting, billing.StageReviewing,
+		billing.StageApproving, billing.StageIssuing, billing.StageDelivering,
 	}
 	s.tollgate("export", "start", "--period", period, "--no-wait")
 	for _, stage := range stages {
-		if stage == billing.StageIssuing {
+		switch stage {
+		case billing.StageApproving:
+			s.awaitStage(period, billing.StageReviewing)
+			decide(period, "review")
+		case billing.StageIssuing:
 			s.awaitStage(period, billing.StageApproving)
 			require.Equal(t, want, digests(t, s.downloadAll(period)))
-			_, err := s.as(second, "export", "approve", "--period", period, "--note", "seen")
-			require.NoError(t, err)
+			decide(period, "approve")
 		}
 		killIn(t, db, worker, stage)
 		worker = s.startWorker()
@@ -273,9 +304,12 @@ func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
 	require.Equal(t, want, digests(t, folder))
 	require.Contains(t, s.tollgate("export", "verify", folder), `"verified": true`)
 	var issued, numbers int
-	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*), count(DISTINCT number) FROM statements WHERE issued`).Scan(&issued, &numbers))
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*), count(DISTINCT number) FROM statements WHERE issued AND number LIKE 'TG-' || $1 || '-%'`, period).Scan(&issued, &numbers))
 	require.Equal(t, 3_000, issued)
 	require.Equal(t, 3_000, numbers)
+	var burned int
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*) FROM credit_entries WHERE kind = 'burn' AND amount = 5`).Scan(&burned))
+	require.Equal(t, 3_000, burned)
 }
 
 // killIn kills a worker once the export's record says that it is in a stage, and makes

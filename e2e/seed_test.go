@@ -19,7 +19,7 @@ func (s *system) owner() *pgx.Conn {
 }
 
 // seed makes organizations on the Pro plan, each with usage of all meters on one day of
-// the period, as an instance that has stopped flushed it.
+// the period, as an instance that has stopped flushed it, and with a credit of 5.00.
 func seed(t require.TestingT, db *pgx.Conn, period billing.Period, organizations int) {
 	day := period.LastDay().Start()
 	for _, step := range []struct {
@@ -39,6 +39,10 @@ func seed(t require.TestingT, db *pgx.Conn, period billing.Period, organizations
 			FROM organizations o CROSS JOIN meters m WHERE o.created_at = '2020-01-01'`, []any{day}},
 		{`INSERT INTO usage_daily (organization_id, meter, day, value, last_at)
 			SELECT organization_id, meter, day, value, at FROM usage_batch_rows WHERE instance_id = '0190b000-0000-7000-8000-000000000001'`, nil},
+		{`INSERT INTO credit_grants (id, organization_id, currency, amount, priority, effective_at, note)
+			SELECT tollgate_uuidv7(), id, 'USD', 5, 50, $1, 'seed' FROM organizations WHERE created_at = '2020-01-01'`, []any{period.Start()}},
+		{`INSERT INTO credit_entries (id, grant_id, organization_id, kind, debit, credit, amount, currency, key)
+			SELECT tollgate_uuidv7(), id, organization_id, 'grant', 'granted', 'customer_credit', amount, currency, 'grant/' || id FROM credit_grants`, nil},
 		{`ANALYZE`, nil},
 	} {
 		_, err := db.Exec(context.Background(), step.statement, step.arguments...)

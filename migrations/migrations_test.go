@@ -94,6 +94,11 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		SELECT id, id, 'evaluations', current_date, 3, NULL, 'held', now(), now() + interval '1 hour', NULL,
 			'pro', 'hard', 'day', current_date, true, 10, 10, false FROM instances;
 		INSERT INTO idempotent_writes SELECT id, sha256('k'), sha256('f'), now() FROM instances;
+		INSERT INTO credit_grants SELECT id, id, 'USD', 5, 50, now(), NULL, '' FROM organizations;
+		INSERT INTO credit_entries (id, grant_id, organization_id, kind, debit, credit, amount, currency, key)
+		SELECT tollgate_uuidv7(), id, id, 'grant', 'granted', 'customer_credit', 5, 'USD', 'grant/' || id FROM credit_grants;
+		INSERT INTO export_credits SELECT e.id, g.id, g.id, 'USD', 5, 50, now(), NULL, '' FROM exports e, credit_grants g;
+		INSERT INTO export_credit_uses SELECT e.id, g.id, g.id, 5, 0 FROM exports e, credit_grants g;
 		INSERT INTO organization_customers SELECT id, 'stripe', 'cus_1' FROM instances;
 		INSERT INTO statement_deliveries SELECT id, id, 'stripe', 'in_1' FROM exports`)
 	require.NoError(t, err)

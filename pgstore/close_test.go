@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -116,4 +117,89 @@ func TestVariances(t *testing.T) {
 	found, err = f.ReviewVariances(t.Context(), e.ID, billing.VarianceThreshold{Percent: 50, Least: "100.01"})
 	require.NoError(t, err)
 	require.Zero(t, found)
+}
+
+// What is billed in another currency than before is new there; what is the same differs
+// by no threshold.
+func TestVariancesInAnotherCurrency(t *testing.T) {
+	f := newClosingFixture(t)
+	moved, none := f.customer("Moved"), f.customer("None")
+	w := f.instance()
+	w.flush(row(moved, evaluations, today, 100))
+	f.closePeriod(period)
+	f.exec(`UPDATE organizations SET currency = 'EUR' WHERE id = $1`, moved)
+	w.flush(row(moved, evaluations, secondPeriod.FirstDay(), 100))
+	e := f.frozen(secondPeriod, "second")
+	f.draft(e)
+	found, err := f.ReviewVariances(t.Context(), e.ID, billing.VarianceThreshold{Percent: 0, Least: "0"})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, found, "not %s", none)
+	list, err := f.Variances(t.Context(), e.ID, 10)
+	require.NoError(t, err)
+	require.Equal(t, []string{"EUR", "0.00", "100.00", ""}, []string{string(list[0].Currency), list[0].Previous.String(), list[0].Current.String(), list[0].Percent})
+}
+
+// A run that was terminated after it had issued its statements is closed by the next one
+// of its workflow, and nothing is billed again.
+func TestIssuedRunIsClosedByTheNext(t *testing.T) {
+	f := newClosingFixture(t)
+	o := f.customer("Acme")
+	f.instance().flush(row(o, evaluations, today, 5))
+	e := f.frozen(period, "terminated")
+	f.draft(e)
+	require.NoError(t, f.IssueExport(t.Context(), e.ID))
+
+	begun, existing, err := f.BeginExport(t.Context(), finalExport(period, "next"))
+	require.NoError(t, err)
+	require.True(t, existing)
+	require.Equal(t, e.ID, begun.ID)
+	require.Equal(t, billing.StageClosed, begun.Stage)
+	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM events WHERE kind = 'export.closed'`))
+	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM exports`))
+	require.Equal(t, 2, f.reopen(period, "again").Revision)
+}
+
+// An organization that is made after a period's close, with usage in it that comes then,
+// is billed for it in the next one.
+func TestOrganizationMadeAfterTheCloseIsCorrected(t *testing.T) {
+	f := newClosingFixture(t)
+	old := f.customer("Old")
+	w := f.instance()
+	w.flush(row(old, evaluations, today, 5))
+	f.closePeriod(period)
+	later := f.organizationSince("Later", "metered", period.End().Add(time.Hour)).ID
+	idle := f.organizationSince("Idle", "metered", period.End().Add(time.Hour)).ID
+	w.flush(row(later, evaluations, today, 6), row(later, evaluations, secondPeriod.FirstDay(), 2))
+	for _, run := range []string{"rejected", "second"} {
+		e := f.frozen(secondPeriod, run)
+		f.draft(e)
+		require.Equal(t, []string{"2026-10 usage evaluations 6.00"}, corrections(f.statement(e.ID, later)))
+		require.Empty(t, corrections(f.statement(e.ID, idle)))
+		require.Equal(t, "8.00", f.statement(e.ID, later).Due.String())
+		if run == "rejected" {
+			require.NoError(t, f.FailExport(t.Context(), e.ID, billing.StageRejected, "once more"))
+			continue
+		}
+		f.finish(e)
+	}
+	require.Empty(t, corrections(f.statement(f.closePeriod(thirdPeriod).ID, later)))
+}
+
+// An export that corrects a period which is opened again meanwhile is not issued.
+func TestCorrectionsOfAReopenedPeriodAreStale(t *testing.T) {
+	f := newClosingFixture(t)
+	late := f.customer("Late")
+	w := f.instance()
+	w.flush(row(late, evaluations, today, 5))
+	f.closePeriod(period)
+	w.flush(row(late, evaluations, today, 3))
+	second := f.frozen(secondPeriod, "second")
+	f.draft(second)
+	again := f.reopen(period, "again")
+	f.draft(again)
+	f.finish(again)
+	require.Equal(t, "8.00", f.statement(again.ID, late).Due.String())
+	require.ErrorIs(t, f.IssueExport(t.Context(), second.ID), billing.ErrCorrectionsStale)
+	require.NoError(t, f.FailExport(t.Context(), second.ID, billing.StageFailed, "stale"))
+	require.Empty(t, corrections(f.statement(f.closePeriod(secondPeriod).ID, late)))
 }

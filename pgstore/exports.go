@@ -62,6 +62,9 @@ func (s *Store) startExport(ctx context.Context, e billing.Export, reopen bool) 
 
 // beginExport finds the period's final export, or adds a run.
 func beginExport(ctx context.Context, tx scoped, e billing.Export, reopen bool) (db.Export, error) {
+	if err := closeIssued(ctx, tx, e); err != nil {
+		return db.Export{}, err
+	}
 	final, err := tx.FinalExport(ctx, e.Period.Start())
 	closed := err == nil
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -92,6 +95,19 @@ func beginExport(ctx context.Context, tx scoped, e billing.Export, reopen bool) 
 		return db.Export{}, err
 	}
 	return tx.ExportByID(ctx, e.ID)
+}
+
+// closeIssued closes an earlier run of the same workflow that was terminated between
+// issuing and its end: what is issued stays.
+func closeIssued(ctx context.Context, tx scoped, e billing.Export) error {
+	issued, err := tx.IssuedRunOf(ctx, e.WorkflowID, e.RunID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return closeExport(ctx, tx, issued)
 }
 
 // noLaterClosed is [billing.ErrLaterPeriodClosed] where a period after this one is closed.
@@ -206,9 +222,7 @@ func (s *Store) CompleteExport(ctx context.Context, id uuid.UUID) error {
 			return billing.ErrExportNotFrozen
 		}
 		if end == billing.StageClosed {
-			if err := publishExport(ctx, tx, events.ExportClosed, e); err != nil {
-				return err
-			}
+			return closeExport(ctx, tx, e)
 		}
 		return finishExport(ctx, tx, e, e.Manifest)
 	})
@@ -221,6 +235,14 @@ func endOf(e db.Export) billing.Stage {
 		return billing.StageClosed
 	}
 	return billing.StageDone
+}
+
+// closeExport ends a run whose statements are issued.
+func closeExport(ctx context.Context, tx scoped, e db.Export) error {
+	if err := publishExport(ctx, tx, events.ExportClosed, e); err != nil {
+		return err
+	}
+	return finishExport(ctx, tx, e, e.Manifest)
 }
 
 func finishExport(ctx context.Context, tx scoped, e db.Export, manifest []byte) error {

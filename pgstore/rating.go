@@ -146,15 +146,19 @@ func segmentUsageOf(meter string, value int64, unitSeconds string) (billing.Segm
 	return out, nil
 }
 
-// ratables adds the closed periods that are corrected.
+// ratables adds the closed periods that are corrected, and credits.
 func (p *ratingPage) ratables(ctx context.Context, tx scoped) ([]billing.Ratable, error) {
 	closed, err := p.closed(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
+	credits, err := exportCredits(ctx, tx, p.export.ID, p.organizations)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]billing.Ratable, len(p.organizations))
 	for i, id := range p.organizations {
-		out[i] = billing.Ratable{Account: *p.accounts[id], Closed: closed[id]}
+		out[i] = billing.Ratable{Account: *p.accounts[id], Closed: closed[id], Credits: credits[id]}
 	}
 	return out, nil
 }
@@ -211,8 +215,8 @@ func (p *ratingPage) closedAccount(ctx context.Context, tx scoped, row db.Correc
 	return out, err
 }
 
-// PutStatements keeps the drafts of a page in place of any that were there, and parks
-// what could not be rated. An export whose statements are issued is
+// PutStatements keeps the drafts of a page in place of any that were there, with what
+// they are to take of credits, and parks what could not be rated. An export whose statements are issued is
 // [billing.ErrExportEnded].
 func (s *Store) PutStatements(ctx context.Context, id uuid.UUID, page billing.RatedPage) error {
 	rows, err := newStatementRows(page.Statements)
@@ -238,6 +242,9 @@ func (s *Store) PutStatements(ctx context.Context, id uuid.UUID, page billing.Ra
 				return err
 			}
 		}
+		if err := rows.credited.plan(ctx, tx, id, page.Organizations); err != nil {
+			return err
+		}
 		return rows.insert(ctx, tx, id)
 	})
 	return wrap(err, "keep the statements of export %s", id)
@@ -251,6 +258,7 @@ type statementRows struct {
 	subtotals, credits, dues []pgtype.Numeric
 	lines                    []int32
 	corrects                 []bool
+	credited                 creditUses
 }
 
 func newStatementRows(statements []billing.Statement) (*statementRows, error) {
@@ -269,6 +277,7 @@ func newStatementRows(statements []billing.Statement) (*statementRows, error) {
 		r.dues = append(r.dues, numeric(s.Due.Decimal))
 		r.lines = append(r.lines, int32(len(s.Lines)))
 		r.corrects = append(r.corrects, s.HasCorrections())
+		r.credited.add(s.Organization, s.CreditUses())
 	}
 	return r, nil
 }

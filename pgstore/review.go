@@ -60,7 +60,7 @@ func (s *Store) Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]b
 }
 
 // putVariances compares the subtotals of an export ($1) with those of the one before
-// ($2), and keeps those that differ by $3 percent, and by the amount $4, or more.
+// ($2), and keeps those that differ, by $3 percent and by the amount $4 or more.
 // Organizations whose currency changed are compared in the new one.
 const putVariances = `
 	INSERT INTO export_variances (export_id, organization_id, currency, previous, current, percent)
@@ -73,7 +73,7 @@ const putVariances = `
 		FROM (SELECT * FROM statements WHERE export_id = $1::uuid) AS c
 		FULL JOIN (SELECT * FROM statements WHERE export_id = $2::uuid) AS p ON p.organization_id = c.organization_id
 	) AS v
-	WHERE abs(v.current - v.previous) >= $4::numeric
+	WHERE v.current <> v.previous AND abs(v.current - v.previous) >= $4::numeric
 		AND (v.previous = 0 OR 100 * abs(v.current - v.previous) >= $3::bigint * abs(v.previous))`
 
 // ReviewVariances compares an export's statements with those of the closed export of the
@@ -93,7 +93,7 @@ func (s *Store) ReviewVariances(ctx context.Context, id uuid.UUID, threshold bil
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
-		if err != nil {
+		if err != nil || before.IssuedAt == nil {
 			return err
 		}
 		tag, err := tx.Exec(ctx, putVariances, id, before.ID, threshold.Percent, threshold.Least)
@@ -150,8 +150,9 @@ func (s *Store) PutManifest(ctx context.Context, id uuid.UUID, manifest billing.
 // IssueExport makes the statements of an export final, all or none: they are issued,
 // their numbers are used up, and the revision before is superseded. Called again it
 // changes nothing. It is [billing.ErrCorrectionsStale] where a closed period that it
-// corrects has changed since it was frozen, [billing.ErrLaterPeriodClosed] where it is a
-// revision and a later period was closed meanwhile.
+// corrects has changed since it was frozen, [billing.ErrCreditChanged] where less remains of a
+// credit grant than it takes, [billing.ErrLaterPeriodClosed] where it is a revision and a later
+// period was closed meanwhile, and [billing.ErrProvisional] where its period was open.
 func (s *Store) IssueExport(ctx context.Context, id uuid.UUID) error {
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		export, err := tx.LockExport(ctx, id)
@@ -175,6 +176,9 @@ func (s *Store) IssueExport(ctx context.Context, id uuid.UUID) error {
 		if err := publishExport(ctx, tx, events.ExportIssued, export); err != nil {
 			return err
 		}
+		if err := settleCredits(ctx, tx, export); err != nil {
+			return err
+		}
 		return tx.SetIssued(ctx, id)
 	})
 	return wrap(err, "issue export %s", id)
@@ -188,6 +192,9 @@ func issuable(ctx context.Context, tx scoped, export db.Export) error {
 	}
 	if export.FrozenAt == nil {
 		return billing.ErrExportNotFrozen
+	}
+	if export.Provisional {
+		return billing.ErrProvisional
 	}
 	if err := tx.LockIssuing(ctx); err != nil {
 		return err

@@ -39,6 +39,10 @@ var organizationColumn = map[string]string{
 	"quota_leases":         "organization_id",
 	"quota_lost_leases":    "organization_id",
 	"reservations":         "organization_id",
+	"credit_grants":        "organization_id",
+	"credit_entries":       "organization_id",
+	"export_credits":       "organization_id",
+	"export_credit_uses":   "organization_id",
 	"events":               "organization_id",
 	"webhook_endpoints":    "organization_id",
 	"webhook_deliveries":   "organization_id",
@@ -71,6 +75,7 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	_, err = f.FreezeExport(t.Context(), e.ID)
 	require.NoError(t, err)
 	fillQuotas(f, w.id, a, b)
+	fillCredits(f, e.ID, a, b)
 	fillWebhooks(f, a, b)
 	for _, o := range []uuid.UUID{a, b} {
 		require.NoError(t, f.PutCustomer(t.Context(), sinks.Customer{Organization: o, Sink: sinks.Stripe, ExternalID: "cus_" + o.String()}))
@@ -195,6 +200,7 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 		`INSERT INTO usage_batch_rows VALUES ('2026-10-15', gen_random_uuid(), 1, $1, 'simulations', 1, now())`,
 		`INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash) VALUES (gen_random_uuid(), $1, 'tenant', 'k', 'p', sha256('x'))`,
 		`INSERT INTO organization_plans VALUES ($1, now(), 'enterprise')`,
+		`INSERT INTO credit_grants VALUES (gen_random_uuid(), $1, 'USD', 5, 50, now(), NULL, '')`,
 		`INSERT INTO events (id, key, kind, organization_id, occurred_at, data) VALUES (gen_random_uuid(), 'k', 'export.issued', $1, now(), '{}')`,
 		`INSERT INTO webhook_endpoints (id, organization_id, url, secret) VALUES (gen_random_uuid(), $1, 'https://example.com/', 's')`,
 		`INSERT INTO statements VALUES (gen_random_uuid(), $1, NULL, NULL, 'USD', 0, 0, 0, 0, false, '{}')`,
@@ -244,6 +250,10 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 		`SELECT * FROM usage_daily_default`,
 		`DELETE FROM usage_daily`,
 		`DELETE FROM usage_batch_rows`,
+		`UPDATE credit_grants SET amount = 9`,
+		`DELETE FROM credit_grants`,
+		`UPDATE credit_entries SET amount = 9`,
+		`DELETE FROM credit_entries`,
 		`UPDATE usage_batch_rows SET value = 0`,
 		`UPDATE plans SET name = 'x'`,
 		`UPDATE plan_limits SET max = 1`,

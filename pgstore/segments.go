@@ -18,8 +18,8 @@ import (
 const correctionPeriods = 3
 
 // freezeRating records, as a part of a freeze, what rating needs beside the totals:
-// plans over time, usage by plan where it changed, and what closed periods have to be
-// corrected by.
+// plans over time, usage by plan where it changed, what closed periods have to be
+// corrected by, and credits.
 func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 	period := billing.PeriodOf(export.Period)
 	if err := tx.PutSegments(ctx, export.ID, period.Start(), export.Cut); err != nil {
@@ -31,6 +31,13 @@ func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 	if err := addSegmentUsage(ctx, tx, export.ID, export, "export_batches", severalSegments); err != nil {
 		return fmt.Errorf("usage by segment: %w", err)
 	}
+	// Nothing is issued meanwhile: an export that is issued later finds its corrections and credits changed.
+	if err := tx.LockIssuing(ctx); err != nil {
+		return err
+	}
+	if _, err := freezeCredits(ctx, tx, export); err != nil {
+		return fmt.Errorf("credits: %w", err)
+	}
 	if err := tx.PutCorrectionMarks(ctx, export.ID); err != nil {
 		return fmt.Errorf("marks of corrections: %w", err)
 	}
@@ -41,7 +48,13 @@ func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 	}
 	for _, c := range closed {
 		first, last := countedDays(c)
-		err := tx.PutCorrections(ctx, db.PutCorrectionsParams{ExportID: export.ID, CorrectedID: c.ID, FromDay: date(first), ToDay: date(last)})
+		err := tx.PutSegmentsOfLaterOrganizations(ctx, db.PutSegmentsOfLaterOrganizationsParams{
+			CorrectedID: c.ID, FromDay: date(first), ToDay: date(last), PeriodStart: first.Start(), Cut: c.Cut,
+		})
+		if err != nil {
+			return fmt.Errorf("segments of organizations made after %s: %w", billing.PeriodOf(c.Period), err)
+		}
+		err = tx.PutCorrections(ctx, db.PutCorrectionsParams{ExportID: export.ID, CorrectedID: c.ID, FromDay: date(first), ToDay: date(last)})
 		if err == nil {
 			err = addSegmentUsage(ctx, tx, export.ID, c, "export_correction_batches", corrected)
 		}
@@ -90,7 +103,8 @@ func addSegmentUsage(ctx context.Context, tx scoped, id uuid.UUID, of db.Export,
 //
 // A row belongs to the segment in which its last report lies: what one flush counted
 // on both sides of a change of plan belongs to the later plan. Levels of snapshots hold
-// as in foldDay: one of zero is not carried.
+// as in foldDay: one of zero is not carried, and one after the cut is the last level, though it
+// never held.
 const segmentUsage = `
 	WITH ` + levelsBefore + `,
 	wanted AS MATERIALIZED (%s),
@@ -140,7 +154,7 @@ const segmentUsage = `
 		SELECT h.organization_id, s.start_at, h.meter, (array_agg(h.value ORDER BY h.place DESC))[1] AS value,
 			round(sum(h.value * extract(epoch FROM least(h.holds_until, s.until_at) - greatest(h.holds_from, s.from_at)))) AS unit_seconds
 		FROM held h
-		JOIN segments s ON s.organization_id = h.organization_id AND h.holds_from < s.until_at AND h.holds_until > s.from_at
+		JOIN segments s ON s.organization_id = h.organization_id AND (h.holds_from < s.until_at OR s.is_last) AND h.holds_until > s.from_at
 		GROUP BY h.organization_id, s.start_at, h.meter
 	)
 	INSERT INTO export_segment_usage (export_id, segments_of, organization_id, start_at, meter, value, unit_seconds)

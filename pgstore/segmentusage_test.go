@@ -139,14 +139,22 @@ func TestSegmentsAddUpToTheTotals(t *testing.T) {
 				writers[rapid.IntRange(0, 1).Draw(rt, "writer")].flush(batch...)
 			}
 		}
+		e, until := finalExport(period, "run"), first+plans.Day(days)+1
+		if rapid.Bool().Draw(rt, "provisional") {
+			ofTheMonth := time.Duration(rapid.Float64Range(0, 1).Draw(rt, "cut") * float64(period.End().Sub(period.Start())))
+			e.Provisional, e.Cut = true, period.Start().Add(max(ofTheMonth, time.Second)).Truncate(time.Millisecond).Add(-time.Millisecond)
+			until = plans.DayOf(e.Cut)
+		}
 		flush(rapid.IntRange(1, 8).Draw(rt, "batches"), -1)
-		for day := first - 1; day < first+plans.Day(rapid.IntRange(-1, days+1).Draw(rt, "rolled days")); day++ {
+		for day := first - 1; day < min(until, first+plans.Day(rapid.IntRange(-1, days+1).Draw(rt, "rolled days"))); day++ {
 			f.rollUp(day)
 		}
 		// A level of the day before that comes now is in the segments, and in the total with the next rollup alone.
 		flush(rapid.IntRange(0, 3).Draw(rt, "batches after rollups"), 0)
-		e := f.frozen(period, "run")
-		checkSegments(rt, f, e, o)
+		begun, _, err := f.BeginExport(t.Context(), e)
+		require.NoError(rt, err)
+		f.freeze(begun.ID)
+		checkSegments(rt, f, begun, o)
 	})
 }
 

@@ -25,11 +25,15 @@ type DailyRollUpResult struct {
 	Stale string `json:"stale,omitempty"`
 	// Expired counts what was deleted because its time was over.
 	Expired *billing.Expired `json:"expired,omitempty"`
+	// ExpiredCredits counts the credit grants of which something was left when their time
+	// was over.
+	ExpiredCredits *billing.ExpiredCredits `json:"expired_credits,omitempty"`
 }
 
 // DailyRollUp runs once a day, on its schedule. It makes the partitions of the months
 // to come, then rolls up the day before its scheduled time, and before that, in order,
-// the days that an earlier run missed or that usage came to late.
+// the days that an earlier run missed or that usage came to late. At last it deletes what is
+// kept for a time only, and expires credits.
 func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, error) {
 	at, err := scheduledAt(ctx, `RollUpDay with {"day":"YYYY-MM-DD"}`)
 	if err != nil {
@@ -60,6 +64,14 @@ func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, e
 			return result, err
 		}
 		result.Expired = &deleted
+	}
+	if workflow.GetVersion(ctx, changeCredits, workflow.DefaultVersion, 1) != workflow.DefaultVersion {
+		over := activities.ExpireCreditsInput{At: at}
+		var expired billing.ExpiredCredits
+		if err := workflow.ExecuteActivity(forBulk(ctx, "expire credits"), onCredits.ExpireCredits, over).Get(ctx, &expired); err != nil {
+			return result, err
+		}
+		result.ExpiredCredits = &expired
 	}
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("Days up to **%s** are rolled up; %d rollups were needed.\n", day, result.RolledUp))
 	return result, nil

@@ -23,6 +23,7 @@ var (
 	onInstance *activities.Instance
 	onFleet    *activities.Fleet
 	onRollup   *activities.Rollup
+	onCredits  *activities.Credits
 	onExport   *activities.Export
 	onWebhooks *activities.Webhooks
 	onClose    *activities.Close
@@ -42,7 +43,7 @@ func newEnvironment(t *testing.T, workflowID string) environment {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestWorkflowEnvironment()
 	workflows.Register(env)
-	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Export{}, &activities.Events{}, &activities.Webhooks{}, &activities.Close{}} {
+	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Credits{}, &activities.Export{}, &activities.Events{}, &activities.Webhooks{}, &activities.Close{}} {
 		env.RegisterActivity(group)
 	}
 	env.SetStartTime(now)
@@ -132,6 +133,7 @@ func TestEverythingRegistersOnARealWorker(t *testing.T) {
 	workflows.Register(w)
 	w.RegisterActivity(activities.NewFleet(activities.FleetConfig{Store: store}))
 	w.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: store}))
+	w.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: store}))
 	w.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))
 	w.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: store}))
 	w.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{Store: store, Sender: store, Start: store.startNothing}))

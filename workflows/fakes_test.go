@@ -153,6 +153,14 @@ func (s *fakeStore) DeleteExpired(ctx context.Context, before time.Time) (out bi
 	return out, err
 }
 
+func (s *fakeStore) ExpireCredits(ctx context.Context, _ time.Time, _ int) (n int, err error) {
+	err = s.call(ctx, "ExpireCredits", func() error {
+		n = 4
+		return nil
+	})
+	return n, err
+}
+
 func (s *fakeStore) EnsurePartitions(ctx context.Context, day plans.Day, _ int) error {
 	return s.call(ctx, "EnsurePartitions", func() error {
 		s.partitions = append(s.partitions, day)

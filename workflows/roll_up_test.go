@@ -75,6 +75,15 @@ func expiring(env environment) *billing.Expired {
 	return &deleted
 }
 
+// expiringCredits answers how many grants were over, as of the scheduled time.
+func expiringCredits(env environment) *billing.ExpiredCredits {
+	expired := billing.ExpiredCredits{Grants: 2}
+	env.OnActivity(onCredits.ExpireCredits, mock.Anything, mock.MatchedBy(func(in activities.ExpireCreditsInput) bool {
+		return plans.DayOf(in.At) == friday+1
+	})).Return(expired, nil).Once()
+	return &expired
+}
+
 func TestRollUpDayRefusesInput(t *testing.T) {
 	t.Parallel()
 	for day, want := range map[string][2]string{
@@ -205,11 +214,25 @@ func TestDailyRollUp(t *testing.T) {
 	// The first of them turns out to be unchanged, so the second is still good.
 	listing(env, friday-35, friday, []plans.Day{friday - 2, friday - 1, friday}, []plans.Day{friday}, nil)
 	rollingUp(env, nil, friday-2, friday)
+	deleted, credits := expiring(env), expiringCredits(env)
+	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
+	require.NoError(t, err)
+	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 2, Expired: deleted, ExpiredCredits: credits}, out)
+	require.Equal(t, out, progress[workflows.DailyRollUpResult](t, env))
+}
+
+// A run that began before there were credits goes on without them.
+func TestDailyRollUpBeforeCredits(t *testing.T) {
+	t.Parallel()
+	env := scheduled(t, now)
+	env.OnGetVersion("reconcile", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.Version(1))
+	env.OnGetVersion("credits", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.DefaultVersion)
+	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
+	listing(env, friday-35, friday, nil)
 	deleted := expiring(env)
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
-	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 2, Expired: deleted}, out)
-	require.Equal(t, out, progress[workflows.DailyRollUpResult](t, env))
+	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", Expired: deleted}, out)
 }
 
 func TestDailyRollUpWaitsForARollUpThatRuns(t *testing.T) {
@@ -218,11 +241,12 @@ func TestDailyRollUpWaitsForARollUpThatRuns(t *testing.T) {
 	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
 	listing(env, friday-35, friday, []plans.Day{friday}, []plans.Day{friday}, nil)
 	rollingUp(env, runsAlready, friday, friday)
-	deleted := expiring(env)
+	deleted, credits := expiring(env), expiringCredits(env)
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
 	require.Zero(t, out.RolledUp)
 	require.Equal(t, deleted, out.Expired)
+	require.Equal(t, credits, out.ExpiredCredits)
 	require.Equal(t, 10*time.Second, env.Now().Sub(now).Truncate(time.Second), "two pauses")
 }
 
@@ -234,10 +258,10 @@ func TestDailyRollUpLeavesADayThatStaysOutOfDate(t *testing.T) {
 	days := []plans.Day{friday}
 	listing(env, friday-35, friday, days, days, days, days)
 	rollingUp(env, nil, friday, friday, friday)
-	deleted := expiring(env)
+	deleted, credits := expiring(env), expiringCredits(env)
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
-	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 3, Stale: "2026-10-16", Expired: deleted}, out)
+	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 3, Stale: "2026-10-16", Expired: deleted, ExpiredCredits: credits}, out)
 }
 
 func TestDailyRollUpFails(t *testing.T) {
@@ -261,6 +285,16 @@ func TestDailyRollUpFails(t *testing.T) {
 		env.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{}, permanently("no table")).Once()
 		_, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 		requireRefused(t, err, activities.TypePermanent, "no table")
+	})
+	t.Run("credits", func(t *testing.T) {
+		t.Parallel()
+		env := scheduled(t, now)
+		env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
+		listing(env, friday-35, friday, nil)
+		expiring(env)
+		env.OnActivity(onCredits.ExpireCredits, mock.Anything, mock.Anything).Return(billing.ExpiredCredits{}, permanently("no ledger")).Once()
+		_, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
+		requireRefused(t, err, activities.TypePermanent, "no ledger")
 	})
 	t.Run("a day", func(t *testing.T) {
 		t.Parallel()

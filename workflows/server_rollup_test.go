@@ -130,7 +130,9 @@ func TestServerSchedules(t *testing.T) {
 	require.Regexp(t, `^rollup/scheduled-\d{4}-`, daily.WorkflowID)
 	rolledUp, err := result[workflows.DailyRollUpResult](t, s, daily)
 	require.NoError(t, err)
-	require.Equal(t, workflows.DailyRollUpResult{Day: yesterday().String(), RolledUp: 2, Expired: &billing.Expired{Events: 7}}, rolledUp)
+	require.Equal(t, workflows.DailyRollUpResult{
+		Day: yesterday().String(), RolledUp: 2, Expired: &billing.Expired{Events: 7}, ExpiredCredits: &billing.ExpiredCredits{Grants: 4},
+	}, rolledUp)
 	require.Equal(t, []plans.Day{yesterday()}, s.store.partitions)
 	require.Equal(t, map[plans.Day]int{yesterday() - 3: 1, yesterday(): 1}, s.store.revisions)
 	require.Contains(t, s.details(t, daily), "Closes the day before")

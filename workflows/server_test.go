@@ -68,6 +68,7 @@ func newSystem(t *testing.T) *system {
 		},
 	}))
 	shared.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: s.store}))
+	shared.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", PageSize: 1}))
 	shared.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{

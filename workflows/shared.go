@@ -18,6 +18,7 @@ var (
 	onInstance *activities.Instance
 	onFleet    *activities.Fleet
 	onRollup   *activities.Rollup
+	onCredits  *activities.Credits
 	onExport   *activities.Export
 	onClose    *activities.Close
 	onWebhooks *activities.Webhooks

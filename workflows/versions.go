@@ -39,3 +39,6 @@ const changeReconcile = "reconcile"
 // changeClose (2026-11-24): an export rates, writes statements, waits for approval,
 // issues and delivers, where it wrote usage alone before.
 const changeClose = "close"
+
+// changeCredits (2026-11-24): the daily run expires credits.
+const changeCredits = "credits"

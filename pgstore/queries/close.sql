@@ -59,6 +59,19 @@ FROM (
 ) AS late
 WHERE EXISTS (SELECT FROM export_segments s WHERE s.export_id = @corrected_id::uuid AND s.organization_id = late.organization_id);
 
+-- name: PutSegmentsOfLaterOrganizations :exec
+-- An organization that was made after a period's cut, with usage in that period, as when usage is brought in from elsewhere, had its
+-- first plan there. The closed export has nothing else of it.
+INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
+SELECT @corrected_id::uuid, o.id, @period_start::timestamptz, @cut::timestamptz, f.plan, coalesce((
+    SELECT p.version FROM plans p WHERE p.key = f.plan
+    ORDER BY p.published_at < @cut::timestamptz DESC, CASE WHEN p.published_at < @cut::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
+FROM organizations o
+CROSS JOIN LATERAL (SELECT h.plan FROM organization_plans h WHERE h.organization_id = o.id ORDER BY h.effective_from LIMIT 1) AS f
+WHERE o.created_at >= @cut::timestamptz
+    AND EXISTS (SELECT FROM usage_daily u WHERE u.organization_id = o.id AND u.day BETWEEN @from_day::date AND @to_day::date)
+    AND NOT EXISTS (SELECT FROM export_segments s WHERE s.export_id = @corrected_id::uuid AND s.organization_id = o.id);
+
 -- name: ClosedExports :many
 SELECT * FROM exports WHERE stage = 'closed' AND period >= @from_period AND period < @before_period ORDER BY period;
 
@@ -188,7 +201,7 @@ UPDATE exports SET stage = 'superseded' WHERE id = $1 AND stage = 'closed';
 UPDATE statements SET issued = true WHERE export_id = $1;
 
 -- name: SetIssued :exec
-UPDATE exports SET issued_at = now(), stage = 'issuing' WHERE id = $1;
+UPDATE exports SET issued_at = clock_timestamp(), stage = 'issuing' WHERE id = $1;
 
 -- name: StaleCorrections :one
 -- Closed periods whose corrections were decided on what has changed since: reopened, or corrected by another export.

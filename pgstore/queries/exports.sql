@@ -39,6 +39,12 @@ SELECT * FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1;
 UPDATE exports SET stage = 'canceled', finished_at = now(), error = 'superseded by run ' || @run_id::text
 WHERE workflow_id = @workflow_id AND run_id <> @run_id::text AND finished_at IS NULL AND issued_at IS NULL;
 
+-- name: IssuedRunOf :one
+-- A run of a workflow that was terminated there after it had issued its statements.
+SELECT * FROM exports
+WHERE workflow_id = @workflow_id AND run_id <> @run_id::text AND finished_at IS NULL AND issued_at IS NOT NULL AND manifest IS NOT NULL
+FOR UPDATE;
+
 -- name: SetExportStage :exec
 UPDATE exports SET stage = $2 WHERE id = $1;
 
@@ -55,7 +61,7 @@ UPDATE exports SET stage = $2, finished_at = now(), error = $3 WHERE id = $1;
 UPDATE exports SET rolled_through = $2 WHERE id = $1;
 
 -- name: SetFrozen :exec
-UPDATE exports SET frozen_at = now() WHERE id = $1;
+UPDATE exports SET frozen_at = clock_timestamp() WHERE id = $1;
 
 -- name: DeleteExportBatches :exec
 DELETE FROM export_batches WHERE export_id = $1;

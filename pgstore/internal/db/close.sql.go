@@ -628,6 +628,39 @@ func (q *Queries) PutSegmentsOfEarlierUsage(ctx context.Context, exportID uuid.U
 	return err
 }
 
+const putSegmentsOfLaterOrganizations = `-- name: PutSegmentsOfLaterOrganizations :exec
+INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
+SELECT $1::uuid, o.id, $2::timestamptz, $3::timestamptz, f.plan, coalesce((
+    SELECT p.version FROM plans p WHERE p.key = f.plan
+    ORDER BY p.published_at < $3::timestamptz DESC, CASE WHEN p.published_at < $3::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
+FROM organizations o
+CROSS JOIN LATERAL (SELECT h.plan FROM organization_plans h WHERE h.organization_id = o.id ORDER BY h.effective_from LIMIT 1) AS f
+WHERE o.created_at >= $3::timestamptz
+    AND EXISTS (SELECT FROM usage_daily u WHERE u.organization_id = o.id AND u.day BETWEEN $4::date AND $5::date)
+    AND NOT EXISTS (SELECT FROM export_segments s WHERE s.export_id = $1::uuid AND s.organization_id = o.id)
+`
+
+type PutSegmentsOfLaterOrganizationsParams struct {
+	CorrectedID uuid.UUID
+	PeriodStart time.Time
+	Cut         time.Time
+	FromDay     time.Time
+	ToDay       time.Time
+}
+
+// An organization that was made after a period's cut, with usage in that period, as when usage is brought in from elsewhere, had its
+// first plan there. The closed export has nothing else of it.
+func (q *Queries) PutSegmentsOfLaterOrganizations(ctx context.Context, arg PutSegmentsOfLaterOrganizationsParams) error {
+	_, err := q.db.Exec(ctx, putSegmentsOfLaterOrganizations,
+		arg.CorrectedID,
+		arg.PeriodStart,
+		arg.Cut,
+		arg.FromDay,
+		arg.ToDay,
+	)
+	return err
+}
+
 const ratingCounts = `-- name: RatingCounts :one
 SELECT (SELECT count(*) FROM statements s WHERE s.export_id = $1) AS statements,
     (SELECT count(*) FROM export_parked p WHERE p.export_id = $1) AS parked,
@@ -764,7 +797,7 @@ func (q *Queries) SegmentsOf(ctx context.Context, exportID uuid.UUID, organizati
 }
 
 const setIssued = `-- name: SetIssued :exec
-UPDATE exports SET issued_at = now(), stage = 'issuing' WHERE id = $1
+UPDATE exports SET issued_at = clock_timestamp(), stage = 'issuing' WHERE id = $1
 `
 
 func (q *Queries) SetIssued(ctx context.Context, id uuid.UUID) error {

@@ -409,6 +409,40 @@ func (q *Queries) InsertExport(ctx context.Context, arg InsertExportParams) erro
 	return err
 }
 
+const issuedRunOf = `-- name: IssuedRunOf :one
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports
+WHERE workflow_id = $1 AND run_id <> $2::text AND finished_at IS NULL AND issued_at IS NOT NULL AND manifest IS NOT NULL
+FOR UPDATE
+`
+
+// A run of a workflow that was terminated there after it had issued its statements.
+func (q *Queries) IssuedRunOf(ctx context.Context, workflowID string, runID string) (Export, error) {
+	row := q.db.QueryRow(ctx, issuedRunOf, workflowID, runID)
+	var i Export
+	err := row.Scan(
+		&i.ID,
+		&i.Period,
+		&i.WorkflowID,
+		&i.RunID,
+		&i.Stage,
+		&i.Cut,
+		&i.Provisional,
+		&i.RequestedBy,
+		&i.RequestedAt,
+		&i.FrozenAt,
+		&i.RolledThrough,
+		&i.FinishedAt,
+		&i.Error,
+		&i.Manifest,
+		&i.Revision,
+		&i.Reopens,
+		&i.Reason,
+		&i.RequestedByID,
+		&i.IssuedAt,
+	)
+	return i, err
+}
+
 const lateUsage = `-- name: LateUsage :many
 SELECT r.organization_id, r.meter, r.day, m.aggregation, count(*) AS batches,
     CASE m.aggregation
@@ -622,7 +656,7 @@ func (q *Queries) SetExportStage(ctx context.Context, iD uuid.UUID, stage string
 }
 
 const setFrozen = `-- name: SetFrozen :exec
-UPDATE exports SET frozen_at = now() WHERE id = $1
+UPDATE exports SET frozen_at = clock_timestamp() WHERE id = $1
 `
 
 func (q *Queries) SetFrozen(ctx context.Context, id uuid.UUID) error {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
 )
 
 // API keys. Only the SHA-256 of a secret is kept.
@@ -20,6 +21,23 @@ type ApiKey struct {
 	SecretHash     []byte
 	CreatedAt      time.Time
 	RevokedAt      *time.Time
+}
+
+// The ledger of credits. Each entry debits one account and credits another by the same amount; entries are only ever added.
+type CreditEntry struct {
+	ID             uuid.UUID
+	GrantID        uuid.UUID
+	OrganizationID uuid.UUID
+	Kind           string
+	Debit          string
+	Credit         string
+	Amount         decimal.Decimal
+	Currency       string
+	ExportID       *uuid.UUID
+	// Makes the entry happen once: burn/<export>/<grant>.
+	Key  string
+	At   time.Time
+	Note string
 }
 
 // What happened that others are told of. Only dispatched_at changes.

@@ -1,0 +1,182 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/money"
+)
+
+// CreditStore keeps prepaid credits.
+type CreditStore interface {
+	// GrantCredit adds a grant, and returns it as it is kept. A broken rule is an
+	// [*accounts.FieldError], an organization that isn't there [accounts.ErrNotFound].
+	GrantCredit(ctx context.Context, g billing.CreditGrant) (billing.CreditGrant, error)
+	// VoidCredit takes away what remains of a grant: [billing.ErrCreditNotFound],
+	// [billing.ErrCreditSpent].
+	VoidCredit(ctx context.Context, grant uuid.UUID, note string) (billing.CreditGrant, error)
+	// Credits returns an organization's grants in the order of burning.
+	Credits(ctx context.Context, organization uuid.UUID) ([]billing.CreditGrant, error)
+	// CreditEntries returns at most limit of an organization's entries whose IDs come
+	// after `after`, in their order.
+	CreditEntries(ctx context.Context, organization, after uuid.UUID, limit int) ([]billing.CreditEntry, error)
+}
+
+// ListCredits answers with an organization's balances and grants.
+func (s *Server) ListCredits(ctx context.Context, request gen.ListCreditsRequestObject) (gen.ListCreditsResponseObject, error) {
+	ctx = requestContext(ctx)
+	if err := s.maySee(ctx, request.Id); err != nil {
+		return nil, err
+	}
+	grants, err := s.config.Store.Credits(ctx, request.Id)
+	if err != nil {
+		return nil, err
+	}
+	list := gen.ListCredits200JSONResponse{Balances: []gen.CreditBalance{}, Grants: []gen.CreditGrant{}}
+	for _, b := range billing.CreditBalances(grants, s.config.Now()) {
+		list.Balances = append(list.Balances, gen.CreditBalance{
+			Currency: string(b.Currency), Remaining: money.Format(b.Remaining, b.Currency), Usable: money.Format(b.Usable, b.Currency),
+		})
+	}
+	for _, g := range grants {
+		list.Grants = append(list.Grants, creditGrant(g))
+	}
+	return list, nil
+}
+
+// maySee checks that there is such an organization, and that a tenant asks for its own.
+func (s *Server) maySee(ctx context.Context, organization uuid.UUID) error {
+	if principalOf(ctx).mayActFor(organization) != nil {
+		return errWrongTenant
+	}
+	_, err := s.config.Store.Organization(ctx, organization)
+	return err
+}
+
+// GrantCredit grants credit to an organization.
+func (s *Server) GrantCredit(ctx context.Context, request gen.GrantCreditRequestObject) (gen.GrantCreditResponseObject, error) {
+	ctx = requestContext(ctx)
+	grant := billing.CreditGrant{
+		Organization: request.Id, Currency: money.Currency(request.Body.Currency), Priority: billing.DefaultCreditPriority,
+		Note: request.Body.Note,
+	}
+	err := needNote(grant.Note)
+	if err != nil {
+		return nil, err
+	}
+	if grant.Amount, err = creditAmount(request.Body.Amount); err != nil {
+		return nil, err
+	}
+	if request.Body.Priority != nil {
+		grant.Priority = *request.Body.Priority
+	}
+	if grant.EffectiveAt, err = creditTime("effective_at", request.Body.EffectiveAt, s.config.Now()); err != nil {
+		return nil, err
+	}
+	if grant.ExpiresAt, err = creditTime("expires_at", request.Body.ExpiresAt, time.Time{}); err != nil {
+		return nil, err
+	}
+	granted, err := s.config.Store.GrantCredit(ctx, grant)
+	return gen.GrantCredit201JSONResponse{Body: creditGrant(granted)}, err
+}
+
+func creditAmount(text string) (decimal.Decimal, error) {
+	amount, err := money.Parse(text)
+	if err != nil {
+		return amount, invalid("amount", "must be a decimal number of more than 0, %q is not", text)
+	}
+	return amount, nil
+}
+
+// creditTime reads a time in the body, which may not be given.
+func creditTime(field string, given *string, instead time.Time) (time.Time, error) {
+	if given == nil {
+		return instead, nil
+	}
+	at, err := time.Parse(time.RFC3339, *given)
+	if err != nil {
+		return at, invalid(field, "must be a time by RFC 3339, such as 2026-12-01T00:00:00Z; %q is not", *given)
+	}
+	return at.UTC(), nil
+}
+
+// needNote asks for the reason that the books show.
+func needNote(note string) error {
+	if note == "" {
+		return invalid("note", "must say why, in 1 to %d characters", billing.MaxCreditNote)
+	}
+	return nil
+}
+
+// VoidCredit takes away what remains of a grant.
+func (s *Server) VoidCredit(ctx context.Context, request gen.VoidCreditRequestObject) (gen.VoidCreditResponseObject, error) {
+	ctx = requestContext(ctx)
+	if err := needNote(request.Body.Note); err != nil {
+		return nil, err
+	}
+	voided, err := s.config.Store.VoidCredit(ctx, request.Grant, request.Body.Note)
+	return gen.VoidCredit200JSONResponse{Body: creditGrant(voided)}, err
+}
+
+// ListCreditEntries answers with a page of the entries of an organization's credits.
+func (s *Server) ListCreditEntries(ctx context.Context, request gen.ListCreditEntriesRequestObject) (gen.ListCreditEntriesResponseObject, error) {
+	ctx = requestContext(ctx)
+	limit, err := pageLimit(request.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.maySee(ctx, request.Id); err != nil {
+		return nil, err
+	}
+	after := uuid.Nil
+	if request.Params.After != nil {
+		after = *request.Params.After
+	}
+	// One more than the page tells whether there is another page.
+	found, err := s.config.Store.CreditEntries(ctx, request.Id, after, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	page := gen.ListCreditEntries200JSONResponse{Entries: []gen.CreditEntry{}}
+	if len(found) > limit {
+		found = found[:limit]
+		page.Next = &found[limit-1].ID
+	}
+	for _, e := range found {
+		page.Entries = append(page.Entries, creditEntry(e))
+	}
+	return page, nil
+}
+
+func creditGrant(g billing.CreditGrant) gen.CreditGrant {
+	return gen.CreditGrant{
+		Id: g.ID, OrganizationId: g.Organization, Currency: string(g.Currency), Amount: money.Format(g.Amount, g.Currency),
+		Remaining: money.Format(g.Remaining, g.Currency), Priority: g.Priority, EffectiveAt: g.EffectiveAt,
+		ExpiresAt: timeOrNull(g.ExpiresAt), Note: g.Note, CreatedAt: g.CreatedAt,
+		ExpiredAt: timeOrNull(g.ExpiredAt), VoidedAt: timeOrNull(g.VoidedAt),
+	}
+}
+
+func creditEntry(e billing.CreditEntry) gen.CreditEntry {
+	out := gen.CreditEntry{
+		Id: e.ID, GrantId: e.Grant, Kind: e.Kind, Debit: e.Debit, Credit: e.Credit,
+		Amount: money.Format(e.Amount, e.Currency), Currency: string(e.Currency), At: e.At, Note: e.Note,
+	}
+	if e.Export != uuid.Nil {
+		out.ExportId = &e.Export
+	}
+	return out
+}
+
+// timeOrNull is null for the zero time.
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
