@@ -45,6 +45,8 @@ type CloseStore interface {
 	CompleteExport(ctx context.Context, id uuid.UUID) error
 	// FreezeExport returns the batch marks of an export that is frozen.
 	FreezeExport(ctx context.Context, id uuid.UUID) ([]billing.BatchMark, error)
+	// ExportCatalog returns the frozen meters of an export and the plan versions by which it rates.
+	ExportCatalog(ctx context.Context, id uuid.UUID) (*plans.Catalog, error)
 	// Catalog returns the catalog with all versions of its plans.
 	Catalog(ctx context.Context) (*plans.Catalog, error)
 }

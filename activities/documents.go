@@ -37,7 +37,7 @@ func (c *Close) WriteStatements(ctx context.Context, in WriteStatementsInput) (o
 			return out, classify(err)
 		}
 	}
-	catalog, err := c.config.Store.Catalog(ctx)
+	catalog, err := c.config.Store.ExportCatalog(ctx, in.ID)
 	if err != nil {
 		return out, classify(err)
 	}
@@ -119,7 +119,7 @@ func (c *Close) manifest(ctx context.Context, in WriteManifestInput) (out WriteM
 	if out.Counts, err = c.config.Store.RatingCounts(ctx, in.Export.ID); err != nil {
 		return out, m, err
 	}
-	catalog, err := c.config.Store.Catalog(ctx)
+	catalog, err := c.config.Store.ExportCatalog(ctx, in.Export.ID)
 	if err != nil {
 		return out, m, err
 	}

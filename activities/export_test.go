@@ -2,7 +2,6 @@ package activities_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,7 +16,6 @@ import (
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/internal/blobstore"
-	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -89,6 +87,9 @@ func (s *exports) FailExport(_ context.Context, _ uuid.UUID, stage billing.Stage
 }
 
 func (s *exports) Catalog(context.Context) (*plans.Catalog, error) { return plans.Default(), s.err }
+func (s *exports) ExportCatalog(context.Context, uuid.UUID) (*plans.Catalog, error) {
+	return plans.Default(), s.err
+}
 
 // manyTotals returns totals of n organizations.
 func manyTotals(n int) []billing.UsageTotal {
@@ -348,57 +349,4 @@ func TestStages(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, reason[:1999], s.failed, "cut between characters")
 	require.Equal(t, []billing.Stage{billing.StageWriting, billing.StageFailed}, s.stages)
-}
-
-// Every error of the domain ends an activity for good, with its own type.
-func TestDomainErrorsAreNotTriedAgain(t *testing.T) {
-	t.Parallel()
-	for kind, domain := range map[string]error{
-		activities.TypeExportNotFound: billing.ErrExportNotFound, activities.TypeExportEnded: billing.ErrExportEnded,
-		activities.TypeExportNotFrozen: billing.ErrExportNotFrozen, activities.TypePeriodFinal: billing.ErrPeriodFinal,
-		activities.TypeCreditChanged: billing.ErrCreditChanged, activities.TypeProvisional: billing.ErrProvisional,
-		activities.TypeInvalidUsage: billing.ErrInvalidUsage, activities.TypeInvalidManifest: billing.ErrInvalidManifest,
-		activities.TypeUnknownInstance: meter.ErrUnknownInstance, activities.TypeSequenceGap: meter.ErrSequenceGap,
-		activities.TypePermanent: fmt.Errorf("freeze: %w", errCurse),
-	} {
-		s := &exports{err: fmt.Errorf("export x: %w", domain)}
-		a := newExport(s, memory(t), 0)
-		e := newEnvironment(t, a)
-		for _, call := range []func() error{
-			func() error {
-				_, err := run[activities.BegunExport](t, e, a.BeginExport, activities.BeginExportInput{Period: october, Cut: now})
-				return err
-			},
-			func() error {
-				_, err := run[any](t, e, a.SetExportStage, activities.SetExportStageInput{})
-				return err
-			},
-			func() error {
-				_, err := run[activities.FreezeUsageResult](t, e, a.FreezeUsage, activities.FreezeUsageInput{})
-				return err
-			},
-			func() error {
-				_, err := run[activities.WriteUsageFileResult](t, e, a.WriteUsageFile, activities.WriteUsageFileInput{Folder: folder})
-				return err
-			},
-			func() error {
-				_, err := run[activities.FinishExportResult](t, e, a.FinishExport, finishInput())
-				return err
-			},
-			func() error { _, err := run[any](t, e, a.FailExport, activities.FailExportInput{}); return err },
-		} {
-			requirePermanent(t, call(), kind, domain.Error())
-		}
-	}
-}
-
-// A context that ended says nothing about the call, whatever the store makes of it.
-func TestAnEndedContextIsTriedAgain(t *testing.T) {
-	t.Parallel()
-	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
-		s := &exports{err: errors.Join(errCurse, ended)}
-		a := newExport(s, memory(t), 0)
-		_, err := run[activities.FreezeUsageResult](t, newEnvironment(t, a), a.FreezeUsage, activities.FreezeUsageInput{})
-		requireTriedAgain(t, err, ended.Error())
-	}
 }

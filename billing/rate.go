@@ -132,8 +132,9 @@ func (s Segment) used(meter string) SegmentUsage {
 	return SegmentUsage{Meter: meter}
 }
 
-// CatalogDigest returns the SHA-256 of a catalog's plans in lower-case hexadecimal:
-// two exports with the same digest had the same prices.
+// CatalogDigest returns the SHA-256 of a catalog's plans in lower-case hexadecimal: two
+// exports whose catalogs, restricted to the plan versions that they rate by, have the same
+// digest had the same prices.
 func CatalogDigest(catalog *plans.Catalog) (string, error) {
 	document, err := json.Marshal(catalog.Plans)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -52,6 +53,43 @@ func (s *Store) Ratables(ctx context.Context, id, after, until uuid.UUID, limit 
 	return out, wrap(err, "read what export %s rates", id)
 }
 
+// ExportCatalog returns the part of the catalog by which an export rates: its meters as
+// they were frozen, and the plan versions that organizations had, corrected periods included,
+// in the order of the catalog. What is published later doesn't change it.
+func (s *Store) ExportCatalog(ctx context.Context, id uuid.UUID) (*plans.Catalog, error) {
+	out := &plans.Catalog{}
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+		if _, err := frozenExport(ctx, tx, id); err != nil {
+			return err
+		}
+		catalog, err := readCatalog(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if out.Meters, err = exportMeters(ctx, tx, id); err != nil {
+			return err
+		}
+		used, err := tx.ExportPlans(ctx, id)
+		for _, p := range catalog.Plans {
+			if slices.ContainsFunc(used, func(u db.ExportPlansRow) bool {
+				in, ok := catalog.PlanVersion(u.Plan, int(u.PlanVersion))
+				return ok && in.Key == p.Key && in.Version == p.Version
+			}) {
+				out.Plans = append(out.Plans, p)
+			}
+		}
+		return err
+	})
+	return out, wrap(err, "read the catalog of export %s", id)
+}
+
+func exportMeters(ctx context.Context, tx scoped, id uuid.UUID) ([]plans.Meter, error) {
+	meters, err := tx.ExportMeters(ctx, id)
+	return convert(meters, func(m db.ExportMetersRow) plans.Meter {
+		return plans.Meter{Key: m.Meter, Name: m.Name, Aggregation: plans.Aggregation(m.Aggregation), Unit: m.Unit}
+	}), err
+}
+
 // ratingPage is the accounts of a page of organizations, by organization.
 type ratingPage struct {
 	export        db.Export
@@ -62,13 +100,10 @@ type ratingPage struct {
 
 func readPage(ctx context.Context, tx scoped, export db.Export, rows []db.AccountOrganizationsRow) (*ratingPage, error) {
 	page := &ratingPage{export: export, accounts: map[uuid.UUID]*billing.Account{}}
-	meters, err := tx.ExportMeters(ctx, export.ID)
-	if err != nil {
+	var err error
+	if page.meters, err = exportMeters(ctx, tx, export.ID); err != nil {
 		return nil, err
 	}
-	page.meters = convert(meters, func(m db.ExportMetersRow) plans.Meter {
-		return plans.Meter{Key: m.Meter, Name: m.Name, Aggregation: plans.Aggregation(m.Aggregation), Unit: m.Unit}
-	})
 	for _, o := range rows {
 		page.organizations = append(page.organizations, o.OrganizationID)
 		page.accounts[o.OrganizationID] = &billing.Account{
@@ -180,39 +215,57 @@ func (p *ratingPage) closed(ctx context.Context, tx scoped) (map[uuid.UUID][]bil
 		}
 		corrections[row.OrganizationID] = append(corrections[row.OrganizationID], s)
 	}
-	out := map[uuid.UUID][]billing.ClosedAccount{}
+	closed := map[uuid.UUID]*ratingPage{}
+	billed := map[[2]uuid.UUID][]billing.Billed{}
 	for _, row := range rows {
-		one, err := p.closedAccount(ctx, tx, row, corrections[row.OrganizationID])
+		account, of, err := p.closedAccount(row, corrections[row.OrganizationID])
 		if err != nil {
 			return nil, err
 		}
-		out[row.OrganizationID] = append(out[row.OrganizationID], one)
+		page := closed[row.CorrectedID]
+		if page == nil {
+			page = &ratingPage{export: db.Export{ID: row.CorrectedID}, accounts: map[uuid.UUID]*billing.Account{}}
+			closed[row.CorrectedID] = page
+		}
+		page.organizations = append(page.organizations, row.OrganizationID)
+		page.accounts[row.OrganizationID] = &account
+		billed[[2]uuid.UUID{row.CorrectedID, row.OrganizationID}] = of
+	}
+	for id, page := range closed {
+		if err := page.readSegments(ctx, tx); err != nil {
+			return nil, err
+		}
+		if err := readSegmentUsage(ctx, tx, p.export.ID, id, page.organizations, page.accounts); err != nil {
+			return nil, err
+		}
+	}
+	// The rows have each organization's periods in their order.
+	out := map[uuid.UUID][]billing.ClosedAccount{}
+	for _, row := range rows {
+		out[row.OrganizationID] = append(out[row.OrganizationID], billing.ClosedAccount{
+			Account: *closed[row.CorrectedID].accounts[row.OrganizationID], Billed: billed[[2]uuid.UUID{row.CorrectedID, row.OrganizationID}],
+		})
 	}
 	return out, nil
 }
 
-func (p *ratingPage) closedAccount(ctx context.Context, tx scoped, row db.CorrectionsOfRow, corrections []billing.Statement) (billing.ClosedAccount, error) {
+// closedAccount returns the account of a closed period, without segments, and what was
+// billed for it.
+func (p *ratingPage) closedAccount(row db.CorrectionsOfRow, corrections []billing.Statement) (billing.Account, []billing.Billed, error) {
 	account := *p.accounts[row.OrganizationID]
 	account.Period, account.Cut, account.Segments = billing.PeriodOf(row.Period), row.Cut, nil
-	var out billing.ClosedAccount
+	var billed []billing.Billed
 	if row.Document != nil {
 		s, err := statement(*row.Document, "", "")
 		if err != nil {
-			return out, fmt.Errorf("organization %s: %w", row.OrganizationID, err)
+			return account, nil, fmt.Errorf("organization %s: %w", row.OrganizationID, err)
 		}
-		account.Currency, out.Billed = s.Currency, s.BilledBy()
+		account.Currency, billed = s.Currency, s.BilledBy()
 	}
 	for _, s := range corrections {
-		out.Billed = append(out.Billed, s.CorrectionsOf(account.Period)...)
+		billed = append(billed, s.CorrectionsOf(account.Period)...)
 	}
-	one := []uuid.UUID{row.OrganizationID}
-	of := ratingPage{export: db.Export{ID: row.CorrectedID}, organizations: one, accounts: map[uuid.UUID]*billing.Account{row.OrganizationID: &account}}
-	if err := of.readSegments(ctx, tx); err != nil {
-		return out, err
-	}
-	err := readSegmentUsage(ctx, tx, p.export.ID, row.CorrectedID, one, of.accounts)
-	out.Account = account
-	return out, err
+	return account, billed, nil
 }
 
 // PutStatements keeps the drafts of a page in place of any that were there, with what

@@ -168,13 +168,21 @@ func TestSegmentsAreFrozen(t *testing.T) {
 	w.flush(rowAt(o, evaluations, today, 5, hour(today, 10)), rowAt(o, evaluations, today+1, 7, hour(today+1, 10)))
 	e := f.frozen(period, "run")
 	frozen := f.ratables(e.ID, 10)
+	catalog, err := f.ExportCatalog(t.Context(), e.ID)
+	require.NoError(t, err)
+	require.Equal(t, []string{"free", "pro"}, []string{catalog.Plans[0].Key, catalog.Plans[1].Key})
+	require.Len(t, catalog.Plans, 2)
 
+	f.exec(`UPDATE meters SET name = name || ', new'`)
 	f.changePlan(o, hour(today, 18), "enterprise")
 	f.publishAt("pro", hour(today, 20))
 	w.flush(row(o, evaluations, today, 100))
 	f.rollUp(today)
 	f.freeze(e.ID)
 	require.Empty(t, cmp.Diff(frozen, f.ratables(e.ID, 1), cmp.AllowUnexported(billing.Period{})))
+	again, err := f.ExportCatalog(t.Context(), e.ID)
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(catalog, again))
 }
 
 // Pages hold every organization once, in the order of IDs, whatever their size.

@@ -105,6 +105,14 @@ WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
 SELECT organization_id, start_at, meter, value, coalesce(unit_seconds::text, '')::text AS unit_seconds FROM export_segment_usage
 WHERE export_id = @export_id AND segments_of = @segments_of AND organization_id = ANY(@organizations::uuid[]);
 
+-- name: ExportPlans :many
+-- The plan versions by which an export rates, corrections included.
+SELECT s.plan, s.plan_version FROM export_segments s WHERE s.export_id = @export_id
+UNION
+SELECT s.plan, s.plan_version FROM export_corrections c
+JOIN export_segments s ON s.export_id = c.corrected_id AND s.organization_id = c.organization_id
+WHERE c.export_id = @export_id;
+
 -- name: CorrectionsOf :many
 SELECT c.organization_id, c.corrected_id, e.period, e.cut, s.document
 FROM export_corrections c

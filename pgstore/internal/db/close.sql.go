@@ -346,6 +346,40 @@ func (q *Queries) DeleteVariances(ctx context.Context, exportID uuid.UUID) error
 	return err
 }
 
+const exportPlans = `-- name: ExportPlans :many
+SELECT s.plan, s.plan_version FROM export_segments s WHERE s.export_id = $1
+UNION
+SELECT s.plan, s.plan_version FROM export_corrections c
+JOIN export_segments s ON s.export_id = c.corrected_id AND s.organization_id = c.organization_id
+WHERE c.export_id = $1
+`
+
+type ExportPlansRow struct {
+	Plan        string
+	PlanVersion int64
+}
+
+// The plan versions by which an export rates, corrections included.
+func (q *Queries) ExportPlans(ctx context.Context, exportID uuid.UUID) ([]ExportPlansRow, error) {
+	rows, err := q.db.Query(ctx, exportPlans, exportID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExportPlansRow
+	for rows.Next() {
+		var i ExportPlansRow
+		if err := rows.Scan(&i.Plan, &i.PlanVersion); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const issueStatements = `-- name: IssueStatements :exec
 UPDATE statements SET issued = true WHERE export_id = $1
 `
