@@ -32,6 +32,10 @@ type CloseStore interface {
 	// MoneyTotals adds up the statements by currency, and UsageControlTotals the usage by meter.
 	MoneyTotals(ctx context.Context, id uuid.UUID) ([]billing.MoneyTotal, error)
 	UsageControlTotals(ctx context.Context, id uuid.UUID) ([]billing.ControlTotal, error)
+	// BilledAccounts returns the next organizations with what they used and were billed, at
+	// most limit of them with IDs after `after`; BilledAccount returns one, or none.
+	BilledAccounts(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.BilledAccount, error)
+	BilledAccount(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledAccount, error)
 }
 
 // StartExport says what is exported, and by whom.

@@ -36,7 +36,6 @@ var (
 	errUnauthorized  = errors.New("unauthorized")
 	errWrongRole     = errors.New("the key's role may not do this")
 	errWrongTenant   = errors.New("the key belongs to another organization")
-	errBodyTooLarge  = fmt.Errorf("the body is larger than %d bytes", maxBody)
 	errNotJSON       = errors.New("the body must be JSON: Content-Type: application/json")
 	errNotBatch      = errors.New("the body must be an array: Content-Type: application/json, of reports, or application/cloudevents-batch+json")
 	errNotYetWritten = errors.New("the export has no files yet")
@@ -51,6 +50,7 @@ func problemOf(err error) *gate.Problem {
 	var refused *refusedError
 	var field *accounts.FieldError
 	var tooLarge *batchLimitError
+	var largeBody *bodyTooLargeError
 	var decision *DecisionRefused
 	var retryable interface{ Retryable() bool }
 	switch {
@@ -68,7 +68,7 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusUnauthorized, gate.CodeUnauthorized, "The request needs a key that works: Authorization: Bearer tg_…")
 	case errors.Is(err, errWrongRole), errors.Is(err, errWrongTenant):
 		return gate.NewProblem(http.StatusForbidden, codeForbidden, sentence(err))
-	case errors.Is(err, errBodyTooLarge):
+	case errors.As(err, &largeBody):
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err))
 	case errors.As(err, &tooLarge):
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err)+" Nothing was counted: send smaller ones.")
@@ -78,7 +78,7 @@ func problemOf(err error) *gate.Problem {
 		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound),
 		errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, billing.ErrCreditNotFound), errors.Is(err, fs.ErrNotExist):
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
-	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal),
+	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal), errors.Is(err, billing.ErrNotRated),
 		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten), errors.Is(err, billing.ErrCreditSpent),
 		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
@@ -116,7 +116,7 @@ func (e *refusedError) Error() string { return e.problem.Message }
 // conflictOf returns the sentinel in an error, which says no more than it should.
 func conflictOf(err error) error {
 	for _, known := range []error{
-		ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, plans.ErrVersionPublished, errNotYetWritten,
+		ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, billing.ErrNotRated, plans.ErrVersionPublished, errNotYetWritten,
 		billing.ErrCreditSpent, errWebhookDisabled, webhooks.ErrTooManyEndpoints,
 		meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
 	} {

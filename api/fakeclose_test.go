@@ -24,6 +24,8 @@ type fakeClose struct {
 	statements  []billing.Statement
 	moneyTotals []billing.MoneyTotal
 	usageTotals []billing.ControlTotal
+	// billed are in the order of their organizations.
+	billed []billing.BilledAccount
 	// limit is what a list was last asked for.
 	limit int
 }
@@ -110,6 +112,28 @@ func (s *fakeStore) Statement(ctx context.Context, id, organization uuid.UUID) (
 		}
 	}
 	return billing.Statement{}, billing.ErrStatementNotFound
+}
+
+func (s *fakeStore) BilledAccounts(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.BilledAccount, error) {
+	return ofClose(ctx, s, id, limit, func(c fakeClose) (page []billing.BilledAccount) {
+		for _, b := range c.billed {
+			if b.Account.Organization.String() > after.String() && len(page) < limit {
+				page = append(page, b)
+			}
+		}
+		return page
+	})
+}
+
+func (s *fakeStore) BilledAccount(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledAccount, error) {
+	return ofClose(ctx, s, id, 1, func(c fakeClose) (found []billing.BilledAccount) {
+		for _, b := range c.billed {
+			if b.Account.Organization == organization {
+				found = append(found, b)
+			}
+		}
+		return found
+	})
 }
 
 // fakeWorkflows answers what it is told to.

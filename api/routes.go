@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -38,6 +39,8 @@ type access struct {
 	query []string
 	// body makes what the body is decoded into. Nil: the body is not read.
 	body func() any
+	// maxBody is the largest body, in bytes. Zero: [maxBody].
+	maxBody int64
 	// bodyOptional says that there need be no body.
 	bodyOptional bool
 	// keep makes a request that bears an Idempotency-Key happen once; it returns what is
@@ -94,6 +97,11 @@ var accessTo = map[string]access{
 	"POST /api/v1/billing/exports/:period/reject":  {roles: []role{roleFinance}, body: into[gen.RejectExportJSONRequestBody], keep: keepAll},
 	"POST /api/v1/billing/exports/:period/retry":   {roles: []role{roleFinance}, body: into[gen.RetryExportJSONRequestBody], keep: keepAll},
 	"POST /api/v1/billing/exports/:period/reopen":  {roles: []role{roleFinance}, body: into[gen.ReopenExportJSONRequestBody], keep: keepAll},
+
+	"POST /api/v1/billing/exports/:period/dry-run": {
+		roles: []role{roleFinance}, query: []string{"revision", "organization_id", "after", "limit"},
+		body: into[gen.DryRunCatalogJSONRequestBody], maxBody: maxCatalogBody,
+	},
 
 	"GET /api/v1/billing/exports/:period/variances":                {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
 	"GET /api/v1/billing/exports/:period/parked":                   {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
@@ -177,7 +185,7 @@ func (s *Server) guard(a access) gin.HandlerFunc {
 		var body []byte
 		if a.body != nil {
 			var err error
-			if body, err = checkBody(c.Request, a.body(), a.bodyOptional); err != nil {
+			if body, err = checkBody(c.Request, a); err != nil {
 				s.fail(c, err)
 				return
 			}
@@ -209,16 +217,16 @@ func checkQuery(r *http.Request, allowed []string) error {
 
 // checkBody reads a body strictly, and leaves it for the generated code, which
 // isn't strict, to read once more. An optional one may be empty.
-func checkBody(r *http.Request, v any, optional bool) ([]byte, error) {
-	body, err := readBody(r, make([]byte, 0, 1024))
+func checkBody(r *http.Request, a access) ([]byte, error) {
+	body, err := readBody(r, make([]byte, 0, 1024), cmp.Or(a.maxBody, maxBody))
 	if err != nil {
 		return nil, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	if optional && len(body) == 0 {
+	if a.bodyOptional && len(body) == 0 {
 		return nil, nil
 	}
-	return body, decodeStrict(body, v)
+	return body, decodeStrict(body, a.body())
 }
 
 // parameterRules say what a path or query parameter must be; the generated code

@@ -18,17 +18,26 @@ import (
 const (
 	// maxBody is the largest body of a request, in bytes; the gateway's are not bounded.
 	maxBody = 64 << 10
+	// maxCatalogBody is that of a request that bears a catalog.
+	maxCatalogBody = 1 << 20
 	// maxDepth is how deep a body's objects and arrays may be nested.
 	maxDepth = 16
 )
 
-// readBody reads a JSON request's body into buffer.
-func readBody(r *http.Request, buffer []byte) ([]byte, error) {
+// bodyTooLargeError says that a body is larger than a request's may be.
+type bodyTooLargeError struct{ limit int64 }
+
+func (e *bodyTooLargeError) Error() string {
+	return fmt.Sprintf("the body is larger than %d bytes", e.limit)
+}
+
+// readBody reads a JSON request's body, of at most limit bytes, into buffer.
+func readBody(r *http.Request, buffer []byte, limit int64) ([]byte, error) {
 	if !isJSON(r.Header["Content-Type"]) {
 		return nil, errNotJSON
 	}
-	if r.ContentLength > maxBody {
-		return nil, errBodyTooLarge
+	if r.ContentLength > limit {
+		return nil, &bodyTooLargeError{limit}
 	}
 	for {
 		if len(buffer) == cap(buffer) {
@@ -36,8 +45,8 @@ func readBody(r *http.Request, buffer []byte) ([]byte, error) {
 		}
 		n, err := r.Body.Read(buffer[len(buffer):cap(buffer)])
 		buffer = buffer[:len(buffer)+n]
-		if len(buffer) > maxBody {
-			return nil, errBodyTooLarge
+		if int64(len(buffer)) > limit {
+			return nil, &bodyTooLargeError{limit}
 		}
 		if errors.Is(err, io.EOF) {
 			return buffer, nil

@@ -36,7 +36,7 @@ func (s *Server) recordUsage(c *gin.Context) {
 	}
 	buffers := s.scratch.Get().(*scratch)
 	defer s.scratch.Put(buffers)
-	buffers.in, err = readBody(c.Request, buffers.in[:0])
+	buffers.in, err = readBody(c.Request, buffers.in[:0], maxBody)
 	if err != nil {
 		s.fail(c, err)
 		return

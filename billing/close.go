@@ -22,6 +22,9 @@ var (
 	ErrCorrectionsStale = errors.New("the closed periods that the export corrects have changed")
 	// ErrProvisional says that the period was open when an export was cut: it is never issued.
 	ErrProvisional = errors.New("a provisional export is never issued")
+	// ErrNotRated says that an export's organizations aren't all rated: there is nothing yet
+	// that a dry run could be compared with.
+	ErrNotRated = errors.New("the export is not rated, or its run failed")
 	// ErrStatementNotFound says that an export has no statement of an organization.
 	ErrStatementNotFound = errors.New("statement not found")
 )

@@ -62,6 +62,17 @@ func (s Stage) Ended() bool {
 	}
 }
 
+// Rated reports whether all organizations of an export at this stage have been rated, or
+// parked. Of a run that failed or was canceled that isn't known.
+func (s Stage) Rated() bool {
+	switch s {
+	case StageWriting, StageReviewing, StageApproving, StageIssuing, StageDelivering, StageDone, StageClosed, StageSuperseded, StageRejected:
+		return true
+	default:
+		return false
+	}
+}
+
 // Export is one run over one period.
 type Export struct {
 	// ID is a UUIDv7 made for the run.

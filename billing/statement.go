@@ -247,12 +247,7 @@ func (r *rater) sum(first int) decimal.Decimal {
 // meter adds the lines of one meter in one segment.
 func (r *rater) meter(i int, m plans.Meter, p plans.Price, book plans.PriceBook, share plans.Share) {
 	segment := r.account.Segments[i]
-	var used SegmentUsage
-	for _, u := range segment.Usage {
-		if u.Meter == m.Key {
-			used = u
-		}
-	}
+	used := segment.used(m.Key)
 	seconds := int64(r.account.Period.End().Sub(r.account.Period.Start()) / time.Second)
 	quantity := p.PricedQuantity(m.Aggregation, used.Value, used.UnitSeconds, seconds)
 	first := len(r.statement.Lines)

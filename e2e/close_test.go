@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
+	"github.com/riverline/tollgate/plans"
 )
 
 // lastMonth is the period that finance closes, and a time in it that isn't too late to report.
@@ -142,6 +144,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	// 49.00, and 1,000,000 × 0.0002, less 50.00 of credit.
 	require.Contains(t, s.tollgate("export", "explain", "--period", period, pro.id.String()), `"due": "199.00"`)
 	require.Equal(t, []string{"grant 50.00", "burn 50.00"}, s.creditEntries(pro))
+	s.tryCatalog(period, pro.id)
 	require.NoError(t, os.WriteFile(filepath.Join(first, billing.StatementsFile), []byte("{}\n"), 0o600))
 	refused, err = s.try("export", "verify", first)
 	require.Error(t, err)
@@ -173,6 +176,34 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	require.Contains(t, s.tollgate("export", "verify", s.downloadAll(period)), `"verified": true`)
 	s.tollgate("export", "start", "--period", next)
 	require.NotContains(t, s.tollgate("export", "corrections", "--period", next), `"correction"`)
+}
+
+// tryCatalog rates a closed month under another Pro, and under what is published.
+func (s *system) tryCatalog(period string, pro uuid.UUID) {
+	s.t.Helper()
+	folder := s.t.TempDir()
+	published, err := json.Marshal(plans.Default())
+	require.NoError(s.t, err)
+	catalog, dearer, file := filepath.Join(folder, "old.yaml"), filepath.Join(folder, "new.yaml"), filepath.Join(folder, "rated.csv")
+	require.NoError(s.t, os.WriteFile(catalog, published, 0o600))
+	require.NoError(s.t, os.WriteFile(dearer, []byte(`
+meters: [{ key: evaluations, name: Evaluations, aggregation: sum, unit: evaluation }]
+plans:
+  - key: pro
+    version: 2
+    name: Pro
+    price_books:
+      - { currency: USD, base_fee: { amount: 59 }, prices: [{ meter: evaluations, model: per_unit, unit_price: 0.0003, included: 100000 }] }
+`), 0o600))
+	require.Contains(s.t, s.tollgate("rate", "--catalog", catalog, "--period", period), `"higher":0,"lower":0,"same":2,`)
+	// 59.00, and 1,000,000 × 0.0003.
+	one := s.tollgate("rate", "--catalog", dearer, "--period", period, "--organization", pro.String(), "--format", "table")
+	require.Regexp(s.t, pro.String()+`  USD +249\.00 +359\.00 +110\.00 +44\.2  pro +Pro Ltd\n`, one)
+	require.Contains(s.t, s.tollgate("rate", "--catalog", dearer, "--period", period, "--output", file), "Organizations: 2. Compared: 2,")
+	written, err := os.ReadFile(file)
+	require.NoError(s.t, err)
+	require.Contains(s.t, string(written), ",Pro Ltd,pro,,USD,249.00,359.00,110.00,44.2,\r\n")
+	require.Contains(s.t, string(written), ",Poor & Sons,pro,,USD,49.00,59.00,10.00,20.4,\r\n")
 }
 
 // creditEntries returns what became of an organization's credit, in its order.

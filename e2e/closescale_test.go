@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestACloseScales(t *testing.T) {
 	}
 	namespace := temporaltest.Register(t)
 	s := newSystem(t, pgtest.NewDatabase(t), namespace)
-	s.startAPI()
+	api := s.startAPI()
 	s.financeKey = s.newKey("finance")
 	second := s.newKey("finance")
 	last, _ := lastMonth()
@@ -75,6 +76,21 @@ func TestACloseScales(t *testing.T) {
 	t.Logf("COPY (SELECT …) TO STDOUT of the same rows: %s: %.0f organizations/s", copied.Round(time.Millisecond), float64(organizations)/copied.Seconds())
 	t.Logf("worker's peak memory: %d MiB, %d MiB before; history: %s", after>>20, before>>20, history)
 	require.Less(t, after-before, int64(400<<20), "memory is flat")
+	s.dryRunScales(api, period, organizations)
+}
+
+// dryRunScales rates the closed period under its own catalog, and holds the API's memory to
+// a bound that doesn't grow with organizations.
+func (s *system) dryRunScales(api *process, period string, organizations int) {
+	s.t.Helper()
+	before, began := peakMemory(s.t, api), time.Now()
+	totals := s.tollgate("rate", "--catalog", "../plans/default.yaml", "--period", period, "--output", filepath.Join(s.t.TempDir(), "rated.csv"))
+	took, after := time.Since(began), peakMemory(s.t, api)
+	s.t.Logf("dry run %s: %.0f organizations/s; API's peak memory: %d MiB, %d MiB before", took.Round(time.Millisecond),
+		float64(organizations)/took.Seconds(), after>>20, before>>20)
+	require.Contains(s.t, totals, fmt.Sprintf("Organizations: %d. Compared: %d, not ratable under the catalog: 0, not billed: 0.", organizations, organizations))
+	require.Regexp(s.t, fmt.Sprintf(`USD .* 0\.00 +0\.0 +0 +0 +%d\n`, organizations), totals)
+	require.Less(s.t, after-before, int64(200<<20), "memory is flat")
 }
 
 // stageTimes waits for a stage, and says how long each took.

@@ -45,13 +45,23 @@ func Default() *Catalog {
 // rules are reported together.
 func Parse(document []byte) (*Catalog, error) {
 	var c Catalog
-	if err := yaml.UnmarshalWithOptions(document, &c, yaml.DisallowUnknownField()); err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrInvalidCatalog, yaml.FormatError(err, false, false))
+	if err := decode(document, &c); err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrInvalidCatalog, readError(document, err))
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	return &c, nil
+}
+
+// decode reads YAML. The parser panics on some documents that are none.
+func decode(document []byte, into *Catalog) (err error) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			err = errors.New("it is not YAML")
+		}
+	}()
+	return yaml.UnmarshalWithOptions(document, into, yaml.DisallowUnknownField(), yaml.CustomUnmarshaler(readAmount))
 }
 
 var keyPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)

@@ -200,6 +200,9 @@ func TestOverlayAndInForce(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("meters: []"))
+	f.Add([]byte("meters: ! "))
+	f.Add(priced("0.0002"))
+	f.Add(priced("&a !!str 1e3"))
 	f.Add([]byte("meters:\n  - { key: a, aggregation: sum }\nplans:\n  - { key: p, version: 1, entitlements: [{ meter: a, mode: hard, window: day, max: 1 }] }"))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		c, err := plans.Parse(document)

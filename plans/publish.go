@@ -1,6 +1,9 @@
 package plans
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors of the stores to which catalogs are published.
 var (
@@ -11,3 +14,22 @@ var (
 	// was counted under one can't be folded by another.
 	ErrMeterPublished = errors.New("the meter is published with another aggregation")
 )
+
+// Propose checks a catalog that may be published over this one, and returns the meters of
+// both with its plans alone. Meters that it leaves out are this one's; a version may
+// be one that is published, with other content. A broken rule is [ErrInvalidCatalog].
+func (c *Catalog) Propose(proposed *Catalog) (*Catalog, error) {
+	if len(proposed.Plans) == 0 {
+		return nil, fmt.Errorf("%w: plans: must hold 1 or more", ErrInvalidCatalog)
+	}
+	for i, m := range proposed.Meters {
+		if known, _, ok := c.Meter(m.Key); ok && known.Aggregation != m.Aggregation {
+			return nil, fmt.Errorf("%w: meters[%d].aggregation: %q must be %s, as it is published", ErrInvalidCatalog, i, m.Aggregation, known.Aggregation)
+		}
+	}
+	out := &Catalog{Meters: c.Overlay(&Catalog{Meters: proposed.Meters}).Meters, Plans: proposed.Plans}
+	if err := out.Validate(); err != nil {
+		return nil, err
+	}
+	return out, nil
+}

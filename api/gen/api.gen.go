@@ -250,6 +250,21 @@ type DeliveryPage struct {
 // DocumentOptions defines model for DocumentOptions.
 type DocumentOptions = billing.DocumentOptions
 
+// DryRunAccount Amounts are decimal numbers, without corrections and credits.
+type DryRunAccount = billing.DryRunAccount
+
+// DryRunPage defines model for DryRunPage.
+type DryRunPage struct {
+	// Next The `after` of the next page, if there is one.
+	Next          *openapi_types.UUID `json:"next,omitempty"`
+	Organizations []DryRunAccount     `json:"organizations"`
+	Period        string              `json:"period"`
+	Revision      int                 `json:"revision"`
+
+	// RunId Of the export. All pages of one dry run should have the same.
+	RunId string `json:"run_id"`
+}
+
 // Entitlement A plan's limit of one meter.
 type Entitlement struct {
 	// Max The largest usage in one window that is within the limit; null where it is unlimited.
@@ -715,6 +730,43 @@ type Progress struct {
 	Total int64 `json:"total"`
 }
 
+// ProposedCatalog A catalog of the form of `GET /api/v1/plans`, and of the file that `--catalog` takes.
+type ProposedCatalog struct {
+	// Meters What is left out is as it is published.
+	Meters []Meter `json:"meters,omitempty"`
+
+	// Plans Of several versions of a plan the highest counts.
+	Plans []ProposedPlan `json:"plans"`
+}
+
+// ProposedEntitlement defines model for ProposedEntitlement.
+type ProposedEntitlement struct {
+	// Max Left out or null it is 0.
+	Max   *int64 `json:"max,omitempty"`
+	Meter string `json:"meter"`
+
+	// Mode What happens beyond the limit. Hard refuses; soft allows and flags; unlimited has no limit.
+	Mode   Mode             `json:"mode"`
+	Window plans.WindowKind `json:"window,omitempty"`
+}
+
+// ProposedPlan defines model for ProposedPlan.
+type ProposedPlan struct {
+	// Entitlements They are checked, and change no amount.
+	Entitlements []ProposedEntitlement `json:"entitlements,omitempty"`
+	Key          string                `json:"key"`
+	Name         string                `json:"name"`
+
+	// PriceBooks What the plan costs, at most once in each currency. One without any is free of charge.
+	PriceBooks []PriceBook `json:"price_books,omitempty"`
+
+	// RateLimit A token bucket per organization and instance, for metered requests.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	// Version May be one that is published.
+	Version int `json:"version"`
+}
+
 // Proration What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
 type Proration = plans.Proration
 
@@ -1094,6 +1146,21 @@ type ListDecisionsParams struct {
 	Revision *Revision `form:"revision,omitempty" json:"revision,omitempty"`
 }
 
+// DryRunCatalogParams defines parameters for DryRunCatalog.
+type DryRunCatalogParams struct {
+	// Revision A revision of the period's export, from 1. Default, the one that counts.
+	Revision *Revision `form:"revision,omitempty" json:"revision,omitempty"`
+
+	// OrganizationId This organization alone.
+	OrganizationId *openapi_types.UUID `form:"organization_id,omitempty" json:"organization_id,omitempty"`
+
+	// After The `next` of the page before.
+	After *openapi_types.UUID `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit The most organizations of a page.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // DownloadExportFileParams defines parameters for DownloadExportFile.
 type DownloadExportFileParams struct {
 	// Revision A revision of the period's export, from 1. Default, the one that counts.
@@ -1343,6 +1410,9 @@ type ApproveExportJSONRequestBody = Decide
 // CancelExportJSONRequestBody defines body for CancelExport for application/json ContentType.
 type CancelExportJSONRequestBody = Decide
 
+// DryRunCatalogJSONRequestBody defines body for DryRunCatalog for application/json ContentType.
+type DryRunCatalogJSONRequestBody = ProposedCatalog
+
 // RejectExportJSONRequestBody defines body for RejectExport for application/json ContentType.
 type RejectExportJSONRequestBody = Decide
 
@@ -1423,6 +1493,9 @@ type ServerInterface interface {
 	// ListDecisions Show the audit trail
 	// (GET /api/v1/billing/exports/{period}/decisions)
 	ListDecisions(c *gin.Context, period Period, params ListDecisionsParams)
+	// DryRunCatalog Try a catalog on past usage
+	// (POST /api/v1/billing/exports/{period}/dry-run)
+	DryRunCatalog(c *gin.Context, period Period, params DryRunCatalogParams)
 	// DownloadExportFile Download a file of an export
 	// (GET /api/v1/billing/exports/{period}/files/{name})
 	DownloadExportFile(c *gin.Context, period Period, name string, params DownloadExportFileParams)
@@ -1924,6 +1997,66 @@ func (siw *ServerInterfaceWrapper) ListDecisions(c *gin.Context) {
 	}
 
 	siw.Handler.ListDecisions(c, period, params)
+}
+
+// DryRunCatalog operation middleware
+func (siw *ServerInterfaceWrapper) DryRunCatalog(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "period" -------------
+	var period Period
+
+	err = runtime.BindStyledParameterWithOptions("simple", "period", c.Param("period"), &period, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter period: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DryRunCatalogParams
+
+	// ------------- Optional query parameter "revision" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "revision", c.Request.URL.Query(), &params.Revision, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter revision: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "organization_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "organization_id", c.Request.URL.Query(), &params.OrganizationId, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter organization_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DryRunCatalog(c, period, params)
 }
 
 // DownloadExportFile operation middleware
@@ -3676,6 +3809,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/decisions", wrapper.ListDecisions)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/corrections", wrapper.ListCorrections)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/control-totals", wrapper.GetControlTotals)
+	router.POST(options.BaseURL+"/api/v1/billing/exports/:period/dry-run", wrapper.DryRunCatalog)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/statements/:organization", wrapper.GetStatement)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/files/:name", wrapper.DownloadExportFile)
 	router.GET(options.BaseURL+"/api/v1/instances", wrapper.ListInstances)
@@ -4977,6 +5111,179 @@ type ListDecisions503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListDecisions503ApplicationProblemPlusJSONResponse) VisitListDecisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DryRunCatalogRequestObject struct {
+	Period Period `json:"period"`
+	Params DryRunCatalogParams
+	Body   *DryRunCatalogJSONRequestBody
+}
+
+type DryRunCatalogResponseObject interface {
+	VisitDryRunCatalogResponse(w http.ResponseWriter) error
+}
+
+type DryRunCatalog200JSONResponse DryRunPage
+
+func (response DryRunCatalog200JSONResponse) VisitDryRunCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DryRunCatalog400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DryRunCatalog400ApplicationProblemPlusJSONResponse) VisitDryRunCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DryRunCatalog401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response DryRunCatalog401ApplicationProblemPlusJSONResponse) VisitDryRunCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DryRunCatalog403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DryRunCatalog403ApplicationProblemPlusJSONResponse) VisitDryRunCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DryRunCatalog404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DryRunCatalog404ApplicationProblemPlusJSONResponse) VisitDryRunCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DryRunCatalog409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DryRunCatalog409ApplicationProblemPlusJSONResponse) VisitDryRunCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DryRunCatalog413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response DryRunCatalog413ApplicationProblemPlusJSONResponse) VisitDryRunCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DryRunCatalog415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response DryRunCatalog415ApplicationProblemPlusJSONResponse) VisitDryRunCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DryRunCatalog500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response DryRunCatalog500ApplicationProblemPlusJSONResponse) VisitDryRunCatalogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DryRunCatalog503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response DryRunCatalog503ApplicationProblemPlusJSONResponse) VisitDryRunCatalogResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -11222,6 +11529,9 @@ type StrictServerInterface interface {
 	// ListDecisions Show the audit trail
 	// (GET /api/v1/billing/exports/{period}/decisions)
 	ListDecisions(ctx context.Context, request ListDecisionsRequestObject) (ListDecisionsResponseObject, error)
+	// DryRunCatalog Try a catalog on past usage
+	// (POST /api/v1/billing/exports/{period}/dry-run)
+	DryRunCatalog(ctx context.Context, request DryRunCatalogRequestObject) (DryRunCatalogResponseObject, error)
 	// DownloadExportFile Download a file of an export
 	// (GET /api/v1/billing/exports/{period}/files/{name})
 	DownloadExportFile(ctx context.Context, request DownloadExportFileRequestObject) (DownloadExportFileResponseObject, error)
@@ -11700,6 +12010,51 @@ func (sh *strictHandler) ListDecisions(ctx *gin.Context, period Period, params L
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListDecisionsResponseObject); ok {
 		if err := validResponse.VisitListDecisionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DryRunCatalog operation middleware
+func (sh *strictHandler) DryRunCatalog(ctx *gin.Context, period Period, params DryRunCatalogParams) {
+	var request DryRunCatalogRequestObject
+
+	request.Period = period
+	request.Params = params
+
+	var body DryRunCatalogJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DryRunCatalog(ctx, request.(DryRunCatalogRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DryRunCatalog")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DryRunCatalogResponseObject); ok {
+		if err := validResponse.VisitDryRunCatalogResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -1,6 +1,7 @@
 package postgrestest_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"testing"
 	"time"
@@ -86,4 +87,30 @@ func TestAnExportOfNothingCanBeReviewed(t *testing.T) {
 	require.Equal(t, "not_awaiting_decision", got["error"])
 	status, _ = r.call(finance, http.MethodPost, path+"/approve", `{}`)
 	require.Equal(t, http.StatusServiceUnavailable, status, "Temporal is away")
+}
+
+// TestAnExportOfNothingIsNotRated holds that a catalog is tried on what was rated alone,
+// and that the prices that are published are known.
+func TestAnExportOfNothingIsNotRated(t *testing.T) {
+	r := newReplica(t, pgtest.NewDatabase(t))
+	finance := accounts.NewSecret(accounts.RoleFinance)
+	_, err := r.store.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "month-end"}, accounts.HashSecret(finance))
+	require.NoError(t, err)
+	period, err := billing.ParsePeriod("2026-01")
+	require.NoError(t, err)
+	_, _, err = r.store.BeginExport(t.Context(), billing.Export{
+		ID: uuid.Must(uuid.NewV7()), Period: period, WorkflowID: "export/2026-01", RunID: "run", Cut: period.End(), RequestedBy: "month-end", RequestedAt: now(),
+	})
+	require.NoError(t, err)
+	const path = "/api/v1/billing/exports/2026-01/dry-run"
+	status, published := r.call(finance, http.MethodGet, "/api/v1/plans", "")
+	require.Equal(t, http.StatusOK, status)
+	catalog, err := json.Marshal(published)
+	require.NoError(t, err)
+	status, refused := r.call(finance, http.MethodPost, path, string(catalog))
+	require.Equal(t, http.StatusConflict, status, refused)
+	require.Contains(t, refused["message"], "not rated")
+	status, refused = r.call(finance, http.MethodPost, path, `{"plans":[{"key":"pro","version":2,"name":"Pro","price_books":[{"currency":"USD","prices":[{"meter":"other","model":"flat"}]}]}]}`)
+	require.Equal(t, http.StatusBadRequest, status, refused)
+	require.Contains(t, refused["message"], `plans[0].price_books[0].prices[0].meter: "other" is not a meter of the catalog`)
 }

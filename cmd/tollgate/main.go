@@ -24,6 +24,7 @@ type commands struct {
 	Usage     usageCommand     `cmd:"" help:"Show an organization's usage and limits."`
 	Flush     flushCommand     `cmd:"" help:"Flush one instance, or every live one, now (admin)."`
 	Export    exportCommand    `cmd:"" help:"Start, watch and download exports (finance)."`
+	Rate      rateCommand      `cmd:"" help:"Try a catalog: rate past usage under its prices, beside what was billed (finance)."`
 	Credit    creditCommand    `cmd:"" help:"Grant, show and void prepaid credits."`
 	Webhook   webhookCommand   `cmd:"" help:"Make, list and change endpoints that events are sent to."`
 	Events    eventsCommand    `cmd:"" help:"Show what happened, the newest first."`

@@ -89,6 +89,9 @@ SELECT organization_id, name, currency FROM export_organizations
 WHERE export_id = @export_id AND organization_id > @after AND organization_id <= @until
 ORDER BY organization_id LIMIT @page_size;
 
+-- name: AccountOrganization :many
+SELECT organization_id, name, currency FROM export_organizations WHERE export_id = @export_id AND organization_id = @organization_id;
+
 -- name: SegmentsOf :many
 SELECT organization_id, start_at, end_at, plan, plan_version FROM export_segments
 WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[])
@@ -163,6 +166,11 @@ WHERE s.export_id = @export_id AND s.organization_id = n.organization_id AND NOT
 -- name: StatementPage :many
 SELECT organization_id, coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, issued, document FROM statements
 WHERE export_id = @export_id AND organization_id > @after ORDER BY organization_id LIMIT @page_size;
+
+-- name: BilledBy :many
+-- What statements charge in all; where they correct other periods, their documents say what for.
+SELECT organization_id, currency, subtotal::text AS subtotal, CASE WHEN corrects THEN document ELSE '' END AS document FROM statements
+WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
 
 -- name: StatementOf :one
 SELECT organization_id, coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, issued, document FROM statements

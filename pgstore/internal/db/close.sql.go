@@ -12,6 +12,36 @@ import (
 	"github.com/google/uuid"
 )
 
+const accountOrganization = `-- name: AccountOrganization :many
+SELECT organization_id, name, currency FROM export_organizations WHERE export_id = $1 AND organization_id = $2
+`
+
+type AccountOrganizationRow struct {
+	OrganizationID uuid.UUID
+	Name           string
+	Currency       string
+}
+
+func (q *Queries) AccountOrganization(ctx context.Context, exportID uuid.UUID, organizationID uuid.UUID) ([]AccountOrganizationRow, error) {
+	rows, err := q.db.Query(ctx, accountOrganization, exportID, organizationID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AccountOrganizationRow
+	for rows.Next() {
+		var i AccountOrganizationRow
+		if err := rows.Scan(&i.OrganizationID, &i.Name, &i.Currency); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const accountOrganizations = `-- name: AccountOrganizations :many
 SELECT organization_id, name, currency FROM export_organizations
 WHERE export_id = $1 AND organization_id > $2 AND organization_id <= $3
@@ -102,6 +132,44 @@ SELECT set_config('enable_nestloop', 'off', true)
 func (q *Queries) AvoidNestedLoops(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, avoidNestedLoops)
 	return err
+}
+
+const billedBy = `-- name: BilledBy :many
+SELECT organization_id, currency, subtotal::text AS subtotal, CASE WHEN corrects THEN document ELSE '' END AS document FROM statements
+WHERE export_id = $1 AND organization_id = ANY($2::uuid[])
+`
+
+type BilledByRow struct {
+	OrganizationID uuid.UUID
+	Currency       string
+	Subtotal       string
+	Document       string
+}
+
+// What statements charge in all; where they correct other periods, their documents say what for.
+func (q *Queries) BilledBy(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) ([]BilledByRow, error) {
+	rows, err := q.db.Query(ctx, billedBy, exportID, organizations)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []BilledByRow
+	for rows.Next() {
+		var i BilledByRow
+		if err := rows.Scan(
+			&i.OrganizationID,
+			&i.Currency,
+			&i.Subtotal,
+			&i.Document,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const closedExports = `-- name: ClosedExports :many

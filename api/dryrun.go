@@ -1,0 +1,113 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/plans"
+)
+
+// DryRunCatalog rates a page of an export's organizations under a proposed catalog.
+func (s *Server) DryRunCatalog(ctx context.Context, request gen.DryRunCatalogRequestObject) (gen.DryRunCatalogResponseObject, error) {
+	ctx = requestContext(ctx)
+	proposed, err := catalogOf(request.Body)
+	if err != nil {
+		return nil, err
+	}
+	found, limit, err := s.listOf(ctx, request.Period, request.Params.Revision, request.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	published, err := s.config.Store.Catalog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	run, err := billing.NewDryRun(billing.DryRunConfig{Published: published, Proposed: proposed})
+	if err != nil {
+		return nil, err
+	}
+	if !found.Stage.Rated() {
+		return nil, billing.ErrNotRated
+	}
+	billed, next, err := s.billedAccounts(ctx, found.ID, request.Params, limit)
+	if err != nil {
+		return nil, err
+	}
+	page := gen.DryRunCatalog200JSONResponse{
+		Period: found.Period.String(), Revision: found.Revision, RunId: found.RunID, Organizations: []billing.DryRunAccount{}, Next: next,
+	}
+	for _, a := range billed {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		rated, err := run.Rate(a)
+		if err != nil {
+			return nil, err
+		}
+		page.Organizations = append(page.Organizations, rated)
+	}
+	return page, nil
+}
+
+// billedAccounts returns the page that is asked for, and where the next one begins.
+func (s *Server) billedAccounts(ctx context.Context, id uuid.UUID, asked gen.DryRunCatalogParams, limit int) ([]billing.BilledAccount, *uuid.UUID, error) {
+	if asked.OrganizationId != nil {
+		if asked.After != nil {
+			return nil, nil, invalid("after", "must be left out where an organization_id is given")
+		}
+		one, err := s.config.Store.BilledAccount(ctx, id, *asked.OrganizationId)
+		if err == nil && len(one) == 0 {
+			err = accounts.ErrNotFound
+		}
+		return one, nil, err
+	}
+	after := uuid.Nil
+	if asked.After != nil {
+		after = *asked.After
+	}
+	// One more than the page tells whether there is another page.
+	page, err := s.config.Store.BilledAccounts(ctx, id, after, limit+1)
+	if err != nil || len(page) <= limit {
+		return page, nil, err
+	}
+	return page[:limit], &page[limit-1].Account.Organization, nil
+}
+
+// catalogOf reads a proposed catalog out of a request; its rules are checked later.
+func catalogOf(body *gen.ProposedCatalog) (*plans.Catalog, error) {
+	out := &plans.Catalog{Meters: body.Meters}
+	for i, p := range body.Plans {
+		plan := plans.Plan{Key: p.Key, Version: p.Version, Name: p.Name}
+		if p.RateLimit != nil {
+			plan.RateLimit = *p.RateLimit
+		}
+		for _, e := range p.Entitlements {
+			entitlement := plans.Entitlement{Meter: e.Meter, Mode: e.Mode, Window: e.Window}
+			if e.Max != nil {
+				entitlement.Max = *e.Max
+			}
+			plan.Entitlements = append(plan.Entitlements, entitlement)
+		}
+		var err error
+		if plan.PriceBooks, err = priceBooksOf(p.PriceBooks); err != nil {
+			return nil, inField(fmt.Sprintf("plans[%d]", i), err)
+		}
+		out.Plans = append(out.Plans, plan)
+	}
+	return out, nil
+}
+
+// inField puts what a field lies in before its name, where an error names one.
+func inField(outer string, err error) error {
+	var field *accounts.FieldError
+	if !errors.As(err, &field) {
+		return err
+	}
+	return &accounts.FieldError{Field: outer + "." + field.Field, Rule: field.Rule}
+}

@@ -1,0 +1,82 @@
+package pgstore
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/money"
+	"github.com/riverline/tollgate/pgstore/internal/db"
+)
+
+// BilledAccounts returns the next organizations of an export as they were frozen, at most
+// limit of them, with IDs after `after`, and what each was billed; none after the last.
+// It writes nothing.
+func (s *Store) BilledAccounts(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.BilledAccount, error) {
+	return s.billedAccounts(ctx, id, func(ctx context.Context, tx scoped) ([]db.AccountOrganizationsRow, error) {
+		return tx.AccountOrganizations(ctx, db.AccountOrganizationsParams{ExportID: id, After: after, Until: uuid.Max, PageSize: pageSize(limit)})
+	})
+}
+
+// BilledAccount is [Store.BilledAccounts] of one organization; none where the export
+// doesn't have it.
+func (s *Store) BilledAccount(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledAccount, error) {
+	return s.billedAccounts(ctx, id, func(ctx context.Context, tx scoped) ([]db.AccountOrganizationsRow, error) {
+		rows, err := tx.AccountOrganization(ctx, id, organization)
+		return convert(rows, func(r db.AccountOrganizationRow) db.AccountOrganizationsRow { return db.AccountOrganizationsRow(r) }), err
+	})
+}
+
+func (s *Store) billedAccounts(
+	ctx context.Context, id uuid.UUID, organizations func(context.Context, scoped) ([]db.AccountOrganizationsRow, error),
+) ([]billing.BilledAccount, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	var out []billing.BilledAccount
+	err := s.asPlatformSnapshot(ctx, func(ctx context.Context, tx scoped) error {
+		export, err := frozenExport(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		rows, err := organizations(ctx, tx)
+		if err != nil {
+			return err
+		}
+		page, err := readPage(ctx, tx, export, rows)
+		if err != nil {
+			return err
+		}
+		billed, err := page.billed(ctx, tx)
+		for _, o := range page.organizations {
+			out = append(out, billing.BilledAccount{Account: *page.accounts[o], Billed: billed[o]})
+		}
+		return err
+	})
+	return out, wrap(err, "read what export %s billed", id)
+}
+
+// billed returns what the statements charge for the export's own period.
+func (p *ratingPage) billed(ctx context.Context, tx scoped) (map[uuid.UUID]*money.Amount, error) {
+	rows, err := tx.BilledBy(ctx, p.export.ID, p.organizations)
+	out := map[uuid.UUID]*money.Amount{}
+	for _, row := range rows {
+		var amount money.Amount
+		if row.Document == "" {
+			sum, err := decimal.NewFromString(row.Subtotal)
+			if err != nil {
+				return nil, err
+			}
+			amount = money.NewAmount(sum, money.Currency(row.Currency))
+		} else {
+			s, err := statement(row.Document, "", "")
+			if err != nil {
+				return nil, err
+			}
+			amount = s.Own()
+		}
+		out[row.OrganizationID] = &amount
+	}
+	return out, err
+}
