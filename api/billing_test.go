@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -96,6 +97,25 @@ func TestStartExport(t *testing.T) {
 	r.problem(503, "unavailable", "finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`)
 	r.workflows.err = billing.ErrPeriodFinal
 	r.problem(409, "conflict", "finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`)
+}
+
+// A start answers once the run is recorded, so that its status can be asked for at once; a
+// period that has a final export is answered with that one, and nothing is started.
+func TestStartExportIsRecorded(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.RecordWait = time.Minute })
+	r.workflows.run = ExportRun{WorkflowID: "export/2026-10", RunID: "run", Started: true}
+	r.store.exports = []billing.Export{anExport(t)}
+	require.Equal(t, true, r.do("finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`).json()["started"])
+
+	final := at(done(anExport(t)), billing.StageClosed)
+	final.RunID = "before"
+	r.store.exports = []billing.Export{final}
+	answer := r.do("finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`).json()
+	require.Equal(t, false, answer["started"])
+	require.Equal(t, "before", answer["run_id"])
+	require.Len(t, r.workflows.asked, 1)
+	r.store.fail(awayError{})
+	r.problem(503, "unavailable", "finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`)
 }
 
 func TestShowExport(t *testing.T) {

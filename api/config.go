@@ -190,6 +190,10 @@ type Config struct {
 	// MaxKeys is the most keys kept in memory. Zero: 100,000.
 	MaxKeys int
 
+	// RecordWait is how long the start of an export waits for a worker to record the run,
+	// before it answers all the same. Zero: 3 seconds.
+	RecordWait time.Duration
+
 	// Parts are shown by /readyz.
 	Parts []Part
 	// Metrics serves /metrics. Nil: the route is not served.
@@ -232,6 +236,9 @@ func (c *Config) complete() {
 	}
 	if c.MaxKeys == 0 {
 		c.MaxKeys = 100_000
+	}
+	if c.RecordWait == 0 {
+		c.RecordWait = 3 * time.Second
 	}
 	if c.TemporalURL == nil {
 		c.TemporalURL = func(string, string) string { return "" }

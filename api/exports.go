@@ -24,46 +24,6 @@ func periodOf(text string) (billing.Period, error) {
 	return period, nil
 }
 
-// StartExport starts the run of a period, or finds the one under way.
-func (s *Server) StartExport(ctx context.Context, request gen.StartExportRequestObject) (gen.StartExportResponseObject, error) {
-	ctx = requestContext(ctx)
-	period, err := periodOf(request.Body.Period)
-	if err != nil {
-		return nil, err
-	}
-	if s.config.Now().Before(period.Start()) {
-		return nil, invalid("period", "must have begun: %s has not", period)
-	}
-	started, err := s.startExport(ctx, StartExport{Period: period}, request.Body.Variance, request.Body.Documents)
-	return gen.StartExport202JSONResponse{Body: started}, err
-}
-
-func (s *Server) startExport(ctx context.Context, start StartExport, variance *billing.VarianceThreshold, documents *billing.DocumentOptions) (gen.StartedExport, error) {
-	if variance != nil {
-		start.Variance = *variance
-	}
-	if documents != nil {
-		start.Documents = *documents
-	}
-	if _, err := start.Variance.WithDefaults(); err != nil {
-		return gen.StartedExport{}, optionError("variance", err)
-	}
-	if _, err := start.Documents.WithDefaults(); err != nil {
-		return gen.StartedExport{}, optionError("documents", err)
-	}
-	start.Actor = actorOf(ctx)
-	ctx, cancel := context.WithTimeout(ctx, quick)
-	defer cancel()
-	run, err := s.config.Workflows.StartExport(ctx, start)
-	if err != nil {
-		return gen.StartedExport{}, err
-	}
-	return gen.StartedExport{
-		Period: start.Period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
-		StatusUrl: exportPath(start.Period), TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
-	}, nil
-}
-
 // optionError names the field that a rule of the domain is about: it is the first word of
 // the rule's text.
 func optionError(group string, err error) error {

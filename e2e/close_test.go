@@ -131,6 +131,8 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	s.awaitStage(period, billing.StageClosed)
 	require.Contains(t, s.tollgate("export", "decisions", "--period", period), `"approved"`)
 
+	require.Contains(t, s.tollgate("export", "start", "--period", period, "--json"), `"closed"`, "nothing is run again")
+
 	kinds := []string{}
 	rows, err := s.owner().Query(t.Context(), `SELECT kind FROM events WHERE key LIKE 'export.%' ORDER BY occurred_at`)
 	require.NoError(t, err)

@@ -2,7 +2,9 @@ package e2e_test
 
 import (
 	"context"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
@@ -47,5 +49,18 @@ func seed(t require.TestingT, db *pgx.Conn, period billing.Period, organizations
 	} {
 		_, err := db.Exec(context.Background(), step.statement, step.arguments...)
 		require.NoError(t, err, step.statement)
+	}
+}
+
+// backdate makes an organization one that was there, with its plan, since a time.
+func (s *system) backdate(organization uuid.UUID, at time.Time) {
+	s.t.Helper()
+	db := s.owner()
+	for _, statement := range []string{
+		`UPDATE organizations SET created_at = $2 WHERE id = $1`,
+		`UPDATE organization_plans SET effective_from = $2 WHERE organization_id = $1`,
+	} {
+		_, err := db.Exec(s.t.Context(), statement, organization, at)
+		require.NoError(s.t, err)
 	}
 }

@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/billing"
+)
+
+// StartExport starts the run of a period, or finds the one under way.
+func (s *Server) StartExport(ctx context.Context, request gen.StartExportRequestObject) (gen.StartExportResponseObject, error) {
+	ctx = requestContext(ctx)
+	period, err := periodOf(request.Body.Period)
+	if err != nil {
+		return nil, err
+	}
+	if s.config.Now().Before(period.Start()) {
+		return nil, invalid("period", "must have begun: %s has not", period)
+	}
+	started, err := s.startExport(ctx, StartExport{Period: period}, request.Body.Variance, request.Body.Documents)
+	return gen.StartExport202JSONResponse{Body: started}, err
+}
+
+func (s *Server) startExport(ctx context.Context, start StartExport, variance *billing.VarianceThreshold, documents *billing.DocumentOptions) (gen.StartedExport, error) {
+	if variance != nil {
+		start.Variance = *variance
+	}
+	if documents != nil {
+		start.Documents = *documents
+	}
+	if _, err := start.Variance.WithDefaults(); err != nil {
+		return gen.StartedExport{}, optionError("variance", err)
+	}
+	if _, err := start.Documents.WithDefaults(); err != nil {
+		return gen.StartedExport{}, optionError("documents", err)
+	}
+	start.Actor = actorOf(ctx)
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	run, err := s.runExport(ctx, start)
+	if err != nil {
+		return gen.StartedExport{}, err
+	}
+	return gen.StartedExport{
+		Period: start.Period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
+		StatusUrl: exportPath(start.Period), TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
+	}, nil
+}
+
+// runExport starts a run, and waits a moment until it is recorded, so that its status can
+// be asked for. A period that has a final export is answered with the run that made it.
+func (s *Server) runExport(ctx context.Context, start StartExport) (ExportRun, error) {
+	if !start.Reopen {
+		found, err := s.config.Store.Export(ctx, start.Period)
+		if err == nil && isFinal(found) {
+			return ExportRun{WorkflowID: found.WorkflowID, RunID: found.RunID}, nil
+		}
+		if err != nil && !errors.Is(err, billing.ErrExportNotFound) {
+			return ExportRun{}, err
+		}
+	}
+	run, err := s.config.Workflows.StartExport(ctx, start)
+	if err != nil {
+		return run, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, s.config.RecordWait)
+	defer cancel()
+	ticker := time.NewTicker(recordPoll)
+	defer ticker.Stop()
+	for {
+		found, err := s.config.Store.Export(waiting, start.Period)
+		if err == nil && found.RunID == run.RunID {
+			return run, nil
+		}
+		select {
+		case <-waiting.Done():
+			// It runs: where no worker is free to record it, it is recorded later.
+			return run, nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// recordPoll is the time between looks at whether a run is recorded.
+const recordPoll = 25 * time.Millisecond
+
+// isFinal reports whether nothing is left to be run for an export's period.
+func isFinal(e billing.Export) bool {
+	return e.Stage == billing.StageClosed || (e.Stage == billing.StageDone && !e.Provisional)
+}
