@@ -20,6 +20,9 @@ var (
 	// ErrCorrectionsStale says that a closed period which an export corrects was opened
 	// again, or corrected by another export, since the export was frozen.
 	ErrCorrectionsStale = errors.New("the closed periods that the export corrects have changed")
+	// ErrNotIssued says that an export's statements can't be delivered: they are not issued,
+	// or those of a later revision replace them.
+	ErrNotIssued = errors.New("the statements are not issued, or a later revision replaces them")
 	// ErrStatementNotFound says that an export has no statement of an organization.
 	ErrStatementNotFound = errors.New("statement not found")
 )

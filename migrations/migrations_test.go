@@ -95,7 +95,8 @@ func fill(t *testing.T, conn *pgx.Conn) {
 			'pro', 'hard', 'day', current_date, true, 10, 10, false FROM instances;
 		INSERT INTO idempotent_writes SELECT id, sha256('k'), sha256('f'), now() FROM instances;
 		INSERT INTO organization_customers SELECT id, 'stripe', 'cus_1' FROM instances;
-		INSERT INTO statement_deliveries SELECT id, id, 'stripe', 'in_1' FROM exports`)
+		INSERT INTO statement_deliveries SELECT id, id, 'stripe', 'in_1' FROM exports;
+		INSERT INTO statement_undelivered SELECT id, id, 'stripe', 'failed', 'no such customer' FROM exports`)
 	require.NoError(t, err)
 }
 
