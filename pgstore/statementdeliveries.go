@@ -188,7 +188,7 @@ func (s *Store) MarkUndelivered(ctx context.Context, export uuid.UUID, sink stri
 func (s *Store) DeliveryCounts(ctx context.Context, export uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error) {
 	var out sinks.Counts
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
-		if err := tx.PreferIndexes(ctx); err != nil {
+		if err := tx.AvoidNestedLoops(ctx); err != nil {
 			return err
 		}
 		row, err := tx.DeliveryCounts(ctx, db.DeliveryCountsParams{ExportID: export, Sink: sink, After: after, Until: until})
@@ -207,7 +207,7 @@ func (s *Store) DeliveryCounts(ctx context.Context, export uuid.UUID, sink strin
 func (s *Store) StatementDeliveries(ctx context.Context, export uuid.UUID, sink string, outcome sinks.Outcome, after uuid.UUID, limit int) ([]sinks.Delivery, error) {
 	out := []sinks.Delivery{}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		if err := tx.PreferIndexes(ctx); err != nil {
+		if err := tx.AvoidNestedLoops(ctx); err != nil {
 			return err
 		}
 		rows, err := tx.ListStatementDeliveries(ctx, db.ListStatementDeliveriesParams{
