@@ -39,3 +39,7 @@ const changeReconcile = "reconcile"
 // changeClose (2026-11-24): an export rates, writes statements, waits for approval,
 // issues and delivers, where it wrote usage alone before.
 const changeClose = "close"
+
+// changeSinks (2026-11-24): an export hands its statements to the sinks that there are, in the
+// stage delivering, before it is closed.
+const changeSinks = "sinks"
