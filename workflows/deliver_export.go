@@ -203,7 +203,7 @@ func (r *exportRun) deliver(ctx workflow.Context) error {
 		switch {
 		case joined:
 			// That of the revision before, perhaps: what this one differs by is known after it.
-			if err := workflow.NewTimerWithOptions(ctx, joinedPoll, workflow.TimerOptions{Summary: "another delivery runs"}).Get(ctx, nil); err != nil {
+			if err := pause(ctx, "another delivery of "+p.Period+" runs"); err != nil {
 				return err
 			}
 			continue
