@@ -89,7 +89,7 @@ var accessTo = map[string]access{
 	"POST /api/v1/billing/exports/:period/retry":   {roles: []role{roleFinance}, body: into[gen.RetryExportJSONRequestBody], keep: keepAll},
 	"POST /api/v1/billing/exports/:period/reopen":  {roles: []role{roleFinance}, body: into[gen.ReopenExportJSONRequestBody], keep: keepAll},
 
-	"POST /api/v1/billing/exports/:period/deliver": {roles: []role{roleFinance}, keep: keepAll},
+	"POST /api/v1/billing/exports/:period/deliver":   {roles: []role{roleFinance}, keep: keepAll},
 	"GET /api/v1/billing/exports/:period/deliveries": {roles: []role{roleFinance}, query: []string{"revision", "sink", "outcome", "after", "limit"}},
 
 	"GET /api/v1/billing/exports/:period/variances":                {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
