@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/sinks"
 )
 
 // fakeClose is what the export with the ID of was found to hold. Every list may be nil,
@@ -24,6 +25,7 @@ type fakeClose struct {
 	statements  []billing.Statement
 	moneyTotals []billing.MoneyTotal
 	usageTotals []billing.ControlTotal
+	deliveries  []sinks.Delivery
 	// limit is what a list was last asked for.
 	limit int
 }
