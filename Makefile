@@ -26,7 +26,7 @@ test: ## Run every test under the race detector, on a real Postgres and a real T
 
 test-short: ## Run the tests that need no server, in seconds
 	go test $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
-		| grep -v -E 'internal/(devstack|pgtest|temporaltest)' | cut -d ' ' -f 1)
+		| grep -v -E 'internal/(devstack|pgtest|stripetest|temporaltest)' | cut -d ' ' -f 1)
 
 bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
