@@ -22,8 +22,9 @@ const Key = "sk_test_123"
 func Start(t *testing.T) string {
 	t.Helper()
 	server, err := devstack.StartTool(t.Context(), devstack.ToolServerConfig{
-		Tool:      devstack.StripeMock,
-		Arguments: func(address string) []string { return []string{"-http-addr", address} },
+		Tool: devstack.StripeMock,
+		// It listens for HTTPS in any case: on a fixed port, unless the system chooses one.
+		Arguments: func(address string) []string { return []string{"-http-addr", address, "-https-addr", "127.0.0.1:0"} },
 		LogFile:   filepath.Join(t.TempDir(), "stripe-mock.log"),
 		Output:    os.Stderr,
 		Ready: func(ctx context.Context, address string) error {
