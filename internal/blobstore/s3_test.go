@@ -1,3 +1,7 @@
+//go:build s3
+
+// The tag is for the server, which takes minutes to build, once.
+
 package blobstore_test
 
 import (
