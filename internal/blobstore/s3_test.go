@@ -148,8 +148,8 @@ func testS3SameBytes(t *testing.T, store *blobstore.Store, compress bool) {
 	require.Equal(t, "short", get(t, store, export.Folder()+billing.UsageFile))
 }
 
-// organizations makes a usage file of some 11 MB: the driver's parts are of 8 MB or so.
-const organizations = 40_000
+// organizations makes a usage file of some 16 MB: the driver's parts are of 8 MB or so.
+const organizations = 60_000
 
 // writeExport writes usage, statements and the manifest of an export, and describes them.
 func writeExport(t *testing.T, store *blobstore.Store, export billing.Export, compress bool) []billing.File {
