@@ -8,10 +8,10 @@ STACK := go run ./internal/devstack/withstack
 RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short bench chaos lint fmt generate check-generated
+.PHONY: help run build test test-short test-s3 bench chaos lint fmt generate check-generated
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## Run everything on this machine: Postgres, Temporal and its UI, worker, API (ARGS="--port 8081")
 	@exec bin/tollgate dev $(ARGS)
@@ -26,7 +26,10 @@ test: ## Run every test under the race detector, on a real Postgres and a real T
 
 test-short: ## Run the tests that need no server, in seconds
 	go test $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
-		| grep -v -E 'internal/(devstack|pgtest|temporaltest)' | cut -d ' ' -f 1)
+		| grep -v -E 'internal/(devstack|pgtest|stripetest|temporaltest)' | cut -d ' ' -f 1)
+
+test-s3: ## Try exports on a server that speaks S3's protocol (the first run builds it: some minutes)
+	go test -tags s3 -count=1 -timeout 25m -v -run '^TestS3' ./internal/blobstore
 
 bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...

@@ -11,7 +11,6 @@ import (
 
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/sinks"
 )
 
 // The types of errors that are not tried again. They are part of the contract with
@@ -45,8 +44,8 @@ const (
 	TypeDrained = "Drained"
 	// TypeNoSink is a delivery where the worker has no sink.
 	TypeNoSink = "NoSink"
-	// TypeStatementRefused is a statement that a sink won't take as it is.
-	TypeStatementRefused = "StatementRefused"
+	// TypeNotIssued is a delivery of statements that are not issued, or were replaced.
+	TypeNotIssued = "NotIssued"
 	// TypePermanent is any other failure that would come again: its own text says which.
 	TypePermanent = "Permanent"
 )
@@ -86,9 +85,9 @@ var permanent = []struct {
 	{billing.ErrCorrectionsStale, TypeCorrectionsStale},
 	{billing.ErrInvalidFocus, TypeInvalidStatement},
 	{errNoSink, TypeNoSink},
-	{sinks.ErrRefused, TypeStatementRefused},
 	{billing.ErrCreditChanged, TypeCreditChanged},
 	{billing.ErrProvisional, TypeProvisional},
+	{billing.ErrNotIssued, TypeNotIssued},
 	{meter.ErrUnknownInstance, TypeUnknownInstance},
 	{meter.ErrSequenceGap, TypeSequenceGap},
 }

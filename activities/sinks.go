@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 
 	"github.com/google/uuid"
 
@@ -10,17 +11,19 @@ import (
 
 // SinkStore reads issued statements and keeps what became of them.
 type SinkStore interface {
-	// IssuedStatements returns an export's issued statements of the next organizations, at
-	// most limit, from the one after `after` to `until`, in the order of their ids.
-	IssuedStatements(ctx context.Context, export, after, until uuid.UUID, limit int) ([]sinks.Statement, error)
-	// Customers returns how a sink knows organizations; those that it doesn't know are
-	// left out.
-	Customers(ctx context.Context, sink string, organizations []uuid.UUID) (map[uuid.UUID]string, error)
-	// Deliveries returns, of an export's statements of organizations, those that a sink
-	// has taken, with what it made of each.
-	Deliveries(ctx context.Context, export uuid.UUID, sink string, organizations []uuid.UUID) (map[uuid.UUID]string, error)
+	// DeliveryPages divides the organizations of an issued export into pages, at most `most`
+	// of them, and returns the last organization of each.
+	DeliveryPages(ctx context.Context, export uuid.UUID, size, most int) ([]uuid.UUID, error)
+	// IssuedStatements returns the issued statements of the next organizations in
+	// (after, until], at most limit, with what decides how they are delivered to a sink. It
+	// is [billing.ErrNotIssued] where the export's statements don't count.
+	IssuedStatements(ctx context.Context, export uuid.UUID, sink string, after, until uuid.UUID, limit int) ([]sinks.Issued, error)
 	// MarkDelivered records that a sink has taken a statement. Called again, it changes nothing.
 	MarkDelivered(ctx context.Context, export, organization uuid.UUID, sink, externalID string) error
+	// MarkUndelivered records which statements a sink was not handed, and why.
+	MarkUndelivered(ctx context.Context, export uuid.UUID, sink string, undelivered []sinks.Undelivered) error
+	// DeliveryCounts says what became of the statements of the organizations in (after, until].
+	DeliveryCounts(ctx context.Context, export uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error)
 }
 
 // Sink takes statements.
@@ -28,7 +31,7 @@ type Sink interface {
 	// Name is one of [sinks.Names].
 	Name() string
 	// Deliver hands a statement over to a customer of the sink, and returns what the sink
-	// made of it. The same statement again makes nothing twice.
+	// made of it. The same statement again makes nothing twice. It fails with a [*sinks.Error].
 	Deliver(ctx context.Context, customer string, statement sinks.Statement) (string, error)
 }
 
@@ -36,11 +39,18 @@ type Sink interface {
 type SinksConfig struct {
 	// Store has the statements. Required.
 	Store SinkStore
-	// Sink takes them. Nil: there is none, and every delivery is refused.
+	// Sink takes them. Nil: there is none, and nothing is delivered.
 	Sink Sink
 	// PageSize is how many statements are read at a time. Zero: 200.
 	PageSize int
+	// Tries is how often in a row the sink may fail for a reason that passes, until the
+	// statement at hand is recorded as failed and the next one is tried. Zero: 10.
+	Tries int
 }
+
+// awayAfter is how many further statements are tried, once each, before the sink is taken
+// to be away, and the rest is recorded as failed without asking it.
+const awayAfter = 5
 
 // Sinks has the activities that hand statements to other systems.
 type Sinks struct{ config SinksConfig }
@@ -53,106 +63,158 @@ func NewSinks(config SinksConfig) *Sinks {
 	if config.PageSize == 0 {
 		config.PageSize = 200
 	}
+	if config.Tries == 0 {
+		config.Tries = 10
+	}
 	return &Sinks{config: config}
 }
 
-// DeliverStatementsInput says which statements to deliver.
+// ListSinksResult names the sinks that the worker has settings for.
+type ListSinksResult struct {
+	Sinks []string `json:"sinks"`
+}
+
+// ListSinks says which sinks there are.
+func (s *Sinks) ListSinks(context.Context) (ListSinksResult, error) {
+	if s.config.Sink == nil {
+		return ListSinksResult{}, nil
+	}
+	return ListSinksResult{Sinks: []string{s.config.Sink.Name()}}, nil
+}
+
+// PlanDeliveryInput says which export is delivered.
+type PlanDeliveryInput struct {
+	Export uuid.UUID `json:"export"`
+	// PageSize is how many organizations one page has; pages are at most [MaxPages].
+	PageSize int `json:"page_size"`
+}
+
+// PlanDeliveryResult holds the pages.
+type PlanDeliveryResult struct {
+	// Until holds the last organization of each page, in their order.
+	Until []uuid.UUID `json:"until"`
+}
+
+// PlanDelivery divides the statements of an issued export into pages.
+func (s *Sinks) PlanDelivery(ctx context.Context, in PlanDeliveryInput) (PlanDeliveryResult, error) {
+	beats := startBeating(ctx, nil)
+	defer beats.stop()
+	until, err := s.config.Store.DeliveryPages(ctx, in.Export, max(in.PageSize, 1), MaxPages)
+	return PlanDeliveryResult{Until: until}, classify(err)
+}
+
+// DeliverStatementsInput says which statements are handed to which sink: those of the
+// organizations in (After, Until].
 type DeliverStatementsInput struct {
 	// Export is the run whose statements were issued. Required.
 	Export uuid.UUID `json:"export"`
-	// After and Until bound the organizations, (after, until], so that several
-	// activities share the work. Until may be the zero UUID: then up to the last.
-	After uuid.UUID `json:"after"`
-	Until uuid.UUID `json:"until"`
+	Sink   string    `json:"sink"`
+	After  uuid.UUID `json:"after"`
+	Until  uuid.UUID `json:"until"`
 }
 
-// DeliverStatementsResult counts what was done.
+// DeliverStatementsResult says what became of the statements, in this run and before.
 type DeliverStatementsResult struct {
-	// Delivered counts the statements that the sink took in this call, and its attempts.
-	Delivered int64 `json:"delivered"`
-	// Before counts those that it had taken before.
-	Before int64 `json:"before"`
-	// WithoutCustomer counts those that were skipped, as the sink doesn't know the
-	// organization.
-	WithoutCustomer int64 `json:"without_customer"`
+	Counts sinks.Counts `json:"counts"`
 }
 
-// DeliverHeartbeat is what [Sinks.DeliverStatements] heartbeats.
+// DeliverHeartbeat is what [Sinks.DeliverStatements] heartbeats: another attempt goes on
+// after the organization.
 type DeliverHeartbeat struct {
-	// Organization is the last one that is done.
 	Organization uuid.UUID `json:"organization"`
-	// Done is the result so far.
-	Done DeliverStatementsResult `json:"done"`
+	// Failures counts how often in a row the sink failed for a reason that passes.
+	Failures int `json:"failures"`
 }
 
-// DeliverStatements hands issued statements to the sink. Tried again, it goes on after the
-// organization that it heartbeated last. A statement that the sink refuses ends it: the
-// error names the statement, and those before it are delivered.
+// DeliverStatements hands issued statements to a sink, those that it has not taken. Tried
+// again, it goes on after the organization that it heartbeated last; a statement that is
+// handed over twice is taken once. One that the sink refuses is recorded as failed, and so
+// is one that is not delivered after a number of tries: the others go on, and it never ends
+// for a statement's sake. What the sink is not to be handed is recorded, with the reason.
 func (s *Sinks) DeliverStatements(ctx context.Context, in DeliverStatementsInput) (DeliverStatementsResult, error) {
 	if in.Export == uuid.Nil {
 		return DeliverStatementsResult{}, missing("export")
 	}
-	if s.config.Sink == nil {
+	if s.config.Sink == nil || s.config.Sink.Name() != in.Sink {
 		return DeliverStatementsResult{}, classify(errNoSink)
-	}
-	if in.Until == uuid.Nil {
-		in.Until = uuid.Max
 	}
 	at := resume(ctx, DeliverHeartbeat{Organization: in.After})
 	beats := startBeating(ctx, at)
 	defer beats.stop()
 	for {
-		page, err := s.config.Store.IssuedStatements(ctx, in.Export, at.Organization, in.Until, s.config.PageSize)
+		page, err := s.config.Store.IssuedStatements(ctx, in.Export, in.Sink, at.Organization, in.Until, s.config.PageSize)
 		if err != nil {
-			return at.Done, classify(err)
+			return DeliverStatementsResult{}, classify(err)
 		}
 		if len(page) == 0 {
-			return at.Done, nil
+			break
 		}
-		if err := s.deliverPage(ctx, in.Export, page, &at, beats); err != nil {
-			return at.Done, classify(err)
+		err = s.deliverPage(ctx, in.Export, page, &at)
+		beats.record(at)
+		if err != nil {
+			return DeliverStatementsResult{}, classify(err)
 		}
 	}
+	counts, err := s.config.Store.DeliveryCounts(ctx, in.Export, in.Sink, in.After, in.Until)
+	return DeliverStatementsResult{Counts: counts}, classify(err)
 }
 
-// deliverPage delivers statements one by one, and keeps where it is.
-func (s *Sinks) deliverPage(ctx context.Context, export uuid.UUID, page []sinks.Statement, at *DeliverHeartbeat, beats *beating) error {
-	organizations := make([]uuid.UUID, len(page))
-	for i, statement := range page {
-		organizations[i] = statement.Organization
-	}
-	sink := s.config.Sink
-	customers, err := s.config.Store.Customers(ctx, sink.Name(), organizations)
-	if err != nil {
-		return err
-	}
-	before, err := s.config.Store.Deliveries(ctx, export, sink.Name(), organizations)
-	if err != nil {
-		return err
-	}
-	for _, statement := range page {
-		if err := mayGoOn(ctx); err != nil {
-			return err
+// deliverPage delivers statements one by one, and moves on after those that are done: what
+// became of them is in the store.
+func (s *Sinks) deliverPage(ctx context.Context, export uuid.UUID, page []sinks.Issued, at *DeliverHeartbeat) (err error) {
+	var undelivered []sinks.Undelivered
+	last := at.Organization
+	for _, issued := range page {
+		if err = mayGoOn(ctx); err != nil {
+			break
 		}
-		customer, known := customers[statement.Organization]
-		_, done := before[statement.Organization]
-		switch {
-		case done:
-			at.Done.Before++
-		case !known:
-			at.Done.WithoutCustomer++
-		default:
-			made, err := sink.Deliver(ctx, customer, statement)
-			if err != nil {
-				return err
-			}
-			if err := s.config.Store.MarkDelivered(ctx, export, statement.Organization, sink.Name(), made); err != nil {
-				return err
-			}
-			at.Done.Delivered++
+		var left *sinks.Undelivered
+		if left, err = s.deliver(ctx, export, issued, &at.Failures); err != nil {
+			break
 		}
-		at.Organization = statement.Organization
-		beats.record(*at)
+		if left != nil {
+			undelivered = append(undelivered, *left)
+		}
+		last = issued.Organization
 	}
-	return nil
+	if kept := s.config.Store.MarkUndelivered(ctx, export, s.config.Sink.Name(), undelivered); kept != nil {
+		return errors.Join(err, kept)
+	}
+	at.Organization = last
+	return err
+}
+
+// deliver hands one statement over. It returns what is not delivered, and an error where
+// it is to be tried again.
+func (s *Sinks) deliver(ctx context.Context, export uuid.UUID, issued sinks.Issued, failures *int) (*sinks.Undelivered, error) {
+	left := func(outcome sinks.Outcome, reason string) (*sinks.Undelivered, error) {
+		return &sinks.Undelivered{Organization: issued.Organization, Outcome: outcome, Reason: reason}, nil
+	}
+	due, outcome, err := issued.ToDeliver()
+	switch {
+	case err != nil:
+		return left(sinks.Failed, err.Error())
+	case outcome == sinks.Delivered:
+		return nil, nil
+	case outcome != "":
+		return left(outcome, "")
+	case *failures >= s.config.Tries+awayAfter:
+		return left(sinks.Failed, "the sink was away, and was not asked")
+	}
+	made, err := s.config.Sink.Deliver(ctx, issued.Customer, due)
+	if err == nil {
+		*failures = 0
+		return nil, s.config.Store.MarkDelivered(ctx, export, issued.Organization, s.config.Sink.Name(), made)
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if errors.Is(err, sinks.ErrRefused) {
+		*failures = 0
+		return left(sinks.Failed, err.Error())
+	}
+	if *failures++; *failures < s.config.Tries {
+		return nil, err
+	}
+	return left(sinks.Failed, err.Error())
 }

@@ -69,6 +69,8 @@ func TestRoles(t *testing.T) {
 		{"POST", "/api/v1/billing/exports/2026-10/cancel", `{"note":"n"}`, 200, []string{finance}},
 		{"POST", "/api/v1/billing/exports/2026-10/retry", `{}`, 200, []string{finance}},
 		{"POST", "/api/v1/billing/exports/2026-10/reopen", `{"note":"n"}`, 409, []string{finance}},
+		{"POST", "/api/v1/billing/exports/2026-10/deliver", "", 409, []string{finance}},
+		{"GET", "/api/v1/billing/exports/2026-10/deliveries", "", 200, []string{finance}},
 		{"GET", "/api/v1/billing/exports/2026-10/variances", "", 200, []string{finance}},
 		{"GET", "/api/v1/billing/exports/2026-10/parked", "", 200, []string{finance}},
 		{"GET", "/api/v1/billing/exports/2026-10/decisions", "", 200, []string{finance}},

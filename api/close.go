@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/sinks"
 )
 
 // CloseStore has what finance reviews of an export.
@@ -29,6 +30,11 @@ type CloseStore interface {
 	Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error)
 	// Statement returns one statement, or [billing.ErrStatementNotFound].
 	Statement(ctx context.Context, id, organization uuid.UUID) (billing.Statement, error)
+	// StatementDeliveries returns what became of the next organizations' statements in a sink;
+	// an empty outcome means each.
+	StatementDeliveries(ctx context.Context, id uuid.UUID, sink string, outcome sinks.Outcome, after uuid.UUID, limit int) ([]sinks.Delivery, error)
+	// DeliveryCounts counts the outcomes of organizations in (after, until].
+	DeliveryCounts(ctx context.Context, id uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error)
 	// MoneyTotals adds up the statements by currency, and UsageControlTotals the usage by meter.
 	MoneyTotals(ctx context.Context, id uuid.UUID) ([]billing.MoneyTotal, error)
 	UsageControlTotals(ctx context.Context, id uuid.UUID) ([]billing.ControlTotal, error)

@@ -52,7 +52,7 @@ func aStatement(t *testing.T, organization uuid.UUID) billing.Statement {
 
 // closeRoutes are those that show what finance reviews.
 func closeRoutes(r *rig) []string {
-	return []string{"variances", "parked", "decisions", "corrections", "control-totals", "statements/" + r.organizations["pro"].String()}
+	return []string{"variances", "parked", "deliveries", "decisions", "corrections", "control-totals", "statements/" + r.organizations["pro"].String()}
 }
 
 func TestShowClose(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/sinks"
 )
 
 // fakeClose is what the export with the ID of was found to hold. Every list may be nil,
@@ -26,6 +27,7 @@ type fakeClose struct {
 	usageTotals []billing.ControlTotal
 	// billed are in the order of their organizations.
 	billed []billing.BilledAccount
+	deliveries  []sinks.Delivery
 	// limit is what a list was last asked for.
 	limit int
 }

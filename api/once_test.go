@@ -48,6 +48,7 @@ func TestWritesHappenOnce(t *testing.T) {
 		{"finance", "POST", "/api/v1/billing/exports/2026-10/cancel", `{"note":"n"}`, 200},
 		{"finance", "POST", "/api/v1/billing/exports/2026-10/retry", `{"note":"n"}`, 200},
 		{"finance", "POST", "/api/v1/billing/exports/2026-10/reopen", `{"note":"n"}`, 202},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/deliver", "", 202},
 		{"admin", "POST", "/api/v1/instances/" + instance.String() + "/flush", "", 200},
 	} {
 		t.Run(tt.method+" "+tt.path+" "+tt.body, func(t *testing.T) {

@@ -25,6 +25,9 @@ var (
 	// ErrNotRated says that an export's organizations aren't all rated: there is nothing yet
 	// that a dry run could be compared with.
 	ErrNotRated = errors.New("the export is not rated, or its run failed")
+	// ErrNotIssued says that an export's statements can't be delivered: they are not issued,
+	// or those of a later revision replace them.
+	ErrNotIssued = errors.New("the statements are not issued, or a later revision replaces them")
 	// ErrStatementNotFound says that an export has no statement of an organization.
 	ErrStatementNotFound = errors.New("statement not found")
 )

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
 	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/sinks"
 )
 
 // lastMonth is the period that finance closes, and a time in it that isn't too late to report.
@@ -79,6 +81,7 @@ func (s *system) awaitFlushed(organization uuid.UUID, meter string, want int64) 
 func TestFinanceClosesAMonth(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	stripe := s.startStripe()
 	s.startWorker()
 	api := s.startAPI()
 	s.financeKey = s.newKey("finance")
@@ -92,6 +95,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 		})
 		require.Equal(t, http.StatusOK, status, answer)
 	}
+	s.tollgate("org", "customer", pro.id.String(), "stripe", "cus_pro")
 	use(pro, 1_100_000, "one")
 	use(poor, 5, "two")
 	s.awaitFlushed(pro.id, "evaluations", 1_100_000)
@@ -132,6 +136,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	require.Contains(t, s.tollgate("export", "decisions", "--period", period), `"approved"`)
 
 	require.Contains(t, s.tollgate("export", "start", "--period", period, "--json"), `"closed"`, "nothing is run again")
+	s.deliversEach(stripe, period, poor)
 
 	kinds := []string{}
 	rows, err := s.owner().Query(t.Context(), `SELECT kind FROM events WHERE key LIKE 'export.%' ORDER BY occurred_at`)
@@ -176,6 +181,11 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	require.Contains(t, difference, `"after":"214.00"`)
 	require.Equal(t, []string{"grant 50.00", "burn 50.00", "restore 50.00", "burn 50.00"}, s.creditEntries(pro))
 	require.Contains(t, s.tollgate("export", "verify", s.downloadAll(period)), `"verified": true`)
+	// Stripe has the first revision: it gets the difference alone.
+	require.Equal(t, sinks.Counts{Delivered: 1, Unchanged: 1}, s.deliveries(period).Counts)
+	keys, _ := stripe.all()
+	require.Equal(t, []string{"tollgate/TG-" + period + "-R2-000001", "tollgate/TG-" + period + "-R2-000001/1"}, keys[len(keys)-2:])
+	require.Equal(t, "1500", stripe.form(t, keys[len(keys)-1]).Get("amount"))
 	s.tollgate("export", "start", "--period", next)
 	require.NotContains(t, s.tollgate("export", "corrections", "--period", next), `"correction"`)
 }
@@ -220,6 +230,44 @@ func (s *system) creditEntries(who tenant) []string {
 	return out
 }
 
+// deliveries is what the command says of an export's deliveries.
+func (s *system) deliveries(period string) (list struct {
+	Counts     sinks.Counts     `json:"counts"`
+	Deliveries []sinks.Delivery `json:"deliveries"`
+},
+) {
+	s.t.Helper()
+	s.decode(s.tollgate("export", "deliveries", "--period", period, "--json"), &list)
+	return list
+}
+
+// deliversEach is finance's way with Stripe after a close: one statement was delivered, and
+// that of an organization that Stripe doesn't know wasn't; it is delivered by hand, once.
+func (s *system) deliversEach(stripe *stripe, period string, unknown tenant) {
+	s.t.Helper()
+	t := s.t
+	require.Equal(t, sinks.Counts{Delivered: 1, NoCustomer: 1}, s.deliveries(period).Counts)
+	keys, _ := stripe.all()
+	invoice := "tollgate/TG-" + period + "-000001"
+	require.Equal(t, []string{invoice, invoice + "/1", invoice + "/2"}, keys)
+	require.Equal(t, "cus_pro", stripe.form(t, invoice).Get("customer"))
+	require.Equal(t, []string{"4900", "20000"}, []string{stripe.form(t, keys[1]).Get("amount"), stripe.form(t, keys[2]).Get("amount")})
+
+	byHand := func(customer string, want sinks.Counts) []sinks.Delivery {
+		s.tollgate("org", "customer", unknown.id.String(), "stripe", customer)
+		s.tollgate("export", "deliver", "--period", period)
+		require.Eventually(t, func() bool { return s.deliveries(period).Counts == want }, 30*time.Second, 100*time.Millisecond)
+		return s.deliveries(period).Deliveries
+	}
+	failed := byHand(deleted, sinks.Counts{Delivered: 1, Failed: 1})
+	require.Equal(t, unknown.id, failed[1].Organization)
+	require.Contains(t, failed[1].Reason, "No such customer")
+	byHand("cus_poor", sinks.Counts{Delivered: 2})
+	keys, asked := stripe.all()
+	require.Len(t, keys, 5)
+	require.Len(t, keys, asked, "nothing was asked for twice")
+}
+
 func (s *system) downloadAll(period string, more ...string) string {
 	s.t.Helper()
 	folder := s.t.TempDir()
@@ -256,6 +304,7 @@ const slowed = `
 func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	stripe := s.startStripe()
 	worker := s.startWorker()
 	s.startAPI()
 	s.financeKey = s.newKey("finance")
@@ -287,6 +336,11 @@ func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
 		billing.StageWaiting, billing.StageRollups, billing.StageFreezing, billing.StageRating, billing.StageWriting, billing.StageReviewing,
 		billing.StageApproving, billing.StageIssuing, billing.StageDelivering,
 	}
+	_, err = db.Exec(t.Context(), `INSERT INTO organization_customers SELECT id, 'stripe', 'cus_' || id FROM organizations ORDER BY id LIMIT 3`)
+	require.NoError(t, err)
+	// Killed once Stripe has made the second one's invoice, and before that is answered.
+	held, let := stripe.holdAt("tollgate/TG-" + period + "-000002")
+	defer let()
 	s.tollgate("export", "start", "--period", period, "--no-wait")
 	for _, stage := range stages {
 		switch stage {
@@ -298,8 +352,14 @@ func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
 			require.Equal(t, want, digests(t, s.downloadAll(period)))
 			decide(period, "approve")
 		}
+		if stage == billing.StageDelivering {
+			require.Eventually(t, func() bool { return isClosed(held) }, 60*time.Second, 5*time.Millisecond, "the second invoice is never made")
+		}
 		killIn(t, db, worker, stage)
 		worker = s.startWorker()
+		if stage == billing.StageDelivering {
+			let()
+		}
 	}
 	s.awaitStage(period, billing.StageClosed)
 	folder := s.downloadAll(period)
@@ -312,6 +372,11 @@ func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
 	var burned int
 	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*) FROM credit_entries WHERE kind = 'burn' AND amount = 5`).Scan(&burned))
 	require.Equal(t, 3_000, burned)
+	require.Equal(t, sinks.Counts{Delivered: 3, NoCustomer: 2_997}, s.deliveries(period).Counts)
+	keys, asked := stripe.all()
+	invoices := slices.DeleteFunc(keys, func(key string) bool { return strings.Count(key, "/") > 1 })
+	require.Equal(t, []string{"tollgate/TG-" + period + "-000001", "tollgate/TG-" + period + "-000002", "tollgate/TG-" + period + "-000003"}, invoices)
+	require.Greater(t, asked, len(keys), "the second one was asked for again, and made once")
 }
 
 // killIn kills a worker once the export's record says that it is in a stage, and makes

@@ -100,7 +100,8 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO export_credits SELECT e.id, g.id, g.id, 'USD', 5, 50, now(), NULL, '' FROM exports e, credit_grants g;
 		INSERT INTO export_credit_uses SELECT e.id, g.id, g.id, 5, 0 FROM exports e, credit_grants g;
 		INSERT INTO organization_customers SELECT id, 'stripe', 'cus_1' FROM instances;
-		INSERT INTO statement_deliveries SELECT id, id, 'stripe', 'in_1' FROM exports`)
+		INSERT INTO statement_deliveries SELECT id, id, 'stripe', 'in_1' FROM exports;
+		INSERT INTO statement_undelivered SELECT id, id, 'stripe', 'failed', 'no such customer' FROM exports`)
 	require.NoError(t, err)
 }
 

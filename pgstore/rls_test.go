@@ -50,6 +50,7 @@ var organizationColumn = map[string]string{
 
 	"organization_customers": "organization_id",
 	"statement_deliveries":   "organization_id",
+	"statement_undelivered":  "organization_id",
 }
 
 // platformTables are of no single organization: only the platform sees them.
@@ -80,6 +81,7 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	for _, o := range []uuid.UUID{a, b} {
 		require.NoError(t, f.PutCustomer(t.Context(), sinks.Customer{Organization: o, Sink: sinks.Stripe, ExternalID: "cus_" + o.String()}))
 		require.NoError(t, f.MarkDelivered(t.Context(), e.ID, o, sinks.Stripe, "in_"+o.String()))
+		require.NoError(t, f.MarkUndelivered(t.Context(), e.ID, "elsewhere", []sinks.Undelivered{{Organization: o, Outcome: sinks.NoCustomer}}))
 	}
 	fillClose(f, e.ID, a, b)
 	return f, a, b

@@ -74,16 +74,6 @@ type Customer struct {
 	ExternalID string `json:"external_id"`
 }
 
-// Delivery is a statement that a sink has taken.
-type Delivery struct {
-	// Export is the run that the statement belongs to.
-	Export       uuid.UUID
-	Organization uuid.UUID
-	Sink         string
-	// ExternalID is what the sink made of it: an invoice's id.
-	ExternalID string
-}
-
 // maxExternalID is the longest identity in a sink, in characters: Stripe promises no more
 // than 255.
 const maxExternalID = 255

@@ -27,6 +27,7 @@ var (
 	onExport   *activities.Export
 	onWebhooks *activities.Webhooks
 	onClose    *activities.Close
+	onSinks    *activities.Sinks
 )
 
 // environment is Temporal's test environment: time passes as fast as it can.
@@ -43,7 +44,7 @@ func newEnvironment(t *testing.T, workflowID string) environment {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestWorkflowEnvironment()
 	workflows.Register(env)
-	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Credits{}, &activities.Export{}, &activities.Events{}, &activities.Webhooks{}, &activities.Close{}} {
+	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Credits{}, &activities.Export{}, &activities.Events{}, &activities.Webhooks{}, &activities.Close{}, &activities.Sinks{}} {
 		env.RegisterActivity(group)
 	}
 	env.SetStartTime(now)
@@ -138,6 +139,7 @@ func TestEverythingRegistersOnARealWorker(t *testing.T) {
 	w.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: store}))
 	w.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{Store: store, Sender: store, Start: store.startNothing}))
 	w.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))
+	w.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: store}))
 	// On its own queue in truth; here, so that its names are compared with the others.
 	w.RegisterActivity(activities.NewInstance(activities.InstanceConfig{ID: uuid.Max, Flusher: &fakeFlusher{}, Store: store}))
 	require.Panics(t, func() { w.RegisterActivity(&activities.Rollup{}) }, "a real worker finds a name that is taken")
@@ -153,6 +155,7 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "flush/ffffffff-ffff-ffff-ffff-ffffffffffff", workflows.FlushLoopID(uuid.Max))
 	require.Equal(t, "rollup/2026-10-16", workflows.RollUpDayID(friday))
 	require.Equal(t, "export/2026-10", workflows.ExportPeriodID(october))
+	require.Equal(t, "export/2026-10/deliver", workflows.DeliverExportID(october))
 	require.Equal(t, "deliver/ffffffff-ffff-ffff-ffff-ffffffffffff/ffffffff-ffff-ffff-ffff-ffffffffffff", workflows.DeliverEventID(uuid.Max, uuid.Max))
 	require.Equal(t, "dispatch-events", workflows.DispatchEventsID)
 	require.Len(t, workflows.SearchAttributes(), 4)

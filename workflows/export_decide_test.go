@@ -51,6 +51,7 @@ func (e environment) untilClosed() []step {
 			e.OnActivity(onClose.IssueStatements, mock.Anything, activities.IssueStatementsInput{ID: uuid.Max}).Return(nil).After(time.Minute).Once()
 		}},
 		{"delivering", func() { e.stage(billing.StageDelivering) }},
+		{"ListSinks", func() { e.sinking() }},
 		{"CompleteExport", e.completing},
 	}
 }

@@ -74,6 +74,10 @@ type ExportPeriodProgress struct {
 	ApprovedBy    string    `json:"approved_by,omitempty"`
 	// Money adds up the statements by currency.
 	Money []billing.MoneyTotal `json:"money_totals,omitempty"`
+	// Deliveries says what became of the statements in each sink, and DeliveryError why a
+	// delivery did not end as it should; it holds up nothing.
+	Deliveries    []SinkDelivery `json:"deliveries,omitempty"`
+	DeliveryError string         `json:"delivery_error,omitempty"`
 	// Folder is where the files are in the blob store; Files and Totals describe them.
 	Folder string                 `json:"folder,omitempty"`
 	Files  []billing.File         `json:"files,omitempty"`

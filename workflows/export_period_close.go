@@ -27,23 +27,9 @@ func (r *exportRun) rate(ctx workflow.Context) error {
 	}
 	p := r.progress()
 	p.Pages = len(plan.Until)
-	group, next := workflow.NewWaitGroup(ctx), 0
-	var failure error
-	for range min(ratingAtOnce, len(plan.Until)) {
-		group.Add(1)
-		workflow.Go(ctx, func(ctx workflow.Context) {
-			defer group.Done()
-			for failure == nil && next < len(plan.Until) {
-				page := next
-				next++
-				if err := r.ratePage(ctx, plan.Until, page); err != nil {
-					failure = err
-				}
-			}
-		})
-	}
-	group.Wait(ctx)
-	return failure
+	return inPages(ctx, len(plan.Until), ratingAtOnce, func(ctx workflow.Context, page int) error {
+		return r.ratePage(ctx, plan.Until, page)
+	})
 }
 
 func (r *exportRun) ratePage(ctx workflow.Context, until []uuid.UUID, page int) error {
@@ -239,6 +225,9 @@ func (r *exportRun) issue(ctx workflow.Context) error {
 		}
 		// What was issued is an event from here on, which others deliver.
 		if err := r.enter(ctx, billing.StageDelivering); err != nil {
+			return err
+		}
+		if err := r.deliver(ctx); err != nil {
 			return err
 		}
 	}

@@ -43,6 +43,8 @@ func (r *exportRun) showDetails(ctx workflow.Context) {
 		{"money", moneyOf(p)},
 		{"waits since", waits(p)},
 		{"approved by", p.ApprovedBy},
+		{"delivered", deliveriesOf(p.Deliveries)},
+		{"delivery failed", p.DeliveryError},
 		{"folder", p.Folder},
 		{"files", strings.Join(files, ", ")},
 		{"totals", strings.Join(totals, "; ")},

@@ -31,6 +31,7 @@ type fakeStore struct {
 	usage      []billing.UsageTotal
 	fakeWebhooks
 	fakeClose
+	fakeSinks
 	// hook is called, without the lock, before what it is named after; it may fail or wait.
 	hook func(ctx context.Context, what string) error
 }
@@ -41,6 +42,7 @@ func newFakeStore() *fakeStore {
 		revisions: map[plans.Day]int{},
 		exports:   map[uuid.UUID]billing.Export{},
 		fakeClose: newFakeClose(),
+		fakeSinks: newFakeSinks(),
 	}
 }
 

@@ -23,6 +23,10 @@ func RollUpDayID(day plans.Day) string { return "rollup/" + day.String() }
 // ExportPeriodID returns the workflow ID of a period's ExportPeriod.
 func ExportPeriodID(period billing.Period) string { return "export/" + period.String() }
 
+// DeliverExportID returns the workflow ID of the delivery of a period's statements: one at a
+// time, whichever revision they are of.
+func DeliverExportID(period billing.Period) string { return ExportPeriodID(period) + "/deliver" }
+
 // DispatchEventsID is the workflow ID of the one DispatchEvents.
 const DispatchEventsID = "dispatch-events"
 

@@ -53,10 +53,14 @@ const (
 	// many such activities one export runs at a time.
 	ratingPageSize = 2500
 	ratingAtOnce   = 4
+	// deliveryPageSize is how many statements one activity hands to a sink, and
+	// deliveriesAtOnce how many such activities run at a time: a sink limits its rate.
+	deliveryPageSize = 2500
+	deliveriesAtOnce = 4
 	// DefaultRemindAfter is the time between reminders of a decision that is waited for.
 	DefaultRemindAfter = 24 * time.Hour
 
-	// joinedPoll is the time between looks at a rollup that somebody else started.
+	// joinedPoll is the time between looks at a run that somebody else started.
 	joinedPoll = 5 * time.Second
 	// rollUpTries is how often one run rolls up the same day: usage that keeps coming
 	// for a day that is over must not hold up what follows.

@@ -9,6 +9,7 @@ func Register(registry worker.WorkflowRegistry) {
 	registry.RegisterWorkflow(DailyRollUp)
 	registry.RegisterWorkflow(ExportPeriod)
 	registry.RegisterWorkflow(MonthlyExport)
+	registry.RegisterWorkflow(DeliverExport)
 	registry.RegisterWorkflow(DispatchEvents)
 	registry.RegisterWorkflow(DeliverEvent)
 }

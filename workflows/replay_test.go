@@ -49,7 +49,7 @@ func TestReplay(t *testing.T) {
 			require.NoError(t, replay(history))
 		})
 	}
-	for workflowType, atLeast := range map[string]int{"FlushLoop": 4, "RollUpDay": 3, "DailyRollUp": 1, "ExportPeriod": 4, "MonthlyExport": 1, "DispatchEvents": 1, "DeliverEvent": 4} {
+	for workflowType, atLeast := range map[string]int{"FlushLoop": 4, "RollUpDay": 3, "DailyRollUp": 1, "ExportPeriod": 4, "DeliverExport": 2, "MonthlyExport": 1, "DispatchEvents": 1, "DeliverEvent": 4} {
 		require.GreaterOrEqual(t, seen[workflowType], atLeast, "recorded histories of %s", workflowType)
 	}
 }

@@ -48,6 +48,12 @@ const wait = 30 * time.Second
 
 func newSystem(t *testing.T) *system {
 	t.Helper()
+	return newSystemWith(t, nil)
+}
+
+// newSystemWith makes a system whose statements go to a sink; nil: there is none.
+func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *system {
+	t.Helper()
 	namespace := temporaltest.Register(t)
 	s := &system{client: namespace.Dial(t), namespace: namespace.Name, store: newFakeStore()}
 	blobs, err := blobstore.Open(t.Context(), "mem://")
@@ -55,6 +61,10 @@ func newSystem(t *testing.T) *system {
 	t.Cleanup(func() { require.NoError(t, blobs.Close()) })
 	s.blobs = blobs
 	s.store.usage = someUsage()
+	var sink activities.Sink
+	if sinkOf != nil {
+		sink = sinkOf(s.store)
+	}
 
 	shared := worker.New(s.client, workflows.TaskQueue, quick(workflows.WorkerOptions()))
 	workflows.Register(shared)
@@ -79,6 +89,7 @@ func newSystem(t *testing.T) *system {
 		},
 	}))
 	shared.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", BatchSize: 1}))
+	shared.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: s.store, Sink: sink}))
 	require.NoError(t, shared.Start())
 	t.Cleanup(shared.Stop)
 	return s

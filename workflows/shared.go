@@ -22,6 +22,7 @@ var (
 	onExport   *activities.Export
 	onClose    *activities.Close
 	onWebhooks *activities.Webhooks
+	onSinks    *activities.Sinks
 )
 
 // refuse ends a workflow for good because of what it was asked.
@@ -66,6 +67,28 @@ func scheduledAt(ctx workflow.Context, instead string) (time.Time, error) {
 		return time.Time{}, refuse(TypeInvalidInput, "this workflow is started by its schedule and takes its time from it: start %s", instead)
 	}
 	return at.UTC(), nil
+}
+
+// inPages does pages, at most a number of them at a time, in their order. The first failure
+// is returned, once what is under way has ended; no page is begun after it.
+func inPages(ctx workflow.Context, pages, atOnce int, do func(ctx workflow.Context, page int) error) error {
+	group, next := workflow.NewWaitGroup(ctx), 0
+	var failure error
+	for range min(atOnce, pages) {
+		group.Add(1)
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			defer group.Done()
+			for failure == nil && next < pages {
+				page := next
+				next++
+				if err := do(ctx, page); err != nil {
+					failure = err
+				}
+			}
+		})
+	}
+	group.Wait(ctx)
+	return failure
 }
 
 // runFixed runs a workflow under its fixed ID and returns its result in out. joined is

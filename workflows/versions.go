@@ -42,3 +42,7 @@ const changeClose = "close"
 
 // changeCredits (2026-11-24): the daily run expires credits.
 const changeCredits = "credits"
+
+// changeSinks (2026-11-24): an export hands its statements to the sinks that there are, in the
+// stage delivering, before it is closed.
+const changeSinks = "sinks"

@@ -239,6 +239,9 @@ type Delivery struct {
 	UpdatedAt     time.Time      `json:"updated_at"`
 }
 
+// DeliveryCounts defines model for DeliveryCounts.
+type DeliveryCounts = sinks.Counts
+
 // DeliveryPage Example: {"deliveries":[{"attempts":1,"created_at":"2026-11-24T09:31:00Z","event_id":"0199d4c5-9c1f-7d2b-8a44-51c0aa1f7b02","kind":"organization.upgraded","last_error":"503 Service Unavailable","last_status":503,"next_attempt_at":"2026-11-24T09:31:05Z","state":"pending","updated_at":"2026-11-24T09:31:00Z"}]}
 type DeliveryPage struct {
 	Deliveries []Delivery `json:"deliveries"`
@@ -878,6 +881,19 @@ type StartedExport struct {
 // Statement One organization's priced period, with the arithmetic of each line.
 type Statement = billing.Statement
 
+// StatementDelivery defines model for StatementDelivery.
+type StatementDelivery = sinks.Delivery
+
+// StatementDeliveryList defines model for StatementDeliveryList.
+type StatementDeliveryList struct {
+	Counts     DeliveryCounts      `json:"counts"`
+	Deliveries []StatementDelivery `json:"deliveries"`
+
+	// Next The `after` of the next page; missing on the last one.
+	Next *openapi_types.UUID `json:"next,omitempty"`
+	Sink string              `json:"sink"`
+}
+
 // StatementList defines model for StatementList.
 type StatementList struct {
 	Statements []Statement `json:"statements"`
@@ -1144,6 +1160,31 @@ type ListCorrectionsParams struct {
 type ListDecisionsParams struct {
 	// Revision A revision of the period's export, from 1. Default, the one that counts.
 	Revision *Revision `form:"revision,omitempty" json:"revision,omitempty"`
+}
+
+// DeliverExportParams defines parameters for DeliverExport.
+type DeliverExportParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListStatementDeliveriesParams defines parameters for ListStatementDeliveries.
+type ListStatementDeliveriesParams struct {
+	// Revision A revision of the period's export, from 1. Default, the one that counts.
+	Revision *Revision `form:"revision,omitempty" json:"revision,omitempty"`
+
+	// Sink The system that takes statements.
+	Sink *string `form:"sink,omitempty" json:"sink,omitempty"`
+
+	// Outcome List those with this outcome alone.
+	Outcome *string `form:"outcome,omitempty" json:"outcome,omitempty"`
+
+	// After The `next` of the page before.
+	After *openapi_types.UUID `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit The most to list.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // DryRunCatalogParams defines parameters for DryRunCatalog.
@@ -1493,6 +1534,12 @@ type ServerInterface interface {
 	// ListDecisions Show the audit trail
 	// (GET /api/v1/billing/exports/{period}/decisions)
 	ListDecisions(c *gin.Context, period Period, params ListDecisionsParams)
+	// DeliverExport Deliver statements again
+	// (POST /api/v1/billing/exports/{period}/deliver)
+	DeliverExport(c *gin.Context, period Period, params DeliverExportParams)
+	// ListStatementDeliveries Show what became of the statements in another system
+	// (GET /api/v1/billing/exports/{period}/deliveries)
+	ListStatementDeliveries(c *gin.Context, period Period, params ListStatementDeliveriesParams)
 	// DryRunCatalog Try a catalog on past usage
 	// (POST /api/v1/billing/exports/{period}/dry-run)
 	DryRunCatalog(c *gin.Context, period Period, params DryRunCatalogParams)
@@ -1997,6 +2044,123 @@ func (siw *ServerInterfaceWrapper) ListDecisions(c *gin.Context) {
 	}
 
 	siw.Handler.ListDecisions(c, period, params)
+}
+
+// DeliverExport operation middleware
+func (siw *ServerInterfaceWrapper) DeliverExport(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "period" -------------
+	var period Period
+
+	err = runtime.BindStyledParameterWithOptions("simple", "period", c.Param("period"), &period, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter period: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeliverExportParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeliverExport(c, period, params)
+}
+
+// ListStatementDeliveries operation middleware
+func (siw *ServerInterfaceWrapper) ListStatementDeliveries(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "period" -------------
+	var period Period
+
+	err = runtime.BindStyledParameterWithOptions("simple", "period", c.Param("period"), &period, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter period: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListStatementDeliveriesParams
+
+	// ------------- Optional query parameter "revision" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "revision", c.Request.URL.Query(), &params.Revision, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter revision: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sink" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sink", c.Request.URL.Query(), &params.Sink, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sink: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "outcome" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", c.Request.URL.Query(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter outcome: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListStatementDeliveries(c, period, params)
 }
 
 // DryRunCatalog operation middleware
@@ -3806,6 +3970,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/billing/exports/:period/reopen", wrapper.ReopenExport)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/variances", wrapper.ListVariances)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/parked", wrapper.ListParked)
+	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/deliveries", wrapper.ListStatementDeliveries)
+	router.POST(options.BaseURL+"/api/v1/billing/exports/:period/deliver", wrapper.DeliverExport)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/decisions", wrapper.ListDecisions)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/corrections", wrapper.ListCorrections)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/control-totals", wrapper.GetControlTotals)
@@ -5111,6 +5277,277 @@ type ListDecisions503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListDecisions503ApplicationProblemPlusJSONResponse) VisitListDecisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeliverExportRequestObject struct {
+	Period Period `json:"period"`
+	Params DeliverExportParams
+}
+
+type DeliverExportResponseObject interface {
+	VisitDeliverExportResponse(w http.ResponseWriter) error
+}
+
+type DeliverExport202ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type DeliverExport202JSONResponse struct {
+	Body    StartedExport
+	Headers DeliverExport202ResponseHeaders
+}
+
+func (response DeliverExport202JSONResponse) VisitDeliverExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeliverExport400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DeliverExport400ApplicationProblemPlusJSONResponse) VisitDeliverExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeliverExport401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response DeliverExport401ApplicationProblemPlusJSONResponse) VisitDeliverExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeliverExport403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DeliverExport403ApplicationProblemPlusJSONResponse) VisitDeliverExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeliverExport404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DeliverExport404ApplicationProblemPlusJSONResponse) VisitDeliverExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeliverExport409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DeliverExport409ApplicationProblemPlusJSONResponse) VisitDeliverExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeliverExport500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response DeliverExport500ApplicationProblemPlusJSONResponse) VisitDeliverExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeliverExport503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response DeliverExport503ApplicationProblemPlusJSONResponse) VisitDeliverExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListStatementDeliveriesRequestObject struct {
+	Period Period `json:"period"`
+	Params ListStatementDeliveriesParams
+}
+
+type ListStatementDeliveriesResponseObject interface {
+	VisitListStatementDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ListStatementDeliveries200JSONResponse StatementDeliveryList
+
+func (response ListStatementDeliveries200JSONResponse) VisitListStatementDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListStatementDeliveries400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListStatementDeliveries400ApplicationProblemPlusJSONResponse) VisitListStatementDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListStatementDeliveries401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response ListStatementDeliveries401ApplicationProblemPlusJSONResponse) VisitListStatementDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListStatementDeliveries403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListStatementDeliveries403ApplicationProblemPlusJSONResponse) VisitListStatementDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListStatementDeliveries404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ListStatementDeliveries404ApplicationProblemPlusJSONResponse) VisitListStatementDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListStatementDeliveries500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ListStatementDeliveries500ApplicationProblemPlusJSONResponse) VisitListStatementDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListStatementDeliveries503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListStatementDeliveries503ApplicationProblemPlusJSONResponse) VisitListStatementDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -11529,6 +11966,12 @@ type StrictServerInterface interface {
 	// ListDecisions Show the audit trail
 	// (GET /api/v1/billing/exports/{period}/decisions)
 	ListDecisions(ctx context.Context, request ListDecisionsRequestObject) (ListDecisionsResponseObject, error)
+	// DeliverExport Deliver statements again
+	// (POST /api/v1/billing/exports/{period}/deliver)
+	DeliverExport(ctx context.Context, request DeliverExportRequestObject) (DeliverExportResponseObject, error)
+	// ListStatementDeliveries Show what became of the statements in another system
+	// (GET /api/v1/billing/exports/{period}/deliveries)
+	ListStatementDeliveries(ctx context.Context, request ListStatementDeliveriesRequestObject) (ListStatementDeliveriesResponseObject, error)
 	// DryRunCatalog Try a catalog on past usage
 	// (POST /api/v1/billing/exports/{period}/dry-run)
 	DryRunCatalog(ctx context.Context, request DryRunCatalogRequestObject) (DryRunCatalogResponseObject, error)
@@ -12010,6 +12453,60 @@ func (sh *strictHandler) ListDecisions(ctx *gin.Context, period Period, params L
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListDecisionsResponseObject); ok {
 		if err := validResponse.VisitListDecisionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeliverExport operation middleware
+func (sh *strictHandler) DeliverExport(ctx *gin.Context, period Period, params DeliverExportParams) {
+	var request DeliverExportRequestObject
+
+	request.Period = period
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeliverExport(ctx, request.(DeliverExportRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeliverExport")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DeliverExportResponseObject); ok {
+		if err := validResponse.VisitDeliverExportResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListStatementDeliveries operation middleware
+func (sh *strictHandler) ListStatementDeliveries(ctx *gin.Context, period Period, params ListStatementDeliveriesParams) {
+	var request ListStatementDeliveriesRequestObject
+
+	request.Period = period
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListStatementDeliveries(ctx, request.(ListStatementDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListStatementDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListStatementDeliveriesResponseObject); ok {
+		if err := validResponse.VisitListStatementDeliveriesResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

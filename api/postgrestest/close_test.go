@@ -49,10 +49,13 @@ func TestAnExportOfNothingCanBeReviewed(t *testing.T) {
 	require.NoError(t, err)
 	const path = "/api/v1/billing/exports/2026-01"
 	routes := map[string]map[string]any{
-		"/variances":      {"variances": []any{}},
-		"/parked":         {"parked": []any{}},
-		"/decisions":      {"decisions": []any{}},
-		"/corrections":    {"statements": []any{}},
+		"/variances":   {"variances": []any{}},
+		"/parked":      {"parked": []any{}},
+		"/decisions":   {"decisions": []any{}},
+		"/corrections": {"statements": []any{}},
+		"/deliveries": {"sink": "stripe", "deliveries": []any{}, "counts": map[string]any{
+			"delivered": 0.0, "no_customer": 0.0, "nothing_due": 0.0, "unchanged": 0.0, "failed": 0.0, "pending": 0.0,
+		}},
 		"/control-totals": {"control_totals": []any{}, "money_totals": []any{}},
 	}
 	for route := range routes {

@@ -37,6 +37,10 @@ func (noWorkflows) StartExport(context.Context, api.StartExport) (api.ExportRun,
 	return api.ExportRun{}, api.ErrWorkflowsAway
 }
 
+func (noWorkflows) DeliverExport(context.Context, api.DeliverExport) (api.ExportRun, error) {
+	return api.ExportRun{}, api.ErrWorkflowsAway
+}
+
 func (noWorkflows) Decide(context.Context, api.Decide) (billing.Stage, error) {
 	return "", api.ErrWorkflowsAway
 }

@@ -26,6 +26,7 @@ import (
 type devCommand struct {
 	config.Log
 	config.Catalog
+	config.Stripe
 	Port           int           `default:"8080" env:"TOLLGATE_DEV_PORT" help:"Port of the API and its pages."`
 	PostgresPort   int           `default:"0" env:"TOLLGATE_DEV_POSTGRES_PORT" help:"Port of the private Postgres; 0 takes a free one."`
 	TemporalPort   int           `default:"7233" env:"TOLLGATE_DEV_TEMPORAL_PORT" help:"Port of Temporal."`
@@ -51,7 +52,7 @@ func (c *devCommand) Validate() error {
 	if c.PostgresPort < 0 || c.PostgresPort > 65535 {
 		return fmt.Errorf("--postgres-port is %d: it must be 0 to 65535", c.PostgresPort)
 	}
-	return nil
+	return c.Stripe.Validate()
 }
 
 // Run starts everything, says where it is, and stops it when the context ends.
@@ -103,7 +104,7 @@ func (c *devCommand) Run(ctx context.Context, out *output) error {
 
 		UsageThresholds: []int{80, 100},
 	})
-	worker := app.NewWorker(app.WorkerConfig{Shared: shared, Listen: loopback(c.WorkerPort)})
+	worker := app.NewWorker(app.WorkerConfig{Shared: shared, Stripe: c.Stripe, Listen: loopback(c.WorkerPort)})
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	// The worker outlives the API, whose last flush and farewell it helps with.

@@ -30,6 +30,8 @@ type exportCommand struct {
 	Retry       exportRetry       `cmd:"" help:"Rate the organizations again that could not be rated."`
 	Reopen      exportReopen      `cmd:"" help:"Open a closed period again, as its next revision."`
 	Decisions   exportDecisions   `cmd:"" help:"Show who decided what, when and why."`
+	Deliveries  exportDeliveries  `cmd:"" help:"Show what became of the statements in Stripe: delivered, skipped or failed, and why."`
+	Deliver     exportDeliver     `cmd:"" help:"Deliver the statements of a closed period that were not delivered."`
 	Verify      exportVerify      `cmd:"" help:"Check downloaded files: hashes, sums, numbers, and against the database."`
 	Diff        exportDiff        `cmd:"" help:"Say what differs between two revisions, for whom and why."`
 }

@@ -69,7 +69,7 @@ func TestLayersLookOneWay(t *testing.T) {
 		"migrations": {},
 		"pgstore":    {"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "migrations", "pgstore"},
 		"activities": {"money", "plans", "billing", "meter", "events", "webhooks", "sinks"},
-		"workflows":  {"money", "plans", "billing", "meter", "events", "webhooks", "activities", "workflows"},
+		"workflows":  {"money", "plans", "billing", "meter", "events", "webhooks", "sinks", "activities", "workflows"},
 		"gate":       {"plans", "meter"},
 		"api":        {"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "gate", "api"},
 	}

@@ -2,18 +2,14 @@ package stripesink
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -23,13 +19,10 @@ import (
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 
-	"github.com/riverline/tollgate/internal/devstack"
+	"github.com/riverline/tollgate/internal/stripetest"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/sinks"
 )
-
-// key is no secret: Stripe's mock takes any that looks like one.
-const key = "sk_test_123"
 
 var organization = uuid.MustParse("0199a000-0000-7000-8000-000000000001")
 
@@ -42,31 +35,6 @@ func statement(amounts ...string) sinks.Statement {
 		s.Lines = append(s.Lines, sinks.Line{Position: i + 1, Description: fmt.Sprintf("Line %d", i+1), Amount: decimal.RequireFromString(amount)})
 	}
 	return s
-}
-
-// startMock runs Stripe's own mock.
-func startMock(t *testing.T) string {
-	t.Helper()
-	server, err := devstack.StartTool(t.Context(), devstack.ToolServerConfig{
-		Tool:      devstack.StripeMock,
-		Arguments: func(address string) []string { return []string{"-http-addr", address} },
-		LogFile:   filepath.Join(t.TempDir(), "stripe-mock.log"),
-		Output:    os.Stderr,
-		Ready: func(ctx context.Context, address string) error {
-			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-			if err != nil {
-				return err
-			}
-			return conn.Close()
-		},
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		require.NoError(t, server.Stop(ctx))
-	})
-	return "http://" + server.Address()
 }
 
 // request is what was asked of Stripe.
@@ -107,10 +75,10 @@ func (r *recorder) before(t *testing.T, next http.Handler) string {
 // Stripe's mock takes what is sent: it checks every parameter against Stripe's document.
 func TestDeliverToStripesMock(t *testing.T) {
 	t.Parallel()
-	mock, err := url.Parse(startMock(t))
+	mock, err := url.Parse(stripetest.Start(t))
 	require.NoError(t, err)
 	var seen recorder
-	sink := New(key, seen.before(t, httputil.NewSingleHostReverseProxy(mock))+"/")
+	sink := New(stripetest.Key, seen.before(t, httputil.NewSingleHostReverseProxy(mock))+"/")
 	require.Equal(t, sinks.Stripe, sink.Name())
 
 	id, err := sink.Deliver(t.Context(), "cus_123", statement("99.00", "0", "-12.34"))
@@ -227,7 +195,7 @@ func TestRetriesNeverDouble(t *testing.T) {
 					stripe := &account{kept: map[string][]byte{}, fail: fail, status: http.StatusInternalServerError, lost: lost}
 					server := httptest.NewServer(stripe)
 					defer server.Close()
-					sink := New(key, server.URL)
+					sink := New(stripetest.Key, server.URL)
 					_, err := sink.Deliver(t.Context(), "cus_1", statement("1.00", "2.00", "3.00"))
 					require.Error(t, err)
 					require.NotErrorIs(t, err, sinks.ErrRefused)
@@ -253,7 +221,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		400: false, 401: false, 402: false, 403: false, 404: false, 409: true, 429: true, 500: true, 503: true,
 	} {
 		server := httptest.NewServer(&account{kept: map[string][]byte{}, fail: 1, status: status})
-		_, err := New(key, server.URL).Deliver(t.Context(), "cus_1", statement("1.00"))
+		_, err := New(stripetest.Key, server.URL).Deliver(t.Context(), "cus_1", statement("1.00"))
 		server.Close()
 		var failed *sinks.Error
 		require.ErrorAs(t, err, &failed, status)
@@ -263,7 +231,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		require.ErrorContains(t, err, "No such customer")
 	}
 	// Nobody there.
-	_, err := New(key, "http://127.0.0.1:1").Deliver(t.Context(), "cus_1", statement("1.00"))
+	_, err := New(stripetest.Key, "http://127.0.0.1:1").Deliver(t.Context(), "cus_1", statement("1.00"))
 	require.Error(t, err)
 	require.NotErrorIs(t, err, sinks.ErrRefused)
 }
@@ -278,7 +246,7 @@ func TestWhatStripeCantTake(t *testing.T) {
 		"line 2: stripe has no such amount of USD: 0.001":      statement("1", "0.001"),
 		"stripe takes at most 250 items an invoice, and there": statement(tooMany...),
 	} {
-		_, err := New(key, "http://127.0.0.1:1").Deliver(t.Context(), "cus_1", refused)
+		_, err := New(stripetest.Key, "http://127.0.0.1:1").Deliver(t.Context(), "cus_1", refused)
 		require.ErrorIs(t, err, sinks.ErrRefused)
 		require.ErrorContains(t, err, says)
 	}

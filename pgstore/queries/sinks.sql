@@ -3,14 +3,111 @@ INSERT INTO organization_customers (organization_id, sink, external_id) VALUES (
 ON CONFLICT (organization_id, sink) DO UPDATE SET external_id = excluded.external_id, updated_at = now()
 WHERE organization_customers.external_id <> excluded.external_id;
 
--- name: Customers :many
-SELECT organization_id, external_id FROM organization_customers
-WHERE sink = @sink AND organization_id = ANY(@organizations::uuid[]);
+-- name: PreferIndexes :exec
+-- For the rest of the transaction. Statistics don't know the rows of a new export, and plans that were made when a table
+-- was empty are kept: it would be read whole for each organization.
+SELECT set_config('enable_seqscan', 'off', true);
+
+-- name: EarlierRevisions :many
+-- The issued revisions of an export's period before it.
+SELECT e.id FROM exports e JOIN exports mine ON mine.id = @export_id
+WHERE e.period = mine.period AND e.revision < mine.revision AND e.issued_at IS NOT NULL
+ORDER BY e.revision;
+
+-- name: DeliveryPages :many
+-- The last organization of each page of issued statements.
+SELECT s.organization_id FROM (
+    SELECT organization_id, row_number() OVER (ORDER BY organization_id) AS place, count(*) OVER () AS count
+    FROM statements WHERE export_id = @export_id AND issued
+) AS s
+WHERE s.place % @page_size::bigint = 0 OR s.place = s.count
+ORDER BY s.organization_id;
+
+-- name: IssuedStatements :many
+-- The next organizations with an issued statement, or with one of an earlier revision that the sink has taken. Each one's
+-- rows are looked up by their key (OFFSET keeps that from being planned anew).
+SELECT page.organization_id, coalesce(s.number, '')::text AS number,
+    (CASE WHEN d.external_id IS NULL THEN coalesce(s.document, '') ELSE '' END)::text AS document,
+    coalesce(c.external_id, '')::text AS customer, coalesce(d.external_id, '')::text AS delivered
+FROM (
+    (SELECT i.organization_id FROM statements i
+    WHERE i.export_id = @export_id AND i.issued AND i.organization_id > @after AND i.organization_id <= @until
+    ORDER BY i.organization_id LIMIT @page_size)
+    UNION
+    (SELECT DISTINCT e.organization_id FROM statement_deliveries e
+    WHERE e.export_id = ANY(@earlier::uuid[]) AND e.sink = @sink AND e.organization_id > @after AND e.organization_id <= @until
+    ORDER BY e.organization_id LIMIT @page_size)
+    ORDER BY organization_id LIMIT @page_size
+) AS page
+LEFT JOIN LATERAL (
+    SELECT n.number, n.document FROM statements n
+    WHERE n.export_id = @export_id AND n.organization_id = page.organization_id AND n.issued OFFSET 0
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT k.external_id FROM organization_customers k
+    WHERE k.organization_id = page.organization_id AND k.sink = @sink OFFSET 0
+) AS c ON true
+LEFT JOIN LATERAL (
+    SELECT t.external_id FROM statement_deliveries t
+    WHERE t.export_id = @export_id AND t.organization_id = page.organization_id AND t.sink = @sink OFFSET 0
+) AS d ON true
+ORDER BY page.organization_id;
+
+-- name: LastDelivered :many
+-- What a sink has taken last of organizations in earlier revisions; an empty document says that it was taken back.
+SELECT DISTINCT ON (d.organization_id) d.organization_id, coalesce(s.number, '')::text AS number, coalesce(s.document, '')::text AS document
+FROM statement_deliveries d
+JOIN exports e ON e.id = d.export_id
+LEFT JOIN statements s ON s.export_id = d.export_id AND s.organization_id = d.organization_id
+WHERE d.export_id = ANY(@earlier::uuid[]) AND d.organization_id = ANY(@organizations::uuid[]) AND d.sink = @sink
+ORDER BY d.organization_id, e.revision DESC;
 
 -- name: MarkDelivered :exec
 INSERT INTO statement_deliveries (export_id, organization_id, sink, external_id) VALUES (@export_id, @organization_id, @sink, @external_id)
 ON CONFLICT (export_id, organization_id, sink) DO NOTHING;
 
--- name: Deliveries :many
-SELECT organization_id, external_id FROM statement_deliveries
-WHERE export_id = @export_id AND sink = @sink AND organization_id = ANY(@organizations::uuid[]);
+-- name: DeleteUndelivered :exec
+DELETE FROM statement_undelivered WHERE export_id = @export_id AND organization_id = @organization_id AND sink = @sink;
+
+-- name: MarkUndelivered :exec
+-- One that was delivered meanwhile stays so.
+INSERT INTO statement_undelivered (export_id, organization_id, sink, outcome, reason)
+SELECT @export_id::uuid, u.organization_id, @sink::text, u.outcome, u.reason
+FROM (SELECT unnest(@organizations::uuid[]) AS organization_id, unnest(@outcomes::text[]) AS outcome, unnest(@reasons::text[]) AS reason) AS u
+WHERE NOT EXISTS (SELECT FROM statement_deliveries d
+    WHERE d.export_id = @export_id::uuid AND d.organization_id = u.organization_id AND d.sink = @sink::text)
+ON CONFLICT (export_id, organization_id, sink) DO UPDATE
+SET outcome = excluded.outcome, reason = excluded.reason, attempts = statement_undelivered.attempts + 1, at = now();
+
+-- name: DeliveryCounts :one
+-- Of the organizations in (after, until].
+SELECT (SELECT count(*) FROM statements s WHERE s.export_id = @export_id AND s.issued AND s.organization_id > @after AND s.organization_id <= @until
+        AND NOT EXISTS (SELECT FROM statement_deliveries x WHERE x.export_id = s.export_id AND x.organization_id = s.organization_id AND x.sink = @sink)
+        AND NOT EXISTS (SELECT FROM statement_undelivered x WHERE x.export_id = s.export_id AND x.organization_id = s.organization_id AND x.sink = @sink)
+    ) AS pending,
+    (SELECT count(*) FROM statement_deliveries d
+        WHERE d.export_id = @export_id AND d.sink = @sink AND d.organization_id > @after AND d.organization_id <= @until) AS delivered,
+    count(*) FILTER (WHERE u.outcome = 'no_customer') AS no_customer, count(*) FILTER (WHERE u.outcome = 'nothing_due') AS nothing_due,
+    count(*) FILTER (WHERE u.outcome = 'unchanged') AS unchanged, count(*) FILTER (WHERE u.outcome = 'failed') AS failed
+FROM statement_undelivered u
+WHERE u.export_id = @export_id AND u.sink = @sink AND u.organization_id > @after AND u.organization_id <= @until;
+
+-- name: ListStatementDeliveries :many
+SELECT o.organization_id, coalesce(n.name, '')::text AS name, coalesce(s.number, '')::text AS number,
+    coalesce(o.outcome, 'pending')::text AS outcome, o.external_id::text AS external_id, o.reason::text AS reason, o.attempts::integer AS attempts, o.at::timestamptz AS at
+FROM (
+    SELECT d.organization_id, 'delivered' AS outcome, d.external_id, '' AS reason, 0 AS attempts, d.delivered_at AS at
+    FROM statement_deliveries d WHERE d.export_id = @export_id AND d.sink = @sink AND d.organization_id > @after
+    UNION ALL
+    SELECT u.organization_id, u.outcome, '', u.reason, u.attempts, u.at
+    FROM statement_undelivered u WHERE u.export_id = @export_id AND u.sink = @sink AND u.organization_id > @after
+    UNION ALL
+    SELECT i.organization_id, 'pending', '', '', 0, '0001-01-01 00:00:00Z'
+    FROM statements i WHERE i.export_id = @export_id AND i.issued AND i.organization_id > @after
+        AND NOT EXISTS (SELECT FROM statement_deliveries x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = @sink)
+        AND NOT EXISTS (SELECT FROM statement_undelivered x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = @sink)
+) AS o
+LEFT JOIN statements s ON s.export_id = @export_id AND s.organization_id = o.organization_id
+LEFT JOIN export_organizations n ON n.export_id = @export_id AND n.organization_id = o.organization_id
+WHERE @outcome::text = '' OR o.outcome = @outcome::text
+ORDER BY o.organization_id LIMIT @page_size;

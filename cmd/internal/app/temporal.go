@@ -35,6 +35,14 @@ func (w apiWorkflows) StartExport(ctx context.Context, start api.StartExport) (a
 	return api.ExportRun{WorkflowID: run.WorkflowID, RunID: run.RunID, Started: !run.Joined}, translate(err)
 }
 
+// DeliverExport implements [api.Workflows].
+func (w apiWorkflows) DeliverExport(ctx context.Context, d api.DeliverExport) (api.ExportRun, error) {
+	run, err := starter.StartDeliverExport(ctx, w.temporal, starter.DeliverExportInput{
+		Period: d.Period, Export: d.Export, RequestedBy: d.Actor.Name,
+	})
+	return api.ExportRun{WorkflowID: run.WorkflowID, RunID: run.RunID, Started: !run.Joined}, translate(err)
+}
+
 // refusals are the codes of decisions that may not be, by the type of the error.
 var refusals = map[string]string{
 	workflows.TypeSelfApproval: api.CodeSelfApproval,
@@ -93,7 +101,7 @@ func exportNote(p workflows.ExportPeriodProgress) string {
 	case billing.StageIssuing:
 		return "issuing the statements"
 	case billing.StageDelivering:
-		return "delivering"
+		return "delivering the statements to the sinks"
 	case billing.StageFailed, billing.StageCanceled, billing.StageRejected:
 		return p.Error
 	default:

@@ -13,6 +13,7 @@ import (
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/internal/stripesink"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/internal/version"
 	"github.com/riverline/tollgate/meter"
@@ -23,13 +24,14 @@ import (
 // WorkerConfig are the settings of the worker.
 type WorkerConfig struct {
 	Shared
+	config.Stripe
 	Listen        string `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /readyz and /metrics."`
 	KeepSchedules bool   `env:"TOLLGATE_KEEP_SCHEDULES" help:"Leave Temporal's schedules and search attributes alone; somebody else manages them."`
 }
 
 // Validate checks the settings.
 func (c WorkerConfig) Validate() error {
-	return errors.Join(c.Shared.Validate(), config.CheckListen("--listen", c.Listen))
+	return errors.Join(c.Shared.Validate(), c.Stripe.Validate(), config.CheckListen("--listen", c.Listen))
 }
 
 // Worker runs the workflows, and the activities that any process may run.
@@ -113,9 +115,18 @@ func (w *Worker) register(b *base, blobs *blobstore.Store) (worker.Worker, error
 	runner.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: b.store}))
 	runner.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
 	runner.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
+	runner.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: b.store, Sink: sinkOf(w.config.Stripe)}))
 	runner.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: b.store}))
 	runner.RegisterActivity(newWebhooks(b, w.config.Webhooks))
 	return runner, nil
+}
+
+// sinkOf returns what takes statements; nil where there is no key of Stripe's.
+func sinkOf(settings config.Stripe) activities.Sink {
+	if settings.StripeKey == "" {
+		return nil
+	}
+	return stripesink.New(settings.StripeKey, settings.StripeURL)
 }
 
 // prepare makes what workflows need of Temporal.

@@ -7,30 +7,197 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
 
-const customers = `-- name: Customers :many
-SELECT organization_id, external_id FROM organization_customers
-WHERE sink = $1 AND organization_id = ANY($2::uuid[])
+const deleteUndelivered = `-- name: DeleteUndelivered :exec
+DELETE FROM statement_undelivered WHERE export_id = $1 AND organization_id = $2 AND sink = $3
 `
 
-type CustomersRow struct {
-	OrganizationID uuid.UUID
-	ExternalID     string
+func (q *Queries) DeleteUndelivered(ctx context.Context, exportID uuid.UUID, organizationID uuid.UUID, sink string) error {
+	_, err := q.db.Exec(ctx, deleteUndelivered, exportID, organizationID, sink)
+	return err
 }
 
-func (q *Queries) Customers(ctx context.Context, sink string, organizations []uuid.UUID) ([]CustomersRow, error) {
-	rows, err := q.db.Query(ctx, customers, sink, organizations)
+const deliveryCounts = `-- name: DeliveryCounts :one
+SELECT (SELECT count(*) FROM statements s WHERE s.export_id = $1 AND s.issued AND s.organization_id > $2 AND s.organization_id <= $3
+        AND NOT EXISTS (SELECT FROM statement_deliveries x WHERE x.export_id = s.export_id AND x.organization_id = s.organization_id AND x.sink = $4)
+        AND NOT EXISTS (SELECT FROM statement_undelivered x WHERE x.export_id = s.export_id AND x.organization_id = s.organization_id AND x.sink = $4)
+    ) AS pending,
+    (SELECT count(*) FROM statement_deliveries d
+        WHERE d.export_id = $1 AND d.sink = $4 AND d.organization_id > $2 AND d.organization_id <= $3) AS delivered,
+    count(*) FILTER (WHERE u.outcome = 'no_customer') AS no_customer, count(*) FILTER (WHERE u.outcome = 'nothing_due') AS nothing_due,
+    count(*) FILTER (WHERE u.outcome = 'unchanged') AS unchanged, count(*) FILTER (WHERE u.outcome = 'failed') AS failed
+FROM statement_undelivered u
+WHERE u.export_id = $1 AND u.sink = $4 AND u.organization_id > $2 AND u.organization_id <= $3
+`
+
+type DeliveryCountsParams struct {
+	ExportID uuid.UUID
+	After    uuid.UUID
+	Until    uuid.UUID
+	Sink     string
+}
+
+type DeliveryCountsRow struct {
+	Pending    int64
+	Delivered  int64
+	NoCustomer int64
+	NothingDue int64
+	Unchanged  int64
+	Failed     int64
+}
+
+// Of the organizations in (after, until].
+func (q *Queries) DeliveryCounts(ctx context.Context, arg DeliveryCountsParams) (DeliveryCountsRow, error) {
+	row := q.db.QueryRow(ctx, deliveryCounts,
+		arg.ExportID,
+		arg.After,
+		arg.Until,
+		arg.Sink,
+	)
+	var i DeliveryCountsRow
+	err := row.Scan(
+		&i.Pending,
+		&i.Delivered,
+		&i.NoCustomer,
+		&i.NothingDue,
+		&i.Unchanged,
+		&i.Failed,
+	)
+	return i, err
+}
+
+const deliveryPages = `-- name: DeliveryPages :many
+SELECT s.organization_id FROM (
+    SELECT organization_id, row_number() OVER (ORDER BY organization_id) AS place, count(*) OVER () AS count
+    FROM statements WHERE export_id = $1 AND issued
+) AS s
+WHERE s.place % $2::bigint = 0 OR s.place = s.count
+ORDER BY s.organization_id
+`
+
+// The last organization of each page of issued statements.
+func (q *Queries) DeliveryPages(ctx context.Context, exportID uuid.UUID, pageSize int64) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, deliveryPages, exportID, pageSize)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []CustomersRow
+	var items []uuid.UUID
 	for rows.Next() {
-		var i CustomersRow
-		if err := rows.Scan(&i.OrganizationID, &i.ExternalID); err != nil {
+		var organization_id uuid.UUID
+		if err := rows.Scan(&organization_id); err != nil {
+			return nil, err
+		}
+		items = append(items, organization_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const earlierRevisions = `-- name: EarlierRevisions :many
+SELECT e.id FROM exports e JOIN exports mine ON mine.id = $1
+WHERE e.period = mine.period AND e.revision < mine.revision AND e.issued_at IS NOT NULL
+ORDER BY e.revision
+`
+
+// The issued revisions of an export's period before it.
+func (q *Queries) EarlierRevisions(ctx context.Context, exportID uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, earlierRevisions, exportID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const issuedStatements = `-- name: IssuedStatements :many
+SELECT page.organization_id, coalesce(s.number, '')::text AS number,
+    (CASE WHEN d.external_id IS NULL THEN coalesce(s.document, '') ELSE '' END)::text AS document,
+    coalesce(c.external_id, '')::text AS customer, coalesce(d.external_id, '')::text AS delivered
+FROM (
+    (SELECT i.organization_id FROM statements i
+    WHERE i.export_id = $2 AND i.issued AND i.organization_id > $3 AND i.organization_id <= $4
+    ORDER BY i.organization_id LIMIT $1)
+    UNION
+    (SELECT DISTINCT e.organization_id FROM statement_deliveries e
+    WHERE e.export_id = ANY($5::uuid[]) AND e.sink = $6 AND e.organization_id > $3 AND e.organization_id <= $4
+    ORDER BY e.organization_id LIMIT $1)
+    ORDER BY organization_id LIMIT $1
+) AS page
+LEFT JOIN LATERAL (
+    SELECT n.number, n.document FROM statements n
+    WHERE n.export_id = $2 AND n.organization_id = page.organization_id AND n.issued OFFSET 0
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT k.external_id FROM organization_customers k
+    WHERE k.organization_id = page.organization_id AND k.sink = $6 OFFSET 0
+) AS c ON true
+LEFT JOIN LATERAL (
+    SELECT t.external_id FROM statement_deliveries t
+    WHERE t.export_id = $2 AND t.organization_id = page.organization_id AND t.sink = $6 OFFSET 0
+) AS d ON true
+ORDER BY page.organization_id
+`
+
+type IssuedStatementsParams struct {
+	PageSize int32
+	ExportID uuid.UUID
+	After    uuid.UUID
+	Until    uuid.UUID
+	Earlier  []uuid.UUID
+	Sink     string
+}
+
+type IssuedStatementsRow struct {
+	OrganizationID uuid.UUID
+	Number         string
+	Document       string
+	Customer       string
+	Delivered      string
+}
+
+// The next organizations with an issued statement, or with one of an earlier revision that the sink has taken. Each one's
+// rows are looked up by their key (OFFSET keeps that from being planned anew).
+func (q *Queries) IssuedStatements(ctx context.Context, arg IssuedStatementsParams) ([]IssuedStatementsRow, error) {
+	rows, err := q.db.Query(ctx, issuedStatements,
+		arg.PageSize,
+		arg.ExportID,
+		arg.After,
+		arg.Until,
+		arg.Earlier,
+		arg.Sink,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []IssuedStatementsRow
+	for rows.Next() {
+		var i IssuedStatementsRow
+		if err := rows.Scan(
+			&i.OrganizationID,
+			&i.Number,
+			&i.Document,
+			&i.Customer,
+			&i.Delivered,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -41,26 +208,107 @@ func (q *Queries) Customers(ctx context.Context, sink string, organizations []uu
 	return items, nil
 }
 
-const deliveries = `-- name: Deliveries :many
-SELECT organization_id, external_id FROM statement_deliveries
-WHERE export_id = $1 AND sink = $2 AND organization_id = ANY($3::uuid[])
+const lastDelivered = `-- name: LastDelivered :many
+SELECT DISTINCT ON (d.organization_id) d.organization_id, coalesce(s.number, '')::text AS number, coalesce(s.document, '')::text AS document
+FROM statement_deliveries d
+JOIN exports e ON e.id = d.export_id
+LEFT JOIN statements s ON s.export_id = d.export_id AND s.organization_id = d.organization_id
+WHERE d.export_id = ANY($1::uuid[]) AND d.organization_id = ANY($2::uuid[]) AND d.sink = $3
+ORDER BY d.organization_id, e.revision DESC
 `
 
-type DeliveriesRow struct {
+type LastDeliveredRow struct {
 	OrganizationID uuid.UUID
-	ExternalID     string
+	Number         string
+	Document       string
 }
 
-func (q *Queries) Deliveries(ctx context.Context, exportID uuid.UUID, sink string, organizations []uuid.UUID) ([]DeliveriesRow, error) {
-	rows, err := q.db.Query(ctx, deliveries, exportID, sink, organizations)
+// What a sink has taken last of organizations in earlier revisions; an empty document says that it was taken back.
+func (q *Queries) LastDelivered(ctx context.Context, earlier []uuid.UUID, organizations []uuid.UUID, sink string) ([]LastDeliveredRow, error) {
+	rows, err := q.db.Query(ctx, lastDelivered, earlier, organizations, sink)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []DeliveriesRow
+	var items []LastDeliveredRow
 	for rows.Next() {
-		var i DeliveriesRow
-		if err := rows.Scan(&i.OrganizationID, &i.ExternalID); err != nil {
+		var i LastDeliveredRow
+		if err := rows.Scan(&i.OrganizationID, &i.Number, &i.Document); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listStatementDeliveries = `-- name: ListStatementDeliveries :many
+SELECT o.organization_id, coalesce(n.name, '')::text AS name, coalesce(s.number, '')::text AS number,
+    coalesce(o.outcome, 'pending')::text AS outcome, o.external_id::text AS external_id, o.reason::text AS reason, o.attempts::integer AS attempts, o.at::timestamptz AS at
+FROM (
+    SELECT d.organization_id, 'delivered' AS outcome, d.external_id, '' AS reason, 0 AS attempts, d.delivered_at AS at
+    FROM statement_deliveries d WHERE d.export_id = $1 AND d.sink = $2 AND d.organization_id > $3
+    UNION ALL
+    SELECT u.organization_id, u.outcome, '', u.reason, u.attempts, u.at
+    FROM statement_undelivered u WHERE u.export_id = $1 AND u.sink = $2 AND u.organization_id > $3
+    UNION ALL
+    SELECT i.organization_id, 'pending', '', '', 0, '0001-01-01 00:00:00Z'
+    FROM statements i WHERE i.export_id = $1 AND i.issued AND i.organization_id > $3
+        AND NOT EXISTS (SELECT FROM statement_deliveries x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = $2)
+        AND NOT EXISTS (SELECT FROM statement_undelivered x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = $2)
+) AS o
+LEFT JOIN statements s ON s.export_id = $1 AND s.organization_id = o.organization_id
+LEFT JOIN export_organizations n ON n.export_id = $1 AND n.organization_id = o.organization_id
+WHERE $4::text = '' OR o.outcome = $4::text
+ORDER BY o.organization_id LIMIT $5
+`
+
+type ListStatementDeliveriesParams struct {
+	ExportID uuid.UUID
+	Sink     string
+	After    uuid.UUID
+	Outcome  string
+	PageSize int32
+}
+
+type ListStatementDeliveriesRow struct {
+	OrganizationID uuid.UUID
+	Name           string
+	Number         string
+	Outcome        string
+	ExternalID     string
+	Reason         string
+	Attempts       int32
+	At             time.Time
+}
+
+func (q *Queries) ListStatementDeliveries(ctx context.Context, arg ListStatementDeliveriesParams) ([]ListStatementDeliveriesRow, error) {
+	rows, err := q.db.Query(ctx, listStatementDeliveries,
+		arg.ExportID,
+		arg.Sink,
+		arg.After,
+		arg.Outcome,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListStatementDeliveriesRow
+	for rows.Next() {
+		var i ListStatementDeliveriesRow
+		if err := rows.Scan(
+			&i.OrganizationID,
+			&i.Name,
+			&i.Number,
+			&i.Outcome,
+			&i.ExternalID,
+			&i.Reason,
+			&i.Attempts,
+			&i.At,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -90,6 +338,47 @@ func (q *Queries) MarkDelivered(ctx context.Context, arg MarkDeliveredParams) er
 		arg.Sink,
 		arg.ExternalID,
 	)
+	return err
+}
+
+const markUndelivered = `-- name: MarkUndelivered :exec
+INSERT INTO statement_undelivered (export_id, organization_id, sink, outcome, reason)
+SELECT $1::uuid, u.organization_id, $2::text, u.outcome, u.reason
+FROM (SELECT unnest($3::uuid[]) AS organization_id, unnest($4::text[]) AS outcome, unnest($5::text[]) AS reason) AS u
+WHERE NOT EXISTS (SELECT FROM statement_deliveries d
+    WHERE d.export_id = $1::uuid AND d.organization_id = u.organization_id AND d.sink = $2::text)
+ON CONFLICT (export_id, organization_id, sink) DO UPDATE
+SET outcome = excluded.outcome, reason = excluded.reason, attempts = statement_undelivered.attempts + 1, at = now()
+`
+
+type MarkUndeliveredParams struct {
+	ExportID      uuid.UUID
+	Sink          string
+	Organizations []uuid.UUID
+	Outcomes      []string
+	Reasons       []string
+}
+
+// One that was delivered meanwhile stays so.
+func (q *Queries) MarkUndelivered(ctx context.Context, arg MarkUndeliveredParams) error {
+	_, err := q.db.Exec(ctx, markUndelivered,
+		arg.ExportID,
+		arg.Sink,
+		arg.Organizations,
+		arg.Outcomes,
+		arg.Reasons,
+	)
+	return err
+}
+
+const preferIndexes = `-- name: PreferIndexes :exec
+SELECT set_config('enable_seqscan', 'off', true)
+`
+
+// For the rest of the transaction. Statistics don't know the rows of a new export, and plans that were made when a table
+// was empty are kept: it would be read whole for each organization.
+func (q *Queries) PreferIndexes(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, preferIndexes)
 	return err
 }
 

@@ -1,0 +1,85 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/sinks"
+)
+
+// DeliverExport says whose statements are delivered, and who asks.
+type DeliverExport struct {
+	Period billing.Period
+	// Export is the run that issued the statements.
+	Export uuid.UUID
+	Actor  billing.Actor
+}
+
+// ListStatementDeliveries answers with what became of an export's statements in a sink.
+func (s *Server) ListStatementDeliveries(ctx context.Context, request gen.ListStatementDeliveriesRequestObject) (gen.ListStatementDeliveriesResponseObject, error) {
+	ctx = requestContext(ctx)
+	sink, outcome, err := deliveryFilter(request.Params.Sink, request.Params.Outcome)
+	if err != nil {
+		return nil, err
+	}
+	found, limit, err := s.listOf(ctx, request.Period, request.Params.Revision, request.Params.Limit)
+	if err != nil {
+		return nil, err
+	}
+	var after uuid.UUID
+	if request.Params.After != nil {
+		after = *request.Params.After
+	}
+	list, err := s.config.Store.StatementDeliveries(ctx, found.ID, sink, outcome, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := s.config.Store.DeliveryCounts(ctx, found.ID, sink, uuid.Nil, uuid.Max)
+	out := gen.ListStatementDeliveries200JSONResponse{Sink: sink, Counts: counts, Deliveries: notNil(list)}
+	if len(list) == limit {
+		out.Next = &list[limit-1].Organization
+	}
+	return out, err
+}
+
+func deliveryFilter(sink *string, outcome *string) (string, sinks.Outcome, error) {
+	of, only := sinks.Stripe, sinks.Outcome("")
+	if sink != nil {
+		of = *sink
+	}
+	if !slices.Contains(sinks.Names(), of) {
+		return "", "", invalid("sink", "must be one of %s", strings.Join(sinks.Names(), ", "))
+	}
+	if outcome != nil {
+		only = sinks.Outcome(*outcome)
+	}
+	if only != "" && !slices.Contains(sinks.Outcomes(), only) {
+		return "", "", invalid("outcome", "must be one of %s", strings.Trim(fmt.Sprint(sinks.Outcomes()), "[]"))
+	}
+	return of, only, nil
+}
+
+// DeliverExport starts the delivery of the issued statements that no sink has taken yet.
+func (s *Server) DeliverExport(ctx context.Context, request gen.DeliverExportRequestObject) (gen.DeliverExportResponseObject, error) {
+	ctx = requestContext(ctx)
+	found, err := s.exportOf(ctx, request.Period, nil)
+	if err != nil {
+		return nil, err
+	}
+	if found.Stage != billing.StageClosed {
+		return nil, notAwaiting(found, "only the statements of a closed one can be delivered")
+	}
+	ctx, cancel := context.WithTimeout(ctx, quick)
+	defer cancel()
+	run, err := s.config.Workflows.DeliverExport(ctx, DeliverExport{Period: found.Period, Export: found.ID, Actor: actorOf(ctx)})
+	return gen.DeliverExport202JSONResponse{Body: gen.StartedExport{
+		Period: found.Period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
+		StatusUrl: exportPath(found.Period) + "/deliveries", TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
+	}}, err
+}

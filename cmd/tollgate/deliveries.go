@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/sinks"
+)
+
+type exportDeliveries struct {
+	exportQuery
+	Sink    string `enum:"stripe" default:"stripe" help:"The system: stripe."`
+	Outcome string `enum:",delivered,no_customer,nothing_due,unchanged,failed,pending" default:"" help:"List those alone that are delivered, no_customer, nothing_due, unchanged, failed or pending."`
+}
+
+// deliveryList is what the API says of an export's deliveries.
+type deliveryList struct {
+	Sink       string           `json:"sink"`
+	Counts     sinks.Counts     `json:"counts"`
+	Deliveries []sinks.Delivery `json:"deliveries"`
+	Next       *uuid.UUID       `json:"next,omitempty"`
+}
+
+// Run lists deliveries, page by page.
+func (c exportDeliveries) Run(ctx context.Context, out *output) error {
+	var all deliveryList
+	query := url.Values{"limit": {"1000"}, "sink": {c.Sink}}
+	if c.Outcome != "" {
+		query.Set("outcome", c.Outcome)
+	}
+	if c.Revision > 0 {
+		query.Set("revision", fmt.Sprint(c.Revision))
+	}
+	for {
+		var page deliveryList
+		at := path("billing", "exports", c.period(), "deliveries") + "?" + query.Encode()
+		if err := c.client().call(ctx, http.MethodGet, at, nil, &page); err != nil {
+			return err
+		}
+		page.Deliveries = append(all.Deliveries, page.Deliveries...)
+		all = page
+		if page.Next == nil {
+			break
+		}
+		query.Set("after", page.Next.String())
+	}
+	return c.print(out, all, "ORGANIZATION\tNAME\tSTATEMENT\tOUTCOME\tIN THE SINK\tREASON", func(row func(...any)) {
+		for _, d := range all.Deliveries {
+			row(d.Organization, d.OrganizationName, d.Statement, d.Outcome, d.ExternalID, d.Reason)
+		}
+	})
+}
+
+type exportDeliver struct {
+	financeAccess
+	format
+	periodFlag
+}
+
+// Run starts the delivery of what was not delivered.
+func (c exportDeliver) Run(ctx context.Context, out *output) error {
+	var run started
+	if err := c.client().call(ctx, http.MethodPost, path("billing", "exports", c.period(), "deliver"), nil, &run); err != nil {
+		return err
+	}
+	return c.started(out, run)
+}

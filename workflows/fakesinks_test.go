@@ -1,0 +1,118 @@
+package workflows_test
+
+import (
+	"context"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/sinks"
+)
+
+// fakeSinks is what a fakeStore keeps of deliveries, and a sink that takes statements.
+type fakeSinks struct {
+	// customers know the sink; the others have none.
+	customers   map[uuid.UUID]bool
+	delivered   map[uuid.UUID]string
+	undelivered map[uuid.UUID]sinks.Undelivered
+	// handed are the numbers of the statements that the sink has taken.
+	handed []string
+}
+
+func newFakeSinks() fakeSinks {
+	return fakeSinks{customers: map[uuid.UUID]bool{}, delivered: map[uuid.UUID]string{}, undelivered: map[uuid.UUID]sinks.Undelivered{}}
+}
+
+// allHanded returns the numbers of the statements that the sink has taken.
+func (s *fakeStore) allHanded() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.handed)
+}
+
+// DeliveryPages makes pages of one organization each.
+func (s *fakeStore) DeliveryPages(ctx context.Context, id uuid.UUID, _, _ int) (out []uuid.UUID, err error) {
+	err = s.change(ctx, "DeliveryPages", id, func(e *billing.Export) error {
+		if e.IssuedAt == nil {
+			return billing.ErrNotIssued
+		}
+		out = s.organizations()
+		return nil
+	})
+	return out, err
+}
+
+func (s *fakeStore) IssuedStatements(ctx context.Context, id uuid.UUID, _ string, after, until uuid.UUID, limit int) (out []sinks.Issued, err error) {
+	err = s.change(ctx, "IssuedStatements", id, func(*billing.Export) error {
+		for _, organization := range s.organizations() {
+			statement, ok := s.statements[organization]
+			if !ok || slices.Compare(organization[:], after[:]) <= 0 || slices.Compare(organization[:], until[:]) > 0 || len(out) == limit {
+				continue
+			}
+			issued := sinks.Issued{ExternalID: s.delivered[organization], Statement: sinks.Statement{
+				Number: statement.Number, Organization: organization, Currency: statement.Currency, Lines: []sinks.Line{{Position: 1, Amount: statement.Due.Decimal}},
+			}}
+			if s.customers[organization] {
+				issued.Customer = "cus_" + organization.String()
+			}
+			out = append(out, issued)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (s *fakeStore) MarkDelivered(ctx context.Context, id, organization uuid.UUID, _, externalID string) error {
+	return s.change(ctx, "MarkDelivered", id, func(*billing.Export) error {
+		s.delivered[organization] = externalID
+		delete(s.undelivered, organization)
+		return nil
+	})
+}
+
+func (s *fakeStore) MarkUndelivered(ctx context.Context, id uuid.UUID, _ string, undelivered []sinks.Undelivered) error {
+	return s.change(ctx, "MarkUndelivered", id, func(*billing.Export) error {
+		for _, u := range undelivered {
+			s.undelivered[u.Organization] = u
+		}
+		return nil
+	})
+}
+
+func (s *fakeStore) DeliveryCounts(ctx context.Context, id uuid.UUID, _ string, after, until uuid.UUID) (out sinks.Counts, err error) {
+	err = s.change(ctx, "DeliveryCounts", id, func(*billing.Export) error {
+		for organization := range s.statements {
+			if slices.Compare(organization[:], after[:]) <= 0 || slices.Compare(organization[:], until[:]) > 0 {
+				continue
+			}
+			switch {
+			case s.delivered[organization] != "":
+				out.Delivered++
+			case s.undelivered[organization].Outcome == sinks.NoCustomer:
+				out.NoCustomer++
+			case s.undelivered[organization].Outcome == sinks.Failed:
+				out.Failed++
+			default:
+				out.Pending++
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// fakeSink takes statements for a fakeStore's tests.
+type fakeSink struct{ store *fakeStore }
+
+func (fakeSink) Name() string { return sinks.Stripe }
+
+func (f fakeSink) Deliver(ctx context.Context, _ string, statement sinks.Statement) (string, error) {
+	err := f.store.call(ctx, "Deliver", func() error {
+		if !slices.Contains(f.store.handed, statement.Number) {
+			f.store.handed = append(f.store.handed, statement.Number)
+		}
+		return nil
+	})
+	return "in_" + statement.Number, err
+}
