@@ -26,8 +26,8 @@ type fakeClose struct {
 	moneyTotals []billing.MoneyTotal
 	usageTotals []billing.ControlTotal
 	// billed are in the order of their organizations.
-	billed []billing.BilledAccount
-	deliveries  []sinks.Delivery
+	billed     []billing.BilledAccount
+	deliveries []sinks.Delivery
 	// limit is what a list was last asked for.
 	limit int
 }
