@@ -59,9 +59,12 @@ func (f *fixture) remaining(g billing.CreditGrant) string {
 // fillCredits fills the tables of credits.
 func fillCredits(f *fixture, export uuid.UUID, organizations ...uuid.UUID) {
 	for _, o := range organizations {
-		g := f.grant(creditOf(o, "5"))
-		_, err := f.FreezeCredits(f.t.Context(), export, today.Start())
-		require.NoError(f.t, err)
+		f.grant(creditOf(o, "5"))
+	}
+	_, err := f.FreezeCredits(f.t.Context(), export, today.Start())
+	require.NoError(f.t, err)
+	for _, o := range organizations {
+		g := f.grant(creditOf(o, "6"))
 		f.exec(`INSERT INTO export_credit_uses VALUES ($1, $2, $3, 1, 0)`, export, o, g.ID)
 	}
 }
