@@ -133,12 +133,8 @@ func (s *Server) ListCreditEntries(ctx context.Context, request gen.ListCreditEn
 	if err := s.maySee(ctx, request.Id); err != nil {
 		return nil, err
 	}
-	after := uuid.Nil
-	if request.Params.After != nil {
-		after = *request.Params.After
-	}
 	// One more than the page tells whether there is another page.
-	found, err := s.config.Store.CreditEntries(ctx, request.Id, after, limit+1)
+	found, err := s.config.Store.CreditEntries(ctx, request.Id, afterOf(request.Params.After), limit+1)
 	if err != nil {
 		return nil, err
 	}

@@ -32,11 +32,7 @@ func (s *Server) ListStatementDeliveries(ctx context.Context, request gen.ListSt
 	if err != nil {
 		return nil, err
 	}
-	var after uuid.UUID
-	if request.Params.After != nil {
-		after = *request.Params.After
-	}
-	list, err := s.config.Store.StatementDeliveries(ctx, found.ID, sink, outcome, after, limit)
+	list, err := s.config.Store.StatementDeliveries(ctx, found.ID, sink, outcome, afterOf(request.Params.After), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +74,5 @@ func (s *Server) DeliverExport(ctx context.Context, request gen.DeliverExportReq
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
 	run, err := s.config.Workflows.DeliverExport(ctx, DeliverExport{Period: found.Period, Export: found.ID, Actor: actorOf(ctx)})
-	return gen.DeliverExport202JSONResponse{Body: gen.StartedExport{
-		Period: found.Period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
-		StatusUrl: exportPath(found.Period) + "/deliveries", TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
-	}}, err
+	return gen.DeliverExport202JSONResponse{Body: s.startedAnswer(found.Period, run, exportPath(found.Period)+"/deliveries")}, err
 }

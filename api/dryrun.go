@@ -67,12 +67,8 @@ func (s *Server) billedAccounts(ctx context.Context, id uuid.UUID, asked gen.Dry
 		}
 		return one, nil, err
 	}
-	after := uuid.Nil
-	if asked.After != nil {
-		after = *asked.After
-	}
 	// One more than the page tells whether there is another page.
-	page, err := s.config.Store.BilledAccounts(ctx, id, after, limit+1)
+	page, err := s.config.Store.BilledAccounts(ctx, id, afterOf(asked.After), limit+1)
 	if err != nil || len(page) <= limit {
 		return page, nil, err
 	}

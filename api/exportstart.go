@@ -43,10 +43,15 @@ func (s *Server) startExport(ctx context.Context, start StartExport, variance *b
 	if err != nil {
 		return gen.StartedExport{}, err
 	}
+	return s.startedAnswer(start.Period, run, exportPath(start.Period)), nil
+}
+
+// startedAnswer says which run does what was asked for, and where its status is.
+func (s *Server) startedAnswer(period billing.Period, run ExportRun, statusURL string) gen.StartedExport {
 	return gen.StartedExport{
-		Period: start.Period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
-		StatusUrl: exportPath(start.Period), TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
-	}, nil
+		Period: period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
+		StatusUrl: statusURL, TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),
+	}
 }
 
 // runExport starts a run, and waits a moment until it is recorded, so that its status can

@@ -32,12 +32,8 @@ func (s *Server) ListOrganizations(ctx context.Context, request gen.ListOrganiza
 	if err != nil {
 		return nil, err
 	}
-	after := uuid.Nil
-	if request.Params.After != nil {
-		after = *request.Params.After
-	}
 	// One more than the page tells whether there is another page.
-	found, err := s.config.Store.ListOrganizations(ctx, after, limit+1)
+	found, err := s.config.Store.ListOrganizations(ctx, afterOf(request.Params.After), limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +56,14 @@ func pageLimit(given *int) (int, error) {
 		return 0, invalid("limit", "must be a whole number, 1 to %d", maxPage)
 	}
 	return *given, nil
+}
+
+// afterOf is where a list goes on: after an ID, or from the start where none is given.
+func afterOf(id *uuid.UUID) uuid.UUID {
+	if id == nil {
+		return uuid.Nil
+	}
+	return *id
 }
 
 // GetOrganization answers with one organization.
