@@ -18,6 +18,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrInvalid is the root of errors about a field that breaks a rule.
 	ErrInvalid = errors.New("invalid")
+	// ErrCurrencyFixed says that an organization's currency can't change any more: a
+	// statement was issued to it, or credit granted.
+	ErrCurrencyFixed = errors.New("the organization's currency is fixed, since a statement was issued or credit granted in it")
 )
 
 // FieldError is bad input: it names the field and the rule that it breaks. It

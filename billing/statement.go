@@ -142,7 +142,8 @@ func NewStatement(a Account) (Statement, error) {
 	if len(a.Segments) == 0 {
 		return Statement{}, fmt.Errorf("%w: organization %s has no plan in %s", ErrCannotRate, a.Organization, a.Period)
 	}
-	if !a.Currency.Valid() {
+	// One that was withdrawn is rated on: what it was billed in may have to be corrected.
+	if !a.Currency.Known() {
 		return Statement{}, fmt.Errorf("%w: currency %q of organization %s is not an ISO 4217 code", ErrCannotRate, a.Currency, a.Organization)
 	}
 	s := Statement{

@@ -76,11 +76,15 @@ func (s *Store) OrganizationsChangedSince(ctx context.Context, since time.Time) 
 // UpdateOrganization changes an organization's name, plan or both. A changed plan is
 // in force from then on; a trigger adds it to the history of plans, and it is an
 // event ([events.OrganizationUpgraded]) of the same transaction. Errors are
-// those of [Store.CreateOrganization] and [accounts.ErrNotFound].
+// those of [Store.CreateOrganization], [accounts.ErrCurrencyFixed] and
+// [accounts.ErrNotFound].
 func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error) {
 	var changed accounts.Organization
 	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
 		if err := checkOrganization(ctx, tx, change); err != nil {
+			return err
+		}
+		if err := checkCurrencyChange(ctx, tx, id, change); err != nil {
 			return err
 		}
 		previous, err := tx.OrganizationPlan(ctx, id)
@@ -117,8 +121,10 @@ func checkOrganization(ctx context.Context, tx scoped, change accounts.Organizat
 			return err
 		}
 	}
-	if change.Currency != nil && !money.Currency(*change.Currency).Valid() {
-		return &accounts.FieldError{Field: "currency", Rule: fmt.Sprintf("must be an ISO 4217 code of three upper-case letters, %q is not", *change.Currency)}
+	if change.Currency != nil {
+		if err := checkCurrency(money.Currency(*change.Currency)); err != nil {
+			return err
+		}
 	}
 	if change.Plan == nil {
 		return nil
