@@ -17,7 +17,7 @@ import (
 func TestNewThingsTakeCurrenciesInForce(t *testing.T) {
 	f := newFixture(t)
 	for _, code := range []string{"SLE", "VES", "VED", "MRU", "XCG", "ZWG", "UYW", "RSD"} {
-		o, err := f.CreateOrganization(t.Context(), "In force", "free", code)
+		o, err := f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "In force", Plan: "free", Currency: code})
 		require.NoError(t, err)
 		require.Equal(t, code, o.Currency)
 	}
@@ -26,7 +26,7 @@ func TestNewThingsTakeCurrenciesInForce(t *testing.T) {
 		"HRK": "that ISO 4217 has not withdrawn", "BGN": "that ISO 4217 has not withdrawn", "DEM": "that ISO 4217 has not withdrawn",
 		"XXX": "that has a minor unit", "XAU": "that has a minor unit", "XDR": "that has a minor unit", "eur": "that has a minor unit",
 	} {
-		_, made := f.CreateOrganization(t.Context(), "Refused", "free", code)
+		_, made := f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Refused", Plan: "free", Currency: code})
 		_, changed := f.UpdateOrganization(t.Context(), o.ID, accounts.OrganizationChange{Currency: &code})
 		_, granted := f.GrantCredit(t.Context(), billing.CreditGrant{
 			Organization: o.ID, Currency: money.Currency(code), Amount: decimal.NewFromInt(5), EffectiveAt: time.Now(), Note: "x",
