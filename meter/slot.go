@@ -141,6 +141,10 @@ func (s *slot) take(e *plans.Entitlement, quantity int64) plans.Decision {
 		limit = plans.Entitlement{Mode: plans.Hard, Max: math.MaxInt64 - 1}
 	}
 	d := plans.Decide(s.meter.Aggregation, limit, s.used, quantity)
+	if s.meter.Aggregation == plans.Sum && quantity == 0 {
+		// It adds nothing: a limit that was passed before doesn't refuse it.
+		d.Allowed = true
+	}
 	if d.Allowed && s.meter.Aggregation == plans.Sum {
 		s.used += quantity
 	}

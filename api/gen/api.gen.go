@@ -847,8 +847,8 @@ type Reservation struct {
 
 // ReservationCommit defines model for ReservationCommit.
 type ReservationCommit struct {
-	// Quantity What was used; what is held, where it is left out.
-	Quantity *int64 `json:"quantity,omitempty"`
+	// Quantity What was used; what is held, where it is left out. Written as the quantity of a report.
+	Quantity json.RawMessage `json:"quantity,omitempty"`
 }
 
 // ReservationCreate defines model for ReservationCreate.
@@ -859,8 +859,8 @@ type ReservationCreate struct {
 	// Meter Key of a meter that sums.
 	Meter string `json:"meter"`
 
-	// Quantity What is held.
-	Quantity int64 `json:"quantity"`
+	// Quantity What is held. Written as the quantity of a report, 1 or more.
+	Quantity json.RawMessage `json:"quantity"`
 
 	// TtlSeconds How long it is held.
 	TtlSeconds *int64 `json:"ttl_seconds,omitempty"`
