@@ -67,7 +67,8 @@ type Account struct {
 
 // check reports what of an account can't be rated.
 func (a Account) check() error {
-	if !a.Currency.Valid() {
+	// One that was withdrawn is rated on: what it was billed in may have to be corrected.
+	if !a.Currency.Known() {
 		return fmt.Errorf("%w: currency %q of organization %s is not an ISO 4217 code", ErrCannotRate, a.Currency, a.Organization)
 	}
 	for i, s := range a.Segments {

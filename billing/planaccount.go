@@ -129,7 +129,9 @@ func (p *planAccount) proration(of func(plans.PriceBook) (plans.Proration, bool)
 }
 
 func (p *planAccount) baseFeeProration() plans.Proration {
-	return p.proration(func(b plans.PriceBook) (plans.Proration, bool) { return b.BaseFee.Prorate, b.BaseFee.Amount.IsPositive() })
+	return p.proration(func(b plans.PriceBook) (plans.Proration, bool) {
+		return b.BaseFee.Prorate, b.BaseFee.Amount.IsPositive()
+	})
 }
 
 // minimumProration is that of the plan's minimum, which is prorated as the base fee is.

@@ -38,6 +38,26 @@ CREATE TABLE plan_limits (
 );
 COMMENT ON TABLE plan_limits IS 'Entitlements: one limit for each meter of a plan version. Where there is no row, the built-in default counts.';
 
+-- Plans over time × versions over time. A version is in force from its publication until a higher one is published; the
+-- lowest one was in force before, too.
+CREATE VIEW organization_terms WITH (security_invoker = true) AS
+SELECT h.organization_id, h.plan, coalesce(v.version, 0)::bigint AS plan_version,
+    greatest(h.starts, v.starts) AS start_at, least(h.ends, v.ends) AS end_at
+FROM (
+    SELECT p.organization_id, p.plan, p.effective_from AS starts,
+        lead(p.effective_from) OVER (PARTITION BY p.organization_id ORDER BY p.effective_from) AS ends
+    FROM organization_plans p
+) AS h
+LEFT JOIN (
+    SELECT p.key, p.version,
+        CASE WHEN row_number() OVER (PARTITION BY p.key ORDER BY p.version) > 1 THEN p.published_at END AS starts,
+        min(p.published_at) OVER (PARTITION BY p.key ORDER BY p.version ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS ends
+    FROM plans p
+) AS v ON v.key = h.plan
+WHERE h.plan IS NOT NULL
+    AND coalesce(greatest(h.starts, v.starts) < least(h.ends, v.ends), true);
+COMMENT ON VIEW organization_terms IS 'Which plan version an organization has from when to when; end_at is NULL for the last one, version 0 a built-in plan.';
+
 INSERT INTO meters (position, key, name, aggregation, unit) VALUES
     (1, 'evaluations', 'Evaluations', 'sum', 'evaluation'),
     (2, 'flow_executions', 'Flow executions', 'sum', 'execution'),
@@ -77,7 +97,9 @@ CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON plan_limits
 -- No UPDATE and no DELETE on plans and plan_limits: a published version never changes.
 GRANT SELECT, INSERT, UPDATE (name, unit) ON meters TO tollgate_api;
 GRANT SELECT, INSERT ON plans, plan_limits TO tollgate_api;
+GRANT SELECT ON organization_terms TO tollgate_api;
 
 -- +goose Down
 
+DROP VIEW organization_terms;
 DROP TABLE plan_limits, plans, meters;

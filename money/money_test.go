@@ -12,19 +12,6 @@ import (
 	"github.com/riverline/tollgate/money"
 )
 
-func TestCurrency(t *testing.T) {
-	t.Parallel()
-	for code, digits := range map[string]int32{"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3, "CHF": 2, "TND": 3} {
-		c, err := money.ParseCurrency(code)
-		require.NoError(t, err)
-		require.Equal(t, digits, c.Digits(), code)
-	}
-	for _, code := range []string{"", "usd", "US", "ZZZ", "USDX", "€"} {
-		_, err := money.ParseCurrency(code)
-		require.ErrorContains(t, err, fmt.Sprintf("%q is not an ISO 4217 code", code))
-	}
-}
-
 func TestParse(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"0", "7.00", "-1.5", "0.000000000001", "999999999999999999999999.999999999999"} {

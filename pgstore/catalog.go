@@ -235,6 +235,9 @@ func publishPlan(ctx context.Context, tx scoped, published *plans.Catalog, p pla
 		}
 		return nil
 	}
+	if err := checkNewPriceBooks(p); err != nil {
+		return err
+	}
 	books, err := json.Marshal(append([]plans.PriceBook{}, p.PriceBooks...))
 	if err != nil {
 		return fmt.Errorf("write the prices of plan %s version %d: %w", p.Key, p.Version, err)

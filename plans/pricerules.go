@@ -33,8 +33,8 @@ func checkPercent(field string, d decimal.Decimal, report reporter) {
 }
 
 func (b PriceBook) validate(field string, meters map[string]Meter, report reporter) {
-	if !b.Currency.Valid() {
-		report(field+".currency", "%q must be an ISO 4217 code of three upper-case letters", b.Currency)
+	if !b.Currency.Known() {
+		report(field+".currency", "%q %s", b.Currency, b.Currency.Rule())
 	}
 	if !b.Rounding.Valid() {
 		report(field+".rounding", "%q must be half_up or half_even", b.Rounding)

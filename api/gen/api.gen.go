@@ -516,7 +516,7 @@ type Organization = accounts.Organization
 
 // OrganizationCreate defines model for OrganizationCreate.
 type OrganizationCreate struct {
-	// Currency ISO 4217 code in which it is billed. Default, when it is made: USD.
+	// Currency ISO 4217 code in which it is billed, of a currency in force. Default, when it is made: USD. Fixed once a statement is issued or credit granted (409).
 	Currency *string `json:"currency,omitempty"`
 
 	// Name What people and exports show.
@@ -540,7 +540,7 @@ type OrganizationPage struct {
 
 // OrganizationUpdate defines model for OrganizationUpdate.
 type OrganizationUpdate struct {
-	// Currency ISO 4217 code in which it is billed. Default, when it is made: USD.
+	// Currency ISO 4217 code in which it is billed, of a currency in force. Default, when it is made: USD. Fixed once a statement is issued or credit granted (409).
 	Currency *string `json:"currency,omitempty"`
 	Name     *string `json:"name,omitempty"`
 
@@ -663,7 +663,7 @@ type PriceBook struct {
 	// BaseFee A fee for a period, whatever is used.
 	BaseFee *BaseFee `json:"base_fee,omitempty"`
 
-	// Currency ISO 4217 code of every amount in the book.
+	// Currency ISO 4217 code of every amount in the book, of a currency in force.
 	Currency string `json:"currency"`
 
 	// DiscountPercent Off the base fee and all usage, 0 to 100.

@@ -1,22 +1,11 @@
 -- name: PutSegments :exec
--- Which plan version each organization had from when to when, up to the cut. A version is in force from its publication
--- until a higher one is published; the lowest one was in force before, too. Who had a plan before the cut is in the export.
+-- Which plan version each organization had from when to when, up to the cut.
 INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
-SELECT @export_id::uuid, s.organization_id, s.start_at, s.end_at, s.plan, s.version
+SELECT @export_id::uuid, s.organization_id, s.start_at, s.end_at, s.plan, s.plan_version
 FROM (
-    SELECT h.organization_id, h.plan, coalesce(v.version, 0) AS version,
-        greatest(h.starts, v.starts, @period_start::timestamptz) AS start_at, least(h.ends, v.ends, @cut::timestamptz) AS end_at
-    FROM (
-        SELECT p.organization_id, p.plan, p.effective_from AS starts,
-            lead(p.effective_from) OVER (PARTITION BY p.organization_id ORDER BY p.effective_from) AS ends
-        FROM organization_plans p
-    ) AS h
-    LEFT JOIN (
-        SELECT p.key, p.version,
-            CASE WHEN row_number() OVER (PARTITION BY p.key ORDER BY p.version) > 1 THEN p.published_at END AS starts,
-            min(p.published_at) OVER (PARTITION BY p.key ORDER BY p.version ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS ends
-        FROM plans p
-    ) AS v ON v.key = h.plan
+    SELECT t.organization_id, t.plan, t.plan_version,
+        greatest(t.start_at, @period_start::timestamptz) AS start_at, least(t.end_at, @cut::timestamptz) AS end_at
+    FROM organization_terms t
 ) AS s
 WHERE s.start_at < s.end_at;
 

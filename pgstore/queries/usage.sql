@@ -31,7 +31,7 @@ ORDER BY u.day, m.position, u.meter;
 SELECT
     u.organization_id,
     coalesce(o.name, '')::text AS organization_name,
-    coalesce(o.plan, '')::text AS plan,
+    coalesce(tollgate_plan_at(u.organization_id, statement_timestamp()), '')::text AS plan,
     u.meter,
     m.unit,
     m.aggregation,
@@ -44,7 +44,7 @@ FROM usage_daily u
 JOIN meters m ON m.key = u.meter
 LEFT JOIN organizations o ON o.id = u.organization_id
 WHERE u.day BETWEEN @from_day::date AND @to_day::date
-GROUP BY u.organization_id, o.name, o.plan, u.meter, m.unit, m.aggregation, m.position
+GROUP BY u.organization_id, o.name, u.meter, m.unit, m.aggregation, m.position
 ORDER BY u.organization_id, m.position;
 
 -- name: MonthToDate :many
