@@ -18,12 +18,16 @@ CREATE TABLE plans (
     name                text        NOT NULL,
     requests_per_second bigint      NOT NULL CHECK (requests_per_second >= 0),
     burst               bigint      NOT NULL CHECK (burst >= 0),
+    self_service        boolean     NOT NULL DEFAULT false,
+    rank                bigint      NOT NULL DEFAULT 0 CHECK (rank >= 0),
     published_at        timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (key, version),
     CONSTRAINT plans_rate_has_burst CHECK (requests_per_second = 0 OR burst > 0)
 );
 COMMENT ON TABLE plans IS 'Versions of plans, immutable; the highest version of a key is in force.';
 COMMENT ON COLUMN plans.requests_per_second IS 'Rate limit; 0 is none.';
+COMMENT ON COLUMN plans.self_service IS 'Organizations may change to the plan, and from it, by themselves.';
+COMMENT ON COLUMN plans.rank IS 'A higher one is an upgrade.';
 
 CREATE TABLE plan_limits (
     plan_key     text    NOT NULL,
@@ -65,10 +69,10 @@ INSERT INTO meters (position, key, name, aggregation, unit) VALUES
     (4, 'entity_instances', 'Entity instances (daily peak)', 'max', 'instance'),
     (5, 'storage_bytes', 'Storage', 'last', 'byte');
 
-INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES
-    ('free', 1, 'Free', 1000, 2000),
-    ('pro', 1, 'Pro', 10000, 20000),
-    ('enterprise', 1, 'Enterprise', 0, 0);
+INSERT INTO plans (key, version, name, requests_per_second, burst, self_service, rank) VALUES
+    ('free', 1, 'Free', 1000, 2000, true, 1),
+    ('pro', 1, 'Pro', 10000, 20000, true, 2),
+    ('enterprise', 1, 'Enterprise', 0, 0, false, 3);
 
 INSERT INTO plan_limits (plan_key, plan_version, meter, mode, limit_window, max) VALUES
     ('free', 1, 'evaluations', 'hard', 'day', 1000),
