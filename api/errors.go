@@ -84,9 +84,11 @@ func problemOf(err error) *gate.Problem {
 		errors.Is(err, accounts.ErrCurrencyFixed):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
-		return gate.NewProblem(http.StatusConflict, codeKeyReused, sentence(conflictOf(err)))
+		return gate.NewProblem(http.StatusUnprocessableEntity, codeKeyReused, sentence(conflictOf(err)))
 	case errors.Is(err, accounts.ErrWriteUnderWay):
 		return gate.NewProblem(http.StatusConflict, codeUnderWay, sentence(conflictOf(err)))
+	case errors.Is(err, meter.ErrQuantityOverflow):
+		return gate.OverflowProblem()
 	case errors.Is(err, meter.ErrReservationEnded):
 		return gate.NewProblem(http.StatusConflict, codeReservationEnded, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrUnavailable), errors.Is(err, ErrWorkflowsAway), errors.Is(err, context.DeadlineExceeded),

@@ -151,7 +151,7 @@ func TestReservationKeys(t *testing.T) {
 		require.Equal(t, "true", a.Header().Get("Idempotency-Replayed"))
 		require.Empty(t, cmp.Diff(first.json(), a.json()))
 	}
-	r.problem(409, "idempotency_key_reused", "free", "POST", reservationsPath, `{"meter":"evaluations","quantity":601}`, "Idempotency-Key", "k")
+	r.problem(422, "idempotency_key_reused", "free", "POST", reservationsPath, `{"meter":"evaluations","quantity":601}`, "Idempotency-Key", "k")
 	require.Equal(t, 200, r.do("free", "POST", at+"/commit", "").Code)
 	_, a := r.hold("free", body, "Idempotency-Key", "k")
 	require.Equal(t, "committed", a.json()["state"], "as it is now")
