@@ -129,7 +129,7 @@ func TestQuantitiesAsOtherSystemsSendThem(t *testing.T) {
 		require.Equal(t, 200, a.Code, "%s: %s", quantity, a.Body)
 		require.InDelta(t, 3*(i+1), a.json()["current"], 0, quantity)
 		_, held := r.hold("free", `{"meter":"simulations","quantity":`+quantity+`}`)
-		require.InDelta(t, 3, held["quantity"], 0, quantity)
+		require.InDelta(t, 3, held.json()["quantity"], 0, quantity)
 	}
 	for _, nothing := range []string{`0`, `0.0`, `"0"`, `-0`, `0e5`} {
 		a := r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":`+nothing+`}`)

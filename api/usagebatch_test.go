@@ -230,7 +230,7 @@ func TestBatchTypes(t *testing.T) {
 		a := r.do("free", "POST", "/api/v1/usage/batch", `[]`, "Content-Type", contentType)
 		require.Equal(t, status, a.Code, contentType)
 		if status == 415 {
-			require.Contains(t, a.json()["message"], "application/json, of reports, or application/cloudevents-batch+json")
+			require.Contains(t, a.json()["message"], "application/json, application/cloudevents+json or application/cloudevents-batch+json")
 		}
 	}
 	require.Equal(t, "body", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage", `[]`, "Content-Type", cloudEvents)["field"])
