@@ -82,7 +82,7 @@ func catalogOf(body *gen.ProposedCatalog) (*plans.Catalog, error) {
 		out.DefaultPlan = *body.DefaultPlan
 	}
 	for i, p := range body.Plans {
-		plan := plans.Plan{Key: p.Key, Version: p.Version, Name: p.Name}
+		plan := plans.Plan{Key: p.Key, Version: p.Version, Name: p.Name, SelfService: p.SelfService, Rank: p.Rank}
 		if p.RateLimit != nil {
 			plan.RateLimit = *p.RateLimit
 		}

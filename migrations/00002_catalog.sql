@@ -18,12 +18,16 @@ CREATE TABLE plans (
     name                text        NOT NULL,
     requests_per_second bigint      NOT NULL CHECK (requests_per_second >= 0),
     burst               bigint      NOT NULL CHECK (burst >= 0),
+    self_service        boolean     NOT NULL DEFAULT false,
+    rank                bigint      NOT NULL DEFAULT 0 CHECK (rank >= 0),
     published_at        timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (key, version),
     CONSTRAINT plans_rate_has_burst CHECK (requests_per_second = 0 OR burst > 0)
 );
 COMMENT ON TABLE plans IS 'Versions of plans, immutable; the highest version of a key is in force.';
 COMMENT ON COLUMN plans.requests_per_second IS 'Rate limit; 0 is none.';
+COMMENT ON COLUMN plans.self_service IS 'Organizations may change to the plan, and from it, by themselves.';
+COMMENT ON COLUMN plans.rank IS 'A higher one is an upgrade.';
 
 CREATE TABLE plan_limits (
     plan_key     text    NOT NULL,

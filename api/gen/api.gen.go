@@ -571,8 +571,14 @@ type Plan struct {
 	// PriceBooks What the plan costs, at most once in each currency. One without any is free of charge.
 	PriceBooks []PriceBook `json:"price_books"`
 
+	// Rank One of a higher rank is an upgrade, in force at once; to one of the same rank or a lower one an organization changes at the month's end.
+	Rank int `json:"rank"`
+
 	// RateLimit A token bucket per organization and instance, for metered requests.
 	RateLimit RateLimit `json:"rate_limit"`
+
+	// SelfService Organizations may change to the plan, and from it, by themselves.
+	SelfService bool `json:"self_service"`
 
 	// Version Counts up from 1; a version never changes.
 	Version int `json:"version"`
@@ -611,8 +617,14 @@ type PlanPut struct {
 	// PriceBooks What the plan costs, at most once in each currency. Left out, prices stay as they are; an empty list makes the plan free of charge.
 	PriceBooks *[]PriceBook `json:"price_books,omitempty"`
 
+	// Rank A higher one is an upgrade. Left out, it stays as it is; of a new plan it is 0.
+	Rank *int `json:"rank,omitempty"`
+
 	// RateLimit A token bucket per organization and instance, for metered requests.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	// SelfService Organizations may change to the plan, and from it, by themselves. Left out, it stays as it is; of a new plan it is false.
+	SelfService *bool `json:"self_service,omitempty"`
 }
 
 // Price What one meter costs.
@@ -768,8 +780,14 @@ type ProposedPlan struct {
 	// PriceBooks What the plan costs, at most once in each currency. One without any is free of charge.
 	PriceBooks []PriceBook `json:"price_books,omitempty"`
 
+	// Rank It is checked, and changes no amount.
+	Rank int `json:"rank,omitempty"`
+
 	// RateLimit A token bucket per organization and instance, for metered requests.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	// SelfService Changes no amount.
+	SelfService bool `json:"self_service,omitempty"`
 
 	// Version May be one that is published.
 	Version int `json:"version"`
