@@ -35,7 +35,7 @@ type BaseFee struct {
 	// Amount A decimal number.
 	Amount string `json:"amount"`
 
-	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 	Prorate Proration `json:"prorate,omitempty"`
 }
 
@@ -638,7 +638,7 @@ type Price struct {
 	// FlatFee For the model `flat`.
 	FlatFee string `json:"flat_fee,omitempty"`
 
-	// Included Units of a period that cost nothing.
+	// Included Units of a period that cost nothing: the plan's first ones.
 	Included int64 `json:"included,omitempty"`
 
 	// Meter Key of a meter of the catalog.
@@ -659,7 +659,7 @@ type Price struct {
 	// Per How many units a unit price is for.
 	Per int64 `json:"per,omitempty"`
 
-	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 	Prorate Proration `json:"prorate,omitempty"`
 
 	// Tiers For the models `graduated` and `volume`, in the order of `up_to`.
@@ -689,7 +689,7 @@ type PriceBook struct {
 	// Prices At most one for each meter. A meter without one is free.
 	Prices []Price `json:"prices,omitempty"`
 
-	// Rounding How a line is rounded to the minor unit.
+	// Rounding How a line is rounded to the minor unit: a half away from zero (`half_up`), or to the even neighbour (`half_even`).
 	Rounding money.Rounding `json:"rounding,omitempty"`
 }
 
@@ -793,7 +793,7 @@ type ProposedPlan struct {
 	Version int `json:"version"`
 }
 
-// Proration What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+// Proration What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 type Proration = plans.Proration
 
 // RateLimit A token bucket per organization and instance, for metered requests.
@@ -1106,6 +1106,9 @@ type NotFound = Problem
 
 // PlanLimitExceeded The refusal by a hard limit.
 type PlanLimitExceeded = PlanLimitProblem
+
+// QuantityOverflow An error (RFC 9457).
+type QuantityOverflow = Problem
 
 // RateLimited An error (RFC 9457).
 type RateLimited = Problem
@@ -4036,6 +4039,8 @@ type InternalErrorApplicationProblemPlusJSONResponse Problem
 type NotFoundApplicationProblemPlusJSONResponse Problem
 
 type PlanLimitExceededApplicationProblemPlusJSONResponse PlanLimitProblem
+
+type QuantityOverflowApplicationProblemPlusJSONResponse Problem
 
 type RateLimitedResponseHeaders struct {
 	RateLimit       *string
@@ -10507,6 +10512,22 @@ func (response CommitReservation415ApplicationProblemPlusJSONResponse) VisitComm
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CommitReservation422ApplicationProblemPlusJSONResponse struct {
+	QuantityOverflowApplicationProblemPlusJSONResponse
+}
+
+func (response CommitReservation422ApplicationProblemPlusJSONResponse) VisitCommitReservationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
 	_, err := buf.WriteTo(w)
 	return err
 }
