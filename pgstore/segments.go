@@ -161,7 +161,7 @@ const segmentUsage = `
 		UNION ALL
 		SELECT r.organization_id, r.meter, r.value, r.holds_from, row_number() OVER (
 			PARTITION BY r.organization_id, r.meter
-			ORDER BY r.at, coalesce(u.last_at = r.at AND u.value = r.value, false), r.seq, r.instance_id, r.plan, r.plan_version)
+			ORDER BY r.at, coalesce(u.last_at = r.at AND u.value = r.value, false), r.seq, r.instance_id, r.plan COLLATE "C", r.plan_version)
 		FROM batch_rows r
 		LEFT JOIN usage_daily u ON u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = r.day
 		WHERE r.aggregation = 'last'
