@@ -236,6 +236,7 @@ func compareRows(a, b drained) int {
 		slices.Compare(a.slot.org.id[:], b.slot.org.id[:]),
 		cmp.Compare(a.slot.meter.Key, b.slot.meter.Key),
 		cmp.Compare(a.day, b.day),
+		comparePrices(a.price, b.price),
 	)
 }
 
@@ -243,11 +244,14 @@ func exported(rows []drained) []Row {
 	out := make([]Row, len(rows))
 	for i := range rows {
 		d := &rows[i]
+		plan, version := d.price.names()
 		out[i] = Row{
 			Organization: d.slot.org.id,
 			Meter:        d.slot.meter.Key,
 			Aggregation:  d.slot.meter.Aggregation,
 			Day:          d.day,
+			Plan:         plan,
+			PlanVersion:  version,
 			Value:        d.value,
 			Leased:       d.leased,
 			EventsOnly:   !d.has,

@@ -109,6 +109,9 @@ type Meter struct {
 	// plan isn't known. They are replaced with the catalog.
 	views    map[string]*view
 	unloaded *view
+	// ended is the view of organizations without a contract.
+	ended  *view
+	prices prices
 
 	loads      singleflight.Group
 	background sync.WaitGroup
@@ -161,7 +164,7 @@ func New(config Config) *Meter {
 	}
 	m.stats.meters = make([][stripes]stripe, plans.MaxMeters)
 	m.epoch.Store(1)
-	m.views, m.unloaded = m.viewsOf(config.Catalog)
+	m.resolve(config.Catalog)
 	m.publish(config.Catalog)
 	m.leasesUntil.Store(math.MaxInt64)
 	if config.Leases != nil {
@@ -264,6 +267,7 @@ func (m *Meter) newOrganization(id uuid.UUID) *Organization {
 		o.slots[i].org, o.slots[i].meter = o, &catalog.Meters[i]
 	}
 	o.view.Store(m.unloaded)
+	o.switchAt.Store(math.MaxInt64)
 	o.stale.Store(true)
 	return o
 }
@@ -271,8 +275,8 @@ func (m *Meter) newOrganization(id uuid.UUID) *Organization {
 // adopt takes over the plan and the usage that the store has. The caller holds
 // catalogMu.
 func (m *Meter) adopt(o *Organization, snapshot Snapshot, now time.Time) {
-	v := m.viewFor(o, snapshot.Plan)
-	o.show(v)
+	m.setPlan(o, snapshot, now)
+	v := o.view.Load()
 	o.stale.Store(false)
 	stored := make([]Stored, len(v.entitlements))
 	for _, u := range snapshot.Usage {
@@ -298,7 +302,7 @@ func (m *Meter) Reload(ctx context.Context, id uuid.UUID, now time.Time) error {
 		return fmt.Errorf("reload organization %s: %w", id, err)
 	}
 	m.catalogMu.RLock()
-	o.show(m.viewFor(o, snapshot.Plan))
+	m.setPlan(o, snapshot, now)
 	m.catalogMu.RUnlock()
 	if !o.stale.Load() {
 		return nil

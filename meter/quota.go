@@ -145,6 +145,8 @@ const (
 	unavailable
 	// overflowing says that the day's sum can't take the quantity.
 	overflowing
+	// ended says that there is no contract.
+	ended
 )
 
 // takeLeased decides out of a lease, and takes what is allowed. Fenced says that leases

@@ -34,17 +34,22 @@ type slot struct {
 	quota *quota
 	// rare is what most slots don't have most of the time; nil where there is nothing.
 	rare *rare
+	// price is what current's usage is priced by.
+	price *price
 	// epoch is the drain epoch whose list the slot is on; 0: it is on none.
 	epoch uint32
 	// noted says that the slot is among [Meter.exceeded].
 	noted atomic.Bool
-	_     [4]byte
 }
 
 // rare is what a slot seldom has.
 type rare struct {
-	// older holds days that have passed with reservations open or usage undrained.
+	// older holds days that have passed, and shares of the current day that have another
+	// price, with reservations open or usage undrained: one for each day and price.
 	older []olderDay
+	// levelAt is the time of the last report among shares of the current day that have
+	// another price (Last only).
+	levelAt int64
 	// events are the reports that bear an identity and are undrained.
 	events []dayEvent
 	// carried is the leased part of the current day's pending usage that quotas which
@@ -60,10 +65,10 @@ type rare struct {
 
 // idle reports whether there is nothing.
 func (x *rare) idle() bool {
-	return len(x.older) == 0 && len(x.events) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0
+	return len(x.older) == 0 && len(x.events) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0 && x.levelAt == 0
 }
 
-// dayUsage is a day's share of a slot, but for its events.
+// dayUsage is the share of a slot that one day and one price have, but for its events.
 type dayUsage struct {
 	// pending is what was committed since the last drain, if has.
 	pending int64
@@ -79,9 +84,11 @@ type dayUsage struct {
 	has     bool
 }
 
-// olderDay is a day that has passed; leased is the leased part of its pending usage.
+// olderDay is a share that isn't the current one; leased is the leased part of its pending
+// usage.
 type olderDay struct {
 	dayUsage
+	price  *price
 	leased Leased
 	// taken is what was admitted of the day and isn't drained: pending, held, its events.
 	taken int64
@@ -89,6 +96,7 @@ type olderDay struct {
 
 type dayEvent struct {
 	day   plans.Day
+	price *price
 	event Event
 }
 
@@ -112,10 +120,9 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 		now = max(now, s.org.meter.sweptStart.Load())
 	}
 	day := dayOf(now)
-	if s.dayEnd != 0 && (s.current.has || s.current.open > 0) {
-		x := s.extra()
-		x.older = append(x.older, olderDay{dayUsage: s.current, leased: s.takeLeasedPart(), taken: s.takenAt()})
-		s.org.meter.holdDay(s.current.day, int64(s.current.open))
+	if s.dayEnd != 0 {
+		s.setAside(s.takenAt())
+		s.org.meter.holdDay(s.current.day, s.openOn(s.current.day))
 	}
 	s.current = dayUsage{day: day}
 	s.dayEnd = day.End().UnixNano()
@@ -125,6 +132,9 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 		if s.rare != nil {
 			s.rare.quarantined = 0
 		}
+	}
+	if s.rare != nil {
+		s.rare.levelAt = 0
 	}
 	if q := s.quota; q != nil && day >= q.end {
 		s.retire(q)
@@ -164,18 +174,19 @@ func (s *slot) inWindow(day plans.Day) bool {
 	return day >= s.windowStart && day < s.windowEnd
 }
 
-// dayFor returns the share of a day, and the older day that it is of; nil: the current.
-func (s *slot) dayFor(day plans.Day) (*dayUsage, *olderDay) {
-	if s.current.day == day {
+// dayFor returns the share of a day and price, and the older one that it is of; nil: the
+// current.
+func (s *slot) dayFor(day plans.Day, p *price) (*dayUsage, *olderDay) {
+	if s.current.day == day && s.price == p {
 		return &s.current, nil
 	}
 	x := s.extra()
 	for i := range x.older {
-		if x.older[i].day == day {
+		if x.older[i].day == day && x.older[i].price == p {
 			return &x.older[i].dayUsage, &x.older[i]
 		}
 	}
-	x.older = append(x.older, olderDay{dayUsage: dayUsage{day: day}})
+	x.older = append(x.older, olderDay{dayUsage: dayUsage{day: day}, price: p})
 	last := &x.older[len(x.older)-1]
 	return &last.dayUsage, last
 }
@@ -183,7 +194,7 @@ func (s *slot) dayFor(day plans.Day) (*dayUsage, *olderDay) {
 // record adds a committed report to its day.
 func (s *slot) record(r *Reservation) {
 	quantity := r.quantity
-	d, older := s.dayFor(r.day)
+	d, older := s.dayFor(r.day, r.price)
 	d.open--
 	inWindow := s.inWindow(r.day)
 	if s.meter.Aggregation != plans.Sum {
@@ -193,13 +204,14 @@ func (s *slot) record(r *Reservation) {
 			d.reports++
 			return
 		}
-		if inWindow && !late {
+		if inWindow && !late && !s.overtaken(r) {
 			s.used = s.meter.Aggregation.Fold(s.used, quantity)
 		}
+		s.noteLevel(r, older)
 	}
 	if r.event != nil {
 		x := s.extra()
-		x.events = append(x.events, dayEvent{day: r.day, event: *r.event})
+		x.events = append(x.events, dayEvent{day: r.day, price: r.price, event: *r.event})
 		d.at = max(d.at, r.at)
 		return
 	}
@@ -345,18 +357,14 @@ func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
 	case plans.Max:
 		s.used = max(total, s.pendingPeak())
 	case plans.Last:
-		if s.current.at < stored.DayAt.UnixNano() {
+		if s.lastLevel() < stored.DayAt.UnixNano() {
 			s.used = stored.Day
 		}
 	}
 }
 
 func (s *slot) pendingPeak() int64 {
-	peak := int64(0)
-	if s.current.has {
-		peak = s.current.pending
-	}
-	return max(peak, s.pendingEvents())
+	return max(s.pendingShares(), s.pendingEvents())
 }
 
 // pendingEvents folds the undrained events of the current day.
