@@ -3,6 +3,7 @@ package meter_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -29,8 +30,10 @@ type record struct {
 
 // memoryStore keeps what a store must keep, by the letter of meter.Store.
 type memoryStore struct {
-	mu      sync.Mutex
-	plans   map[uuid.UUID]string
+	mu    sync.Mutex
+	plans map[uuid.UUID]string
+	// terms are the plans over time; none of organizations of which only the plan is told.
+	terms   map[uuid.UUID][]meter.Term
 	records map[recordKey]record
 	seqs    map[uuid.UUID]int64
 	batches []meter.Batch
@@ -47,7 +50,7 @@ type memoryStore struct {
 
 func newMemoryStore() *memoryStore {
 	return &memoryStore{
-		plans: map[uuid.UUID]string{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{},
+		plans: map[uuid.UUID]string{}, terms: map[uuid.UUID][]meter.Term{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{},
 		events: map[eventKey]countedEvent{}, quota: newMemoryQuota(),
 		quarantined: map[recordKey]int64{}, apart: map[meter.BatchID][]meter.EventPlace{},
 	}
@@ -77,7 +80,7 @@ func (s *memoryStore) LoadOrganization(_ context.Context, id uuid.UUID, day plan
 	if !ok {
 		return meter.Snapshot{}, meter.ErrUnknownOrganization
 	}
-	snapshot := meter.Snapshot{Organization: id, Plan: plan}
+	snapshot := meter.Snapshot{Organization: id, Plan: plan, Terms: slices.Clone(s.terms[id])}
 	for _, m := range plans.Default().Meters {
 		stored := meter.Stored{Meter: m.Key}
 		for d := day.Month(); d <= day; d++ {
@@ -139,10 +142,18 @@ type eventKey struct {
 	identity     meter.Identity
 }
 
+// pricedBy is the plan version that prices usage.
+type pricedBy struct {
+	plan    string
+	version int
+}
+
 // countedEvent is an identity that was counted, and by which batch.
 type countedEvent struct {
 	batch meter.BatchID
-	known meter.KnownEvent
+	// priced is what its row is priced by.
+	priced pricedBy
+	known  meter.KnownEvent
 }
 
 // write folds a row, and those of its events that are new; or sets it aside, with them,
@@ -164,7 +175,7 @@ func (s *memoryStore) write(batch meter.BatchID, row meter.Row, place int) {
 	if row.Aggregation == plans.Sum && s.records[key].value+total > plans.MaxDaySum {
 		for _, e := range row.Events {
 			if key := (eventKey{row.Organization, e.Identity}); fresh[key] {
-				s.events[key] = countedEvent{batch, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
+				s.events[key] = countedEvent{batch, pricedBy{row.Plan, row.PlanVersion}, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
 			}
 		}
 		s.quarantined[key] += total
@@ -179,7 +190,7 @@ func (s *memoryStore) write(batch meter.BatchID, row meter.Row, place int) {
 		if _, there := s.events[key]; there {
 			continue
 		}
-		s.events[key] = countedEvent{batch, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
+		s.events[key] = countedEvent{batch, pricedBy{row.Plan, row.PlanVersion}, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
 		one := row
 		one.Value, one.At = e.Quantity, e.At
 		s.fold(one)

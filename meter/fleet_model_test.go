@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ type memoryJournal struct {
 	active   int64
 	segments map[int64][]meter.Record
 	full     bool
+	// removed keeps what was removed; nil: nothing is kept.
+	removed map[meter.BatchID][]meter.Record
 }
 
 var errFull = errors.New("full")
@@ -44,9 +47,15 @@ func (j *memoryJournal) Rotate() (int64, error) {
 	j.active++
 	return j.active - 1, nil
 }
-func (j *memoryJournal) Records(seq int64) int64       { return int64(len(j.segments[seq])) }
-func (j *memoryJournal) Remove(id meter.BatchID) error { delete(j.segments, id.Seq); return nil }
-func (j *memoryJournal) Health() error                 { return nil }
+func (j *memoryJournal) Records(seq int64) int64 { return int64(len(j.segments[seq])) }
+func (j *memoryJournal) Remove(id meter.BatchID) error {
+	if j.removed != nil {
+		j.removed[id] = j.segments[id.Seq]
+	}
+	delete(j.segments, id.Seq)
+	return nil
+}
+func (j *memoryJournal) Health() error { return nil }
 
 func (j *memoryJournal) read(seq int64) iter.Seq2[meter.Record, error] {
 	return func(yield func(meter.Record, error) bool) {
@@ -65,6 +74,8 @@ type member struct {
 	flusher *meter.Flusher
 	journal *memoryJournal
 	held    []heldUsage
+	// terms are the plans over time that it was last told of.
+	terms map[uuid.UUID][]meter.Term
 }
 
 type heldUsage struct {
@@ -76,6 +87,21 @@ type heldUsage struct {
 type usageKey struct {
 	organization, meter int
 	day                 plans.Day
+	priced              pricedBy
+}
+
+// learned is the store as a member reads it: what it is told of plans over time is noted.
+type learned struct {
+	*memoryStore
+	member *member
+}
+
+func (s learned) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+	snapshot, err := s.memoryStore.LoadOrganization(ctx, id, day)
+	if err == nil {
+		s.member.terms[id] = snapshot.Terms
+	}
+	return snapshot, err
 }
 
 // fleet is a few instances on one store, and the account of what was acknowledged.
@@ -89,8 +115,11 @@ type fleet struct {
 	dead    []*memoryJournal
 	// acknowledged is what must be in the store in the end.
 	acknowledged map[usageKey]int64
-	// counted are the identities that were acknowledged.
-	counted map[eventKey]bool
+	// counted are the identities that were acknowledged, with the plans that may price them:
+	// of the instances that took the report at once, the first to flush decides.
+	counted map[eventKey]map[string]bool
+	// segments are what the journals had of batches that were acknowledged.
+	segments map[meter.BatchID][]meter.Record
 	// strict says that nothing happens that may pass a limit: no change of plans, no
 	// lost instance, no store away.
 	strict bool
@@ -119,10 +148,14 @@ func fleetCatalog() *plans.Catalog {
 func newFleet(t *rapid.T, strict bool) *fleet {
 	f := &fleet{
 		t: t, store: newMemoryStore(), catalog: fleetCatalog(), now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC), strict: strict,
-		acknowledged: map[usageKey]int64{}, counted: map[eventKey]bool{},
+		acknowledged: map[usageKey]int64{}, counted: map[eventKey]map[string]bool{},
+		segments: map[meter.BatchID][]meter.Record{},
 	}
 	require.NoError(t, f.catalog.Validate())
 	f.ids = []uuid.UUID{f.store.add("free"), f.store.add("free")}
+	for _, id := range f.ids {
+		f.store.terms[id] = []meter.Term{{Plan: "free", Version: 1, From: f.now.AddDate(0, 0, -1)}}
+	}
 	for range 3 {
 		f.start()
 	}
@@ -131,13 +164,14 @@ func newFleet(t *rapid.T, strict bool) *fleet {
 
 func (f *fleet) start() {
 	id := uuid.Must(uuid.NewV7())
-	m := &member{id: id, journal: newMemoryJournal(id)}
+	m := &member{id: id, journal: newMemoryJournal(id), terms: map[uuid.UUID][]meter.Term{}}
 	clock := func() time.Time { return f.now }
 	m.meter = meter.New(meter.WithManualLeases(meter.Config{
-		Catalog: f.catalog, Store: f.store, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
+		Catalog: f.catalog, Store: learned{f.store, m}, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
 		DenyUnleased: f.strict, Logger: slog.New(slog.DiscardHandler),
 	}))
 	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.store, Instance: id, Now: clock})
+	m.journal.removed = f.segments
 	f.members = append(f.members, m)
 	f.store.quota.live = int64(len(f.members))
 }
@@ -150,6 +184,7 @@ func (f *fleet) organization(t *rapid.T, m *member) (int, *meter.Organization) {
 	n := rapid.IntRange(0, 1).Draw(t, "organization")
 	o, err := m.meter.Organization(context.Background(), f.ids[n], f.now)
 	require.NoError(t, err)
+	meter.WaitForLoads(m.meter)
 	return n, o
 }
 
@@ -159,12 +194,15 @@ func (f *fleet) request(t *rapid.T, hold bool) {
 	index := rapid.IntRange(0, 1).Draw(t, "meter")
 	quantity := rapid.Int64Range(1, 6).Draw(t, "quantity")
 	d, r := meter.AdmitManually(o, meter.Index(index), quantity, f.now, rapid.IntRange(0, 3).Draw(t, "rounds"))
+	plan := o.Plan()
+	f.requirePlanOfNow(t, m, n, o)
 	if !d.Allowed {
 		require.False(t, r.Held())
-		require.LessOrEqual(t, d.Current, d.Max)
+		require.True(t, plan.Key == "" || d.Current <= d.Max, "%d of %d", d.Current, d.Max)
 		return
 	}
-	key := usageKey{n, index, plans.DayOf(f.now)}
+	require.True(t, plan.Key != "" || !o.Loaded(), "without a contract nothing is admitted")
+	key := usageKey{n, index, plans.DayOf(f.now), pricedBy{plan.Key, plan.Version}}
 	if hold {
 		m.held = append(m.held, heldUsage{key, quantity, r})
 		return
@@ -215,9 +253,69 @@ func (f *fleet) keyed(t *rapid.T) {
 		return
 	}
 	key := eventKey{f.ids[n], identity}
-	if !f.counted[key] {
+	if f.counted[key] == nil {
 		// The day of the first to reach the store counts: the store says which.
-		f.counted[key] = true
+		f.counted[key] = map[string]bool{}
+	}
+	priced := o.Plan().Key
+	if at.Before(f.now) {
+		priced = planAt(m.terms[f.ids[n]], at)
+	}
+	f.counted[key][priced] = true
+}
+
+// planAt is the plan of the last term that has begun.
+func planAt(terms []meter.Term, at time.Time) (plan string) {
+	for _, t := range terms {
+		if !t.From.After(at) {
+			plan = t.Plan
+		}
+	}
+	return plan
+}
+
+// requirePlanOfNow holds that an instance has the plan in force that it was told of.
+func (f *fleet) requirePlanOfNow(t *rapid.T, m *member, n int, o *meter.Organization) {
+	if o.Loaded() {
+		require.Equal(t, planAt(m.terms[f.ids[n]], f.now), o.Plan().Key)
+	}
+}
+
+// publish puts another version of a plan in force at some instances.
+func (f *fleet) publish(t *rapid.T) {
+	plan := rapid.SampledFrom([]string{"free", "pro"}).Draw(t, "plan")
+	next, ok := f.catalog.Plan(plan)
+	require.True(t, ok)
+	next.Version++
+	f.catalog = &plans.Catalog{Meters: f.catalog.Meters, Plans: append(slices.Clone(f.catalog.Plans), next)}
+	for _, m := range f.members {
+		if rapid.Bool().Draw(t, "notified") {
+			require.NoError(t, m.meter.SetCatalog(f.catalog))
+		}
+	}
+}
+
+// schedule makes a change of plan that is to come, or the end of the contract.
+func (f *fleet) schedule(t *rapid.T) {
+	n := rapid.IntRange(0, 1).Draw(t, "organization")
+	plan := rapid.SampledFrom([]string{"free", "plus", "pro", ""}).Draw(t, "plan")
+	from := f.now.Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "hours")) * time.Hour)
+	f.store.set(func(s *memoryStore) {
+		s.terms[f.ids[n]] = append(f.begun(n), meter.Term{Plan: plan, Version: 1, From: from})
+	})
+	f.notify(t, n)
+}
+
+// begun are the terms of an organization that have begun.
+func (f *fleet) begun(n int) []meter.Term {
+	return slices.DeleteFunc(slices.Clone(f.store.terms[f.ids[n]]), func(t meter.Term) bool { return t.From.After(f.now) })
+}
+
+func (f *fleet) notify(t *rapid.T, n int) {
+	for _, m := range f.members {
+		if rapid.Bool().Draw(t, "notified") {
+			_ = m.meter.Reload(context.Background(), f.ids[n], f.now)
+		}
 	}
 }
 
@@ -267,12 +365,11 @@ func (f *fleet) recall() {
 func (f *fleet) replan(t *rapid.T) {
 	n := rapid.IntRange(0, 1).Draw(t, "organization")
 	plan := rapid.SampledFrom([]string{"free", "plus", "pro"}).Draw(t, "plan")
-	f.store.set(func(s *memoryStore) { s.plans[f.ids[n]] = plan })
-	for _, m := range f.members {
-		if rapid.Bool().Draw(t, "notified") {
-			_ = m.meter.Reload(context.Background(), f.ids[n], f.now)
-		}
-	}
+	f.store.set(func(s *memoryStore) {
+		s.plans[f.ids[n]] = plan
+		s.terms[f.ids[n]] = append(f.begun(n), meter.Term{Plan: plan, Version: 1, From: f.now})
+	})
+	f.notify(t, n)
 }
 
 // check holds L1 after every step, and without faults that the limits hold whatever
@@ -322,13 +419,22 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 				f.start()
 			}
 		},
-		"clock": func(t *rapid.T) { f.now = f.now.Add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },
-		"lose":  func(*rapid.T) { f.store.set(func(s *memoryStore) { s.loseAnswer = true }) },
-		"":      f.check,
+		"clock": func(t *rapid.T) {
+			f.now = f.now.Add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour)
+			f.store.set(func(s *memoryStore) {
+				for _, id := range f.ids {
+					s.plans[id] = planAt(s.terms[id], f.now)
+				}
+			})
+		},
+		"lose": func(*rapid.T) { f.store.set(func(s *memoryStore) { s.loseAnswer = true }) },
+		"":     f.check,
 	}
 	if !f.strict {
 		steps["keyed"] = f.keyed
 		steps["replan"] = f.replan
+		steps["publish"] = f.publish
+		steps["schedule"] = f.schedule
 		steps["away"] = func(t *rapid.T) {
 			away := rapid.Bool().Draw(t, "away")
 			f.store.set(func(s *memoryStore) { s.away = away })
@@ -365,17 +471,50 @@ func (f *fleet) finish(t *rapid.T) {
 	}
 	require.Len(t, f.store.events, len(f.counted), "every identity that was acknowledged is there, and no other")
 	for key, e := range f.store.events {
-		require.True(t, f.counted[key])
+		require.Contains(t, f.counted[key], e.priced.plan, "the plan of the report's time")
 		want[recordKey{key.organization, e.known.Meter, e.known.Day}] += e.known.Event.Quantity
 	}
 	require.Len(t, f.store.records, len(want))
 	for key, value := range want {
 		require.Equal(t, value, f.store.records[key].value, "%v", key)
 	}
+	f.requireRowsByPlan(t)
 	f.requireQuotaIsBack(t)
 	for _, b := range f.store.batches {
 		require.NotNil(t, b.Journalled)
 		require.Equal(t, b.Reports, *b.Journalled, "batch %v", b.ID)
+	}
+}
+
+// requireRowsByPlan holds that all batches together have what was acknowledged, by the plan
+// version that priced it, and that a journal's segment is the same batch.
+func (f *fleet) requireRowsByPlan(t *rapid.T) {
+	got := map[usageKey]int64{}
+	for _, b := range f.store.batches {
+		for _, row := range b.Rows {
+			if row.EventsOnly {
+				continue
+			}
+			index := slices.IndexFunc(f.catalog.Meters, func(m plans.Meter) bool { return m.Key == row.Meter })
+			got[usageKey{slices.Index(f.ids, row.Organization), index, row.Day, pricedBy{row.Plan, row.PlanVersion}}] += row.Value
+		}
+		if records := f.segments[b.ID]; records != nil {
+			again, err := meter.BatchOf(b.ID, f.catalog, slicesOf(records))
+			require.NoError(t, err)
+			require.Equal(t, b.Rows, again.Rows)
+		}
+	}
+	require.Equal(t, f.acknowledged, got)
+}
+
+// slicesOf yields records as a journal does.
+func slicesOf(records []meter.Record) iter.Seq2[meter.Record, error] {
+	return func(yield func(meter.Record, error) bool) {
+		for _, r := range records {
+			if !yield(r, nil) {
+				return
+			}
+		}
 	}
 }
 
