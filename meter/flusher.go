@@ -109,6 +109,16 @@ func (f *Flusher) Last() FlushSummary { return *f.last.Load() }
 // Retained returns how many batches wait because the last flush could not write them.
 func (f *Flusher) Retained() int { return int(f.waiting.Load()) }
 
+// Behind reports whether the store may not have all that was drained: a flush is under
+// way, or the last one failed.
+func (f *Flusher) Behind() bool {
+	if !f.mu.TryLock() {
+		return true
+	}
+	defer f.mu.Unlock()
+	return len(f.retained) > 0
+}
+
 // Driven tells the flusher that somebody else flushes it at its interval.
 func (f *Flusher) Driven(now time.Time) { f.driven.Store(now.UnixNano()) }
 

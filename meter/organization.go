@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,8 @@ type Organization struct {
 	// stale says that the store must be asked again: it could not be asked, or a window
 	// changed its kind.
 	stale atomic.Bool
+	// reading is held while the store is read and what it says is put in force.
+	reading sync.Mutex
 	// refreshAt is when the next background load is due, in Unix nanoseconds;
 	// refreshing is set while one is under way.
 	refreshAt  atomic.Int64

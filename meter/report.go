@@ -243,12 +243,12 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 // reserveAt is reserve for usage that was at a time up to now: it belongs to the day,
 // and counts in the window, of that time.
 func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decision, Reservation, *quota, verdict) {
-	view := o.view.Load()
-	e := &view.entitlements[i]
 	s := o.slot(i)
 	day := dayOf(at)
 
 	s.mu.Lock()
+	view := o.view.Load()
+	e := &view.entitlements[i]
 	s.roll(e.Window, now)
 	day = min(day, s.current.day)
 	window := e.Window.On(day)
@@ -271,12 +271,14 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decisi
 	}
 	var r Reservation
 	if d.Allowed {
-		share, _ := s.dayFor(day)
-		share.open++
-		r = Reservation{slot: s, quantity: quantity, day: day, windowStart: start, windowEnd: end, at: at}
+		r = Reservation{
+			slot: s, quantity: quantity, day: day, windowStart: start, windowEnd: end, at: at, stamp: o.meter.generations.Load(),
+		}
 		if leased {
 			r.quota = q
 		}
+		share, _ := s.dayFor(day)
+		s.hold(share, quantity, r.quota)
 	}
 	older := day != s.current.day
 	exceeded := d.OverLimit && v == decided && s.inWindow(day)

@@ -18,8 +18,6 @@ import (
 // costs. The first line is all that a sum within its day writes.
 type slot struct {
 	mu sync.Mutex
-	// dayEnd is the end of current's day in Unix nanoseconds; 0 before the first use.
-	dayEnd int64
 	// used is the usage of the window: what is stored, pending and held. For Max it
 	// is the peak, for Last the last level.
 	used    int64
@@ -27,6 +25,8 @@ type slot struct {
 
 	// The window is the days [windowStart, windowEnd).
 	windowStart, windowEnd plans.Day
+	// dayEnd is the end of current's day in Unix nanoseconds; 0 before the first use.
+	dayEnd int64
 	// known is the part of used that the store is known to have (Sum only).
 	known int64
 	meter *plans.Meter
@@ -39,7 +39,6 @@ type slot struct {
 	epoch uint32
 	// noted says that the slot is among [Meter.exceeded].
 	noted atomic.Bool
-	_     [4]byte
 }
 
 // rare is what a slot seldom has.
@@ -63,6 +62,8 @@ type dayUsage struct {
 	at int64
 	// known is what the store is known to have of the day (Sum only).
 	known int64
+	// held is the quantity of the reservations that open counts (Sum only).
+	held int64
 	// open counts the reservations that are neither committed nor released.
 	open int32
 	day  plans.Day
@@ -129,6 +130,32 @@ func (s *slot) openWindow(kind plans.WindowKind) {
 	s.windowStart, s.windowEnd = plans.DayOf(window.Start), plans.DayOf(window.End)
 }
 
+// rewindow makes the window one of a kind that may be another than so far. What isn't
+// stored of the days that come into it, or leave it, moves with them.
+func (s *slot) rewindow(kind plans.WindowKind) {
+	start, end := s.windowStart, s.windowEnd
+	s.openWindow(kind)
+	if s.meter.Aggregation != plans.Sum || s.rare == nil {
+		return
+	}
+	move := func(day plans.Day, quantity int64) {
+		was := day >= start && day < end
+		switch now := s.inWindow(day); {
+		case now && !was:
+			s.used += quantity
+		case was && !now:
+			s.used -= quantity
+		}
+	}
+	for i := range s.rare.older {
+		d := &s.rare.older[i]
+		move(d.day, d.pending+d.held)
+	}
+	for i := range s.rare.events {
+		move(s.rare.events[i].day, s.rare.events[i].event.Quantity)
+	}
+}
+
 func (s *slot) window() plans.Window {
 	return plans.Window{Start: s.windowStart.Start(), End: s.windowEnd.Start()}
 }
@@ -145,6 +172,63 @@ func (s *slot) take(e *plans.Entitlement, quantity int64) plans.Decision {
 		s.used += quantity
 	}
 	return d
+}
+
+// heldIn is the quantity of the open reservations of the days [start, end).
+func (s *slot) heldIn(start, end plans.Day) int64 {
+	held := int64(0)
+	if day := s.current.day; day >= start && day < end {
+		held = s.current.held
+	}
+	if s.rare != nil {
+		for i := range s.rare.older {
+			if d := &s.rare.older[i]; d.day >= start && d.day < end {
+				held += d.held
+			}
+		}
+	}
+	return held
+}
+
+// held is the part of used that open reservations hold.
+func (s *slot) held() int64 { return s.heldIn(s.windowStart, s.windowEnd) }
+
+// hold notes that a reservation of a day was made, and out of which lease, if any.
+func (s *slot) hold(d *dayUsage, quantity int64, q *quota) {
+	d.open++
+	if s.meter.Aggregation == plans.Sum {
+		d.held += quantity
+	}
+	if q != nil {
+		q.held += quantity
+	}
+}
+
+// unhold notes that a reservation is settled, and calls fn for each quota that its
+// quantity was taken out of: its lease, and those that have adopted it.
+func (s *slot) unhold(d *dayUsage, r *Reservation, fn func(*quota)) {
+	d.open--
+	if s.meter.Aggregation != plans.Sum {
+		return
+	}
+	d.held -= r.quantity
+	if q := r.quota; q != nil {
+		q.held -= r.quantity
+		fn(q)
+	}
+	if q := s.quota; q != nil && q.adopts(r) {
+		q.held -= r.quantity
+		fn(q)
+	}
+	if s.rare == nil {
+		return
+	}
+	for _, q := range s.rare.quotas {
+		if q.adopts(r) {
+			q.held -= r.quantity
+			fn(q)
+		}
+	}
 }
 
 // inWindow reports whether a day counts in the slot's window.
@@ -172,7 +256,25 @@ func (s *slot) dayFor(day plans.Day) (*dayUsage, *Leased) {
 func (s *slot) record(r *Reservation) {
 	quantity := r.quantity
 	d, leased := s.dayFor(r.day)
-	d.open--
+	if r.event != nil {
+		r.event.Leased = Leased{}
+	}
+	s.unhold(d, r, func(q *quota) {
+		part := q.disown(r)
+		if part < quantity {
+			s.org.meter.unflushed.Store(true)
+		}
+		switch {
+		case r.event == nil:
+			s.countLeased(q, leased, part)
+		default:
+			r.event.Leased.add(q.key.Kind, part)
+			q.open++
+		}
+		if q == r.quota {
+			q.open--
+		}
+	})
 	inWindow := s.inWindow(r.day)
 	if s.meter.Aggregation != plans.Sum {
 		late := s.meter.Aggregation == plans.Last && r.at < d.at
@@ -198,10 +300,6 @@ func (s *slot) record(r *Reservation) {
 	}
 	d.reports++
 	d.at = max(d.at, r.at)
-	if r.quota != nil {
-		r.quota.open--
-		s.countLeased(r.quota, leased, quantity)
-	}
 }
 
 // countLeased notes that pending usage of a day was admitted out of a lease.
@@ -222,6 +320,14 @@ func (l *Leased) add(kind plans.WindowKind, quantity int64) {
 	} else {
 		l.Day += quantity
 	}
+}
+
+// of returns what leases of windows of a kind covered.
+func (l Leased) of(kind plans.WindowKind) int64 {
+	if kind == plans.WindowMonth {
+		return l.Month
+	}
+	return l.Day
 }
 
 // takeLeasedPart takes the leased part of the current day's pending usage.
@@ -285,13 +391,13 @@ func (s *slot) settleEvent(day plans.Day, e *Event, repeated bool) {
 		s.used -= e.Quantity
 	}
 	for _, kind := range []plans.WindowKind{plans.WindowDay, plans.WindowMonth} {
-		if leasedOf(kind, e.Quantity) != e.Leased || e.Quantity == 0 {
+		if e.Leased.of(kind) == 0 {
 			continue
 		}
 		if q := s.findQuota(kind, day); q != nil {
 			q.open--
 			if repeated {
-				q.refund(e.Quantity)
+				q.refund(e.Leased.of(kind))
 			}
 		}
 	}
@@ -303,7 +409,7 @@ func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.roll(kind, now)
-	s.openWindow(kind)
+	s.rewindow(kind)
 	total := stored.Day
 	if kind == plans.WindowMonth {
 		total = stored.Month
