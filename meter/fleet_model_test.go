@@ -176,8 +176,31 @@ func (f *fleet) request(t *rapid.T, hold bool) {
 	m := f.member(t)
 	n, o := f.organization(t, m)
 	index := rapid.IntRange(0, 1).Draw(t, "meter")
+	f.admit(t, m, o, n, index, rapid.IntRange(0, 3).Draw(t, "rounds"), hold)
+}
+
+// spree is what one organization does in a hurry: a plan, and requests everywhere.
+func (f *fleet) spree(t *rapid.T) {
+	n := rapid.IntRange(0, 1).Draw(t, "organization")
+	index := rapid.IntRange(0, 1).Draw(t, "meter")
+	for range rapid.IntRange(1, 3).Draw(t, "phases") {
+		f.store.change(f.ids[n], rapid.SampledFrom([]string{"free", "plus", "pro"}).Draw(t, "plan"))
+		for range rapid.IntRange(1, 12).Draw(t, "requests") {
+			m := f.member(t)
+			if rapid.Bool().Draw(t, "follows") {
+				f.follow(m)
+			}
+			o, err := m.meter.Organization(context.Background(), f.ids[n], f.now)
+			require.NoError(t, err)
+			f.admit(t, m, o, n, index, 3, rapid.IntRange(0, 3).Draw(t, "hold") == 0)
+			f.check(t)
+		}
+	}
+}
+
+func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, rounds int, hold bool) {
 	quantity := rapid.Int64Range(1, 9).Draw(t, "quantity")
-	d, r := meter.AdmitManually(o, meter.Index(index), quantity, f.now, rapid.IntRange(0, 3).Draw(t, "rounds"))
+	d, r := meter.AdmitManually(o, meter.Index(index), quantity, f.now, rounds)
 	if !d.Allowed {
 		require.False(t, r.Held())
 		require.Equal(t, max(0, d.Max-d.Current), d.Remaining)
@@ -436,10 +459,10 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 		"late":  f.late,
 		"":      f.check,
 
-		"consume more": func(t *rapid.T) { f.request(t, false) },
-		"replan":       f.replan,
-		"follow":       func(t *rapid.T) { f.follow(f.member(t)) },
-		"follow all":   func(*rapid.T) { f.followAll() },
+		"spree":      f.spree,
+		"replan":     f.replan,
+		"follow":     func(t *rapid.T) { f.follow(f.member(t)) },
+		"follow all": func(*rapid.T) { f.followAll() },
 	}
 	if !f.strict {
 		steps["keyed"] = f.keyed

@@ -51,9 +51,10 @@ type quota struct {
 	// queued says that an ask is due, asking that one is under way, recalled that others
 	// ask for what isn't used. version counts the asks.
 	queued, asking, recalled bool
-	// void says that the answer to the ask under way is to an instance that has given up what
-	// it had; settling that the store grants nothing until a change of the plan is taken over.
-	void, settling bool
+	// surrenders says that the next ask gives all back that isn't spent, whoever waits; void
+	// that the ask under way was made before that; settling that the store grants nothing
+	// until a change of the plan is taken over.
+	surrenders, void, settling bool
 	// answered says that an ask was answered.
 	answered            bool
 	generation, version int64
@@ -147,7 +148,7 @@ func (q *quota) giveBackFree() {
 // by what is in force then.
 func (q *quota) forfeit() {
 	q.free = 0
-	q.void = q.asking
+	q.void, q.surrenders = q.asking, true
 	q.giveBackFree()
 }
 
@@ -305,6 +306,8 @@ func (q *quota) ask(now int64) LeaseAsk {
 	need := max(0, q.wanted-q.free)
 	more := need
 	switch {
+	case q.surrenders:
+		need, more = 0, 0
 	case q.recalled || !q.active:
 		// What is given back must not be admitted meanwhile.
 		q.free = min(q.free, q.wanted)
@@ -340,6 +343,7 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 		q.void, q.recalled = false, true
 		return true, 0
 	}
+	q.surrenders = false
 	had := q.free
 	q.free = max(0, a.Issued-q.spent)
 	q.learn(&a, now)
