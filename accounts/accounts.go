@@ -18,6 +18,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrInvalid is the root of errors about a field that breaks a rule.
 	ErrInvalid = errors.New("invalid")
+	// ErrCurrencyFixed says that an organization's currency can't change any more: a
+	// statement was issued to it, or credit granted.
+	ErrCurrencyFixed = errors.New("the organization's currency is fixed, since a statement was issued or credit granted in it")
 )
 
 // FieldError is bad input: it names the field and the rule that it breaks. It
@@ -43,13 +46,32 @@ type Organization struct {
 	ID uuid.UUID `json:"id"`
 	// Name is what people and exports show, 1 to 200 characters.
 	Name string `json:"name"`
-	// Plan is the key of the plan that is in force now.
+	// Plan is the key of the plan that is in force now; empty before the contract begins
+	// and after it has ended.
 	Plan string `json:"plan"`
+	// PendingPlan is the plan that is to follow, and PendingFrom when; absent where no
+	// change is pending.
+	PendingPlan string     `json:"pending_plan,omitempty"`
+	PendingFrom *time.Time `json:"pending_from,omitempty"`
+	// EndsAt is when the contract ends, or ended; absent where it goes on.
+	EndsAt *time.Time `json:"ends_at,omitempty"`
 	// Currency is the ISO 4217 code in which it is billed.
 	Currency string `json:"currency"`
 	// CreatedAt and UpdatedAt are UTC.
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// NewOrganization is what an organization is made of.
+type NewOrganization struct {
+	// Name is 1 to 200 characters.
+	Name string
+	// Plan is the key of its first plan.
+	Plan string
+	// Currency is an ISO 4217 code; empty is [DefaultCurrency].
+	Currency string
+	// EffectiveAt is from when it has its first plan; zero is from its making on.
+	EffectiveAt time.Time
 }
 
 // ValidateName checks an organization's or a key's name: 1 to 200 characters, not

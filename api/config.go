@@ -25,7 +25,7 @@ import (
 type Store interface {
 	// CreateOrganization adds an organization on a plan. A broken rule is an
 	// [*accounts.FieldError].
-	CreateOrganization(ctx context.Context, name, plan, currency string) (accounts.Organization, error)
+	CreateOrganization(ctx context.Context, o accounts.NewOrganization) (accounts.Organization, error)
 	// Organization returns one organization, or [accounts.ErrNotFound].
 	Organization(ctx context.Context, id uuid.UUID) (accounts.Organization, error)
 	// ListOrganizations returns at most limit organizations whose IDs come after

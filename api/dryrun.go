@@ -79,7 +79,7 @@ func (s *Server) billedAccounts(ctx context.Context, id uuid.UUID, asked gen.Dry
 func catalogOf(body *gen.ProposedCatalog) (*plans.Catalog, error) {
 	out := &plans.Catalog{Meters: body.Meters}
 	for i, p := range body.Plans {
-		plan := plans.Plan{Key: p.Key, Version: p.Version, Name: p.Name}
+		plan := plans.Plan{Key: p.Key, Version: p.Version, Name: p.Name, SelfService: p.SelfService, Rank: p.Rank}
 		if p.RateLimit != nil {
 			plan.RateLimit = *p.RateLimit
 		}

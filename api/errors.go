@@ -80,12 +80,15 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
 	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal), errors.Is(err, billing.ErrNotRated),
 		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten), errors.Is(err, billing.ErrCreditSpent),
-		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints):
+		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints),
+		errors.Is(err, accounts.ErrCurrencyFixed):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
 		return gate.NewProblem(http.StatusConflict, codeKeyReused, sentence(conflictOf(err)))
 	case errors.Is(err, accounts.ErrWriteUnderWay):
 		return gate.NewProblem(http.StatusConflict, codeUnderWay, sentence(conflictOf(err)))
+	case errors.Is(err, meter.ErrQuantityOverflow):
+		return gate.OverflowProblem()
 	case errors.Is(err, meter.ErrReservationEnded):
 		return gate.NewProblem(http.StatusConflict, codeReservationEnded, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrUnavailable), errors.Is(err, ErrWorkflowsAway), errors.Is(err, context.DeadlineExceeded),
@@ -118,7 +121,7 @@ func conflictOf(err error) error {
 	for _, known := range []error{
 		ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, billing.ErrNotRated, plans.ErrVersionPublished, errNotYetWritten,
 		billing.ErrCreditSpent, errWebhookDisabled, webhooks.ErrTooManyEndpoints,
-		meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
+		accounts.ErrCurrencyFixed, meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
 	} {
 		if errors.Is(err, known) {
 			return known

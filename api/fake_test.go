@@ -125,12 +125,12 @@ func (s *fakeStore) check(name, plan, currency *string) error {
 	return nil
 }
 
-func (s *fakeStore) CreateOrganization(ctx context.Context, name, plan, currency string) (made accounts.Organization, err error) {
+func (s *fakeStore) CreateOrganization(ctx context.Context, o accounts.NewOrganization) (made accounts.Organization, err error) {
 	err = s.call(ctx, func() error {
-		if err := s.check(&name, &plan, &currency); err != nil {
+		if err := s.check(&o.Name, &o.Plan, &o.Currency); err != nil {
 			return err
 		}
-		made = accounts.Organization{ID: uuid.Must(uuid.NewV7()), Name: name, Plan: plan, Currency: cmp.Or(currency, accounts.DefaultCurrency), CreatedAt: noon, UpdatedAt: noon}
+		made = accounts.Organization{ID: uuid.Must(uuid.NewV7()), Name: o.Name, Plan: o.Plan, Currency: cmp.Or(o.Currency, accounts.DefaultCurrency), CreatedAt: noon, UpdatedAt: noon}
 		s.organizations = append(s.organizations, made)
 		return nil
 	})

@@ -21,7 +21,9 @@ func (s *Server) CreateOrganization(ctx context.Context, request gen.CreateOrgan
 	if request.Body.Currency != nil {
 		currency = *request.Body.Currency
 	}
-	made, err := s.config.Store.CreateOrganization(ctx, request.Body.Name, request.Body.Plan, currency)
+	made, err := s.config.Store.CreateOrganization(ctx, accounts.NewOrganization{
+		Name: request.Body.Name, Plan: request.Body.Plan, Currency: currency,
+	})
 	return gen.CreateOrganization201JSONResponse{Body: made}, err
 }
 

@@ -25,7 +25,7 @@ func (s *Server) GetPlans(ctx context.Context, _ gen.GetPlansRequestObject) (gen
 
 func planAnswer(p plans.Plan, meters []plans.Meter) gen.Plan {
 	out := gen.Plan{
-		Key: p.Key, Version: p.Version, Name: p.Name, RateLimit: p.RateLimit, Entitlements: []gen.Entitlement{},
+		Key: p.Key, Version: p.Version, Name: p.Name, SelfService: p.SelfService, Rank: p.Rank, RateLimit: p.RateLimit, Entitlements: []gen.Entitlement{},
 		PriceBooks: priceBooksAnswer(p.PriceBooks),
 	}
 	for _, m := range meters {
@@ -57,6 +57,13 @@ func (s *Server) PutPlan(ctx context.Context, request gen.PutPlanRequestObject) 
 	if request.Body.PriceBooks == nil {
 		// A change of limits must not make a plan free of charge.
 		wanted.PriceBooks = inForce.PriceBooks
+	}
+	wanted.SelfService, wanted.Rank = inForce.SelfService, inForce.Rank
+	if request.Body.SelfService != nil {
+		wanted.SelfService = *request.Body.SelfService
+	}
+	if request.Body.Rank != nil {
+		wanted.Rank = *request.Body.Rank
 	}
 	if err := catalog.ValidatePlan(wanted); err != nil {
 		return nil, err
@@ -113,7 +120,7 @@ func planOf(body *gen.PlanPut) (plans.Plan, error) {
 }
 
 func samePlan(a, b plans.Plan, meters []plans.Meter) bool {
-	if a.Name != b.Name || a.RateLimit != b.RateLimit || !samePrices(a.PriceBooks, b.PriceBooks) {
+	if a.Name != b.Name || a.SelfService != b.SelfService || a.Rank != b.Rank || a.RateLimit != b.RateLimit || !samePrices(a.PriceBooks, b.PriceBooks) {
 		return false
 	}
 	for _, m := range meters {

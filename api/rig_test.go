@@ -56,7 +56,7 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 		organizations: map[string]uuid.UUID{}, secrets: map[string]string{}, keyIDs: map[string]uuid.UUID{},
 	}
 	for _, plan := range []string{"free", "pro", "enterprise"} {
-		made, err := r.store.CreateOrganization(t.Context(), strings.ToUpper(plan)+" & Sons", plan, "")
+		made, err := r.store.CreateOrganization(t.Context(), accounts.NewOrganization{Name: strings.ToUpper(plan) + " & Sons", Plan: plan})
 		require.NoError(t, err)
 		r.organizations[plan] = made.ID
 		r.addKey(plan, accounts.Key{Role: roleTenant, Organization: made.ID, Name: plan})

@@ -198,7 +198,7 @@ func (r FocusRow) validate(version FocusVersion) error {
 	if _, known := focusKinds[r.Kind]; !known {
 		return broken("kind", "%q is not known", r.Kind)
 	}
-	if !r.Currency.Valid() {
+	if !r.Currency.Known() {
 		return broken("currency", "%q is no code of ISO 4217", r.Currency)
 	}
 	if !r.Billed.Equal(r.Billed.Truncate(r.Currency.Digits())) {

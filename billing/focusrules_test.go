@@ -234,7 +234,7 @@ func focusTyped(kind, value string) bool {
 		at, err := time.Parse("2006-01-02T15:04:05Z", value)
 		return err == nil && at.Format(time.RFC3339) == value
 	case "Currency":
-		return money.Currency(value).Valid()
+		return money.Currency(value).Known()
 	case "JSON":
 		return strings.HasPrefix(value, "{") && strings.HasSuffix(value, "}")
 	default:

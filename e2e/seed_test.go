@@ -28,9 +28,11 @@ func seed(t require.TestingT, db *pgx.Conn, period billing.Period, organizations
 		statement string
 		arguments []any
 	}{
-		{`INSERT INTO organizations (id, name, plan, created_at)
-			SELECT ('0190a000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Organization ' || n, 'pro', '2020-01-01'
+		{`INSERT INTO organizations (id, name, created_at)
+			SELECT ('0190a000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Organization ' || n, '2020-01-01'
 			FROM generate_series(1, $1::int) AS n`, []any{organizations}},
+		{`INSERT INTO organization_plans (organization_id, effective_from, plan)
+			SELECT id, created_at, 'pro' FROM organizations WHERE created_at = '2020-01-01'`, nil},
 		{`INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark)
 			VALUES ('0190b000-0000-7000-8000-000000000001', 'seed', 'stopped', $1, $1, 1, $1::timestamptz + interval '1 day')`, []any{day}},
 		{`INSERT INTO usage_batches (instance_id, seq, watermark, row_count)

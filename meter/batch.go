@@ -100,11 +100,18 @@ type Applied struct {
 	// Repeated holds, in their order, the events that had been counted before, by
 	// another batch: this one has not counted them again.
 	Repeated []EventPlace
+	// Quarantined holds, in their order, what the store refuses for good and has set aside
+	// in this batch's transaction: rows with all that they have, and single events.
+	Quarantined []EventPlace
 }
+
+// WholeRow is the [EventPlace.Event] of a row itself, with all its events.
+const WholeRow = -1
 
 // EventPlace is where an event is in its batch.
 type EventPlace struct {
-	// Row is the row's place in [Batch.Rows], Event the event's in [Row.Events].
+	// Row is the row's place in [Batch.Rows], Event the event's in [Row.Events], or
+	// [WholeRow].
 	Row, Event int
 }
 
@@ -118,6 +125,9 @@ type Stored struct {
 	DayAt time.Time
 	// Month folds the days of the month up to and including that day.
 	Month int64
+	// QuarantinedDay and QuarantinedMonth are what is set aside of them and not decided on
+	// ([plans.Sum] only): it is on top of Day and Month.
+	QuarantinedDay, QuarantinedMonth int64
 }
 
 // Snapshot is what an instance needs to know of an organization before it can
@@ -137,6 +147,7 @@ type Store interface {
 	LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (Snapshot, error)
 	// ApplyBatch writes a batch in one transaction, once: a batch whose identity is
 	// there already changes nothing and is answered with Duplicate. It answers
-	// [ErrSequenceGap] where the batch before is missing.
+	// [ErrSequenceGap] where the batch before is missing. What it refuses for good it sets
+	// aside: no row ever holds up the others.
 	ApplyBatch(ctx context.Context, batch Batch) (Applied, error)
 }

@@ -37,7 +37,8 @@ type Outcome struct {
 	// those of the first one's receipt.
 	Duplicate bool
 	// Err is [ErrIdentityReused] where the identity was used with another report,
-	// [ErrUnavailable] where it can't be taken now, or the context's.
+	// [ErrUnavailable] where it can't be taken now, [ErrQuantityOverflow] where its day
+	// can't hold the quantity, or the context's.
 	Err error
 }
 
@@ -231,6 +232,8 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 		d, reservation, err = o.await(ctx, r.Index, r.Quantity, again)
 	case unavailable:
 		err = ErrUnavailable
+	case overflowing:
+		err = ErrQuantityOverflow
 	case decided:
 	}
 	out := Outcome{Decision: d, Plan: o.Plan().Key, Window: reservation.Window(), Err: err}
@@ -258,6 +261,9 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decisi
 	var v verdict
 	leased := false
 	switch {
+	case s.overflows(day, quantity):
+		v = overflowing
+		d = plans.Decision{Mode: e.Mode}
 	case view.leased[i]:
 		q = s.quotaFor(e.Window, i, day)
 		d, leased, v = s.takeLeased(q, e, quantity, now)
@@ -277,7 +283,10 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decisi
 		if leased {
 			r.quota = q
 		}
-		share, _ := s.dayFor(day)
+		share, older := s.dayFor(day)
+		if older != nil && s.meter.Aggregation == plans.Sum {
+			older.taken += quantity
+		}
 		s.hold(share, quantity, r.quota)
 	}
 	older := day != s.current.day

@@ -45,7 +45,7 @@ func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.De
 
 // Admit is [Organization.Reserve] that waits, [Config.QuotaWait] at most, for quota that
 // other instances may hold. It answers [ErrUnavailable] where the settings forbid to
-// decide without the store.
+// decide without the store, and [ErrQuantityOverflow] where the day can't hold the quantity.
 func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
 	d, r, _, v := o.reserve(i, quantity, now.UnixNano(), true)
 	switch v {
@@ -55,6 +55,8 @@ func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now t
 		})
 	case unavailable:
 		return d, r, ErrUnavailable
+	case overflowing:
+		return d, r, ErrQuantityOverflow
 	default:
 		return d, r, nil
 	}
@@ -72,6 +74,9 @@ func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans
 	s.roll(e.Window, at)
 	leased := false
 	switch {
+	case s.overflows(s.current.day, quantity):
+		v = overflowing
+		d = plans.Decision{Mode: e.Mode, Current: s.used, Max: e.Max, Remaining: max(0, e.Max-s.used)}
 	case view.leased[i]:
 		q = s.quotaFor(e.Window, i, s.current.day)
 		d, leased, v = s.takeLeased(q, e, quantity, at)
@@ -120,6 +125,8 @@ func (o *Organization) await(
 			return d, r, nil
 		case unavailable:
 			return d, r, ErrUnavailable
+		case overflowing:
+			return d, r, ErrQuantityOverflow
 		case short:
 		}
 		woken := wanted.waitFor(found, quantity)
@@ -169,7 +176,8 @@ func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
 	}
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
-	if w.quota == nil {
+	// Beyond what any limit allows, more who wait make no difference.
+	if w.quota == nil && q.wanted <= plans.MaxMonthSum {
 		if quantity > q.slot.org.view.Load().entitlements[q.index].Max {
 			quantity = 0
 		}
@@ -253,6 +261,7 @@ func (r *Reservation) Release() {
 		}
 		q.refund(q.disown(r))
 	})
+	s.rare.settleTaken(r.day, r.quantity)
 	if s.inWindow(r.day) && s.meter.Aggregation == plans.Sum {
 		s.used -= r.quantity
 	}

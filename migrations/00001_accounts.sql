@@ -45,33 +45,30 @@ END $$;
 CREATE TABLE organizations (
     id         uuid        PRIMARY KEY,
     name       text        NOT NULL CHECK (char_length(name) BETWEEN 1 AND 200),
-    plan       text        NOT NULL CHECK (plan ~ '^[a-z][a-z0-9_]{0,62}$'),
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX organizations_updated ON organizations (updated_at);
 COMMENT ON TABLE organizations IS 'The tenants.';
-COMMENT ON COLUMN organizations.plan IS 'Key of the plan that is in force now; organization_plans has its history.';
 
 CREATE TABLE organization_plans (
     organization_id uuid        NOT NULL REFERENCES organizations (id),
-    effective_from  timestamptz NOT NULL,
-    plan            text        NOT NULL,
+    effective_from  timestamptz NOT NULL CHECK (isfinite(effective_from)),
+    plan            text        CHECK (plan ~ '^[a-z][a-z0-9_]{0,62}$'),
+    by_tenant       boolean     NOT NULL DEFAULT false,
     PRIMARY KEY (organization_id, effective_from)
 );
-COMMENT ON TABLE organization_plans IS 'Which plan an organization had from when. A trigger on organizations writes it.';
+COMMENT ON TABLE organization_plans IS 'Which plan an organization has from when: the last row at or before a time counts, those to come are pending changes.';
+COMMENT ON COLUMN organization_plans.plan IS 'Key of the plan; NULL is the end of the contract.';
+COMMENT ON COLUMN organization_plans.by_tenant IS 'The organization changed it by itself, and may take it back.';
 
--- clock_timestamp, taken after the row was locked, keeps two changes in the order in which they came about.
--- +goose StatementBegin
-CREATE FUNCTION tollgate_record_plan() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = public, pg_temp
-AS $$
-BEGIN
-    INSERT INTO organization_plans (organization_id, effective_from, plan)
-    VALUES (NEW.id, CASE TG_OP WHEN 'INSERT' THEN NEW.created_at ELSE clock_timestamp() END, NEW.plan);
-    RETURN NULL;
-END $$;
--- +goose StatementEnd
+-- The plan in force at a time; NULL before the contract and after its end.
+CREATE FUNCTION tollgate_plan_at(for_organization uuid, at timestamptz) RETURNS text
+    LANGUAGE sql STABLE
+    RETURN (
+        SELECT p.plan FROM organization_plans p
+        WHERE p.organization_id = for_organization AND p.effective_from <= at
+        ORDER BY p.effective_from DESC LIMIT 1);
 
 CREATE TABLE api_keys (
     id              uuid        PRIMARY KEY,
@@ -86,11 +83,6 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_organization_id ON api_keys (organization_id);
 COMMENT ON TABLE api_keys IS 'API keys. Only the SHA-256 of a secret is kept.';
-
-CREATE TRIGGER record_plan_insert AFTER INSERT ON organizations
-    FOR EACH ROW EXECUTE FUNCTION tollgate_record_plan();
-CREATE TRIGGER record_plan_update AFTER UPDATE ON organizations
-    FOR EACH ROW WHEN (OLD.plan IS DISTINCT FROM NEW.plan) EXECUTE FUNCTION tollgate_record_plan();
 
 CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON organizations
     FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('organization', 'id');
@@ -109,21 +101,24 @@ ALTER TABLE organization_plans ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON organization_plans TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+-- What was in force stays: it is priced. What is yet to come may be taken back.
+CREATE POLICY tollgate_pending ON organization_plans AS RESTRICTIVE FOR DELETE TO tollgate_api
+    USING (effective_from > clock_timestamp());
 
 ALTER TABLE api_keys ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON api_keys TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
-GRANT SELECT, INSERT, UPDATE (name, plan, updated_at) ON organizations TO tollgate_api;
-GRANT SELECT, INSERT ON organization_plans TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE (name, updated_at) ON organizations TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE (effective_from), DELETE ON organization_plans TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO tollgate_api;
 
 -- +goose Down
 
 -- The role stays: it belongs to the cluster, and other databases may use it.
+DROP FUNCTION tollgate_plan_at(uuid, timestamptz);
 DROP TABLE api_keys, organization_plans, organizations;
-DROP FUNCTION tollgate_record_plan();
 DROP FUNCTION tollgate_notify_change();
 REVOKE ALL ON goose_db_version FROM tollgate_api;
 REVOKE ALL ON SCHEMA public FROM tollgate_api;

@@ -18,12 +18,16 @@ CREATE TABLE plans (
     name                text        NOT NULL,
     requests_per_second bigint      NOT NULL CHECK (requests_per_second >= 0),
     burst               bigint      NOT NULL CHECK (burst >= 0),
+    self_service        boolean     NOT NULL DEFAULT false,
+    rank                bigint      NOT NULL DEFAULT 0 CHECK (rank >= 0),
     published_at        timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (key, version),
     CONSTRAINT plans_rate_has_burst CHECK (requests_per_second = 0 OR burst > 0)
 );
 COMMENT ON TABLE plans IS 'Versions of plans, immutable; the highest version of a key is in force.';
 COMMENT ON COLUMN plans.requests_per_second IS 'Rate limit; 0 is none.';
+COMMENT ON COLUMN plans.self_service IS 'Organizations may change to the plan, and from it, by themselves.';
+COMMENT ON COLUMN plans.rank IS 'A higher one is an upgrade.';
 
 CREATE TABLE plan_limits (
     plan_key     text    NOT NULL,
@@ -38,6 +42,26 @@ CREATE TABLE plan_limits (
 );
 COMMENT ON TABLE plan_limits IS 'Entitlements: one limit for each meter of a plan version. Where there is no row, the built-in default counts.';
 
+-- Plans over time × versions over time. A version is in force from its publication until a higher one is published; the
+-- lowest one was in force before, too.
+CREATE VIEW organization_terms WITH (security_invoker = true) AS
+SELECT h.organization_id, h.plan, coalesce(v.version, 0)::bigint AS plan_version,
+    greatest(h.starts, v.starts) AS start_at, least(h.ends, v.ends) AS end_at
+FROM (
+    SELECT p.organization_id, p.plan, p.effective_from AS starts,
+        lead(p.effective_from) OVER (PARTITION BY p.organization_id ORDER BY p.effective_from) AS ends
+    FROM organization_plans p
+) AS h
+LEFT JOIN (
+    SELECT p.key, p.version,
+        CASE WHEN row_number() OVER (PARTITION BY p.key ORDER BY p.version) > 1 THEN p.published_at END AS starts,
+        min(p.published_at) OVER (PARTITION BY p.key ORDER BY p.version ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS ends
+    FROM plans p
+) AS v ON v.key = h.plan
+WHERE h.plan IS NOT NULL
+    AND coalesce(greatest(h.starts, v.starts) < least(h.ends, v.ends), true);
+COMMENT ON VIEW organization_terms IS 'Which plan version an organization has from when to when; end_at is NULL for the last one, version 0 a built-in plan.';
+
 INSERT INTO meters (position, key, name, aggregation, unit) VALUES
     (1, 'evaluations', 'Evaluations', 'sum', 'evaluation'),
     (2, 'flow_executions', 'Flow executions', 'sum', 'execution'),
@@ -45,10 +69,10 @@ INSERT INTO meters (position, key, name, aggregation, unit) VALUES
     (4, 'entity_instances', 'Entity instances (daily peak)', 'max', 'instance'),
     (5, 'storage_bytes', 'Storage', 'last', 'byte');
 
-INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES
-    ('free', 1, 'Free', 1000, 2000),
-    ('pro', 1, 'Pro', 10000, 20000),
-    ('enterprise', 1, 'Enterprise', 0, 0);
+INSERT INTO plans (key, version, name, requests_per_second, burst, self_service, rank) VALUES
+    ('free', 1, 'Free', 1000, 2000, true, 1),
+    ('pro', 1, 'Pro', 10000, 20000, true, 2),
+    ('enterprise', 1, 'Enterprise', 0, 0, false, 3);
 
 INSERT INTO plan_limits (plan_key, plan_version, meter, mode, limit_window, max) VALUES
     ('free', 1, 'evaluations', 'hard', 'day', 1000),
@@ -77,7 +101,9 @@ CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON plan_limits
 -- No UPDATE and no DELETE on plans and plan_limits: a published version never changes.
 GRANT SELECT, INSERT, UPDATE (name, unit) ON meters TO tollgate_api;
 GRANT SELECT, INSERT ON plans, plan_limits TO tollgate_api;
+GRANT SELECT ON organization_terms TO tollgate_api;
 
 -- +goose Down
 
+DROP VIEW organization_terms;
 DROP TABLE plan_limits, plans, meters;

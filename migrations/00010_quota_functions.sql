@@ -74,7 +74,7 @@ GRANT EXECUTE ON FUNCTION tollgate_open_quota_windows(uuid[], text[], text[], da
 CREATE FUNCTION tollgate_plan_outdated(for_organization uuid, known_plan text, known_version bigint) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = public, pg_temp
 AS $$
-    SELECT NOT EXISTS (SELECT FROM organizations o WHERE o.id = for_organization AND o.plan = known_plan)
+    SELECT tollgate_plan_at(for_organization, clock_timestamp()) IS DISTINCT FROM known_plan
         OR EXISTS (SELECT FROM plans p WHERE p.key = known_plan AND p.version > known_version)
 $$;
 -- +goose StatementEnd
@@ -244,8 +244,7 @@ BEGIN
         WHERE p.meter = of_meter AND p.mode = 'hard' AND p.limit_window = of_kind
             AND (p.plan_key, p.plan_version) = (
                 SELECT v.key, max(v.version) FROM plans v
-                JOIN organizations o ON o.plan = v.key
-                WHERE o.id = of_organization
+                WHERE v.key = tollgate_plan_at(of_organization, clock_timestamp())
                 GROUP BY v.key);
     END IF;
     w.plan_max := in_force;

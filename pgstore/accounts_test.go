@@ -34,9 +34,9 @@ func TestOrganizationFieldsHaveRules(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	gold, blank := "gold", " "
-	_, unknownPlan := f.CreateOrganization(t.Context(), "Bolt", gold, "")
-	_, blankName := f.CreateOrganization(t.Context(), blank, "free", "")
-	_, longName := f.CreateOrganization(t.Context(), strings.Repeat("x", 201), "free", "")
+	_, unknownPlan := f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Bolt", Plan: gold})
+	_, blankName := f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: blank, Plan: "free"})
+	_, longName := f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: strings.Repeat("x", 201), Plan: "free"})
 	_, changedPlan := f.UpdateOrganization(t.Context(), o.ID, accounts.OrganizationChange{Plan: &gold})
 	_, changedName := f.UpdateOrganization(t.Context(), o.ID, accounts.OrganizationChange{Name: &blank})
 	for name, c := range map[string]struct {

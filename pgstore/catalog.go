@@ -114,11 +114,13 @@ func readPublished(ctx context.Context, tx scoped) (*plans.Catalog, error) {
 			books = nil
 		}
 		catalog.Plans = append(catalog.Plans, plans.Plan{
-			Key:        p.Key,
-			Version:    int(p.Version),
-			Name:       p.Name,
-			RateLimit:  plans.RateLimit{RequestsPerSecond: int(p.RequestsPerSecond), Burst: int(p.Burst)},
-			PriceBooks: books,
+			Key:         p.Key,
+			Version:     int(p.Version),
+			Name:        p.Name,
+			SelfService: p.SelfService,
+			Rank:        int(p.Rank),
+			RateLimit:   plans.RateLimit{RequestsPerSecond: int(p.RequestsPerSecond), Burst: int(p.Burst)},
+			PriceBooks:  books,
 		})
 	}
 	limits, err := tx.PlanLimits(ctx)
@@ -235,6 +237,9 @@ func publishPlan(ctx context.Context, tx scoped, published *plans.Catalog, p pla
 		}
 		return nil
 	}
+	if err := checkNewPriceBooks(p); err != nil {
+		return err
+	}
 	books, err := json.Marshal(append([]plans.PriceBook{}, p.PriceBooks...))
 	if err != nil {
 		return fmt.Errorf("write the prices of plan %s version %d: %w", p.Key, p.Version, err)
@@ -246,6 +251,8 @@ func publishPlan(ctx context.Context, tx scoped, published *plans.Catalog, p pla
 		Name:              p.Name,
 		RequestsPerSecond: int64(p.RateLimit.RequestsPerSecond),
 		Burst:             int64(p.RateLimit.Burst),
+		SelfService:       p.SelfService,
+		Rank:              int64(p.Rank),
 	})
 	if err != nil {
 		return fmt.Errorf("plan %s version %d: %w", p.Key, p.Version, err)
@@ -285,5 +292,6 @@ func same(a, b plans.Plan, meters []plans.Meter) bool {
 	booksOfA, errA := json.Marshal(append([]plans.PriceBook{}, a.PriceBooks...))
 	booksOfB, errB := json.Marshal(append([]plans.PriceBook{}, b.PriceBooks...))
 	return errors.Join(errA, errB) == nil && bytes.Equal(booksOfA, booksOfB) && a.Name == b.Name && a.RateLimit == b.RateLimit &&
+		a.SelfService == b.SelfService && a.Rank == b.Rank &&
 		slices.Equal(complete(a, meters).Entitlements, complete(b, meters).Entitlements)
 }

@@ -12,9 +12,9 @@ import (
 
 func TestOrganizationsChangedSince(t *testing.T) {
 	store := newFixture(t)
-	first, err := store.CreateOrganization(t.Context(), "First", "free", "")
+	first, err := store.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "First", Plan: "free"})
 	require.NoError(t, err)
-	second, err := store.CreateOrganization(t.Context(), "Second", "free", "")
+	second, err := store.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Second", Plan: "free"})
 	require.NoError(t, err)
 
 	changed, err := store.OrganizationsChangedSince(t.Context(), first.UpdatedAt)

@@ -15,7 +15,7 @@ import (
 func date(day plans.Day) time.Time { return day.Start() }
 
 func organization(o db.Organization) accounts.Organization {
-	return accounts.Organization{ID: o.ID, Name: o.Name, Plan: o.Plan, Currency: o.Currency, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt}
+	return accounts.Organization{ID: o.ID, Name: o.Name, Currency: o.Currency, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt}
 }
 
 func key(k db.ApiKey) accounts.Key {
@@ -52,6 +52,14 @@ func convert[From, To any](rows []From, fn func(From) To) []To {
 		out[i] = fn(row)
 	}
 	return out
+}
+
+// optionalText is nil for the empty text.
+func optionalText(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }
 
 // optional is nil for the zero UUID.

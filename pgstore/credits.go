@@ -145,8 +145,8 @@ func creditBalance(ctx context.Context, tx scoped, grant uuid.UUID) (billing.Cre
 }
 
 func checkCredit(g billing.CreditGrant) error {
-	if !g.Currency.Valid() {
-		return &accounts.FieldError{Field: "currency", Rule: fmt.Sprintf("must be an ISO 4217 code of three upper-case letters, %q is not", g.Currency)}
+	if err := checkCurrency(g.Currency); err != nil {
+		return err
 	}
 	digits := g.Currency.Digits()
 	if g.Amount.Sign() <= 0 || !g.Amount.Equal(g.Amount.Truncate(digits)) || g.Amount.GreaterThanOrEqual(decimal.New(1, billing.MaxCreditDigits)) {

@@ -17,7 +17,8 @@ import (
 func TestCreditsOfManyOrganizations(t *testing.T) {
 	const size = 60_000
 	f := newFixture(t)
-	f.exec(`INSERT INTO organizations (id, name, plan) SELECT tollgate_uuidv7(), 'Acme ' || n, 'free' FROM generate_series(1, $1::int) AS n`, size)
+	f.exec(`INSERT INTO organizations (id, name) SELECT tollgate_uuidv7(), 'Acme ' || n FROM generate_series(1, $1::int) AS n`, size)
+	f.exec(`INSERT INTO organization_plans (organization_id, effective_from, plan) SELECT id, created_at, 'free' FROM organizations`)
 	f.exec(`
 		INSERT INTO credit_grants (id, organization_id, currency, amount, priority, effective_at, note)
 		SELECT tollgate_uuidv7(), id, 'USD', 10, 50, '2026-10-01', '' FROM organizations`)

@@ -22,7 +22,7 @@ func (s *Store) CreateEndpoint(ctx context.Context, e webhooks.Endpoint) (webhoo
 	err := s.asOwner(ctx, e.Organization, func(ctx context.Context, tx scoped) error {
 		if e.Organization != uuid.Nil {
 			// Two requests at once must not both be the last one.
-			if _, err := tx.OrganizationPlan(ctx, e.Organization); err != nil {
+			if _, err := tx.LockOrganization(ctx, e.Organization); err != nil {
 				return orNotFound(err)
 			}
 		}

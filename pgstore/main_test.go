@@ -84,7 +84,7 @@ func (f *fixture) count(query string, args ...any) (n int64) {
 
 func (f *fixture) organization(name, plan string) accounts.Organization {
 	f.t.Helper()
-	o, err := f.CreateOrganization(f.t.Context(), name, plan, "")
+	o, err := f.CreateOrganization(f.t.Context(), accounts.NewOrganization{Name: name, Plan: plan})
 	require.NoError(f.t, err)
 	return o
 }

@@ -15,24 +15,33 @@ import (
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
-// CreateOrganization adds an organization on a plan, billed in a currency (empty: USD). A
-// name that breaks its rule, a plan that doesn't exist, and a currency that isn't one
-// of ISO 4217 are each an [*accounts.FieldError].
-func (s *Store) CreateOrganization(ctx context.Context, name, plan, currency string) (accounts.Organization, error) {
+// CreateOrganization adds an organization. A name that breaks its rule, a plan that doesn't
+// exist, and a currency that isn't one of ISO 4217 are each an [*accounts.FieldError].
+func (s *Store) CreateOrganization(ctx context.Context, o accounts.NewOrganization) (accounts.Organization, error) {
 	var created accounts.Organization
-	if currency == "" {
-		currency = accounts.DefaultCurrency
+	if o.Currency == "" {
+		o.Currency = accounts.DefaultCurrency
 	}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		if err := checkOrganization(ctx, tx, accounts.OrganizationChange{Name: &name, Plan: &plan, Currency: &currency}); err != nil {
+		if err := checkOrganization(ctx, tx, accounts.OrganizationChange{Name: &o.Name, Plan: &o.Plan, Currency: &o.Currency}); err != nil {
 			return err
 		}
 		id, err := uuid.NewV7()
 		if err != nil {
 			return err
 		}
-		row, err := tx.InsertOrganization(ctx, db.InsertOrganizationParams{ID: id, Name: name, Plan: plan, Currency: currency})
-		created = organization(row)
+		row, err := tx.InsertOrganization(ctx, id, o.Name, o.Currency)
+		if err != nil {
+			return err
+		}
+		from := row.CreatedAt
+		if !o.EffectiveAt.IsZero() {
+			from = o.EffectiveAt
+		}
+		if err := putTerm(ctx, tx, id, accounts.Term{From: from, Plan: o.Plan}); err != nil {
+			return err
+		}
+		created, err = describe(ctx, tx, row)
 		return err
 	})
 	return created, wrap(err, "create an organization")
@@ -43,8 +52,11 @@ func (s *Store) Organization(ctx context.Context, id uuid.UUID) (accounts.Organi
 	var found accounts.Organization
 	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Organization(ctx, id)
-		found = organization(row)
-		return orNotFound(err)
+		if err != nil {
+			return orNotFound(err)
+		}
+		found, err = describe(ctx, tx, row)
+		return err
 	})
 	return found, wrap(err, "read organization %s", id)
 }
@@ -56,8 +68,11 @@ func (s *Store) ListOrganizations(ctx context.Context, after uuid.UUID, limit in
 	var found []accounts.Organization
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.ListOrganizations(ctx, after, pageSize(limit))
+		if err != nil {
+			return err
+		}
 		found = convert(rows, organization)
-		return err
+		return describeAll(ctx, tx, found)
 	})
 	return found, wrap(err, "list organizations")
 }
@@ -73,28 +88,92 @@ func (s *Store) OrganizationsChangedSince(ctx context.Context, since time.Time) 
 	return ids, wrap(err, "read changed organizations")
 }
 
-// UpdateOrganization changes an organization's name, plan or both. A changed plan is
-// in force from then on; a trigger adds it to the history of plans, and it is an
-// event ([events.OrganizationUpgraded]) of the same transaction. Errors are
-// those of [Store.CreateOrganization] and [accounts.ErrNotFound].
+// UpdateOrganization changes an organization's name, currency or plan. A changed plan is
+// in force from then on, and it is an event ([events.OrganizationUpgraded]) of the same
+// transaction. Errors are those of [Store.CreateOrganization], [accounts.ErrCurrencyFixed] and
+// [accounts.ErrNotFound].
 func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error) {
 	var changed accounts.Organization
 	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
 		if err := checkOrganization(ctx, tx, change); err != nil {
 			return err
 		}
-		previous, err := tx.OrganizationPlan(ctx, id)
+		if err := checkCurrencyChange(ctx, tx, id, change); err != nil {
+			return err
+		}
+		if _, err := tx.LockOrganization(ctx, id); err != nil {
+			return orNotFound(err)
+		}
+		previous, err := putPlan(ctx, tx, id, change.Plan)
+		if err != nil {
+			return err
+		}
+		row, err := tx.UpdateOrganization(ctx, change.Name, change.Currency, id)
 		if err != nil {
 			return orNotFound(err)
 		}
-		row, err := tx.UpdateOrganization(ctx, db.UpdateOrganizationParams{Name: change.Name, Plan: change.Plan, Currency: change.Currency, ID: id})
-		if err != nil {
-			return orNotFound(err)
+		if changed, err = describe(ctx, tx, row); err != nil {
+			return err
 		}
-		changed = organization(row)
 		return publishPlanChange(ctx, tx, previous, changed)
 	})
 	return changed, wrap(err, "update organization %s", id)
+}
+
+// putPlan puts a plan in force from now on, in an organization that the caller has
+// locked, and returns the plan before it.
+func putPlan(ctx context.Context, tx scoped, id uuid.UUID, plan *string) (string, error) {
+	contracts, now, err := readContracts(ctx, tx, id)
+	if err != nil {
+		return "", err
+	}
+	current := contracts[id].At(now)
+	if plan == nil || current.Plan == *plan {
+		return current.Plan, nil
+	}
+	// Two changes are in the order in which they came about, whatever the clock does.
+	if !now.After(current.From) {
+		now = current.From.Add(time.Microsecond)
+	}
+	return current.Plan, putTerm(ctx, tx, id, accounts.Term{From: now, Plan: *plan})
+}
+
+func putTerm(ctx context.Context, tx scoped, id uuid.UUID, term accounts.Term) error {
+	return tx.InsertOrganizationPlan(ctx, db.InsertOrganizationPlanParams{
+		OrganizationID: id, EffectiveFrom: term.From, Plan: optionalText(term.Plan), ByTenant: term.ByTenant,
+	})
+}
+
+// describe is an organization with its contract.
+func describe(ctx context.Context, tx scoped, row db.Organization) (accounts.Organization, error) {
+	found := []accounts.Organization{organization(row)}
+	err := describeAll(ctx, tx, found)
+	return found[0], err
+}
+
+func describeAll(ctx context.Context, tx scoped, found []accounts.Organization) error {
+	contracts, now, err := readContracts(ctx, tx, convert(found, func(o accounts.Organization) uuid.UUID { return o.ID })...)
+	for i := range found {
+		contracts[found[i].ID].Describe(&found[i], now)
+	}
+	return err
+}
+
+// readContracts returns what organizations have and are to have, and the time for which
+// that is said: the terms in force and those to come.
+func readContracts(ctx context.Context, tx scoped, ids ...uuid.UUID) (map[uuid.UUID]accounts.Contract, time.Time, error) {
+	contracts := map[uuid.UUID]accounts.Contract{}
+	var now time.Time
+	rows, err := tx.CurrentPlans(ctx, ids)
+	for _, r := range rows {
+		term := accounts.Term{From: r.EffectiveFrom.UTC(), ByTenant: r.ByTenant}
+		if r.Plan != nil {
+			term.Plan = *r.Plan
+		}
+		contracts[r.OrganizationID] = append(contracts[r.OrganizationID], term)
+		now = r.ReadAt
+	}
+	return contracts, now, err
 }
 
 // publishPlanChange makes an event of a plan that is another one than before.
@@ -117,8 +196,10 @@ func checkOrganization(ctx context.Context, tx scoped, change accounts.Organizat
 			return err
 		}
 	}
-	if change.Currency != nil && !money.Currency(*change.Currency).Valid() {
-		return &accounts.FieldError{Field: "currency", Rule: fmt.Sprintf("must be an ISO 4217 code of three upper-case letters, %q is not", *change.Currency)}
+	if change.Currency != nil {
+		if err := checkCurrency(money.Currency(*change.Currency)); err != nil {
+			return err
+		}
 	}
 	if change.Plan == nil {
 		return nil

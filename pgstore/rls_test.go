@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -146,7 +147,7 @@ func TestEveryTableOfOrganizationsIsUnderRowSecurity(t *testing.T) {
 	require.Len(t, tables, len(organizationColumn))
 	for _, table := range tables {
 		require.Contains(t, organizationColumn, table)
-		require.EqualValues(t, 1, f.count(`SELECT count(*) FROM pg_policies WHERE tablename = $1 AND roles = '{tollgate_api}'`, table), table)
+		require.EqualValues(t, 1, f.count(`SELECT count(*) FROM pg_policies WHERE tablename = $1 AND permissive = 'PERMISSIVE' AND roles = '{tollgate_api}'`, table), table)
 	}
 }
 
@@ -214,7 +215,9 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 	}
 	for _, statement := range []string{
 		`UPDATE usage_daily SET value = 0 WHERE organization_id = $1`,
-		`UPDATE organizations SET plan = 'enterprise' WHERE id = $1`,
+		`UPDATE organizations SET name = 'Other' WHERE id = $1`,
+		`UPDATE organization_plans SET effective_from = now() WHERE organization_id = $1`,
+		`DELETE FROM organization_plans WHERE organization_id = $1`,
 		`UPDATE api_keys SET revoked_at = now() WHERE organization_id = $1`,
 		`DELETE FROM usage_rolled WHERE organization_id = $1`,
 		`UPDATE statements SET due = 0, subtotal = 0 WHERE organization_id = $1`,
@@ -226,6 +229,20 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 		})
 	}
 	require.EqualValues(t, 5, f.value(b, evaluations, today))
+}
+
+// What was in force is priced: nobody takes it back. What is yet to come may be.
+func TestPlansThatWereInForceStay(t *testing.T) {
+	f, a, _ := twoTenants(t)
+	f.changePlan(a, time.Now().Add(time.Hour), "pro")
+	conn := connect(t, f.db.APIURL)
+	asTenant(t, conn, a, func() {
+		tag, err := conn.Exec(t.Context(), `DELETE FROM organization_plans WHERE organization_id = $1`, a)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, tag.RowsAffected())
+		_, err = conn.Exec(t.Context(), `UPDATE organization_plans SET plan = 'enterprise' WHERE organization_id = $1`, a)
+		requireCode(t, insufficientPrivilege, err, "a plan that was in force")
+	})
 }
 
 // The role owns nothing, runs no DDL, and can't free itself of row-level security.
@@ -279,14 +296,14 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 	requireCode(t, insufficientPrivilege, err, "row_security = off")
 }
 
-// A function that runs as its owner must not take tables from the caller's schemas.
+// A function must not take tables from the caller's schemas; one with a parsed body can't.
 func TestDefinerFunctionsHaveASearchPath(t *testing.T) {
 	f := newFixture(t)
 	require.NotZero(t, f.count(`SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef`))
 	require.Zero(t, f.count(`
 		SELECT count(*) FROM pg_proc
 		WHERE pronamespace = 'public'::regnamespace
-			AND (proconfig IS NULL OR NOT EXISTS (SELECT FROM unnest(proconfig) c WHERE c LIKE 'search_path=%, pg_temp'))`))
+			AND prosqlbody IS NULL AND (proconfig IS NULL OR NOT EXISTS (SELECT FROM unnest(proconfig) c WHERE c LIKE 'search_path=%, pg_temp'))`))
 	require.Zero(t, f.count(`
 		SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
 			AND (proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) a WHERE a.grantee = 0))`), "open to everybody")

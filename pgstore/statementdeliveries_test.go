@@ -222,7 +222,7 @@ func TestIssuedStatementsOfMany(t *testing.T) {
 	const organizations, size = 20_000, 200
 	f := newClosingFixture(t)
 	e := f.closePeriod(period)
-	f.exec(`INSERT INTO organizations (id, name, plan) SELECT ('0190a000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'O', 'pro' FROM generate_series(1, $1::int) AS n`, organizations)
+	f.exec(`INSERT INTO organizations (id, name) SELECT ('0190a000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'O' FROM generate_series(1, $1::int) AS n`, organizations)
 	f.exec(`INSERT INTO statements SELECT $1, id, 'TG-' || id, NULL, 'USD', 0, 0, 0, 0, false, '{"period":"2026-10","organization_id":"' || id || '","currency":"USD","lines":[]}', true
 		FROM organizations WHERE name = 'O'`, e.ID)
 	began, after, seen := time.Now(), uuid.Nil, 0

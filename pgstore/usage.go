@@ -17,14 +17,18 @@ import (
 func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
 	snapshot := meter.Snapshot{Organization: id}
 	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
-		found, err := tx.Organization(ctx, id)
+		_, err := tx.Organization(ctx, id)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return meter.ErrUnknownOrganization
 		}
 		if err != nil {
 			return err
 		}
-		snapshot.Plan = found.Plan
+		contracts, now, err := readContracts(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		snapshot.Plan = contracts[id].At(now).Plan
 		rows, err := tx.StoredUsage(ctx, date(day), id, date(day.Month()))
 		snapshot.Usage = convert(rows, func(r db.StoredUsageRow) meter.Stored {
 			return meter.Stored{Meter: r.Meter, Day: r.DayValue, DayAt: r.DayAt, Month: r.MonthValue}

@@ -130,6 +130,9 @@ func (p Plan) validate(field string, meters map[string]Meter, report reporter) {
 	if p.Version < 1 {
 		report(field+".version", "%d must be 1 or more", p.Version)
 	}
+	if p.Rank < 0 || p.Rank > MaxRank {
+		report(field+".rank", "%d must be 0 to %d", p.Rank, MaxRank)
+	}
 	if p.RateLimit.RequestsPerSecond < 0 {
 		report(field+".rate_limit.requests_per_second", "%d must be 0 (none) or more", p.RateLimit.RequestsPerSecond)
 	}

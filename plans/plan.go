@@ -39,6 +39,9 @@ type RateLimit struct {
 	Burst int `json:"burst" yaml:"burst"`
 }
 
+// MaxRank is the highest rank of a plan.
+const MaxRank = 1_000_000
+
 // Plan is one version of what an organization may use. A version never changes
 // once it is published; a change is a new version.
 type Plan struct {
@@ -48,6 +51,12 @@ type Plan struct {
 	Version int `json:"version" yaml:"version"`
 	// Name is what people read.
 	Name string `json:"name" yaml:"name"`
+	// SelfService says that organizations may change to the plan, and from it, by
+	// themselves.
+	SelfService bool `json:"self_service,omitempty" yaml:"self_service,omitempty"`
+	// Rank orders plans, 0 to [MaxRank]: one of a higher rank is an upgrade, which is in
+	// force at once; one of the same rank or a lower one waits for the month's end.
+	Rank int `json:"rank,omitempty" yaml:"rank,omitempty"`
 	// RateLimit bounds the speed of metered requests; zero is none.
 	RateLimit RateLimit `json:"rate_limit" yaml:"rate_limit"`
 	// Entitlements holds one limit a meter. A meter that a plan doesn't name is

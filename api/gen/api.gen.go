@@ -35,7 +35,7 @@ type BaseFee struct {
 	// Amount A decimal number.
 	Amount string `json:"amount"`
 
-	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 	Prorate Proration `json:"prorate,omitempty"`
 }
 
@@ -516,7 +516,7 @@ type Organization = accounts.Organization
 
 // OrganizationCreate defines model for OrganizationCreate.
 type OrganizationCreate struct {
-	// Currency ISO 4217 code in which it is billed. Default, when it is made: USD.
+	// Currency ISO 4217 code in which it is billed, of a currency in force. Default, when it is made: USD. Fixed once a statement is issued or credit granted (409).
 	Currency *string `json:"currency,omitempty"`
 
 	// Name What people and exports show.
@@ -540,7 +540,7 @@ type OrganizationPage struct {
 
 // OrganizationUpdate defines model for OrganizationUpdate.
 type OrganizationUpdate struct {
-	// Currency ISO 4217 code in which it is billed. Default, when it is made: USD.
+	// Currency ISO 4217 code in which it is billed, of a currency in force. Default, when it is made: USD. Fixed once a statement is issued or credit granted (409).
 	Currency *string `json:"currency,omitempty"`
 	Name     *string `json:"name,omitempty"`
 
@@ -569,8 +569,14 @@ type Plan struct {
 	// PriceBooks What the plan costs, at most once in each currency. One without any is free of charge.
 	PriceBooks []PriceBook `json:"price_books"`
 
+	// Rank One of a higher rank is an upgrade, in force at once; to one of the same rank or a lower one an organization changes at the month's end.
+	Rank int `json:"rank"`
+
 	// RateLimit A token bucket per organization and instance, for metered requests.
 	RateLimit RateLimit `json:"rate_limit"`
+
+	// SelfService Organizations may change to the plan, and from it, by themselves.
+	SelfService bool `json:"self_service"`
 
 	// Version Counts up from 1; a version never changes.
 	Version int `json:"version"`
@@ -609,8 +615,14 @@ type PlanPut struct {
 	// PriceBooks What the plan costs, at most once in each currency. Left out, prices stay as they are; an empty list makes the plan free of charge.
 	PriceBooks *[]PriceBook `json:"price_books,omitempty"`
 
+	// Rank A higher one is an upgrade. Left out, it stays as it is; of a new plan it is 0.
+	Rank *int `json:"rank,omitempty"`
+
 	// RateLimit A token bucket per organization and instance, for metered requests.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	// SelfService Organizations may change to the plan, and from it, by themselves. Left out, it stays as it is; of a new plan it is false.
+	SelfService *bool `json:"self_service,omitempty"`
 }
 
 // Price What one meter costs.
@@ -624,7 +636,7 @@ type Price struct {
 	// FlatFee For the model `flat`.
 	FlatFee string `json:"flat_fee,omitempty"`
 
-	// Included Units of a period that cost nothing.
+	// Included Units of a period that cost nothing: the plan's first ones.
 	Included int64 `json:"included,omitempty"`
 
 	// Meter Key of a meter of the catalog.
@@ -645,7 +657,7 @@ type Price struct {
 	// Per How many units a unit price is for.
 	Per int64 `json:"per,omitempty"`
 
-	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 	Prorate Proration `json:"prorate,omitempty"`
 
 	// Tiers For the models `graduated` and `volume`, in the order of `up_to`.
@@ -663,7 +675,7 @@ type PriceBook struct {
 	// BaseFee A fee for a period, whatever is used.
 	BaseFee *BaseFee `json:"base_fee,omitempty"`
 
-	// Currency ISO 4217 code of every amount in the book.
+	// Currency ISO 4217 code of every amount in the book, of a currency in force.
 	Currency string `json:"currency"`
 
 	// DiscountPercent Off the base fee and all usage, 0 to 100.
@@ -675,7 +687,7 @@ type PriceBook struct {
 	// Prices At most one for each meter. A meter without one is free.
 	Prices []Price `json:"prices,omitempty"`
 
-	// Rounding How a line is rounded to the minor unit.
+	// Rounding How a line is rounded to the minor unit: a half away from zero (`half_up`), or to the even neighbour (`half_even`).
 	Rounding money.Rounding `json:"rounding,omitempty"`
 }
 
@@ -763,14 +775,20 @@ type ProposedPlan struct {
 	// PriceBooks What the plan costs, at most once in each currency. One without any is free of charge.
 	PriceBooks []PriceBook `json:"price_books,omitempty"`
 
+	// Rank It is checked, and changes no amount.
+	Rank int `json:"rank,omitempty"`
+
 	// RateLimit A token bucket per organization and instance, for metered requests.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	// SelfService Changes no amount.
+	SelfService bool `json:"self_service,omitempty"`
 
 	// Version May be one that is published.
 	Version int `json:"version"`
 }
 
-// Proration What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+// Proration What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 type Proration = plans.Proration
 
 // RateLimit A token bucket per organization and instance, for metered requests.
@@ -1083,6 +1101,9 @@ type NotFound = Problem
 
 // PlanLimitExceeded The refusal by a hard limit.
 type PlanLimitExceeded = PlanLimitProblem
+
+// QuantityOverflow An error (RFC 9457).
+type QuantityOverflow = Problem
 
 // RateLimited An error (RFC 9457).
 type RateLimited = Problem
@@ -4013,6 +4034,8 @@ type InternalErrorApplicationProblemPlusJSONResponse Problem
 type NotFoundApplicationProblemPlusJSONResponse Problem
 
 type PlanLimitExceededApplicationProblemPlusJSONResponse PlanLimitProblem
+
+type QuantityOverflowApplicationProblemPlusJSONResponse Problem
 
 type RateLimitedResponseHeaders struct {
 	RateLimit       *string
@@ -10484,6 +10507,22 @@ func (response CommitReservation415ApplicationProblemPlusJSONResponse) VisitComm
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CommitReservation422ApplicationProblemPlusJSONResponse struct {
+	QuantityOverflowApplicationProblemPlusJSONResponse
+}
+
+func (response CommitReservation422ApplicationProblemPlusJSONResponse) VisitCommitReservationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
 	_, err := buf.WriteTo(w)
 	return err
 }

@@ -12,7 +12,7 @@ import (
 
 // Store keeps organizations and keys.
 type Store interface {
-	CreateOrganization(ctx context.Context, name, plan, currency string) (accounts.Organization, error)
+	CreateOrganization(ctx context.Context, o accounts.NewOrganization) (accounts.Organization, error)
 	Organization(ctx context.Context, id uuid.UUID) (accounts.Organization, error)
 	CreateKey(ctx context.Context, key accounts.Key, hash accounts.SecretHash) (accounts.Key, error)
 	KeyByHash(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error)
@@ -69,7 +69,7 @@ func ensureOrganization(ctx context.Context, store Store, known string, demo dem
 			return uuid.Nil, fmt.Errorf("look up %s: %w", demo.name, err)
 		}
 	}
-	made, err := store.CreateOrganization(ctx, demo.name, demo.plan, "")
+	made, err := store.CreateOrganization(ctx, accounts.NewOrganization{Name: demo.name, Plan: demo.plan})
 	if err != nil {
 		return uuid.Nil, fmt.Errorf("make %s: %w", demo.name, err)
 	}

@@ -2,7 +2,7 @@
 SELECT * FROM meters ORDER BY position;
 
 -- name: Plans :many
-SELECT key, version, name, requests_per_second, burst, price_books FROM plans ORDER BY published_at, key, version;
+SELECT key, version, name, requests_per_second, burst, self_service, rank, price_books FROM plans ORDER BY published_at, key, version;
 
 -- name: PlanLimits :many
 SELECT l.* FROM plan_limits l JOIN meters m ON m.key = l.meter
@@ -20,7 +20,8 @@ SELECT @key, coalesce(max(position), 0) + 1, @name, @aggregation, @unit FROM met
 UPDATE meters SET name = $2, unit = $3 WHERE key = $1 AND (name, unit) IS DISTINCT FROM ($2, $3);
 
 -- name: InsertPlan :exec
-INSERT INTO plans (key, version, name, requests_per_second, burst, price_books) VALUES ($1, $2, $3, $4, $5, $6);
+INSERT INTO plans (key, version, name, requests_per_second, burst, self_service, rank, price_books)
+VALUES (@key, @version, @name, @requests_per_second, @burst, @self_service, @rank, @price_books);
 
 -- name: InsertPlanLimit :exec
 INSERT INTO plan_limits (plan_key, plan_version, meter, mode, limit_window, max) VALUES ($1, $2, $3, $4, $5, $6);

@@ -31,7 +31,7 @@ ORDER BY u.day, m.position, u.meter;
 SELECT
     u.organization_id,
     coalesce(o.name, '')::text AS organization_name,
-    coalesce(o.plan, '')::text AS plan,
+    coalesce(tollgate_plan_at(u.organization_id, statement_timestamp()), '')::text AS plan,
     u.meter,
     m.unit,
     m.aggregation,
@@ -44,12 +44,12 @@ FROM usage_daily u
 JOIN meters m ON m.key = u.meter
 LEFT JOIN organizations o ON o.id = u.organization_id
 WHERE u.day BETWEEN @from_day::date AND @to_day::date
-GROUP BY u.organization_id, o.name, o.plan, u.meter, m.unit, m.aggregation, m.position
+GROUP BY u.organization_id, o.name, u.meter, m.unit, m.aggregation, m.position
 ORDER BY u.organization_id, m.position;
 
 -- name: MonthToDate :many
 SELECT DISTINCT ON (m.position) r.meter, r.day, r.month_to_date,
-    coalesce(sum(r.unit_seconds) OVER (PARTITION BY r.meter)::text, '')::text AS unit_seconds
+    coalesce(trim_scale(sum(r.unit_seconds) OVER (PARTITION BY r.meter))::text, '')::text AS unit_seconds
 FROM usage_rolled r
 JOIN meters m ON m.key = r.meter
 WHERE r.organization_id = @organization_id AND r.day BETWEEN @month_start::date AND @day::date

@@ -96,7 +96,3 @@ WHERE event_id = @event_id AND endpoint_id = @endpoint_id;
 
 -- name: DeliveryAttempts :many
 SELECT * FROM webhook_attempts WHERE event_id = $1 AND endpoint_id = $2 ORDER BY number;
-
--- name: OrganizationPlan :one
--- Locked, so that a change knows what it changes.
-SELECT plan FROM organizations WHERE id = $1 FOR NO KEY UPDATE;

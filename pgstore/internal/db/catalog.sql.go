@@ -32,7 +32,8 @@ func (q *Queries) InsertMeter(ctx context.Context, arg InsertMeterParams) error 
 }
 
 const insertPlan = `-- name: InsertPlan :exec
-INSERT INTO plans (key, version, name, requests_per_second, burst, price_books) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO plans (key, version, name, requests_per_second, burst, self_service, rank, price_books)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 `
 
 type InsertPlanParams struct {
@@ -41,6 +42,8 @@ type InsertPlanParams struct {
 	Name              string
 	RequestsPerSecond int64
 	Burst             int64
+	SelfService       bool
+	Rank              int64
 	PriceBooks        []byte
 }
 
@@ -51,6 +54,8 @@ func (q *Queries) InsertPlan(ctx context.Context, arg InsertPlanParams) error {
 		arg.Name,
 		arg.RequestsPerSecond,
 		arg.Burst,
+		arg.SelfService,
+		arg.Rank,
 		arg.PriceBooks,
 	)
 	return err
@@ -165,7 +170,7 @@ func (q *Queries) PlanLimits(ctx context.Context) ([]PlanLimit, error) {
 }
 
 const plans = `-- name: Plans :many
-SELECT key, version, name, requests_per_second, burst, price_books FROM plans ORDER BY published_at, key, version
+SELECT key, version, name, requests_per_second, burst, self_service, rank, price_books FROM plans ORDER BY published_at, key, version
 `
 
 type PlansRow struct {
@@ -174,6 +179,8 @@ type PlansRow struct {
 	Name              string
 	RequestsPerSecond int64
 	Burst             int64
+	SelfService       bool
+	Rank              int64
 	PriceBooks        []byte
 }
 
@@ -192,6 +199,8 @@ func (q *Queries) Plans(ctx context.Context) ([]PlansRow, error) {
 			&i.Name,
 			&i.RequestsPerSecond,
 			&i.Burst,
+			&i.SelfService,
+			&i.Rank,
 			&i.PriceBooks,
 		); err != nil {
 			return nil, err

@@ -109,10 +109,8 @@ type Meter struct {
 
 // The tenants.
 type Organization struct {
-	ID   uuid.UUID
-	Name string
-	// Key of the plan that is in force now; organization_plans has its history.
-	Plan      string
+	ID        uuid.UUID
+	Name      string
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	// ISO 4217 code in which the organization is billed.

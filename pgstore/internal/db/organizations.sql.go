@@ -12,30 +12,62 @@ import (
 	"github.com/google/uuid"
 )
 
-const insertOrganization = `-- name: InsertOrganization :one
-INSERT INTO organizations (id, name, plan, currency) VALUES ($1, $2, $3, $4)
-RETURNING id, name, plan, created_at, updated_at, currency
+const currentPlans = `-- name: CurrentPlans :many
+SELECT p.organization_id, p.effective_from, p.plan, p.by_tenant, statement_timestamp()::timestamptz AS read_at
+FROM organization_plans p
+WHERE p.organization_id = ANY($1::uuid[]) AND NOT EXISTS (
+    SELECT FROM organization_plans later
+    WHERE later.organization_id = p.organization_id AND later.effective_from > p.effective_from
+        AND later.effective_from <= statement_timestamp())
+ORDER BY p.organization_id, p.effective_from
 `
 
-type InsertOrganizationParams struct {
-	ID       uuid.UUID
-	Name     string
-	Plan     string
-	Currency string
+type CurrentPlansRow struct {
+	OrganizationID uuid.UUID
+	EffectiveFrom  time.Time
+	Plan           *string
+	ByTenant       bool
+	ReadAt         time.Time
 }
 
-func (q *Queries) InsertOrganization(ctx context.Context, arg InsertOrganizationParams) (Organization, error) {
-	row := q.db.QueryRow(ctx, insertOrganization,
-		arg.ID,
-		arg.Name,
-		arg.Plan,
-		arg.Currency,
-	)
+// The plan in force of each organization and the changes to come, in order, with the time for which that is said.
+func (q *Queries) CurrentPlans(ctx context.Context, organizations []uuid.UUID) ([]CurrentPlansRow, error) {
+	rows, err := q.db.Query(ctx, currentPlans, organizations)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CurrentPlansRow
+	for rows.Next() {
+		var i CurrentPlansRow
+		if err := rows.Scan(
+			&i.OrganizationID,
+			&i.EffectiveFrom,
+			&i.Plan,
+			&i.ByTenant,
+			&i.ReadAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const insertOrganization = `-- name: InsertOrganization :one
+INSERT INTO organizations (id, name, currency) VALUES ($1, $2, $3)
+RETURNING id, name, created_at, updated_at, currency
+`
+
+func (q *Queries) InsertOrganization(ctx context.Context, iD uuid.UUID, name string, currency string) (Organization, error) {
+	row := q.db.QueryRow(ctx, insertOrganization, iD, name, currency)
 	var i Organization
 	err := row.Scan(
 		&i.ID,
 		&i.Name,
-		&i.Plan,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Currency,
@@ -43,8 +75,30 @@ func (q *Queries) InsertOrganization(ctx context.Context, arg InsertOrganization
 	return i, err
 }
 
+const insertOrganizationPlan = `-- name: InsertOrganizationPlan :exec
+INSERT INTO organization_plans (organization_id, effective_from, plan, by_tenant)
+VALUES ($1, $2, $3, $4)
+`
+
+type InsertOrganizationPlanParams struct {
+	OrganizationID uuid.UUID
+	EffectiveFrom  time.Time
+	Plan           *string
+	ByTenant       bool
+}
+
+func (q *Queries) InsertOrganizationPlan(ctx context.Context, arg InsertOrganizationPlanParams) error {
+	_, err := q.db.Exec(ctx, insertOrganizationPlan,
+		arg.OrganizationID,
+		arg.EffectiveFrom,
+		arg.Plan,
+		arg.ByTenant,
+	)
+	return err
+}
+
 const listOrganizations = `-- name: ListOrganizations :many
-SELECT id, name, plan, created_at, updated_at, currency FROM organizations WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, name, created_at, updated_at, currency FROM organizations WHERE id > $1 ORDER BY id LIMIT $2
 `
 
 func (q *Queries) ListOrganizations(ctx context.Context, after uuid.UUID, pageSize int32) ([]Organization, error) {
@@ -59,7 +113,6 @@ func (q *Queries) ListOrganizations(ctx context.Context, after uuid.UUID, pageSi
 		if err := rows.Scan(
 			&i.ID,
 			&i.Name,
-			&i.Plan,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.Currency,
@@ -74,8 +127,26 @@ func (q *Queries) ListOrganizations(ctx context.Context, after uuid.UUID, pageSi
 	return items, nil
 }
 
+const lockOrganization = `-- name: LockOrganization :one
+SELECT id, name, created_at, updated_at, currency FROM organizations WHERE id = $1 FOR NO KEY UPDATE
+`
+
+// Whoever changes what an organization has from when on holds its row.
+func (q *Queries) LockOrganization(ctx context.Context, id uuid.UUID) (Organization, error) {
+	row := q.db.QueryRow(ctx, lockOrganization, id)
+	var i Organization
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Currency,
+	)
+	return i, err
+}
+
 const organization = `-- name: Organization :one
-SELECT id, name, plan, created_at, updated_at, currency FROM organizations WHERE id = $1
+SELECT id, name, created_at, updated_at, currency FROM organizations WHERE id = $1
 `
 
 func (q *Queries) Organization(ctx context.Context, id uuid.UUID) (Organization, error) {
@@ -84,7 +155,6 @@ func (q *Queries) Organization(ctx context.Context, id uuid.UUID) (Organization,
 	err := row.Scan(
 		&i.ID,
 		&i.Name,
-		&i.Plan,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Currency,
@@ -118,31 +188,17 @@ func (q *Queries) OrganizationsChangedSince(ctx context.Context, since time.Time
 
 const updateOrganization = `-- name: UpdateOrganization :one
 UPDATE organizations
-SET name = coalesce($1, name), plan = coalesce($2, plan),
-    currency = coalesce($3, currency), updated_at = now()
-WHERE id = $4
-RETURNING id, name, plan, created_at, updated_at, currency
+SET name = coalesce($1, name), currency = coalesce($2, currency), updated_at = now()
+WHERE id = $3
+RETURNING id, name, created_at, updated_at, currency
 `
 
-type UpdateOrganizationParams struct {
-	Name     *string
-	Plan     *string
-	Currency *string
-	ID       uuid.UUID
-}
-
-func (q *Queries) UpdateOrganization(ctx context.Context, arg UpdateOrganizationParams) (Organization, error) {
-	row := q.db.QueryRow(ctx, updateOrganization,
-		arg.Name,
-		arg.Plan,
-		arg.Currency,
-		arg.ID,
-	)
+func (q *Queries) UpdateOrganization(ctx context.Context, name *string, currency *string, iD uuid.UUID) (Organization, error) {
+	row := q.db.QueryRow(ctx, updateOrganization, name, currency, iD)
 	var i Organization
 	err := row.Scan(
 		&i.ID,
 		&i.Name,
-		&i.Plan,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Currency,

@@ -34,7 +34,7 @@ func (q *Queries) EnsurePartitions(ctx context.Context, fromDay time.Time, month
 
 const monthToDate = `-- name: MonthToDate :many
 SELECT DISTINCT ON (m.position) r.meter, r.day, r.month_to_date,
-    coalesce(sum(r.unit_seconds) OVER (PARTITION BY r.meter)::text, '')::text AS unit_seconds
+    coalesce(trim_scale(sum(r.unit_seconds) OVER (PARTITION BY r.meter))::text, '')::text AS unit_seconds
 FROM usage_rolled r
 JOIN meters m ON m.key = r.meter
 WHERE r.organization_id = $1 AND r.day BETWEEN $2::date AND $3::date
@@ -193,7 +193,7 @@ const usageRangeAll = `-- name: UsageRangeAll :many
 SELECT
     u.organization_id,
     coalesce(o.name, '')::text AS organization_name,
-    coalesce(o.plan, '')::text AS plan,
+    coalesce(tollgate_plan_at(u.organization_id, statement_timestamp()), '')::text AS plan,
     u.meter,
     m.unit,
     m.aggregation,
@@ -206,7 +206,7 @@ FROM usage_daily u
 JOIN meters m ON m.key = u.meter
 LEFT JOIN organizations o ON o.id = u.organization_id
 WHERE u.day BETWEEN $1::date AND $2::date
-GROUP BY u.organization_id, o.name, o.plan, u.meter, m.unit, m.aggregation, m.position
+GROUP BY u.organization_id, o.name, u.meter, m.unit, m.aggregation, m.position
 ORDER BY u.organization_id, m.position
 `
 

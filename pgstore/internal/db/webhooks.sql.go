@@ -491,18 +491,6 @@ func (q *Queries) MarkEventDispatched(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-const organizationPlan = `-- name: OrganizationPlan :one
-SELECT plan FROM organizations WHERE id = $1 FOR NO KEY UPDATE
-`
-
-// Locked, so that a change knows what it changes.
-func (q *Queries) OrganizationPlan(ctx context.Context, id uuid.UUID) (string, error) {
-	row := q.db.QueryRow(ctx, organizationPlan, id)
-	var plan string
-	err := row.Scan(&plan)
-	return plan, err
-}
-
 const rotateEndpoint = `-- name: RotateEndpoint :one
 UPDATE webhook_endpoints
 SET secret = $1, previous_secret = $2, previous_until = $3, updated_at = now()
