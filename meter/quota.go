@@ -43,8 +43,10 @@ type quota struct {
 	elsewhere, heldElsewhere, answeredAt int64
 	// low is how much must be free for no ask to be made ahead of need.
 	low int64
-	// dryUntil is the time before which nothing is asked, because there was none.
-	dryUntil int64
+	// dryUntil is the time before which dryOf, or more, is not asked for, because there was
+	// less. least is the least that a request has waited for since the last answer to it; 0:
+	// none has.
+	dryUntil, dryOf, least int64
 	// wanted is what requests wait for; woken is closed when they should look again.
 	wanted int64
 	woken  chan struct{}
@@ -254,7 +256,7 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 			return q.refusal(e), false, unavailable
 		}
 		return s.takeUnleased(q, e, quantity), false, decided
-	case at < q.dryUntil:
+	case at < q.dryUntil && quantity >= q.dryOf:
 		return q.refusal(e), false, decided
 	default:
 		return q.refusal(e), false, short
@@ -292,6 +294,7 @@ func (q *quota) refusal(e *plans.Entitlement) plans.Decision {
 
 // wake makes the requests that wait look again.
 func (q *quota) wake() {
+	q.least = 0
 	if q.woken != nil {
 		close(q.woken)
 		q.woken = nil
@@ -389,7 +392,10 @@ func (q *quota) learn(a *LeaseAnswer, now int64) {
 // dry notes that the window has nothing left. Where all of it is used, nothing can
 // come back before its end, but for a change of the plan.
 func (q *quota) dry(a LeaseAnswer, now int64) {
-	q.dryUntil = now + int64(dryFor)
+	q.dryUntil, q.dryOf = now+int64(dryFor), q.least
+	if q.least == 0 {
+		q.dryOf = math.MaxInt64
+	}
 	if a.Consumed+a.Unleased >= a.Max {
 		q.dryUntil = math.MaxInt64
 	}

@@ -139,7 +139,7 @@ func (o *Organization) await(
 				timer.Reset(o.meter.config.QuotaWait)
 				continue
 			}
-			found.giveUp(o.meter.config.Now().UnixNano())
+			found.giveUp(quantity, o.meter.config.Now().UnixNano())
 			o.meter.stats.count(i, o, d, true)
 			if found.inForce() {
 				o.noteExceeded(i)
@@ -184,6 +184,9 @@ func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
 		q.wanted += quantity
 		*w = want{q, quantity}
 	}
+	if w.quantity > 0 && (q.least == 0 || w.quantity < q.least) {
+		q.least = w.quantity
+	}
 	if q.woken == nil {
 		q.woken = make(chan struct{})
 	}
@@ -206,9 +209,12 @@ func (q *quota) inForce() bool {
 }
 
 // giveUp notes that a request has waited in vain.
-func (q *quota) giveUp(now int64) {
+func (q *quota) giveUp(quantity, now int64) {
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
+	if now >= q.dryUntil || quantity < q.dryOf {
+		q.dryOf = max(1, quantity)
+	}
 	q.dryUntil = max(q.dryUntil, now+int64(dryFor))
 }
 

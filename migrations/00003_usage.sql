@@ -9,9 +9,13 @@ CREATE TABLE instances (
     started_at timestamptz NOT NULL,
     seen_at    timestamptz NOT NULL,
     last_seq   bigint      NOT NULL DEFAULT 0 CHECK (last_seq >= 0),
-    watermark  timestamptz NOT NULL
+    watermark  timestamptz NOT NULL,
+    plans_through bigint      NOT NULL DEFAULT 0,
+    plans_until   timestamptz NOT NULL DEFAULT 'epoch'
 );
 COMMENT ON TABLE instances IS 'Processes that meter.';
+COMMENT ON COLUMN instances.plans_through IS 'The last of plan_changes that the instance has taken over.';
+COMMENT ON COLUMN instances.plans_until IS 'Time, by the instance''s clock, up to which it has put in force what those changes say.';
 COMMENT ON COLUMN instances.last_seq IS 'Sequence of the last batch; 0 before the first.';
 COMMENT ON COLUMN instances.watermark IS 'Time up to which the instance has flushed all that it admitted.';
 

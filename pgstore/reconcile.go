@@ -127,8 +127,8 @@ const (
 		FROM (SELECT w.*` + windowsInRange + `) AS w
 		CROSS JOIN LATERAL (
 			SELECT coalesce(sum(r.quantity), 0)::bigint AS value FROM reservations r
-			WHERE r.organization_id = w.organization_id AND r.meter = w.meter AND r.limit_window = w.limit_window
-				AND r.window_start = w.window_start AND r.state = 'held' AND r.counts_in_quota
+			WHERE r.organization_id = w.organization_id AND r.meter = w.meter AND r.day >= w.window_start AND r.day < w.window_end
+				AND r.state = 'held'
 		) AS r`
 
 	compareMax = `

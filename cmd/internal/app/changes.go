@@ -22,6 +22,9 @@ type changes struct {
 	// forgetKeys makes the API look a key up again; the empty ID is every key.
 	forgetKeys func(id uuid.UUID)
 	interval   time.Duration
+	// takeover takes changes of plans over; due has room for one: something may have changed.
+	takeover *meter.Takeover
+	due      chan struct{}
 
 	mu sync.Mutex
 	// since is the time from which changes may not have been seen.
@@ -40,6 +43,7 @@ func (c *changes) run(ctx context.Context) {
 		// Its only error is the context's.
 		_ = c.store.Listen(ctx, func(change pgstore.Change) { c.follow(ctx, change) })
 	})
+	wg.Go(func() { c.takeOver(ctx) })
 	ticker := time.NewTicker(c.interval)
 	defer ticker.Stop()
 	for {
@@ -57,6 +61,7 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 	case pgstore.ChangeOrganization:
 		if id, err := uuid.Parse(change.ID); err == nil {
 			c.reload(ctx, id)
+			c.changed()
 		}
 	case pgstore.ChangeKey:
 		if id, err := uuid.Parse(change.ID); err == nil {
@@ -64,12 +69,57 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 		}
 	case pgstore.ChangePlans:
 		c.readCatalog(ctx)
+		c.changed()
 	case pgstore.ChangeQuota:
 		if window, ok := change.QuotaWindow(); ok {
 			c.meter.Recall(window)
 		}
 	case pgstore.ChangeResync:
 		c.resync(ctx)
+	}
+}
+
+// changed says that plans may have changed.
+func (c *changes) changed() {
+	select {
+	case c.due <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	// takeoverTimeout bounds one attempt to take changes over, takeoverRetry is the time
+	// before the next.
+	takeoverTimeout = 5 * time.Second
+	takeoverRetry   = 200 * time.Millisecond
+)
+
+// takeOver takes changes of plans over, as they are made and as they come into force,
+// beside what else is followed: it may have to wait for a flush.
+func (c *changes) takeOver(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.due:
+		case <-timer.C:
+		}
+		taking, cancel := context.WithTimeout(ctx, takeoverTimeout)
+		next, err := c.takeover.Follow(taking)
+		cancel()
+		if err != nil && !failing && ctx.Err() == nil {
+			c.logger.Warn("Changes of plans can't be taken over: they are tried again", "error", err)
+		}
+		failing = err != nil
+		switch {
+		case err != nil:
+			timer.Reset(takeoverRetry)
+		case !next.IsZero():
+			timer.Reset(max(0, time.Until(next)) + time.Millisecond)
+		}
 	}
 }
 
@@ -82,14 +132,20 @@ func (c *changes) reload(ctx context.Context, id uuid.UUID) bool {
 }
 
 func (c *changes) readCatalog(ctx context.Context) bool {
-	catalog, err := c.store.Catalog(ctx)
-	if err == nil {
-		err = c.meter.SetCatalog(catalog)
-	}
+	err := putCatalog(ctx, c.store, c.meter)
 	if err != nil && ctx.Err() == nil {
 		c.logger.Warn("The changed catalog could not be read: it is tried again", "error", err)
 	}
 	return err == nil
+}
+
+// putCatalog reads the catalog and puts it in force.
+func putCatalog(ctx context.Context, store *pgstore.Store, m *meter.Meter) error {
+	catalog, err := store.Catalog(ctx)
+	if err != nil {
+		return err
+	}
+	return m.SetCatalog(catalog)
 }
 
 // resync reads again what may have been missed.
@@ -105,6 +161,7 @@ func (c *changes) resync(ctx context.Context) {
 		return
 	}
 	c.forgetKeys(uuid.Nil)
+	c.changed()
 	complete := c.readCatalog(ctx)
 	for _, id := range changed {
 		complete = c.reload(ctx, id) && complete

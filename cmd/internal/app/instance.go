@@ -110,7 +110,11 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 func (i *instance) follow(forgetKey func(uuid.UUID)) {
 	c := &changes{
 		store: i.store, meter: i.meter, logger: i.logger, forgetKeys: forgetKey,
-		interval: resyncEvery, since: clock(),
+		interval: resyncEvery, since: clock(), due: make(chan struct{}, 1),
+		takeover: meter.NewTakeover(meter.TakeoverConfig{
+			Meter: i.meter, Flusher: i.flusher, Store: i.store, Instance: i.id, Now: clock,
+			Catalog: func(ctx context.Context) error { return putCatalog(ctx, i.store, i.meter) },
+		}),
 	}
 	i.running.Go(func() { c.run(i.background) })
 }
