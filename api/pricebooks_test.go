@@ -88,7 +88,7 @@ func TestPricesMustBeOfTheForm(t *testing.T) {
 		{priced(`[{"currency":"usd"}]`), "price_books[0].currency", "ISO 4217"},
 		{priced(`[{}]`), "price_books[0].currency", "ISO 4217"},
 		{priced(`[{"currency":"USD"},{"currency":"USD"}]`), "price_books[1].currency", "twice"},
-		{priced(`[{"currency":"USD","rounding":"up"}]`), "price_books[0].rounding", "half_even or half_up"},
+		{priced(`[{"currency":"USD","rounding":"up"}]`), "price_books[0].rounding", "half_up or half_even"},
 		{priced(`[{"currency":"USD","vat":"25"}]`), "price_books[0].vat", "is not a field"},
 		{priced(`[{"currency":"USD","base_fee":{}}]`), "price_books[0].base_fee.amount", "decimal number"},
 		{priced(`[{"currency":"USD","base_fee":{"amount":49.5}}]`), "price_books.base_fee.amount", "must be a string"},

@@ -19,7 +19,8 @@ type Billed struct {
 
 // Correct adds what a closed period costs more or less than was billed for it, because
 // usage of it arrived after its close: one line for each kind and meter that differs.
-// again is that period rated with all usage that is known now.
+// again is that period rated with all usage that is known now. Usage outside of the
+// contract, of which nothing was shown before, is shown at no cost.
 func (s *Statement) Correct(again Statement, billed []Billed) {
 	type part struct {
 		kind  LineKind
@@ -27,6 +28,7 @@ func (s *Statement) Correct(again Statement, billed []Billed) {
 	}
 	var order []part
 	now, before := map[part]decimal.Decimal{}, map[part]decimal.Decimal{}
+	outside := map[part]bool{}
 	note := func(k part) {
 		if !slices.Contains(order, k) {
 			order = append(order, k)
@@ -39,6 +41,7 @@ func (s *Statement) Correct(again Statement, billed []Billed) {
 		k := part{l.Kind, l.Meter}
 		note(k)
 		now[k] = now[k].Add(l.Amount.Decimal)
+		outside[k] = outside[k] || l.Plan == ""
 	}
 	for _, b := range billed {
 		k := part{b.Kind, b.Meter}
@@ -47,14 +50,18 @@ func (s *Statement) Correct(again Statement, billed []Billed) {
 	}
 	for _, k := range order {
 		difference := now[k].Sub(before[k])
-		if difference.IsZero() {
+		_, shown := before[k]
+		if difference.IsZero() && (shown || !outside[k]) {
 			continue
 		}
 		period := again.Period
+		description := fmt.Sprintf("Correction of %s: %s", again.Period, describe(k.kind, k.meter))
+		if outside[k] {
+			description += ", outside of the contract"
+		}
 		s.Lines = append(s.Lines, Line{
 			Kind: LineCorrection, Meter: k.meter, Corrects: &period,
-			Description: fmt.Sprintf("Correction of %s: %s", again.Period, describe(k.kind, k.meter)),
-			Start:       again.Period.Start(), End: again.Period.End(),
+			Description: description, Start: again.Period.Start(), End: again.Period.End(),
 			Basis: fmt.Sprintf("%s now − %s billed", money.Format(now[k], s.Currency), money.Format(before[k], s.Currency)),
 			Exact: difference.String(), Rest: "0", Amount: money.NewAmount(difference, s.Currency),
 			Corrected: k.kind,

@@ -85,7 +85,7 @@ func (d *DryRun) Rate(b BilledAccount) (DryRunAccount, error) {
 	a := b.Account
 	out := DryRunAccount{Organization: a.Organization, OrganizationName: a.OrganizationName, Plans: []string{}, Currency: a.Currency, Billed: b.Billed}
 	for _, s := range a.Segments {
-		if slices.Contains(out.Plans, s.Plan.Key) {
+		if s.Plan.Key == "" || slices.Contains(out.Plans, s.Plan.Key) {
 			continue
 		}
 		out.Plans = append(out.Plans, s.Plan.Key)

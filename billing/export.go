@@ -20,7 +20,7 @@ type UsageTotal struct {
 	// Value folds the days: their sum, their highest peak, or the last snapshot.
 	Value int64 `json:"value"`
 	// UnitSeconds is, for a meter that is a snapshot, the integral of the level over
-	// time in unit-seconds, a whole decimal number; empty for other meters.
+	// time in unit-seconds, a decimal number with at most 6 decimals; empty for other meters.
 	UnitSeconds string `json:"unit_seconds,omitempty"`
 }
 

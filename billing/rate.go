@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/google/uuid"
@@ -69,6 +68,9 @@ type RatedPage struct {
 func (a *Account) resolve(catalog *plans.Catalog) error {
 	a.Segments = slices.Clone(a.Segments)
 	for i, s := range a.Segments {
+		if s.Plan.Key == "" {
+			continue
+		}
 		found, ok := catalog.PlanVersion(s.Plan.Key, s.Plan.Version)
 		if !ok {
 			return fmt.Errorf("%w: plan %q version %d is not in the catalog", ErrCannotRate, s.Plan.Key, s.Plan.Version)
@@ -81,55 +83,15 @@ func (a *Account) resolve(catalog *plans.Catalog) error {
 // Under returns the account with the plans of another catalog in place of its own: of
 // each plan the version that is in force there. A plan that isn't there stays as it was.
 // It is how a catalog is tried on past usage. Where a new version of one plan split the
-// period, there is no split: the other catalog has one version for all of it.
+// period, nothing does: the other catalog has one version for all of it.
 func (a Account) Under(catalog *plans.Catalog) Account {
-	frozen := a.Segments
-	a.Segments = make([]Segment, 0, len(frozen))
-	for i, s := range frozen {
-		p, named := catalog.Plan(s.Plan.Key)
-		if named {
-			s.Plan = plans.Plan{Key: p.Key, Version: p.Version}
+	a.Segments = slices.Clone(a.Segments)
+	for i, s := range a.Segments {
+		if p, named := catalog.Plan(s.Plan.Key); named {
+			a.Segments[i].Plan = plans.Plan{Key: p.Key, Version: p.Version}
 		}
-		if named && i > 0 && frozen[i-1].Plan.Key == s.Plan.Key && frozen[i-1].Plan.Version != frozen[i].Plan.Version {
-			last := &a.Segments[len(a.Segments)-1]
-			*last = last.join(s, a.Meters)
-			continue
-		}
-		a.Segments = append(a.Segments, s)
 	}
 	return a
-}
-
-// join returns a segment and the one after it as one, under the plan of the latter.
-func (s Segment) join(next Segment, meters []plans.Meter) Segment {
-	out := Segment{Start: s.Start, End: next.End, Plan: next.Plan}
-	for _, m := range meters {
-		before, after := s.used(m.Key), next.used(m.Key)
-		joined := SegmentUsage{Meter: m.Key, UnitSeconds: before.UnitSeconds.Add(after.UnitSeconds)}
-		switch m.Aggregation {
-		case plans.Max:
-			joined.Value = max(before.Value, after.Value)
-		case plans.Last:
-			// A level that holds is in the latter, too: what isn't there is zero.
-			joined.Value = after.Value
-		default:
-			joined.Value = before.Value + min(after.Value, math.MaxInt64-before.Value)
-		}
-		if joined.Value != 0 || !joined.UnitSeconds.IsZero() {
-			out.Usage = append(out.Usage, joined)
-		}
-	}
-	return out
-}
-
-// used returns the usage of a meter; zero where there is none.
-func (s Segment) used(meter string) SegmentUsage {
-	for _, u := range s.Usage {
-		if u.Meter == meter {
-			return u
-		}
-	}
-	return SegmentUsage{Meter: meter}
 }
 
 // CatalogDigest returns the SHA-256 of a catalog's plans in lower-case hexadecimal: two

@@ -40,7 +40,7 @@ type Statement struct {
 	Organization     uuid.UUID      `json:"organization_id"`
 	OrganizationName string         `json:"organization_name"`
 	Currency         money.Currency `json:"currency"`
-	// Plan is the one in force at the end.
+	// Plan is the last one of the period; empty where there was none.
 	Plan  string `json:"plan"`
 	Lines []Line `json:"lines"`
 	// Subtotal is the sum of all lines but credits, Credits the sum of credits as a
@@ -72,6 +72,9 @@ type Line struct {
 	// Exact is the amount before rounding, Rest what rounding took (exact − amount).
 	Exact string `json:"exact"`
 	Rest  string `json:"rest"`
+	// Running is how the amount was rounded, where not by itself: the lines of one term of a
+	// plan add up to their rounded sum.
+	Running *Running `json:"running,omitempty"`
 	// Amount is the rounded amount; discounts and credits are negative.
 	Amount money.Amount `json:"amount"`
 	// Corrects is the closed period that a correction is for.
@@ -80,6 +83,15 @@ type Line struct {
 	Corrected LineKind `json:"corrected_kind,omitempty"`
 	// Grant is the credit grant that a credit is taken from.
 	Grant uuid.UUID `json:"grant_id,omitzero"`
+}
+
+// Running is the sum of the lines of one term of a plan, up to a line.
+type Running struct {
+	// Exact is the sum before rounding, Amount the rounded sum, and Before the amounts of
+	// the lines before: the line's own amount is Amount − Before.
+	Exact  string       `json:"exact"`
+	Amount money.Amount `json:"amount"`
+	Before money.Amount `json:"before"`
 }
 
 // Explain returns the arithmetic of the line, one step a line, ending with the amount.
@@ -92,7 +104,11 @@ func (l Line) Explain(c money.Currency) []string {
 		steps = append(steps, l.Basis)
 	}
 	if !l.Share.Whole() {
-		steps = append(steps, fmt.Sprintf("for %d of %d days: × %d/%d", l.Share.Days, l.Share.Of, l.Share.Days, l.Share.Of))
+		steps = append(steps, l.Share.Explain())
+	}
+	if l.Running != nil {
+		return append(steps, fmt.Sprintf("%s; with the lines before it %s, rounded %s, less their %s = %s %s (rest %s)",
+			l.Exact, l.Running.Exact, l.Running.Amount, l.Running.Before, l.Amount, c, l.Rest))
 	}
 	last := fmt.Sprintf("%s = %s %s", l.Exact, l.Amount, c)
 	if l.Rest != "0" {
@@ -101,63 +117,63 @@ func (l Line) Explain(c money.Currency) []string {
 	return append(steps, last)
 }
 
-// Segment is a part of a period in which one plan version was in force, and what was
-// used in it.
-type Segment struct {
-	// Start and End are [start, end).
-	Start time.Time
-	End   time.Time
-	Plan  plans.Plan
-	// Usage holds at most one value a meter.
-	Usage []SegmentUsage
-}
-
-// SegmentUsage is the usage of one meter in a segment.
-type SegmentUsage struct {
-	Meter string
-	// Value is the segment's sum, highest peak or last level.
-	Value int64
-	// UnitSeconds is the integral of a snapshot's level over the segment; zero for others.
-	UnitSeconds decimal.Decimal
-}
-
-// Account is all that one organization's statement is made from.
-type Account struct {
-	Organization     uuid.UUID
-	OrganizationName string
-	Currency         money.Currency
-	Period           Period
-	// Cut is the period's end, or for a period that is open the time up to which usage counts.
-	Cut    time.Time
-	Meters []plans.Meter
-	// Segments follow each other without a gap; there is at least one.
-	Segments []Segment
-}
-
-// NewStatement rates an account: its lines are base fees, usage with each meter's
-// discount and minimum, and the plan's discount and minimum, segment by segment. It has
-// no corrections and no credits yet: [Statement.Correct] and [Statement.PayFrom] add
-// them. It fails with [ErrCannotRate].
+// NewStatement rates an account: for each plan its base fee, usage with each meter's
+// discount and minimum, and the plan's discount and minimum; then what was used without
+// a contract, at no cost. It has no corrections and no credits yet: [Statement.Correct]
+// and [Statement.PayFrom] add them. It fails with [ErrCannotRate].
 func NewStatement(a Account) (Statement, error) {
-	if len(a.Segments) == 0 {
-		return Statement{}, fmt.Errorf("%w: organization %s has no plan in %s", ErrCannotRate, a.Organization, a.Period)
-	}
-	// One that was withdrawn is rated on: what it was billed in may have to be corrected.
-	if !a.Currency.Known() {
-		return Statement{}, fmt.Errorf("%w: currency %q of organization %s is not an ISO 4217 code", ErrCannotRate, a.Currency, a.Organization)
+	if err := a.check(); err != nil {
+		return Statement{}, err
 	}
 	s := Statement{
 		Period: a.Period, Organization: a.Organization, OrganizationName: a.OrganizationName,
-		Currency: a.Currency, Plan: a.Segments[len(a.Segments)-1].Plan.Key, Lines: []Line{},
+		Currency: a.Currency, Plan: a.plan(), Lines: []Line{},
 	}
-	r := rater{account: a, statement: &s}
-	for i := range a.Segments {
-		if err := r.segment(i); err != nil {
-			return Statement{}, err
+	accounts, err := planAccounts(a)
+	if err != nil {
+		return Statement{}, err
+	}
+	for _, p := range accounts {
+		for _, l := range p.rate() {
+			s.Lines = append(s.Lines, l.Line)
 		}
 	}
+	s.Lines = append(s.Lines, a.outside()...)
 	s.add()
 	return s, nil
+}
+
+// outside shows what was used before the first plan or after the contract's end: it costs nothing.
+func (a Account) outside() []Line {
+	var without []Segment
+	for _, s := range a.Segments {
+		if s.Plan.Key == "" {
+			without = append(without, s)
+		}
+	}
+	var lines []Line
+	for _, m := range a.Meters {
+		var sum money.Fraction
+		shown := false
+		for _, s := range without {
+			used := s.used(m.Key)
+			shown = shown || used.Value != 0 || !used.UnitSeconds.IsZero()
+			if m.Aggregation == plans.Max {
+				sum = money.Max(sum, money.Whole(decimal.NewFromInt(used.Value)))
+			} else {
+				sum = sum.Add(a.quantity(m, used))
+			}
+		}
+		if shown {
+			lines = append(lines, Line{
+				Kind: LineUsage, Description: m.Name + ", outside of the contract", Meter: m.Key, Unit: m.Unit,
+				Start: without[0].Start.UTC(), End: without[len(without)-1].End.UTC(),
+				Charge: &plans.Charge{Quantity: sum.Decimal(plans.ShownDecimals)}, Basis: "nothing is due outside of the contract",
+				Exact: "0", Rest: "0", Amount: money.NewAmount(decimal.Zero, a.Currency),
+			})
+		}
+	}
+	return lines
 }
 
 // add computes the sums.
@@ -173,143 +189,4 @@ func (s *Statement) add() {
 	s.Subtotal = money.NewAmount(subtotal, s.Currency)
 	s.Credits = money.NewAmount(credits, s.Currency)
 	s.Due = money.NewAmount(subtotal.Sub(credits), s.Currency)
-}
-
-// rater rates one account.
-type rater struct {
-	account   Account
-	statement *Statement
-}
-
-// segment adds the lines of one segment.
-func (r *rater) segment(i int) error {
-	segment := r.account.Segments[i]
-	book, ok := segment.Plan.PriceBook(r.account.Currency)
-	if !ok {
-		return fmt.Errorf("%w: plan %s version %d has no prices in %s", ErrCannotRate, segment.Plan.Key, segment.Plan.Version, r.account.Currency)
-	}
-	share := r.share(i)
-	first := len(r.statement.Lines)
-	if r.charges(i, book.BaseFee.Prorate) && book.BaseFee.Amount.IsPositive() {
-		r.fee(segment, book, LineBaseFee, "Base fee, plan "+segment.Plan.Name, book.BaseFee.Amount, book.BaseFee.Prorate.For(share))
-	}
-	for _, m := range r.account.Meters {
-		for _, p := range book.Prices {
-			if p.Meter == m.Key {
-				r.meter(i, m, p, book, share)
-			}
-		}
-	}
-	if book.DiscountPercent.IsPositive() {
-		r.discount(segment, book, plans.Meter{}, book.DiscountPercent, r.sum(first))
-	}
-	if r.charges(i, book.BaseFee.Prorate) {
-		r.minimum(segment, book, plans.Meter{}, book.Minimum, book.BaseFee.Prorate.For(share), r.sum(first))
-	}
-	return nil
-}
-
-// share returns the days of a segment: a day belongs to the segment that it ends in.
-func (r *rater) share(i int) plans.Share {
-	segment := r.account.Segments[i]
-	of := int(r.account.Period.LastDay()-r.account.Period.FirstDay()) + 1
-	// A time at midnight belongs to the day before it: [start, end).
-	before := func(at time.Time) plans.Day { return plans.DayOf(at.Add(-time.Nanosecond)) }
-	from, to := plans.DayOf(segment.Start), before(segment.End)
-	if i < len(r.account.Segments)-1 {
-		to = plans.DayOf(segment.End) - 1
-	}
-	return plans.Share{Days: int(max(0, to-from+1)), Of: of}
-}
-
-// charges reports whether what isn't prorated is due in a segment: once for each
-// plan, in the last of its segments.
-func (r *rater) charges(i int, p plans.Proration) bool {
-	if p == plans.ProrateDay {
-		return true
-	}
-	for _, later := range r.account.Segments[i+1:] {
-		if later.Plan.Key == r.account.Segments[i].Plan.Key {
-			return false
-		}
-	}
-	return true
-}
-
-// sum adds the lines from one on.
-func (r *rater) sum(first int) decimal.Decimal {
-	sum := decimal.Zero
-	for _, l := range r.statement.Lines[first:] {
-		sum = sum.Add(l.Amount.Decimal)
-	}
-	return sum
-}
-
-// meter adds the lines of one meter in one segment.
-func (r *rater) meter(i int, m plans.Meter, p plans.Price, book plans.PriceBook, share plans.Share) {
-	segment := r.account.Segments[i]
-	used := segment.used(m.Key)
-	seconds := int64(r.account.Period.End().Sub(r.account.Period.Start()) / time.Second)
-	quantity := p.PricedQuantity(m.Aggregation, used.Value, used.UnitSeconds, seconds)
-	first := len(r.statement.Lines)
-	if quantity.IsPositive() {
-		charge := p.Rate(quantity, share, m.Aggregation)
-		line := r.line(segment, LineUsage, m.Name, m)
-		line.Charge = &charge
-		r.put(line, charge.Amount, book)
-	}
-	if p.DiscountPercent.IsPositive() {
-		r.discount(segment, book, m, p.DiscountPercent, r.sum(first))
-	}
-	if r.charges(i, p.Prorate) {
-		r.minimum(segment, book, m, p.Minimum, p.Prorate.For(share), r.sum(first))
-	}
-}
-
-func (r *rater) fee(s Segment, book plans.PriceBook, kind LineKind, description string, amount decimal.Decimal, share plans.Share) {
-	line := r.line(s, kind, description, plans.Meter{})
-	line.Share, line.Basis = share, "fee "+amount.String()
-	r.put(line, share.Apply(money.Whole(amount)), book)
-}
-
-// discount takes a percentage off what the lines at hand come to.
-func (r *rater) discount(s Segment, book plans.PriceBook, m plans.Meter, percent, of decimal.Decimal) {
-	if !of.IsPositive() {
-		return
-	}
-	line := r.line(s, LineDiscount, "Discount "+percent.String()+" %"+onMeter(m), m)
-	line.Basis = fmt.Sprintf("− %s %% of %s", percent, money.Format(of, r.account.Currency))
-	r.put(line, money.Whole(of.Mul(percent).Shift(-2).Neg()), book)
-}
-
-// minimum tops the lines at hand up to what is due at least.
-func (r *rater) minimum(s Segment, book plans.PriceBook, m plans.Meter, least decimal.Decimal, share plans.Share, reached decimal.Decimal) {
-	due, _ := share.Apply(money.Whole(least)).Round(r.account.Currency, book.Rounding)
-	if !due.GreaterThan(reached) {
-		return
-	}
-	line := r.line(s, LineMinimum, "Minimum commitment"+onMeter(m), m)
-	line.Basis = fmt.Sprintf("at least %s − %s", money.Format(due, r.account.Currency), money.Format(reached, r.account.Currency))
-	r.put(line, money.Whole(due.Sub(reached)), book)
-}
-
-func onMeter(m plans.Meter) string {
-	if m.Key == "" {
-		return ""
-	}
-	return ", " + m.Name
-}
-
-func (r *rater) line(s Segment, kind LineKind, description string, m plans.Meter) Line {
-	return Line{
-		Kind: kind, Description: description, Plan: s.Plan.Key, PlanVersion: s.Plan.Version,
-		Meter: m.Key, Unit: m.Unit, Start: s.Start.UTC(), End: s.End.UTC(),
-	}
-}
-
-// put rounds a line, once, and adds it.
-func (r *rater) put(line Line, exact money.Fraction, book plans.PriceBook) {
-	rounded, rest := exact.Round(r.account.Currency, book.Rounding)
-	line.Exact, line.Rest, line.Amount = exact.String(), rest.String(), money.NewAmount(rounded, r.account.Currency)
-	r.statement.Lines = append(r.statement.Lines, line)
 }

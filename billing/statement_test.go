@@ -36,7 +36,9 @@ type statementCase struct {
 	Cut      time.Time
 	Plans    []plans.Plan
 	Segments []struct {
-		Start   time.Time
+		// Start is the period's where it is left out, End the next one's start or the cut.
+		Start, End time.Time
+		// Plan is empty where there was no contract.
 		Plan    string
 		Version int
 		Usage   []struct {
@@ -88,9 +90,14 @@ func (c statementCase) account(t *testing.T) billing.Account {
 		if i+1 < len(c.Segments) {
 			segment.End = c.Segments[i+1].Start
 		}
-		at := slices.IndexFunc(c.Plans, func(p plans.Plan) bool { return p.Key == s.Plan && p.Version == max(s.Version, 1) })
-		require.GreaterOrEqual(t, at, 0, s.Plan)
-		segment.Plan = c.Plans[at]
+		if !s.End.IsZero() {
+			segment.End = s.End
+		}
+		if s.Plan != "" {
+			at := slices.IndexFunc(c.Plans, func(p plans.Plan) bool { return p.Key == s.Plan && p.Version == max(s.Version, 1) })
+			require.GreaterOrEqual(t, at, 0, s.Plan)
+			segment.Plan = c.Plans[at]
+		}
 		for _, u := range s.Usage {
 			seconds := decimal.Zero
 			if u.UnitSeconds != "" {
@@ -238,7 +245,7 @@ func drawAccount(t *rapid.T) billing.Account {
 		if i > 0 {
 			account.Segments[i-1].End = start
 		}
-		start = start.Add(time.Duration(rapid.IntRange(0, 10*24).Draw(t, "hours")) * time.Hour)
+		start = start.Add(time.Duration(rapid.IntRange(1, 10*24).Draw(t, "hours")) * time.Hour)
 	}
 	return account
 }

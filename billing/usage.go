@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"iter"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -39,8 +40,8 @@ func (t UsageTotal) Validate() error {
 		return fmt.Errorf("%w: value %d must be 0 or more", ErrInvalidUsage, t.Value)
 	case t.UnitSeconds != "" && t.Aggregation != plans.Last:
 		return fmt.Errorf("%w: unit_seconds must be left out where the aggregation is %s", ErrInvalidUsage, t.Aggregation)
-	case t.UnitSeconds != "" && !wholeNumber(t.UnitSeconds):
-		return fmt.Errorf("%w: unit_seconds %q must be a whole decimal number", ErrInvalidUsage, t.UnitSeconds)
+	case t.UnitSeconds != "" && !microNumber(t.UnitSeconds):
+		return fmt.Errorf("%w: unit_seconds %q must be a decimal number with at most 6 decimals", ErrInvalidUsage, t.UnitSeconds)
 	}
 	for _, field := range []struct{ name, text string }{
 		{"organization_name", t.OrganizationName}, {"plan", t.Plan}, {"meter", t.Meter}, {"unit", t.Unit},
@@ -64,6 +65,17 @@ func wholeNumber(s string) bool {
 		}
 	}
 	return true
+}
+
+// microNumber reports whether s is a whole number, or one with 1 to 6 decimals of which
+// the last isn't zero.
+func microNumber(s string) bool {
+	whole, decimals, point := strings.Cut(s, ".")
+	if !point {
+		return wholeNumber(s)
+	}
+	digits := strings.Trim(decimals, "0123456789") == ""
+	return wholeNumber(whole) && digits && len(decimals) >= 1 && len(decimals) <= 6 && !strings.HasSuffix(decimals, "0")
 }
 
 // sequence checks the order of rows: by organization, and within one by the place

@@ -91,7 +91,7 @@ func genTotals(t *rapid.T) []billing.UsageTotal {
 				Value: rapid.Int64Min(0).Draw(t, "value"),
 			}
 			if meter.Aggregation == plans.Last {
-				total.UnitSeconds = rapid.StringMatching(`[1-9][0-9]{0,30}`).Draw(t, "unit_seconds")
+				total.UnitSeconds = rapid.StringMatching(`[1-9][0-9]{0,30}(\.[0-9]{0,5}[1-9])?`).Draw(t, "unit_seconds")
 			}
 			totals = append(totals, total)
 		}
@@ -129,9 +129,12 @@ func TestUsageWriterRefuses(t *testing.T) {
 		{change(func(u *billing.UsageTotal) { u.Meter = "cakes" }), `meter "cakes" of organization_id 0199a000-0000-7000-8000-000000000001 is not one of the catalog`},
 		{change(func(u *billing.UsageTotal) { u.Aggregation = "mean" }), `aggregation "mean" must be sum, max or last`},
 		{change(func(u *billing.UsageTotal) { u.Value = -1 }), "value -1 must be 0 or more"},
-		{change(func(u *billing.UsageTotal) { u.UnitSeconds = "1.5" }), `unit_seconds "1.5" must be a whole decimal number`},
+		{change(func(u *billing.UsageTotal) { u.UnitSeconds = "1.50" }), `unit_seconds "1.50" must be a decimal number with at most 6 decimals`},
+		{change(func(u *billing.UsageTotal) { u.UnitSeconds = "1." }), `unit_seconds "1." must be`},
+		{change(func(u *billing.UsageTotal) { u.UnitSeconds = "1.-5" }), `unit_seconds "1.-5" must be`},
+		{change(func(u *billing.UsageTotal) { u.UnitSeconds = "0.0000001" }), `unit_seconds "0.0000001" must be`},
 		{change(func(u *billing.UsageTotal) { u.UnitSeconds = "01" }), `unit_seconds "01" must be`},
-		{change(func(u *billing.UsageTotal) { u.UnitSeconds = strings.Repeat("9", 61) }), "must be a whole decimal number"},
+		{change(func(u *billing.UsageTotal) { u.UnitSeconds = strings.Repeat("9", 61) }), "must be a decimal number"},
 		{change(func(u *billing.UsageTotal) { u.Aggregation, u.UnitSeconds = plans.Max, "1" }), "unit_seconds must be left out where the aggregation is max"},
 		{change(func(u *billing.UsageTotal) { u.OrganizationName = "a\xff" }), `organization_name "a\xff" must be valid UTF-8`},
 		{[]billing.UsageTotal{evaluations(globex, 1), evaluations(acme, 1)}, "rows are in the order of organization_id"},

@@ -2,7 +2,6 @@ package money
 
 import (
 	"fmt"
-	"math/big"
 
 	"github.com/shopspring/decimal"
 )
@@ -12,12 +11,21 @@ type Rounding string
 
 // The roundings.
 const (
-	// HalfEven rounds a half to the even neighbour (IEEE 754 roundTiesToEven): over
-	// many amounts halves cancel out. It is the zero value's meaning.
-	HalfEven Rounding = "half_even"
-	// HalfUp rounds a half away from zero.
+	// HalfUp rounds a half away from zero, of a negative amount too: it is what invoices
+	// have, and the zero value's meaning.
 	HalfUp Rounding = "half_up"
+	// HalfEven rounds a half to the even neighbour (IEEE 754 roundTiesToEven): over
+	// many amounts halves cancel out.
+	HalfEven Rounding = "half_even"
 )
+
+// OrDefault returns the rounding, or [HalfUp] where it is empty.
+func (r Rounding) OrDefault() Rounding {
+	if r == "" {
+		return HalfUp
+	}
+	return r
+}
 
 // Valid reports whether r is one of the roundings, or empty.
 func (r Rounding) Valid() bool { return r == "" || r == HalfEven || r == HalfUp }
@@ -59,66 +67,6 @@ func plain(text string) bool {
 		}
 	}
 	return whole > 0 && whole <= maxDigits && decimals <= MaxDecimals && point == (decimals > 0)
-}
-
-// Fraction is an exact amount: Numerator / Denominator. Prices and quantities are
-// decimals, and only a share of a period or a price for many units divides: the
-// division is kept until the amount is rounded.
-type Fraction struct {
-	Numerator decimal.Decimal
-	// Denominator is 1 or more. Zero means 1, so the zero value is the amount 0.
-	Denominator int64
-}
-
-// Whole returns d as a fraction.
-func Whole(d decimal.Decimal) Fraction { return Fraction{Numerator: d, Denominator: 1} }
-
-func (f Fraction) denominator() decimal.Decimal { return decimal.NewFromInt(max(f.Denominator, 1)) }
-
-// Round returns the amount in the currency's minor unit, and the rest: what was cut
-// off, amount − rounded, negative where it was rounded up. The rest is exact as a
-// fraction of the same denominator.
-func (f Fraction) Round(c Currency, how Rounding) (rounded decimal.Decimal, rest Fraction) {
-	return f.round(c.Digits(), how)
-}
-
-// Nearest returns the whole number that is nearest, half to even.
-func (f Fraction) Nearest() decimal.Decimal {
-	rounded, _ := f.round(0, HalfEven)
-	return rounded
-}
-
-func (f Fraction) round(digits int32, how Rounding) (decimal.Decimal, Fraction) {
-	den := f.denominator()
-	quotient, remainder := f.Numerator.QuoRem(den, digits)
-	// |remainder| < den·10^-digits; a half is decided on the exact remainder.
-	unit := decimal.New(1, -digits)
-	twice := remainder.Abs().Add(remainder.Abs()).Cmp(den.Mul(unit))
-	if twice > 0 || (twice == 0 && (how == HalfUp || odd(quotient, digits))) {
-		if f.Numerator.Sign() < 0 {
-			unit = unit.Neg()
-		}
-		quotient = quotient.Add(unit)
-	}
-	return quotient, Fraction{Numerator: f.Numerator.Sub(quotient.Mul(den)), Denominator: max(f.Denominator, 1)}
-}
-
-func odd(d decimal.Decimal, digits int32) bool {
-	return new(big.Int).And(d.Shift(digits).BigInt(), big.NewInt(1)).Sign() != 0
-}
-
-// shownDecimals is how many decimals [Fraction.String] shows of a division that
-// doesn't come out even.
-const shownDecimals = 18
-
-// String writes the amount as a decimal without an exponent. A division that doesn't
-// come out even is written with 18 decimals, half to even, and "…" after them.
-func (f Fraction) String() string {
-	rounded, rest := f.round(shownDecimals, HalfEven)
-	if rest.Numerator.IsZero() {
-		return rounded.String()
-	}
-	return rounded.StringFixed(shownDecimals) + "…"
 }
 
 // Format writes a rounded amount with all decimals of the currency's minor unit: "7.00".

@@ -59,10 +59,10 @@ func (f *fixture) customer(name string) uuid.UUID {
 	return f.organizationSince(name, "metered", period.Start().AddDate(-1, 0, 0)).ID
 }
 
-// changePlan is a change of plan at a time.
+// changePlan is a change of plan at a time; without a plan, the end of the contract.
 func (f *fixture) changePlan(organization uuid.UUID, at time.Time, plan string) {
 	f.t.Helper()
-	f.exec(`INSERT INTO organization_plans VALUES ($1, $2, $3)`, organization, at, plan)
+	f.exec(`INSERT INTO organization_plans VALUES ($1, $2, nullif($3, ''))`, organization, at, plan)
 }
 
 // frozen begins a final export and freezes it.

@@ -132,8 +132,8 @@ func TestDryRunOfAVersionThatWasSplit(t *testing.T) {
 	third := metered()
 	third.Version = 3
 	got, _ := f.dryRun(e.ID, 10, third)
-	// 100, 18 and 15 in the first half; half of 10, 8 and 9 in the second.
-	require.Equal(t, "146.50", got["Acme"].Billed.String())
+	// 100 in the first half; half of 10, of 18 for the month's peak and of 9 for its last level in the second.
+	require.Equal(t, "118.50", got["Acme"].Billed.String())
 	// 110, 18 for the highest peak and 9 for the last level.
 	require.Equal(t, "137.00", got["Acme"].Proposed.String())
 }

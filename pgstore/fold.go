@@ -12,8 +12,7 @@ package pgstore
 //
 // Sums add and peaks keep the greatest. A snapshot is a level that holds until the
 // next report: its value is the last level, and its unit-seconds are the integral
-// of the level from $3 to $4, beginning with the opening level, rounded to a whole
-// number. Where the day has no report, the opening level is carried: the row says so.
+// of the level from $3 to $4, beginning with the opening level, to the microsecond. Where the day has no report, the opening level is carried: the row says so.
 // A level of zero is not carried.
 //
 // Of two reports with the same time the record's choice counts, and then the later
@@ -51,7 +50,7 @@ const foldDay = `,
 		FROM counted
 		UNION ALL
 		SELECT organization_id, meter, coalesce(l.value, o.value), l.value IS NULL,
-			round(coalesce(o.value, 0) * extract(epoch FROM coalesce(l.first_at, $4::timestamptz) - $3::timestamptz)
+			trim_scale(coalesce(o.value, 0) * extract(epoch FROM coalesce(l.first_at, $4::timestamptz) - $3::timestamptz)
 				+ coalesce(l.unit_seconds, 0))
 		FROM opening o
 		FULL JOIN levels l USING (organization_id, meter)

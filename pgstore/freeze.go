@@ -157,9 +157,6 @@ func (f *freeze) addUp(ctx context.Context, tx scoped) error {
 			return err
 		}
 	}
-	if err := tx.PutExportOrganizations(ctx, id, f.export.Cut); err != nil {
-		return err
-	}
 	if err := freezeRating(ctx, tx, f.export); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 	"pgregory.net/rapid"
@@ -214,9 +215,8 @@ func TestRolledDaysDoNotChangeTotals(t *testing.T) {
 // expectedTotals is the model: every report in the order of time.
 func expectedTotals(period billing.Period, reports []meter.Row) map[string]billing.UsageTotal {
 	want := map[string]billing.UsageTotal{}
-	seconds := new(big.Int)
+	milli := new(big.Int)
 	for day := period.FirstDay(); day <= period.LastDay(); day++ {
-		milli := new(big.Int)
 		from, level := day.Start(), want[storage].Value
 		hold := func(until time.Time) {
 			held := big.NewInt(until.Sub(from).Milliseconds())
@@ -233,10 +233,8 @@ func expectedTotals(period billing.Period, reports []meter.Row) map[string]billi
 			want[r.Meter] = total
 		}
 		hold(day.End())
-		// Each day is rounded to whole unit-seconds.
-		seconds.Add(seconds, milli.Add(milli, big.NewInt(500)).Quo(milli, big.NewInt(1000)))
 		if total, ok := want[storage]; ok {
-			total.UnitSeconds = seconds.String()
+			total.UnitSeconds = decimal.NewFromBigInt(milli, -3).String()
 			want[storage] = total
 		}
 	}

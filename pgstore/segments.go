@@ -17,44 +17,52 @@ import (
 // that came after their close. Usage may be 35 days late, and a journal longer.
 const correctionPeriods = 3
 
-// freezeRating records, as a part of a freeze, what rating needs beside the totals:
-// plans over time, usage by plan where it changed, what closed periods have to be
-// corrected by, and credits.
+// freezeRating records, as a part of a freeze, what rating needs beside the totals: what
+// closed periods have to be corrected by, whose statements are made, plans over time, usage
+// by plan where that changed, and credits.
 func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
-	period := billing.PeriodOf(export.Period)
-	if err := tx.PutSegments(ctx, export.ID, period.Start(), export.Cut); err != nil {
-		return fmt.Errorf("segments: %w", err)
-	}
-	if err := tx.PutSegmentsOfEarlierUsage(ctx, export.ID, period.Start(), export.Cut); err != nil {
-		return fmt.Errorf("segments before organizations were made: %w", err)
-	}
-	if err := addSegmentUsage(ctx, tx, export.ID, export, "export_batches", severalSegments); err != nil {
-		return fmt.Errorf("usage by segment: %w", err)
-	}
 	// Nothing is issued meanwhile: an export that is issued later finds its corrections and credits changed.
 	if err := tx.LockIssuing(ctx); err != nil {
 		return err
 	}
+	if err := freezeCorrections(ctx, tx, export); err != nil {
+		return err
+	}
+	start := billing.PeriodOf(export.Period).Start()
+	if err := tx.PutExportOrganizations(ctx, export.ID, start, export.Cut); err != nil {
+		return fmt.Errorf("organizations: %w", err)
+	}
+	if err := tx.PutSegments(ctx, export.ID, start, export.Cut); err != nil {
+		return fmt.Errorf("segments: %w", err)
+	}
+	if err := addSegmentUsage(ctx, tx, export.ID, export, "export_batches", severalSegments); err != nil {
+		return fmt.Errorf("usage by segment: %w", err)
+	}
 	if _, err := freezeCredits(ctx, tx, export); err != nil {
 		return fmt.Errorf("credits: %w", err)
 	}
+	return nil
+}
+
+// freezeCorrections records which organizations used something in closed periods that
+// these don't include, and what they used by segment.
+func freezeCorrections(ctx context.Context, tx scoped, export db.Export) error {
 	if err := tx.PutCorrectionMarks(ctx, export.ID); err != nil {
 		return fmt.Errorf("marks of corrections: %w", err)
 	}
-	from := period.Start().AddDate(0, -correctionPeriods, 0)
-	closed, err := tx.ClosedExports(ctx, from, period.Start())
+	start := billing.PeriodOf(export.Period).Start()
+	closed, err := tx.ClosedExports(ctx, start.AddDate(0, -correctionPeriods, 0), start)
 	if err != nil {
 		return err
 	}
 	for _, c := range closed {
 		first, last := countedDays(c)
-		err := tx.PutSegmentsOfLaterOrganizations(ctx, db.PutSegmentsOfLaterOrganizationsParams{
-			CorrectedID: c.ID, FromDay: date(first), ToDay: date(last), PeriodStart: first.Start(), Cut: c.Cut,
-		})
-		if err != nil {
-			return fmt.Errorf("segments of organizations made after %s: %w", billing.PeriodOf(c.Period), err)
+		err := tx.PutCorrections(ctx, db.PutCorrectionsParams{ExportID: export.ID, CorrectedID: c.ID, FromDay: date(first), ToDay: date(last)})
+		if err == nil {
+			err = tx.PutSegmentsOfLateOrganizations(ctx, db.PutSegmentsOfLateOrganizationsParams{
+				ExportID: export.ID, CorrectedID: c.ID, PeriodStart: first.Start(), Cut: c.Cut,
+			})
 		}
-		err = tx.PutCorrections(ctx, db.PutCorrectionsParams{ExportID: export.ID, CorrectedID: c.ID, FromDay: date(first), ToDay: date(last)})
 		if err == nil {
 			err = addSegmentUsage(ctx, tx, export.ID, c, "export_correction_batches", corrected)
 		}
@@ -101,17 +109,14 @@ func addSegmentUsage(ctx context.Context, tx scoped, id uuid.UUID, of db.Export,
 // segments of $5, from $6 to $7; $2 is the rolled day that $1 continues. The first %s
 // selects the organizations, the second names the table of batch marks.
 //
-// A row belongs to the segment in which its last report lies: what one flush counted
-// on both sides of a change of plan belongs to the later plan. Levels of snapshots hold
-// as in foldDay: one of zero is not carried, and one after the cut is the last level, though it
-// never held.
+// A sum or a peak belongs to the segment in which its last report lies. Levels of snapshots
+// hold as in foldDay, over changes of plan: one of zero is not carried, and one after the
+// cut is the last level, though it never held.
 const segmentUsage = `
 	WITH ` + levelsBefore + `,
 	wanted AS MATERIALIZED (%s),
 	segments AS MATERIALIZED (
-		SELECT s.organization_id, s.start_at,
-			CASE row_number() OVER following WHEN 1 THEN $6::timestamptz ELSE s.start_at END AS from_at,
-			lead(s.start_at, 1, $7::timestamptz) OVER following AS until_at,
+		SELECT s.organization_id, s.start_at, s.end_at, s.plan, s.plan_version,
 			row_number() OVER following = 1 AS is_first, lead(false, 1, true) OVER following AS is_last
 		FROM export_segments s
 		WHERE s.export_id = $5::uuid AND s.organization_id IN (SELECT organization_id FROM wanted)
@@ -130,7 +135,7 @@ const segmentUsage = `
 			CASE r.aggregation WHEN 'sum' THEN least(sum(r.value), 9223372036854775807) ELSE max(r.value) END::bigint AS value
 		FROM batch_rows r
 		JOIN segments s ON s.organization_id = r.organization_id
-			AND (s.is_first OR r.at >= s.from_at) AND (s.is_last OR r.at < s.until_at)
+			AND (s.is_first OR r.at >= s.start_at) AND (s.is_last OR r.at < s.end_at)
 		WHERE r.aggregation <> 'last'
 		GROUP BY r.organization_id, s.start_at, r.meter, r.aggregation
 	),
@@ -152,9 +157,9 @@ const segmentUsage = `
 	),
 	levels AS (
 		SELECT h.organization_id, s.start_at, h.meter, (array_agg(h.value ORDER BY h.place DESC))[1] AS value,
-			round(sum(h.value * extract(epoch FROM least(h.holds_until, s.until_at) - greatest(h.holds_from, s.from_at)))) AS unit_seconds
+			sum(h.value * extract(epoch FROM least(h.holds_until, s.end_at) - greatest(h.holds_from, s.start_at))) AS unit_seconds
 		FROM held h
-		JOIN segments s ON s.organization_id = h.organization_id AND (h.holds_from < s.until_at OR s.is_last) AND h.holds_until > s.from_at
+		JOIN segments s ON s.organization_id = h.organization_id AND (h.holds_from < s.end_at OR s.is_last) AND h.holds_until > s.start_at
 		GROUP BY h.organization_id, s.start_at, h.meter
 	)
 	INSERT INTO export_segment_usage (export_id, segments_of, organization_id, start_at, meter, value, unit_seconds)

@@ -12,16 +12,23 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// stretch is a segment without its usage.
+// stretch is a time with one plan version, without its usage. The plan is empty where
+// there was no contract.
 type stretch struct {
 	Start, End time.Time
 	Plan       string
 	Version    int
 }
 
+// stretches returns the plans over time: segments of one plan version that follow each
+// other, as where a day begins that two plans share, are one stretch.
 func stretches(r billing.Ratable) []stretch {
 	var out []stretch
 	for _, s := range r.Account.Segments {
+		if n := len(out) - 1; n >= 0 && out[n].Plan == s.Plan.Key && out[n].Version == s.Plan.Version && out[n].End.Equal(s.Start) {
+			out[n].End = s.End
+			continue
+		}
 		out = append(out, stretch{s.Start, s.End, s.Plan.Key, s.Plan.Version})
 	}
 	return out
@@ -88,14 +95,22 @@ func TestSegments(t *testing.T) {
 			want: []stretch{{start, end.Add(-time.Microsecond), "free", 1}, {end.Add(-time.Microsecond), end, "pro", 1}},
 		},
 		{name: "changes outside of the period", changes: map[time.Time]string{before: "pro", end.AddDate(0, 0, 3): "enterprise"}, want: []stretch{{start, end, "pro", 1}}},
-		{name: "made in the period", made: midday, want: []stretch{{midday, end, "free", 1}}},
+		{name: "made in the period", made: midday, want: []stretch{{start, midday, "", 0}, {midday, end, "free", 1}}},
 		{name: "made at the start", made: start, want: []stretch{{start, end, "free", 1}}},
 		{name: "made at the end", made: end},
-		{name: "made after the period, with usage", made: end.AddDate(0, 0, 3), used: true, want: []stretch{{start, end, "free", 1}}},
+		{name: "made after the period, with usage", made: end.AddDate(0, 0, 3), used: true, want: []stretch{{start, end, "", 0}}},
 		{
 			name: "made after the period, with usage and another plan since", made: end.AddDate(0, 0, 3), used: true,
-			changes: map[time.Time]string{end.AddDate(0, 0, 4): "pro"}, want: []stretch{{start, end, "free", 1}},
+			changes: map[time.Time]string{end.AddDate(0, 0, 4): "pro"}, want: []stretch{{start, end, "", 0}},
 		},
+		{name: "ended in the period", changes: map[time.Time]string{midday: ""}, want: []stretch{{start, midday, "free", 1}, {midday, end, "", 0}}},
+		{
+			name: "ended and begun anew", changes: map[time.Time]string{midday: "", evening: "pro"},
+			want: []stretch{{start, midday, "free", 1}, {midday, evening, "", 0}, {evening, end, "pro", 1}},
+		},
+		{name: "ended before the period", changes: map[time.Time]string{before: ""}},
+		{name: "ended before the period, with usage", changes: map[time.Time]string{before: ""}, used: true, want: []stretch{{start, end, "", 0}}},
+		{name: "made and ended on one day", made: midday, changes: map[time.Time]string{evening: ""}, want: []stretch{{start, midday, "", 0}, {midday, evening, "free", 1}, {evening, end, "", 0}}},
 	}
 	f := newFixture(t)
 	for _, c := range cases {

@@ -1,28 +1,68 @@
 package plans
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
 	"github.com/shopspring/decimal"
+
+	"github.com/riverline/tollgate/money"
 )
 
 // Explain returns the arithmetic of a charge in lines that a person can check with
-// pencil and paper: what was included, and each tier, package or fee.
+// pencil and paper: what was used, before and now, what was included, and each tier,
+// package or fee.
 func (c Charge) Explain(unit string) []string {
 	var lines []string
-	if c.Included.IsPositive() {
-		lines = append(lines, fmt.Sprintf("%s used − %s included = %s", Grouped(c.Quantity), Grouped(c.Included), counted(c.Billed, unit)))
-	} else {
-		lines = append(lines, counted(c.Quantity, unit)+" used")
+	if c.Seconds > 0 {
+		lines = append(lines, fmt.Sprintf("average: %s %s-seconds / %s seconds = %s",
+			Grouped(c.UnitSeconds), cmp.Or(unit, "unit"), Grouped(decimal.NewFromInt(c.Seconds)), Grouped(c.Quantity)))
+	}
+	if len(c.Pool) > 0 {
+		lines = append(lines, c.explainPool())
+	}
+	lines = append(lines, c.explainUse(unit))
+	if c.Total.IsPositive() {
+		lines = append(lines, fmt.Sprintf("the plan's %s in all choose the tier", counted(c.Total, unit)))
 	}
 	for _, p := range c.Parts {
 		lines = append(lines, p.explain())
 	}
 	if !c.Share.Whole() {
-		lines = append(lines, fmt.Sprintf("for %d of %d days: × %d/%d", c.Share.Days, c.Share.Of, c.Share.Days, c.Share.Of))
+		lines = append(lines, c.Share.Explain())
 	}
 	return lines
+}
+
+// explainUse says what was used, and what of it is billed.
+func (c Charge) explainUse(unit string) string {
+	after := ""
+	if c.Before.IsPositive() {
+		after = " after " + Grouped(c.Before) + " before"
+		if c.PoolBefore.IsPositive() {
+			after += ", of which " + Grouped(c.PoolBefore) + " included"
+		}
+	}
+	if !c.Included.IsPositive() {
+		return counted(c.Quantity, unit) + " used" + after
+	}
+	return fmt.Sprintf("%s used%s − %s included = %s", Grouped(c.Quantity), after, Grouped(c.Included), counted(c.Billed, unit))
+}
+
+func (c Charge) explainPool() string {
+	var terms []string
+	var sum money.Fraction
+	for _, p := range c.Pool {
+		included := decimal.NewFromInt(p.Included)
+		terms = append(terms, Grouped(included)+" × "+p.Share.String())
+		sum = sum.Add(p.Share.Apply(money.Whole(included)))
+	}
+	line := fmt.Sprintf("included: %s = %s", strings.Join(terms, " + "), Grouped(sum.Decimal(ShownDecimals)))
+	if c.Seconds == 0 && !sum.IsWhole() {
+		line += ", down to " + Grouped(sum.Floor().Decimal(0))
+	}
+	return line
 }
 
 func (p Part) explain() string {

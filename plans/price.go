@@ -1,6 +1,8 @@
 package plans
 
 import (
+	"slices"
+
 	"github.com/shopspring/decimal"
 
 	"github.com/riverline/tollgate/money"
@@ -11,7 +13,7 @@ import (
 type PriceBook struct {
 	// Currency is the ISO 4217 code of every amount in the book.
 	Currency money.Currency `json:"currency" yaml:"currency"`
-	// Rounding says how a line is rounded to the currency's minor unit. Empty: half_even.
+	// Rounding says how amounts are rounded to the currency's minor unit. Empty: half_up.
 	Rounding money.Rounding `json:"rounding,omitempty" yaml:"rounding,omitempty"`
 	// BaseFee is due in every period, whatever is used. Zero: none.
 	BaseFee BaseFee `json:"base_fee,omitzero" yaml:"base_fee,omitempty"`
@@ -27,17 +29,24 @@ type PriceBook struct {
 // Proration says what a plan costs that was in force for a part of the period.
 type Proration string
 
-// The prorations.
+// The prorations. Of the versions that a plan had in a period, the last one decides.
 const (
 	// ProrateNone charges in full, once for each plan. It is the zero value's meaning.
 	ProrateNone Proration = "none"
-	// ProrateDay charges the days' share: days of the plan / days of the period. A day
-	// belongs to the plan that is in force at its end.
+	// ProrateDay charges the days' share: days of the plan / days of the period. A day on
+	// which several plans were in force belongs to the one with the highest standing price.
 	ProrateDay Proration = "day"
+	// ProrateSecond charges the share of the time in which the plan was in force, to the instant.
+	ProrateSecond Proration = "second"
 )
 
 // Valid reports whether p is one of the prorations, or empty.
-func (p Proration) Valid() bool { return p == "" || p == ProrateNone || p == ProrateDay }
+func (p Proration) Valid() bool {
+	return p == "" || p == ProrateNone || p == ProrateDay || p == ProrateSecond
+}
+
+// Prorates reports whether p charges a share.
+func (p Proration) Prorates() bool { return p == ProrateDay || p == ProrateSecond }
 
 // BaseFee is a fee for a period.
 type BaseFee struct {
@@ -68,8 +77,8 @@ type Basis string
 // The bases. A meter that sums has its sum, one that keeps peaks its highest peak.
 const (
 	// Average is the level of a snapshot averaged over the whole period: its
-	// unit-seconds / the period's seconds, half-even to a whole unit. A plan that was in
-	// force for a part has its part of it. It is the default of snapshots.
+	// unit-seconds / the period's seconds, exactly. A plan that was in force for a part
+	// has its part of it. It is the default of snapshots.
 	Average Basis = "average"
 	// Level is the last level of a snapshot.
 	Level Basis = "level"
@@ -94,8 +103,8 @@ type Price struct {
 	// PackageSize and PackagePrice are those of the model package.
 	PackageSize  int64           `json:"package_size,omitempty" yaml:"package_size,omitempty"`
 	PackagePrice decimal.Decimal `json:"package_price,omitzero" yaml:"package_price,omitempty"`
-	// Included is how many units of a period cost nothing; what follows is priced as if
-	// it were the first. Zero: none.
+	// Included is how many units of a period cost nothing, the plan's first ones; what
+	// follows is priced as if it were the first. Zero: none.
 	Included int64 `json:"included,omitempty" yaml:"included,omitempty"`
 	// DiscountPercent, 0 to 100, is taken off the meter's amount.
 	DiscountPercent decimal.Decimal `json:"discount_percent,omitzero" yaml:"discount_percent,omitempty"`
@@ -128,4 +137,32 @@ func (p Plan) PriceBook(c money.Currency) (PriceBook, bool) {
 	return PriceBook{Currency: c}, len(p.PriceBooks) == 0
 }
 
+// Price returns the book's price of a meter.
+func (b PriceBook) Price(meter string) (Price, bool) {
+	for _, p := range b.Prices {
+		if p.Meter == meter {
+			return p, true
+		}
+	}
+	return Price{}, false
+}
+
 func (p Price) per() int64 { return max(p.Per, 1) }
+
+// Averages reports whether the price is for the average of a meter's level.
+func (p Price) Averages(a Aggregation) bool { return a == Last && p.Basis != Level }
+
+// Holds reports whether the price is for a figure that holds for the period, a peak or a
+// last level, and not for units that add up.
+func (p Price) Holds(a Aggregation) bool { return a == Max || (a == Last && p.Basis == Level) }
+
+// SameUnits reports whether two prices ask the same for every quantity of a meter, term
+// by term: discounts, minimums and prorations are terms of their own.
+func (p Price) SameUnits(q Price, a Aggregation) bool {
+	return p.Model == q.Model && p.Holds(a) == q.Holds(a) && p.per() == q.per() && p.Included == q.Included &&
+		p.UnitPrice.Equal(q.UnitPrice) && p.FlatFee.Equal(q.FlatFee) &&
+		p.PackageSize == q.PackageSize && p.PackagePrice.Equal(q.PackagePrice) &&
+		slices.EqualFunc(p.Tiers, q.Tiers, func(t, u Tier) bool {
+			return t.UpTo == u.UpTo && t.UnitPrice.Equal(u.UnitPrice) && t.FlatFee.Equal(u.FlatFee)
+		})
+}

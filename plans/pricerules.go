@@ -37,11 +37,11 @@ func (b PriceBook) validate(field string, meters map[string]Meter, report report
 		report(field+".currency", "%q %s", b.Currency, b.Currency.Rule())
 	}
 	if !b.Rounding.Valid() {
-		report(field+".rounding", "%q must be half_even or half_up", b.Rounding)
+		report(field+".rounding", "%q must be half_up or half_even", b.Rounding)
 	}
 	checkAmount(field+".base_fee.amount", b.BaseFee.Amount, report)
 	if !b.BaseFee.Prorate.Valid() {
-		report(field+".base_fee.prorate", "%q must be day or none", b.BaseFee.Prorate)
+		report(field+".base_fee.prorate", "%q must be day, second or none", b.BaseFee.Prorate)
 	}
 	checkAmount(field+".minimum", b.Minimum, report)
 	checkPercent(field+".discount_percent", b.DiscountPercent, report)
@@ -71,7 +71,7 @@ func (p Price) validate(field string, aggregation Aggregation, report reporter) 
 		report(field+".included", "%d must be 0 to %d", p.Included, int64(MaxQuantity))
 	}
 	if !p.Prorate.Valid() {
-		report(field+".prorate", "%q must be day or none", p.Prorate)
+		report(field+".prorate", "%q must be day, second or none", p.Prorate)
 	}
 	checkPercent(field+".discount_percent", p.DiscountPercent, report)
 	for _, amount := range []struct {

@@ -6,44 +6,29 @@ import (
 	"github.com/riverline/tollgate/money"
 )
 
-// Share is the part of a period for which a plan was in force, in days. The zero
-// value is the whole period.
-type Share struct {
-	// Days, 0 to Of, are those of the plan; Of are those of the period.
-	Days int `json:"days"`
-	Of   int `json:"of"`
-}
-
-// Whole reports whether the share is the whole period.
-func (s Share) Whole() bool { return s.Days == s.Of }
-
-// Apply returns the share of an amount.
-func (s Share) Apply(f money.Fraction) money.Fraction {
-	if s.Whole() {
-		return f
-	}
-	return money.Fraction{
-		Numerator:   f.Numerator.Mul(decimal.NewFromInt(int64(s.Days))),
-		Denominator: max(f.Denominator, 1) * int64(s.Of),
-	}
-}
-
-// For returns the share, or the whole period where there is no proration.
-func (p Proration) For(s Share) Share {
-	if p == ProrateDay {
-		return s
-	}
-	return Share{}
-}
+// ShownDecimals is how many decimals a quantity is shown with. What it costs is exact.
+const ShownDecimals = 6
 
 // Charge is a quantity and what it costs, with the arithmetic. Amount is exact, not
 // rounded, and before any discount and minimum.
 type Charge struct {
-	// Quantity is what was used, in the meter's unit; Included is what of it cost
-	// nothing, and Billed the rest.
+	// Quantity is what was used, in the meter's unit, to [ShownDecimals]; Included is what
+	// of it cost nothing, and Billed the rest.
 	Quantity decimal.Decimal `json:"quantity"`
 	Included decimal.Decimal `json:"included"`
 	Billed   decimal.Decimal `json:"billed"`
+	// UnitSeconds is the integral of the level of which Quantity is the average over so
+	// many Seconds; both are zero of what is no average.
+	UnitSeconds decimal.Decimal `json:"unit_seconds,omitzero"`
+	Seconds     int64           `json:"seconds,omitempty"`
+	// Before is what the plan had used before in the period, and PoolBefore what of it was included.
+	Before     decimal.Decimal `json:"before,omitzero"`
+	PoolBefore decimal.Decimal `json:"included_before,omitzero"`
+	// Total is the plan's quantity in the period, where a tier is chosen by it and it is
+	// more than Before and Quantity.
+	Total decimal.Decimal `json:"total,omitzero"`
+	// Pool is what the included units were made of, where they were prorated.
+	Pool []Pooled `json:"pool,omitempty"`
 	// Parts add up to Amount, unless the amount is a share of them.
 	Parts []Part `json:"parts,omitempty"`
 	// Share is not the whole period where the amount was prorated.
@@ -51,10 +36,17 @@ type Charge struct {
 	Amount money.Fraction `json:"-"`
 }
 
+// Pooled is what one plan version adds to the included units of a period.
+type Pooled struct {
+	Included int64 `json:"included"`
+	Share    Share `json:"share"`
+}
+
 // Part is one step of the arithmetic: a tier, the packages, or the flat fee.
 type Part struct {
 	// From and To are the first and the last unit of the part, both included, counted
-	// after the included ones; zero for a flat fee.
+	// after the included ones; zero for a flat fee. Where they aren't whole, the part goes
+	// from the one to the other.
 	From decimal.Decimal `json:"from,omitzero"`
 	To   decimal.Decimal `json:"to,omitzero"`
 	// Quantity × UnitPrice / Per is the part's amount, and FlatFee is added to it.
@@ -68,94 +60,152 @@ type Part struct {
 	Amount string `json:"amount"`
 }
 
-func (p *Part) amount() money.Fraction {
-	per := decimal.NewFromInt(p.Per)
-	f := money.Fraction{Numerator: p.Quantity.Mul(p.UnitPrice).Add(p.FlatFee.Mul(per)), Denominator: p.Per}
-	p.Amount = f.String()
-	return f
+// Reach is a part of what a plan used in a period: from one quantity to another.
+type Reach struct {
+	// From and To, 0 or more and in this order, are the plan's quantity before and after.
+	From, To money.Fraction
+	// Total is the plan's quantity in the whole period.
+	Total money.Fraction
+	// Included is how many of the plan's first units cost nothing.
+	Included money.Fraction
+	// Last says that the price is the last one of the plan in the period: what is due once
+	// by the plan's whole quantity is due here.
+	Last bool
 }
 
-// Rate prices a quantity, 0 or more, that a plan was in force for a share of the
-// period. It neither rounds nor discounts. An aggregation of Max, and a basis of Level,
-// hold for a time, so with [ProrateDay] their amount is the share.
-func (p Price) Rate(quantity decimal.Decimal, share Share, aggregation Aggregation) Charge {
-	share = p.Prorate.For(share)
-	included := decimal.NewFromInt(p.Included)
-	if !share.Whole() {
-		// Down to a whole unit: a part of one can't be used.
-		included = decimal.NewFromInt(p.Included).Mul(decimal.NewFromInt(int64(share.Days)))
-		included, _ = included.QuoRem(decimal.NewFromInt(int64(share.Of)), 0)
+// Charge prices a part of what a plan used: with P(q) the price of q units, P(To) −
+// P(From). By volume, the units cost what the tier asks in which Total lies, and the
+// tier's fee is due with the last price. It neither rounds nor discounts.
+func (p Price) Charge(r Reach) Charge {
+	from, to := beyond(r.From, r.Included), beyond(r.To, r.Included)
+	billed := to.Sub(from)
+	c := Charge{
+		Quantity: r.To.Sub(r.From).Decimal(ShownDecimals), Billed: billed.Decimal(ShownDecimals),
+		Included: r.To.Sub(r.From).Sub(billed).Decimal(ShownDecimals),
+		Before:   r.From.Decimal(ShownDecimals), PoolBefore: money.Min(r.From, r.Included).Decimal(ShownDecimals),
 	}
-	c := Charge{Quantity: quantity, Included: decimal.Min(included, quantity), Amount: money.Whole(decimal.Zero)}
-	c.Billed = quantity.Sub(c.Included)
-	c.Parts = p.parts(c.Billed)
-	for i := range c.Parts {
-		part := c.Parts[i].amount()
-		// All parts of a price have the same Per.
-		c.Amount = money.Fraction{Numerator: c.Amount.Numerator.Add(part.Numerator), Denominator: part.Denominator}
+	if p.Model == Volume && !r.Total.Equal(r.To) {
+		c.Total = r.Total.Decimal(ShownDecimals)
 	}
-	if p.Model == Flat || aggregation == Max || (aggregation == Last && p.Basis == Level) {
-		c.Share, c.Amount = share, share.Apply(c.Amount)
+	for _, s := range p.steps(from, to, beyond(r.Total, r.Included), r.Last) {
+		part, amount := s.part()
+		c.Parts, c.Amount = append(c.Parts, part), c.Amount.Add(amount)
 	}
 	return c
 }
 
-// parts splits a quantity by the model.
-func (p Price) parts(billed decimal.Decimal) []Part {
-	if !billed.IsPositive() {
-		return nil
+// Prorated returns the share of a charge.
+func (c Charge) Prorated(s Share) Charge {
+	c.Share, c.Amount = s, s.Apply(c.Amount)
+	return c
+}
+
+// Rate prices a quantity, 0 or more, that a plan without other versions used in a share
+// of the period. It neither rounds nor discounts. Of what [Price.Holds], and of a flat
+// fee, the amount is the share where the price is prorated.
+func (p Price) Rate(quantity decimal.Decimal, share Share, aggregation Aggregation) Charge {
+	share = p.Prorate.For(share)
+	included := share.Apply(money.Whole(decimal.NewFromInt(p.Included)))
+	if !p.Averages(aggregation) {
+		// Down to a whole unit: a part of one can't be used.
+		included = included.Floor()
 	}
-	one := decimal.NewFromInt(1)
+	used := money.Whole(quantity)
+	c := p.Charge(Reach{To: used, Total: used, Included: included, Last: true})
+	if p.Model == Flat || p.Holds(aggregation) {
+		return c.Prorated(share)
+	}
+	return c
+}
+
+func beyond(quantity, included money.Fraction) money.Fraction {
+	return money.Max(quantity.Sub(included), money.Fraction{})
+}
+
+// step is a part before it is shown: units from one to another at a price.
+type step struct {
+	from, to, quantity money.Fraction
+	unitPrice          decimal.Decimal
+	per                int64
+	fee                decimal.Decimal
+}
+
+func (s step) part() (Part, money.Fraction) {
+	amount := s.quantity.Mul(money.Quotient(s.unitPrice, decimal.NewFromInt(s.per))).Add(money.Whole(s.fee))
+	part := Part{
+		From: s.from.Decimal(ShownDecimals), To: s.to.Decimal(ShownDecimals), Quantity: s.quantity.Decimal(ShownDecimals),
+		UnitPrice: s.unitPrice, Per: s.per, FlatFee: s.fee, Amount: amount.String(),
+	}
+	if s.from.IsWhole() && s.to.IsWhole() && s.from.Cmp(s.to) < 0 {
+		part.From = part.From.Add(decimal.NewFromInt(1))
+	}
+	return part, amount
+}
+
+// steps splits what is billed by the model.
+func (p Price) steps(from, to, total money.Fraction, last bool) []step {
+	used := from.Cmp(to) < 0
 	switch p.Model {
 	case Flat:
-		return []Part{{Per: 1, FlatFee: p.FlatFee}}
+		if used && from.Sign() == 0 {
+			return []step{{per: 1, fee: p.FlatFee}}
+		}
 	case PerUnit:
-		return []Part{{From: one, To: billed, Quantity: billed, UnitPrice: p.UnitPrice, Per: p.per()}}
+		if used {
+			return []step{{from: from, to: to, quantity: to.Sub(from), unitPrice: p.UnitPrice, per: p.per()}}
+		}
 	case Package:
-		size := decimal.NewFromInt(p.PackageSize)
-		packages, rest := billed.QuoRem(size, 0)
-		if !rest.IsZero() {
-			packages = packages.Add(one)
+		if used {
+			size := money.Whole(decimal.NewFromInt(p.PackageSize))
+			packages := to.Quo(size).Ceil().Sub(from.Quo(size).Ceil())
+			return []step{{from: from, to: to, quantity: packages.Mul(size), unitPrice: p.PackagePrice, per: p.PackageSize}}
 		}
-		return []Part{{From: one, To: billed, Quantity: packages.Mul(size), UnitPrice: p.PackagePrice, Per: p.PackageSize}}
 	case Volume:
-		for _, t := range p.Tiers {
-			if t.UpTo == 0 || billed.LessThanOrEqual(decimal.NewFromInt(t.UpTo)) {
-				return []Part{{From: one, To: billed, Quantity: billed, UnitPrice: t.UnitPrice, Per: p.per(), FlatFee: t.FlatFee}}
-			}
-		}
+		return p.volume(from, to, total, last)
 	case Graduated:
-		return p.graduated(billed)
+		return p.graduated(from, to)
 	}
 	return nil
 }
 
-func (p Price) graduated(billed decimal.Decimal) []Part {
-	var parts []Part
-	before := decimal.Zero
+func (p Price) volume(from, to, total money.Fraction, last bool) []step {
 	for _, t := range p.Tiers {
-		to := billed
-		if t.UpTo != 0 {
-			to = decimal.Min(billed, decimal.NewFromInt(t.UpTo))
+		if t.UpTo != 0 && total.Cmp(money.Whole(decimal.NewFromInt(t.UpTo))) > 0 {
+			continue
 		}
-		if !to.GreaterThan(before) {
-			break
+		s := step{unitPrice: t.UnitPrice, per: p.per()}
+		if last && total.Sign() > 0 {
+			s.fee = t.FlatFee
 		}
-		parts = append(parts, Part{
-			From: before.Add(decimal.NewFromInt(1)), To: to, Quantity: to.Sub(before),
-			UnitPrice: t.UnitPrice, Per: p.per(), FlatFee: t.FlatFee,
-		})
-		before = to
+		if from.Cmp(to) < 0 {
+			s.from, s.to, s.quantity = from, to, to.Sub(from)
+		} else if s.fee.IsZero() {
+			return nil
+		}
+		return []step{s}
 	}
-	return parts
+	return nil
 }
 
-// PricedQuantity returns the quantity of a meter that its price is for: the value, or
-// for a snapshot by its average the unit-seconds over the seconds of the whole period.
-func (p Price) PricedQuantity(a Aggregation, value int64, unitSeconds decimal.Decimal, periodSeconds int64) decimal.Decimal {
-	if a != Last || p.Basis == Level {
-		return decimal.NewFromInt(value)
+func (p Price) graduated(from, to money.Fraction) []step {
+	var steps []step
+	var before money.Fraction
+	for _, t := range p.Tiers {
+		first, end := money.Max(from, before), to
+		if t.UpTo != 0 {
+			end = money.Min(to, money.Whole(decimal.NewFromInt(t.UpTo)))
+		}
+		if first.Cmp(end) < 0 {
+			s := step{from: first, to: end, quantity: end.Sub(first), unitPrice: t.UnitPrice, per: p.per()}
+			if first.Equal(before) {
+				s.fee = t.FlatFee
+			}
+			steps = append(steps, s)
+		}
+		before = money.Whole(decimal.NewFromInt(t.UpTo))
+		if t.UpTo == 0 || to.Cmp(before) <= 0 {
+			break
+		}
 	}
-	average := money.Fraction{Numerator: unitSeconds, Denominator: periodSeconds}
-	return average.Nearest()
+	return steps
 }

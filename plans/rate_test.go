@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,7 +69,7 @@ func rateCase(t *testing.T, input []byte) string {
 	var out strings.Builder
 	for _, quantity := range given.Quantities {
 		charge := given.Price.Rate(decimal.NewFromInt(quantity), given.Share, meter.Aggregation)
-		rounded, rest := charge.Amount.Round("USD", money.HalfEven)
+		rounded, rest := charge.Amount.Round("USD", money.HalfUp)
 		fmt.Fprintf(&out, "%s\n", strings.Join(charge.Explain(meter.Unit), "\n  "))
 		fmt.Fprintf(&out, "  = %s, rounded %s, rest %s\n", charge.Amount, money.Format(rounded, "USD"), rest)
 	}
@@ -76,7 +77,7 @@ func rateCase(t *testing.T, input []byte) string {
 }
 
 func rat(f money.Fraction) *big.Rat {
-	return new(big.Rat).Quo(f.Numerator.Rat(), new(big.Rat).SetInt64(max(f.Denominator, 1)))
+	return f.Rat()
 }
 
 func drawPrice(t *rapid.T, model plans.PriceModel) plans.Price {
@@ -169,14 +170,67 @@ func TestPartsAddUp(t *testing.T) {
 	})
 }
 
-func TestAverageLevel(t *testing.T) {
+// The parts of a quantity cost as much as the whole, wherever it is cut, and what is
+// included is taken from its front: P(b) − P(a), and a volume's fee once.
+func TestChargesOfPartsAddUp(t *testing.T) {
 	t.Parallel()
-	p := plans.Price{Meter: "s", Model: plans.PerUnit}
-	half := p.PricedQuantity(plans.Last, 7, decimal.NewFromInt(1000*15*86400), 30*86400)
-	require.Equal(t, "500", half.String())
-	p.Basis = plans.Level
-	require.Equal(t, "7", p.PricedQuantity(plans.Last, 7, decimal.NewFromInt(1), 30*86400).String())
-	require.Equal(t, "9", p.PricedQuantity(plans.Max, 9, decimal.Zero, 30*86400).String())
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawPrice(t, rapid.SampledFrom([]plans.PriceModel{plans.Flat, plans.PerUnit, plans.Graduated, plans.Volume, plans.Package}).Draw(t, "model"))
+		for i := range p.Tiers {
+			p.Tiers[i].FlatFee = decimal.New(rapid.Int64Range(0, 999).Draw(t, "fee"), -2)
+		}
+		quantity := func(name string) money.Fraction {
+			return money.Quotient(decimal.NewFromInt(rapid.Int64Range(0, 900).Draw(t, name)), decimal.NewFromInt(rapid.SampledFrom([]int64{1, 7}).Draw(t, "of")))
+		}
+		included := quantity("included")
+		reaches := []money.Fraction{{}, quantity("a"), quantity("b"), quantity("c")}
+		slices.SortFunc(reaches, money.Fraction.Cmp)
+		total := reaches[3]
+		whole := p.Charge(plans.Reach{To: total, Total: total, Included: included, Last: true})
+		var sum, billed money.Fraction
+		for i := range 3 {
+			c := p.Charge(plans.Reach{From: reaches[i], To: reaches[i+1], Total: total, Included: included, Last: i == 2})
+			sum = sum.Add(c.Amount)
+			billed = billed.Add(money.Whole(c.Billed))
+			require.GreaterOrEqual(t, c.Amount.Sign(), 0)
+		}
+		require.True(t, sum.Equal(whole.Amount), "%s, not %s", sum, whole.Amount)
+		require.True(t, billed.Sub(money.Whole(whole.Billed)).Decimal(4).IsZero())
+	})
+}
+
+// Terms are compared as values: 1.0 is 1.00, what is left out is its default, and what
+// another term says, as a minimum, is nothing of the units.
+func TestSameUnits(t *testing.T) {
+	t.Parallel()
+	read := func(text string) plans.Price {
+		var p plans.Price
+		require.NoError(t, yaml.Unmarshal([]byte(text), &p), text)
+		return p
+	}
+	for _, c := range []struct {
+		a, b string
+		of   plans.Aggregation
+		want bool
+	}{
+		{"{ model: per_unit, unit_price: 1 }", "{ model: per_unit, unit_price: '1.000', per: 1 }", plans.Sum, true},
+		{"{ model: per_unit, unit_price: 1 }", "{ model: per_unit, unit_price: 1, minimum: 5, discount_percent: 3, prorate: day }", plans.Sum, true},
+		{"{ model: per_unit, unit_price: 1 }", "{ model: per_unit, unit_price: 1, included: 1 }", plans.Sum, false},
+		{"{ model: per_unit, unit_price: 1 }", "{ model: per_unit, unit_price: 1, per: 2 }", plans.Sum, false},
+		{"{ model: per_unit, unit_price: 1 }", "{ model: volume, tiers: [{ unit_price: 1 }] }", plans.Sum, false},
+		{"{ model: per_unit, unit_price: 1 }", "{ model: per_unit, unit_price: 1, basis: average }", plans.Last, true},
+		{"{ model: per_unit, unit_price: 1 }", "{ model: per_unit, unit_price: 1, basis: level }", plans.Last, false},
+		{"{ model: flat, flat_fee: '2.50' }", "{ model: flat, flat_fee: 2.5 }", plans.Max, true},
+		{"{ model: flat, flat_fee: 2 }", "{ model: flat, flat_fee: 3 }", plans.Max, false},
+		{"{ model: package, package_size: 3, package_price: 1 }", "{ model: package, package_size: 3, package_price: 1.0 }", plans.Max, true},
+		{"{ model: package, package_size: 3, package_price: 1 }", "{ model: package, package_size: 4, package_price: 1 }", plans.Max, false},
+		{"{ model: graduated, tiers: [{ up_to: 5, unit_price: 1 }, { unit_price: 2 }] }", "{ model: graduated, tiers: [{ up_to: 5, unit_price: 1.0, flat_fee: 0 }, { unit_price: 2 }] }", plans.Sum, true},
+		{"{ model: graduated, tiers: [{ up_to: 5, unit_price: 1 }, { unit_price: 2 }] }", "{ model: graduated, tiers: [{ up_to: 6, unit_price: 1 }, { unit_price: 2 }] }", plans.Sum, false},
+		{"{ model: graduated, tiers: [{ unit_price: 1 }] }", "{ model: graduated, tiers: [{ unit_price: 1, flat_fee: 1 }] }", plans.Sum, false},
+	} {
+		require.Equal(t, c.want, read(c.a).SameUnits(read(c.b), c.of), "%s and %s", c.a, c.b)
+		require.Equal(t, c.want, read(c.b).SameUnits(read(c.a), c.of), "%s and %s", c.b, c.a)
+	}
 }
 
 func TestPriceBookOfCurrency(t *testing.T) {
@@ -196,9 +250,9 @@ func TestCatalogRefusesPrices(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
 		"currency: usd":                          `price_books[0].currency: "usd" must be an ISO 4217 code`,
-		"rounding: up":                           `rounding: "up" must be half_even or half_up`,
+		"rounding: up":                           `rounding: "up" must be half_up or half_even`,
 		"base_fee: { amount: -1 }":               "base_fee.amount: -1 must be 0 to 1000000000000000",
-		"base_fee: { amount: 1, prorate: hour }": `base_fee.prorate: "hour" must be day or none`,
+		"base_fee: { amount: 1, prorate: hour }": `base_fee.prorate: "hour" must be day, second or none`,
 		"minimum: 0.0000000000001":               "minimum: 0.0000000000001 must have at most 12 decimals",
 		"discount_percent: 101":                  "discount_percent: 101 must be 0 to 100",
 		"prices: [{ meter: x, model: flat }]":    `prices[0].meter: "x" is not a meter`,

@@ -35,7 +35,7 @@ type BaseFee struct {
 	// Amount A decimal number.
 	Amount string `json:"amount"`
 
-	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 	Prorate Proration `json:"prorate,omitempty"`
 }
 
@@ -651,7 +651,7 @@ type Price struct {
 	// FlatFee For the model `flat`.
 	FlatFee string `json:"flat_fee,omitempty"`
 
-	// Included Units of a period that cost nothing.
+	// Included Units of a period that cost nothing: the plan's first ones.
 	Included int64 `json:"included,omitempty"`
 
 	// Meter Key of a meter of the catalog.
@@ -672,7 +672,7 @@ type Price struct {
 	// Per How many units a unit price is for.
 	Per int64 `json:"per,omitempty"`
 
-	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+	// Prorate What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 	Prorate Proration `json:"prorate,omitempty"`
 
 	// Tiers For the models `graduated` and `volume`, in the order of `up_to`.
@@ -702,7 +702,7 @@ type PriceBook struct {
 	// Prices At most one for each meter. A meter without one is free.
 	Prices []Price `json:"prices,omitempty"`
 
-	// Rounding How a line is rounded to the minor unit.
+	// Rounding How a line is rounded to the minor unit: a half away from zero (`half_up`), or to the even neighbour (`half_even`).
 	Rounding money.Rounding `json:"rounding,omitempty"`
 }
 
@@ -803,7 +803,7 @@ type ProposedPlan struct {
 	Version int `json:"version"`
 }
 
-// Proration What is charged where the plan was in force for a part of the period: the days' share (`day`), or all (`none`).
+// Proration What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 type Proration = plans.Proration
 
 // RateLimit A token bucket per organization and instance, for metered requests.

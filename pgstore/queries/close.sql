@@ -1,29 +1,57 @@
 -- name: PutSegments :exec
--- Which plan version each organization had from when to when, up to the cut.
-INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
-SELECT @export_id::uuid, s.organization_id, s.start_at, s.end_at, s.plan, s.plan_version
-FROM (
+-- Which plan version each organization had from when to when, from the period's start to the cut without a gap: a time
+-- without a contract has the plan ''. Where two plans share a day, segments begin and end with it: so its peaks and levels
+-- can be told from those of other days.
+WITH terms AS MATERIALIZED (
     SELECT t.organization_id, t.plan, t.plan_version,
         greatest(t.start_at, @period_start::timestamptz) AS start_at, least(t.end_at, @cut::timestamptz) AS end_at
     FROM organization_terms t
-) AS s
-WHERE s.start_at < s.end_at;
-
--- name: PutSegmentsOfEarlierUsage :exec
--- An organization that used something before it was made, as when usage is brought in from elsewhere, had its first plan.
--- They are few, and found in one pass: statistics don't know a new export's rows, and would have them compared one by one.
-WITH missing AS MATERIALIZED (
-    SELECT o.organization_id FROM export_organizations o WHERE o.export_id = @export_id::uuid
-    EXCEPT
-    SELECT s.organization_id FROM export_segments s WHERE s.export_id = @export_id::uuid
+    WHERE greatest(t.start_at, @period_start::timestamptz) < least(t.end_at, @cut::timestamptz)
+),
+several AS MATERIALIZED (
+    SELECT t.organization_id FROM terms t GROUP BY t.organization_id HAVING count(DISTINCT t.plan) > 1
+),
+touched AS MATERIALIZED (
+    SELECT t.*, (t.start_at AT TIME ZONE 'UTC')::date AS first_day, ((t.end_at - interval '1 microsecond') AT TIME ZONE 'UTC')::date AS last_day
+    FROM terms t JOIN several s ON s.organization_id = t.organization_id
+),
+shared AS MATERIALIZED (
+    SELECT t.organization_id, t.first_day AS day FROM touched t
+    JOIN touched o ON o.organization_id = t.organization_id AND o.plan <> t.plan AND t.first_day BETWEEN o.first_day AND o.last_day
+    UNION
+    SELECT t.organization_id, t.last_day FROM touched t
+    JOIN touched o ON o.organization_id = t.organization_id AND o.plan <> t.plan AND t.last_day BETWEEN o.first_day AND o.last_day
+),
+edges AS (
+    SELECT d.organization_id, d.day::timestamp AT TIME ZONE 'UTC' AS at FROM shared d
+    UNION
+    SELECT d.organization_id, (d.day + 1)::timestamp AT TIME ZONE 'UTC' FROM shared d
+),
+points AS (
+    SELECT t.organization_id, t.start_at, t.start_at AS at FROM touched t
+    UNION
+    SELECT t.organization_id, t.start_at, e.at
+    FROM touched t
+    JOIN edges e ON e.organization_id = t.organization_id AND e.at > t.start_at AND e.at < t.end_at
+),
+without AS (
+    SELECT t.organization_id, coalesce(lag(t.end_at) OVER following, @period_start::timestamptz) AS start_at, t.start_at AS end_at
+    FROM terms t WINDOW following AS (PARTITION BY t.organization_id ORDER BY t.start_at)
+    UNION ALL
+    SELECT o.organization_id, coalesce(max(t.end_at), @period_start::timestamptz), @cut::timestamptz
+    FROM export_organizations o
+    LEFT JOIN terms t ON t.organization_id = o.organization_id
+    WHERE o.export_id = @export_id::uuid
+    GROUP BY o.organization_id
 )
 INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
-SELECT @export_id::uuid, o.organization_id, @period_start::timestamptz, @cut::timestamptz, o.plan, coalesce((
-    SELECT p.version FROM plans p WHERE p.key = o.plan
-    ORDER BY p.published_at < @cut::timestamptz DESC, CASE WHEN p.published_at < @cut::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
-FROM missing
-JOIN export_organizations o ON o.export_id = @export_id::uuid AND o.organization_id = missing.organization_id
-WHERE o.plan <> '' AND @period_start::timestamptz < @cut::timestamptz;
+SELECT @export_id::uuid, t.organization_id, t.start_at, t.end_at, t.plan, t.plan_version FROM terms t
+WHERE NOT EXISTS (SELECT FROM several s WHERE s.organization_id = t.organization_id)
+UNION ALL
+SELECT @export_id::uuid, t.organization_id, p.at, lead(p.at, 1, t.end_at) OVER (PARTITION BY t.organization_id, t.start_at ORDER BY p.at), t.plan, t.plan_version
+FROM points p JOIN touched t ON t.organization_id = p.organization_id AND t.start_at = p.start_at
+UNION ALL
+SELECT @export_id::uuid, w.organization_id, w.start_at, w.end_at, '', 0 FROM without w WHERE w.start_at < w.end_at;
 
 -- name: PutCorrectionMarks :exec
 INSERT INTO export_correction_batches (export_id, instance_id, through_seq)
@@ -45,21 +73,15 @@ FROM (
     WHERE i.export_id = @export_id::uuid
     UNION
     SELECT p.organization_id FROM export_parked p WHERE p.export_id = @corrected_id::uuid
-) AS late
-WHERE EXISTS (SELECT FROM export_segments s WHERE s.export_id = @corrected_id::uuid AND s.organization_id = late.organization_id);
+) AS late;
 
--- name: PutSegmentsOfLaterOrganizations :exec
--- An organization that was made after a period's cut, with usage in that period, as when usage is brought in from elsewhere, had its
--- first plan there. The closed export has nothing else of it.
+-- name: PutSegmentsOfLateOrganizations :exec
+-- An organization that a closed export doesn't have, as it was made later or had no contract any more, had none in that period.
 INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
-SELECT @corrected_id::uuid, o.id, @period_start::timestamptz, @cut::timestamptz, f.plan, coalesce((
-    SELECT p.version FROM plans p WHERE p.key = f.plan
-    ORDER BY p.published_at < @cut::timestamptz DESC, CASE WHEN p.published_at < @cut::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
-FROM organizations o
-CROSS JOIN LATERAL (SELECT h.plan FROM organization_plans h WHERE h.organization_id = o.id ORDER BY h.effective_from LIMIT 1) AS f
-WHERE o.created_at >= @cut::timestamptz
-    AND EXISTS (SELECT FROM usage_daily u WHERE u.organization_id = o.id AND u.day BETWEEN @from_day::date AND @to_day::date)
-    AND NOT EXISTS (SELECT FROM export_segments s WHERE s.export_id = @corrected_id::uuid AND s.organization_id = o.id);
+SELECT @corrected_id::uuid, c.organization_id, @period_start::timestamptz, @cut::timestamptz, '', 0
+FROM export_corrections c
+LEFT JOIN export_segments s ON s.export_id = @corrected_id::uuid AND s.organization_id = c.organization_id
+WHERE c.export_id = @export_id::uuid AND c.corrected_id = @corrected_id::uuid AND s.organization_id IS NULL;
 
 -- name: ClosedExports :many
 SELECT * FROM exports WHERE stage = 'closed' AND period >= @from_period AND period < @before_period ORDER BY period;
@@ -87,19 +109,19 @@ WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[])
 ORDER BY organization_id, start_at;
 
 -- name: AccountUsage :many
-SELECT organization_id, meter, value, coalesce(unit_seconds::text, '')::text AS unit_seconds FROM export_usage
+SELECT organization_id, meter, value, coalesce(trim_scale(unit_seconds)::text, '')::text AS unit_seconds FROM export_usage
 WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
 
 -- name: SegmentUsageOf :many
-SELECT organization_id, start_at, meter, value, coalesce(unit_seconds::text, '')::text AS unit_seconds FROM export_segment_usage
+SELECT organization_id, start_at, meter, value, coalesce(trim_scale(unit_seconds)::text, '')::text AS unit_seconds FROM export_segment_usage
 WHERE export_id = @export_id AND segments_of = @segments_of AND organization_id = ANY(@organizations::uuid[]);
 
 -- name: ExportPlans :many
 -- The plan versions by which an export rates, corrections included.
-SELECT s.plan, s.plan_version FROM export_segments s WHERE s.export_id = @export_id
+SELECT s.plan, s.plan_version FROM export_segments s WHERE s.export_id = @export_id AND s.plan <> ''
 UNION
 SELECT s.plan, s.plan_version FROM export_corrections c
-JOIN export_segments s ON s.export_id = c.corrected_id AND s.organization_id = c.organization_id
+JOIN export_segments s ON s.export_id = c.corrected_id AND s.organization_id = c.organization_id AND s.plan <> ''
 WHERE c.export_id = @export_id;
 
 -- name: CorrectionsOf :many

@@ -94,14 +94,17 @@ SELECT @export_id::uuid, key, position, aggregation, unit, name FROM meters;
 SELECT meter, name, aggregation, unit FROM export_meters WHERE export_id = $1 ORDER BY position;
 
 -- name: PutExportOrganizations :exec
--- All that had a plan before the cut, and all that used something. The plan is the last that was in force before the
--- cut, or the first one there was.
+-- All that had a plan in the period, that used something, or whose closed periods are corrected. The plan is the last that was
+-- in force before the cut, or the first one there was.
 INSERT INTO export_organizations (export_id, organization_id, name, plan, currency)
 SELECT @export_id::uuid, u.organization_id, coalesce(o.name, ''), coalesce(before.plan, earliest.plan, ''), coalesce(o.currency, 'USD')
 FROM (
     SELECT organization_id FROM export_usage WHERE export_id = @export_id::uuid
     UNION
-    SELECT c.organization_id FROM organization_plans c WHERE c.effective_from < @cut::timestamptz
+    SELECT c.organization_id FROM export_corrections c WHERE c.export_id = @export_id::uuid
+    UNION
+    SELECT t.organization_id FROM organization_terms t
+    WHERE greatest(t.start_at, @period_start::timestamptz) < least(t.end_at, @cut::timestamptz)
 ) AS u
 LEFT JOIN organizations o ON o.id = u.organization_id
 LEFT JOIN LATERAL (
@@ -117,7 +120,7 @@ LEFT JOIN LATERAL (
 -- Each organization's rows are looked up by their key (OFFSET keeps that from being planned anew): statistics don't know
 -- a new export's rows, and would have all of them read for every organization.
 SELECT o.organization_id, o.name, o.plan, u.meter, m.unit, m.aggregation, u.value,
-    coalesce(u.unit_seconds::text, '')::text AS unit_seconds
+    coalesce(trim_scale(u.unit_seconds)::text, '')::text AS unit_seconds
 FROM (
     SELECT DISTINCT e.organization_id FROM export_usage e
     WHERE e.export_id = @export_id AND e.organization_id > @after

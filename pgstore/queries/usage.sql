@@ -49,7 +49,7 @@ ORDER BY u.organization_id, m.position;
 
 -- name: MonthToDate :many
 SELECT DISTINCT ON (m.position) r.meter, r.day, r.month_to_date,
-    coalesce(sum(r.unit_seconds) OVER (PARTITION BY r.meter)::text, '')::text AS unit_seconds
+    coalesce(trim_scale(sum(r.unit_seconds) OVER (PARTITION BY r.meter))::text, '')::text AS unit_seconds
 FROM usage_rolled r
 JOIN meters m ON m.key = r.meter
 WHERE r.organization_id = @organization_id AND r.day BETWEEN @month_start::date AND @day::date

@@ -87,7 +87,7 @@ func (q *Queries) AccountOrganizations(ctx context.Context, arg AccountOrganizat
 }
 
 const accountUsage = `-- name: AccountUsage :many
-SELECT organization_id, meter, value, coalesce(unit_seconds::text, '')::text AS unit_seconds FROM export_usage
+SELECT organization_id, meter, value, coalesce(trim_scale(unit_seconds)::text, '')::text AS unit_seconds FROM export_usage
 WHERE export_id = $1 AND organization_id = ANY($2::uuid[])
 `
 
@@ -347,10 +347,10 @@ func (q *Queries) DeleteVariances(ctx context.Context, exportID uuid.UUID) error
 }
 
 const exportPlans = `-- name: ExportPlans :many
-SELECT s.plan, s.plan_version FROM export_segments s WHERE s.export_id = $1
+SELECT s.plan, s.plan_version FROM export_segments s WHERE s.export_id = $1 AND s.plan <> ''
 UNION
 SELECT s.plan, s.plan_version FROM export_corrections c
-JOIN export_segments s ON s.export_id = c.corrected_id AND s.organization_id = c.organization_id
+JOIN export_segments s ON s.export_id = c.corrected_id AND s.organization_id = c.organization_id AND s.plan <> ''
 WHERE c.export_id = $1
 `
 
@@ -563,7 +563,6 @@ FROM (
     UNION
     SELECT p.organization_id FROM export_parked p WHERE p.export_id = $2::uuid
 ) AS late
-WHERE EXISTS (SELECT FROM export_segments s WHERE s.export_id = $2::uuid AND s.organization_id = late.organization_id)
 `
 
 type PutCorrectionsParams struct {
@@ -613,73 +612,88 @@ func (q *Queries) PutDecision(ctx context.Context, arg PutDecisionParams) error 
 }
 
 const putSegments = `-- name: PutSegments :exec
-INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
-SELECT $1::uuid, s.organization_id, s.start_at, s.end_at, s.plan, s.plan_version
-FROM (
+WITH terms AS MATERIALIZED (
     SELECT t.organization_id, t.plan, t.plan_version,
         greatest(t.start_at, $2::timestamptz) AS start_at, least(t.end_at, $3::timestamptz) AS end_at
     FROM organization_terms t
-) AS s
-WHERE s.start_at < s.end_at
+    WHERE greatest(t.start_at, $2::timestamptz) < least(t.end_at, $3::timestamptz)
+),
+several AS MATERIALIZED (
+    SELECT t.organization_id FROM terms t GROUP BY t.organization_id HAVING count(DISTINCT t.plan) > 1
+),
+touched AS MATERIALIZED (
+    SELECT t.organization_id, t.plan, t.plan_version, t.start_at, t.end_at, (t.start_at AT TIME ZONE 'UTC')::date AS first_day, ((t.end_at - interval '1 microsecond') AT TIME ZONE 'UTC')::date AS last_day
+    FROM terms t JOIN several s ON s.organization_id = t.organization_id
+),
+shared AS MATERIALIZED (
+    SELECT t.organization_id, t.first_day AS day FROM touched t
+    JOIN touched o ON o.organization_id = t.organization_id AND o.plan <> t.plan AND t.first_day BETWEEN o.first_day AND o.last_day
+    UNION
+    SELECT t.organization_id, t.last_day FROM touched t
+    JOIN touched o ON o.organization_id = t.organization_id AND o.plan <> t.plan AND t.last_day BETWEEN o.first_day AND o.last_day
+),
+edges AS (
+    SELECT d.organization_id, d.day::timestamp AT TIME ZONE 'UTC' AS at FROM shared d
+    UNION
+    SELECT d.organization_id, (d.day + 1)::timestamp AT TIME ZONE 'UTC' FROM shared d
+),
+points AS (
+    SELECT t.organization_id, t.start_at, t.start_at AS at FROM touched t
+    UNION
+    SELECT t.organization_id, t.start_at, e.at
+    FROM touched t
+    JOIN edges e ON e.organization_id = t.organization_id AND e.at > t.start_at AND e.at < t.end_at
+),
+without AS (
+    SELECT t.organization_id, coalesce(lag(t.end_at) OVER following, $2::timestamptz) AS start_at, t.start_at AS end_at
+    FROM terms t WINDOW following AS (PARTITION BY t.organization_id ORDER BY t.start_at)
+    UNION ALL
+    SELECT o.organization_id, coalesce(max(t.end_at), $2::timestamptz), $3::timestamptz
+    FROM export_organizations o
+    LEFT JOIN terms t ON t.organization_id = o.organization_id
+    WHERE o.export_id = $1::uuid
+    GROUP BY o.organization_id
+)
+INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
+SELECT $1::uuid, t.organization_id, t.start_at, t.end_at, t.plan, t.plan_version FROM terms t
+WHERE NOT EXISTS (SELECT FROM several s WHERE s.organization_id = t.organization_id)
+UNION ALL
+SELECT $1::uuid, t.organization_id, p.at, lead(p.at, 1, t.end_at) OVER (PARTITION BY t.organization_id, t.start_at ORDER BY p.at), t.plan, t.plan_version
+FROM points p JOIN touched t ON t.organization_id = p.organization_id AND t.start_at = p.start_at
+UNION ALL
+SELECT $1::uuid, w.organization_id, w.start_at, w.end_at, '', 0 FROM without w WHERE w.start_at < w.end_at
 `
 
-// Which plan version each organization had from when to when, up to the cut.
+// Which plan version each organization had from when to when, from the period's start to the cut without a gap: a time
+// without a contract has the plan ”. Where two plans share a day, segments begin and end with it: so its peaks and levels
+// can be told from those of other days.
 func (q *Queries) PutSegments(ctx context.Context, exportID uuid.UUID, periodStart time.Time, cut time.Time) error {
 	_, err := q.db.Exec(ctx, putSegments, exportID, periodStart, cut)
 	return err
 }
 
-const putSegmentsOfEarlierUsage = `-- name: PutSegmentsOfEarlierUsage :exec
-WITH missing AS MATERIALIZED (
-    SELECT o.organization_id FROM export_organizations o WHERE o.export_id = $1::uuid
-    EXCEPT
-    SELECT s.organization_id FROM export_segments s WHERE s.export_id = $1::uuid
-)
+const putSegmentsOfLateOrganizations = `-- name: PutSegmentsOfLateOrganizations :exec
 INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
-SELECT $1::uuid, o.organization_id, $2::timestamptz, $3::timestamptz, o.plan, coalesce((
-    SELECT p.version FROM plans p WHERE p.key = o.plan
-    ORDER BY p.published_at < $3::timestamptz DESC, CASE WHEN p.published_at < $3::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
-FROM missing
-JOIN export_organizations o ON o.export_id = $1::uuid AND o.organization_id = missing.organization_id
-WHERE o.plan <> '' AND $2::timestamptz < $3::timestamptz
+SELECT $1::uuid, c.organization_id, $2::timestamptz, $3::timestamptz, '', 0
+FROM export_corrections c
+LEFT JOIN export_segments s ON s.export_id = $1::uuid AND s.organization_id = c.organization_id
+WHERE c.export_id = $4::uuid AND c.corrected_id = $1::uuid AND s.organization_id IS NULL
 `
 
-// An organization that used something before it was made, as when usage is brought in from elsewhere, had its first plan.
-// They are few, and found in one pass: statistics don't know a new export's rows, and would have them compared one by one.
-func (q *Queries) PutSegmentsOfEarlierUsage(ctx context.Context, exportID uuid.UUID, periodStart time.Time, cut time.Time) error {
-	_, err := q.db.Exec(ctx, putSegmentsOfEarlierUsage, exportID, periodStart, cut)
-	return err
-}
-
-const putSegmentsOfLaterOrganizations = `-- name: PutSegmentsOfLaterOrganizations :exec
-INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
-SELECT $1::uuid, o.id, $2::timestamptz, $3::timestamptz, f.plan, coalesce((
-    SELECT p.version FROM plans p WHERE p.key = f.plan
-    ORDER BY p.published_at < $3::timestamptz DESC, CASE WHEN p.published_at < $3::timestamptz THEN -p.version ELSE p.version END LIMIT 1), 0)
-FROM organizations o
-CROSS JOIN LATERAL (SELECT h.plan FROM organization_plans h WHERE h.organization_id = o.id ORDER BY h.effective_from LIMIT 1) AS f
-WHERE o.created_at >= $3::timestamptz
-    AND EXISTS (SELECT FROM usage_daily u WHERE u.organization_id = o.id AND u.day BETWEEN $4::date AND $5::date)
-    AND NOT EXISTS (SELECT FROM export_segments s WHERE s.export_id = $1::uuid AND s.organization_id = o.id)
-`
-
-type PutSegmentsOfLaterOrganizationsParams struct {
+type PutSegmentsOfLateOrganizationsParams struct {
 	CorrectedID uuid.UUID
 	PeriodStart time.Time
 	Cut         time.Time
-	FromDay     time.Time
-	ToDay       time.Time
+	ExportID    uuid.UUID
 }
 
-// An organization that was made after a period's cut, with usage in that period, as when usage is brought in from elsewhere, had its
-// first plan there. The closed export has nothing else of it.
-func (q *Queries) PutSegmentsOfLaterOrganizations(ctx context.Context, arg PutSegmentsOfLaterOrganizationsParams) error {
-	_, err := q.db.Exec(ctx, putSegmentsOfLaterOrganizations,
+// An organization that a closed export doesn't have, as it was made later or had no contract any more, had none in that period.
+func (q *Queries) PutSegmentsOfLateOrganizations(ctx context.Context, arg PutSegmentsOfLateOrganizationsParams) error {
+	_, err := q.db.Exec(ctx, putSegmentsOfLateOrganizations,
 		arg.CorrectedID,
 		arg.PeriodStart,
 		arg.Cut,
-		arg.FromDay,
-		arg.ToDay,
+		arg.ExportID,
 	)
 	return err
 }
@@ -741,7 +755,7 @@ func (q *Queries) RatingPages(ctx context.Context, exportID uuid.UUID, pageSize 
 }
 
 const segmentUsageOf = `-- name: SegmentUsageOf :many
-SELECT organization_id, start_at, meter, value, coalesce(unit_seconds::text, '')::text AS unit_seconds FROM export_segment_usage
+SELECT organization_id, start_at, meter, value, coalesce(trim_scale(unit_seconds)::text, '')::text AS unit_seconds FROM export_segment_usage
 WHERE export_id = $1 AND segments_of = $2 AND organization_id = ANY($3::uuid[])
 `
 

@@ -225,7 +225,7 @@ func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID stri
 
 const exportTotals = `-- name: ExportTotals :many
 SELECT o.organization_id, o.name, o.plan, u.meter, m.unit, m.aggregation, u.value,
-    coalesce(u.unit_seconds::text, '')::text AS unit_seconds
+    coalesce(trim_scale(u.unit_seconds)::text, '')::text AS unit_seconds
 FROM (
     SELECT DISTINCT e.organization_id FROM export_usage e
     WHERE e.export_id = $1 AND e.organization_id > $2
@@ -617,12 +617,15 @@ SELECT $1::uuid, u.organization_id, coalesce(o.name, ''), coalesce(before.plan, 
 FROM (
     SELECT organization_id FROM export_usage WHERE export_id = $1::uuid
     UNION
-    SELECT c.organization_id FROM organization_plans c WHERE c.effective_from < $2::timestamptz
+    SELECT c.organization_id FROM export_corrections c WHERE c.export_id = $1::uuid
+    UNION
+    SELECT t.organization_id FROM organization_terms t
+    WHERE greatest(t.start_at, $2::timestamptz) < least(t.end_at, $3::timestamptz)
 ) AS u
 LEFT JOIN organizations o ON o.id = u.organization_id
 LEFT JOIN LATERAL (
     SELECT p.plan FROM organization_plans p
-    WHERE p.organization_id = u.organization_id AND p.effective_from < $2::timestamptz AND p.plan IS NOT NULL
+    WHERE p.organization_id = u.organization_id AND p.effective_from < $3::timestamptz AND p.plan IS NOT NULL
     ORDER BY p.effective_from DESC LIMIT 1
 ) AS before ON true
 LEFT JOIN LATERAL (
@@ -630,10 +633,10 @@ LEFT JOIN LATERAL (
 ) AS earliest ON true
 `
 
-// All that had a plan before the cut, and all that used something. The plan is the last that was in force before the
-// cut, or the first one there was.
-func (q *Queries) PutExportOrganizations(ctx context.Context, exportID uuid.UUID, cut time.Time) error {
-	_, err := q.db.Exec(ctx, putExportOrganizations, exportID, cut)
+// All that had a plan in the period, that used something, or whose closed periods are corrected. The plan is the last that was
+// in force before the cut, or the first one there was.
+func (q *Queries) PutExportOrganizations(ctx context.Context, exportID uuid.UUID, periodStart time.Time, cut time.Time) error {
+	_, err := q.db.Exec(ctx, putExportOrganizations, exportID, periodStart, cut)
 	return err
 }
 

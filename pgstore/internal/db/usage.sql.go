@@ -34,7 +34,7 @@ func (q *Queries) EnsurePartitions(ctx context.Context, fromDay time.Time, month
 
 const monthToDate = `-- name: MonthToDate :many
 SELECT DISTINCT ON (m.position) r.meter, r.day, r.month_to_date,
-    coalesce(sum(r.unit_seconds) OVER (PARTITION BY r.meter)::text, '')::text AS unit_seconds
+    coalesce(trim_scale(sum(r.unit_seconds) OVER (PARTITION BY r.meter))::text, '')::text AS unit_seconds
 FROM usage_rolled r
 JOIN meters m ON m.key = r.meter
 WHERE r.organization_id = $1 AND r.day BETWEEN $2::date AND $3::date
