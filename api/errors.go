@@ -96,6 +96,8 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusConflict, codeKeyReused, sentence(conflictOf(err)))
 	case errors.Is(err, accounts.ErrWriteUnderWay):
 		return gate.NewProblem(http.StatusConflict, codeUnderWay, sentence(conflictOf(err)))
+	case errors.Is(err, meter.ErrQuantityOverflow):
+		return gate.OverflowProblem()
 	case errors.Is(err, meter.ErrReservationEnded):
 		return gate.NewProblem(http.StatusConflict, codeReservationEnded, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrUnavailable), errors.Is(err, ErrWorkflowsAway), errors.Is(err, context.DeadlineExceeded),

@@ -45,8 +45,8 @@ type batchItem struct {
 	report meter.Report
 	// err says why it can't be decided on.
 	err error
-	// keyName is what the form calls the key.
-	keyName string
+	// names are what the form calls the members.
+	names *itemNames
 }
 
 // itemParser reads one item of a form.
@@ -133,7 +133,7 @@ func (s *Server) readBatch(c *gin.Context, parse itemParser, key string, now tim
 		kept := batchItem{err: err}
 		if err == nil {
 			kept.report, kept.err = s.report(&item, now)
-			kept.keyName = item.names.key
+			kept.names = item.names
 		}
 		items = append(items, kept)
 		return nil
@@ -164,7 +164,7 @@ func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, i
 		if err == nil {
 			outcome := s.enforcer.Report(ctx, organization, items[i].report, known)
 			r.Meter, r.Quantity = s.config.Meter.Catalog().Meters[items[i].report.Index].Key, &items[i].report.Quantity
-			err = r.decided(&outcome, items[i].keyName)
+			err = r.decided(&outcome, items[i].names)
 		}
 		if errors.Is(err, meter.ErrUnavailable) && out.counts[statusAccepted] == 0 && !out.begun {
 			// Nothing is counted: the whole batch can be sent again.
@@ -180,11 +180,13 @@ func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, i
 }
 
 // decided fills the receipt of an item that was decided on. An error says why it was not.
-func (r *receipt) decided(o *meter.Outcome, keyName string) error {
+func (r *receipt) decided(o *meter.Outcome, names *itemNames) error {
 	d := &o.Decision
 	switch {
 	case errors.Is(o.Err, meter.ErrIdentityReused):
-		return invalid(keyName, "must not be used again: %s", meter.ErrIdentityReused)
+		return invalid(names.key, "must not be used again: %s", meter.ErrIdentityReused)
+	case errors.Is(o.Err, meter.ErrQuantityOverflow):
+		return invalid(names.quantity, "%s", meter.ErrQuantityOverflow)
 	case o.Err != nil:
 		return o.Err
 	case !d.Allowed:

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -135,7 +136,10 @@ func (e *Enforcer) Admit(
 		return Admission{}, Unavailable(h)
 	}
 	decision, reservation, err := o.Admit(ctx, i, quantity, now)
-	if err != nil {
+	switch {
+	case errors.Is(err, meter.ErrQuantityOverflow):
+		return Admission{}, OverflowProblem()
+	case err != nil:
 		return Admission{}, Unavailable(h)
 	}
 	plan := o.Plan()

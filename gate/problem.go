@@ -7,6 +7,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -16,6 +17,8 @@ const (
 	CodePlanLimitExceeded = "plan_limit_exceeded"
 	// CodeRateLimited (429): requests come faster than the plan's rate limit.
 	CodeRateLimited = "rate_limited"
+	// CodeQuantityOverflow (422): the sum of a day can't take the quantity.
+	CodeQuantityOverflow = "quantity_overflow"
 	// CodeUnauthorized (401): nobody knows whose request it is.
 	CodeUnauthorized = "unauthorized"
 	// CodeNotMetered (404): no rule says what the request is charged for, and such
@@ -113,6 +116,14 @@ func Unavailable(h http.Header) *Problem {
 	h["Retry-After"] = []string{"1"}
 	return NewProblem(http.StatusServiceUnavailable, CodeUnavailable,
 		"Usage can't be counted safely at the moment, so nothing was counted. Try again.")
+}
+
+// OverflowProblem is the refusal of a quantity that the sum of its day can't take (422).
+func OverflowProblem() *Problem {
+	p := NewProblem(http.StatusUnprocessableEntity, CodeQuantityOverflow,
+		"quantity "+meter.ErrQuantityOverflow.Error()+". Nothing was counted.")
+	p.Field = "quantity"
+	return p
 }
 
 // UpgradeURL is where an organization's plan is changed, relative to the API: the

@@ -33,6 +33,8 @@ func (e *Enforcer) AdmitReport(
 	switch {
 	case errors.Is(out.Err, meter.ErrUnavailable):
 		return meter.Outcome{}, Unavailable(h)
+	case errors.Is(out.Err, meter.ErrQuantityOverflow):
+		return meter.Outcome{}, OverflowProblem()
 	case out.Err != nil:
 		return out, nil
 	case !out.Decision.Allowed:

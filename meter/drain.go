@@ -71,6 +71,7 @@ func (s *slot) drain(rows []drained) []drained {
 		kept := x.older[:0]
 		for i := range x.older {
 			d := &x.older[i]
+			d.taken = max(0, d.taken-d.pending)
 			rows = d.drain(s, d.leased, rows)
 			d.leased = Leased{}
 			if d.open > 0 {
@@ -86,10 +87,11 @@ func (s *slot) drain(rows []drained) []drained {
 	for i := range x.events {
 		e := &x.events[i]
 		rows = addEvent(rows, first, s, e)
+		x.settleTaken(e.day, e.event.Quantity)
 		*e = dayEvent{}
 	}
 	x.events = x.events[:0]
-	if len(x.older) == 0 && len(x.quotas) == 0 {
+	if x.idle() {
 		s.rare = nil
 	}
 	return rows

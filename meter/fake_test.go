@@ -40,12 +40,16 @@ type memoryStore struct {
 	watermark        time.Time
 	events           map[eventKey]countedEvent
 	quota            memoryQuota
+	// quarantined is what was set aside of a day, apart by which batch.
+	quarantined map[recordKey]int64
+	apart       map[meter.BatchID][]meter.EventPlace
 }
 
 func newMemoryStore() *memoryStore {
 	return &memoryStore{
 		plans: map[uuid.UUID]string{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{},
 		events: map[eventKey]countedEvent{}, quota: newMemoryQuota(),
+		quarantined: map[recordKey]int64{}, apart: map[meter.BatchID][]meter.EventPlace{},
 	}
 }
 
@@ -109,10 +113,11 @@ func (s *memoryStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applie
 		s.watermark = b.Watermark
 		s.batches = append(s.batches, b)
 		s.quota.settle(b)
-		for _, row := range b.Rows {
-			s.write(b.ID, row)
+		for i, row := range b.Rows {
+			s.write(b.ID, row, i)
 		}
 	}
+	applied.Quarantined = s.apart[b.ID]
 	for i, row := range b.Rows {
 		applied.Stored = append(applied.Stored, s.records[recordKey{row.Organization, row.Meter, row.Day}].value)
 		for j, e := range row.Events {
@@ -140,8 +145,32 @@ type countedEvent struct {
 	known meter.KnownEvent
 }
 
-// write folds a row, and those of its events that are new.
-func (s *memoryStore) write(batch meter.BatchID, row meter.Row) {
+// write folds a row, and those of its events that are new; or sets it aside, with them,
+// where its day can't hold it.
+func (s *memoryStore) write(batch meter.BatchID, row meter.Row, place int) {
+	total := int64(0)
+	if !row.EventsOnly {
+		total = row.Value
+	}
+	fresh := map[eventKey]bool{}
+	for _, e := range row.Events {
+		key := eventKey{row.Organization, e.Identity}
+		if _, there := s.events[key]; !there && !fresh[key] {
+			fresh[key] = true
+			total += e.Quantity
+		}
+	}
+	key := recordKey{row.Organization, row.Meter, row.Day}
+	if row.Aggregation == plans.Sum && s.records[key].value+total > plans.MaxDaySum {
+		for _, e := range row.Events {
+			if key := (eventKey{row.Organization, e.Identity}); fresh[key] {
+				s.events[key] = countedEvent{batch, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
+			}
+		}
+		s.quarantined[key] += total
+		s.apart[batch] = append(s.apart[batch], meter.EventPlace{Row: place, Event: meter.WholeRow})
+		return
+	}
 	if !row.EventsOnly {
 		s.fold(row)
 	}

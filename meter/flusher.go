@@ -203,15 +203,12 @@ func (f *Flusher) retain(h harvest) {
 
 // acknowledge tells the meter and the journal that the store has a batch.
 func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
-	repeated := map[int][]int{}
-	for _, place := range applied.Repeated {
-		repeated[place.Row] = append(repeated[place.Row], place.Event)
-	}
+	repeated, quarantined := eventsByRow(applied.Repeated), eventsByRow(applied.Quarantined)
 	m := f.config.Meter
 	for i := range p.rows {
 		row := &p.rows[i]
 		if i < len(applied.Stored) {
-			row.slot.acknowledge(row, applied.Stored[i], repeated[i])
+			row.slot.acknowledge(row, applied.Stored[i], repeated[i], quarantined[i])
 		}
 		for j := range row.events {
 			m.identities.forget(identityKey{row.slot.org.id, row.events[j].Identity})
@@ -224,6 +221,14 @@ func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
 		// It is replayed at the next start, and counts nothing then.
 		f.config.Logger.Warn("A journal segment that is written can't be removed", "seq", p.batch.ID.Seq, "error", err)
 	}
+}
+
+func eventsByRow(places []EventPlace) map[int][]int {
+	byRow := map[int][]int{}
+	for _, place := range places {
+		byRow[place.Row] = append(byRow[place.Row], place.Event)
+	}
+	return byRow
 }
 
 func compareRows(a, b drained) int {

@@ -1,9 +1,8 @@
 package meter
 
 import (
-	"errors"
-	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -12,12 +11,13 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// ErrUnknownMeterKey says that a record is of a meter that the catalog doesn't have.
-var ErrUnknownMeterKey = errors.New("the meter is not in the catalog")
-
 // BatchOf folds the records of a journal segment into the batch of its identity: the same
 // batch that its instance would have written. It has no watermark. An error among the
 // records ends it.
+//
+// Nothing that a record says does: a meter that the catalog doesn't have sums and has no
+// aggregation, and where a sum would leave an int64 another row of the same key begins. The
+// store sets such rows aside.
 func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error]) (Batch, error) {
 	type key struct {
 		organization uuid.UUID
@@ -32,11 +32,8 @@ func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error
 		}
 		k := key{record.Organization, record.Meter, record.Day}
 		place, ok := places[k]
-		if !ok {
-			m, _, known := catalog.Meter(record.Meter)
-			if !known {
-				return Batch{}, fmt.Errorf("%w: %s", ErrUnknownMeterKey, record.Meter)
-			}
+		if !ok || batch.Rows[place].full(&record) {
+			m, _, _ := catalog.Meter(record.Meter)
 			place = len(batch.Rows)
 			places[k] = place
 			batch.Rows = append(batch.Rows, Row{
@@ -50,6 +47,12 @@ func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error
 	reports := batch.Reports
 	batch.Journalled = &reports
 	return batch, nil
+}
+
+// full reports whether a record would take the row's sum out of an int64.
+func (r *Row) full(record *Record) bool {
+	sums := r.Aggregation != plans.Max && r.Aggregation != plans.Last
+	return sums && record.Identity == (Identity{}) && record.Quantity > math.MaxInt64-max(0, r.Value)
 }
 
 // add folds one record into its row.

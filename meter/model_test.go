@@ -74,9 +74,7 @@ func TestMeterAgainstModel(t *testing.T) {
 		kinds := []plans.WindowKind{plans.WindowDay, plans.WindowMonth, plans.WindowDay}
 		limits := []int64{20, 30, 5}
 
-		request := func(t *rapid.T, hold bool) {
-			org, index := rapid.IntRange(0, 1).Draw(t, "organization"), rapid.IntRange(0, 2).Draw(t, "meter")
-			quantity := rapid.Int64Range(1, 8).Draw(t, "quantity")
+		one := func(t *rapid.T, hold bool, org, index int, quantity int64) {
 			window := kinds[index].At(now)
 			inWindow := func(d plans.Day) bool { return window.Contains(d.Start()) }
 			current := expected.sum(expected.committed, org, index, inWindow) + expected.sum(expected.held, org, index, inWindow)
@@ -88,8 +86,9 @@ func TestMeterAgainstModel(t *testing.T) {
 				d, _ = organization(org).Consume(meter.Index(index), quantity, now)
 			}
 			over := current+quantity > limits[index]
-			require.Equal(t, over, d.OverLimit, "current %d, quantity %d, %+v", current, quantity, d)
-			require.Equal(t, !over || index == 2, d.Allowed)
+			overflows := current+quantity > plans.MaxDaySum
+			require.Equal(t, over && !overflows, d.OverLimit, "current %d, quantity %d, %+v", current, quantity, d)
+			require.Equal(t, !overflows && (!over || index == 2), d.Allowed)
 			if !d.Allowed {
 				require.Equal(t, current, d.Current)
 				return
@@ -99,6 +98,16 @@ func TestMeterAgainstModel(t *testing.T) {
 				expected.held = append(expected.held, usage)
 			} else {
 				expected.committed = append(expected.committed, usage)
+			}
+		}
+		request := func(t *rapid.T, hold bool) {
+			org, index := rapid.IntRange(0, 1).Draw(t, "organization"), rapid.IntRange(0, 2).Draw(t, "meter")
+			quantity, times := rapid.Int64Range(1, 8).Draw(t, "quantity"), 1
+			if index == 2 && rapid.Bool().Draw(t, "near the edge") {
+				quantity, times = plans.MaxQuantity-rapid.Int64Range(0, 1).Draw(t, "less"), rapid.IntRange(1, 110).Draw(t, "times")
+			}
+			for range times {
+				one(t, hold, org, index, quantity)
 			}
 		}
 		settle := func(t *rapid.T, commit bool) {

@@ -143,6 +143,8 @@ const (
 	short
 	// unavailable says that the store can't be asked, and the settings forbid to do without.
 	unavailable
+	// overflowing says that the day's sum can't take the quantity.
+	overflowing
 )
 
 // takeLeased decides out of a lease, and takes what is allowed. Fenced says that leases
@@ -182,7 +184,7 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 
 // takeUnleased allows what nobody can be asked about (C5).
 func (s *slot) takeUnleased(q *quota, e *plans.Entitlement, quantity int64) plans.Decision {
-	s.org.meter.stats.unleased.Add(quantity)
+	addUpTo(&s.org.meter.stats.unleased, quantity)
 	if q != s.quota {
 		return s.decideAlone(e, quantity)
 	}

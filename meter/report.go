@@ -37,7 +37,8 @@ type Outcome struct {
 	// those of the first one's receipt.
 	Duplicate bool
 	// Err is [ErrIdentityReused] where the identity was used with another report,
-	// [ErrUnavailable] where it can't be taken now, or the context's.
+	// [ErrUnavailable] where it can't be taken now, [ErrQuantityOverflow] where its day
+	// can't hold the quantity, or the context's.
 	Err error
 }
 
@@ -231,6 +232,8 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 		d, reservation, err = o.await(ctx, r.Index, r.Quantity, again)
 	case unavailable:
 		err = ErrUnavailable
+	case overflowing:
+		err = ErrQuantityOverflow
 	case decided:
 	}
 	out := Outcome{Decision: d, Plan: o.Plan().Key, Window: reservation.Window(), Err: err}
@@ -258,6 +261,9 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decisi
 	var v verdict
 	leased := false
 	switch {
+	case s.overflows(day, quantity):
+		v = overflowing
+		d = plans.Decision{Mode: e.Mode}
 	case view.leased[i]:
 		q = s.quotaFor(e.Window, i, day)
 		d, leased, v = s.takeLeased(q, e, quantity, now)
@@ -271,8 +277,11 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decisi
 	}
 	var r Reservation
 	if d.Allowed {
-		share, _ := s.dayFor(day)
+		share, older := s.dayFor(day)
 		share.open++
+		if older != nil && s.meter.Aggregation == plans.Sum {
+			older.taken += quantity
+		}
 		r = Reservation{slot: s, quantity: quantity, day: day, windowStart: start, windowEnd: end, at: at}
 		if leased {
 			r.quota = q

@@ -43,7 +43,7 @@ func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.De
 
 // Admit is [Organization.Reserve] that waits, [Config.QuotaWait] at most, for quota that
 // other instances may hold. It answers [ErrUnavailable] where the settings forbid to
-// decide without the store.
+// decide without the store, and [ErrQuantityOverflow] where the day can't hold the quantity.
 func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
 	d, r, _, v := o.reserve(i, quantity, now.UnixNano(), true)
 	switch v {
@@ -53,6 +53,8 @@ func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now t
 		})
 	case unavailable:
 		return d, r, ErrUnavailable
+	case overflowing:
+		return d, r, ErrQuantityOverflow
 	default:
 		return d, r, nil
 	}
@@ -69,6 +71,9 @@ func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans
 	s.roll(e.Window, at)
 	leased := false
 	switch {
+	case s.overflows(s.current.day, quantity):
+		v = overflowing
+		d = plans.Decision{Mode: e.Mode, Current: s.used, Max: e.Max, Remaining: max(0, e.Max-s.used)}
 	case view.leased[i]:
 		q = s.quotaFor(e.Window, i, s.current.day)
 		d, leased, v = s.takeLeased(q, e, quantity, at)
@@ -119,6 +124,8 @@ func (o *Organization) await(
 			return d, r, nil
 		case unavailable:
 			return d, r, ErrUnavailable
+		case overflowing:
+			return d, r, ErrQuantityOverflow
 		case short:
 		}
 		woken := found.waitFor(quantity, &q)
@@ -148,7 +155,8 @@ func (q *quota) waitFor(quantity int64, was **quota) <-chan struct{} {
 	}
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
-	if *was == nil {
+	// Beyond what any limit allows, more who wait make no difference.
+	if *was == nil && q.wanted <= plans.MaxMonthSum {
 		q.wanted += quantity
 		*was = q
 	}
@@ -217,6 +225,7 @@ func (r *Reservation) Release() {
 	s.mu.Lock()
 	d, _ := s.dayFor(r.day)
 	d.open--
+	s.rare.settleTaken(r.day, r.quantity)
 	if s.inWindow(r.day) && s.meter.Aggregation == plans.Sum {
 		s.used -= r.quantity
 	}

@@ -1,7 +1,6 @@
 package meter
 
 import (
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -53,6 +52,15 @@ type rare struct {
 	carried Leased
 	// quotas are those of other windows, until they have been given back.
 	quotas []*quota
+	// full are earlier days that little more fits into (Sum only).
+	full []daySum
+	// quarantined is the part of used that the store has set aside (Sum only).
+	quarantined int64
+}
+
+// idle reports whether there is nothing.
+func (x *rare) idle() bool {
+	return len(x.older) == 0 && len(x.events) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0
 }
 
 // dayUsage is a day's share of a slot, but for its events.
@@ -75,6 +83,8 @@ type dayUsage struct {
 type olderDay struct {
 	dayUsage
 	leased Leased
+	// taken is what was admitted of the day and isn't drained: pending, held, its events.
+	taken int64
 }
 
 type dayEvent struct {
@@ -104,7 +114,7 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 	day := dayOf(now)
 	if s.dayEnd != 0 && (s.current.has || s.current.open > 0) {
 		x := s.extra()
-		x.older = append(x.older, olderDay{dayUsage: s.current, leased: s.takeLeasedPart()})
+		x.older = append(x.older, olderDay{dayUsage: s.current, leased: s.takeLeasedPart(), taken: s.takenAt()})
 		s.org.meter.holdDay(s.current.day, int64(s.current.open))
 	}
 	s.current = dayUsage{day: day}
@@ -112,6 +122,9 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 	if day >= s.windowEnd {
 		s.openWindow(kind)
 		s.used, s.known = 0, 0
+		if s.rare != nil {
+			s.rare.quarantined = 0
+		}
 	}
 	if q := s.quota; q != nil && day >= q.end {
 		s.retire(q)
@@ -135,12 +148,7 @@ func (s *slot) window() plans.Window {
 
 // take decides without a lease, and takes what is allowed. Quantity is at least 0.
 func (s *slot) take(e *plans.Entitlement, quantity int64) plans.Decision {
-	limit := *e
-	if s.meter.Aggregation == plans.Sum && s.used > math.MaxInt64-quantity {
-		// The counter itself is full: no mode can count beyond it.
-		limit = plans.Entitlement{Mode: plans.Hard, Max: math.MaxInt64 - 1}
-	}
-	d := plans.Decide(s.meter.Aggregation, limit, s.used, quantity)
+	d := plans.Decide(s.meter.Aggregation, *e, s.used, quantity)
 	if d.Allowed && s.meter.Aggregation == plans.Sum {
 		s.used += quantity
 	}
@@ -152,26 +160,26 @@ func (s *slot) inWindow(day plans.Day) bool {
 	return day >= s.windowStart && day < s.windowEnd
 }
 
-// dayFor returns the share of a day, and where its leased part is counted.
-func (s *slot) dayFor(day plans.Day) (*dayUsage, *Leased) {
+// dayFor returns the share of a day, and the older day that it is of; nil: the current.
+func (s *slot) dayFor(day plans.Day) (*dayUsage, *olderDay) {
 	if s.current.day == day {
 		return &s.current, nil
 	}
 	x := s.extra()
 	for i := range x.older {
 		if x.older[i].day == day {
-			return &x.older[i].dayUsage, &x.older[i].leased
+			return &x.older[i].dayUsage, &x.older[i]
 		}
 	}
 	x.older = append(x.older, olderDay{dayUsage: dayUsage{day: day}})
 	last := &x.older[len(x.older)-1]
-	return &last.dayUsage, &last.leased
+	return &last.dayUsage, last
 }
 
 // record adds a committed report to its day.
 func (s *slot) record(r *Reservation) {
 	quantity := r.quantity
-	d, leased := s.dayFor(r.day)
+	d, older := s.dayFor(r.day)
 	d.open--
 	inWindow := s.inWindow(r.day)
 	if s.meter.Aggregation != plans.Sum {
@@ -200,19 +208,19 @@ func (s *slot) record(r *Reservation) {
 	d.at = max(d.at, r.at)
 	if r.quota != nil {
 		r.quota.open--
-		s.countLeased(r.quota, leased, quantity)
+		s.countLeased(r.quota, older, quantity)
 	}
 }
 
 // countLeased notes that pending usage of a day was admitted out of a lease.
-func (s *slot) countLeased(q *quota, older *Leased, quantity int64) {
+func (s *slot) countLeased(q *quota, older *olderDay, quantity int64) {
 	switch {
 	case older == nil && q == s.quota:
 		q.pending += quantity
 	case older == nil:
 		s.extra().carried.add(q.key.Kind, quantity)
 	default:
-		older.add(q.key.Kind, quantity)
+		older.leased.add(q.key.Kind, quantity)
 	}
 }
 
@@ -239,8 +247,8 @@ func (s *slot) takeLeasedPart() Leased {
 
 // acknowledge takes note that the store has a drained row, and of the day's value
 // there. What others have added since moves into used. Repeated events of the row
-// were counted before: they are given back.
-func (s *slot) acknowledge(row *drained, stored int64, repeated []int) {
+// were counted before: they are given back. What the store has set aside stays used.
+func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	inWindow := s.inWindow(row.day)
@@ -254,13 +262,11 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated []int) {
 			s.used = max(s.used, stored)
 		}
 	case plans.Sum:
-		written := row.value
-		for i := range row.events {
-			written += row.events[i].Quantity
+		written, apart := row.split(repeated, quarantined)
+		if inWindow && apart > 0 {
+			s.extra().quarantined += apart
 		}
-		for _, i := range repeated {
-			written -= row.events[i].Quantity
-		}
+		s.keepFull(row.day, stored+apart)
 		others := int64(0)
 		if s.current.day == row.day {
 			others = stored - s.current.known - written
@@ -273,6 +279,24 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated []int) {
 	case plans.Last:
 		// The value of another instance is taken when the organization is loaded.
 	}
+}
+
+// split adds up what the store has written of a row of sums, and what it has set aside.
+func (d *drained) split(repeated, quarantined []int) (written, apart int64) {
+	written = d.value
+	for i := range d.events {
+		switch {
+		case slices.Contains(repeated, i):
+		case slices.Contains(quarantined, i):
+			apart += d.events[i].Quantity
+		default:
+			written += d.events[i].Quantity
+		}
+	}
+	if slices.Contains(quarantined, WholeRow) {
+		return 0, apart + written
+	}
+	return written, apart
 }
 
 // settleEvent undoes an event that somebody else had counted before, and takes note of
@@ -304,15 +328,16 @@ func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
 	defer s.mu.Unlock()
 	s.roll(kind, now)
 	s.openWindow(kind)
-	total := stored.Day
+	total, apart := stored.Day, stored.QuarantinedDay
 	if kind == plans.WindowMonth {
-		total = stored.Month
+		total, apart = stored.Month, stored.QuarantinedMonth
 	}
 	switch s.meter.Aggregation {
 	case plans.Sum:
 		s.used += total - s.known
 		s.known = total
 		s.current.known = stored.Day
+		s.takeQuarantined(apart)
 	case plans.Max:
 		s.used = max(total, s.pendingPeak())
 	case plans.Last:

@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"math"
 	"sync/atomic"
 
 	"github.com/riverline/tollgate/plans"
@@ -30,7 +31,7 @@ type stats struct {
 // Totals adds up what a meter did out of the ordinary since the process began.
 type Totals struct {
 	// Unleased is the quantity that was admitted under hard limits while leases could not
-	// be had (C5).
+	// be had (C5). It stays at the largest int64.
 	Unleased int64
 	// Unjournalled counts the reports that were counted although the journal could not
 	// keep them.
@@ -63,6 +64,16 @@ func (s *stats) count(i Index, o *Organization, d plans.Decision, loaded bool) {
 	}
 	if !loaded {
 		c.unloaded.Add(1)
+	}
+}
+
+// addUpTo adds to a counter of quantities, which stays at the largest number.
+func addUpTo(counter *atomic.Int64, quantity int64) {
+	for {
+		was := counter.Load()
+		if counter.CompareAndSwap(was, was+min(quantity, math.MaxInt64-was)) {
+			return
+		}
 	}
 }
 

@@ -16,9 +16,16 @@ const (
 // Valid reports whether a is one of the aggregations.
 func (a Aggregation) Valid() bool { return a == Sum || a == Max || a == Last }
 
-// MaxQuantity is the largest quantity that one report may bear: 10^15. It leaves
-// room for nine thousand such reports in a window before an int64 would overflow.
+// MaxQuantity is the largest quantity that one report may bear: 10^15.
 const MaxQuantity = 1_000_000_000_000_000
+
+// MaxDaySum is the most that the reports of one [Sum] meter of an organization may add up
+// to on one day: 10^17. What would pass it is refused, so the sum of a month is at most
+// [MaxMonthSum], and no sum over days of a month leaves an int64.
+const MaxDaySum = 100 * MaxQuantity
+
+// MaxMonthSum is the most that a month's days can add up to: 3.1·10^18.
+const MaxMonthSum = 31 * MaxDaySum
 
 // Meter is something that is counted.
 type Meter struct {

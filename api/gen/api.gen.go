@@ -1123,6 +1123,9 @@ type NotFound = Problem
 // PlanLimitExceeded The refusal by a hard limit.
 type PlanLimitExceeded = PlanLimitProblem
 
+// QuantityOverflow An error (RFC 9457).
+type QuantityOverflow = Problem
+
 // RateLimited An error (RFC 9457).
 type RateLimited = Problem
 
@@ -4240,6 +4243,8 @@ type InternalErrorApplicationProblemPlusJSONResponse Problem
 type NotFoundApplicationProblemPlusJSONResponse Problem
 
 type PlanLimitExceededApplicationProblemPlusJSONResponse PlanLimitProblem
+
+type QuantityOverflowApplicationProblemPlusJSONResponse Problem
 
 type RateLimitedResponseHeaders struct {
 	RateLimit       *string
@@ -11301,6 +11306,22 @@ func (response CommitReservation415ApplicationProblemPlusJSONResponse) VisitComm
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CommitReservation422ApplicationProblemPlusJSONResponse struct {
+	QuantityOverflowApplicationProblemPlusJSONResponse
+}
+
+func (response CommitReservation422ApplicationProblemPlusJSONResponse) VisitCommitReservationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
 	_, err := buf.WriteTo(w)
 	return err
 }
