@@ -2,7 +2,9 @@ package accounts
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -124,7 +126,7 @@ func (c Contract) Change(r Request, f Facts) (Contract, error) {
 	r.At = r.At.UTC().Truncate(precision)
 	if r.Action == ChangePlan {
 		if _, ok := f.Offers[r.Plan]; !ok {
-			return nil, unknownPlan(r.Plan)
+			return nil, unknownPlan(r.Plan, f)
 		}
 	}
 	changed, err := c.decide(r, f)
@@ -254,7 +256,7 @@ func (c Contract) backdate(r Request, f Facts) (Contract, error) {
 // from now on. Errors are those of [Contract.Change].
 func NewContract(plan string, at time.Time, f Facts) (Contract, error) {
 	if _, ok := f.Offers[plan]; !ok {
-		return nil, unknownPlan(plan)
+		return nil, unknownPlan(plan, f)
 	}
 	if !f.Offers[plan].Billable {
 		return nil, withoutCurrency(plan, f)
@@ -365,8 +367,9 @@ func (c Contract) next(now time.Time) time.Time {
 func isPlan(t Term) bool    { return t.Plan != "" }
 func isTenants(t Term) bool { return t.Plan != "" && t.ByTenant }
 
-func unknownPlan(plan string) error {
-	return &FieldError{Field: "plan", Rule: fmt.Sprintf("must be a plan of the catalog, %q is not", plan)}
+func unknownPlan(plan string, f Facts) error {
+	known := strings.Join(slices.Sorted(maps.Keys(f.Offers)), ", ")
+	return &FieldError{Field: "plan", Rule: fmt.Sprintf("must be a plan of the catalog (%s), %q is not", known, plan)}
 }
 
 func withoutCurrency(plan string, f Facts) error {

@@ -22,6 +22,9 @@ func (s *Store) CreateOrganization(ctx context.Context, o accounts.NewOrganizati
 		o.Currency = accounts.DefaultCurrency
 	}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		if err := choosePlan(ctx, tx, &o); err != nil {
+			return err
+		}
 		if err := checkOrganization(accounts.OrganizationChange{Name: &o.Name, Currency: &o.Currency}); err != nil {
 			return err
 		}
@@ -117,6 +120,21 @@ func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change acc
 		return err
 	})
 	return changed, wrap(err, "update organization %s", id)
+}
+
+// choosePlan gives an organization that has no plan yet the catalog's default one.
+func choosePlan(ctx context.Context, tx scoped, o *accounts.NewOrganization) error {
+	if o.Plan != "" {
+		return nil
+	}
+	catalog, err := readCatalog(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if o.Plan = catalog.DefaultPlan; o.Plan == "" {
+		return &accounts.FieldError{Field: "plan", Rule: "must be given, as the catalog names no default_plan; its plans are: " + catalog.PlanKeys()}
+	}
+	return nil
 }
 
 func checkOrganization(change accounts.OrganizationChange) error {

@@ -44,7 +44,9 @@ type BillingExport = billing.BillingExport
 
 // Catalog defines model for Catalog.
 type Catalog struct {
-	Meters []Meter `json:"meters"`
+	// DefaultPlan Plan of organizations that are made without one. Absent where the catalog names none.
+	DefaultPlan *string `json:"default_plan,omitempty"`
+	Meters      []Meter `json:"meters"`
 
 	// Plans The version of each plan that is in force.
 	Plans []Plan `json:"plans"`
@@ -534,8 +536,8 @@ type OrganizationCreate struct {
 	// Name What people and exports show.
 	Name string `json:"name"`
 
-	// Plan Key of a plan of the catalog.
-	Plan string `json:"plan"`
+	// Plan Key of a plan of the catalog. Default: its default_plan.
+	Plan *string `json:"plan,omitempty"`
 }
 
 // OrganizationKeyCreate defines model for OrganizationKeyCreate.
@@ -762,6 +764,9 @@ type Progress struct {
 
 // ProposedCatalog A catalog of the form of `GET /api/v1/plans`, and of the file that `--catalog` takes.
 type ProposedCatalog struct {
+	// DefaultPlan As in a file: one of the plans. It changes no price.
+	DefaultPlan *string `json:"default_plan,omitempty"`
+
 	// Meters What is left out is as it is published.
 	Meters []Meter `json:"meters,omitempty"`
 
