@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/meter"
@@ -26,7 +27,7 @@ var DirectInstance = uuid.MustParse("00000000-0000-7000-8000-000000000001")
 // Like the other direct writes it is for administration, imports and tests: all of
 // them wait for each other. The hot path is [Store.ApplyBatch]. A field that breaks
 // its rule is an [*accounts.FieldError], an organization that doesn't exist
-// [accounts.ErrNotFound].
+// [accounts.ErrNotFound], a sum beyond [plans.MaxDaySum] [meter.ErrQuantityOverflow].
 func (s *Store) IncrementUsage(ctx context.Context, organization uuid.UUID, meterKey string, day plans.Day, quantity int64) error {
 	err := s.writeDirectly(ctx, "quantity", meter.Row{
 		Organization: organization, Meter: meterKey, Aggregation: plans.Sum, Day: day, Value: quantity,
@@ -88,9 +89,21 @@ func (s *Store) writeDirectly(ctx context.Context, field string, row meter.Row) 
 		if errors.Is(err, ErrUnknownMeter) {
 			return &accounts.FieldError{Field: "meter", Rule: fmt.Sprintf("must be a %s meter of the catalog, %q is not", row.Aggregation, row.Meter)}
 		}
-		return err
+		return orOverflow(err)
 	})
 }
+
+// orOverflow turns the refusal of a record beyond [plans.MaxDaySum] into the domain's error.
+func orOverflow(err error) error {
+	var server *pgconn.PgError
+	if errors.As(err, &server) && server.ConstraintName == dayValueCheck {
+		return meter.ErrQuantityOverflow
+	}
+	return err
+}
+
+// dayValueCheck is the constraint that bounds a record.
+const dayValueCheck = "usage_daily_value_check"
 
 // orUnknownInstance turns the absence of a row into the domain's error.
 func orUnknownInstance(err error) error {

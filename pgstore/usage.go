@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -33,9 +34,35 @@ func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Da
 		snapshot.Usage = convert(rows, func(r db.StoredUsageRow) meter.Stored {
 			return meter.Stored{Meter: r.Meter, Day: r.DayValue, DayAt: r.DayAt, Month: r.MonthValue}
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return addQuarantined(ctx, tx, &snapshot, day)
 	})
 	return snapshot, wrap(err, "load organization %s", id)
+}
+
+// addQuarantined adds what is set aside of the day and of its month up to it.
+func addQuarantined(ctx context.Context, tx scoped, snapshot *meter.Snapshot, day plans.Day) error {
+	rows, err := tx.Query(ctx, `
+		SELECT meter, coalesce(sum(in_windows) FILTER (WHERE day = $3), 0)::bigint, sum(in_windows)::bigint
+		FROM usage_quarantine
+		WHERE organization_id = $1 AND state = 'quarantined' AND in_windows > 0 AND day BETWEEN $2 AND $3
+		GROUP BY meter ORDER BY meter`, snapshot.Organization, date(day.Month()), date(day))
+	if err != nil {
+		return err
+	}
+	var apart meter.Stored
+	_, err = pgx.ForEachRow(rows, []any{&apart.Meter, &apart.QuarantinedDay, &apart.QuarantinedMonth}, func() error {
+		i := slices.IndexFunc(snapshot.Usage, func(u meter.Stored) bool { return u.Meter == apart.Meter })
+		if i < 0 {
+			snapshot.Usage = append(snapshot.Usage, apart)
+			return nil
+		}
+		snapshot.Usage[i].QuarantinedDay, snapshot.Usage[i].QuarantinedMonth = apart.QuarantinedDay, apart.QuarantinedMonth
+		return nil
+	})
+	return err
 }
 
 // CurrentUsage returns the record of an organization, meter and day; where there is
