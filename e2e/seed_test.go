@@ -37,8 +37,8 @@ func seed(t require.TestingT, db *pgx.Conn, period billing.Period, organizations
 			VALUES ('0190b000-0000-7000-8000-000000000001', 'seed', 'stopped', $1, $1, 1, $1::timestamptz + interval '1 day')`, []any{day}},
 		{`INSERT INTO usage_batches (instance_id, seq, watermark, row_count)
 			SELECT '0190b000-0000-7000-8000-000000000001', 1, $2::timestamptz + interval '1 day', $1::int * count(*) FROM meters`, []any{organizations, day}},
-		{`INSERT INTO usage_batch_rows (day, instance_id, seq, organization_id, meter, value, at)
-			SELECT $1::timestamptz::date, '0190b000-0000-7000-8000-000000000001', 1, o.id, m.key,
+		{`INSERT INTO usage_batch_rows (day, instance_id, seq, organization_id, meter, plan, plan_version, value, at)
+			SELECT $1::timestamptz::date, '0190b000-0000-7000-8000-000000000001', 1, o.id, m.key, '', 0,
 				100 + (hashtext(o.id::text || m.key) & 1048575), $1::timestamptz + interval '10 hours'
 			FROM organizations o CROSS JOIN meters m WHERE o.created_at = '2020-01-01'`, []any{day}},
 		{`INSERT INTO usage_daily (organization_id, meter, day, value, last_at)

@@ -29,7 +29,7 @@ type BatchID struct {
 	Seq      int64
 }
 
-// Row is the usage of one organization, meter and day within a batch.
+// Row is the usage of one organization, meter, day and plan version within a batch.
 type Row struct {
 	Organization uuid.UUID
 	// Meter is the meter's key.
@@ -38,6 +38,11 @@ type Row struct {
 	Aggregation plans.Aggregation
 	// Day is the UTC day that the usage belongs to.
 	Day plans.Day
+	// Plan and PlanVersion are what the usage is priced by: the plan version that admitted it or,
+	// where it has a time of its own, that was in force then. Empty and 0: whatever is found to
+	// have been in force at At.
+	Plan        string
+	PlanVersion int
 	// Value is the sum, the peak or the last level of this batch alone.
 	Value int64
 	// At is the time of the last report in the row, UTC. It orders snapshots.
@@ -53,12 +58,14 @@ type Row struct {
 	Events []Event
 }
 
-// CompareRows orders rows as batches have them: by organization, meter, day.
+// CompareRows orders rows as batches have them: by organization, meter, day, plan, version.
 func CompareRows(a, b Row) int {
 	return cmp.Or(
 		bytes.Compare(a.Organization[:], b.Organization[:]),
 		cmp.Compare(a.Meter, b.Meter),
 		cmp.Compare(a.Day, b.Day),
+		cmp.Compare(a.Plan, b.Plan),
+		cmp.Compare(a.PlanVersion, b.PlanVersion),
 	)
 }
 
@@ -72,7 +79,7 @@ type Leased struct {
 func (l Leased) Total() int64 { return l.Day + l.Month }
 
 // Batch is what one flush writes, whole or not at all. Rows are in the order of
-// organization, meter, day, one a key.
+// [CompareRows], one a key.
 type Batch struct {
 	ID BatchID
 	// WatermarkOnly says that the batch has no identity of its own: its Seq is that of
@@ -94,8 +101,8 @@ type Batch struct {
 type Applied struct {
 	// Duplicate is true where the batch had been applied before, and nothing was done.
 	Duplicate bool
-	// Stored holds, for each row of the batch, the day's value after it, usage of
-	// other instances included.
+	// Stored holds, for each row of the batch, the day's value after that row, usage of
+	// other instances included. Rows of one day under several plans follow each other.
 	Stored []int64
 	// Repeated holds, in their order, the events that had been counted before, by
 	// another batch: this one has not counted them again.

@@ -33,12 +33,15 @@ CREATE TABLE usage_batch_rows (
     seq             bigint      NOT NULL,
     organization_id uuid        NOT NULL,
     meter           text        NOT NULL,
+    plan            text        NOT NULL,
+    plan_version    bigint      NOT NULL CHECK (plan_version >= 0),
     value           bigint      NOT NULL CHECK (value >= 0),
     at              timestamptz NOT NULL,
-    PRIMARY KEY (day, instance_id, seq, organization_id, meter)
+    PRIMARY KEY (day, instance_id, seq, organization_id, meter, plan, plan_version)
 ) PARTITION BY RANGE (day);
 CREATE TABLE usage_batch_rows_default PARTITION OF usage_batch_rows DEFAULT;
 COMMENT ON TABLE usage_batch_rows IS 'What each batch wrote. Rows are only ever added.';
+COMMENT ON COLUMN usage_batch_rows.plan IS 'The plan that the usage is priced by, in its version; empty and 0: what was in force at the time of the row.';
 COMMENT ON COLUMN usage_batch_rows.value IS 'Sum, peak or last level of this batch alone.';
 COMMENT ON COLUMN usage_batch_rows.at IS 'Time of the last report in the row.';
 

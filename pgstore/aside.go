@@ -181,7 +181,7 @@ func (q *asideRow) queue(b *pgx.Batch, id meter.BatchID) error {
 			leased_day, leased_month, in_windows, reports, identity, fingerprint, receipt, reason, sqlstate)
 		VALUES ($1, $2, $3, $4, $5, $6, date '1970-01-01' + $7::int4, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 		ON CONFLICT (organization_id, identity) WHERE identity IS NOT NULL DO NOTHING`,
-		key, id.Instance, id.Seq, q.row.Organization, q.row.Meter, string(q.row.Aggregation), storableDay(q.row.Day), "", 0, q.row.Value,
+		key, id.Instance, id.Seq, q.row.Organization, q.row.Meter, string(q.row.Aggregation), storableDay(q.row.Day), q.row.Plan, q.row.PlanVersion, q.row.Value,
 		q.row.At, q.row.Leased.Day, q.row.Leased.Month, q.inWindows, q.reports, identity, fingerprint, receipt, reason, sqlstate)
 	return nil
 }
@@ -189,7 +189,7 @@ func (q *asideRow) queue(b *pgx.Batch, id meter.BatchID) error {
 // recallQuarantined returns what of a batch that was applied before was set aside.
 func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]meter.EventPlace, error) {
 	rows, err := tx.Query(ctx, `
-		SELECT organization_id, meter, day - date '1970-01-01', coalesce(identity, '') FROM usage_quarantine
+		SELECT organization_id, meter, day - date '1970-01-01', plan, plan_version, coalesce(identity, '') FROM usage_quarantine
 		WHERE instance_id = $1 AND seq = $2 ORDER BY id`, batch.ID.Instance, batch.ID.Seq)
 	if err != nil {
 		return nil, err
@@ -197,12 +197,15 @@ func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]met
 	var places []meter.EventPlace
 	var organization uuid.UUID
 	var meterKey string
+	var plan string
+	var version int
 	var day int32
 	var identity []byte
-	_, err = pgx.ForEachRow(rows, []any{&organization, &meterKey, &day, &identity}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&organization, &meterKey, &day, &plan, &version, &identity}, func() error {
 		for i := len(batch.Rows) - 1; i >= 0; i-- {
 			row, _ := storableRow(batch.Rows[i])
-			if row.Organization != organization || row.Meter != meterKey || storableDay(row.Day) != day {
+			if row.Organization != organization || row.Meter != meterKey || storableDay(row.Day) != day ||
+				row.Plan != plan || row.PlanVersion != version {
 				continue
 			}
 			place := meter.EventPlace{Row: i, Event: meter.WholeRow}
@@ -228,6 +231,8 @@ func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]met
 func storableRow(row meter.Row) (meter.Row, bool) {
 	var fits bool
 	row.Meter, fits = storableText(row.Meter)
+	plan, planFits := storableText(row.Plan)
+	row.Plan, fits = plan, fits && planFits
 	at := storableTime(row.At)
 	fits = fits && at.Equal(row.At)
 	row.At = at

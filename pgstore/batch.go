@@ -239,13 +239,19 @@ func queueStale(b *pgx.Batch, days []int32) {
 // queueRows adds the statements that write the rows.
 func (c *columns) queueRows(b *pgx.Batch, id meter.BatchID, sums, peaks []string, stored []int64) {
 	b.Queue(`
-		INSERT INTO usage_batch_rows (day, instance_id, seq, organization_id, meter, value, at)
-		SELECT date '1970-01-01' + day, $1, $2, organization_id, meter, value, at
-		FROM unnest($3::uuid[], $4::text[], $5::int4[], $6::int8[], $7::timestamptz[])
-			AS r (organization_id, meter, day, value, at)`,
-		id.Instance, id.Seq, c.organizations, c.meters, c.days, c.values, c.ats)
-	b.Queue(upsertRecords, c.organizations, c.meters, c.days, c.values, c.ats, sums, peaks).
-		Query(func(rows pgx.Rows) error { return c.collect(rows, stored) })
+		INSERT INTO usage_batch_rows (day, instance_id, seq, organization_id, meter, plan, plan_version, value, at)
+		SELECT date '1970-01-01' + day, $1, $2, organization_id, meter, plan, plan_version, value, at
+		FROM unnest($3::uuid[], $4::text[], $5::int4[], $6::text[], $7::int8[], $8::int8[], $9::timestamptz[])
+			AS r (organization_id, meter, day, plan, plan_version, value, at)`,
+		id.Instance, id.Seq, c.organizations, c.meters, c.days, c.plans, c.planVersions, c.values, c.ats)
+	records, folded := c.records()
+	b.Queue(upsertRecords, records.organizations, records.meters, records.days, records.values, records.ats, sums, peaks).
+		Query(func(rows pgx.Rows) error {
+			if folded == nil {
+				return c.collect(rows, stored)
+			}
+			return c.collectFolded(rows, records, folded, stored)
+		})
 }
 
 // upsertRecords folds rows into the records by the aggregation of their meter. A

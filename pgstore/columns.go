@@ -19,6 +19,8 @@ type columns struct {
 	organizations [][16]byte
 	meters        []string
 	days          []int32
+	plans         []string
+	planVersions  []int64
 	values        []int64
 	ats           []time.Time
 	// leased is nil where no row has anything leased.
@@ -37,6 +39,8 @@ func newColumns(rows []meter.Row) (*columns, error) {
 		organizations: make([][16]byte, len(rows)),
 		meters:        make([]string, len(rows)),
 		days:          make([]int32, len(rows)),
+		plans:         make([]string, len(rows)),
+		planVersions:  make([]int64, len(rows)),
 		values:        make([]int64, len(rows)),
 		ats:           make([]time.Time, len(rows)),
 		aggregations:  map[string]plans.Aggregation{},
@@ -51,7 +55,8 @@ func newColumns(rows []meter.Row) (*columns, error) {
 	for i := range rows {
 		row := &rows[c.placeOf(i)]
 		if i > 0 && meter.CompareRows(rows[c.placeOf(i-1)], *row) == 0 {
-			return nil, fmt.Errorf("%w: organization %s, meter %s, day %s", errTwice, row.Organization, row.Meter, row.Day)
+			return nil, fmt.Errorf("%w: organization %s, meter %s, day %s, plan %q version %d",
+				errTwice, row.Organization, row.Meter, row.Day, row.Plan, row.PlanVersion)
 		}
 		if known, seen := c.aggregations[row.Meter]; seen && known != row.Aggregation {
 			return nil, fmt.Errorf("%w: %s is both %s and %s", ErrUnknownMeter, row.Meter, known, row.Aggregation)
@@ -60,6 +65,7 @@ func newColumns(rows []meter.Row) (*columns, error) {
 		c.organizations[i] = row.Organization
 		c.meters[i] = row.Meter
 		c.days[i] = int32(row.Day)
+		c.plans[i], c.planVersions[i] = row.Plan, int64(row.PlanVersion)
 		if len(c.distinctDays) == 0 || !slices.Contains(c.distinctDays, int32(row.Day)) {
 			c.distinctDays = append(c.distinctDays, int32(row.Day))
 		}
@@ -91,6 +97,7 @@ func (c *columns) put(i int, value int64, at time.Time, leased meter.Leased) {
 func (c *columns) part(from, to int) *columns {
 	part := *c
 	part.organizations, part.meters, part.days = c.organizations[from:to], c.meters[from:to], c.days[from:to]
+	part.plans, part.planVersions = c.plans[from:to], c.planVersions[from:to]
 	part.values, part.ats = c.values[from:to], c.ats[from:to]
 	if c.leased != nil {
 		part.leased = c.leased[from:to]
@@ -129,6 +136,8 @@ func (c *columns) split(idle []bool) (written, left *columns) {
 			out.organizations = append(out.organizations, c.organizations[i])
 			out.meters = append(out.meters, c.meters[i])
 			out.days = append(out.days, c.days[i])
+			out.plans = append(out.plans, c.plans[i])
+			out.planVersions = append(out.planVersions, c.planVersions[i])
 			out.values = append(out.values, c.values[i])
 			out.ats = append(out.ats, c.ats[i])
 			out.place = append(out.place, c.placeOf(i))
@@ -158,6 +167,63 @@ func (c *columns) distinctOrganizations() [][16]byte {
 		}
 	}
 	return distinct
+}
+
+// records folds rows of one organization, meter and day, which several plans may have, into
+// one: a statement can't write the same record twice. folded[i] is the place of row i among
+// them; nil where each row is alone.
+func (c *columns) records() (out *columns, folded []int) {
+	same := func(i int) bool {
+		return c.days[i] == c.days[i-1] && c.meters[i] == c.meters[i-1] && c.organizations[i] == c.organizations[i-1]
+	}
+	alone := true
+	for i := 1; alone && i < len(c.values); i++ {
+		alone = !same(i)
+	}
+	if alone {
+		return c, nil
+	}
+	out = &columns{aggregations: c.aggregations}
+	folded = make([]int, len(c.values))
+	for i := range c.values {
+		last := len(out.values) - 1
+		if i == 0 || !same(i) {
+			out.organizations = append(out.organizations, c.organizations[i])
+			out.meters = append(out.meters, c.meters[i])
+			out.days = append(out.days, c.days[i])
+			out.values = append(out.values, c.values[i])
+			out.ats = append(out.ats, c.ats[i])
+			folded[i] = last + 1
+			continue
+		}
+		folded[i] = last
+		switch aggregation := c.aggregations[c.meters[i]]; {
+		case aggregation == plans.Sum:
+			out.values[last] = addUpTo(out.values[last], c.values[i])
+		case aggregation == plans.Max || !c.ats[i].Before(out.ats[last]):
+			out.values[last] = aggregation.Fold(out.values[last], c.values[i])
+		}
+		if c.ats[i].After(out.ats[last]) {
+			out.ats[last] = c.ats[i]
+		}
+	}
+	return out, folded
+}
+
+// collectFolded is collect for the answers to [columns.records]. Of a sum, a row gets the
+// record's value without the rows that follow it.
+func (c *columns) collectFolded(rows pgx.Rows, records *columns, folded []int, stored []int64) error {
+	values := make([]int64, len(records.values))
+	if err := records.collect(rows, values); err != nil {
+		return err
+	}
+	for i := len(folded) - 1; i >= 0; i-- {
+		stored[c.placeOf(i)] = values[folded[i]]
+		if c.aggregations[c.meters[i]] == plans.Sum {
+			values[folded[i]] -= c.values[i]
+		}
+	}
+	return nil
 }
 
 // metersOf returns the batch's meters that fold by the aggregation.

@@ -171,7 +171,8 @@ func applyQuarantined(ctx context.Context, tx scoped, q *meter.Quarantined, inWi
 	batch := meter.Batch{
 		ID: meter.BatchID{Instance: DirectInstance, Seq: seq}, Watermark: now, Reports: 1,
 		Rows: []meter.Row{{
-			Organization: q.Organization, Meter: q.Meter, Aggregation: aggregation, Day: q.Day, Value: q.Value, At: q.At,
+			Organization: q.Organization, Meter: q.Meter, Aggregation: aggregation, Day: q.Day, Plan: q.Plan, PlanVersion: q.PlanVersion,
+			Value: q.Value, At: q.At,
 		}},
 	}
 	_, err = applyRows(ctx, tx, batch, meter.InstanceStopped, &heldQuota{settled: inWindows > 0})

@@ -200,7 +200,7 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 	conn := connect(t, f.db.APIURL)
 	for _, statement := range []string{
 		`INSERT INTO usage_daily VALUES ($1, 'simulations', '2026-10-15', 1, now())`,
-		`INSERT INTO usage_batch_rows VALUES ('2026-10-15', gen_random_uuid(), 1, $1, 'simulations', 1, now())`,
+		`INSERT INTO usage_batch_rows VALUES ('2026-10-15', gen_random_uuid(), 1, $1, 'simulations', 'free', 1, 1, now())`,
 		`INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash) VALUES (gen_random_uuid(), $1, 'tenant', 'k', 'p', sha256('x'))`,
 		`INSERT INTO organization_plans VALUES ($1, now(), 'enterprise')`,
 		`INSERT INTO credit_grants VALUES (gen_random_uuid(), $1, 'USD', 5, 50, now(), NULL, '')`,
