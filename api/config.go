@@ -68,6 +68,7 @@ type Store interface {
 
 	CloseStore
 	CreditStore
+	QuarantineStore
 	ReservationStore
 	WriteStore
 }

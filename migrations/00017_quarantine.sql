@@ -43,6 +43,7 @@ COMMENT ON COLUMN usage_quarantine.identity IS 'Of a single report that was refu
 COMMENT ON COLUMN usage_quarantine.sqlstate IS 'The code of the refusal by PostgreSQL; empty where it was refused before it was sent.';
 
 ALTER TABLE usage_batches ADD COLUMN quarantined bigint NOT NULL DEFAULT 0 CHECK (quarantined >= 0);
+CREATE INDEX usage_batches_quarantined ON usage_batches (applied_at) WHERE quarantined > 0;
 COMMENT ON COLUMN usage_batches.quarantined IS 'Rows of usage_quarantine: what of the batch was set aside.';
 
 ALTER TABLE usage_quarantine ENABLE ROW LEVEL SECURITY;
