@@ -38,7 +38,7 @@ var (
 	errWrongRole     = errors.New("the key's role may not do this")
 	errWrongTenant   = errors.New("the key belongs to another organization")
 	errNotJSON       = errors.New("the body must be JSON: Content-Type: application/json")
-	errNotBatch      = errors.New("the body must be an array: Content-Type: application/json, of reports, or application/cloudevents-batch+json")
+	errNotBatch      = errors.New("the body must be reports or CloudEvents: Content-Type: application/json, application/cloudevents+json or application/cloudevents-batch+json")
 	errNotYetWritten = errors.New("the export has no files yet")
 	// errWebhookDisabled says that nothing is sent to an endpoint.
 	errWebhookDisabled = errors.New("the endpoint is disabled: enable it first")
@@ -73,7 +73,7 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err))
 	case errors.As(err, &tooLarge):
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err)+" Nothing was counted: send smaller ones.")
-	case errors.Is(err, errNotJSON), errors.Is(err, errNotBatch):
+	case errors.Is(err, errNotJSON), errors.Is(err, errNotBatch), errors.Is(err, errEncoding):
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
 	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, meter.ErrUnknownOrganization), errors.Is(err, meter.ErrUnknownInstance),
 		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound),
@@ -85,7 +85,7 @@ func problemOf(err error) *gate.Problem {
 		errors.Is(err, accounts.ErrCurrencyFixed):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
-		return gate.NewProblem(http.StatusConflict, codeKeyReused, sentence(conflictOf(err)))
+		return gate.NewProblem(http.StatusUnprocessableEntity, codeKeyReused, sentence(conflictOf(err)))
 	case errors.Is(err, accounts.ErrWriteUnderWay):
 		return gate.NewProblem(http.StatusConflict, codeUnderWay, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrQuarantineRefused):
@@ -176,6 +176,10 @@ func (s *Server) fail(c *gin.Context, err error) {
 		s.config.Logger.WarnContext(c.Request.Context(), "Request failed for now", s.describe(c, "error", err)...)
 	case http.StatusInternalServerError:
 		s.config.Logger.ErrorContext(c.Request.Context(), "Request failed", s.describe(c, "error", err)...)
+	case http.StatusUnsupportedMediaType:
+		if errors.Is(err, errEncoding) {
+			refuseEncoding(header)
+		}
 	case http.StatusRequestEntityTooLarge:
 		// The rest of the body isn't worth reading.
 		header.Set("Connection", "close")

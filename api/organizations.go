@@ -21,8 +21,14 @@ func (s *Server) CreateOrganization(ctx context.Context, request gen.CreateOrgan
 	if request.Body.Currency != nil {
 		currency = *request.Body.Currency
 	}
+	plan := ""
+	if request.Body.Plan != nil {
+		if plan = *request.Body.Plan; plan == "" {
+			return nil, invalid("plan", "must be the key of a plan, or be left out for the catalog's default_plan")
+		}
+	}
 	made, err := s.config.Store.CreateOrganization(ctx, accounts.NewOrganization{
-		Name: request.Body.Name, Plan: request.Body.Plan, Currency: currency,
+		Name: request.Body.Name, Plan: plan, Currency: currency,
 	})
 	return gen.CreateOrganization201JSONResponse{Body: made}, err
 }

@@ -72,7 +72,7 @@ func (s *Server) routes() *gin.Engine {
 	// Nobody's word is taken for where a request comes from. The list is empty, so it
 	// can't be a wrong one.
 	_ = engine.SetTrustedProxies(nil)
-	engine.Use(s.outermost)
+	engine.Use(s.outermost, s.unpack)
 	engine.NoRoute(func(c *gin.Context) {
 		gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such route. See /docs.").Abort(c)
 	})

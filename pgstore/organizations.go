@@ -23,6 +23,9 @@ func (s *Store) CreateOrganization(ctx context.Context, o accounts.NewOrganizati
 		o.Currency = accounts.DefaultCurrency
 	}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		if err := choosePlan(ctx, tx, &o); err != nil {
+			return err
+		}
 		if err := checkOrganization(ctx, tx, accounts.OrganizationChange{Name: &o.Name, Plan: &o.Plan, Currency: &o.Currency}); err != nil {
 			return err
 		}
@@ -190,6 +193,21 @@ func publishPlanChange(ctx context.Context, tx scoped, previous string, changed 
 	return publish(ctx, tx, e)
 }
 
+// choosePlan gives an organization that has no plan yet the catalog's default one.
+func choosePlan(ctx context.Context, tx scoped, o *accounts.NewOrganization) error {
+	if o.Plan != "" {
+		return nil
+	}
+	catalog, err := readCatalog(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if o.Plan = catalog.DefaultPlan; o.Plan == "" {
+		return &accounts.FieldError{Field: "plan", Rule: "must be given, as the catalog names no default_plan; its plans are: " + catalog.PlanKeys()}
+	}
+	return nil
+}
+
 func checkOrganization(ctx context.Context, tx scoped, change accounts.OrganizationChange) error {
 	if change.Name != nil {
 		if err := accounts.ValidateName("name", *change.Name); err != nil {
@@ -209,7 +227,7 @@ func checkOrganization(ctx context.Context, tx scoped, change accounts.Organizat
 		return err
 	}
 	if _, ok := catalog.Plan(*change.Plan); !ok {
-		return &accounts.FieldError{Field: "plan", Rule: fmt.Sprintf("must be a plan of the catalog, %q is not", *change.Plan)}
+		return &accounts.FieldError{Field: "plan", Rule: fmt.Sprintf("must be a plan of the catalog (%s), %q is not", catalog.PlanKeys(), *change.Plan)}
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func TestEveryTableOfOrganizationsIsUnderRowSecurity(t *testing.T) {
 	require.NoError(t, err)
 	open, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
-	require.Equal(t, []string{"goose_db_version", "meters", "plan_limits", "plans"}, open, "tables that every scope may read")
+	require.Equal(t, []string{"catalog_settings", "goose_db_version", "meters", "plan_limits", "plans"}, open, "tables that every scope may read")
 
 	rows, err = f.owner.Query(t.Context(), `
 		SELECT DISTINCT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
