@@ -120,7 +120,7 @@ func (t *sorting) settleAside(ctx context.Context, tx scoped, aside []asideRow) 
 	}
 	for i := range aside {
 		q := &aside[i]
-		if q.row.Value <= 0 || q.row.Value > plans.MaxDaySum || published[q.row.Meter] != plans.Sum || storableDay(q.row.Day) != int32(q.row.Day) {
+		if errors.Is(q.why, errStranger) || q.row.Value <= 0 || q.row.Value > plans.MaxDaySum || published[q.row.Meter] != plans.Sum || storableDay(q.row.Day) != int32(q.row.Day) {
 			continue
 		}
 		row := q.row

@@ -1,12 +1,14 @@
 package pgstore_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
@@ -193,4 +195,126 @@ func TestQuarantineIsDecidedOnce(t *testing.T) {
 	require.EqualValues(t, 13, f.value(o, evaluations, waiting[0].Day))
 	require.EqualValues(t, 0, f.value(o, evaluations, waiting[1].Day))
 	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM usage_batches WHERE instance_id = $1`, pgstore.DirectInstance))
+}
+
+// TestQuarantineDecisionsRaced has many apply and drop the same at once: one decision is
+// carried out, once.
+func TestQuarantineDecisionsRaced(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	f.exec(`ALTER TABLE usage_daily ADD CONSTRAINT no_thirteen CHECK (value <> 13)`)
+	f.instance().flush(row(o, evaluations, today, 13))
+	f.exec(`ALTER TABLE usage_daily DROP CONSTRAINT no_thirteen`)
+	waiting, err := f.Quarantine(t.Context(), "", o, uuid.Nil, 10)
+	require.NoError(t, err)
+	var group errgroup.Group
+	for n := range 8 {
+		group.Go(func() error {
+			decide := f.ApplyQuarantined
+			if n%2 == 1 {
+				decide = f.DropQuarantined
+			}
+			_, err := decide(t.Context(), waiting[0].ID, "somebody", "raced")
+			if errors.Is(err, meter.ErrQuarantineDecided) {
+				return nil
+			}
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
+	decided, err := f.Quarantined(t.Context(), waiting[0].ID)
+	require.NoError(t, err)
+	want := map[meter.QuarantineState]int64{meter.QuarantineApplied: 13, meter.QuarantineDropped: 0}[decided.State]
+	require.Equal(t, want, f.value(o, evaluations, today))
+}
+
+// TestQuarantineStaysConsumed sets leased usage aside: its quota is used until it is
+// dropped, whether its window was open or opens later, and moves once where it is applied.
+func TestQuarantineStaysConsumed(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	w := f.instance()
+	day := quotaWindow(o, today)
+	ask := func(window meter.QuotaWindow, generation, issued int64) meter.LeaseAnswer {
+		answers, err := f.AdjustLeases(t.Context(), w.id, []meter.LeaseAsk{{
+			QuotaWindow: window, Generation: generation, Version: 1, Issued: issued, Need: issued, Plan: "free", PlanVersion: 1, Max: 1000,
+		}})
+		require.NoError(t, err)
+		return answers[0]
+	}
+	require.EqualValues(t, 300, ask(day, 1, 300).Issued)
+	f.exec(`ALTER TABLE usage_daily ADD CONSTRAINT not_200 CHECK (value NOT IN (200, 250))`)
+	leased := row(o, evaluations, today, 200)
+	leased.Leased.Day = 200
+	w.flush(leased, row(o, evaluations, today-1, 250))
+	windows := func() [3]int64 {
+		return [3]int64{
+			f.count(`SELECT consumed FROM quota_windows WHERE window_start = $1`, today.Start()),
+			f.count(`SELECT leased FROM quota_windows WHERE window_start = $1`, today.Start()),
+			f.count(`SELECT coalesce(sum(unleased), 0)::bigint FROM quota_windows`),
+		}
+	}
+	require.Equal(t, [3]int64{200, 100, 0}, windows())
+	// The window of the day before opens later.
+	require.EqualValues(t, 250, ask(quotaWindow(o, today-1), 2, 10).Unleased)
+	require.Equal(t, [3]int64{200, 100, 250}, windows())
+	agree := func(waiting int64) {
+		t.Helper()
+		found, err := f.Reconcile(t.Context(), today-1, today)
+		require.NoError(t, err)
+		require.Empty(t, found.Differences)
+		require.Equal(t, waiting, found.Quarantined)
+	}
+	agree(2)
+	snapshot, err := f.LoadOrganization(t.Context(), o, today)
+	require.NoError(t, err)
+	require.Len(t, snapshot.Usage, 1)
+	require.EqualValues(t, 200, snapshot.Usage[0].QuarantinedDay)
+	require.EqualValues(t, 450, snapshot.Usage[0].QuarantinedMonth)
+
+	waiting, err := f.Quarantine(t.Context(), meter.QuarantineWaiting, o, uuid.Nil, 10)
+	require.NoError(t, err)
+	require.Len(t, waiting, 2)
+	require.EqualValues(t, 200, waiting[0].Value)
+	require.EqualValues(t, 200, waiting[0].Leased.Day)
+	f.exec(`ALTER TABLE usage_daily DROP CONSTRAINT not_200`)
+	_, err = f.ApplyQuarantined(t.Context(), waiting[0].ID, "key", "mended")
+	require.NoError(t, err)
+	require.Equal(t, [3]int64{200, 100, 250}, windows())
+	require.EqualValues(t, 200, f.value(o, evaluations, today))
+	agree(1)
+	_, err = f.DropQuarantined(t.Context(), waiting[1].ID, "key", "not theirs")
+	require.NoError(t, err)
+	require.Equal(t, [3]int64{200, 100, 0}, windows())
+	agree(0)
+}
+
+func quotaWindow(organization uuid.UUID, day plans.Day) meter.QuotaWindow {
+	return meter.QuotaWindow{Organization: organization, Meter: evaluations, Kind: plans.WindowDay, Start: day}
+}
+
+// TestADaysSumIsBounded lets two instances fill a day together, neither of which can see it
+// at admission: what doesn't fit waits, and direct writes and reservations are told.
+func TestADaysSumIsBounded(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "enterprise").ID
+	a, b := f.instance(), f.instance()
+	a.flush(row(o, evaluations, today, plans.MaxDaySum-1))
+	b.flush(row(o, evaluations, today, 2), row(o, evaluations, today-1, 5))
+	require.EqualValues(t, plans.MaxDaySum-1, f.value(o, evaluations, today))
+	require.EqualValues(t, 5, f.value(o, evaluations, today-1))
+	require.ErrorIs(t, f.IncrementUsage(t.Context(), o, evaluations, today, 2), meter.ErrQuantityOverflow)
+	require.NoError(t, f.IncrementUsage(t.Context(), o, evaluations, today, 1))
+	n, err := f.QuarantinedRows(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+
+	held := meter.StoredReservation{
+		ID: uuid.Must(uuid.NewV7()), Organization: o, Meter: evaluations, Quantity: 3, CreatedAt: today.Start(),
+		ExpiresAt: time.Now().Add(time.Hour), Plan: "enterprise", Mode: plans.Unlimited, Window: plans.WindowDay,
+	}
+	_, err = f.HoldReservation(t.Context(), held, 1)
+	require.NoError(t, err)
+	_, err = f.CommitReservation(t.Context(), o, held.ID, nil)
+	require.ErrorIs(t, err, meter.ErrQuantityOverflow)
 }

@@ -143,7 +143,6 @@ const (
 			w.consumed + w.leased + w.held AS left_value, w.max AS right_value, w.consumed + w.leased + w.held > w.max AS differs
 		FROM (SELECT w.*` + windowsInRange + `) AS w`
 
-	// Usage may come 35 days after its day.
 	compareQuarantine = `
 		SELECT NULL::uuid AS organization_id, NULL::text AS meter, NULL::date AS day, b.instance_id, b.seq,
 			b.quarantined AS left_value, q.rows AS right_value, b.quarantined <> q.rows AS differs
@@ -151,7 +150,11 @@ const (
 		CROSS JOIN LATERAL (
 			SELECT count(*) AS rows FROM usage_quarantine q WHERE q.instance_id = b.instance_id AND q.seq = b.seq
 		) AS q
-		WHERE b.quarantined > 0 AND (b.applied_at AT TIME ZONE 'UTC')::date BETWEEN $1 AND $2::date + 36`
+		WHERE b.quarantined > 0 AND (
+			(b.applied_at AT TIME ZONE 'UTC')::date BETWEEN $1 AND $2
+			OR EXISTS (
+				SELECT FROM usage_quarantine q
+				WHERE q.day BETWEEN $1 AND $2 AND q.instance_id = b.instance_id AND q.seq = b.seq))`
 )
 
 // comparisons are the statements, in the order of [billing.Comparisons].

@@ -36,6 +36,7 @@ var organizationColumn = map[string]string{
 	"export_variances":     "organization_id",
 	"statements":           "organization_id",
 	"usage_events":         "organization_id",
+	"usage_quarantine":     "organization_id",
 	"quota_windows":        "organization_id",
 	"quota_leases":         "organization_id",
 	"quota_lost_leases":    "organization_id",
@@ -67,7 +68,7 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	a, b = f.organization("Acme", "free").ID, f.organization("Bolt", "pro").ID
 	w := f.instance()
 	for _, o := range []uuid.UUID{a, b} {
-		w.flush(row(o, evaluations, today, 5), row(o, storage, today, 7))
+		w.flush(row(o, evaluations, today, 5), row(o, storage, today, 7), row(o, simulations, today, -1))
 		_, err := f.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleTenant, Organization: o, Name: "k"}, accounts.HashSecret(o.String()))
 		require.NoError(t, err)
 	}

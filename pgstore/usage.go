@@ -3,11 +3,13 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore/internal/db"
@@ -103,11 +105,16 @@ func (s *Store) UsageRange(ctx context.Context, organization uuid.UUID, from, to
 // UsageRangeAll folds the records of the days from to to, both included, for every
 // organization and meter, in the order of organization and then of the catalog's
 // meters. Names and plans are those of now. UnitSeconds is left empty: it belongs to
-// rolled days, and records are not rolled.
+// rolled days, and records are not rolled. A sum beyond an int64, which takes more than 92
+// full days, is an [*accounts.FieldError]: nothing is cut.
 func (s *Store) UsageRangeAll(ctx context.Context, from, to plans.Day) ([]billing.UsageTotal, error) {
 	var totals []billing.UsageTotal
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.UsageRangeAll(ctx, date(from), date(to))
+		if i := slices.IndexFunc(rows, func(r db.UsageRangeAllRow) bool { return r.Beyond }); i >= 0 {
+			return &accounts.FieldError{Field: "to", Rule: fmt.Sprintf(
+				"must be nearer to from: the sum of %s by organization %s over these days is beyond an int64", rows[i].Meter, rows[i].OrganizationID)}
+		}
 		totals = convert(rows, func(r db.UsageRangeAllRow) billing.UsageTotal {
 			return billing.UsageTotal{
 				Organization:     r.OrganizationID,
