@@ -93,7 +93,13 @@ var errTrailing = errors.New("there is more after the array")
 func arrayError(d *json.Decoder, err error, name string) error {
 	var syntax *json.SyntaxError
 	var tooLarge *http.MaxBytesError
+	var unpacked *bodyTooLargeError
+	known := unreadable(err)
 	switch {
+	case errors.As(known, &unpacked):
+		return batchTooLarge(unpacked.limit)
+	case known != nil:
+		return known
 	case errors.Is(err, errItemTooLarge):
 		return &batchLimitError{fmt.Sprintf("%s is larger than %d bytes", name, maxItem)}
 	case errors.As(err, &tooLarge):

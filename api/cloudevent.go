@@ -1,47 +1,73 @@
 package api
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"mime"
+	"net/http"
+	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/riverline/tollgate/meter"
 )
 
-var eventNames = itemNames{meter: "data.meter", quantity: "data.quantity", key: "id", timestamp: "time"}
+// eventNames are those of the JSON format, binaryNames those of the binary mode; where the
+// data doesn't name the meter, the type does.
+var (
+	eventNames       = itemNames{meter: "data.meter", quantity: "data.quantity", key: "id", timestamp: "time", subject: "subject"}
+	typedEventNames  = itemNames{meter: "type", quantity: "data.quantity", key: "id", timestamp: "time", subject: "subject", typed: true}
+	binaryNames      = itemNames{meter: "data.meter", quantity: "data.quantity", key: "ce-id", timestamp: "ce-time", subject: "ce-subject"}
+	typedBinaryNames = itemNames{meter: "ce-type", quantity: "data.quantity", key: "ce-id", timestamp: "ce-time", subject: "ce-subject", typed: true}
+)
 
-// cloudEvent is what counts of a CloudEvent (CloudEvents 1.0.2, JSON format).
+// cloudEvent is what counts of a CloudEvent (CloudEvents 1.0.2).
 type cloudEvent struct {
-	specversion, id, source, kind, time, contentType, subject string
-	data                                                      []byte
+	specversion, id, source, kind, time, contentType, subject, base64 string
+	// data is JSON without white space. Nil: none.
+	data []byte
 }
 
-// parseCloudEvent reads a CloudEvent. Its meter is the one in its data, or the last
-// segment of its type. Attributes that mean nothing here are passed over; so are members
-// of the data, but for the fingerprint.
+// attributeOf returns where an attribute that is a text, and counts, is kept; nil: it means nothing here.
+func (e *cloudEvent) attributeOf(name string) *string {
+	switch name {
+	case "specversion":
+		return &e.specversion
+	case "id":
+		return &e.id
+	case "source":
+		return &e.source
+	case "type":
+		return &e.kind
+	case "time":
+		return &e.time
+	case "datacontenttype":
+		return &e.contentType
+	case "subject":
+		return &e.subject
+	case "data_base64":
+		return &e.base64
+	default:
+		return nil
+	}
+}
+
+// parseCloudEvent reads a CloudEvent in the JSON format. Its meter is the one in its data, or
+// the last segment of its type. Attributes that mean nothing here are passed over; so are
+// members of the data, but for the fingerprint.
 func parseCloudEvent(raw []byte) (usageItem, error) {
 	var e cloudEvent
 	if err := parseObject(raw, "", e.attribute); err != nil {
 		return usageItem{}, err
 	}
-	if err := e.check(); err != nil {
+	if err := e.check("", "datacontenttype"); err != nil {
 		return usageItem{}, err
 	}
-	item := usageItem{names: &eventNames, timestamp: e.time, properties: e.data, identity: meter.CloudEventIdentity(e.source, e.id)}
-	if e.data != nil {
-		if err := parseObject(e.data, "data.", item.dataMember); err != nil {
-			return usageItem{}, err
-		}
+	if err := e.unpackData(); err != nil {
+		return usageItem{}, err
 	}
-	if item.meter == nil {
-		item.meter = []byte(e.kind[strings.LastIndexByte(e.kind, '.')+1:])
-		item.names = &typedEventNames
-	}
-	return item, nil
+	return e.item(&eventNames, &typedEventNames)
 }
-
-// typedEventNames are for events whose type says the meter.
-var typedEventNames = itemNames{meter: "type", quantity: "data.quantity", key: "id", timestamp: "time"}
 
 // attribute reads one attribute. Null means that it isn't there.
 func (e *cloudEvent) attribute(d *json.Decoder, name string) error {
@@ -52,29 +78,13 @@ func (e *cloudEvent) attribute(d *json.Decoder, name string) error {
 	if string(raw) == "null" {
 		return nil
 	}
-	var into *string
-	switch name {
-	case "specversion":
-		into = &e.specversion
-	case "id":
-		into = &e.id
-	case "source":
-		into = &e.source
-	case "type":
-		into = &e.kind
-	case "time":
-		into = &e.time
-	case "datacontenttype":
-		into = &e.contentType
-	case "subject":
-		into = &e.subject
-	case "data":
+	if name == "data" {
 		var err error
 		e.data, err = compactObject(raw, name)
 		return err
-	case "data_base64":
-		return invalid(name, "must not be given: data must be a JSON object")
-	default:
+	}
+	into := e.attributeOf(name)
+	if into == nil {
 		return checkAttribute(name)
 	}
 	if raw[0] != '"' {
@@ -98,23 +108,68 @@ func checkAttribute(name string) error {
 	return nil
 }
 
-func (e *cloudEvent) check() error {
-	if e.specversion != "1.0" {
-		return invalid("specversion", "must be 1.0")
-	}
-	for _, required := range []struct{ name, value string }{{"id", e.id}, {"source", e.source}, {"type", e.kind}} {
+// check holds the attributes against the rules. Prefix is put before their names, and
+// typeName is what the data's type is called.
+func (e *cloudEvent) check(prefix, typeName string) error {
+	for _, required := range []struct{ name, value string }{
+		{"specversion", e.specversion}, {"id", e.id}, {"source", e.source}, {"type", e.kind},
+	} {
 		if required.value == "" {
-			return invalid(required.name, "must be given")
+			return invalid(prefix+required.name, "must be given")
 		}
+	}
+	if e.specversion != "1.0" {
+		return invalid(prefix+"specversion", "must be 1.0, %q is not", shown(e.specversion))
 	}
 	if e.contentType == "" {
 		return nil
 	}
 	mediaType, _, err := mime.ParseMediaType(e.contentType)
-	if err != nil || mediaType != "application/json" && !strings.HasSuffix(mediaType, "+json") {
-		return invalid("datacontenttype", "must be application/json, %q is not", shown(e.contentType))
+	if err != nil || mediaType != "application/json" && mediaType != "text/json" && !strings.HasSuffix(mediaType, "+json") {
+		return invalid(typeName, "must be application/json, %q is not", shown(e.contentType))
 	}
 	return nil
+}
+
+// unpackData reads data that was given as bytes (JSON format, section 3.1.1).
+func (e *cloudEvent) unpackData() error {
+	const name = "data_base64"
+	if e.base64 == "" {
+		return nil
+	}
+	if e.data != nil {
+		return invalid(name, "must not be given beside data")
+	}
+	raw, err := base64.StdEncoding.DecodeString(e.base64)
+	if err != nil {
+		return invalid(name, "must be base64 (RFC 4648, section 4)")
+	}
+	e.data, err = eventData(raw, name)
+	return err
+}
+
+// eventData reads data that came as bytes.
+func eventData(raw []byte, name string) ([]byte, error) {
+	if !json.Valid(raw) {
+		return nil, invalid(name, "must be a JSON object")
+	}
+	return compactObject(raw, name)
+}
+
+// item makes of an event what it reports.
+func (e *cloudEvent) item(names, typed *itemNames) (usageItem, error) {
+	item := usageItem{names: names, timestamp: e.time, subject: e.subject, identity: meter.CloudEventIdentity(e.source, e.id)}
+	if e.data != nil {
+		if err := parseObject(e.data, "data.", item.dataMember); err != nil {
+			return usageItem{}, err
+		}
+		item.properties = canonicalObject(e.data, "meter", "quantity")
+	}
+	if item.meter == nil {
+		item.meter = []byte(e.kind[strings.LastIndexByte(e.kind, '.')+1:])
+		item.names = typed
+	}
+	return item, nil
 }
 
 // dataMember reads what counts of an event's data.
@@ -132,4 +187,97 @@ func (i *usageItem) dataMember(d *json.Decoder, name string) (err error) {
 		}
 	}
 	return err
+}
+
+// attributePrefix is what headers begin with that are attributes of an event in binary mode,
+// as net/http writes them.
+const attributePrefix = "Ce-"
+
+// isBinaryEvent reports whether a request is a CloudEvent in binary mode (HTTP binding, section 3).
+func isBinaryEvent(h http.Header) bool {
+	for _, name := range []string{"Ce-Specversion", "Ce-Id", "Ce-Source", "Ce-Type"} {
+		if len(h[name]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// parseBinaryEvent reads a CloudEvent in binary mode: its attributes are headers, and the body
+// is its data.
+func parseBinaryEvent(h http.Header, body []byte) (usageItem, error) {
+	var e cloudEvent
+	for name, values := range h {
+		attribute, ok := strings.CutPrefix(name, attributePrefix)
+		if !ok {
+			continue
+		}
+		if err := e.header(strings.ToLower(attribute), values); err != nil {
+			return usageItem{}, err
+		}
+	}
+	e.contentType = h.Get("Content-Type")
+	if mediaType, _, _ := mime.ParseMediaType(e.contentType); mediaType == formType {
+		e.contentType = ""
+	}
+	if err := e.check("ce-", "Content-Type"); err != nil {
+		return usageItem{}, err
+	}
+	if len(body) > 0 && string(body) != "null" {
+		var err error
+		if e.data, err = eventData(body, "data"); err != nil {
+			return usageItem{}, err
+		}
+	}
+	return e.item(&binaryNames, &typedBinaryNames)
+}
+
+// header reads one attribute out of a header.
+func (e *cloudEvent) header(attribute string, values []string) error {
+	name := "ce-" + attribute
+	switch {
+	case attribute == "datacontenttype", attribute == "data", attribute == "data_base64":
+		return invalid(name, "must not be given: the body is the data, and Content-Type its type")
+	case len(values) > 1:
+		return invalid(name, "must not be given twice")
+	}
+	into := e.attributeOf(attribute)
+	if into == nil {
+		if checkAttribute(attribute) != nil {
+			return invalid(shown(name), "is not the name of a CloudEvent's attribute: those are letters and digits")
+		}
+		return nil
+	}
+	value, err := attributeValue(values[0])
+	switch {
+	case err != nil:
+		return invalid(name, "must be UTF-8 whose other than printable ASCII characters are percent-encoded")
+	case value == "":
+		return invalid(name, "must not be empty")
+	}
+	*into = value
+	return nil
+}
+
+// errNotEncoded says that a header's value isn't percent-encoded as it must be.
+var errNotEncoded = url.EscapeError("")
+
+// attributeValue decodes the value of a header: one in quotes is unquoted, and what is
+// percent-encoded is decoded (HTTP binding, section 3.1.3.2).
+func attributeValue(value string) (string, error) {
+	if inner, quoted := strings.CutPrefix(value, `"`); quoted {
+		if inner, quoted = strings.CutSuffix(inner, `"`); quoted {
+			value = unescapeQuoted(inner)
+		}
+	}
+	decoded, err := url.PathUnescape(value)
+	if err == nil && !utf8.ValidString(decoded) {
+		err = errNotEncoded
+	}
+	return decoded, err
+}
+
+// unescapeQuoted removes the backslashes of a quoted string (RFC 9110, section 5.6.4).
+func unescapeQuoted(text string) string {
+	return strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(text)
 }

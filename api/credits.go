@@ -98,11 +98,7 @@ func creditTime(field string, given *string, instead time.Time) (time.Time, erro
 	if given == nil {
 		return instead, nil
 	}
-	at, err := time.Parse(time.RFC3339, *given)
-	if err != nil {
-		return at, invalid(field, "must be a time by RFC 3339, such as 2026-12-01T00:00:00Z; %q is not", *given)
-	}
-	return at.UTC(), nil
+	return parseTime(field, *given)
 }
 
 // needNote asks for the reason that the books show.

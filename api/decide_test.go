@@ -161,7 +161,7 @@ func TestAnApprovalHappensOnce(t *testing.T) {
 	require.Equal(t, first.Body.String(), again.Body.String())
 	require.Len(t, r.workflows.decided, 1)
 
-	r.problem(409, "idempotency_key_reused", "finance", "POST", octoberPath+"/reject", `{"note":"Fine."}`, "Idempotency-Key", "k")
+	r.problem(422, "idempotency_key_reused", "finance", "POST", octoberPath+"/reject", `{"note":"Fine."}`, "Idempotency-Key", "k")
 	require.Len(t, r.workflows.decided, 1)
 	r.problem(409, "not_awaiting_decision", "controller", "POST", octoberPath+"/approve", `{"note":"Fine."}`, "Idempotency-Key", "k")
 	require.Equal(t, "controller", r.workflows.decided[1].Actor.Name)

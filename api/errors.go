@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -33,11 +35,13 @@ const (
 
 // Errors that are this package's own.
 var (
-	errUnauthorized  = errors.New("unauthorized")
-	errWrongRole     = errors.New("the key's role may not do this")
-	errWrongTenant   = errors.New("the key belongs to another organization")
+	errUnauthorized = errors.New("unauthorized")
+	errWrongRole    = errors.New("the key's role may not do this")
+	errWrongTenant  = errors.New("the key belongs to another organization")
+	// errContractEnded says that a key is of an organization without a contract.
+	errContractEnded = errors.New("the organization has no contract at this time: its keys don't work")
 	errNotJSON       = errors.New("the body must be JSON: Content-Type: application/json")
-	errNotBatch      = errors.New("the body must be an array: Content-Type: application/json, of reports, or application/cloudevents-batch+json")
+	errNotBatch      = errors.New("the body must be reports or CloudEvents: Content-Type: application/json, application/cloudevents+json or application/cloudevents-batch+json")
 	errNotYetWritten = errors.New("the export has no files yet")
 	// errWebhookDisabled says that nothing is sent to an endpoint.
 	errWebhookDisabled = errors.New("the endpoint is disabled: enable it first")
@@ -49,6 +53,7 @@ var (
 func problemOf(err error) *gate.Problem {
 	var refused *refusedError
 	var field *accounts.FieldError
+	var refusal *accounts.Refusal
 	var tooLarge *batchLimitError
 	var largeBody *bodyTooLargeError
 	var decision *DecisionRefused
@@ -62,6 +67,10 @@ func problemOf(err error) *gate.Problem {
 		p := gate.NewProblem(http.StatusBadRequest, codeInvalidRequest, field.Error())
 		p.Field = field.Field
 		return p
+	case errors.As(err, &refusal):
+		return contractProblem(refusal)
+	case errors.Is(err, errContractEnded):
+		return gate.NewProblem(http.StatusForbidden, accounts.CodeContractEnded, sentence(errContractEnded))
 	case errors.Is(err, plans.ErrInvalidCatalog):
 		return gate.NewProblem(http.StatusBadRequest, codeInvalidRequest, rootOf(err, plans.ErrInvalidCatalog))
 	case errors.Is(err, errUnauthorized):
@@ -72,7 +81,7 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err))
 	case errors.As(err, &tooLarge):
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err)+" Nothing was counted: send smaller ones.")
-	case errors.Is(err, errNotJSON), errors.Is(err, errNotBatch):
+	case errors.Is(err, errNotJSON), errors.Is(err, errNotBatch), errors.Is(err, errEncoding):
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
 	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, meter.ErrUnknownOrganization), errors.Is(err, meter.ErrUnknownInstance),
 		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound),
@@ -84,7 +93,7 @@ func problemOf(err error) *gate.Problem {
 		errors.Is(err, accounts.ErrCurrencyFixed):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
-		return gate.NewProblem(http.StatusConflict, codeKeyReused, sentence(conflictOf(err)))
+		return gate.NewProblem(http.StatusUnprocessableEntity, codeKeyReused, sentence(conflictOf(err)))
 	case errors.Is(err, accounts.ErrWriteUnderWay):
 		return gate.NewProblem(http.StatusConflict, codeUnderWay, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrQuantityOverflow):
@@ -109,6 +118,27 @@ func decisionProblem(refused *DecisionRefused) *gate.Problem {
 		status = http.StatusBadRequest
 	}
 	return gate.NewProblem(status, refused.Code, sentence(refused))
+}
+
+// contractProblem says why a contract may not be changed so.
+func contractProblem(refusal *accounts.Refusal) *gate.Problem {
+	status := http.StatusConflict
+	switch refusal.Code {
+	case accounts.CodePlanNotSelfService, accounts.CodeLeavesNoSelfService, accounts.CodeEffectiveAtNotTaken, accounts.CodeScheduledByAdmin:
+		status = http.StatusForbidden
+	case accounts.CodePlanWithoutCurrency, accounts.CodeEffectiveAtPast, accounts.CodePeriodClosed, accounts.CodeOrganizationHasUsage:
+		status = http.StatusUnprocessableEntity
+	case accounts.CodeTooManyPlanChanges:
+		status = http.StatusTooManyRequests
+	}
+	p := gate.NewProblem(status, refusal.Code, refusal.Message+".")
+	switch refusal.Code {
+	case accounts.CodePlanWithoutCurrency:
+		p.Field = "plan"
+	case accounts.CodeEffectiveAtPast, accounts.CodePeriodClosed, accounts.CodeOrganizationHasUsage, accounts.CodeEffectiveAtNotTaken:
+		p.Field = "effective_at"
+	}
+	return p
 }
 
 // refusedError is a refusal that was put into an answer where it was decided.
@@ -168,11 +198,20 @@ func (s *Server) fail(c *gin.Context, err error) {
 		if p.Code == codeUnderWay {
 			header.Set("Retry-After", "1")
 		}
+	case http.StatusTooManyRequests:
+		var refusal *accounts.Refusal
+		if errors.As(err, &refusal) {
+			header.Set("Retry-After", strconv.FormatInt(int64((refusal.RetryAfter+time.Second-1)/time.Second), 10))
+		}
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", "1")
 		s.config.Logger.WarnContext(c.Request.Context(), "Request failed for now", s.describe(c, "error", err)...)
 	case http.StatusInternalServerError:
 		s.config.Logger.ErrorContext(c.Request.Context(), "Request failed", s.describe(c, "error", err)...)
+	case http.StatusUnsupportedMediaType:
+		if errors.Is(err, errEncoding) {
+			refuseEncoding(header)
+		}
 	case http.StatusRequestEntityTooLarge:
 		// The rest of the body isn't worth reading.
 		header.Set("Connection", "close")

@@ -79,7 +79,7 @@ func TestWritesHappenOnce(t *testing.T) {
 
 			other := r.do(tt.key, tt.method, tt.path+"?", tt.body+" ", key...)
 			if tt.body != "" {
-				require.Equal(t, http.StatusConflict, other.Code)
+				require.Equal(t, http.StatusUnprocessableEntity, other.Code)
 				require.Equal(t, "idempotency_key_reused", other.json()["error"])
 			}
 		})
@@ -105,7 +105,7 @@ func TestWriteKeysBelongToTheirCaller(t *testing.T) {
 	require.Equal(t, 201, r.do("admin", "POST", "/api/v1/organizations", body).Code)
 	require.Equal(t, 201, r.do("admin", "POST", "/api/v1/organizations", body).Code)
 	require.Len(t, r.store.organizations, 3+4, "without a key nothing is kept")
-	r.problem(409, "idempotency_key_reused", "admin", "POST", "/api/v1/keys", `{"name":"k","role":"admin"}`, "Idempotency-Key", "k")
+	r.problem(422, "idempotency_key_reused", "admin", "POST", "/api/v1/keys", `{"name":"k","role":"admin"}`, "Idempotency-Key", "k")
 	require.Equal(t, "Idempotency-Key", r.problem(400, "invalid_request", "admin", "POST", "/api/v1/organizations", body, "Idempotency-Key", strings.Repeat("k", 256))["field"])
 	r.problem(403, "forbidden", "free", "POST", "/api/v1/organizations", body, "Idempotency-Key", "k")
 }

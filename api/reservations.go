@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -84,13 +86,17 @@ func (s *Server) wantedReservation(h http.Header, body *gen.ReservationCreate, n
 	var r meter.StoredReservation
 	index, ok := s.config.Meter.Index(body.Meter)
 	if !ok {
-		return 0, r, s.unknownMeter("meter")
+		return 0, r, s.unknownMeter(&usageNames)
 	}
 	if m := s.config.Meter.Catalog().Meters[index]; m.Aggregation != plans.Sum {
 		return 0, r, invalid("meter", "must be one that sums: %s is a level and can't be reserved", m.Key)
 	}
-	if body.Quantity < 1 || body.Quantity > plans.MaxQuantity {
-		return 0, r, invalid("quantity", "must be a whole number, 1 to %d", int64(plans.MaxQuantity))
+	quantity, err := bodyQuantity(body.Quantity)
+	if err != nil {
+		return 0, r, err
+	}
+	if quantity < 1 {
+		return 0, r, invalid("quantity", "must be a whole number, 1 to %d: nothing can't be held", int64(plans.MaxQuantity))
 	}
 	ttl := int64(defaultTTL)
 	if body.TtlSeconds != nil {
@@ -115,7 +121,7 @@ func (s *Server) wantedReservation(h http.Header, body *gen.ReservationCreate, n
 		return 0, r, err
 	}
 	r = meter.StoredReservation{
-		ID: id, Meter: body.Meter, Quantity: body.Quantity, State: meter.ReservationHeld,
+		ID: id, Meter: body.Meter, Quantity: quantity, State: meter.ReservationHeld,
 		CreatedAt: now.UTC(), ExpiresAt: now.UTC().Add(time.Duration(ttl) * time.Second),
 	}
 	if key != "" {
@@ -123,6 +129,17 @@ func (s *Server) wantedReservation(h http.Header, body *gen.ReservationCreate, n
 		r.Fingerprint = meter.FingerprintOf(r.Meter, strconv.FormatInt(r.Quantity, 10), strconv.FormatInt(ttl, 10))
 	}
 	return index, r, nil
+}
+
+// bodyQuantity reads the quantity in a body.
+func bodyQuantity(raw json.RawMessage) (int64, error) {
+	const field = "quantity"
+	if raw == nil {
+		return 0, invalid(field, "must be given")
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	return quantityField(d, field)
 }
 
 // decide fills in what the plan says of a reservation, on top of the window's usage as
@@ -179,11 +196,12 @@ func (s *Server) CommitReservation(ctx context.Context, request gen.CommitReserv
 	ctx = requestContext(ctx)
 	now, owner := s.config.Now(), principalOf(ctx).organization
 	var quantity *int64
-	if request.Body != nil {
-		quantity = request.Body.Quantity
-	}
-	if quantity != nil && (*quantity < 0 || *quantity > plans.MaxQuantity) {
-		return nil, invalid("quantity", "must be a whole number, 0 to %d", int64(plans.MaxQuantity))
+	if request.Body != nil && request.Body.Quantity != nil {
+		used, err := bodyQuantity(request.Body.Quantity)
+		if err != nil {
+			return nil, err
+		}
+		quantity = &used
 	}
 	committed, err := awaitQuota(ctx, func() (meter.StoredReservation, error) {
 		return s.config.Store.CommitReservation(ctx, owner, request.Id, quantity)
@@ -210,7 +228,7 @@ func (s *Server) commitRefusal(ctx context.Context, err error, owner, id uuid.UU
 	}
 	index, ok := s.config.Meter.Index(held.Meter)
 	if !ok {
-		return s.unknownMeter("meter")
+		return s.unknownMeter(&usageNames)
 	}
 	return s.quotaRefusal(err, organization, index, held.Plan)
 }

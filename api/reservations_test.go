@@ -151,7 +151,7 @@ func TestReservationKeys(t *testing.T) {
 		require.Equal(t, "true", a.Header().Get("Idempotency-Replayed"))
 		require.Empty(t, cmp.Diff(first.json(), a.json()))
 	}
-	r.problem(409, "idempotency_key_reused", "free", "POST", reservationsPath, `{"meter":"evaluations","quantity":601}`, "Idempotency-Key", "k")
+	r.problem(422, "idempotency_key_reused", "free", "POST", reservationsPath, `{"meter":"evaluations","quantity":601}`, "Idempotency-Key", "k")
 	require.Equal(t, 200, r.do("free", "POST", at+"/commit", "").Code)
 	_, a := r.hold("free", body, "Idempotency-Key", "k")
 	require.Equal(t, "committed", a.json()["state"], "as it is now")
@@ -207,9 +207,13 @@ func TestBadReservationsNameTheField(t *testing.T) {
 		{reservationsPath, `{"quantity":1}`, "meter", "must be one of the catalog's"},
 		{reservationsPath, `{"meter":"nothing","quantity":1}`, "meter", "must be one of the catalog's"},
 		{reservationsPath, `{"meter":"storage_bytes","quantity":1}`, "meter", "storage_bytes is a level"},
-		{reservationsPath, `{"meter":"evaluations"}`, "quantity", "1 to 1000000000000000"},
+		{reservationsPath, `{"meter":"evaluations"}`, "quantity", "must be given"},
+		{reservationsPath, `{"meter":"evaluations","quantity":null}`, "quantity", "must be a whole number"},
+		{reservationsPath, `{"meter":"evaluations","quantity":"1e"}`, "quantity", `"1e" is not`},
+		{at + "/commit", `{"quantity":null}`, "quantity", "must be a whole number"},
+		{at + "/commit", `{"quantity":{"a":1}}`, "quantity", "must be a whole number"},
 		{reservationsPath, `{"meter":"evaluations","quantity":0}`, "quantity", "1 to 1000000000000000"},
-		{reservationsPath, `{"meter":"evaluations","quantity":1000000000000001}`, "quantity", "1 to 1000000000000000"},
+		{reservationsPath, `{"meter":"evaluations","quantity":1000000000000001}`, "quantity", "0 to 1000000000000000"},
 		{reservationsPath, `{"meter":"evaluations","quantity":1.5}`, "quantity", "must be a whole number"},
 		{reservationsPath, `{"meter":"evaluations","quantity":1,"ttl_seconds":0}`, "ttl_seconds", "1 to 86400"},
 		{reservationsPath, `{"meter":"evaluations","quantity":1,"ttl_seconds":86401}`, "ttl_seconds", "1 to 86400"},

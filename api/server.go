@@ -72,7 +72,7 @@ func (s *Server) routes() *gin.Engine {
 	// Nobody's word is taken for where a request comes from. The list is empty, so it
 	// can't be a wrong one.
 	_ = engine.SetTrustedProxies(nil)
-	engine.Use(s.outermost)
+	engine.Use(s.outermost, s.unpack)
 	engine.NoRoute(func(c *gin.Context) {
 		gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such route. See /docs.").Abort(c)
 	})
@@ -143,6 +143,10 @@ func (s *Server) SetReady(ready bool) {
 // key was changed. [uuid.Nil] is every key; those go on working while the store is
 // away.
 func (s *Server) ForgetKey(id uuid.UUID) { s.keys.forget(id, s.config.Now()) }
+
+// ForgetOrganization makes the server look the keys of an organization up again at their
+// next use: call it when the organization was changed.
+func (s *Server) ForgetOrganization(id uuid.UUID) { s.keys.forgetOrganization(id) }
 
 // GateCounts returns what the gate did, POST /usage included, since the process began.
 func (s *Server) GateCounts() gate.Counts { return s.enforcer.Counts() }

@@ -52,6 +52,9 @@ func readBody(r *http.Request, buffer []byte, limit int64) ([]byte, error) {
 			return buffer, nil
 		}
 		if err != nil {
+			if known := unreadable(err); known != nil {
+				return nil, known
+			}
 			return nil, &accounts.FieldError{Field: "body", Rule: "could not be read to its end"}
 		}
 	}

@@ -73,7 +73,7 @@ func (s *Server) GetUsageHistory(ctx context.Context, request gen.GetUsageHistor
 	}
 	m, _, ok := s.config.Meter.Catalog().Meter(in.Meter)
 	if !ok {
-		return nil, s.unknownMeter("meter")
+		return nil, s.unknownMeter(&usageNames)
 	}
 	granularity, err := oneOf("granularity", in.Granularity, "day", "month")
 	if err != nil {

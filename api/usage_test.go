@@ -121,16 +121,44 @@ func TestLevels(t *testing.T) {
 	}
 }
 
+// TestQuantitiesAsOtherSystemsSendThem counts whole numbers however they are written.
+func TestQuantitiesAsOtherSystemsSendThem(t *testing.T) {
+	r := newRig(t)
+	for i, quantity := range []string{`3`, `3.0`, `3e0`, `"3"`, `30e-1`, `0.3E+1`, `"3.0"`} {
+		a := r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":`+quantity+`}`)
+		require.Equal(t, 200, a.Code, "%s: %s", quantity, a.Body)
+		require.InDelta(t, 3*(i+1), a.json()["current"], 0, quantity)
+		_, held := r.hold("free", `{"meter":"simulations","quantity":`+quantity+`}`)
+		require.InDelta(t, 3, held.json()["quantity"], 0, quantity)
+	}
+	for _, nothing := range []string{`0`, `0.0`, `"0"`, `-0`, `0e5`} {
+		a := r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":`+nothing+`}`)
+		require.Equal(t, 200, a.Code, "%s: %s", nothing, a.Body)
+		require.InDelta(t, 21, a.json()["current"], 0, nothing)
+	}
+	require.InDelta(t, 1000, r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":979}`).json()["current"], 0)
+	require.Equal(t, 200, r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":0}`).Code, "what adds nothing is within an exhausted limit")
+	keyed := r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":0,"idempotency_key":"nothing"}`)
+	require.Equal(t, 200, keyed.Code, keyed.Body)
+	r.problem(402, "plan_limit_exceeded", "free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":1}`)
+}
+
 func TestBadUsageReportsNameTheField(t *testing.T) {
 	r := newRig(t)
 	for _, tt := range []struct{ body, field, message string }{
-		{`{"meter":"evaluations","quantity":0}`, "quantity", "must be a whole number, 1 to 1000000000000000"},
-		{`{"meter":"evaluations","quantity":-1}`, "quantity", "1 to 1000000000000000"},
-		{`{"meter":"evaluations","quantity":1000000000000001}`, "quantity", "1 to 1000000000000000"},
+		{`{"meter":"evaluations","quantity":-1}`, "quantity", "must be a whole number, 0 to 1000000000000000; -1 is not"},
+		{`{"meter":"evaluations","quantity":1000000000000001}`, "quantity", "0 to 1000000000000000"},
+		{`{"meter":"evaluations","quantity":1e30}`, "quantity", "1e30 is not"},
+		{`{"meter":"evaluations","quantity":0.3}`, "quantity", "0.3 is not"},
 		{`{"meter":"evaluations","quantity":99999999999999999999}`, "quantity", "must be a whole number"},
 		{`{"meter":"evaluations","quantity":1.5}`, "quantity", "1.5 is not"},
-		{`{"meter":"evaluations","quantity":1e3}`, "quantity", "1e3 is not"},
-		{`{"meter":"evaluations","quantity":"5"}`, "quantity", "must be a whole number"},
+		{`{"meter":"evaluations","quantity":""}`, "quantity", `"" is not`},
+		{`{"meter":"evaluations","quantity":" 5"}`, "quantity", `" 5" is not`},
+		{`{"meter":"evaluations","quantity":"NaN"}`, "quantity", `"NaN" is not`},
+		{`{"meter":"evaluations","quantity":"05"}`, "quantity", `"05" is not`},
+		{`{"meter":"evaluations","quantity":05}`, "body", "must be JSON"},
+		{`{"meter":"evaluations","quantity":true}`, "quantity", "must be a whole number"},
+		{`{"meter":"evaluations","quantity":[5]}`, "quantity", "must be a whole number"},
 		{`{"meter":"evaluations","quantity":null}`, "quantity", "must be a whole number"},
 		{`{"meter":"evaluations","quantity":1,"quantity":2}`, "quantity", "must not be given twice"},
 		{`{"meter":"storage_bytes","quantity":-1}`, "quantity", "0 to 1000000000000000"},

@@ -3,12 +3,12 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"mime"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/meter"
@@ -49,28 +49,6 @@ type batchItem struct {
 	names *itemNames
 }
 
-// itemParser reads one item of a form.
-type itemParser func(raw []byte) (usageItem, error)
-
-// batchParser says how the items are written, by the declared type.
-func batchParser(contentType []string) (itemParser, error) {
-	if len(contentType) == 0 {
-		return parseUsage, nil
-	}
-	mediaType, _, err := mime.ParseMediaType(contentType[0])
-	switch {
-	case err != nil:
-		return nil, errNotBatch
-	case mediaType == "application/json", mediaType == "application/x-www-form-urlencoded":
-		// The second is what curl -d says by default.
-		return parseUsage, nil
-	case mediaType == "application/cloudevents-batch+json":
-		return parseCloudEvent, nil
-	default:
-		return nil, errNotBatch
-	}
-}
-
 // recordBatch is POST /usage/batch. The whole body is read before anything is counted,
 // so that one that isn't well-formed counts nothing; of each item only what it counts is
 // kept.
@@ -85,7 +63,7 @@ func (s *Server) recordBatch(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	parse, err := batchParser(c.Request.Header["Content-Type"])
+	form, err := batchFormOf(c.Request.Header)
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -108,7 +86,7 @@ func (s *Server) recordBatch(c *gin.Context) {
 		problem.Abort(c)
 		return
 	}
-	items, err := s.readBatch(c, parse, key, now)
+	items, err := s.readBatch(c, form, key, p.organization, now)
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -118,21 +96,21 @@ func (s *Server) recordBatch(c *gin.Context) {
 
 // readBatch reads the items. Those of a request with a key that bear none of their own
 // are known by that key and their place.
-func (s *Server) readBatch(c *gin.Context, parse itemParser, key string, now time.Time) ([]batchItem, error) {
+func (s *Server) readBatch(c *gin.Context, form batchForm, key string, organization uuid.UUID, now time.Time) ([]batchItem, error) {
 	limit := s.config.MaxBatchBytes
 	if c.Request.ContentLength > limit {
 		return nil, batchTooLarge(limit)
 	}
 	var items []batchItem
-	err := eachItem(http.MaxBytesReader(c.Writer, c.Request.Body, limit), func(raw []byte) error {
-		item, err := parse(raw)
+	err := form.read(http.MaxBytesReader(c.Writer, c.Request.Body, limit), func(raw []byte) error {
+		item, err := form.parse(raw)
 		if err == nil && key != "" && item.identity == (meter.Identity{}) {
 			// No key that a caller may give has a zero byte.
 			item.identity = meter.KeyIdentity(key + "\x00" + strconv.Itoa(len(items)))
 		}
 		kept := batchItem{err: err}
 		if err == nil {
-			kept.report, kept.err = s.report(&item, now)
+			kept.report, kept.err = s.report(&item, organization, now)
 			kept.names = item.names
 		}
 		items = append(items, kept)

@@ -49,7 +49,7 @@ func TestBatchReceipts(t *testing.T) {
 		{"meter":"evaluations","quantity":600},
 		{"meter":"evaluations","quantity":600},
 		{"meter":"evaluations","quantity":400},
-		{"meter":"evaluations","quantity":0},
+		{"meter":"evaluations","quantity":0.5},
 		{"meter":"nothing"},
 		{"meter":"evaluations","colour":"red"},
 		7,
@@ -65,7 +65,7 @@ func TestBatchReceipts(t *testing.T) {
 		"message": "The plan's limit of evaluations is reached.",
 	}, receipts[1]))
 	require.Empty(t, cmp.Diff(map[string]any{
-		"index": 3.0, "status": "invalid", "field": "quantity", "message": "quantity must be a whole number, 1 to 1000000000000000",
+		"index": 3.0, "status": "invalid", "field": "quantity", "message": "quantity must be a whole number, 0 to 1000000000000000; 0.5 is not",
 	}, receipts[3]))
 	require.Empty(t, cmp.Diff(map[string]any{
 		"index": 7.0, "status": "late", "field": "timestamp", "message": "timestamp must be at most 35 days before now",
@@ -109,7 +109,7 @@ func TestCloudEvents(t *testing.T) {
 	}
 	receipts := r.batch("free", "["+strings.Join([]string{
 		event("1", `,"type":"evaluations","data":{"quantity":3}`),
-		event("2", `,"type":"com.example.flow_executions","time":"2026-11-24T11:00:00Z","subject":"x","traceparent":"00-1","tenant":7,"dataschema":null`),
+		event("2", `,"type":"com.example.flow_executions","time":"2026-11-24T11:00:00Z","subject":"`+strings.ToUpper(r.organizations["free"].String())+`","traceparent":"00-1","tenant":7,"dataschema":null`),
 		event("3", `,"type":"com.example.done","datacontenttype":"application/json; charset=utf-8","data":{"meter":"simulations","quantity":2,"flow":{"id":[1]}}`),
 		event("1", `,"type":"evaluations","data":{"quantity":3}`),
 		event("1", `,"type":"evaluations","data":{"quantity":4}`),
@@ -125,7 +125,7 @@ func TestCloudEvents(t *testing.T) {
 	require.InDelta(t, 4, r.current("free", "evaluations"), 0)
 
 	for _, tt := range []struct{ body, field, message string }{
-		{`{"id":"1","source":"s","type":"evaluations"}`, "specversion", "must be 1.0"},
+		{`{"id":"1","source":"s","type":"evaluations"}`, "specversion", "must be given"},
 		{`{"specversion":"0.3","id":"1","source":"s","type":"evaluations"}`, "specversion", "must be 1.0"},
 		{`{"specversion":"1.0","source":"s","type":"evaluations"}`, "id", "must be given"},
 		{`{"specversion":"1.0","id":null,"source":"s","type":"evaluations"}`, "id", "must be given"},
@@ -136,12 +136,18 @@ func TestCloudEvents(t *testing.T) {
 		{`{"specversion":"1.0","id":"1","source":"s","type":"evaluations.done"}`, "type", "must end in a meter's key"},
 		{event("9", `,"type":"x","data":{"meter":"evaluation"}`), "data.meter", "must be one of the catalog's"},
 		{event("9", `,"type":"x","data":{"meter":7}`), "data.meter", "must be a string"},
-		{event("9", `,"type":"evaluations","data":{"quantity":"7"}`), "data.quantity", "must be a whole number"},
-		{event("9", `,"type":"evaluations","data":{"quantity":0}`), "data.quantity", "1 to 1000000000000000"},
+		{event("9", `,"type":"evaluations","data":{"quantity":"seven"}`), "data.quantity", `"seven" is not`},
+		{event("9", `,"type":"evaluations","data":{"quantity":7.5}`), "data.quantity", "0 to 1000000000000000"},
+		{event("9", `,"type":"evaluations","subject":"someone"`), "subject", "must be the key's organization"},
+		{event("9", `,"type":"evaluations","subject":"`+r.organizations["pro"].String()+`"`), "subject", "must be the key's organization"},
+		{event("9", `,"type":"evaluations","subject":""`), "subject", "must not be empty"},
 		{event("9", `,"type":"storage_bytes","data":{}`), "data.quantity", "must be given"},
 		{event("9", `,"type":"evaluations","data":{"quantity":1,"quantity":1}`), "data.quantity", "must not be given twice"},
 		{event("9", `,"type":"evaluations","data":[1]`), "data", "must be an object"},
-		{event("9", `,"type":"evaluations","data_base64":"e30="`), "data_base64", "must not be given"},
+		{event("9", `,"type":"evaluations","data":{},"data_base64":"e30="`), "data_base64", "must not be given beside data"},
+		{event("9", `,"type":"evaluations","data_base64":"e30"`), "data_base64", "must be base64"},
+		{event("9", `,"type":"evaluations","data_base64":"aGVsbG8="`), "data_base64", "must be a JSON object"},
+		{event("9", `,"type":"evaluations","data_base64":"W10="`), "data_base64", "must be an object"},
 		{event("9", `,"type":"evaluations","datacontenttype":"text/xml"`), "datacontenttype", "must be application/json"},
 		{event("9", `,"type":"evaluations","time":"yesterday"`), "time", "RFC 3339"},
 		{event("9", `,"type":"evaluations","dataContentType":"application/json"`), "dataContentType", "is not the name of a CloudEvent's attribute"},
@@ -171,7 +177,8 @@ func TestBrokenBatchesCountNothing(t *testing.T) {
 		{"[" + good + `,{"meter":"eva`, "body[1]", "the body ends too early"},
 		{"[" + good + "}", "body[1]", "must be JSON"},
 		{"[" + good + "] 1", "body", "must end after the array"},
-		{good, "body", "must be a JSON array"},
+		{good + good, "body", "must be JSON"},
+		{"7", "body", "must be a JSON array"},
 		{"nonsense", "body", "must be JSON: invalid character 'o' in literal null (expecting 'u') at byte 2 of the body"},
 		{" ", "body", "ends too early"},
 	} {
@@ -213,7 +220,9 @@ func TestBatchTypes(t *testing.T) {
 		"application/x-www-form-urlencoded":                200,
 		"application/cloudevents-batch+json":               200,
 		"application/cloudevents-batch+json;charset=UTF-8": 200,
-		"application/cloudevents+json":                     415,
+		"Application/CloudEvents-Batch+JSON":               200,
+		"application/cloudevents+json":                     400,
+		"application/cloudevents+xml":                      415,
 		"application/vnd.example+json":                     415,
 		"text/plain":                                       415,
 		"bad/":                                             415,
@@ -221,7 +230,7 @@ func TestBatchTypes(t *testing.T) {
 		a := r.do("free", "POST", "/api/v1/usage/batch", `[]`, "Content-Type", contentType)
 		require.Equal(t, status, a.Code, contentType)
 		if status == 415 {
-			require.Contains(t, a.json()["message"], "application/json, of reports, or application/cloudevents-batch+json")
+			require.Contains(t, a.json()["message"], "application/json, application/cloudevents+json or application/cloudevents-batch+json")
 		}
 	}
 	require.Equal(t, "body", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage", `[]`, "Content-Type", cloudEvents)["field"])

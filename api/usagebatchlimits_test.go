@@ -188,7 +188,7 @@ func FuzzCloudEvent(f *testing.F) {
 	for _, seed := range []string{
 		`{"specversion":"1.0","id":"1","source":"s","type":"a.evaluations"}`,
 		`{"specversion":"1.0","id":"1","source":"s","type":"t","time":"2026-11-24T12:00:00Z","data":{"meter":"m","quantity":7,"x":[{}]}}`,
-		`{"specversion":"1.0","id":"1","source":"s","type":"t","data":null,"ext":true}`,
+		`{"specversion":"1.0","id":"1","source":"s","type":"t","data":null,"ext":true}`, `{"specversion":"1.0","id":"1","source":"s","type":"a.b","data_base64":"e30="}`,
 		`{"specversion":"1.0","id":"\u0031","source":"s","type":"t","data":{"quantity":-1}}`, `{"specversion":1}`, `[]`, `{"":1}`, `{"data":{"a":1`,
 	} {
 		f.Add([]byte(seed))
@@ -218,5 +218,8 @@ func FuzzCloudEvent(f *testing.F) {
 		if item.names == &typedEventNames {
 			require.True(t, strings.HasSuffix(want.Type, string(item.meter)))
 		}
+		either, err := parseEither(body)
+		require.NoError(t, err, "it is one as application/json, too")
+		require.Equal(t, item.fingerprint("m", 1), either.fingerprint("m", 1))
 	})
 }

@@ -99,21 +99,14 @@ func (s *scanner) digits() (n int64, ok bool) {
 	return n, true
 }
 
-// quantityFor checks the quantity against the meter's rules, and returns the one
-// that counts. Field is what the caller calls it.
+// quantityFor returns the quantity that counts: 1 for a sum where none is given. Field is
+// what the caller calls it.
 func (r *usageReport) quantityFor(m *plans.Meter, field string) (int64, error) {
-	least := int64(0)
-	if m.Aggregation == plans.Sum {
-		least = 1
-		if !r.given {
-			return 1, nil
-		}
+	if !r.given && m.Aggregation == plans.Sum {
+		return 1, nil
 	}
 	if !r.given {
 		return 0, invalid(field, "must be given: %s is a level, not a count", m.Key)
-	}
-	if r.quantity < least || r.quantity > plans.MaxQuantity {
-		return 0, invalid(field, "must be a whole number, %d to %d", least, int64(plans.MaxQuantity))
 	}
 	return r.quantity, nil
 }

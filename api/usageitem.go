@@ -6,8 +6,12 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/instant"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -25,13 +29,19 @@ type usageItem struct {
 	key string
 	// timestamp is the time of the usage as the caller wrote it. Empty: now.
 	timestamp string
-	// properties is a JSON object without white space, for the fingerprint. Nil: none.
+	// properties is a JSON object in its canonical form, for the fingerprint. Nil: none.
 	properties []byte
-	names      *itemNames
+	// subject is whom a CloudEvent is about. Empty: it doesn't say.
+	subject string
+	names   *itemNames
 }
 
 // itemNames is what a form calls the fields that are judged after they are parsed.
-type itemNames struct{ meter, quantity, key, timestamp string }
+type itemNames struct {
+	meter, quantity, key, timestamp, subject string
+	// typed says that the meter is the last segment of a type.
+	typed bool
+}
 
 var usageNames = itemNames{meter: "meter", quantity: "quantity", key: "idempotency_key", timestamp: "timestamp"}
 
@@ -51,14 +61,15 @@ func parseUsage(body []byte) (usageItem, error) {
 			}
 		case "timestamp":
 			if item.timestamp, err = stringField(d, name); err == nil && item.timestamp == "" {
-				err = invalid(name, timestampRule)
+				err = invalid(name, instant.Rule)
 			}
 		case "properties":
-			if item.properties, err = objectField(d, name); err == nil && len(item.properties) > maxProperties {
-				err = invalid(name, "must have at most %d bytes, has %d", maxProperties, len(item.properties))
-			}
+			item.properties, err = propertiesField(d, name)
 		default:
 			err = invalid(nameOf(shown(name)), "is not a field of this request; its fields are meter, quantity, idempotency_key, timestamp and properties")
+			if isEventField(name) {
+				err = &eventError{err}
+			}
 		}
 		return err
 	})
@@ -71,6 +82,12 @@ func parseUsage(body []byte) (usageItem, error) {
 	item.setKey(item.key)
 	return item, nil
 }
+
+// eventError is the error about a field that only a CloudEvent has.
+type eventError struct{ rule error }
+
+func (e *eventError) Error() string   { return e.rule.Error() }
+func (e *eventError) Unwrap() []error { return []error{e.rule, errEvent} }
 
 func (i *usageItem) setKey(key string) {
 	if i.key = key; key != "" {
@@ -136,29 +153,45 @@ func stringField(d *json.Decoder, name string) (string, error) {
 	return text, nil
 }
 
+// quantityField reads a number, or a string that has one, as systems write it whose numbers
+// are floats or strings.
 func quantityField(d *json.Decoder, name string) (int64, error) {
 	value, err := d.Token()
 	if err != nil {
 		return 0, jsonError(err)
 	}
-	number, ok := value.(json.Number)
-	if !ok {
-		return 0, invalid(name, "must be a whole number, 0 to %d", int64(plans.MaxQuantity))
+	var text, written string
+	switch v := value.(type) {
+	case json.Number:
+		text = v.String()
+		written = shown(text)
+	case string:
+		text = v
+		written = strconv.Quote(shown(text))
+	default:
+		return 0, invalid(name, "%s", plans.ErrQuantity)
 	}
-	quantity, err := strconv.ParseInt(number.String(), 10, 64)
+	quantity, err := plans.ParseQuantity(text)
 	if err != nil {
-		return 0, invalid(name, "must be a whole number, 0 to %d; %s is not", int64(plans.MaxQuantity), shown(number.String()))
+		return 0, invalid(name, "%s; %s is not", err, written)
 	}
 	return quantity, nil
 }
 
-// objectField reads an object, and returns it without white space.
-func objectField(d *json.Decoder, name string) ([]byte, error) {
+// propertiesField reads the properties of a report, and returns their canonical form.
+func propertiesField(d *json.Decoder, name string) ([]byte, error) {
 	var raw json.RawMessage
 	if err := d.Decode(&raw); err != nil {
 		return nil, jsonError(err)
 	}
-	return compactObject(raw, name)
+	compact, err := compactObject(raw, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(compact) > maxProperties {
+		return nil, invalid(name, "must have at most %d bytes, has %d", maxProperties, len(compact))
+	}
+	return canonicalObject(compact), nil
 }
 
 func compactObject(raw []byte, name string) ([]byte, error) {
@@ -214,14 +247,15 @@ type lateError struct{ rule error }
 func (e *lateError) Error() string   { return e.rule.Error() }
 func (e *lateError) Unwrap() []error { return []error{e.rule, errLate} }
 
-const timestampRule = "must be a time of the form 2006-01-02T15:04:05Z (RFC 3339)"
-
-// report makes of an item what the meter decides on. What breaks a rule is an
-// [*accounts.FieldError]; one that is too old matches [errLate], too.
-func (s *Server) report(i *usageItem, now time.Time) (meter.Report, error) {
+// report makes of an item what the meter decides on, for an organization. What breaks a
+// rule is an [*accounts.FieldError]; one that is too old matches [errLate], too.
+func (s *Server) report(i *usageItem, organization uuid.UUID, now time.Time) (meter.Report, error) {
+	if i.subject != "" && !strings.EqualFold(i.subject, organization.String()) {
+		return meter.Report{}, invalid(i.names.subject, "must be the key's organization, %s, %q is not", organization, shown(i.subject))
+	}
 	index, ok := s.config.Meter.Index(string(i.meter))
 	if !ok {
-		return meter.Report{}, s.unknownMeter(i.names.meter)
+		return meter.Report{}, s.unknownMeter(i.names)
 	}
 	m := &s.config.Meter.Catalog().Meters[index]
 	quantity, err := i.quantityFor(m, i.names.quantity)
@@ -235,23 +269,37 @@ func (s *Server) report(i *usageItem, now time.Time) (meter.Report, error) {
 		}
 	}
 	if i.identity != (meter.Identity{}) {
-		r.Fingerprint = meter.FingerprintOf(m.Key, strconv.FormatInt(quantity, 10), i.timestamp, string(i.properties))
+		r.Fingerprint = i.fingerprint(m.Key, quantity)
 	}
 	return r, nil
 }
 
+// fingerprint digests what an item says, however it is written.
+func (i *usageItem) fingerprint(meterKey string, quantity int64) meter.Fingerprint {
+	return meter.FingerprintOf(meterKey, strconv.FormatInt(quantity, 10), canonicalTime(i.timestamp), string(i.properties))
+}
+
 // usageTime reads the time of a report.
 func (s *Server) usageTime(field, text string, now time.Time) (time.Time, error) {
-	at, err := time.Parse(time.RFC3339, text)
+	at, err := parseTime(field, text)
 	switch {
 	case err != nil:
-		return time.Time{}, invalid(field, "%s, %q is not", timestampRule, shown(text))
+		return time.Time{}, err
 	case at.After(now.Add(s.config.MaxAhead)):
 		return time.Time{}, invalid(field, "must be at most %s after now", inWords(s.config.MaxAhead))
 	case at.Before(now.Add(-s.config.MaxLate)):
 		return time.Time{}, &lateError{invalid(field, "must be at most %s before now", inWords(s.config.MaxLate))}
 	}
-	return at.UTC(), nil
+	return at, nil
+}
+
+// parseTime reads a time that a caller has written in a field.
+func parseTime(field, text string) (time.Time, error) {
+	at, err := instant.Parse(text)
+	if err != nil {
+		return time.Time{}, invalid(field, "%s", err)
+	}
+	return at, nil
 }
 
 // inWords writes a duration in the largest unit that it is a whole number of.

@@ -28,6 +28,7 @@ func TestKeyedUsageCountsOnce(t *testing.T) {
 	}{
 		{name: "the same bytes", body: body},
 		{name: "written in another way", body: ` {"properties":{"a": [1, 2]}, "idempotency_key":"job-\u0031","quantity":600,"meter":"evaluations"} `},
+		{name: "numbers in another spelling", body: `{"meter":"evaluations","quantity":"600.0","idempotency_key":"job-1","properties":{"a":[10e-1,2.0]}}`},
 		{name: "the key in the header", body: `{"meter":"evaluations","quantity":600,"properties":{"a":[1,2]}}`, headers: []string{"Idempotency-Key", "job-1"}},
 		{name: "the key in the header, quoted", body: `{"meter":"evaluations","quantity":600,"properties":{"a":[1,2]}}`, headers: []string{"Idempotency-Key", `"job-1"`}},
 		{name: "the key in both", body: body, headers: []string{"Idempotency-Key", "job-1"}},
@@ -41,15 +42,33 @@ func TestKeyedUsageCountsOnce(t *testing.T) {
 
 	for _, other := range []string{
 		`{"meter":"evaluations","quantity":601,"idempotency_key":"job-1","properties":{"a":[1,2]}}`,
+		`{"meter":"evaluations","quantity":600,"idempotency_key":"job-1","properties":{"a":[1,3]}}`,
 		`{"meter":"flow_executions","quantity":600,"idempotency_key":"job-1","properties":{"a":[1,2]}}`,
 		`{"meter":"evaluations","quantity":600,"idempotency_key":"job-1","properties":{"a":[2,1]}}`,
 		`{"meter":"evaluations","quantity":600,"idempotency_key":"job-1"}`,
 		`{"meter":"evaluations","quantity":600,"idempotency_key":"job-1","properties":{"a":[1,2]},"timestamp":"2026-11-24T12:00:00Z"}`,
 	} {
-		r.problem(409, "idempotency_key_reused", "free", "POST", "/api/v1/usage", other)
+		r.problem(422, "idempotency_key_reused", "free", "POST", "/api/v1/usage", other)
 	}
 	require.Empty(t, r.do("pro", "POST", "/api/v1/usage", body).Header().Get("Idempotency-Replayed"), "a key belongs to its organization")
 	require.InDelta(t, 700, r.current("free", "evaluations"), 0)
+}
+
+// TestOneInstantIsOneReport sends the same instant in other spellings.
+func TestOneInstantIsOneReport(t *testing.T) {
+	r := newRig(t)
+	for i, spelling := range []string{
+		"2026-11-24T10:00:00Z", "2026-11-24t10:00:00z", "2026-11-24T12:00:00+02:00", "2026-11-24T10:00:00.000Z", "2026-11-24T10:00:00.0000000000001Z", "2026-11-23T10:01:00-23:59",
+	} {
+		a := r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","idempotency_key":"k","timestamp":"`+spelling+`"}`)
+		require.Equal(t, 200, a.Code, "%s: %s", spelling, a.Body)
+		require.Equal(t, i > 0, a.Header().Get("Idempotency-Replayed") == "true", spelling)
+	}
+	r.problem(422, "idempotency_key_reused", "free", "POST", "/api/v1/usage", `{"meter":"evaluations","idempotency_key":"k","timestamp":"2026-11-24T10:00:01Z"}`)
+	require.InDelta(t, 1, r.current("free", "evaluations"), 0)
+	for _, bad := range []string{"2026-11-24T9:00:00Z", "2026-11-24T10:00:00,5Z", "2026-11-24T10:00:00+24:00", "2026-11-24 10:00:00Z", "2026-11-24T10:00:60Z"} {
+		require.Equal(t, "timestamp", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage", `{"meter":"evaluations","timestamp":"`+bad+`"}`)["field"], bad)
+	}
 }
 
 func TestKeyAloneInTheHeader(t *testing.T) {

@@ -89,7 +89,7 @@ func (b *scratch) answer(c *gin.Context, meterKey, plan string, d *plans.Decisio
 func (s *Server) consume(c *gin.Context, p *principal, report *usageReport, now time.Time) (gate.Admission, *plans.Meter, *gate.Problem, error) {
 	index, ok := s.config.Meter.Index(string(report.meter))
 	if !ok {
-		return gate.Admission{}, nil, nil, s.unknownMeter("meter")
+		return gate.Admission{}, nil, nil, s.unknownMeter(&usageNames)
 	}
 	m := &s.config.Meter.Catalog().Meters[index]
 	quantity, err := report.quantityFor(m, "quantity")
@@ -118,7 +118,7 @@ func readUsage(h http.Header, body []byte) (usageItem, error) {
 // recordItem is the rest of POST /usage for a report that bears a key, or a time of its
 // own. Where it returns an error it hasn't answered.
 func (s *Server) recordItem(c *gin.Context, p *principal, buffers *scratch, item *usageItem, now time.Time) error {
-	report, err := s.report(item, now)
+	report, err := s.report(item, p.organization, now)
 	if err != nil {
 		return err
 	}
@@ -154,16 +154,17 @@ func (s *Server) organization(c *gin.Context, p *principal, now time.Time) (*met
 	return s.config.Meter.Organization(c.Request.Context(), p.organization, now)
 }
 
-// unknownMeter says which meters there are. Field is where the caller named another.
-func (s *Server) unknownMeter(field string) error {
+// unknownMeter says which meters there are. Names is what the caller's form calls the
+// field that named another.
+func (s *Server) unknownMeter(names *itemNames) error {
 	var keys []string
 	for _, m := range s.config.Meter.Catalog().Meters {
 		keys = append(keys, m.Key)
 	}
-	if field == typedEventNames.meter {
-		return invalid(field, "must end in a meter's key where data.meter isn't given: %s", strings.Join(keys, ", "))
+	if names.typed {
+		return invalid(names.meter, "must end in a meter's key where data.meter isn't given: %s", strings.Join(keys, ", "))
 	}
-	return invalid(field, "must be one of the catalog's: %s", strings.Join(keys, ", "))
+	return invalid(names.meter, "must be one of the catalog's: %s", strings.Join(keys, ", "))
 }
 
 // appendDecision appends the answer as JSON. Keys of meters and plans are plain

@@ -58,7 +58,7 @@ func TestKeysAndBatchesAcrossReplicas(t *testing.T) {
 	require.Equal(t, answer, again)
 	body["quantity"] = 4
 	status, _, answer = second.post("/api/v1/usage", free.key, "application/json", body)
-	require.Equal(t, http.StatusConflict, status)
+	require.Equal(t, http.StatusUnprocessableEntity, status)
 	require.Equal(t, "idempotency_key_reused", answer["error"])
 
 	var events []map[string]any
@@ -152,7 +152,7 @@ func TestAdministrationHappensOnce(t *testing.T) {
 	require.Equal(t, made, again)
 	body["plan"] = "pro"
 	status, _, answer := second.post("/api/v1/organizations", s.adminKey, "application/json", body, "Idempotency-Key", "make-once")
-	require.Equal(t, http.StatusConflict, status)
+	require.Equal(t, http.StatusUnprocessableEntity, status)
 	require.Equal(t, "idempotency_key_reused", answer["error"])
 	_, list := first.call(http.MethodGet, "/api/v1/organizations", s.adminKey, nil)
 	require.Len(t, list["organizations"], 1)

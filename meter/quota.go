@@ -154,6 +154,11 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 	fenced := at >= m.leasesUntil.Load()
 	inWindow := q == s.quota
 	switch {
+	case quantity == 0:
+		// It adds nothing: no lease need cover it.
+		d = q.refusal(e)
+		d.Allowed, d.OverLimit = true, d.Current > e.Max
+		return d, false, decided
 	case !fenced && q.free >= quantity:
 		q.free -= quantity
 		q.spent += quantity

@@ -15,7 +15,8 @@ import (
 type Report struct {
 	// Index is the meter's.
 	Index Index
-	// Quantity is in the meter's unit, 0 to [plans.MaxQuantity]; for a sum 1 or more.
+	// Quantity is in the meter's unit, 0 to [plans.MaxQuantity]. 0 of a sum is a report that
+	// adds nothing.
 	Quantity int64
 	// At is the time of the usage, which the caller has found acceptable; one that is
 	// ahead counts as now. Zero: now.

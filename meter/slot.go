@@ -149,6 +149,10 @@ func (s *slot) window() plans.Window {
 // take decides without a lease, and takes what is allowed. Quantity is at least 0.
 func (s *slot) take(e *plans.Entitlement, quantity int64) plans.Decision {
 	d := plans.Decide(s.meter.Aggregation, *e, s.used, quantity)
+	if s.meter.Aggregation == plans.Sum && quantity == 0 {
+		// It adds nothing: a limit that was passed before doesn't refuse it.
+		d.Allowed = true
+	}
 	if d.Allowed && s.meter.Aggregation == plans.Sum {
 		s.used += quantity
 	}

@@ -8,10 +8,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/riverline/tollgate/instant"
 	"github.com/riverline/tollgate/internal/version"
 )
 
@@ -64,6 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 		kong.Name("tollgate"),
 		kong.Description("Usage metering, plan enforcement and billing exports."),
 		kong.UsageOnError(),
+		kong.TypeMapper(reflect.TypeFor[time.Time](), kong.MapperFunc(decodeTime)),
 		kong.Writers(stdout, stderr),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(&output{Writer: stdout, terminal: isTerminal(stdout)}),
@@ -83,6 +87,20 @@ func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
 		return 1
 	}
 	return 0
+}
+
+// decodeTime reads a time on the command line as the API reads one.
+func decodeTime(c *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := c.Scan.PopValueInto("time", &text); err != nil {
+		return err
+	}
+	at, err := instant.Parse(text)
+	if err != nil {
+		return err
+	}
+	target.Set(reflect.ValueOf(at))
+	return nil
 }
 
 type versionCommand struct{}

@@ -59,6 +59,7 @@ const (
 func TestLayersLookOneWay(t *testing.T) {
 	allowed := map[string][]string{
 		"money":      {},
+		"instant":    {},
 		"plans":      {"money"},
 		"accounts":   {},
 		"events":     {"plans", "accounts"},
@@ -71,7 +72,7 @@ func TestLayersLookOneWay(t *testing.T) {
 		"activities": {"money", "plans", "billing", "meter", "events", "webhooks", "sinks"},
 		"workflows":  {"money", "plans", "billing", "meter", "events", "webhooks", "sinks", "activities", "workflows"},
 		"gate":       {"plans", "meter"},
-		"api":        {"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "gate", "api"},
+		"api":        {"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "gate", "instant", "api"},
 	}
 	packages := listPackages(t)
 	for path, p := range packages {
@@ -96,7 +97,7 @@ func TestLayersLookOneWay(t *testing.T) {
 // library, nor on anything that leads to one.
 func TestDomainIsPure(t *testing.T) {
 	packages := listPackages(t)
-	for _, path := range []string{"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"} {
+	for _, path := range []string{"money", "instant", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"} {
 		p, ok := packages[path]
 		require.True(t, ok, path)
 		for _, dependency := range p.Deps {
@@ -112,7 +113,7 @@ func TestDomainIsPure(t *testing.T) {
 // TestDomainNeverReadsTheClock holds that time is an argument.
 func TestDomainNeverReadsTheClock(t *testing.T) {
 	packages := listPackages(t)
-	for _, path := range []string{"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"} {
+	for _, path := range []string{"money", "instant", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"} {
 		for _, file := range packages[path].GoFiles {
 			source, err := os.ReadFile(filepath.Join(packages[path].Dir, file))
 			require.NoError(t, err)

@@ -1,0 +1,29 @@
+package api
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestCanonicalObject(t *testing.T) {
+	for _, same := range [][]string{
+		{`{}`, ` { } `},
+		{`{"a":1,"b":[1,2]}`, `{"b":[1.0,20e-1],"a":1e0}`, `{ "b" : [ 0.1e1 , 2 ] , "a" : 100E-2 }`},
+		{`{"a":"é/<"}`, `{"a":"\u00e9\/\u003c"}`},
+		{`{"a":{"x":0,"y":-1.5}}`, `{"a":{"y":-15e-1,"x":-0.0}}`},
+		{`{"a":1e400}`, `{"a":10e399}`},
+		{`{"a":123456789012345678901234567890}`, `{"a":123456789012345678901234567890.0}`},
+	} {
+		for _, text := range same[1:] {
+			require.Equal(t, string(canonicalObject([]byte(same[0]))), string(canonicalObject([]byte(text))), text)
+		}
+	}
+	for _, pair := range [][2]string{
+		{`{"a":1}`, `{"a":"1"}`}, {`{"a":[1,2]}`, `{"a":[2,1]}`}, {`{"a":null}`, `{}`}, {`{"a":1}`, `{"a":-1}`}, {`{"a":1}`, `{"a":10}`},
+		{`{"a":9007199254740992}`, `{"a":9007199254740993}`}, {`{"a":true}`, `{"a":1}`}, {`{"a":1e99999999999}`, `{"a":1}`},
+	} {
+		require.NotEqual(t, string(canonicalObject([]byte(pair[0]))), string(canonicalObject([]byte(pair[1]))), pair[0])
+	}
+	require.Equal(t, `{"b":2}`, string(canonicalObject([]byte(`{"a":1,"b":2,"c":3}`), "a", "c")))
+}
