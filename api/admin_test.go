@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -51,6 +52,10 @@ func TestOrganizations(t *testing.T) {
 		require.Contains(t, problem["message"], tt.field)
 	}
 	r.problem(404, "not_found", "admin", "GET", "/api/v1/organizations/"+uuid.NewString(), "")
+	r.store.err = fmt.Errorf("update: %w: it is USD", accounts.ErrCurrencyFixed)
+	fixed := r.problem(409, "conflict", "admin", "PATCH", at, `{"currency":"EUR"}`)
+	require.Contains(t, fixed["message"], "The organization's currency is fixed")
+	r.store.err = nil
 	r.problem(404, "not_found", "admin", "PATCH", "/api/v1/organizations/"+uuid.NewString(), `{"name":"x"}`)
 	r.problem(403, "forbidden", "free", "GET", at, "")
 }

@@ -192,7 +192,7 @@ func closedLines(ctx context.Context, store *pgstore.Store, file *usagefile.File
 		if err != nil {
 			return nil, err
 		}
-		if export.Stage == billing.StageClosed {
+		if export.IssuedAt != nil {
 			closed[period.String()] = lines
 		}
 	}

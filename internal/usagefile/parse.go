@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
 	"github.com/riverline/tollgate/plans"
@@ -31,6 +32,39 @@ func parseValue(text string) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("must be a whole number, 0 to %d, is %q", int64(plans.MaxQuantity), text)
+}
+
+func (r *reader) parseOrganization(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != len(uuid.Nil.String()) {
+		return id, fmt.Errorf("must be the id of an organization, a UUID, is %q", text)
+	}
+	if !r.config.Organizations[id] {
+		return id, fmt.Errorf("must be the id of an organization, there is none with %s", id)
+	}
+	return id, nil
+}
+
+func (r *reader) aggregationOf(meterKey string) (plans.Aggregation, error) {
+	a, ok := r.aggregations[meterKey]
+	if !ok {
+		return a, fmt.Errorf("must be a meter of the catalog, %q is not", meterKey)
+	}
+	return a, nil
+}
+
+// parseDay reads a day that usage may be kept of, up to today.
+func (r *reader) parseDay(text string) (plans.Day, error) {
+	day, err := plans.ParseDay(text)
+	switch {
+	case err != nil:
+		return day, fmt.Errorf("must be a day as 2026-10-31, is %q", text)
+	case day > r.today:
+		return day, fmt.Errorf("must not be after today, %s (UTC), is %s", r.today, day)
+	case day < firstDay:
+		return day, fmt.Errorf("must be %s or later, is %s", firstDay, day)
+	}
+	return day, nil
 }
 
 // parseAt reads a time, which must lie in the day and not in the future.

@@ -199,42 +199,28 @@ func (r *reader) add(line int, in fields) error {
 		return errTooLong
 	}
 	broken := false
-	report := func(field, rule string, args ...any) {
-		broken = true
-		r.problem(line, field, rule, args...)
+	report := func(field string, err error) {
+		if err != nil {
+			broken = true
+			r.problem(line, field, "%s", err)
+		}
 	}
 	row := meter.Row{Meter: in.meter}
 	var err error
-	if row.Organization, err = uuid.Parse(in.organization); err != nil || len(in.organization) != 36 {
-		report("organization_id", "must be the id of an organization, a UUID, is %q", in.organization)
-	} else if !r.config.Organizations[row.Organization] {
-		report("organization_id", "must be the id of an organization, there is none with %s", row.Organization)
-	}
-	known := false
-	if row.Aggregation, known = r.aggregations[in.meter]; !known {
-		report("meter", "must be a meter of the catalog, %q is not", in.meter)
-	}
-	if row.Value, err = parseValue(in.value); err != nil {
-		report("value", "%s", err)
-	}
-	if row.Day, err = plans.ParseDay(in.day); err != nil {
-		report("day", "must be a day as 2026-10-31, is %q", in.day)
-	} else if row.Day > r.today {
-		report("day", "must not be after today, %s (UTC), is %s", r.today, row.Day)
-	} else if row.Day < firstDay {
-		report("day", "must be %s or later, is %s", firstDay, row.Day)
-	} else if in.at != "" {
-		if row.At, err = r.parseAt(in.at, row.Day); err != nil {
-			report("at", "%s", err)
-		}
+	row.Organization, err = r.parseOrganization(in.organization)
+	report("organization_id", err)
+	row.Aggregation, err = r.aggregationOf(in.meter)
+	report("meter", err)
+	row.Value, err = parseValue(in.value)
+	report("value", err)
+	row.Day, err = r.parseDay(in.day)
+	report("day", err)
+	if err == nil && in.at != "" {
+		row.At, err = r.parseAt(in.at, row.Day)
+		report("at", err)
 	}
 	if !broken && row.Aggregation == plans.Sum {
-		key := sumKey{row.Organization, row.Meter, row.Day}
-		if row.Value > plans.MaxDaySum-r.sums[key] {
-			report("value", "must not take the sum of its day beyond %d", int64(plans.MaxDaySum))
-		} else {
-			r.sums[key] += row.Value
-		}
+		report("value", r.addUp(row))
 	}
 	if broken {
 		return nil
@@ -244,5 +230,15 @@ func (r *reader) add(line int, in fields) error {
 	}
 	r.file.To = max(r.file.To, row.Day)
 	r.file.rows = append(r.file.rows, row)
+	return nil
+}
+
+// addUp adds a row to what the file has of its day, unless no day holds that.
+func (r *reader) addUp(row meter.Row) error {
+	key := sumKey{row.Organization, row.Meter, row.Day}
+	if row.Value > plans.MaxDaySum-r.sums[key] {
+		return fmt.Errorf("must not take the sum of its day beyond %d", int64(plans.MaxDaySum))
+	}
+	r.sums[key] += row.Value
 	return nil
 }
