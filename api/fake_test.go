@@ -147,7 +147,7 @@ func (s *fakeStore) CreateOrganization(ctx context.Context, o accounts.NewOrgani
 			return err
 		}
 		made = accounts.Organization{ID: uuid.Must(uuid.NewV7()), Name: o.Name, Currency: cmp.Or(o.Currency, accounts.DefaultCurrency), CreatedAt: noon, UpdatedAt: noon}
-		contract, err := accounts.NewContract(o.Plan, o.EffectiveAt, s.facts(made))
+		contract, err := accounts.NewContract(cmp.Or(o.Plan, s.catalog.DefaultPlan), o.EffectiveAt, s.facts(made))
 		if err != nil {
 			return err
 		}
