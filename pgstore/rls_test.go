@@ -242,7 +242,7 @@ func TestPlansThatWereInForceStay(t *testing.T) {
 	asTenant(t, conn, a, func() {
 		tag, err := conn.Exec(t.Context(), `DELETE FROM organization_plans WHERE organization_id = $1`, a)
 		require.NoError(t, err)
-		require.EqualValues(t, 1, tag.RowsAffected())
+		require.EqualValues(t, 2, tag.RowsAffected(), "the change and the end that are to come")
 		_, err = conn.Exec(t.Context(), `UPDATE organization_plans SET plan = 'enterprise' WHERE organization_id = $1`, a)
 		requireCode(t, insufficientPrivilege, err, "a plan that was in force")
 	})
