@@ -49,7 +49,7 @@ type Comparison struct {
 // String names both layers.
 func (c Comparison) String() string { return string(c.Left) + "/" + string(c.Right) }
 
-// Comparisons are those that a reconciliation makes, in their order. That with max is
+// Comparisons are those that a reconciliation makes, in their order. The last one is
 // no equation: what is consumed, leased and held is at most max. What is set aside and
 // not decided on counts as consumed, beside the records.
 func Comparisons() []Comparison {
@@ -61,8 +61,8 @@ func Comparisons() []Comparison {
 		{LayerQuota, LayerRecords},
 		{LayerLeased, LayerLeases},
 		{LayerHeld, LayerReservations},
-		{LayerQuota, LayerMax},
 		{LayerSetAside, LayerQuarantine},
+		{LayerQuota, LayerMax},
 	}
 }
 

@@ -159,7 +159,7 @@ const (
 
 // comparisons are the statements, in the order of [billing.Comparisons].
 var comparisons = []string{
-	compareJournal, compareRecords, compareRolled, compareTotals, compareQuota, compareLeases, compareHeld, compareMax, compareQuarantine,
+	compareJournal, compareRecords, compareRolled, compareTotals, compareQuota, compareLeases, compareHeld, compareQuarantine, compareMax,
 }
 
 // Reconcile compares what each layer says of the usage of the days from from to to, both
