@@ -16,7 +16,7 @@ type Action string
 // The actions.
 const (
 	// ChangePlan puts a plan in force, at once or later. Choosing the plan in force takes
-	// a pending change back.
+	// a pending change back; an organization its own.
 	ChangePlan Action = "change"
 	// KeepPlan takes a pending change back.
 	KeepPlan Action = "keep"
@@ -177,7 +177,7 @@ func (r Request) pace(f Facts) error {
 func (c Contract) changeByTenant(r Request, f Facts) (Contract, error) {
 	current := c.At(f.Now)
 	if r.Plan == current.Plan {
-		return c.keepPlan(r, f)
+		return c.without(f.Now, isTenants), nil
 	}
 	from, to := f.Offers[current.Plan], f.Offers[r.Plan]
 	switch {

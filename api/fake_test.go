@@ -57,6 +57,7 @@ type fakeStore struct {
 	// credits and creditEntries are in the order in which they were made.
 	credits       []billing.CreditGrant
 	creditEntries []billing.CreditEntry
+	quarantine    []meter.Quarantined
 	writes        map[writeOf]*fakeWrite
 	// customers are by their identity.
 	customers map[string]sinks.Customer
@@ -147,7 +148,7 @@ func (s *fakeStore) CreateOrganization(ctx context.Context, o accounts.NewOrgani
 			return err
 		}
 		made = accounts.Organization{ID: uuid.Must(uuid.NewV7()), Name: o.Name, Currency: cmp.Or(o.Currency, accounts.DefaultCurrency), CreatedAt: noon, UpdatedAt: noon}
-		contract, err := accounts.NewContract(o.Plan, o.EffectiveAt, s.facts(made))
+		contract, err := accounts.NewContract(cmp.Or(o.Plan, s.catalog.DefaultPlan), o.EffectiveAt, s.facts(made))
 		if err != nil {
 			return err
 		}
