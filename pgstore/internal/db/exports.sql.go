@@ -454,7 +454,7 @@ FROM instances i
 LEFT JOIN export_batches b ON b.export_id = $1 AND b.instance_id = i.id
 CROSS JOIN generate_series(($2::date)::timestamp, ($3::date)::timestamp, interval '1 day') AS d (at)
 CROSS JOIN LATERAL (
-    SELECT l.day, l.instance_id, l.seq, l.organization_id, l.meter, l.value, l.at, l.plan, l.plan_version FROM usage_batch_rows l
+    SELECT l.day, l.instance_id, l.seq, l.organization_id, l.meter, l.plan, l.plan_version, l.value, l.at FROM usage_batch_rows l
     WHERE l.day = d.at::date AND l.instance_id = i.id AND l.seq > coalesce(b.through_seq, 0)
 ) AS r
 JOIN meters m ON m.key = r.meter
