@@ -100,7 +100,8 @@ func (s *Server) endWrite(
 ) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), settleTimeout)
 	defer cancel()
-	final := answer.Status < http.StatusInternalServerError
+	// Whoever was too fast may come again under the key.
+	final := answer.Status < http.StatusInternalServerError && answer.Status != http.StatusTooManyRequests
 	var err error
 	if final {
 		var kept accounts.WriteAnswer

@@ -61,6 +61,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO organizations (id, name) VALUES ('00000000-0000-7000-8000-0000000000aa', 'Acme');
 		INSERT INTO organization_plans SELECT id, created_at, 'free' FROM organizations;
 		INSERT INTO organization_plans SELECT id, created_at + interval '1 day', NULL FROM organizations;
+		INSERT INTO organization_plan_changes SELECT id, id, now(), 'end', false, NULL, NULL, now(), 'moved away' FROM organizations;
 		INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash)
 		SELECT id, id, 'tenant', 'key', 'tg_', sha256('secret') FROM organizations;
 		INSERT INTO instances (id, host, status, started_at, seen_at, watermark) SELECT id, 'host', 'live', now(), now(), now() FROM organizations;

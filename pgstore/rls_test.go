@@ -21,33 +21,35 @@ const insufficientPrivilege = "42501"
 // organizationColumn is, for each table with rows of an organization, the column
 // that says whose a row is.
 var organizationColumn = map[string]string{
-	"organizations":        "id",
-	"organization_plans":   "organization_id",
-	"api_keys":             "organization_id",
-	"usage_batch_rows":     "organization_id",
-	"usage_daily":          "organization_id",
-	"usage_rolled":         "organization_id",
-	"export_organizations": "organization_id",
-	"export_usage":         "organization_id",
-	"export_segments":      "organization_id",
-	"export_segment_usage": "organization_id",
-	"export_corrections":   "organization_id",
-	"export_parked":        "organization_id",
-	"export_variances":     "organization_id",
-	"statements":           "organization_id",
-	"usage_events":         "organization_id",
-	"quota_windows":        "organization_id",
-	"quota_leases":         "organization_id",
-	"quota_lost_leases":    "organization_id",
-	"reservations":         "organization_id",
-	"credit_grants":        "organization_id",
-	"credit_entries":       "organization_id",
-	"export_credits":       "organization_id",
-	"export_credit_uses":   "organization_id",
-	"events":               "organization_id",
-	"webhook_endpoints":    "organization_id",
-	"webhook_deliveries":   "organization_id",
-	"webhook_attempts":     "organization_id",
+	"organizations":             "id",
+	"organization_plans":        "organization_id",
+	"organization_plan_changes": "organization_id",
+	"api_keys":                  "organization_id",
+	"usage_batch_rows":          "organization_id",
+	"usage_daily":               "organization_id",
+	"usage_rolled":              "organization_id",
+	"export_organizations":      "organization_id",
+	"export_usage":              "organization_id",
+	"export_segments":           "organization_id",
+	"export_segment_usage":      "organization_id",
+	"export_corrections":        "organization_id",
+	"export_parked":             "organization_id",
+	"export_variances":          "organization_id",
+	"statements":                "organization_id",
+	"usage_events":              "organization_id",
+	"usage_quarantine":          "organization_id",
+	"quota_windows":             "organization_id",
+	"quota_leases":              "organization_id",
+	"quota_lost_leases":         "organization_id",
+	"reservations":              "organization_id",
+	"credit_grants":             "organization_id",
+	"credit_entries":            "organization_id",
+	"export_credits":            "organization_id",
+	"export_credit_uses":        "organization_id",
+	"events":                    "organization_id",
+	"webhook_endpoints":         "organization_id",
+	"webhook_deliveries":        "organization_id",
+	"webhook_attempts":          "organization_id",
 
 	"organization_customers": "organization_id",
 	"statement_deliveries":   "organization_id",
@@ -67,8 +69,10 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	a, b = f.organization("Acme", "free").ID, f.organization("Bolt", "pro").ID
 	w := f.instance()
 	for _, o := range []uuid.UUID{a, b} {
-		w.flush(row(o, evaluations, today, 5), row(o, storage, today, 7))
+		w.flush(row(o, evaluations, today, 5), row(o, storage, today, 7), row(o, simulations, today, -1))
 		_, err := f.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleTenant, Organization: o, Name: "k"}, accounts.HashSecret(o.String()))
+		require.NoError(t, err)
+		_, err = f.ChangeContract(t.Context(), o, accounts.Request{Action: accounts.EndContract, At: time.Now().AddDate(1, 0, 0)})
 		require.NoError(t, err)
 	}
 	_, err := f.RollUpDay(t.Context(), today)
@@ -239,7 +243,7 @@ func TestPlansThatWereInForceStay(t *testing.T) {
 	asTenant(t, conn, a, func() {
 		tag, err := conn.Exec(t.Context(), `DELETE FROM organization_plans WHERE organization_id = $1`, a)
 		require.NoError(t, err)
-		require.EqualValues(t, 1, tag.RowsAffected())
+		require.EqualValues(t, 2, tag.RowsAffected(), "the change and the end that are to come")
 		_, err = conn.Exec(t.Context(), `UPDATE organization_plans SET plan = 'enterprise' WHERE organization_id = $1`, a)
 		requireCode(t, insufficientPrivilege, err, "a plan that was in force")
 	})

@@ -124,6 +124,7 @@ func (r *replica) follow(ctx context.Context, c pgstore.Change, m *meter.Meter, 
 	id, _ := uuid.Parse(c.ID)
 	switch c.Kind {
 	case pgstore.ChangeOrganization:
+		server.ForgetOrganization(id)
 		_ = m.Reload(ctx, id, now())
 	case pgstore.ChangeKey:
 		server.ForgetKey(id)
@@ -135,6 +136,8 @@ func (r *replica) follow(ctx context.Context, c pgstore.Change, m *meter.Meter, 
 		if window, ok := c.QuotaWindow(); ok {
 			m.Recall(window)
 		}
+	case pgstore.ChangeUsage:
+		_ = m.Refresh(ctx, id, now())
 	case pgstore.ChangeResync:
 	}
 }
