@@ -25,6 +25,9 @@ func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 	if err := tx.LockIssuing(ctx); err != nil {
 		return err
 	}
+	if err := tx.AvoidNestedLoops(ctx); err != nil {
+		return err
+	}
 	if err := freezeCorrections(ctx, tx, export); err != nil {
 		return err
 	}
