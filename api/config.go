@@ -73,6 +73,7 @@ type Store interface {
 
 	CloseStore
 	CreditStore
+	QuarantineStore
 	ReservationStore
 	WriteStore
 }

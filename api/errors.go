@@ -30,6 +30,7 @@ const (
 	codeKeyReused            = "idempotency_key_reused"
 	codeUnderWay             = "request_under_way"
 	codeReservationEnded     = "reservation_ended"
+	codeQuarantineRefused    = "quarantine_refused"
 	codeUnavailable          = gate.CodeUnavailable
 )
 
@@ -85,17 +86,19 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
 	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, meter.ErrUnknownOrganization), errors.Is(err, meter.ErrUnknownInstance),
 		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound),
-		errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, billing.ErrCreditNotFound), errors.Is(err, fs.ErrNotExist):
+		errors.Is(err, meter.ErrQuarantineNotFound), errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, billing.ErrCreditNotFound), errors.Is(err, fs.ErrNotExist):
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
 	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal), errors.Is(err, billing.ErrNotRated),
 		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten), errors.Is(err, billing.ErrCreditSpent),
-		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints),
+		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints), errors.Is(err, meter.ErrQuarantineDecided),
 		errors.Is(err, accounts.ErrCurrencyFixed):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
 		return gate.NewProblem(http.StatusUnprocessableEntity, codeKeyReused, sentence(conflictOf(err)))
 	case errors.Is(err, accounts.ErrWriteUnderWay):
 		return gate.NewProblem(http.StatusConflict, codeUnderWay, sentence(conflictOf(err)))
+	case errors.Is(err, meter.ErrQuarantineRefused):
+		return gate.NewProblem(http.StatusConflict, codeQuarantineRefused, sentence(errors.New(rootOf(err, meter.ErrQuarantineRefused))))
 	case errors.Is(err, meter.ErrQuantityOverflow):
 		return gate.OverflowProblem()
 	case errors.Is(err, meter.ErrReservationEnded):
@@ -151,7 +154,7 @@ func conflictOf(err error) error {
 	for _, known := range []error{
 		ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, billing.ErrNotRated, plans.ErrVersionPublished, errNotYetWritten,
 		billing.ErrCreditSpent, errWebhookDisabled, webhooks.ErrTooManyEndpoints,
-		accounts.ErrCurrencyFixed, meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
+		accounts.ErrCurrencyFixed, meter.ErrQuarantineDecided, meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
 	} {
 		if errors.Is(err, known) {
 			return known

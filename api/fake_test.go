@@ -57,6 +57,7 @@ type fakeStore struct {
 	// credits and creditEntries are in the order in which they were made.
 	credits       []billing.CreditGrant
 	creditEntries []billing.CreditEntry
+	quarantine    []meter.Quarantined
 	writes        map[writeOf]*fakeWrite
 	// customers are by their identity.
 	customers map[string]sinks.Customer

@@ -81,6 +81,11 @@ var accessTo = map[string]access{
 	"GET /api/v1/organizations/:id/credits/entries": {roles: everyRole, query: []string{"after", "limit"}},
 	"POST /api/v1/credits/:grant/void":              {roles: []role{roleFinance}, body: into[gen.VoidCreditJSONRequestBody], keep: keepAll},
 
+	"GET /api/v1/quarantine":            {roles: []role{roleAdmin}, query: []string{"state", "organization_id", "after", "limit"}},
+	"GET /api/v1/quarantine/:id":        {roles: []role{roleAdmin}},
+	"POST /api/v1/quarantine/:id/apply": {roles: []role{roleAdmin}, body: into[gen.ApplyQuarantinedJSONRequestBody], keep: keepAll},
+	"POST /api/v1/quarantine/:id/drop":  {roles: []role{roleAdmin}, body: into[gen.DropQuarantinedJSONRequestBody], keep: keepAll},
+
 	"POST /api/v1/keys":       {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody], keep: keepNoSecret},
 	"GET /api/v1/keys":        {roles: []role{roleAdmin}},
 	"DELETE /api/v1/keys/:id": {roles: []role{roleAdmin}, keep: keepAll},

@@ -306,6 +306,16 @@ func (m *Meter) Reload(ctx context.Context, id uuid.UUID, now time.Time) error {
 	return m.refresh(ctx, o, now)
 }
 
+// Refresh reads an organization's plan and usage again, after usage that was set aside has
+// been decided on. An organization that isn't in memory needs nothing.
+func (m *Meter) Refresh(ctx context.Context, id uuid.UUID, now time.Time) error {
+	o := m.orgs.find(id)
+	if o == nil {
+		return nil
+	}
+	return m.refresh(ctx, o, now)
+}
+
 // refresh reads plan and usage with no batch under way, so that what is stored and
 // what is not yet can be told apart.
 func (m *Meter) refresh(ctx context.Context, o *Organization, now time.Time) error {

@@ -267,6 +267,10 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []i
 		}
 	case plans.Sum:
 		written, apart := row.split(repeated, quarantined)
+		if s.current.day == row.day {
+			// A record is never less than it was: of what is set aside it can be unknown.
+			stored = max(stored, s.current.known)
+		}
 		if inWindow && apart > 0 {
 			s.extra().quarantined += apart
 		}

@@ -49,7 +49,7 @@ CREATE TABLE usage_daily (
     organization_id uuid        NOT NULL,
     meter           text        NOT NULL,
     day             date        NOT NULL,
-    value           bigint      NOT NULL CHECK (value >= 0),
+    value           bigint      NOT NULL CHECK (value BETWEEN 0 AND 100000000000000000),
     last_at         timestamptz NOT NULL,
     PRIMARY KEY (organization_id, meter, day)
 ) PARTITION BY RANGE (day);
@@ -58,6 +58,7 @@ CREATE TABLE usage_daily_default PARTITION OF usage_daily DEFAULT WITH (fillfact
 -- Rows of a day lie together, so a small block-range index finds them.
 CREATE INDEX usage_daily_day ON usage_daily USING brin (day) WITH (pages_per_range = 32);
 COMMENT ON TABLE usage_daily IS 'The usage records: one value for each organization, meter and UTC day.';
+COMMENT ON COLUMN usage_daily.value IS 'At most 10^17, so that the days of a month add up within a bigint.';
 COMMENT ON COLUMN usage_daily.last_at IS 'Time of the last report; it decides which snapshot is the later one.';
 
 ALTER TABLE instances ENABLE ROW LEVEL SECURITY;

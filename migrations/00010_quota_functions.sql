@@ -2,7 +2,7 @@
 
 -- +goose Up
 
--- Opens those of the windows that are not open: all that is recorded of their days is unleased. A flush of usage of such a day
+-- Opens those of the windows that are not open: all that is recorded of their days, or set aside, is unleased. A flush of usage of such a day
 -- is either in the sum, or finds the window: both take the record's row first, here by a row of zero where there is none. The
 -- API's role may not delete records: it may call this.
 -- +goose StatementBegin
@@ -48,10 +48,14 @@ BEGIN
     FROM zeros z;
 
     INSERT INTO quota_windows (organization_id, meter, limit_window, window_start, window_end, plan_max, max, unleased)
-    SELECT a.organization_id, a.meter, a.kind, a.start, a.until, a.max, a.max, least(coalesce((
+    SELECT a.organization_id, a.meter, a.kind, a.start, a.until, a.max, a.max, coalesce((
         SELECT sum(u.value) FROM usage_daily u
         WHERE u.organization_id = a.organization_id AND u.meter = a.meter AND u.day >= a.start AND u.day < a.until
-    ), 0), 1000000000000000000)
+    ), 0) + coalesce((
+        SELECT sum(q.in_windows) FROM usage_quarantine q
+        WHERE q.organization_id = a.organization_id AND q.meter = a.meter AND q.day >= a.start AND q.day < a.until
+            AND q.state = 'quarantined'
+    ), 0)
     FROM (
         SELECT for_organizations[place], for_meters[place], for_kinds[place], for_starts[place],
             (for_starts[place] + ('1 ' || for_kinds[place])::interval)::date, for_maxes[place]

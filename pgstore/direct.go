@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -53,7 +54,7 @@ func (s *Store) ImportUsage(ctx context.Context, chunk meter.BatchID, host strin
 //
 // Who has many rows writes them at once: [Store.WriteUsage], whose rules hold here, too. A
 // field that breaks its rule is an [*accounts.FieldError], an organization that doesn't
-// exist [accounts.ErrNotFound].
+// exist [accounts.ErrNotFound], a sum beyond [plans.MaxDaySum] [meter.ErrQuantityOverflow].
 func (s *Store) IncrementUsage(ctx context.Context, organization uuid.UUID, meterKey string, day plans.Day, quantity int64) error {
 	err := s.writeDirectly(ctx, "quantity", []meter.Row{{
 		Organization: organization, Meter: meterKey, Aggregation: plans.Sum, Day: day, Value: quantity,
@@ -88,6 +89,18 @@ func (s *Store) writeDirectly(ctx context.Context, field string, rows []meter.Ro
 	var written bool
 	return s.applyDirectly(ctx, field, "direct writes", meter.BatchID{Instance: DirectInstance}, rows, &written)
 }
+
+// orOverflow turns the refusal of a record beyond [plans.MaxDaySum] into the domain's error.
+func orOverflow(err error) error {
+	var server *pgconn.PgError
+	if errors.As(err, &server) && server.ConstraintName == dayValueCheck {
+		return meter.ErrQuantityOverflow
+	}
+	return err
+}
+
+// dayValueCheck is the constraint that bounds a record.
+const dayValueCheck = "usage_daily_value_check"
 
 // orUnknownInstance turns the absence of a row into the domain's error.
 func orUnknownInstance(err error) error {

@@ -55,7 +55,7 @@ func (s *Store) applyDirectly(
 			return &accounts.FieldError{Field: "meter", Rule: fmt.Sprintf("must be a %s meter of the catalog, %q is not", rows[0].Aggregation, rows[0].Meter)}
 		}
 		*written = !applied.Duplicate
-		return err
+		return orOverflow(err)
 	})
 }
 

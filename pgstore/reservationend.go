@@ -113,7 +113,7 @@ func settleReservation(ctx context.Context, tx scoped, r meter.StoredReservation
 		Reports: 1,
 	}
 	_, err = applyRows(ctx, tx, batch, meter.InstanceStopped, held)
-	return err
+	return orOverflow(err)
 }
 
 // ReleaseReservation gives back what a reservation holds, and ends it. One that was

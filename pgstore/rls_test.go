@@ -37,6 +37,7 @@ var organizationColumn = map[string]string{
 	"export_variances":          "organization_id",
 	"statements":                "organization_id",
 	"usage_events":              "organization_id",
+	"usage_quarantine":          "organization_id",
 	"quota_windows":             "organization_id",
 	"quota_leases":              "organization_id",
 	"quota_lost_leases":         "organization_id",
@@ -68,7 +69,7 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	a, b = f.organization("Acme", "free").ID, f.organization("Bolt", "pro").ID
 	w := f.instance()
 	for _, o := range []uuid.UUID{a, b} {
-		w.flush(row(o, evaluations, today, 5), row(o, storage, today, 7))
+		w.flush(row(o, evaluations, today, 5), row(o, storage, today, 7), row(o, simulations, today, -1))
 		_, err := f.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleTenant, Organization: o, Name: "k"}, accounts.HashSecret(o.String()))
 		require.NoError(t, err)
 		_, err = f.ChangeContract(t.Context(), o, accounts.Request{Action: accounts.EndContract, At: time.Now().AddDate(1, 0, 0)})
@@ -242,7 +243,7 @@ func TestPlansThatWereInForceStay(t *testing.T) {
 	asTenant(t, conn, a, func() {
 		tag, err := conn.Exec(t.Context(), `DELETE FROM organization_plans WHERE organization_id = $1`, a)
 		require.NoError(t, err)
-		require.EqualValues(t, 1, tag.RowsAffected())
+		require.EqualValues(t, 2, tag.RowsAffected(), "the change and the end that are to come")
 		_, err = conn.Exec(t.Context(), `UPDATE organization_plans SET plan = 'enterprise' WHERE organization_id = $1`, a)
 		requireCode(t, insufficientPrivilege, err, "a plan that was in force")
 	})

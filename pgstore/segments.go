@@ -151,7 +151,7 @@ const segmentUsage = `
 	),
 	counted AS (
 		SELECT organization_id, start_at, meter,
-			CASE aggregation WHEN 'sum' THEN least(sum(value), 9223372036854775807) ELSE max(value) END::bigint AS value
+			CASE aggregation WHEN 'sum' THEN sum(value) ELSE max(value) END::bigint AS value
 		FROM placed
 		GROUP BY organization_id, start_at, meter, aggregation
 	),

@@ -118,13 +118,15 @@ type heldQuota struct {
 	reservation uuid.UUID
 	// held is what the reservation holds, used what is written.
 	held, used int64
+	// settled says that the windows have the usage already: it was quarantined.
+	settled bool
 }
 
 // settle moves usage that leases covered from leased to consumed, in the windows that
 // are open, and adds the rest to what is unleased. The windows are locked first, in a
 // statement of their own.
 func (c *columns) settle(ctx context.Context, tx scoped, instance uuid.UUID, open openKinds, held *heldQuota) error {
-	if !open.day && !open.month {
+	if !open.day && !open.month || held != nil && held.settled {
 		return nil
 	}
 	all, found := c.quotaUse(open), &quotaUse{}
@@ -192,7 +194,7 @@ const settleLeases = `
 	)
 	UPDATE quota_windows w
 	SET leased = w.leased - u.settled, consumed = w.consumed + u.settled,
-		unleased = least(w.unleased + least(u.value - u.settled, 1000000000000000000), 1000000000000000000)
+		unleased = w.unleased + u.value - u.settled
 	FROM used u
 	WHERE w.organization_id = u.organization_id AND w.meter = u.meter AND w.limit_window = u.limit_window
 		AND w.window_start = u.window_start`

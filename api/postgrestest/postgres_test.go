@@ -136,6 +136,8 @@ func (r *replica) follow(ctx context.Context, c pgstore.Change, m *meter.Meter, 
 		if window, ok := c.QuotaWindow(); ok {
 			m.Recall(window)
 		}
+	case pgstore.ChangeUsage:
+		_ = m.Refresh(ctx, id, now())
 	case pgstore.ChangeResync:
 	}
 }

@@ -12,6 +12,26 @@ import (
 	"github.com/riverline/tollgate/meter"
 )
 
+// ObserveQuarantine makes the metric of usage that was set aside and waits for a decision;
+// count asks the store. While it can't say, there is no value.
+func ObserveQuarantine(provider metric.MeterProvider, count func(context.Context) (int64, error)) error {
+	scope := provider.Meter("github.com/riverline/tollgate/meter")
+	_, err := scope.Int64ObservableGauge("tollgate_quarantined_rows",
+		metric.WithDescription("Usage that was set aside because it is refused for good, and waits for a decision: rows, of all instances."),
+		metric.WithInt64Callback(func(ctx context.Context, o metric.Int64Observer) error {
+			n, err := count(ctx)
+			if err != nil {
+				return fmt.Errorf("count the quarantine: %w", err)
+			}
+			o.Observe(n)
+			return nil
+		}))
+	if err != nil {
+		return fmt.Errorf("make the metric of the quarantine: %w", err)
+	}
+	return nil
+}
+
 // ObserveMetering makes the metrics of an instance's meter and flusher. They are
 // read when they are scraped and cost the hot path nothing.
 func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flusher, now func() time.Time) error {

@@ -88,6 +88,10 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 			c.forgetOrganization(id)
 			c.reload(ctx, id)
 		}
+	case pgstore.ChangeUsage:
+		if id, err := uuid.Parse(change.ID); err == nil {
+			c.refresh(ctx, id)
+		}
 	case pgstore.ChangeKey:
 		if id, err := uuid.Parse(change.ID); err == nil {
 			c.forgetKeys(id)
@@ -109,6 +113,12 @@ func (c *changes) reload(ctx context.Context, id uuid.UUID) bool {
 		c.logger.Warn("A changed organization could not be read: it is tried again", "organization", id, "error", err)
 	}
 	return err == nil
+}
+
+func (c *changes) refresh(ctx context.Context, id uuid.UUID) {
+	if err := c.meter.Refresh(ctx, id, time.Now().UTC()); err != nil && ctx.Err() == nil {
+		c.logger.Warn("An organization's usage could not be read: it is shown as it was", "organization", id, "error", err)
+	}
 }
 
 func (c *changes) readCatalog(ctx context.Context) bool {
