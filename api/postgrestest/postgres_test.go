@@ -353,6 +353,16 @@ func TestChangesReachTheOtherReplica(t *testing.T) {
 	_, answer = there.call(admin, http.MethodPut, "/api/v1/plans", plan)
 	require.InDelta(t, 2, answer["version"], 0, "the same again changes nothing")
 
+	leaving, leavingKey := here.tenant(admin, "y", "pro")
+	status, _ = there.use(leavingKey, "evaluations", "1")
+	require.Equal(t, http.StatusOK, status)
+	status, _ = here.call(admin, http.MethodPost, "/api/v1/organizations/"+leaving+"/end", `{"note":"moved away"}`)
+	require.Equal(t, http.StatusOK, status)
+	status, answer = here.use(leavingKey, "evaluations", "1")
+	require.Equal(t, http.StatusForbidden, status)
+	require.Equal(t, "contract_ended", answer["error"])
+	soon(func() bool { status, _ := there.use(leavingKey, "evaluations", "1"); return status == http.StatusForbidden })
+
 	_, keys := here.call(admin, http.MethodGet, "/api/v1/organizations/"+id+"/keys", "")
 	keyID := keys["keys"].([]any)[0].(map[string]any)["id"].(string)
 	status, _ = here.call(admin, http.MethodDelete, "/api/v1/keys/"+keyID, "")
