@@ -29,6 +29,7 @@ func (awayError) Retryable() bool { return true }
 
 // fakeStore keeps in memory what a Store and a meter.Store keep, by the letter of both.
 type fakeStore struct {
+	usageKeys     map[usageKeyOf]*fakeUsageKey
 	mu            sync.Mutex
 	err           error
 	organizations []accounts.Organization
@@ -63,6 +64,18 @@ type quotaOf struct {
 // fakeQuota is what a window has left, and what instances give back at the next ask.
 type fakeQuota struct{ max, used, idle int64 }
 
+// usageKeyOf is a key of a batch, fakeUsageKey what it is bound to.
+type usageKeyOf struct {
+	organization uuid.UUID
+	identity     meter.Identity
+}
+
+type fakeUsageKey struct {
+	fingerprint meter.Fingerprint
+	ended       bool
+	answer      []byte
+}
+
 type writeOf struct {
 	caller uuid.UUID
 	key    [32]byte
@@ -76,7 +89,7 @@ type fakeWrite struct {
 func newFakeStore() *fakeStore {
 	return &fakeStore{
 		keys: map[accounts.SecretHash]accounts.Key{}, catalog: plans.Default(),
-		quota: map[quotaOf]*fakeQuota{}, writes: map[writeOf]*fakeWrite{},
+		quota: map[quotaOf]*fakeQuota{}, writes: map[writeOf]*fakeWrite{}, usageKeys: map[usageKeyOf]*fakeUsageKey{},
 		customers: map[string]sinks.Customer{},
 	}
 }

@@ -36,6 +36,8 @@ var organizationColumn = map[string]string{
 	"export_variances":     "organization_id",
 	"statements":           "organization_id",
 	"usage_events":         "organization_id",
+	"usage_keys":           "organization_id",
+	"usage_conflicts":      "organization_id",
 	"quota_windows":        "organization_id",
 	"quota_leases":         "organization_id",
 	"quota_lost_leases":    "organization_id",
@@ -106,6 +108,9 @@ func fillQuotas(f *fixture, instance uuid.UUID, organizations ...uuid.UUID) {
 		f.exec(`
 			INSERT INTO usage_events VALUES ($1, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', '2026-10-15', 1, now(),
 				$2, 1, 0, 0, 'free', 'hard', false, 1, 1000, 'day')`, o, instance)
+		f.exec(`INSERT INTO usage_keys VALUES ($1, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), now())`, o)
+		f.exec(`
+			INSERT INTO usage_conflicts VALUES ($1, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', '2026-10-15', 1, now(), $2, 1)`, o, instance)
 		f.exec(`INSERT INTO quota_windows VALUES ($1, 'evaluations', 'day', '2026-10-15', '2026-10-16', 1000, 1000, 0, 5, 1, 0)`, o)
 		f.exec(`INSERT INTO quota_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 1, 1, 5, 5, true)`, o, instance)
 		f.exec(`INSERT INTO quota_lost_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 5)`, o, instance)
