@@ -66,7 +66,7 @@ type Organization struct {
 type NewOrganization struct {
 	// Name is 1 to 200 characters.
 	Name string
-	// Plan is the key of its first plan.
+	// Plan is the key of its first plan; empty is the catalog's default plan.
 	Plan string
 	// Currency is an ISO 4217 code; empty is [DefaultCurrency].
 	Currency string

@@ -31,7 +31,12 @@ type Store interface {
 	// ListOrganizations returns at most limit organizations whose IDs come after
 	// `after`, in their order.
 	ListOrganizations(ctx context.Context, after uuid.UUID, limit int) ([]accounts.Organization, error)
-	// UpdateOrganization changes a name, a plan or both.
+	// ChangeContract changes a contract by the rules of [accounts.Contract.Change], and has
+	// its errors.
+	ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (accounts.Organization, error)
+	// Standing returns whether an organization is under contract.
+	Standing(ctx context.Context, id uuid.UUID) (accounts.Standing, error)
+	// UpdateOrganization changes what an administrator may change at once.
 	UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error)
 	// PutCustomer sets how a sink knows an organization, or answers [accounts.ErrNotFound].
 	// An identity of another organization is an [*accounts.FieldError].

@@ -78,6 +78,9 @@ func (s *Server) billedAccounts(ctx context.Context, id uuid.UUID, asked gen.Dry
 // catalogOf reads a proposed catalog out of a request; its rules are checked later.
 func catalogOf(body *gen.ProposedCatalog) (*plans.Catalog, error) {
 	out := &plans.Catalog{Meters: body.Meters}
+	if body.DefaultPlan != nil {
+		out.DefaultPlan = *body.DefaultPlan
+	}
 	for i, p := range body.Plans {
 		plan := plans.Plan{Key: p.Key, Version: p.Version, Name: p.Name, SelfService: p.SelfService, Rank: p.Rank}
 		if p.RateLimit != nil {

@@ -17,6 +17,9 @@ func (s *Server) GetPlans(ctx context.Context, _ gen.GetPlansRequestObject) (gen
 		return nil, err
 	}
 	out := gen.GetPlans200JSONResponse{Meters: catalog.Meters, Plans: []gen.Plan{}}
+	if catalog.DefaultPlan != "" {
+		out.DefaultPlan = &catalog.DefaultPlan
+	}
 	for _, p := range catalog.InForce() {
 		out.Plans = append(out.Plans, planAnswer(p, catalog.Meters))
 	}

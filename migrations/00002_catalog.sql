@@ -1,4 +1,4 @@
--- The published catalog: meters, plans and their limits, with the defaults of plans/default.yaml.
+-- The published catalog: meters, plans and their limits. Processes publish it at their start.
 
 -- +goose Up
 
@@ -40,7 +40,7 @@ CREATE TABLE plan_limits (
     FOREIGN KEY (plan_key, plan_version) REFERENCES plans (key, version),
     CONSTRAINT plan_limits_unlimited_has_no_max CHECK ((mode = 'unlimited') = (max IS NULL))
 );
-COMMENT ON TABLE plan_limits IS 'Entitlements: one limit for each meter of a plan version. Where there is no row, the built-in default counts.';
+COMMENT ON TABLE plan_limits IS 'Entitlements: one limit for each meter of a plan version. Where there is no row, the built-in default counts, unless the catalog is the installation''s own.';
 
 -- Plans over time × versions over time. A version is in force from its publication until a higher one is published; the
 -- lowest one was in force before, too.
@@ -62,34 +62,14 @@ WHERE h.plan IS NOT NULL
     AND coalesce(greatest(h.starts, v.starts) < least(h.ends, v.ends), true);
 COMMENT ON VIEW organization_terms IS 'Which plan version an organization has from when to when; end_at is NULL for the last one, version 0 a built-in plan.';
 
-INSERT INTO meters (position, key, name, aggregation, unit) VALUES
-    (1, 'evaluations', 'Evaluations', 'sum', 'evaluation'),
-    (2, 'flow_executions', 'Flow executions', 'sum', 'execution'),
-    (3, 'simulations', 'Simulations', 'sum', 'simulation'),
-    (4, 'entity_instances', 'Entity instances (daily peak)', 'max', 'instance'),
-    (5, 'storage_bytes', 'Storage', 'last', 'byte');
-
-INSERT INTO plans (key, version, name, requests_per_second, burst, self_service, rank) VALUES
-    ('free', 1, 'Free', 1000, 2000, true, 1),
-    ('pro', 1, 'Pro', 10000, 20000, true, 2),
-    ('enterprise', 1, 'Enterprise', 0, 0, false, 3);
-
-INSERT INTO plan_limits (plan_key, plan_version, meter, mode, limit_window, max) VALUES
-    ('free', 1, 'evaluations', 'hard', 'day', 1000),
-    ('free', 1, 'flow_executions', 'hard', 'day', 100),
-    ('free', 1, 'simulations', 'hard', 'day', 50),
-    ('free', 1, 'entity_instances', 'hard', 'day', 100),
-    ('free', 1, 'storage_bytes', 'hard', 'day', 1073741824),
-    ('pro', 1, 'evaluations', 'soft', 'day', 100000),
-    ('pro', 1, 'flow_executions', 'soft', 'day', 10000),
-    ('pro', 1, 'simulations', 'soft', 'day', 5000),
-    ('pro', 1, 'entity_instances', 'soft', 'day', 10000),
-    ('pro', 1, 'storage_bytes', 'soft', 'day', 107374182400),
-    ('enterprise', 1, 'evaluations', 'unlimited', 'day', NULL),
-    ('enterprise', 1, 'flow_executions', 'unlimited', 'day', NULL),
-    ('enterprise', 1, 'simulations', 'unlimited', 'day', NULL),
-    ('enterprise', 1, 'entity_instances', 'unlimited', 'day', NULL),
-    ('enterprise', 1, 'storage_bytes', 'unlimited', 'day', NULL);
+CREATE TABLE catalog_settings (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    own          boolean NOT NULL,
+    default_plan text    CHECK (default_plan ~ '^[a-z][a-z0-9_]{0,62}$')
+);
+COMMENT ON TABLE catalog_settings IS 'Where the published catalog comes from; no row: nothing was published yet.';
+COMMENT ON COLUMN catalog_settings.own IS 'It is a file of the installation: nothing of the built-in catalog exists beside it.';
+COMMENT ON COLUMN catalog_settings.default_plan IS 'Plan of organizations that are made without one; NULL: there is none.';
 
 CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON meters
     FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('plans', 'key');
@@ -98,12 +78,16 @@ CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON plans
 CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON plan_limits
     FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('plans', 'plan_key');
 
+CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON catalog_settings
+    FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('plans', 'default_plan');
+
 -- No UPDATE and no DELETE on plans and plan_limits: a published version never changes.
 GRANT SELECT, INSERT, UPDATE (name, unit) ON meters TO tollgate_api;
 GRANT SELECT, INSERT ON plans, plan_limits TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE (own, default_plan) ON catalog_settings TO tollgate_api;
 GRANT SELECT ON organization_terms TO tollgate_api;
 
 -- +goose Down
 
 DROP VIEW organization_terms;
-DROP TABLE plan_limits, plans, meters;
+DROP TABLE catalog_settings, plan_limits, plans, meters;

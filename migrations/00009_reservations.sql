@@ -42,7 +42,7 @@ CREATE POLICY tollgate_scope ON reservations TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
-GRANT SELECT, INSERT, DELETE, UPDATE (committed, state, settled_at, max, current) ON reservations TO tollgate_api;
+GRANT SELECT, INSERT, DELETE, UPDATE (committed, state, settled_at, expires_at, max, current) ON reservations TO tollgate_api;
 
 -- +goose Down
 

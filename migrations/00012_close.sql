@@ -8,10 +8,6 @@ GRANT UPDATE (currency) ON organizations TO tollgate_api;
 
 ALTER TABLE plans ADD COLUMN price_books jsonb NOT NULL DEFAULT '[]';
 COMMENT ON COLUMN plans.price_books IS 'What the version costs, one book a currency; none: nothing.';
-UPDATE plans SET price_books = '[{"currency": "USD", "base_fee": {"amount": "49", "prorate": "day"}, "prices": [{"meter": "evaluations", "model": "graduated", "tiers": [{"up_to": 1000000, "unit_price": "0.0002"}, {"unit_price": "0.00015"}], "included": 100000, "prorate": "day"}, {"meter": "flow_executions", "model": "per_unit", "unit_price": "0.002", "included": 10000, "prorate": "day"}, {"meter": "simulations", "model": "package", "package_size": 100, "package_price": "1.5"}, {"meter": "entity_instances", "model": "volume", "tiers": [{"up_to": 1000, "unit_price": "0.05"}, {"unit_price": "0.04"}], "prorate": "day"}, {"meter": "storage_bytes", "model": "per_unit", "unit_price": "0.09", "per": 1073741824}]}]'
-WHERE key = 'pro' AND version = 1;
-UPDATE plans SET price_books = '[{"currency": "USD", "base_fee": {"amount": "999", "prorate": "day"}, "prices": [{"meter": "evaluations", "model": "graduated", "tiers": [{"up_to": 10000000, "unit_price": "0.00012"}, {"unit_price": "0.00008"}], "included": 1000000, "prorate": "day"}, {"meter": "flow_executions", "model": "per_unit", "unit_price": "0.0015", "included": 100000, "prorate": "day"}, {"meter": "simulations", "model": "package", "package_size": 100, "package_price": "1"}, {"meter": "entity_instances", "model": "volume", "tiers": [{"up_to": 1000, "unit_price": "0.04"}, {"unit_price": "0.03"}], "prorate": "day"}, {"meter": "storage_bytes", "model": "per_unit", "unit_price": "0.06", "per": 1073741824}], "discount_percent": "5", "minimum": "1500"}]'
-WHERE key = 'enterprise' AND version = 1;
 
 ALTER TABLE exports DROP CONSTRAINT exports_stage_check;
 ALTER TABLE exports ADD CONSTRAINT exports_stage_check CHECK (stage IN (

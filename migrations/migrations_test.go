@@ -54,9 +54,14 @@ func schema(t *testing.T, conn *pgx.Conn) []string {
 func fill(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
 	_, err := conn.Exec(t.Context(), `
+		INSERT INTO meters VALUES ('evaluations', 1, 'Evaluations', 'sum', 'evaluation');
+		INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ('pro', 1, 'Pro', 0, 0);
+		INSERT INTO plan_limits VALUES ('pro', 1, 'evaluations', 'hard', 'day', 5);
+		INSERT INTO catalog_settings (own, default_plan) VALUES (true, 'pro');
 		INSERT INTO organizations (id, name) VALUES ('00000000-0000-7000-8000-0000000000aa', 'Acme');
 		INSERT INTO organization_plans SELECT id, created_at, 'free' FROM organizations;
 		INSERT INTO organization_plans SELECT id, created_at + interval '1 day', NULL FROM organizations;
+		INSERT INTO organization_plan_changes SELECT id, id, now(), 'end', false, NULL, NULL, now(), 'moved away' FROM organizations;
 		INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash)
 		SELECT id, id, 'tenant', 'key', 'tg_', sha256('secret') FROM organizations;
 		INSERT INTO instances (id, host, status, started_at, seen_at, watermark) SELECT id, 'host', 'live', now(), now(), now() FROM organizations;
@@ -123,6 +128,11 @@ func TestMigrationsUpAndDownWithData(t *testing.T) {
 	require.Equal(t, latest, version())
 	whole := schema(t, conn)
 	require.NotEqual(t, empty, whole)
+	for _, table := range []string{"meters", "plans", "plan_limits", "catalog_settings"} {
+		var rows int
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM `+table).Scan(&rows))
+		require.Zero(t, rows, "migrations seed nothing: a catalog of one's own must not meet another one in %s", table)
+	}
 
 	fill(t, conn)
 	require.NoError(t, migrations.Up(t.Context(), db.URL), "again: nothing to do")

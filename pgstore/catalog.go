@@ -8,16 +8,21 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
 )
 
-// builtIn is what counts where the tables have no row (C2).
+// builtIn is what counts where the tables have no row (C2), unless the installation has
+// a catalog of its own.
 var builtIn = plans.Default()
 
-// Catalog returns the published catalog over the built-in one: the meters of both;
-// of a plan that is published the published versions, of another the built-in ones;
-// and where a published version has no limit for a meter, the built-in plan's.
+// Catalog returns the catalog in force. Where the installation has a catalog of its own,
+// that is what the tables hold, and nothing else. Otherwise it is the published one over
+// the built-in one: the meters of both; of a plan that is published the published versions,
+// of another the built-in ones; and where a published version has no limit for a meter, the
+// built-in plan's.
 func (s *Store) Catalog(ctx context.Context) (*plans.Catalog, error) {
 	var catalog *plans.Catalog
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) (err error) {
@@ -49,11 +54,11 @@ func (s *Store) PlanLimits(ctx context.Context, plan string) ([]plans.Entitlemen
 }
 
 func readCatalog(ctx context.Context, tx scoped) (*plans.Catalog, error) {
-	published, err := readPublished(ctx, tx)
-	if err != nil {
-		return nil, err
+	published, own, err := readPublished(ctx, tx)
+	if err != nil || own {
+		return published, err
 	}
-	base := &plans.Catalog{Meters: builtIn.Meters}
+	base := &plans.Catalog{Meters: builtIn.Meters, DefaultPlan: builtIn.DefaultPlan}
 	for _, p := range builtIn.Plans {
 		if _, ok := published.Plan(p.Key); !ok {
 			base.Plans = append(base.Plans, p)
@@ -83,12 +88,28 @@ func names(p plans.Plan, meter string) bool {
 	return slices.ContainsFunc(p.Entitlements, func(e plans.Entitlement) bool { return e.Meter == meter })
 }
 
-// readPublished returns what the tables hold, and nothing else.
-func readPublished(ctx context.Context, tx scoped) (*plans.Catalog, error) {
-	catalog := &plans.Catalog{}
+// readPublished returns what the tables hold, and nothing else, and whether that is a
+// catalog of the installation's own.
+func readPublished(ctx context.Context, tx scoped) (catalog *plans.Catalog, own bool, err error) {
+	catalog = &plans.Catalog{}
+	settings, err := tx.CatalogSettings(ctx)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, false, err
+	}
+	if settings.DefaultPlan != nil {
+		catalog.DefaultPlan = *settings.DefaultPlan
+	}
+	if err := readPlans(ctx, tx, catalog); err != nil {
+		return nil, false, err
+	}
+	return catalog, settings.Own, nil
+}
+
+// readPlans reads the meters and the plan versions.
+func readPlans(ctx context.Context, tx scoped, catalog *plans.Catalog) error {
 	meters, err := tx.Meters(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, m := range meters {
 		catalog.Meters = append(catalog.Meters, plans.Meter{
@@ -97,7 +118,7 @@ func readPublished(ctx context.Context, tx scoped) (*plans.Catalog, error) {
 	}
 	rows, err := tx.Plans(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	type version struct {
 		key    string
@@ -108,7 +129,7 @@ func readPublished(ctx context.Context, tx scoped) (*plans.Catalog, error) {
 		places[version{p.Key, p.Version}] = i
 		var books []plans.PriceBook
 		if err := json.Unmarshal(p.PriceBooks, &books); err != nil {
-			return nil, fmt.Errorf("read the prices of plan %s version %d: %w", p.Key, p.Version, err)
+			return fmt.Errorf("read the prices of plan %s version %d: %w", p.Key, p.Version, err)
 		}
 		if len(books) == 0 {
 			books = nil
@@ -125,7 +146,7 @@ func readPublished(ctx context.Context, tx scoped) (*plans.Catalog, error) {
 	}
 	limits, err := tx.PlanLimits(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, l := range limits {
 		p := &catalog.Plans[places[version{l.PlanKey, l.PlanVersion}]]
@@ -135,37 +156,67 @@ func readPublished(ctx context.Context, tx scoped) (*plans.Catalog, error) {
 		}
 		p.Entitlements = append(p.Entitlements, e)
 	}
-	return catalog, nil
+	return nil
 }
 
-// PublishCatalog adds the catalog's new meters and plan versions to the tables; what
-// is there already stays. A meter's name and unit follow the catalog. It publishes
-// all or nothing: a version with other content than the published one is
-// [plans.ErrVersionPublished], a meter with another aggregation
+// PublishCatalog makes a catalog the installation's own: nothing of the built-in one
+// exists beside it. It adds the catalog's new meters and plan versions to the tables; what
+// is there already stays, also what the catalog leaves out, since usage and statements
+// refer to it. A meter's name and unit, and the default plan, follow the catalog; new meters
+// come last. It publishes all or nothing: a version with other content than the published
+// one is [plans.ErrVersionPublished], a meter with another aggregation
 // [plans.ErrMeterPublished], a broken rule [plans.ErrInvalidCatalog].
 func (s *Store) PublishCatalog(ctx context.Context, catalog *plans.Catalog) error {
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, own bool) error {
 		if err := catalog.Validate(); err != nil {
 			return err
 		}
+		err := publishAll(ctx, tx, published, catalog, true)
+		if errors.Is(err, plans.ErrVersionPublished) && !own {
+			err = fmt.Errorf("%w; the built-in catalog was published here before: raise the version, or begin with a new database", err)
+		}
+		return err
+	})
+	return wrap(err, "publish the catalog")
+}
+
+// PublishDefaultCatalog publishes the built-in catalog, and reports whether it did: where
+// the installation has a catalog of its own, that one counts, and nothing is published.
+func (s *Store) PublishDefaultCatalog(ctx context.Context) (bool, error) {
+	counts := false
+	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, own bool) error {
+		if counts = !own; own {
+			return nil
+		}
+		return publishAll(ctx, tx, published, builtIn, false)
+	})
+	return counts && err == nil, wrap(err, "publish the built-in catalog")
+}
+
+// publishing calls fn with what the tables hold; publishers wait for each other.
+func (s *Store) publishing(ctx context.Context, fn func(ctx context.Context, tx scoped, published *plans.Catalog, own bool) error) error {
+	return s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		if err := tx.LockCatalog(ctx); err != nil {
 			return err
 		}
-		published, err := readPublished(ctx, tx)
+		published, own, err := readPublished(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if err := publishMeters(ctx, tx, published, catalog.Meters); err != nil {
+		return fn(ctx, tx, published, own)
+	})
+}
+
+func publishAll(ctx context.Context, tx scoped, published, catalog *plans.Catalog, own bool) error {
+	if err := publishMeters(ctx, tx, published, catalog.Meters); err != nil {
+		return err
+	}
+	for _, p := range catalog.Plans {
+		if err := publishPlan(ctx, tx, published, p); err != nil {
 			return err
 		}
-		for _, p := range catalog.Plans {
-			if err := publishPlan(ctx, tx, published, p); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return wrap(err, "publish the catalog")
+	}
+	return tx.PutCatalogSettings(ctx, own, optionalText(catalog.DefaultPlan))
 }
 
 // PublishPlan publishes a plan as the version after the plan's highest, whatever
@@ -173,10 +224,7 @@ func (s *Store) PublishCatalog(ctx context.Context, catalog *plans.Catalog) erro
 // A broken rule is [plans.ErrInvalidCatalog].
 func (s *Store) PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, error) {
 	var kept plans.Plan
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		if err := tx.LockCatalog(ctx); err != nil {
-			return err
-		}
+	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, _ bool) error {
 		catalog, err := readCatalog(ctx, tx)
 		if err != nil {
 			return err
@@ -184,10 +232,6 @@ func (s *Store) PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, erro
 		highest, _ := catalog.Plan(p.Key)
 		p.Version = highest.Version + 1
 		if err := catalog.ValidatePlan(p); err != nil {
-			return err
-		}
-		published, err := readPublished(ctx, tx)
-		if err != nil {
 			return err
 		}
 		// A built-in meter may be missing from the tables: limits refer to it.

@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,9 +12,31 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// C2: what the migrations seed is what plans/default.yaml says.
-func TestSeedIsTheDefaultCatalog(t *testing.T) {
+// unpublished is a fixture as the migrations leave it.
+func unpublished(t *testing.T) *fixture {
+	t.Helper()
 	f := newFixture(t)
+	for _, table := range []string{"plan_limits", "plans", "meters", "catalog_settings"} {
+		f.exec(`DELETE FROM ` + table)
+	}
+	return f
+}
+
+// C2: what processes without a catalog file publish is what plans/default.yaml says,
+// however many start at once.
+func TestPublishDefaultCatalog(t *testing.T) {
+	f := unpublished(t)
+	var group errgroup.Group
+	for range 8 {
+		group.Go(func() error {
+			published, err := f.PublishDefaultCatalog(t.Context())
+			if err == nil && !published {
+				err = errors.New("it did not publish")
+			}
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
 	require.NotZero(t, f.count(`SELECT count(*) FROM plan_limits`))
 	got, err := f.Catalog(t.Context())
 	require.NoError(t, err)
@@ -24,7 +47,7 @@ func TestSeedIsTheDefaultCatalog(t *testing.T) {
 		require.True(t, ok, want.Key)
 		require.Empty(t, cmp.Diff(named(want, got.Meters), p))
 	}
-	require.NoError(t, f.PublishCatalog(t.Context(), plans.Default()), "publishing it changes nothing")
+	require.Equal(t, "free", got.DefaultPlan)
 	require.EqualValues(t, 3, f.count(`SELECT count(*) FROM plans`))
 }
 
@@ -53,7 +76,7 @@ func TestPlanLimitsFallBackToTheDefaults(t *testing.T) {
 			require.Empty(t, cmp.Diff(limits, got), "%s: %s", about, plan)
 		}
 	}
-	check("seeded")
+	check("published")
 	f.exec(`DELETE FROM plan_limits WHERE plan_key = 'free' AND meter = 'simulations'`)
 	check("without one row")
 	f.exec(`DELETE FROM plan_limits`)

@@ -87,7 +87,7 @@ func Retryable(err error) bool {
 		return retryableCodes[server.Code] || class == "08" || class == "53" || partitionMade(err)
 	}
 	var network net.Error
-	return errors.Is(err, errRolledMeanwhile) ||
+	return errors.Is(err, errRolledMeanwhile) || errors.Is(err, errTermBegan) ||
 		// The process ends: another one may succeed.
 		errors.Is(err, puddle.ErrClosedPool) ||
 		errors.As(err, &network) ||

@@ -35,7 +35,7 @@ const foldDay = `,
 		LEFT JOIN usage_daily u ON u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = $1::date
 		WINDOW following AS (
 			PARTITION BY r.organization_id, r.meter
-			ORDER BY r.at, coalesce(u.last_at = r.at AND u.value = r.value, false), r.seq, r.instance_id)
+			ORDER BY r.at, coalesce(u.last_at = r.at AND u.value = r.value, false), r.seq, r.instance_id, r.plan COLLATE "C", r.plan_version)
 	),
 	levels AS (
 		SELECT organization_id, meter,

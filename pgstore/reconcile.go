@@ -46,7 +46,8 @@ const (
 				CASE m.aggregation
 					WHEN 'sum' THEN least(sum(r.value), 9223372036854775807)
 					WHEN 'max' THEN max(r.value)
-					ELSE (array_agg(r.value ORDER BY r.at DESC, (u.last_at = r.at AND u.value = r.value) DESC NULLS LAST, r.seq DESC, r.instance_id DESC))[1]
+					ELSE (array_agg(r.value ORDER BY r.at DESC, (u.last_at = r.at AND u.value = r.value) DESC NULLS LAST,
+						r.seq DESC, r.instance_id DESC, r.plan COLLATE "C" DESC, r.plan_version DESC))[1]
 				END::bigint AS value
 			FROM usage_batch_rows r
 			JOIN meters m ON m.key = r.meter

@@ -21,35 +21,36 @@ const insufficientPrivilege = "42501"
 // organizationColumn is, for each table with rows of an organization, the column
 // that says whose a row is.
 var organizationColumn = map[string]string{
-	"organizations":        "id",
-	"organization_plans":   "organization_id",
-	"api_keys":             "organization_id",
-	"usage_batch_rows":     "organization_id",
-	"usage_daily":          "organization_id",
-	"usage_rolled":         "organization_id",
-	"export_organizations": "organization_id",
-	"export_usage":         "organization_id",
-	"export_segments":      "organization_id",
-	"export_segment_usage": "organization_id",
-	"export_corrections":   "organization_id",
-	"export_parked":        "organization_id",
-	"export_variances":     "organization_id",
-	"statements":           "organization_id",
-	"usage_events":         "organization_id",
-	"usage_keys":           "organization_id",
-	"usage_conflicts":      "organization_id",
-	"quota_windows":        "organization_id",
-	"quota_leases":         "organization_id",
-	"quota_lost_leases":    "organization_id",
-	"reservations":         "organization_id",
-	"credit_grants":        "organization_id",
-	"credit_entries":       "organization_id",
-	"export_credits":       "organization_id",
-	"export_credit_uses":   "organization_id",
-	"events":               "organization_id",
-	"webhook_endpoints":    "organization_id",
-	"webhook_deliveries":   "organization_id",
-	"webhook_attempts":     "organization_id",
+	"organizations":             "id",
+	"organization_plans":        "organization_id",
+	"organization_plan_changes": "organization_id",
+	"api_keys":                  "organization_id",
+	"usage_batch_rows":          "organization_id",
+	"usage_daily":               "organization_id",
+	"usage_rolled":              "organization_id",
+	"export_organizations":      "organization_id",
+	"export_usage":              "organization_id",
+	"export_segments":           "organization_id",
+	"export_segment_usage":      "organization_id",
+	"export_corrections":        "organization_id",
+	"export_parked":             "organization_id",
+	"export_variances":          "organization_id",
+	"statements":                "organization_id",
+	"usage_events":              "organization_id",
+	"usage_keys":                "organization_id",
+	"usage_conflicts":           "organization_id",
+	"quota_windows":             "organization_id",
+	"quota_leases":              "organization_id",
+	"quota_lost_leases":         "organization_id",
+	"reservations":              "organization_id",
+	"credit_grants":             "organization_id",
+	"credit_entries":            "organization_id",
+	"export_credits":            "organization_id",
+	"export_credit_uses":        "organization_id",
+	"events":                    "organization_id",
+	"webhook_endpoints":         "organization_id",
+	"webhook_deliveries":        "organization_id",
+	"webhook_attempts":          "organization_id",
 
 	"organization_customers": "organization_id",
 	"statement_deliveries":   "organization_id",
@@ -71,6 +72,8 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	for _, o := range []uuid.UUID{a, b} {
 		w.flush(row(o, evaluations, today, 5), row(o, storage, today, 7))
 		_, err := f.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleTenant, Organization: o, Name: "k"}, accounts.HashSecret(o.String()))
+		require.NoError(t, err)
+		_, err = f.ChangeContract(t.Context(), o, accounts.Request{Action: accounts.EndContract, At: time.Now().AddDate(1, 0, 0)})
 		require.NoError(t, err)
 	}
 	_, err := f.RollUpDay(t.Context(), today)
@@ -140,7 +143,7 @@ func TestEveryTableOfOrganizationsIsUnderRowSecurity(t *testing.T) {
 	require.NoError(t, err)
 	open, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
-	require.Equal(t, []string{"goose_db_version", "meters", "plan_limits", "plans"}, open, "tables that every scope may read")
+	require.Equal(t, []string{"catalog_settings", "goose_db_version", "meters", "plan_limits", "plans"}, open, "tables that every scope may read")
 
 	rows, err = f.owner.Query(t.Context(), `
 		SELECT DISTINCT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid

@@ -109,9 +109,11 @@ func addSegmentUsage(ctx context.Context, tx scoped, id uuid.UUID, of db.Export,
 // segments of $5, from $6 to $7; $2 is the rolled day that $1 continues. The first %s
 // selects the organizations, the second names the table of batch marks.
 //
-// A sum or a peak belongs to the segment in which its last report lies. Levels of snapshots
-// hold as in foldDay, over changes of plan: one of zero is not carried, and one after the
-// cut is the last level, though it never held.
+// A sum or a peak belongs to the plan version that its row names: to the last such segment
+// that begins at or before the row's time, or else the first. Where there is none, as it
+// names none or one of another month, it belongs to the segment in which its time lies.
+// Levels of snapshots hold as in foldDay, over changes of plan: one of zero is not carried,
+// and one after the cut is the last level, though it never held.
 const segmentUsage = `
 	WITH ` + levelsBefore + `,
 	wanted AS MATERIALIZED (%s),
@@ -122,22 +124,36 @@ const segmentUsage = `
 		WHERE s.export_id = $5::uuid AND s.organization_id IN (SELECT organization_id FROM wanted)
 		WINDOW following AS (PARTITION BY s.organization_id ORDER BY s.start_at)
 	),
+	named AS MATERIALIZED (
+		SELECT organization_id, plan, plan_version, start_at,
+			CASE row_number() OVER same WHEN 1 THEN '-infinity' ELSE start_at END AS from_at,
+			lead(start_at, 1, 'infinity') OVER same AS until_at
+		FROM segments
+		WHERE plan <> ''
+		WINDOW same AS (PARTITION BY organization_id, plan, plan_version ORDER BY start_at)
+	),
 	batch_rows AS MATERIALIZED (
-		SELECT r.organization_id, r.meter, r.day, r.value, r.seq, r.instance_id, m.aggregation, r.at,
+		SELECT r.organization_id, r.meter, r.day, r.plan, r.plan_version, r.value, r.seq, r.instance_id, m.aggregation, r.at,
 			greatest($6::timestamptz, least(r.at, $7::timestamptz)) AS holds_from
 		FROM usage_batch_rows r
 		JOIN %s b ON b.export_id = $4::uuid AND b.instance_id = r.instance_id AND r.seq <= b.through_seq
 		JOIN meters m ON m.key = r.meter
 		WHERE r.day BETWEEN $1::date AND $3::date AND r.organization_id IN (SELECT organization_id FROM wanted)
 	),
-	counted AS (
-		SELECT r.organization_id, s.start_at, r.meter,
-			CASE r.aggregation WHEN 'sum' THEN least(sum(r.value), 9223372036854775807) ELSE max(r.value) END::bigint AS value
+	placed AS (
+		SELECT r.organization_id, coalesce(n.start_at, s.start_at) AS start_at, r.meter, r.aggregation, r.value
 		FROM batch_rows r
-		JOIN segments s ON s.organization_id = r.organization_id
+		LEFT JOIN named n ON n.organization_id = r.organization_id AND n.plan = r.plan AND n.plan_version = r.plan_version
+			AND r.at >= n.from_at AND r.at < n.until_at
+		LEFT JOIN segments s ON n.start_at IS NULL AND s.organization_id = r.organization_id
 			AND (s.is_first OR r.at >= s.start_at) AND (s.is_last OR r.at < s.end_at)
 		WHERE r.aggregation <> 'last'
-		GROUP BY r.organization_id, s.start_at, r.meter, r.aggregation
+	),
+	counted AS (
+		SELECT organization_id, start_at, meter,
+			CASE aggregation WHEN 'sum' THEN least(sum(value), 9223372036854775807) ELSE max(value) END::bigint AS value
+		FROM placed
+		GROUP BY organization_id, start_at, meter, aggregation
 	),
 	points AS (
 		SELECT o.organization_id, o.meter, o.value, $6::timestamptz AS holds_from, 0::bigint AS place
@@ -145,7 +161,7 @@ const segmentUsage = `
 		UNION ALL
 		SELECT r.organization_id, r.meter, r.value, r.holds_from, row_number() OVER (
 			PARTITION BY r.organization_id, r.meter
-			ORDER BY r.at, coalesce(u.last_at = r.at AND u.value = r.value, false), r.seq, r.instance_id)
+			ORDER BY r.at, coalesce(u.last_at = r.at AND u.value = r.value, false), r.seq, r.instance_id, r.plan COLLATE "C", r.plan_version)
 		FROM batch_rows r
 		LEFT JOIN usage_daily u ON u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = r.day
 		WHERE r.aggregation = 'last'

@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -190,9 +191,61 @@ func TestADayBelongsToTheDearerPlan(t *testing.T) {
 	}, lineTexts(f.statement(e.ID, o)))
 }
 
+// A row counts for the plan version that it names, whatever was in force at its time: a
+// live report that a flush brought after a change, and a report of an earlier time. One
+// that names none, or one of another month, counts for what was in force at its time.
+func TestUsageCountsForThePlanThatItNames(t *testing.T) {
+	f := newFixture(t)
+	noon := hour(today, 12)
+	o := f.organizationSince("Acme", "free", period.Start().AddDate(0, -1, 0)).ID
+	f.changePlan(o, noon, "pro")
+	f.changePlan(o, hour(today+5, 0), "free")
+	f.publishAt("pro", hour(today+1, 0))
+	f.changePlan(o, hour(today+8, 0), "")
+	w := f.instance()
+	for i, r := range []struct {
+		at      time.Time
+		plan    string
+		version int
+	}{
+		{noon.Add(time.Second), "free", 1},          // admitted before the change, flushed after it
+		{noon.Add(-time.Second), "pro", 1},          // the other way round: no segment of pro begins before
+		{hour(today+1, 2), "pro", 1},                // reserved before the new version
+		{hour(today+2, 2), "pro", 2}, {noon, "", 0}, // live; of whoever had it
+		{hour(today+6, 2), "free", 1},       // the second time on free
+		{hour(today+3, 2), "free", 1},       // reserved the first time
+		{hour(today+2, 3), "enterprise", 1}, // of another month
+		{hour(today+9, 2), "free", 1},       // reserved before the end
+		{hour(today+9, 2), "", 0},           // after the end
+		{hour(today+9, 3), "enterprise", 1}, // after the end, of another month
+	} {
+		w.flush(under(rowAt(o, evaluations, plans.DayOf(r.at), 1<<i, r.at), r.plan, r.version))
+	}
+	got := map[stretch]int64{}
+	r := f.ratables(f.frozen(period, "run").ID, 10)[o]
+	of := stretches(r)
+	for _, s := range r.Account.Segments {
+		for _, stretch := range of {
+			if !s.Start.Before(stretch.Start) && s.Start.Before(stretch.End) {
+				for _, u := range s.Usage {
+					got[stretch] += u.Value
+				}
+			}
+		}
+	}
+	require.Equal(t, map[stretch]int64{
+		{period.Start(), noon, "free", 1}:               1<<0 | 1<<6,
+		{noon, hour(today+1, 0), "pro", 1}:              1<<1 | 1<<2 | 1<<4,
+		{hour(today+1, 0), hour(today+5, 0), "pro", 2}:  1<<3 | 1<<7,
+		{hour(today+5, 0), hour(today+8, 0), "free", 1}: 1<<5 | 1<<8,
+		{hour(today+8, 0), period.End(), "", 0}:         1<<9 | 1<<10,
+	}, got)
+}
+
 // Taken apart by segments, nothing is lost and nothing counts twice: sums add up to the
 // export's total, the highest peak is its peak, the last level its level, and
-// unit-seconds add up to the microsecond.
+// unit-seconds add up to the microsecond. Sums and peaks are where the rows' plans and
+// times put them.
 func TestSegmentsAddUpToTheTotals(t *testing.T) {
 	f := newFixture(t)
 	// Each run has a month of its own, and levels of its own that end with it.
@@ -207,20 +260,26 @@ func TestSegmentsAddUpToTheTotals(t *testing.T) {
 			f.exec(`INSERT INTO organization_plans VALUES ($1, $2, nullif($3, '')) ON CONFLICT DO NOTHING`, o, at, rapid.SampledFrom([]string{"free", "pro", "enterprise", ""}).Draw(rt, "plan"))
 		}
 		writers := []*writer{f.instance(), f.instance()}
+		var flushed []meter.Row
 		first, days := period.FirstDay(), int(period.LastDay()-period.FirstDay())
 		flush := func(batches, from int) {
 			for range batches {
-				rows := map[[2]any]meter.Row{}
+				rows := map[[4]any]meter.Row{}
 				for range rapid.IntRange(1, 4).Draw(rt, "rows") {
 					day := first + plans.Day(rapid.IntRange(from, days).Draw(rt, "day"))
 					m := rapid.SampledFrom([]string{evaluations, entities, storage, storage}).Draw(rt, "meter")
 					at := day.Start().Add(time.Duration(rapid.IntRange(0, 86_399_999).Draw(rt, "millisecond")) * time.Millisecond)
-					rows[[2]any{m, day}] = rowAt(o, m, day, rapid.Int64Range(0, 1_000_000_000).Draw(rt, "value"), at)
+					r := rowAt(o, m, day, rapid.Int64Range(0, 1_000_000_000).Draw(rt, "value"), at)
+					if r.Plan = rapid.SampledFrom([]string{"", "free", "pro", "enterprise"}).Draw(rt, "named plan"); r.Plan != "" {
+						r.PlanVersion = rapid.SampledFrom([]int{1, 1, 1, 2}).Draw(rt, "version")
+					}
+					rows[[4]any{m, day, r.Plan, r.PlanVersion}] = r
 				}
 				var batch []meter.Row
 				for _, r := range rows {
 					batch = append(batch, r)
 				}
+				flushed = append(flushed, batch...)
 				writers[rapid.IntRange(0, 1).Draw(rt, "writer")].flush(batch...)
 			}
 		}
@@ -240,7 +299,47 @@ func TestSegmentsAddUpToTheTotals(t *testing.T) {
 		require.NoError(rt, err)
 		f.freeze(begun.ID)
 		checkSegments(rt, f, begun, o)
+		flushed = slices.DeleteFunc(flushed, func(r meter.Row) bool {
+			return r.Meter == storage || r.Day < first || r.Day > plans.DayOf(e.Cut.Add(-time.Microsecond))
+		})
+		checkPlaces(rt, f.ratables(begun.ID, 100)[o].Account, flushed)
 	})
+}
+
+// checkPlaces compares sums and peaks by segment with the rows, each put where it belongs.
+func checkPlaces(t require.TestingT, a billing.Account, rows []meter.Row) {
+	want := make([]map[string]int64, len(a.Segments))
+	for i := range want {
+		want[i] = map[string]int64{}
+	}
+	for _, r := range rows {
+		place, named := -1, -1
+		for i, s := range a.Segments {
+			if place < 0 || !s.Start.After(r.At) {
+				place = i
+			}
+			if s.Plan.Key != "" && s.Plan.Key == r.Plan && s.Plan.Version == r.PlanVersion && (named < 0 || !s.Start.After(r.At)) {
+				named = i
+			}
+		}
+		if named >= 0 {
+			place = named
+		}
+		want[place][r.Meter] = r.Aggregation.Fold(want[place][r.Meter], r.Value)
+	}
+	for i, s := range a.Segments {
+		for _, m := range []string{evaluations, entities} {
+			var got int64
+			for _, u := range s.Usage {
+				if u.Meter == m {
+					got = u.Value
+				}
+			}
+			if len(a.Segments) > 1 {
+				require.Equal(t, want[i][m], got, "%s in segment %d of %v", m, i, a.Segments)
+			}
+		}
+	}
 }
 
 // checkSegments compares an organization's segments with its totals.

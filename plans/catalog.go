@@ -1,11 +1,13 @@
 package plans
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -23,6 +25,9 @@ const MaxMeters = 64
 // Meters is their order everywhere: in memory, in answers and in exports.
 type Catalog struct {
 	Meters []Meter `json:"meters" yaml:"meters"`
+	// DefaultPlan is the key of the plan of an organization that is made without one; it is
+	// one of Plans. Empty: each organization has to be given its plan.
+	DefaultPlan string `json:"default_plan,omitempty" yaml:"default_plan"`
 	// Plans holds one or more versions of each plan.
 	Plans []Plan `json:"plans" yaml:"plans"`
 }
@@ -99,6 +104,9 @@ func (c *Catalog) Validate() error {
 		}
 		versions[id] = true
 		p.validate(field, meters, report)
+	}
+	if _, ok := c.Plan(c.DefaultPlan); !ok && c.DefaultPlan != "" {
+		report("default_plan", "%q must be one of the catalog's plans: %s", c.DefaultPlan, c.PlanKeys())
 	}
 	if len(broken) > 0 {
 		return fmt.Errorf("%w: %w", ErrInvalidCatalog, errors.Join(broken...))
@@ -205,6 +213,19 @@ func (c *Catalog) Plan(key string) (Plan, bool) {
 	return best, found
 }
 
+// PlanKeys names the plans for people, in the order in which they first appear: "free,
+// pro", or "none".
+func (c *Catalog) PlanKeys() string {
+	var keys []string
+	for _, p := range c.InForce() {
+		keys = append(keys, p.Key)
+	}
+	if len(keys) == 0 {
+		return "none"
+	}
+	return strings.Join(keys, ", ")
+}
+
 // InForce returns the highest version of each plan, in the order in which the
 // plans first appear.
 func (c *Catalog) InForce() []Plan {
@@ -224,9 +245,10 @@ func (c *Catalog) InForce() []Plan {
 
 // Overlay returns a catalog with the meters and plan versions of both. Where
 // both have the same meter, or the same version of a plan, the one of over is
-// taken; the receiver's order comes first. Neither argument is changed.
+// taken, and so is its default plan where it names one; the receiver's order comes
+// first. Neither argument is changed.
 func (c *Catalog) Overlay(over *Catalog) *Catalog {
-	out := &Catalog{Meters: slices.Clone(c.Meters), Plans: slices.Clone(c.Plans)}
+	out := &Catalog{Meters: slices.Clone(c.Meters), Plans: slices.Clone(c.Plans), DefaultPlan: cmp.Or(over.DefaultPlan, c.DefaultPlan)}
 	for _, m := range over.Meters {
 		if _, i, ok := out.Meter(m.Key); ok {
 			out.Meters[i] = m

@@ -39,9 +39,9 @@ func (c Charge) Explain(unit string) []string {
 func (c Charge) explainUse(unit string) string {
 	after := ""
 	if c.Before.IsPositive() {
-		after = " after " + Grouped(c.Before) + " before"
+		after = " after " + Grouped(c.Before)
 		if c.PoolBefore.IsPositive() {
-			after += ", of which " + Grouped(c.PoolBefore) + " included"
+			after += " (" + Grouped(c.PoolBefore) + " of them included)"
 		}
 	}
 	if !c.Included.IsPositive() {

@@ -44,10 +44,21 @@ type BillingExport = billing.BillingExport
 
 // Catalog defines model for Catalog.
 type Catalog struct {
-	Meters []Meter `json:"meters"`
+	// DefaultPlan Plan of organizations that are made without one. Absent where the catalog names none.
+	DefaultPlan *string `json:"default_plan,omitempty"`
+	Meters      []Meter `json:"meters"`
 
 	// Plans The version of each plan that is in force.
 	Plans []Plan `json:"plans"`
+}
+
+// ContractEnd defines model for ContractEnd.
+type ContractEnd struct {
+	// EffectiveAt When the contract ends; at once where it isn't given. Not in the past.
+	EffectiveAt *string `json:"effective_at,omitempty"`
+
+	// Note Why, for the record.
+	Note *string `json:"note,omitempty"`
 }
 
 // ControlTotals defines model for ControlTotals.
@@ -519,11 +530,14 @@ type OrganizationCreate struct {
 	// Currency ISO 4217 code in which it is billed, of a currency in force. Default, when it is made: USD. Fixed once a statement is issued or credit granted (409).
 	Currency *string `json:"currency,omitempty"`
 
+	// EffectiveAt From when it has its plan; now where it isn't given. In the past, it must be in no period that is closed or being closed.
+	EffectiveAt *string `json:"effective_at,omitempty"`
+
 	// Name What people and exports show.
 	Name string `json:"name"`
 
-	// Plan Key of a plan of the catalog.
-	Plan string `json:"plan"`
+	// Plan Key of a plan of the catalog. Default: its default_plan.
+	Plan *string `json:"plan,omitempty"`
 }
 
 // OrganizationKeyCreate defines model for OrganizationKeyCreate.
@@ -542,7 +556,10 @@ type OrganizationPage struct {
 type OrganizationUpdate struct {
 	// Currency ISO 4217 code in which it is billed, of a currency in force. Default, when it is made: USD. Fixed once a statement is issued or credit granted (409).
 	Currency *string `json:"currency,omitempty"`
-	Name     *string `json:"name,omitempty"`
+
+	// EffectiveAt From when the plan is in force; at once where it isn't given. In the past it is refused, but for the begin of an organization's first plan: before any usage, and in no period that is closed.
+	EffectiveAt *string `json:"effective_at,omitempty"`
+	Name        *string `json:"name,omitempty"`
 
 	// Plan Key of a plan of the catalog.
 	Plan *string `json:"plan,omitempty"`
@@ -747,6 +764,9 @@ type Progress struct {
 
 // ProposedCatalog A catalog of the form of `GET /api/v1/plans`, and of the file that `--catalog` takes.
 type ProposedCatalog struct {
+	// DefaultPlan As in a file: one of the plans. It changes no price.
+	DefaultPlan *string `json:"default_plan,omitempty"`
+
 	// Meters What is left out is as it is published.
 	Meters []Meter `json:"meters,omitempty"`
 
@@ -919,7 +939,10 @@ type StatementList struct {
 
 // Upgrade defines model for Upgrade.
 type Upgrade struct {
-	// Plan Key of a plan of the catalog.
+	// EffectiveAt From when the plan is in force, for administrators alone; rules as for `PATCH`.
+	EffectiveAt *string `json:"effective_at,omitempty"`
+
+	// Plan Key of a plan of the catalog. The one in force takes a pending change back.
 	Plan string `json:"plan"`
 }
 
@@ -1090,6 +1113,9 @@ type BodyTooLarge = Problem
 // Conflict An error (RFC 9457).
 type Conflict = Problem
 
+// ContractRefused An error (RFC 9457).
+type ContractRefused = Problem
+
 // Forbidden An error (RFC 9457).
 type Forbidden = Problem
 
@@ -1102,11 +1128,11 @@ type NotFound = Problem
 // PlanLimitExceeded The refusal by a hard limit.
 type PlanLimitExceeded = PlanLimitProblem
 
-// QuantityOverflow An error (RFC 9457).
-type QuantityOverflow = Problem
-
 // RateLimited An error (RFC 9457).
 type RateLimited = Problem
+
+// TooManyPlanChanges An error (RFC 9457).
+type TooManyPlanChanges = Problem
 
 // Unauthorized An error (RFC 9457).
 type Unauthorized = Problem
@@ -1370,8 +1396,29 @@ type PutCustomerParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// KeepContractParams defines parameters for KeepContract.
+type KeepContractParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// EndContractParams defines parameters for EndContract.
+type EndContractParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // CreateOrganizationKeyParams defines parameters for CreateOrganizationKey.
 type CreateOrganizationKeyParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// KeepPlanParams defines parameters for KeepPlan.
+type KeepPlanParams struct {
 	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
 	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
@@ -1522,6 +1569,9 @@ type GrantCreditJSONRequestBody = CreditCreate
 // PutCustomerJSONRequestBody defines body for PutCustomer for application/json ContentType.
 type PutCustomerJSONRequestBody = CustomerPut
 
+// EndContractJSONRequestBody defines body for EndContract for application/json ContentType.
+type EndContractJSONRequestBody = ContractEnd
+
 // CreateOrganizationKeyJSONRequestBody defines body for CreateOrganizationKey for application/json ContentType.
 type CreateOrganizationKeyJSONRequestBody = OrganizationKeyCreate
 
@@ -1650,12 +1700,21 @@ type ServerInterface interface {
 	// PutCustomer Say how another system knows an organization
 	// (PUT /api/v1/organizations/{id}/customers/{sink})
 	PutCustomer(c *gin.Context, id OrganizationPath, sink string, params PutCustomerParams)
+	// KeepContract Take the end of a contract back
+	// (DELETE /api/v1/organizations/{id}/end)
+	KeepContract(c *gin.Context, id OrganizationPath, params KeepContractParams)
+	// EndContract End an organization's contract
+	// (POST /api/v1/organizations/{id}/end)
+	EndContract(c *gin.Context, id OrganizationPath, params EndContractParams)
 	// ListOrganizationKeys List an organization's keys
 	// (GET /api/v1/organizations/{id}/keys)
 	ListOrganizationKeys(c *gin.Context, id OrganizationPath)
 	// CreateOrganizationKey Make a tenant key
 	// (POST /api/v1/organizations/{id}/keys)
 	CreateOrganizationKey(c *gin.Context, id OrganizationPath, params CreateOrganizationKeyParams)
+	// KeepPlan Take a pending change of plan back
+	// (DELETE /api/v1/organizations/{id}/upgrade)
+	KeepPlan(c *gin.Context, id OrganizationPath, params KeepPlanParams)
 	// UpgradeOrganization Change an organization's plan
 	// (POST /api/v1/organizations/{id}/upgrade)
 	UpgradeOrganization(c *gin.Context, id OrganizationPath, params UpgradeOrganizationParams)
@@ -3216,6 +3275,104 @@ func (siw *ServerInterfaceWrapper) PutCustomer(c *gin.Context) {
 	siw.Handler.PutCustomer(c, id, sink, params)
 }
 
+// KeepContract operation middleware
+func (siw *ServerInterfaceWrapper) KeepContract(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrganizationPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params KeepContractParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.KeepContract(c, id, params)
+}
+
+// EndContract operation middleware
+func (siw *ServerInterfaceWrapper) EndContract(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrganizationPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params EndContractParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EndContract(c, id, params)
+}
+
 // ListOrganizationKeys operation middleware
 func (siw *ServerInterfaceWrapper) ListOrganizationKeys(c *gin.Context) {
 
@@ -3288,6 +3445,55 @@ func (siw *ServerInterfaceWrapper) CreateOrganizationKey(c *gin.Context) {
 	}
 
 	siw.Handler.CreateOrganizationKey(c, id, params)
+}
+
+// KeepPlan operation middleware
+func (siw *ServerInterfaceWrapper) KeepPlan(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrganizationPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params KeepPlanParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.KeepPlan(c, id, params)
 }
 
 // UpgradeOrganization operation middleware
@@ -4031,7 +4237,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/organizations", wrapper.CreateOrganization)
 	router.GET(options.BaseURL+"/api/v1/organizations/:id", wrapper.GetOrganization)
 	router.PATCH(options.BaseURL+"/api/v1/organizations/:id", wrapper.UpdateOrganization)
+	router.DELETE(options.BaseURL+"/api/v1/organizations/:id/upgrade", wrapper.KeepPlan)
 	router.POST(options.BaseURL+"/api/v1/organizations/:id/upgrade", wrapper.UpgradeOrganization)
+	router.DELETE(options.BaseURL+"/api/v1/organizations/:id/end", wrapper.KeepContract)
+	router.POST(options.BaseURL+"/api/v1/organizations/:id/end", wrapper.EndContract)
 	router.PUT(options.BaseURL+"/api/v1/organizations/:id/customers/:sink", wrapper.PutCustomer)
 	router.GET(options.BaseURL+"/api/v1/organizations/:id/credits", wrapper.ListCredits)
 	router.POST(options.BaseURL+"/api/v1/organizations/:id/credits", wrapper.GrantCredit)
@@ -4092,6 +4301,8 @@ type ConflictApplicationProblemPlusJSONResponse struct {
 	Headers ConflictResponseHeaders
 }
 
+type ContractRefusedApplicationProblemPlusJSONResponse Problem
+
 type ForbiddenApplicationProblemPlusJSONResponse Problem
 
 type InternalErrorApplicationProblemPlusJSONResponse Problem
@@ -4099,8 +4310,6 @@ type InternalErrorApplicationProblemPlusJSONResponse Problem
 type NotFoundApplicationProblemPlusJSONResponse Problem
 
 type PlanLimitExceededApplicationProblemPlusJSONResponse PlanLimitProblem
-
-type QuantityOverflowApplicationProblemPlusJSONResponse Problem
 
 type RateLimitedResponseHeaders struct {
 	RateLimit       *string
@@ -4111,6 +4320,15 @@ type RateLimitedApplicationProblemPlusJSONResponse struct {
 	Body Problem
 
 	Headers RateLimitedResponseHeaders
+}
+
+type TooManyPlanChangesResponseHeaders struct {
+	RetryAfter int
+}
+type TooManyPlanChangesApplicationProblemPlusJSONResponse struct {
+	Body Problem
+
+	Headers TooManyPlanChangesResponseHeaders
 }
 
 type UnauthorizedResponseHeaders struct {
@@ -8465,7 +8683,7 @@ func (response CreateOrganization415ApplicationProblemPlusJSONResponse) VisitCre
 }
 
 type CreateOrganization422ApplicationProblemPlusJSONResponse struct {
-	UnprocessableApplicationProblemPlusJSONResponse
+	ContractRefusedApplicationProblemPlusJSONResponse
 }
 
 func (response CreateOrganization422ApplicationProblemPlusJSONResponse) VisitCreateOrganizationResponse(w http.ResponseWriter) error {
@@ -8787,7 +9005,7 @@ func (response UpdateOrganization415ApplicationProblemPlusJSONResponse) VisitUpd
 }
 
 type UpdateOrganization422ApplicationProblemPlusJSONResponse struct {
-	UnprocessableApplicationProblemPlusJSONResponse
+	ContractRefusedApplicationProblemPlusJSONResponse
 }
 
 func (response UpdateOrganization422ApplicationProblemPlusJSONResponse) VisitUpdateOrganizationResponse(w http.ResponseWriter) error {
@@ -9481,6 +9699,374 @@ func (response PutCustomer503ApplicationProblemPlusJSONResponse) VisitPutCustome
 	return err
 }
 
+type KeepContractRequestObject struct {
+	Id     OrganizationPath `json:"id"`
+	Params KeepContractParams
+}
+
+type KeepContractResponseObject interface {
+	VisitKeepContractResponse(w http.ResponseWriter) error
+}
+
+type KeepContract200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type KeepContract200JSONResponse struct {
+	Body    Organization
+	Headers KeepContract200ResponseHeaders
+}
+
+func (response KeepContract200JSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract400ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract401ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract403ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract404ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract409ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract422ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract500ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract503ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContractRequestObject struct {
+	Id     OrganizationPath `json:"id"`
+	Params EndContractParams
+	Body   *EndContractJSONRequestBody
+}
+
+type EndContractResponseObject interface {
+	VisitEndContractResponse(w http.ResponseWriter) error
+}
+
+type EndContract200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type EndContract200JSONResponse struct {
+	Body    Organization
+	Headers EndContract200ResponseHeaders
+}
+
+func (response EndContract200JSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract400ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract401ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract403ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract404ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract409ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract413ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract415ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract422ApplicationProblemPlusJSONResponse struct {
+	ContractRefusedApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract422ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract500ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract503ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListOrganizationKeysRequestObject struct {
 	Id OrganizationPath `json:"id"`
 }
@@ -9803,6 +10389,189 @@ func (response CreateOrganizationKey503ApplicationProblemPlusJSONResponse) Visit
 	return err
 }
 
+type KeepPlanRequestObject struct {
+	Id     OrganizationPath `json:"id"`
+	Params KeepPlanParams
+}
+
+type KeepPlanResponseObject interface {
+	VisitKeepPlanResponse(w http.ResponseWriter) error
+}
+
+type KeepPlan200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type KeepPlan200JSONResponse struct {
+	Body    Organization
+	Headers KeepPlan200ResponseHeaders
+}
+
+func (response KeepPlan200JSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan400ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan401ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan403ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan404ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan409ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan422ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan429ApplicationProblemPlusJSONResponse struct {
+	TooManyPlanChangesApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan429ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan500ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan503ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type UpgradeOrganizationRequestObject struct {
 	Id     OrganizationPath `json:"id"`
 	Params UpgradeOrganizationParams
@@ -9957,7 +10726,7 @@ func (response UpgradeOrganization415ApplicationProblemPlusJSONResponse) VisitUp
 }
 
 type UpgradeOrganization422ApplicationProblemPlusJSONResponse struct {
-	UnprocessableApplicationProblemPlusJSONResponse
+	ContractRefusedApplicationProblemPlusJSONResponse
 }
 
 func (response UpgradeOrganization422ApplicationProblemPlusJSONResponse) VisitUpgradeOrganizationResponse(w http.ResponseWriter) error {
@@ -9968,6 +10737,23 @@ func (response UpgradeOrganization422ApplicationProblemPlusJSONResponse) VisitUp
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpgradeOrganization429ApplicationProblemPlusJSONResponse struct {
+	TooManyPlanChangesApplicationProblemPlusJSONResponse
+}
+
+func (response UpgradeOrganization429ApplicationProblemPlusJSONResponse) VisitUpgradeOrganizationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -11001,7 +11787,7 @@ func (response CommitReservation415ApplicationProblemPlusJSONResponse) VisitComm
 }
 
 type CommitReservation422ApplicationProblemPlusJSONResponse struct {
-	QuantityOverflowApplicationProblemPlusJSONResponse
+	UnprocessableApplicationProblemPlusJSONResponse
 }
 
 func (response CommitReservation422ApplicationProblemPlusJSONResponse) VisitCommitReservationResponse(w http.ResponseWriter) error {
@@ -12658,12 +13444,21 @@ type StrictServerInterface interface {
 	// PutCustomer Say how another system knows an organization
 	// (PUT /api/v1/organizations/{id}/customers/{sink})
 	PutCustomer(ctx context.Context, request PutCustomerRequestObject) (PutCustomerResponseObject, error)
+	// KeepContract Take the end of a contract back
+	// (DELETE /api/v1/organizations/{id}/end)
+	KeepContract(ctx context.Context, request KeepContractRequestObject) (KeepContractResponseObject, error)
+	// EndContract End an organization's contract
+	// (POST /api/v1/organizations/{id}/end)
+	EndContract(ctx context.Context, request EndContractRequestObject) (EndContractResponseObject, error)
 	// ListOrganizationKeys List an organization's keys
 	// (GET /api/v1/organizations/{id}/keys)
 	ListOrganizationKeys(ctx context.Context, request ListOrganizationKeysRequestObject) (ListOrganizationKeysResponseObject, error)
 	// CreateOrganizationKey Make a tenant key
 	// (POST /api/v1/organizations/{id}/keys)
 	CreateOrganizationKey(ctx context.Context, request CreateOrganizationKeyRequestObject) (CreateOrganizationKeyResponseObject, error)
+	// KeepPlan Take a pending change of plan back
+	// (DELETE /api/v1/organizations/{id}/upgrade)
+	KeepPlan(ctx context.Context, request KeepPlanRequestObject) (KeepPlanResponseObject, error)
 	// UpgradeOrganization Change an organization's plan
 	// (POST /api/v1/organizations/{id}/upgrade)
 	UpgradeOrganization(ctx context.Context, request UpgradeOrganizationRequestObject) (UpgradeOrganizationResponseObject, error)
@@ -13965,6 +14760,81 @@ func (sh *strictHandler) PutCustomer(ctx *gin.Context, id OrganizationPath, sink
 	}
 }
 
+// KeepContract operation middleware
+func (sh *strictHandler) KeepContract(ctx *gin.Context, id OrganizationPath, params KeepContractParams) {
+	var request KeepContractRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.KeepContract(ctx, request.(KeepContractRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "KeepContract")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(KeepContractResponseObject); ok {
+		if err := validResponse.VisitKeepContractResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// EndContract operation middleware
+func (sh *strictHandler) EndContract(ctx *gin.Context, id OrganizationPath, params EndContractParams) {
+	var request EndContractRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body EndContractJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EndContract(ctx, request.(EndContractRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EndContract")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(EndContractResponseObject); ok {
+		if err := validResponse.VisitEndContractResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListOrganizationKeys operation middleware
 func (sh *strictHandler) ListOrganizationKeys(ctx *gin.Context, id OrganizationPath) {
 	var request ListOrganizationKeysRequestObject
@@ -14029,6 +14899,33 @@ func (sh *strictHandler) CreateOrganizationKey(ctx *gin.Context, id Organization
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(CreateOrganizationKeyResponseObject); ok {
 		if err := validResponse.VisitCreateOrganizationKeyResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// KeepPlan operation middleware
+func (sh *strictHandler) KeepPlan(ctx *gin.Context, id OrganizationPath, params KeepPlanParams) {
+	var request KeepPlanRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.KeepPlan(ctx, request.(KeepPlanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "KeepPlan")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(KeepPlanResponseObject); ok {
+		if err := validResponse.VisitKeepPlanResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -124,6 +124,7 @@ func (r *replica) follow(ctx context.Context, c pgstore.Change, m *meter.Meter, 
 	id, _ := uuid.Parse(c.ID)
 	switch c.Kind {
 	case pgstore.ChangeOrganization:
+		server.ForgetOrganization(id)
 		_ = m.Reload(ctx, id, now())
 	case pgstore.ChangeKey:
 		server.ForgetKey(id)

@@ -231,13 +231,13 @@ func startEcho() (*http.Server, error) {
 
 // announce makes the demo organizations and says what runs where.
 func (c *devCommand) announce(ctx context.Context, out *output, servers *devServers, apiURL, upstream string, took time.Duration) error {
-	env, err := c.seed(ctx, apiURL)
+	env, organizations, err := c.seed(ctx, apiURL)
 	if err != nil {
 		return err
 	}
 	database := redacted(servers.ownerURL)
 	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	for _, row := range [][2]string{
+	rows := [][2]string{
 		{"API", env["TOLLGATE_URL"]},
 		{"API reference", env["TOLLGATE_URL"] + "/docs"},
 		{"Gateway", env["TOLLGATE_URL"] + "/gateway/ → echo at http://" + upstream},
@@ -245,13 +245,12 @@ func (c *devCommand) announce(ctx context.Context, out *output, servers *devServ
 		{"Temporal", servers.temporal.Address()},
 		{"Postgres", database},
 		{"Metrics", env["TOLLGATE_URL"] + "/metrics, http://" + loopback(c.WorkerPort) + "/metrics"},
-		{"Free key", env["TOLLGATE_FREE_KEY"]},
-		{"Pro key", env["TOLLGATE_PRO_KEY"]},
-		{"Enterprise key", env["TOLLGATE_ENTERPRISE_KEY"]},
-		{"Finance key", env["TOLLGATE_FINANCE_KEY"]},
-		{"Admin key", env["TOLLGATE_ADMIN_KEY"]},
-		{"All of it", c.envFile()},
-	} {
+	}
+	for _, o := range organizations {
+		rows = append(rows, [2]string{o.Name + "'s key", env[o.KeyVariable()]})
+	}
+	rows = append(rows, [2]string{"Finance key", env["TOLLGATE_FINANCE_KEY"]}, [2]string{"Admin key", env["TOLLGATE_ADMIN_KEY"]}, [2]string{"All of it", c.envFile()})
+	for _, row := range rows {
 		_, _ = fmt.Fprintf(table, "  %s\t%s\n", row[0], row[1])
 	}
 	_, _ = fmt.Fprintf(out, "\nTollgate is ready after %s. Ctrl-C flushes and stops it; the data stays.\n\n", took.Round(100*time.Millisecond))

@@ -59,21 +59,26 @@ func (c *devCommand) password() (string, error) {
 }
 
 // seed makes what dev.env names and the database lacks, and writes dev.env.
-func (c *devCommand) seed(ctx context.Context, apiURL string) (demo.Env, error) {
+func (c *devCommand) seed(ctx context.Context, apiURL string) (demo.Env, []demo.Organization, error) {
 	env, err := demo.ReadEnv(c.envFile())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	store, err := pgstore.Open(ctx, pgstore.Config{URL: apiURL})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer store.Close()
-	if err := demo.Seed(ctx, store, env); err != nil {
-		return nil, err
+	catalog, err := store.Catalog(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	organizations := demo.Organizations(catalog)
+	if err := demo.Seed(ctx, store, organizations, env); err != nil {
+		return nil, nil, err
 	}
 	env["TOLLGATE_URL"] = "http://" + loopback(c.Port)
 	// For `tollgate reconcile`.
 	env["TOLLGATE_DATABASE_URL"] = apiURL
-	return env, env.Write(c.envFile())
+	return env, organizations, env.Write(c.envFile())
 }

@@ -33,14 +33,17 @@ type orgCreate struct {
 	adminAccess
 	format
 	Name     string `required:"" help:"What people and exports show, 1 to 200 characters."`
-	Plan     string `default:"free" help:"Key of the plan."`
+	Plan     string `help:"Key of the plan. Default: the catalog's default_plan."`
 	Currency string `default:"USD" help:"ISO 4217 code of the currency in which it is billed."`
 }
 
 // Run makes an organization.
 func (c orgCreate) Run(ctx context.Context, out *output) error {
 	var made accounts.Organization
-	in := map[string]string{"name": c.Name, "plan": c.Plan, "currency": c.Currency}
+	in := map[string]string{"name": c.Name, "currency": c.Currency}
+	if c.Plan != "" {
+		in["plan"] = c.Plan
+	}
 	if err := c.client().call(ctx, http.MethodPost, path("organizations"), in, &made); err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func TestOnlyPgstoreSpeaksSQL(t *testing.T) {
 				require.True(t, anyOf(path, "pgstore", "migrations", "internal/pgtest", "internal/devstack"), "%s imports %s", path, imported)
 			}
 			if matches(imported, module+"pgstore") {
-				require.True(t, anyOf(path, "cmd", "pgstore", "internal/devstack"), "%s imports pgstore", path)
+				require.True(t, anyOf(path, "cmd", "pgstore", "internal/devstack", "internal/pgtest"), "%s imports pgstore", path)
 			}
 		}
 	}

@@ -57,8 +57,11 @@ func (b Blobs) Validate() error { return checkURL("--blob-url", b.BlobURL) }
 
 // Catalog says what is counted and what each plan allows.
 type Catalog struct {
-	Catalog string `type:"path" env:"TOLLGATE_CATALOG" placeholder:"FILE" help:"YAML file of meters and plans that is published at start. Default: the built-in Free, Pro and Enterprise."`
+	Catalog string `type:"path" env:"TOLLGATE_CATALOG" placeholder:"FILE" help:"YAML file of meters and plans that is published at start; give it to every process of an installation. Default: the built-in Free, Pro and Enterprise, unless a catalog of one's own was published."`
 }
+
+// Own reports whether there is a file.
+func (c Catalog) Own() bool { return c.Catalog != "" }
 
 // Load reads the file, or returns the built-in catalog where there is none.
 func (c Catalog) Load() (*plans.Catalog, error) {

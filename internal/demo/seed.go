@@ -1,13 +1,16 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/plans"
 )
 
 // Store keeps organizations and keys.
@@ -18,14 +21,44 @@ type Store interface {
 	KeyByHash(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error)
 }
 
-// demoOrganization is one of the organizations to try: its variables are
-// TOLLGATE_<NAME>_ORG and TOLLGATE_<NAME>_KEY.
-type demoOrganization struct{ variable, name, plan string }
+// Organization is one of the organizations to try: there is one on each plan.
+type Organization struct {
+	// Name is what people read: "Demo Pro".
+	Name string
+	// Plan is the key of its plan.
+	Plan string
+	// Currency is one in which the plan can be had; empty is the default one.
+	Currency string
+}
 
-var organizations = []demoOrganization{
-	{"FREE", "Demo Free", "free"},
-	{"PRO", "Demo Pro", "pro"},
-	{"ENTERPRISE", "Demo Enterprise", "enterprise"},
+// OrgVariable is the name of the variable with the organization's ID: TOLLGATE_PRO_ORG.
+func (o Organization) OrgVariable() string { return o.variable() + "_ORG" }
+
+// KeyVariable is the name of the variable with the organization's key: TOLLGATE_PRO_KEY.
+func (o Organization) KeyVariable() string { return o.variable() + "_KEY" }
+
+func (o Organization) variable() string {
+	name := "TOLLGATE_" + strings.ToUpper(o.Plan)
+	for _, s := range staff {
+		if s.variable == name+"_KEY" {
+			return name + "_PLAN"
+		}
+	}
+	return name
+}
+
+// Organizations returns an organization on each plan of a catalog: Demo Free, Demo Pro and
+// Demo Enterprise by the built-in one.
+func Organizations(catalog *plans.Catalog) []Organization {
+	var out []Organization
+	for _, p := range catalog.InForce() {
+		o := Organization{Name: "Demo " + cmp.Or(p.Name, p.Key), Plan: p.Key}
+		if len(p.PriceBooks) > 0 {
+			o.Currency = string(p.PriceBooks[0].Currency)
+		}
+		out = append(out, o)
+	}
+	return out
 }
 
 var staff = []struct {
@@ -39,15 +72,15 @@ var staff = []struct {
 
 // Seed makes the demo organizations and keys that env doesn't have, or whose
 // identity the store doesn't know any more, and writes them into env.
-func Seed(ctx context.Context, store Store, env Env) error {
+func Seed(ctx context.Context, store Store, organizations []Organization, env Env) error {
 	for _, demo := range organizations {
-		id, err := ensureOrganization(ctx, store, env["TOLLGATE_"+demo.variable+"_ORG"], demo)
+		id, err := ensureOrganization(ctx, store, env[demo.OrgVariable()], demo)
 		if err != nil {
 			return err
 		}
-		env["TOLLGATE_"+demo.variable+"_ORG"] = id.String()
-		key := accounts.Key{Organization: id, Role: accounts.RoleTenant, Name: demo.name}
-		if err := ensureKey(ctx, store, env, "TOLLGATE_"+demo.variable+"_KEY", key); err != nil {
+		env[demo.OrgVariable()] = id.String()
+		key := accounts.Key{Organization: id, Role: accounts.RoleTenant, Name: demo.Name}
+		if err := ensureKey(ctx, store, env, demo.KeyVariable(), key); err != nil {
 			return err
 		}
 	}
@@ -59,19 +92,19 @@ func Seed(ctx context.Context, store Store, env Env) error {
 	return nil
 }
 
-func ensureOrganization(ctx context.Context, store Store, known string, demo demoOrganization) (uuid.UUID, error) {
+func ensureOrganization(ctx context.Context, store Store, known string, demo Organization) (uuid.UUID, error) {
 	if id, err := uuid.Parse(known); err == nil {
 		_, err := store.Organization(ctx, id)
 		if err == nil {
 			return id, nil
 		}
 		if !errors.Is(err, accounts.ErrNotFound) {
-			return uuid.Nil, fmt.Errorf("look up %s: %w", demo.name, err)
+			return uuid.Nil, fmt.Errorf("look up %s: %w", demo.Name, err)
 		}
 	}
-	made, err := store.CreateOrganization(ctx, accounts.NewOrganization{Name: demo.name, Plan: demo.plan})
+	made, err := store.CreateOrganization(ctx, accounts.NewOrganization{Name: demo.Name, Plan: demo.Plan, Currency: demo.Currency})
 	if err != nil {
-		return uuid.Nil, fmt.Errorf("make %s: %w", demo.name, err)
+		return uuid.Nil, fmt.Errorf("make %s: %w", demo.Name, err)
 	}
 	return made.ID, nil
 }

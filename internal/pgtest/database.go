@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/migrations"
+	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/plans"
 )
 
 const (
@@ -147,10 +150,24 @@ func (c *cluster) makeTemplate(ctx context.Context, name string) error {
 	if err := migrations.EnableLogin(ctx, template.URL, apiPassword); err != nil {
 		return err
 	}
+	if err := publishDefault(ctx, template.APIURL); err != nil {
+		return err
+	}
 	if _, err := conn.Exec(ctx, fmt.Sprintf("ALTER DATABASE %s IS_TEMPLATE true", quoted(name))); err != nil {
 		return fmt.Errorf("mark it as a template: %w", err)
 	}
 	return nil
+}
+
+// publishDefault publishes the built-in catalog, as an API does at its first start.
+func publishDefault(ctx context.Context, database string) error {
+	store, err := pgstore.Open(ctx, pgstore.Config{URL: database, MaxConns: 2})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	_, err = store.PublishDefaultCatalog(ctx)
+	return err
 }
 
 // execute runs one statement on a connection of its own.
@@ -166,10 +183,14 @@ func (c *cluster) execute(ctx context.Context, statement string) error {
 	return nil
 }
 
-// templateName names the template of the migrations' present text. The month is part of
-// it, as migrations make partitions for the months that are to come.
+// templateName names the template of the migrations' present text and of the built-in
+// catalog. The month is part of it, as migrations make partitions for the months that are
+// to come.
 func templateName(files fs.FS, now time.Time) (string, error) {
 	hash := sha256.New()
+	if err := json.NewEncoder(hash).Encode(plans.Default()); err != nil {
+		return "", fmt.Errorf("read the built-in catalog: %w", err)
+	}
 	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

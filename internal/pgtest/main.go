@@ -45,8 +45,8 @@ func (w wrapped) Run() int {
 	return code
 }
 
-// NewDatabase makes a migrated database on the shared server. It is dropped at the end
-// of the test.
+// NewDatabase makes a migrated database on the shared server, with the built-in catalog
+// published. It is dropped at the end of the test.
 func NewDatabase(t testing.TB) *Database {
 	t.Helper()
 	return sharedCluster(t).newDatabase(t, true)

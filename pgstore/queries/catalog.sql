@@ -28,3 +28,11 @@ INSERT INTO plan_limits (plan_key, plan_version, meter, mode, limit_window, max)
 
 -- name: MeterAggregation :one
 SELECT aggregation FROM meters WHERE key = $1;
+
+-- name: CatalogSettings :one
+SELECT own, default_plan FROM catalog_settings;
+
+-- name: PutCatalogSettings :exec
+INSERT INTO catalog_settings AS s (own, default_plan) VALUES ($1, $2)
+ON CONFLICT (only_one) DO UPDATE SET own = excluded.own, default_plan = excluded.default_plan
+WHERE (s.own, s.default_plan) IS DISTINCT FROM (excluded.own, excluded.default_plan);

@@ -143,7 +143,7 @@ SELECT r.organization_id, r.meter, r.day, m.aggregation, count(*) AS batches,
     CASE m.aggregation
         WHEN 'sum' THEN least(sum(r.value), 9223372036854775807)
         WHEN 'max' THEN max(r.value)
-        ELSE (array_agg(r.value ORDER BY r.at DESC, r.seq DESC, r.instance_id DESC))[1]
+        ELSE (array_agg(r.value ORDER BY r.at DESC, r.seq DESC, r.instance_id DESC, r.plan COLLATE "C" DESC, r.plan_version DESC))[1]
     END::bigint AS value
 FROM instances i
 LEFT JOIN export_batches b ON b.export_id = @export_id AND b.instance_id = i.id

@@ -110,6 +110,9 @@ func (a *API) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer b.close()
+	if err := a.config.publishDefault(ctx, b); err != nil {
+		return err
+	}
 	blobs, err := blobstore.Open(ctx, a.config.BlobURL)
 	if err != nil {
 		return fmt.Errorf("--blob-url: %w", err)
@@ -129,7 +132,7 @@ func (a *API) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	instance.follow(server.ForgetKey)
+	instance.follow(server.ForgetKey, server.ForgetOrganization)
 
 	httpServer := api.NewHTTPServer(api.HTTPConfig{Handler: server.Handler()})
 	failed := serve(httpServer, listener)

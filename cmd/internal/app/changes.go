@@ -21,7 +21,9 @@ type changes struct {
 	logger *slog.Logger
 	// forgetKeys makes the API look a key up again; the empty ID is every key.
 	forgetKeys func(id uuid.UUID)
-	interval   time.Duration
+	// forgetOrganization makes the API look the keys of an organization up again.
+	forgetOrganization func(id uuid.UUID)
+	interval           time.Duration
 
 	mu sync.Mutex
 	// since is the time from which changes may not have been seen.
@@ -32,6 +34,13 @@ type changes struct {
 // was under way then had an earlier time.
 const overlap = time.Minute
 
+// Pending changes of contracts are looked for at this interval once they are due, this
+// many in one transaction.
+const (
+	announceEvery  = time.Second
+	announceAtOnce = 500
+)
+
 // run follows until the context ends.
 func (c *changes) run(ctx context.Context) {
 	var wg sync.WaitGroup
@@ -40,14 +49,34 @@ func (c *changes) run(ctx context.Context) {
 		// Its only error is the context's.
 		_ = c.store.Listen(ctx, func(change pgstore.Change) { c.follow(ctx, change) })
 	})
-	ticker := time.NewTicker(c.interval)
+	wg.Go(func() { every(ctx, announceEvery, c.announce) })
+	every(ctx, c.interval, c.resync)
+}
+
+// every calls do at intervals until the context ends.
+func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			c.resync(ctx)
+			do(ctx)
+		}
+	}
+}
+
+// announce tells of changes of contracts that have come into force. Each instance looks
+// for them, and one finds each.
+func (c *changes) announce(ctx context.Context) {
+	for {
+		n, err := c.store.AnnounceDueTerms(ctx, announceAtOnce)
+		if err != nil && ctx.Err() == nil {
+			c.logger.Warn("Changes that have come into force could not be announced: they are tried again", "error", err)
+		}
+		if err != nil || n < announceAtOnce {
+			return
 		}
 	}
 }
@@ -56,6 +85,7 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 	switch change.Kind {
 	case pgstore.ChangeOrganization:
 		if id, err := uuid.Parse(change.ID); err == nil {
+			c.forgetOrganization(id)
 			c.reload(ctx, id)
 		}
 	case pgstore.ChangeKey:

@@ -107,9 +107,9 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 }
 
 // follow keeps plans, limits and keys up to date.
-func (i *instance) follow(forgetKey func(uuid.UUID)) {
+func (i *instance) follow(forgetKey, forgetOrganization func(uuid.UUID)) {
 	c := &changes{
-		store: i.store, meter: i.meter, logger: i.logger, forgetKeys: forgetKey,
+		store: i.store, meter: i.meter, logger: i.logger, forgetKeys: forgetKey, forgetOrganization: forgetOrganization,
 		interval: resyncEvery, since: clock(),
 	}
 	i.running.Go(func() { c.run(i.background) })

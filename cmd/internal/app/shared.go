@@ -51,7 +51,7 @@ type base struct {
 	logger    *slog.Logger
 }
 
-// open connects to Postgres, publishes the catalog and prepares to reach Temporal,
+// open connects to Postgres, publishes the catalog file and prepares to reach Temporal,
 // which need not answer yet.
 func (s Shared) open(ctx context.Context, service string) (_ *base, err error) {
 	b := &base{logger: slog.Default().With("service", service)}
@@ -78,13 +78,33 @@ func (s Shared) open(ctx context.Context, service string) (_ *base, err error) {
 	if err := b.store.CheckSchema(ctx); err != nil {
 		return nil, err
 	}
-	if err := b.store.PublishCatalog(ctx, published); err != nil {
-		return nil, err
+	if s.Own() {
+		if err := b.store.PublishCatalog(ctx, published); err != nil {
+			return nil, fmt.Errorf("--catalog %s: %w", s.Catalog.Catalog, err)
+		}
 	}
 	if b.catalog, err = b.store.Catalog(ctx); err != nil {
 		return nil, err
 	}
 	return b, b.dialTemporal()
+}
+
+// publishDefault publishes the built-in catalog where the process has no file. Only what
+// serves requests does: a worker that lacks the file of its installation must not be the
+// one that decides.
+func (s Shared) publishDefault(ctx context.Context, b *base) error {
+	if s.Own() {
+		return nil
+	}
+	published, err := b.store.PublishDefaultCatalog(ctx)
+	if err != nil {
+		return err
+	}
+	if !published {
+		b.logger.Warn("The installation has a catalog of its own, which counts: start this process with --catalog, too, to publish what changes in it")
+	}
+	b.catalog, err = b.store.Catalog(ctx)
+	return err
 }
 
 // dialTemporal makes a client from Temporal's standard environment. It connects at

@@ -9,6 +9,22 @@ import (
 	"context"
 )
 
+const catalogSettings = `-- name: CatalogSettings :one
+SELECT own, default_plan FROM catalog_settings
+`
+
+type CatalogSettingsRow struct {
+	Own         bool
+	DefaultPlan *string
+}
+
+func (q *Queries) CatalogSettings(ctx context.Context) (CatalogSettingsRow, error) {
+	row := q.db.QueryRow(ctx, catalogSettings)
+	var i CatalogSettingsRow
+	err := row.Scan(&i.Own, &i.DefaultPlan)
+	return i, err
+}
+
 const insertMeter = `-- name: InsertMeter :exec
 INSERT INTO meters (key, position, name, aggregation, unit)
 SELECT $1, coalesce(max(position), 0) + 1, $2, $3, $4 FROM meters
@@ -211,6 +227,17 @@ func (q *Queries) Plans(ctx context.Context) ([]PlansRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const putCatalogSettings = `-- name: PutCatalogSettings :exec
+INSERT INTO catalog_settings AS s (own, default_plan) VALUES ($1, $2)
+ON CONFLICT (only_one) DO UPDATE SET own = excluded.own, default_plan = excluded.default_plan
+WHERE (s.own, s.default_plan) IS DISTINCT FROM (excluded.own, excluded.default_plan)
+`
+
+func (q *Queries) PutCatalogSettings(ctx context.Context, own bool, defaultPlan *string) error {
+	_, err := q.db.Exec(ctx, putCatalogSettings, own, defaultPlan)
+	return err
 }
 
 const renameMeter = `-- name: RenameMeter :exec

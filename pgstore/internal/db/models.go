@@ -117,7 +117,7 @@ type Organization struct {
 	Currency string
 }
 
-// Entitlements: one limit for each meter of a plan version. Where there is no row, the built-in default counts.
+// Entitlements: one limit for each meter of a plan version. Where there is no row, the built-in default counts, unless the catalog is the installation's own.
 type PlanLimit struct {
 	PlanKey     string
 	PlanVersion int64

@@ -1,0 +1,109 @@
+package pgstore_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/meter"
+)
+
+// Rows of one organization, meter and day under several plans stay apart in the batch, and
+// fold into one record.
+func TestRowsOfSeveralPlansFoldIntoOneRecord(t *testing.T) {
+	f := newFixture(t)
+	o, other := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
+	at := func(hour int) time.Time { return today.Start().Add(time.Duration(hour) * time.Hour) }
+	cases := map[string]struct {
+		rows []meter.Row
+		// stored is the record's value, lastAt its time.
+		stored int64
+		lastAt time.Time
+	}{
+		"a sum": {[]meter.Row{
+			under(rowAt(o, evaluations, today, 5, at(9)), "pro", 1), under(rowAt(o, evaluations, today, 7, at(3)), "free", 1),
+			under(rowAt(o, evaluations, today, 11, at(4)), "pro", 2), rowAt(o, evaluations, today, 13, at(1)),
+		}, 36, at(9)},
+		"a peak": {[]meter.Row{
+			under(rowAt(o, entities, today, 5, at(3)), "free", 1), under(rowAt(o, entities, today, 3, at(9)), "pro", 1),
+		}, 5, at(9)},
+		"a level": {[]meter.Row{
+			under(rowAt(o, storage, today, 5, at(9)), "free", 1), under(rowAt(o, storage, today, 3, at(3)), "pro", 1),
+		}, 5, at(9)},
+		"levels at one time: the later in the batch's order": {[]meter.Row{
+			under(rowAt(other, storage, today, 3, at(9)), "pro", 10), under(rowAt(other, storage, today, 5, at(9)), "pro", 9),
+			under(rowAt(other, storage, today, 7, at(9)), "free", 1),
+		}, 3, at(9)},
+	}
+	for name, c := range cases {
+		w := f.instance()
+		batch := w.batch(c.rows...)
+		applied := f.apply(batch)
+		require.Equal(t, c.stored, slices.Max(applied.Stored), name)
+		record, err := f.CurrentUsage(t.Context(), c.rows[0].Organization, c.rows[0].Meter, today)
+		require.NoError(t, err)
+		require.Equal(t, c.stored, record.Value, name)
+		require.Equal(t, c.lastAt, record.LastAt, name)
+		require.EqualValues(t, len(c.rows), f.count(`SELECT count(*) FROM usage_batch_rows WHERE instance_id = $1`, w.id), name)
+		again := f.apply(batch)
+		require.True(t, again.Duplicate, name)
+		require.Equal(t, slices.Repeat([]int64{c.stored}, len(c.rows)), again.Stored, name)
+	}
+	require.EqualValues(t, 11, f.count(`SELECT value FROM usage_batch_rows WHERE plan = 'pro' AND plan_version = 2`))
+	require.EqualValues(t, 13, f.count(`SELECT value FROM usage_batch_rows WHERE plan = '' AND plan_version = 0`))
+
+	rollup, err := f.RollUpDay(t.Context(), today)
+	require.NoError(t, err)
+	require.Empty(t, rollup.Variances)
+	require.EqualValues(t, 4, rollup.Rows)
+	require.EqualValues(t, 3, f.count(`SELECT value FROM usage_rolled WHERE organization_id = $1`, other))
+	require.Empty(t, f.reconcile(today, today).Differences)
+}
+
+// Events that were counted before leave their row idle, whatever the other rows of the day
+// bring; the same identity under two plans counts once.
+func TestRepeatedEventsAmongRowsOfSeveralPlans(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	f.instance().flush(eventRow(o, evaluations, event("a", 10, 1)))
+
+	w := f.instance()
+	batch := w.batch(
+		under(eventRow(o, evaluations, event("a", 10, 1)), "free", 1),
+		under(eventRow(o, evaluations, event("b", 5, 2)), "pro", 1),
+		under(row(o, evaluations, today, 1), "pro", 2),
+		under(eventRow(o, evaluations, event("b", 5, 2)), "pro", 3),
+	)
+	// Of a sum, each row is answered what the day had after it; one that wrote nothing, all of it.
+	want := meter.Applied{
+		Stored:   []int64{16, 15, 16, 16},
+		Repeated: []meter.EventPlace{{Row: 0}, {Row: 3}},
+	}
+	require.Equal(t, want, f.apply(batch))
+	want.Duplicate, want.Stored[1] = true, 16
+	require.Equal(t, want, f.apply(batch))
+	require.EqualValues(t, 2, f.count(`SELECT count(*) FROM usage_batch_rows WHERE instance_id = $1`, w.id))
+	require.EqualValues(t, 5, f.count(`SELECT value FROM usage_batch_rows WHERE plan = 'pro' AND plan_version = 1`))
+}
+
+// Rows of one record on both sides of the cut between two statements fold into it once.
+func TestRecordAcrossStatements(t *testing.T) {
+	const size = 49_999
+	f := newFixture(t)
+	rows := make([]meter.Row, 0, size+3)
+	for range size {
+		rows = append(rows, row(uuid.Must(uuid.NewV7()), evaluations, today, 1))
+	}
+	last := uuid.MustParse("ffffffff-0000-7000-8000-000000000000")
+	for i, value := range []int64{7, 9, 8} {
+		rows = append(rows, under(rowAt(last, storage, today, value, today.Start().Add(time.Duration(9-i)*time.Hour)), "pro", i))
+	}
+	stored := f.instance().flush(rows...)
+	require.Equal(t, []int64{1, 7}, []int64{stored[size-1], stored[size+2]})
+	require.EqualValues(t, 7, f.value(last, storage, today))
+	require.EqualValues(t, size+3, f.count(`SELECT count(*) FROM usage_batch_rows`))
+	require.EqualValues(t, size+1, f.count(`SELECT count(*) FROM usage_daily`))
+}
