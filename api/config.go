@@ -99,6 +99,11 @@ type ReservationStore interface {
 
 // WriteStore keeps the answers to requests that bear an Idempotency-Key.
 type WriteStore interface {
+	// BeginUsageKey binds a key to a batch of reports and begins it, or returns the answer that was
+	// kept of it. It answers [meter.ErrIdentityReused] where the key is another batch's, and
+	// [accounts.ErrWriteUnderWay]. EndUsageKey ends it; without an answer it may be begun again.
+	BeginUsageKey(ctx context.Context, organization uuid.UUID, key meter.BatchKey) (answer []byte, err error)
+	EndUsageKey(ctx context.Context, organization uuid.UUID, key meter.BatchKey, answer []byte) error
 	// BeginWrite notes that a request is under way. It returns the answer of the same
 	// request that was finished before; nil: the caller carries it out, and says then how
 	// it ended. It answers [accounts.ErrWriteUnderWay] or [accounts.ErrWriteReused].

@@ -35,6 +35,7 @@ type fakeStore struct {
 	// now is the store's clock; each change of a contract comes after the one before.
 	now           func() time.Time
 	ticks         time.Duration
+	usageKeys     map[usageKeyOf]*fakeUsageKey
 	organizations []accounts.Organization
 	contracts     map[uuid.UUID]accounts.Contract
 	// changes are when organizations changed their contracts by themselves.
@@ -71,6 +72,18 @@ type quotaOf struct {
 // fakeQuota is what a window has left, and what instances give back at the next ask.
 type fakeQuota struct{ max, used, idle int64 }
 
+// usageKeyOf is a key of a batch, fakeUsageKey what it is bound to.
+type usageKeyOf struct {
+	organization uuid.UUID
+	identity     meter.Identity
+}
+
+type fakeUsageKey struct {
+	fingerprint meter.Fingerprint
+	ended       bool
+	answer      []byte
+}
+
 type writeOf struct {
 	caller uuid.UUID
 	key    [32]byte
@@ -85,7 +98,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{
 		now: func() time.Time { return noon }, contracts: map[uuid.UUID]accounts.Contract{}, changes: map[uuid.UUID][]time.Time{},
 		keys: map[accounts.SecretHash]accounts.Key{}, catalog: plans.Default(),
-		quota: map[quotaOf]*fakeQuota{}, writes: map[writeOf]*fakeWrite{},
+		quota: map[quotaOf]*fakeQuota{}, writes: map[writeOf]*fakeWrite{}, usageKeys: map[usageKeyOf]*fakeUsageKey{},
 		customers: map[string]sinks.Customer{},
 	}
 }

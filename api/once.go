@@ -100,8 +100,8 @@ func (s *Server) endWrite(
 ) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), settleTimeout)
 	defer cancel()
-	// Whoever was too fast may come again under the key.
-	final := answer.Status < http.StatusInternalServerError && answer.Status != http.StatusTooManyRequests
+	// What was refused for its quantity or its pace may be allowed later.
+	final := answer.Status < http.StatusInternalServerError && answer.Status != http.StatusPaymentRequired && answer.Status != http.StatusTooManyRequests
 	var err error
 	if final {
 		var kept accounts.WriteAnswer

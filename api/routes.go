@@ -60,8 +60,8 @@ var accessTo = map[string]access{
 
 	"POST /api/v1/reservations":            {roles: []role{roleTenant}, body: into[gen.CreateReservationJSONRequestBody]},
 	"GET /api/v1/reservations/:id":         {roles: []role{roleTenant}},
-	"DELETE /api/v1/reservations/:id":      {roles: []role{roleTenant}},
-	"POST /api/v1/reservations/:id/commit": {roles: []role{roleTenant}, body: into[gen.CommitReservationJSONRequestBody], bodyOptional: true},
+	"DELETE /api/v1/reservations/:id":      {roles: []role{roleTenant}, keep: keepAll},
+	"POST /api/v1/reservations/:id/commit": {roles: []role{roleTenant}, body: into[gen.CommitReservationJSONRequestBody], bodyOptional: true, keep: keepAll},
 
 	"POST /api/v1/organizations":               {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationJSONRequestBody], keep: keepAll},
 	"GET /api/v1/organizations":                {roles: []role{roleAdmin}, query: []string{"after", "limit"}},

@@ -30,6 +30,7 @@ type Server struct {
 	verbose bool
 	state   atomic.Int32
 	parts   partsCache
+	batches batchClaims
 }
 
 var _ gen.StrictServerInterface = (*Server)(nil)

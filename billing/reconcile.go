@@ -10,9 +10,12 @@ import (
 
 // Expired counts what was deleted because its time was over.
 type Expired struct {
-	// Events are identities of usage, Writes answers to administrative writes,
+	// Events are identities of usage, Keys those of batches, Conflicts reports that weren't
+	// counted as their key was another one's, Writes answers to administrative writes,
 	// Reservations those that had ended, Windows those of hard limits that were over.
 	Events       int64 `json:"events"`
+	Keys         int64 `json:"keys,omitempty"`
+	Conflicts    int64 `json:"conflicts,omitempty"`
 	Writes       int64 `json:"writes"`
 	Reservations int64 `json:"reservations"`
 	Windows      int64 `json:"windows"`

@@ -236,7 +236,7 @@ func (m *Meter) journal(r *Reservation) error {
 		record.Lease = r.quota.key.Kind
 	}
 	if e := r.event; e != nil {
-		record.Identity, record.Fingerprint, record.Receipt = e.Identity, e.Fingerprint, e.Receipt
+		record.Identity, record.Fingerprint, record.Batch, record.Receipt = e.Identity, e.Fingerprint, e.Batch, e.Receipt
 	}
 	if _, err := m.config.Journal.Append(record); err != nil {
 		return fmt.Errorf("journal: %w", err)

@@ -215,6 +215,11 @@ func (f *Flusher) retain(h harvest) {
 func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
 	repeated, quarantined := eventsByRow(applied.Repeated), eventsByRow(applied.Quarantined)
 	m := f.config.Meter
+	if applied.Conflicts > 0 {
+		m.stats.conflicts.Add(int64(applied.Conflicts))
+		f.config.Logger.Warn("Reports under keys that another instance took with other ones are not counted: see the table usage_conflicts",
+			"seq", p.batch.ID.Seq, "conflicts", applied.Conflicts)
+	}
 	for i := range p.rows {
 		row := &p.rows[i]
 		if i < len(applied.Stored) {

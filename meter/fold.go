@@ -60,7 +60,7 @@ func (r *Row) add(record *Record) {
 	at := time.Unix(0, record.At).UTC()
 	if record.Identity != (Identity{}) {
 		r.Events = append(r.Events, Event{
-			Identity: record.Identity, Fingerprint: record.Fingerprint, Quantity: record.Quantity, At: at,
+			Identity: record.Identity, Fingerprint: record.Fingerprint, Batch: record.Batch, Quantity: record.Quantity, At: at,
 			Leased: record.leased(), Receipt: record.Receipt,
 		})
 		return

@@ -23,9 +23,10 @@ type Record struct {
 	// empty where it was admitted without one.
 	Lease plans.WindowKind
 	// Identity makes the report countable once; zero: it bears none, and then
-	// Fingerprint and Receipt are zero, too.
+	// Fingerprint, Batch and Receipt are zero, too.
 	Identity    Identity
 	Fingerprint Fingerprint
+	Batch       BatchKey
 	Receipt     Receipt
 }
 

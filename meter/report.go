@@ -25,6 +25,8 @@ type Report struct {
 	// all that the caller said.
 	Identity    Identity
 	Fingerprint Fingerprint
+	// Batch is the key of the request that it came in, for a report with an identity; zero: it bore none.
+	Batch BatchKey
 }
 
 // Outcome says what became of a report.
@@ -203,7 +205,7 @@ func (o *Organization) reportEvent(ctx context.Context, r Report) (Outcome, Know
 	}
 	d := out.Decision
 	event := Event{
-		Identity: r.Identity, Fingerprint: r.Fingerprint, Quantity: r.Quantity, At: time.Unix(0, reservation.at).UTC(),
+		Identity: r.Identity, Fingerprint: r.Fingerprint, Batch: r.Batch, Quantity: r.Quantity, At: time.Unix(0, reservation.at).UTC(),
 		Receipt: Receipt{Plan: out.Plan, Mode: d.Mode, OverLimit: d.OverLimit, Current: d.Current, Max: d.Max, Window: kind},
 	}
 	if q := reservation.quota; q != nil {

@@ -78,7 +78,11 @@ func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.I
 	if err := events.count(ctx, tx, batch.ID, events.places); err != nil {
 		return meter.Applied{}, err
 	}
-	applied := meter.Applied{Repeated: events.repeated()}
+	conflicts, err := events.noteConflicts(ctx, tx, batch.ID)
+	if err != nil {
+		return meter.Applied{}, err
+	}
+	applied := meter.Applied{Repeated: events.repeated(), Conflicts: conflicts}
 	written, left := c.split(c.fold(batch.Rows, events))
 	if len(batch.Rows) > 0 {
 		applied.Stored = make([]int64, len(batch.Rows))

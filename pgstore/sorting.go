@@ -105,10 +105,14 @@ func (t *sorting) apply(ctx context.Context, tx scoped) (meter.Applied, error) {
 	if err := t.countEvents(ctx, tx); err != nil {
 		return meter.Applied{}, err
 	}
+	conflicts, err := t.events.noteConflicts(ctx, tx, t.batch.ID)
+	if err != nil {
+		return meter.Applied{}, err
+	}
 	if err := t.writeRows(ctx, tx, c); err != nil {
 		return meter.Applied{}, err
 	}
-	applied := meter.Applied{Stored: t.stored, Repeated: t.events.repeated()}
+	applied := meter.Applied{Stored: t.stored, Repeated: t.events.repeated(), Conflicts: conflicts}
 	aside := t.aside()
 	for _, q := range aside {
 		applied.Quarantined = append(applied.Quarantined, q.place)

@@ -1215,9 +1215,6 @@ type NotFound = Problem
 // PlanLimitExceeded The refusal by a hard limit.
 type PlanLimitExceeded = PlanLimitProblem
 
-// QuantityOverflow An error (RFC 9457).
-type QuantityOverflow = Problem
-
 // RateLimited An error (RFC 9457).
 type RateLimited = Problem
 
@@ -1567,6 +1564,20 @@ type CreateReservationParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ReleaseReservationParams defines parameters for ReleaseReservation.
+type ReleaseReservationParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// CommitReservationParams defines parameters for CommitReservation.
+type CommitReservationParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // GetUsageParams defines parameters for GetUsage.
 type GetUsageParams struct {
 	// OrganizationId Whose usage. Finance and admin keys must give it; a tenant's own is the default, and the only one that it may give.
@@ -1855,13 +1866,13 @@ type ServerInterface interface {
 	CreateReservation(c *gin.Context, params CreateReservationParams)
 	// ReleaseReservation Release a reservation
 	// (DELETE /api/v1/reservations/{id})
-	ReleaseReservation(c *gin.Context, id ReservationPath)
+	ReleaseReservation(c *gin.Context, id ReservationPath, params ReleaseReservationParams)
 	// GetReservation Show a reservation
 	// (GET /api/v1/reservations/{id})
 	GetReservation(c *gin.Context, id ReservationPath)
 	// CommitReservation Count what was used of a reservation
 	// (POST /api/v1/reservations/{id}/commit)
-	CommitReservation(c *gin.Context, id ReservationPath)
+	CommitReservation(c *gin.Context, id ReservationPath, params CommitReservationParams)
 	// GetUsage Current windows with their limits
 	// (GET /api/v1/usage)
 	GetUsage(c *gin.Context, params GetUsageParams)
@@ -3953,6 +3964,30 @@ func (siw *ServerInterfaceWrapper) ReleaseReservation(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReleaseReservationParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -3960,7 +3995,7 @@ func (siw *ServerInterfaceWrapper) ReleaseReservation(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.ReleaseReservation(c, id)
+	siw.Handler.ReleaseReservation(c, id, params)
 }
 
 // GetReservation operation middleware
@@ -4003,6 +4038,30 @@ func (siw *ServerInterfaceWrapper) CommitReservation(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CommitReservationParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -4010,7 +4069,7 @@ func (siw *ServerInterfaceWrapper) CommitReservation(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.CommitReservation(c, id)
+	siw.Handler.CommitReservation(c, id, params)
 }
 
 // GetUsage operation middleware
@@ -4566,8 +4625,6 @@ type InternalErrorApplicationProblemPlusJSONResponse Problem
 type NotFoundApplicationProblemPlusJSONResponse Problem
 
 type PlanLimitExceededApplicationProblemPlusJSONResponse PlanLimitProblem
-
-type QuantityOverflowApplicationProblemPlusJSONResponse Problem
 
 type RateLimitedResponseHeaders struct {
 	RateLimit       *string
@@ -12186,22 +12243,33 @@ func (response CreateReservation503ApplicationProblemPlusJSONResponse) VisitCrea
 }
 
 type ReleaseReservationRequestObject struct {
-	Id ReservationPath `json:"id"`
+	Id     ReservationPath `json:"id"`
+	Params ReleaseReservationParams
 }
 
 type ReleaseReservationResponseObject interface {
 	VisitReleaseReservationResponse(w http.ResponseWriter) error
 }
 
-type ReleaseReservation200JSONResponse Reservation
+type ReleaseReservation200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type ReleaseReservation200JSONResponse struct {
+	Body    Reservation
+	Headers ReleaseReservation200ResponseHeaders
+}
 
 func (response ReleaseReservation200JSONResponse) VisitReleaseReservationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -12287,6 +12355,22 @@ func (response ReleaseReservation409ApplicationProblemPlusJSONResponse) VisitRel
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
 	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReleaseReservation422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response ReleaseReservation422ApplicationProblemPlusJSONResponse) VisitReleaseReservationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -12445,23 +12529,34 @@ func (response GetReservation503ApplicationProblemPlusJSONResponse) VisitGetRese
 }
 
 type CommitReservationRequestObject struct {
-	Id   ReservationPath `json:"id"`
-	Body *CommitReservationJSONRequestBody
+	Id     ReservationPath `json:"id"`
+	Params CommitReservationParams
+	Body   *CommitReservationJSONRequestBody
 }
 
 type CommitReservationResponseObject interface {
 	VisitCommitReservationResponse(w http.ResponseWriter) error
 }
 
-type CommitReservation200JSONResponse Reservation
+type CommitReservation200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type CommitReservation200JSONResponse struct {
+	Body    Reservation
+	Headers CommitReservation200ResponseHeaders
+}
 
 func (response CommitReservation200JSONResponse) VisitCommitReservationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -12603,7 +12698,7 @@ func (response CommitReservation415ApplicationProblemPlusJSONResponse) VisitComm
 }
 
 type CommitReservation422ApplicationProblemPlusJSONResponse struct {
-	QuantityOverflowApplicationProblemPlusJSONResponse
+	UnprocessableApplicationProblemPlusJSONResponse
 }
 
 func (response CommitReservation422ApplicationProblemPlusJSONResponse) VisitCommitReservationResponse(w http.ResponseWriter) error {
@@ -16061,10 +16156,11 @@ func (sh *strictHandler) CreateReservation(ctx *gin.Context, params CreateReserv
 }
 
 // ReleaseReservation operation middleware
-func (sh *strictHandler) ReleaseReservation(ctx *gin.Context, id ReservationPath) {
+func (sh *strictHandler) ReleaseReservation(ctx *gin.Context, id ReservationPath, params ReleaseReservationParams) {
 	var request ReleaseReservationRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.ReleaseReservation(ctx, request.(ReleaseReservationRequestObject))
@@ -16113,10 +16209,11 @@ func (sh *strictHandler) GetReservation(ctx *gin.Context, id ReservationPath) {
 }
 
 // CommitReservation operation middleware
-func (sh *strictHandler) CommitReservation(ctx *gin.Context, id ReservationPath) {
+func (sh *strictHandler) CommitReservation(ctx *gin.Context, id ReservationPath, params CommitReservationParams) {
 	var request CommitReservationRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	var body CommitReservationJSONRequestBody
 	var err error

@@ -24,6 +24,8 @@ const (
 	kindUsage = 1
 	kindMark  = 2
 	kindEvent = 3
+	// kindBatchEvent is an event that came in a request with a key of its own, which is at the record's end.
+	kindBatchEvent = 4
 )
 
 const (
@@ -34,7 +36,8 @@ const (
 	eventHead = 88
 	markSize  = 16
 	minFrame  = markSize
-	maxFrame  = eventHead + 2*MaxKey
+	batchTail = 24
+	maxFrame  = eventHead + 2*MaxKey + batchTail
 )
 
 // What stands for names in a file: each its place, from 0.
@@ -61,8 +64,13 @@ func valid(r *Record) error {
 
 func bearsIdentity(r *Record) bool { return r.Identity != meter.Identity{} }
 
+func bearsBatch(r *Record) bool { return r.Batch != meter.BatchKey{} }
+
 // length returns how many bytes the record takes.
 func length(r *Record) int {
+	if bearsIdentity(r) && bearsBatch(r) {
+		return eventHead + len(r.Meter) + len(r.Receipt.Plan) + batchTail
+	}
 	if bearsIdentity(r) {
 		return eventHead + len(r.Meter) + len(r.Receipt.Plan)
 	}
@@ -100,6 +108,11 @@ func encodeEvent(r *Record, b []byte) {
 	}
 	b[87] = byte(len(r.Meter))
 	copy(b[eventHead+copy(b[eventHead:], r.Meter):], r.Receipt.Plan)
+	if bearsBatch(r) {
+		b[6] = kindBatchEvent
+		tail := b[len(b)-batchTail:]
+		copy(tail[copy(tail, r.Batch.Identity[:]):], r.Batch.Fingerprint[:])
+	}
 }
 
 // putMark writes the mark that begins a group, which bears its own offset.
@@ -135,13 +148,20 @@ func isUsage(b []byte) bool {
 	switch b[6] {
 	case kindUsage:
 		return len(b) > usageHead && len(b) <= usageHead+MaxKey
+	case kindBatchEvent:
+		return len(b) > eventHead+batchTail && [batchTail]byte(b[len(b)-batchTail:]) != [batchTail]byte{} && isEvent(b[:len(b)-batchTail])
 	case kindEvent:
-		return len(b) > eventHead && int(b[84]) < len(modeCodes) && b[85] <= 1 && int(b[86]) < len(windowCodes) &&
-			b[87] >= 1 && b[87] <= MaxKey && len(b) >= eventHead+int(b[87]) && len(b) <= eventHead+int(b[87])+MaxKey &&
-			meter.Identity(b[44:60]) != meter.Identity{}
+		return isEvent(b)
 	default:
 		return false
 	}
+}
+
+// isEvent reports whether an intact record is one with an identity, and without what comes after it.
+func isEvent(b []byte) bool {
+	return len(b) > eventHead && int(b[84]) < len(modeCodes) && b[85] <= 1 && int(b[86]) < len(windowCodes) &&
+		b[87] >= 1 && b[87] <= MaxKey && len(b) >= eventHead+int(b[87]) && len(b) <= eventHead+int(b[87])+MaxKey &&
+		meter.Identity(b[44:60]) != meter.Identity{}
 }
 
 // decodeUsage reads a record of usage. Keys holds the keys that were seen, so that
@@ -158,10 +178,17 @@ func decodeUsage(b []byte, keys map[string]string) Record {
 		r.Meter = intern(keys, b[usageHead:])
 		return r
 	}
+	var batch meter.BatchKey
+	if b[6] == kindBatchEvent {
+		tail := b[len(b)-batchTail:]
+		batch.Identity, batch.Fingerprint = meter.Identity(tail[:16]), meter.Fingerprint(tail[16:])
+		b = b[:len(b)-batchTail]
+	}
 	end := eventHead + int(b[87])
 	r.Meter = intern(keys, b[eventHead:end])
 	r.Identity = meter.Identity(b[44:60])
 	r.Fingerprint = meter.Fingerprint(b[60:68])
+	r.Batch = batch
 	r.Receipt = meter.Receipt{
 		Plan:      intern(keys, b[end:]),
 		Mode:      modeCodes[b[84]],
