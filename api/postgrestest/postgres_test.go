@@ -361,7 +361,10 @@ func TestChangesReachTheOtherReplica(t *testing.T) {
 	status, answer = here.use(leavingKey, "evaluations", "1")
 	require.Equal(t, http.StatusForbidden, status)
 	require.Equal(t, "contract_ended", answer["error"])
-	soon(func() bool { status, _ := there.use(leavingKey, "evaluations", "1"); return status == http.StatusForbidden })
+	soon(func() bool {
+		status, _ := there.use(leavingKey, "evaluations", "1")
+		return status == http.StatusForbidden
+	})
 
 	_, keys := here.call(admin, http.MethodGet, "/api/v1/organizations/"+id+"/keys", "")
 	keyID := keys["keys"].([]any)[0].(map[string]any)["id"].(string)
