@@ -30,6 +30,12 @@ func TestRoles(t *testing.T) {
 		r.addKey("spare", accounts.Key{Role: roleTenant, Organization: r.organizations["free"], Name: "spare"})
 		return r.keyIDs["spare"].String()
 	}
+	// Nobody's key is of the organization that is ended.
+	ending := func() string {
+		made, err := r.store.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Ending", Plan: "free"})
+		require.NoError(t, err)
+		return made.ID.String()
+	}
 	const tenant, otherTenant, finance, admin = "free", "pro", "finance", "admin"
 	for _, tt := range []struct {
 		method, path, body string
@@ -47,6 +53,9 @@ func TestRoles(t *testing.T) {
 		{"PATCH", "/api/v1/organizations/" + free, `{"name":"Renamed"}`, 200, []string{admin}},
 		{"PUT", "/api/v1/organizations/" + free + "/customers/stripe", `{"external_id":"cus_1"}`, 200, []string{finance, admin}},
 		{"POST", "/api/v1/organizations/" + free + "/upgrade", `{"plan":"free"}`, 200, []string{tenant, admin}},
+		{"DELETE", "/api/v1/organizations/" + free + "/upgrade", "", 200, []string{tenant, admin}},
+		{"POST", "/api/v1/organizations/" + ending() + "/end", "", 200, []string{admin}},
+		{"DELETE", "/api/v1/organizations/" + free + "/end", "", 200, []string{admin}},
 		{"POST", "/api/v1/organizations/" + free + "/keys", `{"name":"k"}`, 201, []string{admin}},
 		{"GET", "/api/v1/organizations/" + free + "/keys", "", 200, []string{admin}},
 		{"POST", "/api/v1/keys", `{"name":"k","role":"finance"}`, 201, []string{admin}},

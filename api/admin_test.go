@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -31,7 +32,7 @@ func TestOrganizations(t *testing.T) {
 		{"POST", "/api/v1/organizations", `{"name":"","plan":"free"}`, "name"},
 		{"POST", "/api/v1/organizations", `{"plan":"free"}`, "name"},
 		{"POST", "/api/v1/organizations", `{"name":"x","plan":"gold"}`, "plan"},
-		{"POST", "/api/v1/organizations", `{"name":"x"}`, "plan"},
+		{"POST", "/api/v1/organizations", `{"name":"x","plan":""}`, "plan"},
 		{"POST", "/api/v1/organizations", `{"name":"x","plan":"free","Plan":"pro"}`, "Plan"},
 		{"POST", "/api/v1/organizations", `{"name":7,"plan":"free"}`, "name"},
 		{"POST", "/api/v1/organizations", `{"name":"x","name":"y","plan":"free"}`, "name"},
@@ -50,7 +51,13 @@ func TestOrganizations(t *testing.T) {
 		require.Equal(t, tt.field, problem["field"], "%s %s %s", tt.method, tt.path, tt.body)
 		require.Contains(t, problem["message"], tt.field)
 	}
+	require.Equal(t, "free", r.do("admin", "POST", "/api/v1/organizations", `{"name":"x"}`).json()["plan"], "the catalog's default_plan")
+	require.Equal(t, "free", r.do("admin", "GET", "/api/v1/plans", "").json()["default_plan"])
 	r.problem(404, "not_found", "admin", "GET", "/api/v1/organizations/"+uuid.NewString(), "")
+	r.store.err = fmt.Errorf("update: %w: it is USD", accounts.ErrCurrencyFixed)
+	fixed := r.problem(409, "conflict", "admin", "PATCH", at, `{"currency":"EUR"}`)
+	require.Contains(t, fixed["message"], "The organization's currency is fixed")
+	r.store.err = nil
 	r.problem(404, "not_found", "admin", "PATCH", "/api/v1/organizations/"+uuid.NewString(), `{"name":"x"}`)
 	r.problem(403, "forbidden", "free", "GET", at, "")
 }

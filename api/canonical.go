@@ -10,22 +10,36 @@ import (
 	"github.com/riverline/tollgate/instant"
 )
 
-// canonicalObject writes a JSON object, which is well-formed, in the one form that all
-// spellings of it have: members by name, numbers by value, strings without needless escapes.
-// Members named in without are left out.
+// canonicalJSON writes a JSON value in the one form that all spellings of it have: members
+// by name, numbers by value, strings without needless escapes. What isn't JSON stays.
+func canonicalJSON(raw []byte) []byte {
+	var value any
+	if !decodeExact(raw, &value) {
+		return raw
+	}
+	// What was decoded can't fail to be encoded.
+	out, _ := json.Marshal(canonicalValue(value))
+	return out
+}
+
+// canonicalObject is [canonicalJSON] of an object, without some of its members.
 func canonicalObject(raw []byte, without ...string) []byte {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
 	var members map[string]any
-	if err := d.Decode(&members); err != nil {
+	if !decodeExact(raw, &members) {
 		return raw
 	}
 	for _, name := range without {
 		delete(members, name)
 	}
-	// What was decoded can't fail to be encoded.
 	out, _ := json.Marshal(canonicalValue(members))
 	return out
+}
+
+// decodeExact decodes JSON whose numbers stay as they are written.
+func decodeExact(raw []byte, into any) bool {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	return d.Decode(into) == nil
 }
 
 func canonicalValue(value any) any {

@@ -242,7 +242,7 @@ func TestDownloadsOfARevision(t *testing.T) {
 // TestCurrencies is the currency in which an organization is billed.
 func TestCurrencies(t *testing.T) {
 	r := newRig(t)
-	made := r.do("admin", "POST", "/api/v1/organizations", `{"name":"Ærø","plan":"pro","currency":"DKK"}`)
+	made := r.do("admin", "POST", "/api/v1/organizations", `{"name":"Ærø","plan":"free","currency":"DKK"}`)
 	require.Equal(t, http.StatusCreated, made.Code)
 	require.Equal(t, "DKK", made.json()["currency"])
 	path := "/api/v1/organizations/" + made.json()["id"].(string)
@@ -250,6 +250,7 @@ func TestCurrencies(t *testing.T) {
 	require.Equal(t, "EUR", r.do("admin", "PATCH", path, `{"currency":"EUR"}`).json()["currency"])
 	require.Equal(t, "EUR", r.do("admin", "GET", path, "").json()["currency"])
 	require.Equal(t, accounts.DefaultCurrency, r.do("admin", "POST", "/api/v1/organizations", `{"name":"x","plan":"free"}`).json()["currency"])
+	require.Equal(t, "plan", r.problem(422, "plan_without_currency", "admin", "POST", "/api/v1/organizations", `{"name":"x","plan":"pro","currency":"DKK"}`)["field"])
 	for _, code := range []string{`"eur"`, `"EURO"`, `"XQQ"`, `7`} {
 		require.Equal(t, "currency", r.problem(400, "invalid_request", "admin", "PATCH", path, `{"currency":`+code+`}`)["field"], code)
 		require.Equal(t, "currency", r.problem(400, "invalid_request", "admin", "POST", "/api/v1/organizations", `{"name":"x","plan":"free","currency":`+code+`}`)["field"], code)

@@ -31,7 +31,12 @@ type Store interface {
 	// ListOrganizations returns at most limit organizations whose IDs come after
 	// `after`, in their order.
 	ListOrganizations(ctx context.Context, after uuid.UUID, limit int) ([]accounts.Organization, error)
-	// UpdateOrganization changes a name, a plan or both.
+	// ChangeContract changes a contract by the rules of [accounts.Contract.Change], and has
+	// its errors.
+	ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (accounts.Organization, error)
+	// Standing returns whether an organization is under contract.
+	Standing(ctx context.Context, id uuid.UUID) (accounts.Standing, error)
+	// UpdateOrganization changes what an administrator may change at once.
 	UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error)
 	// PutCustomer sets how a sink knows an organization, or answers [accounts.ErrNotFound].
 	// An identity of another organization is an [*accounts.FieldError].
@@ -68,6 +73,7 @@ type Store interface {
 
 	CloseStore
 	CreditStore
+	QuarantineStore
 	ReservationStore
 	WriteStore
 }
@@ -93,6 +99,11 @@ type ReservationStore interface {
 
 // WriteStore keeps the answers to requests that bear an Idempotency-Key.
 type WriteStore interface {
+	// BeginUsageKey binds a key to a batch of reports and begins it, or returns the answer that was
+	// kept of it. It answers [meter.ErrIdentityReused] where the key is another batch's, and
+	// [accounts.ErrWriteUnderWay]. EndUsageKey ends it; without an answer it may be begun again.
+	BeginUsageKey(ctx context.Context, organization uuid.UUID, key meter.BatchKey) (answer []byte, err error)
+	EndUsageKey(ctx context.Context, organization uuid.UUID, key meter.BatchKey, answer []byte) error
 	// BeginWrite notes that a request is under way. It returns the answer of the same
 	// request that was finished before; nil: the caller carries it out, and says then how
 	// it ended. It answers [accounts.ErrWriteUnderWay] or [accounts.ErrWriteReused].

@@ -101,9 +101,9 @@ func requireKeyIsDescribed(t *testing.T, name string, operation *openapi3.Operat
 		require.False(t, described || a.keep != nil, name)
 		return
 	}
-	if strings.Contains(name, "/reservations") {
+	if name == "POST /api/v1/reservations" {
 		require.Nil(t, a.keep, "%s: the store sees to that", name)
-		require.Equal(t, name == "POST /api/v1/reservations", described, name)
+		require.True(t, described, name)
 		return
 	}
 	if strings.HasSuffix(name, "/dry-run") {

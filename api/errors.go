@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -28,14 +30,17 @@ const (
 	codeKeyReused            = "idempotency_key_reused"
 	codeUnderWay             = "request_under_way"
 	codeReservationEnded     = "reservation_ended"
+	codeQuarantineRefused    = "quarantine_refused"
 	codeUnavailable          = gate.CodeUnavailable
 )
 
 // Errors that are this package's own.
 var (
-	errUnauthorized  = errors.New("unauthorized")
-	errWrongRole     = errors.New("the key's role may not do this")
-	errWrongTenant   = errors.New("the key belongs to another organization")
+	errUnauthorized = errors.New("unauthorized")
+	errWrongRole    = errors.New("the key's role may not do this")
+	errWrongTenant  = errors.New("the key belongs to another organization")
+	// errContractEnded says that a key is of an organization without a contract.
+	errContractEnded = errors.New("the organization has no contract at this time: its keys don't work")
 	errNotJSON       = errors.New("the body must be JSON: Content-Type: application/json")
 	errNotBatch      = errors.New("the body must be reports or CloudEvents: Content-Type: application/json, application/cloudevents+json or application/cloudevents-batch+json")
 	errNotYetWritten = errors.New("the export has no files yet")
@@ -49,6 +54,7 @@ var (
 func problemOf(err error) *gate.Problem {
 	var refused *refusedError
 	var field *accounts.FieldError
+	var refusal *accounts.Refusal
 	var tooLarge *batchLimitError
 	var largeBody *bodyTooLargeError
 	var decision *DecisionRefused
@@ -62,6 +68,10 @@ func problemOf(err error) *gate.Problem {
 		p := gate.NewProblem(http.StatusBadRequest, codeInvalidRequest, field.Error())
 		p.Field = field.Field
 		return p
+	case errors.As(err, &refusal):
+		return contractProblem(refusal)
+	case errors.Is(err, errContractEnded):
+		return gate.NewProblem(http.StatusForbidden, accounts.CodeContractEnded, sentence(errContractEnded))
 	case errors.Is(err, plans.ErrInvalidCatalog):
 		return gate.NewProblem(http.StatusBadRequest, codeInvalidRequest, rootOf(err, plans.ErrInvalidCatalog))
 	case errors.Is(err, errUnauthorized):
@@ -76,17 +86,19 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
 	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, meter.ErrUnknownOrganization), errors.Is(err, meter.ErrUnknownInstance),
 		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound),
-		errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, billing.ErrCreditNotFound), errors.Is(err, fs.ErrNotExist):
+		errors.Is(err, meter.ErrQuarantineNotFound), errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, billing.ErrCreditNotFound), errors.Is(err, fs.ErrNotExist):
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
 	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal), errors.Is(err, billing.ErrNotRated),
 		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten), errors.Is(err, billing.ErrCreditSpent),
-		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints),
+		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints), errors.Is(err, meter.ErrQuarantineDecided),
 		errors.Is(err, accounts.ErrCurrencyFixed):
 		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
 		return gate.NewProblem(http.StatusUnprocessableEntity, codeKeyReused, sentence(conflictOf(err)))
 	case errors.Is(err, accounts.ErrWriteUnderWay):
 		return gate.NewProblem(http.StatusConflict, codeUnderWay, sentence(conflictOf(err)))
+	case errors.Is(err, meter.ErrQuarantineRefused):
+		return gate.NewProblem(http.StatusConflict, codeQuarantineRefused, sentence(errors.New(rootOf(err, meter.ErrQuarantineRefused))))
 	case errors.Is(err, meter.ErrQuantityOverflow):
 		return gate.OverflowProblem()
 	case errors.Is(err, meter.ErrReservationEnded):
@@ -111,6 +123,27 @@ func decisionProblem(refused *DecisionRefused) *gate.Problem {
 	return gate.NewProblem(status, refused.Code, sentence(refused))
 }
 
+// contractProblem says why a contract may not be changed so.
+func contractProblem(refusal *accounts.Refusal) *gate.Problem {
+	status := http.StatusConflict
+	switch refusal.Code {
+	case accounts.CodePlanNotSelfService, accounts.CodeLeavesNoSelfService, accounts.CodeEffectiveAtNotTaken, accounts.CodeScheduledByAdmin:
+		status = http.StatusForbidden
+	case accounts.CodePlanWithoutCurrency, accounts.CodeEffectiveAtPast, accounts.CodePeriodClosed, accounts.CodeOrganizationHasUsage:
+		status = http.StatusUnprocessableEntity
+	case accounts.CodeTooManyPlanChanges:
+		status = http.StatusTooManyRequests
+	}
+	p := gate.NewProblem(status, refusal.Code, refusal.Message+".")
+	switch refusal.Code {
+	case accounts.CodePlanWithoutCurrency:
+		p.Field = "plan"
+	case accounts.CodeEffectiveAtPast, accounts.CodePeriodClosed, accounts.CodeOrganizationHasUsage, accounts.CodeEffectiveAtNotTaken:
+		p.Field = "effective_at"
+	}
+	return p
+}
+
 // refusedError is a refusal that was put into an answer where it was decided.
 type refusedError struct{ problem *gate.Problem }
 
@@ -121,7 +154,7 @@ func conflictOf(err error) error {
 	for _, known := range []error{
 		ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, billing.ErrNotRated, plans.ErrVersionPublished, errNotYetWritten,
 		billing.ErrCreditSpent, errWebhookDisabled, webhooks.ErrTooManyEndpoints,
-		accounts.ErrCurrencyFixed, meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
+		accounts.ErrCurrencyFixed, meter.ErrQuarantineDecided, meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
 	} {
 		if errors.Is(err, known) {
 			return known
@@ -167,6 +200,11 @@ func (s *Server) fail(c *gin.Context, err error) {
 	case http.StatusConflict:
 		if p.Code == codeUnderWay {
 			header.Set("Retry-After", "1")
+		}
+	case http.StatusTooManyRequests:
+		var refusal *accounts.Refusal
+		if errors.As(err, &refusal) {
+			header.Set("Retry-After", strconv.FormatInt(int64((refusal.RetryAfter+time.Second-1)/time.Second), 10))
 		}
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", "1")

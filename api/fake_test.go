@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -29,12 +30,19 @@ func (awayError) Retryable() bool { return true }
 
 // fakeStore keeps in memory what a Store and a meter.Store keep, by the letter of both.
 type fakeStore struct {
-	mu            sync.Mutex
-	err           error
+	mu  sync.Mutex
+	err error
+	// now is the store's clock; each change of a contract comes after the one before.
+	now           func() time.Time
+	ticks         time.Duration
+	usageKeys     map[usageKeyOf]*fakeUsageKey
 	organizations []accounts.Organization
-	keys          map[accounts.SecretHash]accounts.Key
-	records       []billing.UsageRecord
-	catalog       *plans.Catalog
+	contracts     map[uuid.UUID]accounts.Contract
+	// changes are when organizations changed their contracts by themselves.
+	changes map[uuid.UUID][]time.Time
+	keys    map[accounts.SecretHash]accounts.Key
+	records []billing.UsageRecord
+	catalog *plans.Catalog
 	// exports are in the order of Exports: the newest first.
 	exports   []billing.Export
 	close     fakeClose
@@ -50,6 +58,7 @@ type fakeStore struct {
 	// credits and creditEntries are in the order in which they were made.
 	credits       []billing.CreditGrant
 	creditEntries []billing.CreditEntry
+	quarantine    []meter.Quarantined
 	writes        map[writeOf]*fakeWrite
 	// customers are by their identity.
 	customers map[string]sinks.Customer
@@ -63,6 +72,18 @@ type quotaOf struct {
 // fakeQuota is what a window has left, and what instances give back at the next ask.
 type fakeQuota struct{ max, used, idle int64 }
 
+// usageKeyOf is a key of a batch, fakeUsageKey what it is bound to.
+type usageKeyOf struct {
+	organization uuid.UUID
+	identity     meter.Identity
+}
+
+type fakeUsageKey struct {
+	fingerprint meter.Fingerprint
+	ended       bool
+	answer      []byte
+}
+
 type writeOf struct {
 	caller uuid.UUID
 	key    [32]byte
@@ -75,8 +96,9 @@ type fakeWrite struct {
 
 func newFakeStore() *fakeStore {
 	return &fakeStore{
+		now: func() time.Time { return noon }, contracts: map[uuid.UUID]accounts.Contract{}, changes: map[uuid.UUID][]time.Time{},
 		keys: map[accounts.SecretHash]accounts.Key{}, catalog: plans.Default(),
-		quota: map[quotaOf]*fakeQuota{}, writes: map[writeOf]*fakeWrite{},
+		quota: map[quotaOf]*fakeQuota{}, writes: map[writeOf]*fakeWrite{}, usageKeys: map[usageKeyOf]*fakeUsageKey{},
 		customers: map[string]sinks.Customer{},
 	}
 }
@@ -108,15 +130,10 @@ func (s *fakeStore) find(id uuid.UUID) (*accounts.Organization, error) {
 	return &s.organizations[i], nil
 }
 
-func (s *fakeStore) check(name, plan, currency *string) error {
+func (s *fakeStore) check(name, currency *string) error {
 	if name != nil {
 		if err := accounts.ValidateName("name", *name); err != nil {
 			return err
-		}
-	}
-	if plan != nil {
-		if _, ok := s.catalog.Plan(*plan); !ok {
-			return &accounts.FieldError{Field: "plan", Rule: "must be a plan of the catalog"}
 		}
 	}
 	if currency != nil && *currency != "" && !money.Currency(*currency).Valid() {
@@ -125,12 +142,31 @@ func (s *fakeStore) check(name, plan, currency *string) error {
 	return nil
 }
 
+func (s *fakeStore) time() time.Time { return s.now().Add(s.ticks) }
+
+// facts are what a change of an organization's contract is decided by.
+func (s *fakeStore) facts(o accounts.Organization) accounts.Facts {
+	s.ticks += time.Microsecond
+	f := accounts.Facts{Now: s.time(), Currency: o.Currency, Offers: map[string]accounts.Offer{}, FirstTerm: len(s.contracts[o.ID]) == 1, Changes: s.changes[o.ID]}
+	for _, p := range s.catalog.InForce() {
+		_, billable := p.PriceBook(money.Currency(o.Currency))
+		f.Offers[p.Key] = accounts.Offer{SelfService: p.SelfService, Rank: p.Rank, Billable: billable}
+	}
+	return f
+}
+
 func (s *fakeStore) CreateOrganization(ctx context.Context, o accounts.NewOrganization) (made accounts.Organization, err error) {
 	err = s.call(ctx, func() error {
-		if err := s.check(&o.Name, &o.Plan, &o.Currency); err != nil {
+		if err := s.check(&o.Name, &o.Currency); err != nil {
 			return err
 		}
-		made = accounts.Organization{ID: uuid.Must(uuid.NewV7()), Name: o.Name, Plan: o.Plan, Currency: cmp.Or(o.Currency, accounts.DefaultCurrency), CreatedAt: noon, UpdatedAt: noon}
+		made = accounts.Organization{ID: uuid.Must(uuid.NewV7()), Name: o.Name, Currency: cmp.Or(o.Currency, accounts.DefaultCurrency), CreatedAt: noon, UpdatedAt: noon}
+		contract, err := accounts.NewContract(cmp.Or(o.Plan, s.catalog.DefaultPlan), o.EffectiveAt, s.facts(made))
+		if err != nil {
+			return err
+		}
+		s.contracts[made.ID] = contract
+		contract.Describe(&made, s.time())
 		s.organizations = append(s.organizations, made)
 		return nil
 	})
@@ -162,18 +198,20 @@ func (s *fakeStore) ListOrganizations(ctx context.Context, after uuid.UUID, limi
 
 func (s *fakeStore) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (changed accounts.Organization, err error) {
 	err = s.call(ctx, func() error {
-		if err := s.check(change.Name, change.Plan, change.Currency); err != nil {
+		if err := s.check(change.Name, change.Currency); err != nil {
 			return err
 		}
 		o, err := s.find(id)
 		if err != nil {
 			return err
 		}
+		if change.Plan != nil {
+			if err := s.change(o, accounts.Request{Action: accounts.ChangePlan, Plan: *change.Plan, At: change.EffectiveAt}); err != nil {
+				return err
+			}
+		}
 		if change.Name != nil {
 			o.Name = *change.Name
-		}
-		if change.Plan != nil {
-			o.Plan = *change.Plan
 		}
 		if change.Currency != nil {
 			o.Currency = *change.Currency
@@ -182,6 +220,42 @@ func (s *fakeStore) UpdateOrganization(ctx context.Context, id uuid.UUID, change
 		return nil
 	})
 	return changed, err
+}
+
+func (s *fakeStore) ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (changed accounts.Organization, err error) {
+	err = s.call(ctx, func() error {
+		o, err := s.find(id)
+		if err == nil {
+			err = s.change(o, r)
+		}
+		if err == nil {
+			changed = *o
+		}
+		return err
+	})
+	return changed, err
+}
+
+// change changes a contract. The caller holds the lock.
+func (s *fakeStore) change(o *accounts.Organization, r accounts.Request) error {
+	contract, err := s.contracts[o.ID].Change(r, s.facts(*o))
+	if err != nil {
+		return err
+	}
+	if r.ByTenant && len(contract) != len(s.contracts[o.ID]) {
+		s.changes[o.ID] = append(s.changes[o.ID], s.time())
+	}
+	s.contracts[o.ID] = contract
+	contract.Describe(o, s.time())
+	return nil
+}
+
+func (s *fakeStore) Standing(ctx context.Context, id uuid.UUID) (found accounts.Standing, err error) {
+	err = s.call(ctx, func() error {
+		found = s.contracts[id].Standing(s.time())
+		return nil
+	})
+	return found, err
 }
 
 func (s *fakeStore) CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (made accounts.Key, err error) {

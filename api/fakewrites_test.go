@@ -113,6 +113,34 @@ func (s *fakeStore) Reservation(ctx context.Context, organization, id uuid.UUID)
 	return s.settle(ctx, organization, id, func(*meter.StoredReservation) error { return nil })
 }
 
+func (s *fakeStore) BeginUsageKey(ctx context.Context, organization uuid.UUID, key meter.BatchKey) (answer []byte, err error) {
+	err = s.call(ctx, func() error {
+		there, ok := s.usageKeys[usageKeyOf{organization, key.Identity}]
+		switch {
+		case !ok:
+			s.usageKeys[usageKeyOf{organization, key.Identity}] = &fakeUsageKey{fingerprint: key.Fingerprint}
+		case there.fingerprint != key.Fingerprint:
+			return meter.ErrIdentityReused
+		case !there.ended:
+			return accounts.ErrWriteUnderWay
+		case there.answer == nil:
+			there.ended = false
+		default:
+			answer = there.answer
+		}
+		return nil
+	})
+	return answer, err
+}
+
+func (s *fakeStore) EndUsageKey(ctx context.Context, organization uuid.UUID, key meter.BatchKey, answer []byte) error {
+	return s.call(ctx, func() error {
+		there := s.usageKeys[usageKeyOf{organization, key.Identity}]
+		there.ended, there.answer = true, answer
+		return nil
+	})
+}
+
 func (s *fakeStore) BeginWrite(ctx context.Context, w accounts.Write) (before *accounts.WriteAnswer, err error) {
 	err = s.call(ctx, func() error {
 		there, ok := s.writes[writeOf{w.Caller, w.Key}]

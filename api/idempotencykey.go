@@ -35,11 +35,9 @@ func headerKey(h http.Header) (string, error) {
 	if len(values) > 1 {
 		return "", invalid(headerIdempotencyKey, "must not be given twice")
 	}
-	key := values[0]
-	if inner, quoted := strings.CutPrefix(key, `"`); quoted {
-		if inner, quoted = strings.CutSuffix(inner, `"`); quoted {
-			key = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(inner)
-		}
+	key, ok := unquoteKey(values[0])
+	if !ok {
+		return "", invalid(headerIdempotencyKey, "must end with the quote that it begins with, and have a backslash only before a quote or another one")
 	}
 	if err := checkKey(headerIdempotencyKey, key); err != nil {
 		return "", err
@@ -48,6 +46,28 @@ func headerKey(h http.Header) (string, error) {
 		return "", invalid(headerIdempotencyKey, "must be 1 to %d printable ASCII characters", maxKey)
 	}
 	return key, nil
+}
+
+// unquoteKey reads a key in quotes (RFC 9651, section 3.3.3), whose parameters mean nothing
+// here, or one without.
+func unquoteKey(value string) (key string, ok bool) {
+	rest, quoted := strings.CutPrefix(value, `"`)
+	if !quoted {
+		return value, true
+	}
+	var out strings.Builder
+	for i := 0; i < len(rest); i++ {
+		switch c := rest[i]; {
+		case c == '"':
+			return out.String(), i+1 == len(rest) || rest[i+1] == ';'
+		case c == '\\' && (i+1 == len(rest) || rest[i+1] != '"' && rest[i+1] != '\\'):
+			return "", false
+		case c == '\\':
+			i++
+		}
+		_ = out.WriteByte(rest[i])
+	}
+	return "", false
 }
 
 // requestKey returns the key that a request bears in its header, in the field

@@ -52,10 +52,11 @@ const (
 // served from memory, and at once where it has not been used for long. While the
 // store is away, a key that is known goes on working.
 type keyCache struct {
-	find    func(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error)
-	recheck time.Duration
-	max     int
-	logger  *slog.Logger
+	find     func(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error)
+	standing func(ctx context.Context, organization uuid.UUID) (accounts.Standing, error)
+	recheck  time.Duration
+	max      int
+	logger   *slog.Logger
 
 	shards     [keyShards]keyShard
 	lookups    singleflight.Group
@@ -67,7 +68,9 @@ type keyCache struct {
 	// generation counts the calls of forget. What was read before one is not kept.
 	generation uint64
 	hashes     map[uuid.UUID]accounts.SecretHash
-	unknown    map[accounts.SecretHash]time.Time
+	// keysOf has the keys of each organization.
+	keysOf  map[uuid.UUID]map[uuid.UUID]struct{}
+	unknown map[accounts.SecretHash]time.Time
 }
 
 type keyShard struct {
@@ -77,6 +80,8 @@ type keyShard struct {
 
 type cachedKey struct {
 	principal principal
+	// standing is that of the key's organization; of another key it stays active.
+	standing accounts.Standing
 	// recheckAt is when the key is due to be looked up again, in Unix nanoseconds.
 	recheckAt  atomic.Int64
 	rechecking atomic.Bool
@@ -84,13 +89,15 @@ type cachedKey struct {
 
 func newKeyCache(config Config) *keyCache {
 	c := &keyCache{
-		find:    config.Store.KeyByHash,
-		recheck: config.KeyRecheck,
-		max:     config.MaxKeys,
-		logger:  config.Logger,
-		slots:   make(chan struct{}, maxLookups),
-		hashes:  map[uuid.UUID]accounts.SecretHash{},
-		unknown: map[accounts.SecretHash]time.Time{},
+		find:     config.Store.KeyByHash,
+		standing: config.Store.Standing,
+		recheck:  config.KeyRecheck,
+		max:      config.MaxKeys,
+		logger:   config.Logger,
+		slots:    make(chan struct{}, maxLookups),
+		hashes:   map[uuid.UUID]accounts.SecretHash{},
+		keysOf:   map[uuid.UUID]map[uuid.UUID]struct{}{},
+		unknown:  map[accounts.SecretHash]time.Time{},
 	}
 	for i := range c.shards {
 		c.shards[i].keys = map[accounts.SecretHash]*cachedKey{}
@@ -98,7 +105,8 @@ func newKeyCache(config Config) *keyCache {
 	return c
 }
 
-// principal returns whose key a secret is, [errNoKey], or the store's error.
+// principal returns whose key a secret is, [errNoKey], [errContractEnded], or the store's
+// error.
 func (c *keyCache) principal(ctx context.Context, secret string, now time.Time) (*principal, error) {
 	if len(secret) > maxSecretLength || !strings.HasPrefix(secret, "tg_") {
 		return nil, errNoKey
@@ -106,7 +114,11 @@ func (c *keyCache) principal(ctx context.Context, secret string, now time.Time) 
 	hash := accounts.HashSecret(secret)
 	known := c.shard(hash).get(hash)
 	if known == nil {
-		return c.lookUp(ctx, hash, now)
+		var err error
+		if known, err = c.lookUp(ctx, hash, now); err != nil {
+			return nil, err
+		}
+		return known.in(now)
 	}
 	late := now.UnixNano() - known.recheckAt.Load()
 	switch {
@@ -118,7 +130,15 @@ func (c *keyCache) principal(ctx context.Context, secret string, now time.Time) 
 			return nil, err
 		}
 	}
-	return &known.principal, nil
+	return known.in(now)
+}
+
+// in returns the bearer of a key whose organization is under contract.
+func (k *cachedKey) in(now time.Time) (*principal, error) {
+	if !k.standing.ActiveAt(now) {
+		return nil, errContractEnded
+	}
+	return &k.principal, nil
 }
 
 func (c *keyCache) shard(hash accounts.SecretHash) *keyShard { return &c.shards[hash[0]%keyShards] }
@@ -130,18 +150,14 @@ func (s *keyShard) get(hash accounts.SecretHash) *cachedKey {
 }
 
 // lookUp asks the store for a secret that isn't known, once for all who ask.
-func (c *keyCache) lookUp(ctx context.Context, hash accounts.SecretHash, now time.Time) (*principal, error) {
+func (c *keyCache) lookUp(ctx context.Context, hash accounts.SecretHash, now time.Time) (*cachedKey, error) {
 	c.mu.Lock()
 	until, unknown := c.unknown[hash]
 	c.mu.Unlock()
 	if unknown && now.Before(until) {
 		return nil, errNoKey
 	}
-	found, err := c.ask(ctx, hash, now)
-	if err != nil {
-		return nil, err
-	}
-	return &found.principal, nil
+	return c.ask(ctx, hash, now)
 }
 
 // ask reads a key from the store, once for all who ask in the same generation, and
@@ -177,7 +193,15 @@ func (c *keyCache) read(ctx context.Context, generation uint64, hash accounts.Se
 	if err != nil {
 		return nil, fmt.Errorf("look up a key: %w", err)
 	}
-	found := &cachedKey{principal: principal{key: key.ID, organization: key.Organization, role: key.Role, name: key.Name}}
+	found := &cachedKey{
+		principal: principal{key: key.ID, organization: key.Organization, role: key.Role, name: key.Name},
+		standing:  accounts.Standing{Active: true},
+	}
+	if key.Organization != uuid.Nil {
+		if found.standing, err = c.standing(ctx, key.Organization); err != nil {
+			return nil, fmt.Errorf("look up the contract of a key's organization: %w", err)
+		}
+	}
 	found.recheckAt.Store(c.nextRecheck(now))
 	c.keep(generation, hash, found)
 	return found, nil
@@ -201,12 +225,28 @@ func (c *keyCache) keep(generation uint64, hash accounts.SecretHash, found *cach
 		// Any one will do: it is looked up again when it is used.
 		for other, k := range s.keys {
 			delete(s.keys, other)
-			delete(c.hashes, k.principal.key)
+			c.drop(k)
 			break
 		}
 	}
 	s.keys[hash] = found
 	c.hashes[found.principal.key] = hash
+	if organization := found.principal.organization; organization != uuid.Nil {
+		if c.keysOf[organization] == nil {
+			c.keysOf[organization] = map[uuid.UUID]struct{}{}
+		}
+		c.keysOf[organization][found.principal.key] = struct{}{}
+	}
+}
+
+// drop takes a key that is no longer kept out of the lists. The caller holds mu.
+func (c *keyCache) drop(k *cachedKey) {
+	delete(c.hashes, k.principal.key)
+	keys := c.keysOf[k.principal.organization]
+	delete(keys, k.principal.key)
+	if len(keys) == 0 {
+		delete(c.keysOf, k.principal.organization)
+	}
 }
 
 func (c *keyCache) keepUnknown(generation uint64, hash accounts.SecretHash, now time.Time) {
@@ -230,7 +270,7 @@ func (c *keyCache) remove(hash accounts.SecretHash) {
 	defer s.mu.Unlock()
 	if known, ok := s.keys[hash]; ok {
 		delete(s.keys, hash)
-		delete(c.hashes, known.principal.key)
+		c.drop(known)
 	}
 }
 
@@ -278,6 +318,21 @@ func (c *keyCache) forget(id uuid.UUID, now time.Time) {
 			k.recheckAt.Store(min(k.recheckAt.Load(), now.UnixNano()))
 		}
 		s.mu.RUnlock()
+	}
+}
+
+// forgetOrganization makes the cache look the keys of an organization up again at their
+// next use, and fail if it can't.
+func (c *keyCache) forgetOrganization(id uuid.UUID) {
+	c.mu.Lock()
+	c.generation++
+	var hashes []accounts.SecretHash
+	for k := range c.keysOf[id] {
+		hashes = append(hashes, c.hashes[k])
+	}
+	c.mu.Unlock()
+	for _, hash := range hashes {
+		c.remove(hash)
 	}
 }
 

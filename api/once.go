@@ -100,7 +100,8 @@ func (s *Server) endWrite(
 ) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), settleTimeout)
 	defer cancel()
-	final := answer.Status < http.StatusInternalServerError
+	// What was refused for its quantity or its pace may be allowed later.
+	final := answer.Status < http.StatusInternalServerError && answer.Status != http.StatusPaymentRequired && answer.Status != http.StatusTooManyRequests
 	var err error
 	if final {
 		var kept accounts.WriteAnswer

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -21,6 +23,10 @@ func (s *Server) CreateOrganization(ctx context.Context, request gen.CreateOrgan
 	if request.Body.Currency != nil {
 		currency = *request.Body.Currency
 	}
+	at, err := effectiveAt(request.Body.EffectiveAt)
+	if err != nil {
+		return nil, err
+	}
 	plan := ""
 	if request.Body.Plan != nil {
 		if plan = *request.Body.Plan; plan == "" {
@@ -28,7 +34,7 @@ func (s *Server) CreateOrganization(ctx context.Context, request gen.CreateOrgan
 		}
 	}
 	made, err := s.config.Store.CreateOrganization(ctx, accounts.NewOrganization{
-		Name: request.Body.Name, Plan: plan, Currency: currency,
+		Name: request.Body.Name, Plan: plan, Currency: currency, EffectiveAt: at,
 	})
 	return gen.CreateOrganization201JSONResponse{Body: made}, err
 }
@@ -84,38 +90,100 @@ func (s *Server) GetOrganization(ctx context.Context, request gen.GetOrganizatio
 	return gen.GetOrganization200JSONResponse(found), err
 }
 
-// UpdateOrganization changes an organization's name or plan.
+// UpdateOrganization changes an organization's name, currency or plan.
 func (s *Server) UpdateOrganization(ctx context.Context, request gen.UpdateOrganizationRequestObject) (gen.UpdateOrganizationResponseObject, error) {
 	ctx = requestContext(ctx)
-	if request.Body.Name == nil && request.Body.Plan == nil && request.Body.Currency == nil {
+	body := request.Body
+	if body.Name == nil && body.Plan == nil && body.Currency == nil {
 		return nil, invalid("body", "must have a name, a plan or a currency")
 	}
-	changed, err := s.change(ctx, request.Id, accounts.OrganizationChange{
-		Name: request.Body.Name, Plan: request.Body.Plan, Currency: request.Body.Currency,
+	if body.EffectiveAt != nil && body.Plan == nil {
+		return nil, invalid("effective_at", "must be left out where no plan is given")
+	}
+	at, err := effectiveAt(body.EffectiveAt)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := s.config.Store.UpdateOrganization(ctx, request.Id, accounts.OrganizationChange{
+		Name: body.Name, Plan: body.Plan, EffectiveAt: at, Currency: body.Currency, Actor: principalOf(ctx).key,
 	})
+	if err == nil && body.Plan != nil {
+		s.reload(ctx, request.Id)
+	}
 	return gen.UpdateOrganization200JSONResponse{Body: changed}, err
 }
 
 // UpgradeOrganization changes an organization's plan.
 func (s *Server) UpgradeOrganization(ctx context.Context, request gen.UpgradeOrganizationRequestObject) (gen.UpgradeOrganizationResponseObject, error) {
-	ctx = requestContext(ctx)
-	if principalOf(ctx).mayActFor(request.Id) != nil {
-		return nil, errWrongTenant
-	}
-	changed, err := s.change(ctx, request.Id, accounts.OrganizationChange{Plan: &request.Body.Plan})
+	changed, err := s.changeContract(requestContext(ctx), request.Id, accounts.Request{
+		Action: accounts.ChangePlan, Plan: request.Body.Plan,
+	}, request.Body.EffectiveAt)
 	return gen.UpgradeOrganization200JSONResponse{Body: changed}, err
 }
 
-// change changes an organization, and puts its plan in force here. The other
-// instances hear of it from the store.
-func (s *Server) change(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error) {
-	changed, err := s.config.Store.UpdateOrganization(ctx, id, change)
-	if err != nil || change.Plan == nil {
-		return changed, err
+// KeepPlan takes a pending change of plan back.
+func (s *Server) KeepPlan(ctx context.Context, request gen.KeepPlanRequestObject) (gen.KeepPlanResponseObject, error) {
+	changed, err := s.changeContract(requestContext(ctx), request.Id, accounts.Request{Action: accounts.KeepPlan}, nil)
+	return gen.KeepPlan200JSONResponse{Body: changed}, err
+}
+
+// EndContract ends an organization's contract.
+func (s *Server) EndContract(ctx context.Context, request gen.EndContractRequestObject) (gen.EndContractResponseObject, error) {
+	end := accounts.Request{Action: accounts.EndContract}
+	var at *string
+	if request.Body != nil {
+		at = request.Body.EffectiveAt
+		if request.Body.Note != nil {
+			end.Note = *request.Body.Note
+		}
 	}
+	if n := utf8.RuneCountInString(end.Note); n > accounts.MaxNote {
+		return nil, invalid("note", "must be at most %d characters, has %d", accounts.MaxNote, n)
+	}
+	changed, err := s.changeContract(requestContext(ctx), request.Id, end, at)
+	return gen.EndContract200JSONResponse{Body: changed}, err
+}
+
+// KeepContract takes the end of a contract back that is to come.
+func (s *Server) KeepContract(ctx context.Context, request gen.KeepContractRequestObject) (gen.KeepContractResponseObject, error) {
+	changed, err := s.changeContract(requestContext(ctx), request.Id, accounts.Request{Action: accounts.KeepContract}, nil)
+	return gen.KeepContract200JSONResponse{Body: changed}, err
+}
+
+// changeContract changes a contract for whoever calls, and puts it in force here. The
+// other instances hear of it from the store.
+func (s *Server) changeContract(ctx context.Context, id uuid.UUID, r accounts.Request, at *string) (accounts.Organization, error) {
+	caller := principalOf(ctx)
+	if caller.mayActFor(id) != nil {
+		return accounts.Organization{}, errWrongTenant
+	}
+	r.ByTenant, r.Actor = caller.role == roleTenant, caller.key
+	var err error
+	if r.At, err = effectiveAt(at); err != nil {
+		return accounts.Organization{}, err
+	}
+	changed, err := s.config.Store.ChangeContract(ctx, id, r)
+	if err == nil {
+		s.reload(ctx, id)
+	}
+	return changed, err
+}
+
+// reload puts an organization in force here as it was changed.
+func (s *Server) reload(ctx context.Context, id uuid.UUID) {
+	s.keys.forgetOrganization(id)
 	if err := s.config.Meter.Reload(ctx, id, s.config.Now()); err != nil {
 		// The change is made. This instance hears of it like the others, a moment later.
 		s.config.Logger.WarnContext(ctx, "Organization could not be read again after a change", "organization", id, "error", err)
 	}
-	return changed, nil
+}
+
+// effectiveAt reads from when a change is to be in force; zero where that isn't given.
+func effectiveAt(given *string) (time.Time, error) {
+	const epoch = 1970
+	at, err := creditTime("effective_at", given, time.Time{})
+	if err == nil && given != nil && at.Year() < epoch {
+		return at, invalid("effective_at", "must be in %d or later, is %s", epoch, *given)
+	}
+	return at, err
 }

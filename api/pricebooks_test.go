@@ -92,7 +92,7 @@ func TestPricesMustBeOfTheForm(t *testing.T) {
 		{priced(`[{"currency":"USD","vat":"25"}]`), "price_books[0].vat", "is not a field"},
 		{priced(`[{"currency":"USD","base_fee":{}}]`), "price_books[0].base_fee.amount", "decimal number"},
 		{priced(`[{"currency":"USD","base_fee":{"amount":49.5}}]`), "price_books.base_fee.amount", "must be a string"},
-		{priced(`[{"currency":"USD","base_fee":{"amount":"1","prorate":"week"}}]`), "price_books[0].base_fee.prorate", "day or none"},
+		{priced(`[{"currency":"USD","base_fee":{"amount":"1","prorate":"week"}}]`), "price_books[0].base_fee.prorate", "day, second or none"},
 		{priced(`[{"currency":"USD","minimum":"-1"}]`), "price_books[0].minimum", "0 to"},
 		{priced(`[{"currency":"USD","minimum":"1e900000000"}]`), "price_books[0].minimum", "decimal number"},
 		{priced(`[{"currency":"USD","minimum":"0.0000000000001"}]`), "price_books[0].minimum", "at most 12 decimals"},

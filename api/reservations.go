@@ -209,7 +209,7 @@ func (s *Server) CommitReservation(ctx context.Context, request gen.CommitReserv
 	if err != nil {
 		return nil, s.commitRefusal(ctx, err, owner, request.Id, now)
 	}
-	return gen.CommitReservation200JSONResponse(reservationAnswer(&committed, now)), nil
+	return gen.CommitReservation200JSONResponse{Body: reservationAnswer(&committed, now)}, nil
 }
 
 // commitRefusal says why a reservation can't be committed with more than it holds.
@@ -240,7 +240,7 @@ func (s *Server) ReleaseReservation(ctx context.Context, request gen.ReleaseRese
 	if err != nil {
 		return nil, err
 	}
-	return gen.ReleaseReservation200JSONResponse(reservationAnswer(&released, s.config.Now())), nil
+	return gen.ReleaseReservation200JSONResponse{Body: reservationAnswer(&released, s.config.Now())}, nil
 }
 
 // GetReservation answers with a reservation.

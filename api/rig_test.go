@@ -55,6 +55,7 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 		t: t, store: newFakeStore(), workflows: &fakeWorkflows{}, blobs: fakeBlobs{}, log: &logBuffer{}, now: noon,
 		organizations: map[string]uuid.UUID{}, secrets: map[string]string{}, keyIDs: map[string]uuid.UUID{},
 	}
+	r.store.now = r.Now
 	for _, plan := range []string{"free", "pro", "enterprise"} {
 		made, err := r.store.CreateOrganization(t.Context(), accounts.NewOrganization{Name: strings.ToUpper(plan) + " & Sons", Plan: plan})
 		require.NoError(t, err)

@@ -60,14 +60,17 @@ var accessTo = map[string]access{
 
 	"POST /api/v1/reservations":            {roles: []role{roleTenant}, body: into[gen.CreateReservationJSONRequestBody]},
 	"GET /api/v1/reservations/:id":         {roles: []role{roleTenant}},
-	"DELETE /api/v1/reservations/:id":      {roles: []role{roleTenant}},
-	"POST /api/v1/reservations/:id/commit": {roles: []role{roleTenant}, body: into[gen.CommitReservationJSONRequestBody], bodyOptional: true},
+	"DELETE /api/v1/reservations/:id":      {roles: []role{roleTenant}, keep: keepAll},
+	"POST /api/v1/reservations/:id/commit": {roles: []role{roleTenant}, body: into[gen.CommitReservationJSONRequestBody], bodyOptional: true, keep: keepAll},
 
-	"POST /api/v1/organizations":             {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationJSONRequestBody], keep: keepAll},
-	"GET /api/v1/organizations":              {roles: []role{roleAdmin}, query: []string{"after", "limit"}},
-	"GET /api/v1/organizations/:id":          {roles: []role{roleTenant, roleFinance, roleAdmin}},
-	"PATCH /api/v1/organizations/:id":        {roles: []role{roleAdmin}, body: into[gen.UpdateOrganizationJSONRequestBody], keep: keepAll},
-	"POST /api/v1/organizations/:id/upgrade": {roles: []role{roleTenant, roleAdmin}, body: into[gen.UpgradeOrganizationJSONRequestBody], keep: keepAll},
+	"POST /api/v1/organizations":               {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationJSONRequestBody], keep: keepAll},
+	"GET /api/v1/organizations":                {roles: []role{roleAdmin}, query: []string{"after", "limit"}},
+	"GET /api/v1/organizations/:id":            {roles: []role{roleTenant, roleFinance, roleAdmin}},
+	"PATCH /api/v1/organizations/:id":          {roles: []role{roleAdmin}, body: into[gen.UpdateOrganizationJSONRequestBody], keep: keepAll},
+	"POST /api/v1/organizations/:id/upgrade":   {roles: []role{roleTenant, roleAdmin}, body: into[gen.UpgradeOrganizationJSONRequestBody], keep: keepAll},
+	"DELETE /api/v1/organizations/:id/upgrade": {roles: []role{roleTenant, roleAdmin}, keep: keepAll},
+	"POST /api/v1/organizations/:id/end":       {roles: []role{roleAdmin}, body: into[gen.EndContractJSONRequestBody], bodyOptional: true, keep: keepAll},
+	"DELETE /api/v1/organizations/:id/end":     {roles: []role{roleAdmin}, keep: keepAll},
 	"PUT /api/v1/organizations/:id/customers/:sink": {
 		roles: []role{roleFinance, roleAdmin}, body: into[gen.PutCustomerJSONRequestBody], keep: keepAll,
 	},
@@ -77,6 +80,11 @@ var accessTo = map[string]access{
 	"POST /api/v1/organizations/:id/credits":        {roles: []role{roleFinance}, body: into[gen.GrantCreditJSONRequestBody], keep: keepAll},
 	"GET /api/v1/organizations/:id/credits/entries": {roles: everyRole, query: []string{"after", "limit"}},
 	"POST /api/v1/credits/:grant/void":              {roles: []role{roleFinance}, body: into[gen.VoidCreditJSONRequestBody], keep: keepAll},
+
+	"GET /api/v1/quarantine":            {roles: []role{roleAdmin}, query: []string{"state", "organization_id", "after", "limit"}},
+	"GET /api/v1/quarantine/:id":        {roles: []role{roleAdmin}},
+	"POST /api/v1/quarantine/:id/apply": {roles: []role{roleAdmin}, body: into[gen.ApplyQuarantinedJSONRequestBody], keep: keepAll},
+	"POST /api/v1/quarantine/:id/drop":  {roles: []role{roleAdmin}, body: into[gen.DropQuarantinedJSONRequestBody], keep: keepAll},
 
 	"POST /api/v1/keys":       {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody], keep: keepNoSecret},
 	"GET /api/v1/keys":        {roles: []role{roleAdmin}},

@@ -30,6 +30,7 @@ type Server struct {
 	verbose bool
 	state   atomic.Int32
 	parts   partsCache
+	batches batchClaims
 }
 
 var _ gen.StrictServerInterface = (*Server)(nil)
@@ -143,6 +144,10 @@ func (s *Server) SetReady(ready bool) {
 // key was changed. [uuid.Nil] is every key; those go on working while the store is
 // away.
 func (s *Server) ForgetKey(id uuid.UUID) { s.keys.forget(id, s.config.Now()) }
+
+// ForgetOrganization makes the server look the keys of an organization up again at their
+// next use: call it when the organization was changed.
+func (s *Server) ForgetOrganization(id uuid.UUID) { s.keys.forgetOrganization(id) }
 
 // GateCounts returns what the gate did, POST /usage included, since the process began.
 func (s *Server) GateCounts() gate.Counts { return s.enforcer.Counts() }

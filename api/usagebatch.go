@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -86,24 +87,52 @@ func (s *Server) recordBatch(c *gin.Context) {
 		problem.Abort(c)
 		return
 	}
-	items, err := s.readBatch(c, form, key, p.organization, now)
+	items, fingerprint, err := s.readBatch(c, form, key, p.organization, now)
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
-	s.answerBatch(c, organization, items)
+	if key == "" {
+		s.answerBatch(c, organization, items, nil)
+		return
+	}
+	s.recordOnce(c, organization, items, meter.BatchKey{Identity: meter.BatchIdentity(key), Fingerprint: fingerprint})
 }
 
-// readBatch reads the items. Those of a request with a key that bear none of their own
-// are known by that key and their place.
-func (s *Server) readBatch(c *gin.Context, form batchForm, key string, organization uuid.UUID, now time.Time) ([]batchItem, error) {
+// recordOnce is the rest of recordBatch for a batch that bears a key.
+func (s *Server) recordOnce(c *gin.Context, organization *meter.Organization, items []batchItem, key meter.BatchKey) {
+	run, answer, err := s.beginBatch(c.Request.Context(), organization.ID(), key)
+	if err == nil && answer != nil {
+		err = replayBatch(c.Writer, answer)
+	}
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	if run == nil {
+		return
+	}
+	defer run.end(c.Request.Context(), false)
+	for i := range items {
+		items[i].report.Batch = key
+	}
+	s.answerBatch(c, organization, items, run)
+}
+
+// readBatch reads the items, and digests what they say. Those of a request with a key that
+// bear none of their own are known by that key and their place.
+func (s *Server) readBatch(c *gin.Context, form batchForm, key string, organization uuid.UUID, now time.Time) ([]batchItem, meter.Fingerprint, error) {
 	limit := s.config.MaxBatchBytes
 	if c.Request.ContentLength > limit {
-		return nil, batchTooLarge(limit)
+		return nil, meter.Fingerprint{}, batchTooLarge(limit)
 	}
 	var items []batchItem
+	digest := newBatchDigest()
 	err := form.read(http.MaxBytesReader(c.Writer, c.Request.Body, limit), func(raw []byte) error {
 		item, err := form.parse(raw)
+		if key != "" {
+			digest.add(s, &item, organization, raw, err)
+		}
 		if err == nil && key != "" && item.identity == (meter.Identity{}) {
 			// No key that a caller may give has a zero byte.
 			item.identity = meter.KeyIdentity(key + "\x00" + strconv.Itoa(len(items)))
@@ -116,11 +145,12 @@ func (s *Server) readBatch(c *gin.Context, form batchForm, key string, organizat
 		items = append(items, kept)
 		return nil
 	})
-	return items, err
+	return items, digest.fingerprint(), err
 }
 
-// answerBatch decides on the items in their order, and streams a receipt for each.
-func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, items []batchItem) {
+// answerBatch decides on the items in their order, and streams a receipt for each. Run is
+// what the batch's key is bound to; nil: it bears none.
+func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, items []batchItem, run *batchRun) {
 	allowLongAnswer(c.Writer)
 	ctx := c.Request.Context()
 	identities := make([]meter.Identity, 0, len(items))
@@ -130,7 +160,7 @@ func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, i
 		}
 	}
 	known := organization.Known(ctx, identities)
-	out := newReceiptWriter(c)
+	out := newReceiptWriter(c, run)
 	for i := range items {
 		if ctx.Err() != nil {
 			// The client is gone: it will send again what it has no receipt of.
@@ -154,7 +184,7 @@ func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, i
 		}
 		out.add(&r)
 	}
-	out.end()
+	out.end(ctx)
 }
 
 // decided fills the receipt of an item that was decided on. An error says why it was not.
@@ -199,6 +229,8 @@ type receiptWriter struct {
 	w      gin.ResponseWriter
 	buffer []byte
 	counts map[string]int
+	// run keeps what is sent; nil: nothing does.
+	run *batchRun
 	// begun says that a part of the answer is out.
 	begun bool
 }
@@ -206,8 +238,8 @@ type receiptWriter struct {
 // receiptBuffer is how much of the answer is gathered before it is sent, in bytes.
 const receiptBuffer = 32 << 10
 
-func newReceiptWriter(c *gin.Context) *receiptWriter {
-	return &receiptWriter{w: c.Writer, buffer: append(make([]byte, 0, receiptBuffer+1024), `{"receipts":[`...), counts: map[string]int{}}
+func newReceiptWriter(c *gin.Context, run *batchRun) *receiptWriter {
+	return &receiptWriter{w: c.Writer, run: run, buffer: append(make([]byte, 0, receiptBuffer+1024), `{"receipts":[`...), counts: map[string]int{}}
 }
 
 func (w *receiptWriter) add(r *receipt) {
@@ -219,17 +251,22 @@ func (w *receiptWriter) add(r *receipt) {
 	w.buffer = append(w.buffer, encoded...)
 	w.counts[r.Status]++
 	if len(w.buffer) >= receiptBuffer {
+		w.run.keep(w.buffer)
 		w.flush()
 	}
 }
 
-func (w *receiptWriter) end() {
+// end sends the rest, once the store has been told how the batch ended: who has the whole
+// answer may send the batch again. What was denied may be allowed then, and is decided anew.
+func (w *receiptWriter) end(ctx context.Context) {
 	w.buffer = append(w.buffer, ']')
 	for _, status := range receiptStatuses {
 		w.buffer = append(append(append(w.buffer, `,"`...), status...), `":`...)
 		w.buffer = strconv.AppendInt(w.buffer, int64(w.counts[status]), 10)
 	}
 	w.buffer = append(w.buffer, '}')
+	w.run.keep(w.buffer)
+	w.run.end(ctx, w.counts[statusDenied] == 0 && w.counts[statusUnavailable] == 0)
 	w.flush()
 }
 

@@ -98,7 +98,7 @@ func TestBatchCountsKeysOnce(t *testing.T) {
 
 	const plain = `[{"meter":"evaluations"},{"meter":"evaluations"},{"meter":"evaluations","idempotency_key":"c"}]`
 	require.Equal(t, "accepted accepted duplicate", statuses(r.batch("free", plain, "Idempotency-Key", "batch-1")))
-	require.Equal(t, "duplicate duplicate duplicate", statuses(r.batch("free", plain, "Idempotency-Key", "batch-1")), "items without a key are known by the batch's and their place")
+	require.Equal(t, "accepted accepted duplicate", statuses(r.batch("free", plain, "Idempotency-Key", "batch-1")), "the first receipts")
 	require.Equal(t, "accepted accepted duplicate", statuses(r.batch("free", plain)))
 }
 

@@ -10,9 +10,12 @@ import (
 
 // Expired counts what was deleted because its time was over.
 type Expired struct {
-	// Events are identities of usage, Writes answers to administrative writes,
+	// Events are identities of usage, Keys those of batches, Conflicts reports that weren't
+	// counted as their key was another one's, Writes answers to administrative writes,
 	// Reservations those that had ended, Windows those of hard limits that were over.
 	Events       int64 `json:"events"`
+	Keys         int64 `json:"keys,omitempty"`
+	Conflicts    int64 `json:"conflicts,omitempty"`
 	Writes       int64 `json:"writes"`
 	Reservations int64 `json:"reservations"`
 	Windows      int64 `json:"windows"`
@@ -36,6 +39,8 @@ const (
 	LayerHeld         Layer = "held"         // what a window says is held
 	LayerReservations Layer = "reservations" // what its reservations add up to
 	LayerMax          Layer = "max"          // the most that may be used and given out
+	LayerSetAside     Layer = "set_aside"    // what batches say was refused for good
+	LayerQuarantine   Layer = "quarantine"   // what is kept of that
 )
 
 // Comparison is two layers that must agree.
@@ -48,7 +53,8 @@ type Comparison struct {
 func (c Comparison) String() string { return string(c.Left) + "/" + string(c.Right) }
 
 // Comparisons are those that a reconciliation makes, in their order. The last one is
-// no equation: what is consumed, leased and held is at most max.
+// no equation: what is consumed, leased and held is at most max. What is set aside and
+// not decided on counts as consumed, beside the records.
 func Comparisons() []Comparison {
 	return []Comparison{
 		{LayerAcknowledged, LayerJournalled},
@@ -58,6 +64,7 @@ func Comparisons() []Comparison {
 		{LayerQuota, LayerRecords},
 		{LayerLeased, LayerLeases},
 		{LayerHeld, LayerReservations},
+		{LayerSetAside, LayerQuarantine},
 		{LayerQuota, LayerMax},
 	}
 }
@@ -106,6 +113,9 @@ type Reconciliation struct {
 	// From and To are the first and the last day, both included.
 	From plans.Day `json:"from"`
 	To   plans.Day `json:"to"`
+	// Quarantined counts the rows of these days that were set aside and wait for a decision:
+	// acknowledged usage that is in no record.
+	Quarantined int64 `json:"quarantined"`
 	// Compared holds every comparison, in the order of [Comparisons].
 	Compared []Compared `json:"compared"`
 	// Differences holds the first of each comparison, [MaxDifferences] at most in all.

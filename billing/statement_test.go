@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -160,7 +161,7 @@ func readable(s billing.Statement) string {
 func TestStatementLaws(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		account := drawAccount(t)
+		account := anyMonth.account(t)
 		s, err := billing.NewStatement(account)
 		require.NoError(t, err)
 		due := s.Due
@@ -192,7 +193,7 @@ func TestStatementLaws(t *testing.T) {
 func TestCorrectionsReachThePrice(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		account := drawAccount(t)
+		account := anyMonth.account(t)
 		closed, err := billing.NewStatement(account)
 		require.NoError(t, err)
 		next := billing.Statement{Period: october2026.Next(), Currency: "USD"}
@@ -257,4 +258,27 @@ func proPlan(t *testing.T) plans.Plan {
 		Currency: "USD", BaseFee: plans.BaseFee{Amount: decimal.NewFromInt(49)},
 		Prices: []plans.Price{{Meter: "calls", Model: plans.PerUnit, UnitPrice: decimal.RequireFromString("0.01")}},
 	}}}
+}
+
+// The worked examples of the documents are the statements of golden cases, to the letter.
+func TestExamplesOfTheDocuments(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../docs/close.md")
+	require.NoError(t, err)
+	examples := regexp.MustCompile("(?s)\\[`([a-z_]+\\.txt)`\\]\\(\\.\\./billing/testdata/statements/[a-z_]+\\.txt\\): ([^\n]*)\n\n```text\n(.*?)```\n").FindAllSubmatch(document, -1)
+	require.GreaterOrEqual(t, len(examples), 10)
+	for _, example := range examples {
+		content, err := os.ReadFile(filepath.Join("testdata", "statements", string(example[1])))
+		require.NoError(t, err)
+		input, want, found := strings.Cut(string(content), "---\n")
+		require.True(t, found)
+		require.Equal(t, want, string(example[3]), "%s", example[1])
+		var comment []string
+		for line := range strings.Lines(input) {
+			if text, ok := strings.CutPrefix(line, "# "); ok {
+				comment = append(comment, strings.TrimSpace(text))
+			}
+		}
+		require.Equal(t, strings.Join(comment, " "), string(example[2]), "%s", example[1])
+	}
 }

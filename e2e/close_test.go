@@ -88,6 +88,8 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	pro, poor := s.newTenant("Pro Ltd", "pro"), s.newTenant("Poor & Sons", "pro")
 	last, at := lastMonth()
 	period, next := last.String(), last.Next().String()
+	s.backdate(pro.id, last.Start())
+	s.backdate(poor.id, last.Start())
 	use := func(who tenant, quantity int, key string) {
 		status, answer := api.call(http.MethodPost, "/api/v1/usage", who.key, map[string]any{
 			"meter": "evaluations", "quantity": quantity, "timestamp": at.Format(time.RFC3339), "idempotency_key": key,
@@ -102,8 +104,12 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	s.tollgate("credit", "grant", pro.id.String(), "50.00", "--currency", "USD", "--note", "Order 7",
 		"--effective-at", last.Start().Format(time.RFC3339), "--expires-at", last.End().Format(time.RFC3339))
 
-	// An organization in a currency without prices is parked, and holds up nobody.
-	s.tollgate("org", "set", poor.id.String(), "--currency", "CHF")
+	// An organization in a currency without prices is parked, and holds up nobody. It can't
+	// be brought there by the API, but by the database.
+	_, err := s.try("org", "set", poor.id.String(), "--currency", "CHF")
+	require.Error(t, err)
+	_, err = s.owner().Exec(t.Context(), `UPDATE organizations SET currency = 'CHF' WHERE id = $1`, poor.id)
+	require.NoError(t, err)
 	s.tollgate("export", "start", "--period", period)
 	e := s.exportStatus(period)
 	require.Equal(t, billing.StageApproving, e.Stage, e.Error)

@@ -43,8 +43,8 @@ func TestACloseScales(t *testing.T) {
 	seed(t, db, last, organizations)
 	split := os.Getenv("TOLLGATE_CLOSE_SPLIT") != ""
 	if split {
-		_, err := db.Exec(t.Context(), `INSERT INTO plans (key, version, name, price_books, published_at)
-			SELECT key, version + 1, name, replace(price_books::text, '0.0002', '0.0003')::jsonb, $1 FROM plans WHERE key = 'pro'`, last.Start().AddDate(0, 0, 14))
+		_, err := db.Exec(t.Context(), `INSERT INTO plans (key, version, name, requests_per_second, burst, price_books, published_at)
+			SELECT key, version + 1, name, requests_per_second, burst, replace(price_books::text, '0.0002', '0.0003')::jsonb, $1 FROM plans WHERE key = 'pro'`, last.Start().AddDate(0, 0, 14))
 		require.NoError(t, err)
 	}
 	worker := s.startWorker()

@@ -110,6 +110,10 @@ func TestDevKeepsItsDataAndLeavesNothingRunning(t *testing.T) {
 	require.NoError(t, ui.Body.Close())
 	require.Equal(t, http.StatusOK, ui.StatusCode)
 
+	first.walkTheMonth()
+	used := first.must("usage", "history", "--json", "--key", first.env["TOLLGATE_PRO_KEY"], "--meter", "evaluations",
+		"--from", time.Now().UTC().AddDate(0, -3, 0).Format(time.DateOnly), "--to", time.Now().UTC().Format(time.DateOnly))
+
 	// A second one on the same ports says which, and how to choose others.
 	second := exec.CommandContext(t.Context(), filepath.Join(programs, "tollgate"), "dev", "--data-dir", folder, "--port", ports["--port"])
 	out, err := second.CombinedOutput()
@@ -138,6 +142,8 @@ func TestDevKeepsItsDataAndLeavesNothingRunning(t *testing.T) {
 	status, answer = again.call(http.MethodPost, "/api/v1/usage", key, map[string]any{"meter": "simulations"})
 	require.Equal(t, http.StatusPaymentRequired, status)
 	require.InEpsilon(t, 50, answer["current"], 0, "what was used is still there")
+	require.JSONEq(t, used, again.must("usage", "history", "--json", "--key", first.env["TOLLGATE_PRO_KEY"], "--meter", "evaluations",
+		"--from", time.Now().UTC().AddDate(0, -3, 0).Format(time.DateOnly), "--to", time.Now().UTC().Format(time.DateOnly)), "a second run adds nothing")
 }
 
 // TestDevSaysWhatIsWrongWithItsFolder breaks the data folder.

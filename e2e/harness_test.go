@@ -92,8 +92,7 @@ func (s *system) tollgate(args ...string) string {
 }
 
 func (s *system) try(args ...string) (string, error) {
-	command := exec.Command(filepath.Join(programs, "tollgate"), args...)
-	command.Env = append(s.environment, "TOLLGATE_ADMIN_KEY="+s.adminKey, "TOLLGATE_FINANCE_KEY="+s.financeKey)
+	command := s.command(args...)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	out, err := command.Output()
@@ -101,6 +100,13 @@ func (s *system) try(args ...string) (string, error) {
 		return stderr.String(), err
 	}
 	return string(out), nil
+}
+
+// command is the command with the system's environment, not started yet.
+func (s *system) command(args ...string) *exec.Cmd {
+	command := exec.Command(filepath.Join(programs, "tollgate"), args...)
+	command.Env = append(s.environment, "TOLLGATE_ADMIN_KEY="+s.adminKey, "TOLLGATE_FINANCE_KEY="+s.financeKey)
+	return command
 }
 
 // process is a running program.

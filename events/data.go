@@ -33,9 +33,17 @@ type Usage struct {
 // PlanChange is the data of [OrganizationUpgraded].
 type PlanChange struct {
 	Organization uuid.UUID `json:"organization_id"`
-	// PreviousPlan and Plan are the keys of the plan before and after.
+	// PreviousPlan and Plan are the keys of the plan before and after; PreviousPlan is
+	// empty where a contract begins.
 	PreviousPlan string `json:"previous_plan"`
 	Plan         string `json:"plan"`
+}
+
+// ContractEnd is the data of [OrganizationEnded].
+type ContractEnd struct {
+	Organization uuid.UUID `json:"organization_id"`
+	// PreviousPlan is the key of the plan that was in force until the end.
+	PreviousPlan string `json:"previous_plan"`
 }
 
 // NewUsage makes the event that a threshold was reached or, where u.Percent is 0, that a
@@ -50,12 +58,20 @@ func NewUsage(u Usage, at time.Time) (Event, error) {
 	return newEvent(kind, key, u.Organization, at, u)
 }
 
-// NewPlanChange makes the event that an organization's plan has changed. Each change is
-// an event of its own.
+// NewPlanChange makes the event that an organization has another plan from a time on. Its
+// key makes it unique for the organization and that time, whoever finds it.
 func NewPlanChange(c PlanChange, at time.Time) (Event, error) {
-	e, err := newEvent(OrganizationUpgraded, "", c.Organization, at, c)
-	e.Key = fmt.Sprintf("%s/%s/%s", e.Kind, c.Organization, e.ID)
-	return e, err
+	return newEvent(OrganizationUpgraded, contractKey(OrganizationUpgraded, c.Organization, at), c.Organization, at, c)
+}
+
+// NewContractEnd makes the event that an organization's contract ended at a time, unique as
+// that of [NewPlanChange].
+func NewContractEnd(c ContractEnd, at time.Time) (Event, error) {
+	return newEvent(OrganizationEnded, contractKey(OrganizationEnded, c.Organization, at), c.Organization, at, c)
+}
+
+func contractKey(kind Kind, organization uuid.UUID, at time.Time) string {
+	return fmt.Sprintf("%s/%s/%s", kind, organization, at.UTC().Format(time.RFC3339Nano))
 }
 
 func newEvent(kind Kind, key string, organization uuid.UUID, at time.Time, data any) (Event, error) {

@@ -26,6 +26,9 @@ const (
 	PlanLimitExceeded Kind = "plan.limit_exceeded"
 	// OrganizationUpgraded says that another plan is in force. Its data is a [PlanChange].
 	OrganizationUpgraded Kind = "organization.upgraded"
+	// OrganizationEnded says that an organization's contract has ended. Its data is a
+	// [ContractEnd].
+	OrganizationEnded Kind = "organization.ended"
 	// ExportAwaitingApproval, ExportIssued and ExportClosed say how far the export of a
 	// billing period is.
 	ExportAwaitingApproval Kind = "export.awaiting_approval"
@@ -36,7 +39,7 @@ const (
 // Kinds returns all kinds.
 func Kinds() []Kind {
 	return []Kind{
-		UsageThresholdReached, PlanLimitExceeded, OrganizationUpgraded,
+		UsageThresholdReached, PlanLimitExceeded, OrganizationUpgraded, OrganizationEnded,
 		ExportAwaitingApproval, ExportIssued, ExportClosed,
 	}
 }

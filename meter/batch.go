@@ -105,8 +105,11 @@ type Applied struct {
 	// other instances included. Rows of one day under several plans follow each other.
 	Stored []int64
 	// Repeated holds, in their order, the events that had been counted before, by
-	// another batch: this one has not counted them again.
+	// another batch, or that are conflicts: this one has not counted them.
 	Repeated []EventPlace
+	// Conflicts counts those of them whose key another instance had taken with another
+	// report, or for another request. Where Duplicate, it is 0.
+	Conflicts int
 	// Quarantined holds, in their order, what the store refuses for good and has set aside
 	// in this batch's transaction: rows with all that they have, and single events.
 	Quarantined []EventPlace

@@ -95,8 +95,7 @@ func (m *Meter) SetCatalog(catalog *plans.Catalog) error {
 			o.show(m.unloaded)
 			return
 		}
-		o.show(m.viewFor(o, was.plan.Key))
-		o.addVersion()
+		o.showVersion(was.plan.Key)
 	})
 	m.publish(next)
 	return nil

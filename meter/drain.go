@@ -52,7 +52,7 @@ func (s *slot) enter(m *Meter) {
 type drained struct {
 	slot  *slot
 	day   plans.Day
-	price *price
+	price price
 	// has says that reports without an identity were folded into value; reports counts
 	// them, those that a later one had overtaken included.
 	has     bool
@@ -73,7 +73,7 @@ func (s *slot) drain(rows []drained) []drained {
 		for i := range x.older {
 			d := &x.older[i]
 			d.taken = max(0, d.taken-d.pending)
-			rows = d.drain(s, d.price, d.leased, rows)
+			rows = d.drain(s, d.leased, rows)
 			d.leased = Leased{}
 			if d.open > 0 {
 				kept = append(kept, *d)
@@ -81,7 +81,7 @@ func (s *slot) drain(rows []drained) []drained {
 		}
 		x.older = kept
 	}
-	rows = s.current.drain(s, s.price, s.takeLeasedPart(), rows)
+	rows = s.current.drain(s, s.takeLeasedPart(), rows)
 	if x == nil {
 		return rows
 	}
@@ -98,12 +98,12 @@ func (s *slot) drain(rows []drained) []drained {
 	return rows
 }
 
-func (d *dayUsage) drain(s *slot, p *price, leased Leased, rows []drained) []drained {
+func (d *dayUsage) drain(s *slot, leased Leased, rows []drained) []drained {
 	if !d.has && d.reports == 0 {
 		return rows
 	}
 	rows = append(rows, drained{
-		slot: s, day: d.day, price: p, has: d.has, reports: d.reports, value: d.pending, at: d.at, leased: leased,
+		slot: s, day: d.day, price: d.price, has: d.has, reports: d.reports, value: d.pending, at: d.at, leased: leased,
 	})
 	d.pending, d.has, d.reports = 0, false, 0
 	return rows
@@ -235,12 +235,13 @@ func (m *Meter) journal(r *Reservation) error {
 	record := Record{
 		Organization: r.slot.org.id, Meter: r.slot.meter.Key, Day: r.day, Quantity: r.quantity, At: r.at,
 	}
-	record.Plan, record.PlanVersion = r.price.names()
+	priced := m.prices.name(r.price)
+	record.Plan, record.PlanVersion = priced.plan, priced.version
 	if r.quota != nil {
 		record.Lease = r.quota.key.Kind
 	}
 	if e := r.event; e != nil {
-		record.Identity, record.Fingerprint, record.Receipt = e.Identity, e.Fingerprint, e.Receipt
+		record.Identity, record.Fingerprint, record.Batch, record.Receipt = e.Identity, e.Fingerprint, e.Batch, e.Receipt
 	}
 	if _, err := m.config.Journal.Append(record); err != nil {
 		return fmt.Errorf("journal: %w", err)

@@ -57,10 +57,25 @@ func FingerprintOf(parts ...string) Fingerprint {
 	return Fingerprint(full[:8])
 }
 
+// BatchKey binds the reports of one request to its idempotency key. The zero value is none.
+type BatchKey struct {
+	// Identity is the key's, by [BatchIdentity].
+	Identity Identity
+	// Fingerprint digests all items of the request, in their order: of two requests under one
+	// key with different ones, only the first counts.
+	Fingerprint Fingerprint
+}
+
+// BatchIdentity returns the identity of the idempotency key of a request with many reports. It
+// is none of those that [KeyIdentity] returns.
+func BatchIdentity(key string) Identity { return digest("batch", key) }
+
 // Event is a report that bears an identity.
 type Event struct {
 	Identity    Identity
 	Fingerprint Fingerprint
+	// Batch is the key of the request that the report came in; zero: it bore none.
+	Batch BatchKey
 	// Quantity is in the meter's unit: for a sum what to add, otherwise the level.
 	Quantity int64
 	// At is the time of the report, UTC.

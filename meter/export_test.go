@@ -23,20 +23,14 @@ func KeepLeases(m *Meter) {
 // AdmitManually is Admit where the calls for leases are made in between, rounds times at
 // most.
 func AdmitManually(o *Organization, i Index, quantity int64, now time.Time, rounds int) (plans.Decision, Reservation) {
-	var wanted *quota
-	defer func() {
-		if wanted != nil {
-			wanted.slot.mu.Lock()
-			wanted.wanted -= quantity
-			wanted.slot.mu.Unlock()
-		}
-	}()
+	var wanted want
+	defer wanted.drop()
 	for round := 0; ; round++ {
 		d, r, q, v := o.reserve(i, quantity, now.UnixNano(), true)
 		if v != short || round == rounds {
 			return d, r
 		}
-		q.waitFor(quantity, &wanted)
+		wanted.waitFor(q, quantity)
 		KeepLeases(o.meter)
 	}
 }

@@ -43,6 +43,9 @@ type memoryStore struct {
 	watermark        time.Time
 	events           map[eventKey]countedEvent
 	quota            memoryQuota
+	// changes are those of plans; through is how far each live instance has taken them over.
+	changes []meter.PlanChange
+	through map[uuid.UUID]int64
 	// quarantined is what was set aside of a day, apart by which batch.
 	quarantined map[recordKey]int64
 	apart       map[meter.BatchID][]meter.EventPlace
@@ -51,7 +54,7 @@ type memoryStore struct {
 func newMemoryStore() *memoryStore {
 	return &memoryStore{
 		plans: map[uuid.UUID]string{}, terms: map[uuid.UUID][]meter.Term{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{},
-		events: map[eventKey]countedEvent{}, quota: newMemoryQuota(),
+		events: map[eventKey]countedEvent{}, quota: newMemoryQuota(), through: map[uuid.UUID]int64{},
 		quarantined: map[recordKey]int64{}, apart: map[meter.BatchID][]meter.EventPlace{},
 	}
 }
@@ -68,6 +71,49 @@ func (s *memoryStore) set(fn func(*memoryStore)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fn(s)
+}
+
+// change puts an organization on a plan, as a change that instances have to take over.
+func (s *memoryStore) change(id uuid.UUID, plan string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plans[id] = plan
+	s.changes = append(s.changes, meter.PlanChange{Number: int64(len(s.changes)) + 1, Organization: id})
+}
+
+// settling reports whether a live instance has yet to take a change over.
+func (s *memoryStore) settling(id uuid.UUID) bool {
+	for _, c := range s.changes {
+		for _, through := range s.through {
+			if c.Organization == id && c.Number > through {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// PlanChanges implements meter.ChangeStore.
+func (s *memoryStore) PlanChanges(_ context.Context, instance uuid.UUID) ([]meter.PlanChange, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return nil, errAway
+	}
+	return slices.Clone(s.changes[s.through[instance]:]), nil
+}
+
+// TakenOver implements meter.ChangeStore.
+func (s *memoryStore) TakenOver(_ context.Context, instance uuid.UUID, through int64, _ time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return errAway
+	}
+	if _, live := s.through[instance]; live {
+		s.through[instance] = through
+	}
+	return nil
 }
 
 func (s *memoryStore) LoadOrganization(_ context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {

@@ -18,8 +18,7 @@ type memoryWindow struct {
 }
 
 type memoryLease struct {
-	generation, version, issued, granted int64
-	idle                                 bool
+	generation, version, issued, granted, spent, adopted, held int64
 }
 
 type memoryQuota struct {
@@ -67,7 +66,7 @@ func (s *memoryStore) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.Lease
 	}
 	l := w.leases[instance]
 	if l == nil {
-		l = &memoryLease{generation: ask.Generation, issued: ask.Spent}
+		l = &memoryLease{generation: ask.Generation - 1}
 		w.leases[instance] = l
 	}
 	outdated := s.plans[ask.Organization] != ask.Plan
@@ -76,19 +75,29 @@ func (s *memoryStore) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.Lease
 		w.max = max(ask.Max, w.consumed+w.leased)
 	}
 	if ask.Generation > l.generation {
-		l.generation, l.version, l.issued = ask.Generation, 0, ask.Spent
+		l.generation, l.version, l.issued, l.adopted = ask.Generation, 0, 0, 0
+		if ask.Answered {
+			l.issued, l.adopted = ask.Spent, ask.Adopted
+		}
 	}
-	need := int64(0)
+	need, settling := int64(0), false
 	if ask.Generation == l.generation && ask.Version > l.version {
 		l.version = ask.Version
-		need = s.move(w, l, ask, outdated)
+		settling = !outdated && s.settling(ask.Organization)
+		need = s.move(w, l, ask, outdated || settling)
 	}
 	answer := meter.LeaseAnswer{
 		Issued: l.issued, Outdated: outdated && ask.Issued > l.issued, Max: w.planMax,
 		Consumed: w.consumed, Unleased: w.unleased, Leased: w.leased, Outstanding: l.granted,
+		Waiting: need > 0 && settling, Settling: settling,
 	}
 	for other, lease := range w.leases {
-		if need > 0 && other != instance && lease.granted > 0 && lease.idle {
+		if other == instance {
+			continue
+		}
+		answer.Idle += max(0, min(lease.granted, lease.issued-lease.spent))
+		answer.HeldElsewhere += min(lease.granted, lease.held)
+		if need > 0 && lease.granted > 0 && lease.issued > lease.spent {
 			answer.Waiting = true
 		}
 	}
@@ -99,24 +108,30 @@ func (s *memoryStore) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.Lease
 }
 
 // move changes a lease, and returns the need that is not met.
-func (s *memoryStore) move(w *memoryWindow, l *memoryLease, ask meter.LeaseAsk, outdated bool) int64 {
+func (s *memoryStore) move(w *memoryWindow, l *memoryLease, ask meter.LeaseAsk, nothing bool) int64 {
 	granted := int64(0)
+	adopted := ask.Adopted - l.adopted
+	l.adopted += adopted
+	l.issued += adopted
+	adopted = max(adopted, -l.granted)
+	l.granted += adopted
+	w.leased += adopted
 	switch {
 	case ask.Issued < l.issued:
 		d := min(l.issued-ask.Issued, l.granted)
 		l.issued -= d
 		l.granted -= d
 		w.leased -= d
-	case !outdated:
+	case !nothing:
 		want := ask.Issued - l.issued
 		available := w.planMax - w.consumed - w.leased - w.unleased
 		granted = max(0, min(available, max(min(ask.Need, want), min(want, available/s.quota.live))))
 		l.issued += granted
 		l.granted += granted
 		w.leased += granted
-		w.max = max(w.planMax, w.consumed+w.leased)
 	}
-	l.idle = l.issued > ask.Spent
+	w.max = max(w.planMax, w.consumed+w.leased)
+	l.spent, l.held = ask.Spent, ask.Held
 	return ask.Need - granted
 }
 

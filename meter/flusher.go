@@ -109,6 +109,16 @@ func (f *Flusher) Last() FlushSummary { return *f.last.Load() }
 // Retained returns how many batches wait because the last flush could not write them.
 func (f *Flusher) Retained() int { return int(f.waiting.Load()) }
 
+// Behind reports whether the store may not have all that was drained: a flush is under
+// way, or the last one failed.
+func (f *Flusher) Behind() bool {
+	if !f.mu.TryLock() {
+		return true
+	}
+	defer f.mu.Unlock()
+	return len(f.retained) > 0
+}
+
 // Driven tells the flusher that somebody else flushes it at its interval.
 func (f *Flusher) Driven(now time.Time) { f.driven.Store(now.UnixNano()) }
 
@@ -205,6 +215,11 @@ func (f *Flusher) retain(h harvest) {
 func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
 	repeated, quarantined := eventsByRow(applied.Repeated), eventsByRow(applied.Quarantined)
 	m := f.config.Meter
+	if applied.Conflicts > 0 {
+		m.stats.conflicts.Add(int64(applied.Conflicts))
+		f.config.Logger.Warn("Reports under keys that another instance took with other ones are not counted: see the table usage_conflicts",
+			"seq", p.batch.ID.Seq, "conflicts", applied.Conflicts)
+	}
 	for i := range p.rows {
 		row := &p.rows[i]
 		if i < len(applied.Stored) {
@@ -236,7 +251,7 @@ func compareRows(a, b drained) int {
 		slices.Compare(a.slot.org.id[:], b.slot.org.id[:]),
 		cmp.Compare(a.slot.meter.Key, b.slot.meter.Key),
 		cmp.Compare(a.day, b.day),
-		comparePrices(a.price, b.price),
+		a.slot.org.meter.prices.compare(a.price, b.price),
 	)
 }
 
@@ -244,14 +259,14 @@ func exported(rows []drained) []Row {
 	out := make([]Row, len(rows))
 	for i := range rows {
 		d := &rows[i]
-		plan, version := d.price.names()
+		priced := d.slot.org.meter.prices.name(d.price)
 		out[i] = Row{
 			Organization: d.slot.org.id,
 			Meter:        d.slot.meter.Key,
 			Aggregation:  d.slot.meter.Aggregation,
 			Day:          d.day,
-			Plan:         plan,
-			PlanVersion:  version,
+			Plan:         priced.plan,
+			PlanVersion:  priced.version,
 			Value:        d.value,
 			Leased:       d.leased,
 			EventsOnly:   !d.has,

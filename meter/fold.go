@@ -23,7 +23,7 @@ func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error
 		organization uuid.UUID
 		meter        string
 		day          plans.Day
-		price        price
+		priced       planVersion
 	}
 	places := map[key]int{}
 	batch := Batch{ID: id}
@@ -31,7 +31,7 @@ func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error
 		if err != nil {
 			return Batch{}, err
 		}
-		k := key{record.Organization, record.Meter, record.Day, price{record.Plan, record.PlanVersion}}
+		k := key{record.Organization, record.Meter, record.Day, planVersion{record.Plan, record.PlanVersion}}
 		place, ok := places[k]
 		if !ok || batch.Rows[place].full(&record) {
 			m, _, _ := catalog.Meter(record.Meter)
@@ -39,7 +39,7 @@ func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error
 			places[k] = place
 			batch.Rows = append(batch.Rows, Row{
 				Organization: k.organization, Meter: k.meter, Aggregation: m.Aggregation, Day: k.day,
-				Plan: k.price.plan, PlanVersion: k.price.version, EventsOnly: true,
+				Plan: k.priced.plan, PlanVersion: k.priced.version, EventsOnly: true,
 			})
 		}
 		batch.Rows[place].add(&record)
@@ -62,7 +62,7 @@ func (r *Row) add(record *Record) {
 	at := time.Unix(0, record.At).UTC()
 	if record.Identity != (Identity{}) {
 		r.Events = append(r.Events, Event{
-			Identity: record.Identity, Fingerprint: record.Fingerprint, Quantity: record.Quantity, At: at,
+			Identity: record.Identity, Fingerprint: record.Fingerprint, Batch: record.Batch, Quantity: record.Quantity, At: at,
 			Leased: record.leased(), Receipt: record.Receipt,
 		})
 		return

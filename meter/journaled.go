@@ -26,9 +26,10 @@ type Record struct {
 	Plan        string
 	PlanVersion int
 	// Identity makes the report countable once; zero: it bears none, and then
-	// Fingerprint and Receipt are zero, too.
+	// Fingerprint, Batch and Receipt are zero, too.
 	Identity    Identity
 	Fingerprint Fingerprint
+	Batch       BatchKey
 	Receipt     Receipt
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/plans"
 )
 
 // keeper asks the store for leases, and gives them back. One ask of a quota is under
@@ -226,45 +228,69 @@ func (m *Meter) LeasesValid(at time.Time) {
 	}
 }
 
-// forfeit gives up what the store may have released: what is free can't be admitted
-// before the store has been asked.
-func (q *quota) forfeit() {
-	q.free = 0
-	q.giveBackFree()
-}
-
 // eachQuota calls fn for every quota, under its slot's lock.
 func (o *Organization) eachQuota(fn func(*quota)) {
 	for i := range o.view.Load().entitlements {
 		s := o.slot(Index(i))
 		s.mu.Lock()
-		if s.quota != nil {
-			fn(s.quota)
-		}
-		if s.rare != nil {
-			for _, q := range s.rare.quotas {
-				fn(q)
-			}
-		}
+		s.eachQuota(fn)
 		s.mu.Unlock()
 	}
 }
 
-// replan applies another plan to an organization's quotas: all of them are asked for
-// anew, by the plan in force.
+// replan applies another plan to an organization's quotas. What is free of a limit that
+// was raised, or stays, is kept; otherwise it is asked for anew, by the plan in force.
+// Each slot is locked once: what was decided on before that was by the plan before,
+// and is in the slot.
 func (o *Organization) replan(was, now *view) {
+	if o.meter.keeper == nil {
+		return
+	}
+	at := o.meter.config.Now().UnixNano()
 	for i := range was.entitlements {
-		e, before := now.entitlements[i], was.entitlements[i]
-		if e == before && now.leased[i] == was.leased[i] && now.plan.Key == was.plan.Key && now.plan.Version == was.plan.Version {
-			continue
-		}
 		s := o.slot(Index(i))
 		s.mu.Lock()
-		if q := s.quota; q != nil {
-			q.dryUntil = 0
-			q.active = now.leased[i] && e.Window == q.key.Kind
-			q.giveBackFree()
-		}
+		s.replan(Index(i), was, now, at)
 		s.mu.Unlock()
+	}
+}
+
+// replan applies another plan to the quotas of a slot.
+func (s *slot) replan(i Index, was, now *view, at int64) {
+	e, before := now.entitlements[i], was.entitlements[i]
+	if s.dayEnd == 0 {
+		return
+	}
+	s.roll(e.Window, at)
+	same := now.leased[i] && was.leased[i] && e.Window == before.Window
+	s.eachQuota(func(q *quota) {
+		q.dryUntil, q.answeredAt = 0, 0
+		q.active = q == s.quota && now.leased[i] && e.Window == q.key.Kind
+		if !same || e.Max < before.Max || !q.active {
+			q.forfeit()
+		}
+	})
+	if !now.leased[i] || same {
+		return
+	}
+	if s.epoch != 0 {
+		s.org.meter.unflushed.Store(true)
+	}
+	s.org.meter.switched.Store(true)
+	window := e.Window.On(s.current.day)
+	if s.heldIn(plans.DayOf(window.Start), plans.DayOf(window.End)) > 0 {
+		s.quotaFor(e.Window, i, s.current.day).adoptOpen()
+	}
+}
+
+// eachQuota calls fn for every quota of a slot.
+func (s *slot) eachQuota(fn func(*quota)) {
+	if s.quota != nil {
+		fn(s.quota)
+	}
+	if s.rare != nil {
+		for _, q := range s.rare.quotas {
+			fn(q)
+		}
 	}
 }

@@ -28,17 +28,25 @@ type QuotaWindow struct {
 type LeaseAsk struct {
 	QuotaWindow
 	// Generation tells apart the times at which the instance began to account for the
-	// window: with a later one, what was issued counts from Spent again, and asks of an
+	// window: with a later one, what was issued counts from zero again, and asks of an
 	// earlier one change nothing.
 	Generation int64
 	Version    int64
+	// Answered says that an ask of the generation was answered before: where the store has
+	// no lease, it has released it meanwhile.
+	Answered bool
 	// Issued is what the instance wants. Less than it has: it gives quota back. More: it
 	// asks, and is granted between nothing and that.
 	Issued int64
 	// Spent is how much of what was issued the instance has admitted, as of this ask.
-	// Where the store has released the lease meanwhile, it begins again from here. An
-	// instance to which more was issued holds some idle, and can be asked for it.
+	// Where the store has released the lease meanwhile, it begins again from here, with
+	// nothing outstanding. An instance to which more was issued holds some idle, and can be asked for it.
 	Spent int64
+	// Adopted is the part of Issued that was admitted before the limit was in force and was
+	// not settled then: it is taken out of the window whatever that has left, also beyond the
+	// limit. Less than before: some was settled before the store was told of it. Held is how
+	// much of Spent is not settled.
+	Adopted, Held int64
 	// Need is how much a request waits for. Up to it the instance is granted all that
 	// remains; beyond it at most its fair share. Where it can't be granted, other
 	// instances are asked to give back what they don't use. Zero: nobody waits.
@@ -57,14 +65,19 @@ type LeaseAnswer struct {
 	// Outdated says that another plan, or another version of it, is in force: nothing
 	// was granted.
 	Outdated bool
-	// Waiting says that other instances may give quota back: the ask is worth repeating.
-	Waiting bool
+	// Waiting says that other instances may give quota back, or are yet to take a change of
+	// the plan over: the ask is worth repeating. Settling says that it is the latter: nothing
+	// is granted until then.
+	Waiting, Settling bool
 	// Max is the limit in force. Consumed is the usage of the window that leases were
 	// settled for, Unleased the rest of it, Leased what all instances hold, this one
 	// included, and Held what reservations hold.
 	Max, Consumed, Unleased, Leased, Held int64
 	// Outstanding is this instance's part of Leased.
 	Outstanding int64
+	// Idle is the part of Leased that other instances had not spent when they last asked,
+	// HeldElsewhere the part that they had spent on reservations that are not settled.
+	Idle, HeldElsewhere int64
 }
 
 // LeaseStore gives instances parts of hard limits, so that together they never

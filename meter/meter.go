@@ -113,7 +113,12 @@ type Meter struct {
 	ended  *view
 	prices prices
 
-	loads      singleflight.Group
+	loads singleflight.Group
+	// loading has the organizations that are being loaded: true where a change came since,
+	// so that they must be read again before anything is decided by what was read.
+	loadingMu sync.Mutex
+	loading   map[uuid.UUID]bool
+
 	background sync.WaitGroup
 
 	// storeMu is held while a batch is written and acknowledged, and while stored
@@ -140,7 +145,15 @@ type Meter struct {
 	// leasesUntil is the time before which leases are the instance's own, and leasesAway the
 	// time until which the store is taken to be away; both in Unix nanoseconds.
 	leasesUntil, leasesAway atomic.Int64
-	generations             atomic.Int64
+	// generations counts up with each quota and each adoption: what was made later has a
+	// greater stamp.
+	generations atomic.Int64
+	// switched says that a limit came into force, since the last call of [Takeover.Follow],
+	// for what may have been admitted without it; unflushed that some of that waits for a
+	// drain.
+	switched, unflushed atomic.Bool
+	// unbooked is the quantity that quotas have adopted and the store isn't known to have.
+	unbooked atomic.Int64
 	// knownAway is the time until which identities are not looked up.
 	knownAway  atomic.Int64
 	identities identities
@@ -161,6 +174,7 @@ func New(config Config) *Meter {
 		config:   config,
 		orgs:     newTable(),
 		heldDays: map[plans.Day]int64{},
+		loading:  map[uuid.UUID]bool{},
 	}
 	m.stats.meters = make([][stripes]stripe, plans.MaxMeters)
 	m.epoch.Store(1)
@@ -236,6 +250,20 @@ func (m *Meter) load(ctx context.Context, id uuid.UUID, now time.Time) (*Organiz
 		}
 		ctx, cancel := context.WithTimeout(ctx, m.config.LoadTimeout)
 		defer cancel()
+		return m.loadNew(ctx, id, now)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load organization %s: %w", id, err)
+	}
+	return loaded.(*Organization), nil
+}
+
+// loadNew reads an organization that isn't in memory and puts it there: again where its
+// plan has changed meanwhile.
+func (m *Meter) loadNew(ctx context.Context, id uuid.UUID, now time.Time) (*Organization, error) {
+	m.beginLoad(id)
+	defer m.endLoad(id)
+	for {
 		snapshot, err := m.config.Store.LoadOrganization(ctx, id, plans.DayOf(now))
 		if errors.Is(err, ErrUnknownOrganization) {
 			return nil, err
@@ -244,18 +272,51 @@ func (m *Meter) load(ctx context.Context, id uuid.UUID, now time.Time) (*Organiz
 			m.config.Logger.Warn("Organization could not be loaded: allowing until it is", "organization", id, "error", err)
 		}
 		m.catalogMu.RLock()
-		defer m.catalogMu.RUnlock()
 		o := m.newOrganization(id)
 		o.refreshAt.Store(now.Add(m.config.LoadRetry).UnixNano())
 		if err == nil {
 			m.adopt(o, snapshot, now)
 		}
-		return m.orgs.insert(o), nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("load organization %s: %w", id, err)
+		o, changed := m.insertLoaded(o, err == nil)
+		m.catalogMu.RUnlock()
+		if !changed {
+			return o, nil
+		}
 	}
-	return loaded.(*Organization), nil
+}
+
+func (m *Meter) beginLoad(id uuid.UUID) {
+	m.loadingMu.Lock()
+	defer m.loadingMu.Unlock()
+	m.loading[id] = false
+}
+
+func (m *Meter) endLoad(id uuid.UUID) {
+	m.loadingMu.Lock()
+	defer m.loadingMu.Unlock()
+	delete(m.loading, id)
+}
+
+// insertLoaded puts an organization into memory, unless its plan has changed since it
+// was read.
+func (m *Meter) insertLoaded(o *Organization, read bool) (_ *Organization, changed bool) {
+	m.loadingMu.Lock()
+	defer m.loadingMu.Unlock()
+	if read && m.loading[o.id] {
+		m.loading[o.id] = false
+		return nil, true
+	}
+	return m.orgs.insert(o), false
+}
+
+// findChanged finds an organization whose plan has changed: in memory, or on its way there.
+func (m *Meter) findChanged(id uuid.UUID) *Organization {
+	m.loadingMu.Lock()
+	defer m.loadingMu.Unlock()
+	if _, loading := m.loading[id]; loading {
+		m.loading[id] = true
+	}
+	return m.orgs.find(id)
 }
 
 // newOrganization makes an organization that nothing is known of. The caller holds
@@ -293,18 +354,39 @@ func (m *Meter) adopt(o *Organization, snapshot Snapshot, now time.Time) {
 // the plan's windows are of another kind. An organization that isn't in memory
 // needs nothing. An error leaves what was there.
 func (m *Meter) Reload(ctx context.Context, id uuid.UUID, now time.Time) error {
-	o := m.orgs.find(id)
+	o := m.findChanged(id)
 	if o == nil {
 		return nil
 	}
-	snapshot, err := m.config.Store.LoadOrganization(ctx, id, plans.DayOf(now))
+	if err := m.reload(ctx, o, now); err != nil {
+		return err
+	}
+	if !o.stale.Load() {
+		return nil
+	}
+	return m.refresh(ctx, o, now)
+}
+
+// reload reads an organization's plan and puts it in force. What is read later is put in
+// force later.
+func (m *Meter) reload(ctx context.Context, o *Organization, now time.Time) error {
+	o.reading.Lock()
+	defer o.reading.Unlock()
+	snapshot, err := m.config.Store.LoadOrganization(ctx, o.id, plans.DayOf(now))
 	if err != nil {
-		return fmt.Errorf("reload organization %s: %w", id, err)
+		return fmt.Errorf("reload organization %s: %w", o.id, err)
 	}
 	m.catalogMu.RLock()
+	defer m.catalogMu.RUnlock()
 	m.setPlan(o, snapshot, now)
-	m.catalogMu.RUnlock()
-	if !o.stale.Load() {
+	return nil
+}
+
+// Refresh reads an organization's plan and usage again, after usage that was set aside has
+// been decided on. An organization that isn't in memory needs nothing.
+func (m *Meter) Refresh(ctx context.Context, id uuid.UUID, now time.Time) error {
+	o := m.orgs.find(id)
+	if o == nil {
 		return nil
 	}
 	return m.refresh(ctx, o, now)
@@ -313,6 +395,8 @@ func (m *Meter) Reload(ctx context.Context, id uuid.UUID, now time.Time) error {
 // refresh reads plan and usage with no batch under way, so that what is stored and
 // what is not yet can be told apart.
 func (m *Meter) refresh(ctx context.Context, o *Organization, now time.Time) error {
+	o.reading.Lock()
+	defer o.reading.Unlock()
 	m.storeMu.Lock()
 	defer m.storeMu.Unlock()
 	snapshot, err := m.config.Store.LoadOrganization(ctx, o.id, plans.DayOf(now))

@@ -26,6 +26,8 @@ type Organization struct {
 	// stale says that the store must be asked again: it could not be asked, or a window
 	// changed its kind.
 	stale atomic.Bool
+	// reading is held while the store is read and what it says is put in force.
+	reading sync.Mutex
 	// refreshAt is when the next background load is due, in Unix nanoseconds;
 	// refreshing is set while one is under way.
 	refreshAt  atomic.Int64
@@ -46,7 +48,7 @@ type view struct {
 	ended bool
 	plan  plans.Plan
 	// price is what usage that the plan admits is priced by.
-	price        *price
+	price        price
 	entitlements []plans.Entitlement
 	// leased says which limits are hard limits that leases make exact.
 	leased []bool

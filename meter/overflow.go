@@ -50,16 +50,9 @@ func (s *slot) sumOf(day plans.Day) int64 {
 }
 
 // takenAt is what is admitted of the current day and not drained, as its share is
-// moved among the older days. What is held is known by its number alone: it is at most
-// what the window has beyond the store's.
+// moved among the older days.
 func (s *slot) takenAt() int64 {
-	return s.pendingAndHeld(s.current.pending + s.pendingOf())
-}
-
-// pendingAndHeld adds to the current share's pending usage what is held of it.
-func (s *slot) pendingAndHeld(pending int64) int64 {
-	held := min(int64(s.current.open)*plans.MaxQuantity, s.used-s.known-pending)
-	return pending + max(0, held)
+	return s.current.pending + s.pendingOf() + s.current.held
 }
 
 // settleTaken notes that a quantity of an older day has been drained or given back.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,60 +23,74 @@ type Term struct {
 	From    time.Time
 }
 
-// price is the plan version that usage is priced by. A meter has one of each, so that
-// pointers compare. Nil isn't known: the plan in force at the time of the usage.
-type price struct {
+// planVersion names what usage is priced by.
+type planVersion struct {
 	plan    string
 	version int
 }
 
-// names returns what rows and records call the price.
-func (p *price) names() (plan string, version int) {
-	if p == nil {
-		return "", 0
-	}
-	return p.plan, p.version
-}
+// price is the place of a plan version among a meter's [prices], small enough for a slot.
+// Zero isn't known: the plan in force at the time of the usage.
+type price uint16
 
-// comparePrices orders prices as [CompareRows] does.
-func comparePrices(a, b *price) int {
-	if a == b {
-		return 0
-	}
-	planA, versionA := a.names()
-	planB, versionB := b.names()
-	return cmp.Or(cmp.Compare(planA, planB), cmp.Compare(versionA, versionB))
-}
-
-// prices has the price of each plan version that was met.
+// prices has the plan versions that were met. Readers take no lock.
 type prices struct {
-	mu    sync.Mutex
-	known map[price]*price
+	mu     sync.Mutex
+	places map[planVersion]price
+	named  atomic.Pointer[[]planVersion]
 }
 
-func (p *prices) of(plan string, version int) *price {
+// of returns the price of a plan version. Beyond 65,535 of them it isn't known.
+func (p *prices) of(plan string, version int) price {
 	if plan == "" {
-		return nil
+		return 0
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	one := price{plan, version}
-	known, ok := p.known[one]
-	if !ok {
-		known = &one
-		if p.known == nil {
-			p.known = map[price]*price{}
-		}
-		p.known[one] = known
+	one := planVersion{plan, version}
+	place, ok := p.places[one]
+	if ok {
+		return place
 	}
-	return known
+	named := []planVersion{{}}
+	if known := p.named.Load(); known != nil {
+		named = slices.Clone(*known)
+	}
+	if len(named) > math.MaxUint16 {
+		return 0
+	}
+	if p.places == nil {
+		p.places = map[planVersion]price{}
+	}
+	place = price(len(named))
+	p.places[one] = place
+	named = append(named, one)
+	p.named.Store(&named)
+	return place
+}
+
+// name returns what rows and records call a price.
+func (p *prices) name(place price) planVersion {
+	if place == 0 {
+		return planVersion{}
+	}
+	return (*p.named.Load())[place]
+}
+
+// compare orders prices as [CompareRows] does.
+func (p *prices) compare(a, b price) int {
+	if a == b {
+		return 0
+	}
+	nameA, nameB := p.name(a), p.name(b)
+	return cmp.Or(cmp.Compare(nameA.plan, nameB.plan), cmp.Compare(nameA.version, nameB.version))
 }
 
 // term is a [Term] as a meter keeps it; from is in Unix nanoseconds.
 type term struct {
 	from  int64
 	plan  string
-	price *price
+	price price
 }
 
 // terms are those of an organization that are known, in order. They never change.
@@ -109,15 +124,15 @@ func (t terms) after(i int) int64 {
 }
 
 // priceAt returns what usage of a time is priced by, as far as that is known.
-func (o *Organization) priceAt(at int64) *price {
+func (o *Organization) priceAt(at int64) price {
 	known := o.terms.Load()
 	if known == nil {
-		return nil
+		return 0
 	}
 	if i := known.last(at); i >= 0 {
 		return (*known)[i].price
 	}
-	return nil
+	return 0
 }
 
 // setPlan puts in force what the store says of an organization's plans over time. The
@@ -161,23 +176,36 @@ func (o *Organization) switchPlan(now int64) {
 	}
 }
 
-// addVersion notes in an organization's terms that another version of its plan is in force
-// from now on, and of the plans to come, too. The caller holds catalogMu for writing.
-func (o *Organization) addVersion() {
+// showVersion puts another version of an organization's plan in force, and notes in its
+// terms that it is from now on; of the plans to come, too. The caller holds catalogMu for
+// writing.
+func (o *Organization) showVersion(plan string) {
+	o.planMu.Lock()
+	defer o.planMu.Unlock()
+	m := o.meter
 	known := o.terms.Load()
-	if known == nil || o.meter.config.Now == nil {
+	if known == nil || m.config.Now == nil {
+		o.show(m.viewFor(o, plan))
 		return
 	}
-	now := o.meter.config.Now().UnixNano()
-	view := o.view.Load()
+	now := m.config.Now().UnixNano()
 	next := slices.Clone(*known)
 	for i := range next {
-		if coming, ok := o.meter.views[next[i].plan]; ok && next[i].from > now {
+		if coming, ok := m.views[next[i].plan]; ok && next[i].from > now {
 			next[i].price = coming.price
 		}
 	}
-	if i := next.last(now); i >= 0 && next[i].plan == view.plan.Key && next[i].price != view.price {
-		next = slices.Insert(next, i+1, term{from: now, plan: view.plan.Key, price: view.price})
+	i := next.last(now)
+	if now < o.switchAt.Load() {
+		// The store's clock may have been ahead.
+		i = next.current(now, plan)
+	}
+	if i >= 0 && next[i].from <= now {
+		if v := m.viewFor(o, next[i].plan); v.price != next[i].price && next[i].plan != "" {
+			i++
+			next = slices.Insert(next, i, term{from: now, plan: v.plan.Key, price: v.price})
+		}
 	}
 	o.terms.Store(&next)
+	o.begin(next, i)
 }

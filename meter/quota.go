@@ -27,20 +27,39 @@ type quota struct {
 	// open counts what was admitted out of it and may yet come back: reservations that are
 	// not settled, and events that are not acknowledged.
 	open int
-	// total is what the store last counted as used or leased: total - free is used, as
-	// far as this instance knows.
+	// held is the part of spent that open reservations hold.
+	held int64
+	// adopted is what was taken over of reservations that were made without a lease of the
+	// window, since the limit was not in force: it is in spent. booked is the part of it that
+	// the store is known to have, asked what the ask under way says. Those made before
+	// adoptedAt, a stamp, are adopted.
+	adopted, booked, asked, adoptedAt int64
+	// total is what the store last counted as used, leased or held: total - free is what
+	// nobody can have, as far as this instance knows.
 	total int64
+	// elsewhere + spent is what counts of the window, as of the last answer: elsewhere
+	// leaves out what others hold idle. heldElsewhere is the part of it that reservations
+	// hold in the store and at other instances. answeredAt is when that was; 0: never.
+	elsewhere, heldElsewhere, answeredAt int64
 	// low is how much must be free for no ask to be made ahead of need.
 	low int64
-	// dryUntil is the time before which nothing is asked, because there was none.
-	dryUntil int64
+	// dryUntil is the time before which dryOf, or more, is not asked for, because there was
+	// less. least is the least that a request has waited for since the last answer to it; 0:
+	// none has.
+	dryUntil, dryOf, least int64
 	// wanted is what requests wait for; woken is closed when they should look again.
 	wanted int64
 	woken  chan struct{}
 	// queued says that an ask is due, asking that one is under way, recalled that others
 	// ask for what isn't used. version counts the asks.
 	queued, asking, recalled bool
-	generation, version      int64
+	// surrenders says that the next ask gives all back that isn't spent, whoever waits; void
+	// that the ask under way was made before that; settling that the store grants nothing
+	// until a change of the plan is taken over.
+	surrenders, void, settling bool
+	// answered says that an ask was answered.
+	answered            bool
+	generation, version int64
 	// needed is what must be issued to meet the need of the last ask.
 	needed int64
 	pause  time.Duration
@@ -54,6 +73,8 @@ const (
 	// dryFor is how long a window in which nothing is left, but may be given back, is
 	// taken for dry. With the wait before it, quota lies idle for less than a second.
 	dryFor = 250 * time.Millisecond
+	// lookFor is for how long an answer is told to who wants more than the limit.
+	lookFor = 250 * time.Millisecond
 	// firstPause and longestPause bound the time between two asks while other instances
 	// hand quota back.
 	firstPause, longestPause = 10 * time.Millisecond, 160 * time.Millisecond
@@ -125,6 +146,65 @@ func (q *quota) giveBackFree() {
 	}
 }
 
+// forfeit gives up what is free: it can't be admitted before the store has been asked,
+// by what is in force then.
+func (q *quota) forfeit() {
+	q.free = 0
+	q.void, q.surrenders = q.asking, true
+	q.giveBackFree()
+}
+
+// adoptOpen takes over the open reservations of the window that were made without a lease
+// of it: they count, and may be committed, whatever the limit is.
+func (q *quota) adoptOpen() {
+	open := q.slot.heldIn(q.key.Start, q.end) - q.held
+	if open <= 0 {
+		return
+	}
+	m := q.slot.org.meter
+	q.spent += open
+	q.held += open
+	q.adopted += open
+	m.unbooked.Add(open)
+	q.adoptedAt = m.generations.Add(1)
+	m.keeper.enqueue(q)
+}
+
+// adopts reports whether an open reservation was adopted.
+func (q *quota) adopts(r *Reservation) bool {
+	return r.stamp < q.adoptedAt && r.quota != q && r.day >= q.key.Start && r.day < q.end
+}
+
+// disown gives up what was adopted of a quantity that is settled before the store was told
+// of it, and returns how much of it the store has.
+func (q *quota) disown(r *Reservation) int64 {
+	n := min(r.quantity, q.adopted-q.booked)
+	if q == r.quota || n <= 0 {
+		return r.quantity
+	}
+	q.adopted -= n
+	q.spent -= n
+	if q.asking {
+		q.recalled = true
+	}
+	q.slot.org.meter.unbooked.Add(-n)
+	return r.quantity - n
+}
+
+// counted is what counts of the window, as far as this instance knows: used or held.
+func (q *quota) counted() int64 {
+	counted := q.elsewhere + q.spent
+	if q == q.slot.quota {
+		counted = max(counted, q.slot.used+q.heldElsewhere)
+	}
+	return max(0, counted)
+}
+
+// heldInAll is what of it is held.
+func (q *quota) heldInAll() int64 {
+	return q.heldElsewhere + q.slot.heldIn(q.key.Start, q.end)
+}
+
 // refund takes back what was admitted and not used.
 func (q *quota) refund(quantity int64) {
 	q.spent -= quantity
@@ -168,21 +248,22 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 		if q.free < q.low {
 			m.keeper.enqueue(q)
 		}
-		d = plans.Decision{Allowed: true, Mode: plans.Hard, Max: e.Max, Current: quantity}
 		if inWindow {
 			s.used += quantity
-			d.Current = min(s.used, e.Max)
 		}
-		d.Remaining = e.Max - d.Current
-		return d, true, decided
+		return q.decision(e, true), true, decided
 	case quantity > e.Max:
-		return q.refusal(e), false, decided
+		if fenced || at < m.leasesAway.Load() || at < q.answeredAt+int64(lookFor) {
+			return q.refusal(e), false, decided
+		}
+		// No window has room for it; what there is of it is to be known.
+		return q.refusal(e), false, short
 	case fenced || at < m.leasesAway.Load():
 		if m.config.DenyUnleased {
 			return q.refusal(e), false, unavailable
 		}
 		return s.takeUnleased(q, e, quantity), false, decided
-	case at < q.dryUntil:
+	case at < q.dryUntil && quantity >= q.dryOf:
 		return q.refusal(e), false, decided
 	default:
 		return q.refusal(e), false, short
@@ -202,18 +283,25 @@ func (s *slot) takeUnleased(q *quota, e *plans.Entitlement, quantity int64) plan
 	return d
 }
 
-// refusal is the decision where a lease doesn't cover a quantity.
+// decision says where the window stands, after a decision.
+func (q *quota) decision(e *plans.Entitlement, allowed bool) plans.Decision {
+	d := plans.Decision{Allowed: allowed, OverLimit: !allowed, Mode: plans.Hard, Current: q.counted(), Held: q.heldInAll(), Max: e.Max}
+	d.Remaining = max(0, e.Max-d.Current)
+	return d
+}
+
+// refusal is the decision where a lease doesn't cover a quantity. What other instances
+// hold, and don't give back, counts.
 func (q *quota) refusal(e *plans.Entitlement) plans.Decision {
-	current := q.total - q.free
-	if q == q.slot.quota {
-		current = max(current, q.slot.used)
-	}
-	current = min(max(0, current), e.Max)
-	return plans.Decision{OverLimit: true, Mode: plans.Hard, Current: current, Max: e.Max, Remaining: e.Max - current}
+	d := q.decision(e, false)
+	d.Current = max(d.Current, q.total-q.free)
+	d.Remaining = max(0, e.Max-d.Current)
+	return d
 }
 
 // wake makes the requests that wait look again.
 func (q *quota) wake() {
+	q.least = 0
 	if q.woken != nil {
 		close(q.woken)
 		q.woken = nil
@@ -230,6 +318,8 @@ func (q *quota) ask(now int64) LeaseAsk {
 	need := max(0, q.wanted-q.free)
 	more := need
 	switch {
+	case q.surrenders:
+		need, more = 0, 0
 	case q.recalled || !q.active:
 		// What is given back must not be admitted meanwhile.
 		q.free = min(q.free, q.wanted)
@@ -237,10 +327,11 @@ func (q *quota) ask(now int64) LeaseAsk {
 		more = max(need, q.size(now)-q.free)
 	}
 	q.recalled = false
+	q.asked = q.adopted
 	q.version++
 	q.needed = q.spent + q.free + need
 	return LeaseAsk{
-		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Issued: q.spent + q.free + max(0, more), Spent: q.spent,
+		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Answered: q.answered, Issued: q.spent + q.free + max(0, more), Spent: q.spent, Adopted: q.adopted, Held: q.held,
 		Need: need, Plan: v.plan.Key, PlanVersion: v.plan.Version, Max: e.Max,
 	}
 }
@@ -258,9 +349,16 @@ func (q *quota) size(now int64) int64 {
 
 // adopt takes over an answer. It reports whether another ask is due, and after what time.
 func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration) {
+	q.answered = true
+	if q.void {
+		// What was granted was asked for by what is in force no longer: it goes back.
+		q.void, q.recalled = false, true
+		return true, 0
+	}
+	q.surrenders = false
 	had := q.free
 	q.free = max(0, a.Issued-q.spent)
-	q.total = a.Consumed + a.Unleased + a.Leased + a.Held
+	q.learn(&a, now)
 	if q.free > had {
 		q.grantedAt, q.spentThen = now, q.spent
 		q.low = q.free / 4
@@ -270,7 +368,7 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 		q.pause = 0
 	}
 	switch {
-	case unmet && (a.Waiting || a.Outdated):
+	case (unmet && a.Waiting) || (a.Outdated && (unmet || q.booked < q.adopted)):
 		q.pause = min(max(firstPause, 2*q.pause), longestPause)
 		if q.free > had {
 			q.wake()
@@ -281,13 +379,30 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 	}
 	q.wake()
 	// Requests that came since the ask may want more than it was for.
-	return q.recalled || (!q.active && q.free > 0) || (!unmet && q.wanted > q.free), 0
+	return q.recalled || q.booked < q.adopted || (!q.active && q.free > 0) || (!unmet && q.wanted > q.free), 0
+}
+
+// learn takes note of where the store says that the window stands.
+func (q *quota) learn(a *LeaseAnswer, now int64) {
+	q.total = a.Consumed + a.Unleased + a.Leased + a.Held
+	q.elsewhere = q.total - a.Idle - a.Issued
+	q.heldElsewhere = a.Held + a.HeldElsewhere
+	q.answeredAt = now
+	q.settling = a.Settling
+	// What was settled meanwhile is not adopted any more.
+	if booked := min(q.asked, q.adopted); !a.Outdated && booked > q.booked {
+		q.slot.org.meter.unbooked.Add(q.booked - booked)
+		q.booked = booked
+	}
 }
 
 // dry notes that the window has nothing left. Where all of it is used, nothing can
 // come back before its end, but for a change of the plan.
 func (q *quota) dry(a LeaseAnswer, now int64) {
-	q.dryUntil = now + int64(dryFor)
+	q.dryUntil, q.dryOf = now+int64(dryFor), q.least
+	if q.least == 0 {
+		q.dryOf = math.MaxInt64
+	}
 	if a.Consumed+a.Unleased >= a.Max {
 		q.dryUntil = math.MaxInt64
 	}
@@ -302,5 +417,5 @@ func (s *slot) forgetSettled() {
 
 // settled reports whether a quota of another window can be forgotten.
 func (q *quota) settled() bool {
-	return !q.active && q.free == 0 && q.wanted == 0 && q.open == 0 && !q.queued && !q.asking
+	return !q.active && q.free == 0 && q.wanted == 0 && q.open == 0 && q.held == 0 && !q.queued && !q.asking
 }

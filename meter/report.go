@@ -25,6 +25,8 @@ type Report struct {
 	// all that the caller said.
 	Identity    Identity
 	Fingerprint Fingerprint
+	// Batch is the key of the request that it came in, for a report with an identity; zero: it bore none.
+	Batch BatchKey
 }
 
 // Outcome says what became of a report.
@@ -203,7 +205,7 @@ func (o *Organization) reportEvent(ctx context.Context, r Report) (Outcome, Know
 	}
 	d := out.Decision
 	event := Event{
-		Identity: r.Identity, Fingerprint: r.Fingerprint, Quantity: r.Quantity, At: time.Unix(0, reservation.at).UTC(),
+		Identity: r.Identity, Fingerprint: r.Fingerprint, Batch: r.Batch, Quantity: r.Quantity, At: time.Unix(0, reservation.at).UTC(),
 		Receipt: Receipt{Plan: out.Plan, Mode: d.Mode, OverLimit: d.OverLimit, Current: d.Current, Max: d.Max, Window: kind},
 	}
 	if q := reservation.quota; q != nil {
@@ -254,16 +256,16 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64, own bool) (pl
 	if now >= o.switchAt.Load() {
 		o.switchPlan(now)
 	}
-	view := o.view.Load()
-	e := &view.entitlements[i]
 	s := o.slot(i)
 	day := dayOf(at)
+
+	s.mu.Lock()
+	view := o.view.Load()
 	p := view.price
 	if own {
 		p = o.priceAt(at)
 	}
-
-	s.mu.Lock()
+	e := &view.entitlements[i]
 	s.roll(e.Window, now)
 	day = min(day, s.current.day)
 	window := e.Window.On(day)
@@ -273,7 +275,7 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64, own bool) (pl
 	var v verdict
 	leased := false
 	switch {
-	case view.ended && p == nil:
+	case view.ended && p == 0:
 		v = ended
 		d = plans.Decision{OverLimit: true, Mode: plans.Hard}
 	case s.overflows(day, quantity):
@@ -297,18 +299,21 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64, own bool) (pl
 	}
 	var r Reservation
 	if d.Allowed {
-		if !own && s.price != p {
-			s.cut(p)
+		r = Reservation{
+			slot: s, quantity: quantity, day: day, windowStart: start, windowEnd: end, at: at, stamp: o.meter.generations.Load(),
+			price: p,
 		}
-		share, older := s.dayFor(day, p)
-		share.open++
-		if older != nil && s.meter.Aggregation == plans.Sum {
-			older.taken += quantity
-		}
-		r = Reservation{slot: s, quantity: quantity, day: day, windowStart: start, windowEnd: end, at: at, price: p}
 		if leased {
 			r.quota = q
 		}
+		if !own && s.current.price != p {
+			s.cut(p)
+		}
+		share, older := s.dayFor(day, p)
+		if older != nil && s.meter.Aggregation == plans.Sum {
+			older.taken += quantity
+		}
+		s.hold(share, quantity, r.quota)
 	}
 	older := day != s.current.day
 	exceeded := d.OverLimit && v == decided && s.inWindow(day)

@@ -22,10 +22,12 @@ type Reservation struct {
 	quota    *quota
 	quantity int64
 	at       int64
+	// stamp is when it was made, in the count of [Meter.generations].
+	stamp int64
 	// day is the day, and [windowStart, windowEnd) the window, of the reservation.
 	day, windowStart, windowEnd plans.Day
 	// price is what the quantity is priced by.
-	price *price
+	price price
 	// event is what a report that bears an identity is counted as; nil: it bears none.
 	event *Event
 }
@@ -71,11 +73,12 @@ func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans
 	if at >= o.switchAt.Load() {
 		o.switchPlan(at)
 	}
-	view := o.view.Load()
-	e := &view.entitlements[i]
 	s := o.slot(i)
 
 	s.mu.Lock()
+	// Under the lock: a change of the plan finds in the slot all that was decided on before.
+	view := o.view.Load()
+	e := &view.entitlements[i]
 	s.roll(e.Window, at)
 	leased := false
 	switch {
@@ -95,16 +98,17 @@ func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans
 		d = s.take(e, quantity)
 	}
 	if d.Allowed {
-		if s.price != view.price {
+		if s.current.price != view.price {
 			s.cut(view.price)
 		}
-		s.current.open++
 		r = Reservation{
-			slot: s, quantity: quantity, day: s.current.day, windowStart: s.windowStart, windowEnd: s.windowEnd, at: at, price: view.price,
+			slot: s, quantity: quantity, day: s.current.day, windowStart: s.windowStart, windowEnd: s.windowEnd, at: at,
+			stamp: o.meter.generations.Load(), price: view.price,
 		}
 		if leased {
 			r.quota = q
 		}
+		s.hold(&s.current, quantity, r.quota)
 	}
 	s.mu.Unlock()
 
@@ -124,15 +128,10 @@ func (o *Organization) await(
 	o.meter.stats.waited.Add(1)
 	timer := time.NewTimer(o.meter.config.QuotaWait)
 	defer timer.Stop()
-	var q *quota
+	var wanted want
 	// What is wanted is wanted once, however often it is looked for.
-	defer func() {
-		if q != nil {
-			q.slot.mu.Lock()
-			q.wanted -= quantity
-			q.slot.mu.Unlock()
-		}
-	}()
+	defer wanted.drop()
+	patient := false
 	for {
 		d, r, found, v := again()
 		switch v {
@@ -146,11 +145,17 @@ func (o *Organization) await(
 			return d, r, ErrContractEnded
 		case short:
 		}
-		woken := found.waitFor(quantity, &q)
+		woken := wanted.waitFor(found, quantity)
 		select {
 		case <-woken:
 		case <-timer.C:
-			found.giveUp(o.meter.config.Now().UnixNano())
+			if !patient && found.isSettling() {
+				// A change of the plan is being taken over, which has a bound of its own.
+				patient = true
+				timer.Reset(o.meter.config.QuotaWait)
+				continue
+			}
+			found.giveUp(quantity, o.meter.config.Now().UnixNano())
 			o.meter.stats.count(i, o, d, true)
 			if found.inForce() {
 				o.noteExceeded(i)
@@ -162,27 +167,54 @@ func (o *Organization) await(
 	}
 }
 
-// waitFor registers a request's want with a quota; was is the one that it is registered
-// with so far.
-func (q *quota) waitFor(quantity int64, was **quota) <-chan struct{} {
-	if before := *was; before != q && before != nil {
-		before.slot.mu.Lock()
-		before.wanted -= quantity
-		before.slot.mu.Unlock()
-		*was = nil
+// want is what a request is registered with: a quota, and how much of it.
+type want struct {
+	quota    *quota
+	quantity int64
+}
+
+// drop takes the registration back.
+func (w *want) drop() {
+	if w.quota == nil {
+		return
+	}
+	w.quota.slot.mu.Lock()
+	w.quota.wanted -= w.quantity
+	w.quota.slot.mu.Unlock()
+	*w = want{}
+}
+
+// waitFor registers a request's want with a quota, in place of the one so far. More than
+// the limit is not wanted: only an answer is.
+func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
+	if w.quota != q {
+		w.drop()
 	}
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
 	// Beyond what any limit allows, more who wait make no difference.
-	if *was == nil && q.wanted <= plans.MaxMonthSum {
+	if w.quota == nil && q.wanted <= plans.MaxMonthSum {
+		if quantity > q.slot.org.view.Load().entitlements[q.index].Max {
+			quantity = 0
+		}
 		q.wanted += quantity
-		*was = q
+		*w = want{q, quantity}
+	}
+	if w.quantity > 0 && (q.least == 0 || w.quantity < q.least) {
+		q.least = w.quantity
 	}
 	if q.woken == nil {
 		q.woken = make(chan struct{})
 	}
 	q.slot.org.meter.keeper.enqueue(q)
 	return q.woken
+}
+
+// isSettling reports whether the store grants nothing until a change is taken over.
+func (q *quota) isSettling() bool {
+	q.slot.mu.Lock()
+	defer q.slot.mu.Unlock()
+	return q.settling
 }
 
 // inForce reports whether the quota is that of the slot's current window.
@@ -193,9 +225,12 @@ func (q *quota) inForce() bool {
 }
 
 // giveUp notes that a request has waited in vain.
-func (q *quota) giveUp(now int64) {
+func (q *quota) giveUp(quantity, now int64) {
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
+	if now >= q.dryUntil || quantity < q.dryOf {
+		q.dryOf = max(1, quantity)
+	}
 	q.dryUntil = max(q.dryUntil, now+int64(dryFor))
 }
 
@@ -242,14 +277,15 @@ func (r *Reservation) Release() {
 	r.slot = nil
 	s.mu.Lock()
 	d, _ := s.dayFor(r.day, r.price)
-	d.open--
+	s.unhold(d, r, func(q *quota) {
+		if q == r.quota {
+			q.open--
+		}
+		q.refund(q.disown(r))
+	})
 	s.rare.settleTaken(r.day, r.quantity)
 	if s.inWindow(r.day) && s.meter.Aggregation == plans.Sum {
 		s.used -= r.quantity
-	}
-	if r.quota != nil {
-		r.quota.open--
-		r.quota.refund(r.quantity)
 	}
 	passed := r.day != s.current.day
 	s.mu.Unlock()

@@ -8,14 +8,14 @@ import (
 
 // cut makes the current share that of another price: what has the price before is set
 // aside, and what was set aside of this price goes on.
-func (s *slot) cut(p *price) {
-	s.setAside(s.pendingAndHeld(s.current.pending))
+func (s *slot) cut(p price) {
+	s.setAside(s.current.pending + s.current.held)
 	if s.meter.Aggregation == plans.Last && s.current.at > 0 {
 		x := s.extra()
 		x.levelAt = max(x.levelAt, s.current.at)
 	}
 	known := s.current.known
-	s.current, s.price = dayUsage{day: s.current.day}, p
+	s.current = dayUsage{day: s.current.day, price: p}
 	if x := s.rare; x != nil {
 		is := func(d olderDay) bool { return d.day == s.current.day && d.price == p }
 		if i := slices.IndexFunc(x.older, is); i >= 0 {
@@ -36,7 +36,7 @@ func (s *slot) setAside(taken int64) {
 		return
 	}
 	x := s.extra()
-	x.older = append(x.older, olderDay{dayUsage: s.current, price: s.price, leased: s.takeLeasedPart(), taken: taken})
+	x.older = append(x.older, olderDay{dayUsage: s.current, leased: s.takeLeasedPart(), taken: taken})
 }
 
 // openOn counts the reservations of a day's older shares that are not settled.
@@ -77,15 +77,15 @@ func (s *slot) lastLevel() int64 {
 	return max(s.current.at, s.rare.levelAt)
 }
 
-// overtaken reports whether a level of another price, reported for a later time of the day,
-// is there already.
+// overtaken reports whether a level of a later time of the day is there already.
 func (s *slot) overtaken(r *Reservation) bool {
 	return s.meter.Aggregation == plans.Last && r.day == s.current.day && r.at < s.lastLevel()
 }
 
-// noteLevel keeps the time of a level that isn't in the current share, but of its day.
+// noteLevel keeps the time of a level that isn't in the current share's pending usage, but
+// of its day.
 func (s *slot) noteLevel(r *Reservation, older *olderDay) {
-	if older != nil && r.day == s.current.day && s.meter.Aggregation == plans.Last {
+	if (older != nil || r.event != nil) && r.day == s.current.day && s.meter.Aggregation == plans.Last {
 		x := s.extra()
 		x.levelAt = max(x.levelAt, r.at)
 	}

@@ -17,8 +17,6 @@ import (
 // costs. The first line is all that a sum within its day writes.
 type slot struct {
 	mu sync.Mutex
-	// dayEnd is the end of current's day in Unix nanoseconds; 0 before the first use.
-	dayEnd int64
 	// used is the usage of the window: what is stored, pending and held. For Max it
 	// is the peak, for Last the last level.
 	used    int64
@@ -26,6 +24,8 @@ type slot struct {
 
 	// The window is the days [windowStart, windowEnd).
 	windowStart, windowEnd plans.Day
+	// dayEnd is the end of current's day in Unix nanoseconds; 0 before the first use.
+	dayEnd int64
 	// known is the part of used that the store is known to have (Sum only).
 	known int64
 	meter *plans.Meter
@@ -34,8 +34,6 @@ type slot struct {
 	quota *quota
 	// rare is what most slots don't have most of the time; nil where there is nothing.
 	rare *rare
-	// price is what current's usage is priced by.
-	price *price
 	// epoch is the drain epoch whose list the slot is on; 0: it is on none.
 	epoch uint32
 	// noted says that the slot is among [Meter.exceeded].
@@ -47,8 +45,8 @@ type rare struct {
 	// older holds days that have passed, and shares of the current day that have another
 	// price, with reservations open or usage undrained: one for each day and price.
 	older []olderDay
-	// levelAt is the time of the last report among shares of the current day that have
-	// another price (Last only).
+	// levelAt is the time of the current day's last report that isn't in its share: it has
+	// another price, or an identity (Last only).
 	levelAt int64
 	// events are the reports that bear an identity and are undrained.
 	events []dayEvent
@@ -76,19 +74,22 @@ type dayUsage struct {
 	at int64
 	// known is what the store is known to have of the day (Sum only).
 	known int64
+	// held is the quantity of the reservations that open counts (Sum only).
+	held int64
 	// open counts the reservations that are neither committed nor released.
 	open int32
 	day  plans.Day
 	// reports counts what pending is folded from.
 	reports uint32
 	has     bool
+	// price is what the share is priced by.
+	price price
 }
 
 // olderDay is a share that isn't the current one; leased is the leased part of its pending
 // usage.
 type olderDay struct {
 	dayUsage
-	price  *price
 	leased Leased
 	// taken is what was admitted of the day and isn't drained: pending, held, its events.
 	taken int64
@@ -96,7 +97,7 @@ type olderDay struct {
 
 type dayEvent struct {
 	day   plans.Day
-	price *price
+	price price
 	event Event
 }
 
@@ -124,7 +125,7 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 		s.setAside(s.takenAt())
 		s.org.meter.holdDay(s.current.day, s.openOn(s.current.day))
 	}
-	s.current = dayUsage{day: day}
+	s.current = dayUsage{day: day, price: s.current.price}
 	s.dayEnd = day.End().UnixNano()
 	if day >= s.windowEnd {
 		s.openWindow(kind)
@@ -152,6 +153,32 @@ func (s *slot) openWindow(kind plans.WindowKind) {
 	s.windowStart, s.windowEnd = plans.DayOf(window.Start), plans.DayOf(window.End)
 }
 
+// rewindow makes the window one of a kind that may be another than so far. What isn't
+// stored of the days that come into it, or leave it, moves with them.
+func (s *slot) rewindow(kind plans.WindowKind) {
+	start, end := s.windowStart, s.windowEnd
+	s.openWindow(kind)
+	if s.meter.Aggregation != plans.Sum || s.rare == nil {
+		return
+	}
+	move := func(day plans.Day, quantity int64) {
+		was := day >= start && day < end
+		switch now := s.inWindow(day); {
+		case now && !was:
+			s.used += quantity
+		case was && !now:
+			s.used -= quantity
+		}
+	}
+	for i := range s.rare.older {
+		d := &s.rare.older[i]
+		move(d.day, d.pending+d.held)
+	}
+	for i := range s.rare.events {
+		move(s.rare.events[i].day, s.rare.events[i].event.Quantity)
+	}
+}
+
 func (s *slot) window() plans.Window {
 	return plans.Window{Start: s.windowStart.Start(), End: s.windowEnd.Start()}
 }
@@ -169,6 +196,63 @@ func (s *slot) take(e *plans.Entitlement, quantity int64) plans.Decision {
 	return d
 }
 
+// heldIn is the quantity of the open reservations of the days [start, end).
+func (s *slot) heldIn(start, end plans.Day) int64 {
+	held := int64(0)
+	if day := s.current.day; day >= start && day < end {
+		held = s.current.held
+	}
+	if s.rare != nil {
+		for i := range s.rare.older {
+			if d := &s.rare.older[i]; d.day >= start && d.day < end {
+				held += d.held
+			}
+		}
+	}
+	return held
+}
+
+// held is the part of used that open reservations hold.
+func (s *slot) held() int64 { return s.heldIn(s.windowStart, s.windowEnd) }
+
+// hold notes that a reservation of a day was made, and out of which lease, if any.
+func (s *slot) hold(d *dayUsage, quantity int64, q *quota) {
+	d.open++
+	if s.meter.Aggregation == plans.Sum {
+		d.held += quantity
+	}
+	if q != nil {
+		q.held += quantity
+	}
+}
+
+// unhold notes that a reservation is settled, and calls fn for each quota that its
+// quantity was taken out of: its lease, and those that have adopted it.
+func (s *slot) unhold(d *dayUsage, r *Reservation, fn func(*quota)) {
+	d.open--
+	if s.meter.Aggregation != plans.Sum {
+		return
+	}
+	d.held -= r.quantity
+	if q := r.quota; q != nil {
+		q.held -= r.quantity
+		fn(q)
+	}
+	if q := s.quota; q != nil && q.adopts(r) {
+		q.held -= r.quantity
+		fn(q)
+	}
+	if s.rare == nil {
+		return
+	}
+	for _, q := range s.rare.quotas {
+		if q.adopts(r) {
+			q.held -= r.quantity
+			fn(q)
+		}
+	}
+}
+
 // inWindow reports whether a day counts in the slot's window.
 func (s *slot) inWindow(day plans.Day) bool {
 	return day >= s.windowStart && day < s.windowEnd
@@ -176,8 +260,8 @@ func (s *slot) inWindow(day plans.Day) bool {
 
 // dayFor returns the share of a day and price, and the older one that it is of; nil: the
 // current.
-func (s *slot) dayFor(day plans.Day, p *price) (*dayUsage, *olderDay) {
-	if s.current.day == day && s.price == p {
+func (s *slot) dayFor(day plans.Day, p price) (*dayUsage, *olderDay) {
+	if s.current.day == day && s.current.price == p {
 		return &s.current, nil
 	}
 	x := s.extra()
@@ -186,7 +270,7 @@ func (s *slot) dayFor(day plans.Day, p *price) (*dayUsage, *olderDay) {
 			return &x.older[i].dayUsage, &x.older[i]
 		}
 	}
-	x.older = append(x.older, olderDay{dayUsage: dayUsage{day: day}, price: p})
+	x.older = append(x.older, olderDay{dayUsage: dayUsage{day: day, price: p}})
 	last := &x.older[len(x.older)-1]
 	return &last.dayUsage, last
 }
@@ -195,7 +279,25 @@ func (s *slot) dayFor(day plans.Day, p *price) (*dayUsage, *olderDay) {
 func (s *slot) record(r *Reservation) {
 	quantity := r.quantity
 	d, older := s.dayFor(r.day, r.price)
-	d.open--
+	if r.event != nil {
+		r.event.Leased = Leased{}
+	}
+	s.unhold(d, r, func(q *quota) {
+		part := q.disown(r)
+		if part < quantity {
+			s.org.meter.unflushed.Store(true)
+		}
+		switch {
+		case r.event == nil:
+			s.countLeased(q, older, part)
+		default:
+			r.event.Leased.add(q.key.Kind, part)
+			q.open++
+		}
+		if q == r.quota {
+			q.open--
+		}
+	})
 	inWindow := s.inWindow(r.day)
 	if s.meter.Aggregation != plans.Sum {
 		late := s.meter.Aggregation == plans.Last && r.at < d.at
@@ -212,7 +314,6 @@ func (s *slot) record(r *Reservation) {
 	if r.event != nil {
 		x := s.extra()
 		x.events = append(x.events, dayEvent{day: r.day, price: r.price, event: *r.event})
-		d.at = max(d.at, r.at)
 		return
 	}
 	if d.has {
@@ -222,10 +323,6 @@ func (s *slot) record(r *Reservation) {
 	}
 	d.reports++
 	d.at = max(d.at, r.at)
-	if r.quota != nil {
-		r.quota.open--
-		s.countLeased(r.quota, older, quantity)
-	}
 }
 
 // countLeased notes that pending usage of a day was admitted out of a lease.
@@ -246,6 +343,14 @@ func (l *Leased) add(kind plans.WindowKind, quantity int64) {
 	} else {
 		l.Day += quantity
 	}
+}
+
+// of returns what leases of windows of a kind covered.
+func (l Leased) of(kind plans.WindowKind) int64 {
+	if kind == plans.WindowMonth {
+		return l.Month
+	}
+	return l.Day
 }
 
 // takeLeasedPart takes the leased part of the current day's pending usage.
@@ -279,6 +384,10 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []i
 		}
 	case plans.Sum:
 		written, apart := row.split(repeated, quarantined)
+		if s.current.day == row.day {
+			// A record is never less than it was: of what is set aside it can be unknown.
+			stored = max(stored, s.current.known)
+		}
 		if inWindow && apart > 0 {
 			s.extra().quarantined += apart
 		}
@@ -325,13 +434,13 @@ func (s *slot) settleEvent(day plans.Day, e *Event, repeated bool) {
 		s.used -= e.Quantity
 	}
 	for _, kind := range []plans.WindowKind{plans.WindowDay, plans.WindowMonth} {
-		if leasedOf(kind, e.Quantity) != e.Leased || e.Quantity == 0 {
+		if e.Leased.of(kind) == 0 {
 			continue
 		}
 		if q := s.findQuota(kind, day); q != nil {
 			q.open--
 			if repeated {
-				q.refund(e.Quantity)
+				q.refund(e.Leased.of(kind))
 			}
 		}
 	}
@@ -343,7 +452,7 @@ func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.roll(kind, now)
-	s.openWindow(kind)
+	s.rewindow(kind)
 	total, apart := stored.Day, stored.QuarantinedDay
 	if kind == plans.WindowMonth {
 		total, apart = stored.Month, stored.QuarantinedMonth

@@ -26,6 +26,7 @@ const stripes = 8
 type stats struct {
 	meters                         [][stripes]stripe
 	unleased, unjournalled, waited atomic.Int64
+	conflicts                      atomic.Int64
 }
 
 // Totals adds up what a meter did out of the ordinary since the process began.
@@ -38,12 +39,16 @@ type Totals struct {
 	Unjournalled int64
 	// Waited counts the requests that waited for quota.
 	Waited int64
+	// Conflicts counts the reports that were acknowledged and not counted, since another
+	// instance had taken their key with other ones.
+	Conflicts int64
 }
 
 // Totals returns what the meter did so far.
 func (m *Meter) Totals() Totals {
 	return Totals{
 		Unleased: m.stats.unleased.Load(), Unjournalled: m.stats.unjournalled.Load(), Waited: m.stats.waited.Load(),
+		Conflicts: m.stats.conflicts.Load(),
 	}
 }
 

@@ -56,11 +56,30 @@ CREATE TABLE organization_plans (
     effective_from  timestamptz NOT NULL CHECK (isfinite(effective_from)),
     plan            text        CHECK (plan ~ '^[a-z][a-z0-9_]{0,62}$'),
     by_tenant       boolean     NOT NULL DEFAULT false,
+    announced       boolean     NOT NULL DEFAULT true,
     PRIMARY KEY (organization_id, effective_from)
 );
 COMMENT ON TABLE organization_plans IS 'Which plan an organization has from when: the last row at or before a time counts, those to come are pending changes.';
 COMMENT ON COLUMN organization_plans.plan IS 'Key of the plan; NULL is the end of the contract.';
 COMMENT ON COLUMN organization_plans.by_tenant IS 'The organization changed it by itself, and may take it back.';
+COMMENT ON COLUMN organization_plans.announced IS 'Its event was published, or it needs none. A pending change is announced when it comes into force.';
+CREATE INDEX organization_plans_due ON organization_plans (effective_from) WHERE NOT announced;
+
+CREATE TABLE organization_plan_changes (
+    id              uuid        PRIMARY KEY,
+    organization_id uuid        NOT NULL REFERENCES organizations (id),
+    at              timestamptz NOT NULL,
+    action          text        NOT NULL CHECK (action IN ('change', 'keep', 'end', 'continue')),
+    by_tenant       boolean     NOT NULL,
+    actor_id        uuid,
+    plan            text,
+    effective_at    timestamptz,
+    note            text        NOT NULL CHECK (char_length(note) <= 2000)
+);
+CREATE INDEX organization_plan_changes_at ON organization_plan_changes (organization_id, at);
+COMMENT ON TABLE organization_plan_changes IS 'Who changed a contract when, and why: what is pending may be replaced or taken back, this stays.';
+COMMENT ON COLUMN organization_plan_changes.actor_id IS 'The API key of whoever asked.';
+COMMENT ON COLUMN organization_plan_changes.effective_at IS 'From when the change was to be in force; NULL is at once, or at the month''s end.';
 
 -- The plan in force at a time; NULL before the contract and after its end.
 CREATE FUNCTION tollgate_plan_at(for_organization uuid, at timestamptz) RETURNS text
@@ -105,20 +124,26 @@ CREATE POLICY tollgate_scope ON organization_plans TO tollgate_api USING (
 CREATE POLICY tollgate_pending ON organization_plans AS RESTRICTIVE FOR DELETE TO tollgate_api
     USING (effective_from > clock_timestamp());
 
+ALTER TABLE organization_plan_changes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON organization_plan_changes TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
 ALTER TABLE api_keys ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON api_keys TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
 GRANT SELECT, INSERT, UPDATE (name, updated_at) ON organizations TO tollgate_api;
-GRANT SELECT, INSERT, UPDATE (effective_from), DELETE ON organization_plans TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE (effective_from, announced), DELETE ON organization_plans TO tollgate_api;
+GRANT SELECT, INSERT ON organization_plan_changes TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO tollgate_api;
 
 -- +goose Down
 
 -- The role stays: it belongs to the cluster, and other databases may use it.
 DROP FUNCTION tollgate_plan_at(uuid, timestamptz);
-DROP TABLE api_keys, organization_plans, organizations;
+DROP TABLE api_keys, organization_plan_changes, organization_plans, organizations;
 DROP FUNCTION tollgate_notify_change();
 REVOKE ALL ON goose_db_version FROM tollgate_api;
 REVOKE ALL ON SCHEMA public FROM tollgate_api;

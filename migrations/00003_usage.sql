@@ -9,9 +9,13 @@ CREATE TABLE instances (
     started_at timestamptz NOT NULL,
     seen_at    timestamptz NOT NULL,
     last_seq   bigint      NOT NULL DEFAULT 0 CHECK (last_seq >= 0),
-    watermark  timestamptz NOT NULL
+    watermark  timestamptz NOT NULL,
+    plans_through bigint      NOT NULL DEFAULT 0,
+    plans_until   timestamptz NOT NULL DEFAULT 'epoch'
 );
 COMMENT ON TABLE instances IS 'Processes that meter.';
+COMMENT ON COLUMN instances.plans_through IS 'The last of plan_changes that the instance has taken over.';
+COMMENT ON COLUMN instances.plans_until IS 'Time, by the instance''s clock, up to which it has put in force what those changes say.';
 COMMENT ON COLUMN instances.last_seq IS 'Sequence of the last batch; 0 before the first.';
 COMMENT ON COLUMN instances.watermark IS 'Time up to which the instance has flushed all that it admitted.';
 
@@ -49,7 +53,7 @@ CREATE TABLE usage_daily (
     organization_id uuid        NOT NULL,
     meter           text        NOT NULL,
     day             date        NOT NULL,
-    value           bigint      NOT NULL CHECK (value >= 0),
+    value           bigint      NOT NULL CHECK (value BETWEEN 0 AND 100000000000000000),
     last_at         timestamptz NOT NULL,
     PRIMARY KEY (organization_id, meter, day)
 ) PARTITION BY RANGE (day);
@@ -58,6 +62,7 @@ CREATE TABLE usage_daily_default PARTITION OF usage_daily DEFAULT WITH (fillfact
 -- Rows of a day lie together, so a small block-range index finds them.
 CREATE INDEX usage_daily_day ON usage_daily USING brin (day) WITH (pages_per_range = 32);
 COMMENT ON TABLE usage_daily IS 'The usage records: one value for each organization, meter and UTC day.';
+COMMENT ON COLUMN usage_daily.value IS 'At most 10^17, so that the days of a month add up within a bigint.';
 COMMENT ON COLUMN usage_daily.last_at IS 'Time of the last report; it decides which snapshot is the later one.';
 
 ALTER TABLE instances ENABLE ROW LEVEL SECURITY;

@@ -17,7 +17,6 @@ CREATE TABLE reservations (
     mode            text        NOT NULL,
     limit_window    text        NOT NULL CHECK (limit_window IN ('day', 'month')),
     window_start    date        NOT NULL,
-    counts_in_quota boolean     NOT NULL,
     max             bigint      NOT NULL,
     current         bigint      NOT NULL,
     over_limit      boolean     NOT NULL,
@@ -31,18 +30,17 @@ CREATE TABLE reservations (
     CONSTRAINT reservations_identity_has_fingerprint CHECK ((identity IS NULL) = (fingerprint IS NULL))
 );
 CREATE INDEX reservations_due ON reservations (expires_at) WHERE state = 'held';
-CREATE INDEX reservations_held ON reservations (organization_id, meter, limit_window, window_start) WHERE state = 'held';
+CREATE INDEX reservations_held ON reservations (organization_id, meter, day) WHERE state = 'held';
 CREATE INDEX reservations_settled_at ON reservations (settled_at) WHERE state <> 'held';
 COMMENT ON TABLE reservations IS 'Reservations that are held in the store. Only a held one changes.';
-COMMENT ON COLUMN reservations.day IS 'The day that the usage belongs to: that of created_at.';
-COMMENT ON COLUMN reservations.counts_in_quota IS 'The quantity is in quota_windows.held while it is held: the limit was hard when it was made.';
+COMMENT ON COLUMN reservations.day IS 'The day that the usage belongs to: that of created_at. While it is held, each open window with the day holds it.';
 
 ALTER TABLE reservations ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON reservations TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
-GRANT SELECT, INSERT, DELETE, UPDATE (committed, state, settled_at, max, current) ON reservations TO tollgate_api;
+GRANT SELECT, INSERT, DELETE, UPDATE (committed, state, settled_at, expires_at, max, current) ON reservations TO tollgate_api;
 
 -- +goose Down
 

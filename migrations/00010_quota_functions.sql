@@ -2,7 +2,14 @@
 
 -- +goose Up
 
--- Opens those of the windows that are not open: all that is recorded of their days is unleased. A flush of usage of such a day
+-- Shuts out who opens a window, until the transaction ends: what is held after this is either in the window, or finds it.
+CREATE FUNCTION tollgate_lock_holds(of_organization uuid, of_meter text) RETURNS void
+    LANGUAGE sql
+    -- 0x546f6c6e, "Toln".
+    RETURN pg_advisory_xact_lock_shared(1416588398, hashtext(of_organization::text || of_meter));
+
+-- Opens those of the windows that are not open: all that is recorded of their days, or set aside, is unleased, and
+-- what reservations of them hold is held. A flush of usage of such a day
 -- is either in the sum, or finds the window: both take the record's row first, here by a row of zero where there is none. The
 -- API's role may not delete records: it may call this.
 -- +goose StatementBegin
@@ -30,6 +37,16 @@ BEGIN
         RETURN;
     END IF;
 
+    -- Reservations come first, as wherever they are settled: one that is being settled is waited for.
+    PERFORM pg_advisory_xact_lock(1416588398, k.key)
+    FROM (SELECT DISTINCT hashtext(for_organizations[place]::text || for_meters[place]) AS key FROM unnest(missing) place ORDER BY 1) AS k;
+    PERFORM FROM reservations r
+    JOIN unnest(missing) place ON r.organization_id = for_organizations[place] AND r.meter = for_meters[place]
+        AND r.day >= for_starts[place] AND r.day < (for_starts[place] + ('1 ' || for_kinds[place])::interval)::date
+    WHERE r.state = 'held'
+    ORDER BY r.organization_id, r.id
+    FOR SHARE OF r;
+
     -- A conflict locks the row, and the condition leaves it as it is.
     WITH zeros AS (
         INSERT INTO usage_daily AS u (organization_id, meter, day, value, last_at)
@@ -47,16 +64,24 @@ BEGIN
     INTO zero_organizations, zero_meters, zero_days
     FROM zeros z;
 
-    INSERT INTO quota_windows (organization_id, meter, limit_window, window_start, window_end, plan_max, max, unleased)
-    SELECT a.organization_id, a.meter, a.kind, a.start, a.until, a.max, a.max, least(coalesce((
+    INSERT INTO quota_windows (organization_id, meter, limit_window, window_start, window_end, plan_max, max, held, unleased)
+    SELECT a.organization_id, a.meter, a.kind, a.start, a.until, a.max, greatest(a.max, h.held), h.held, coalesce((
         SELECT sum(u.value) FROM usage_daily u
         WHERE u.organization_id = a.organization_id AND u.meter = a.meter AND u.day >= a.start AND u.day < a.until
-    ), 0), 1000000000000000000)
+    ), 0) + coalesce((
+        SELECT sum(q.in_windows) FROM usage_quarantine q
+        WHERE q.organization_id = a.organization_id AND q.meter = a.meter AND q.day >= a.start AND q.day < a.until
+            AND q.state = 'quarantined'
+    ), 0)
     FROM (
         SELECT for_organizations[place], for_meters[place], for_kinds[place], for_starts[place],
             (for_starts[place] + ('1 ' || for_kinds[place])::interval)::date, for_maxes[place]
         FROM unnest(missing) place
     ) AS a (organization_id, meter, kind, start, until, max)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(r.quantity), 0) AS held FROM reservations r
+        WHERE r.organization_id = a.organization_id AND r.meter = a.meter AND r.day >= a.start AND r.day < a.until AND r.state = 'held'
+    ) AS h
     ORDER BY a.organization_id, a.meter COLLATE "C", a.kind, a.start
     ON CONFLICT DO NOTHING;
 
@@ -79,8 +104,41 @@ AS $$
 $$;
 -- +goose StatementEnd
 
+-- The limit of a meter by the plan in force; no row where the published catalog has none.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_limit_in_force(for_organization uuid, for_meter text)
+    RETURNS TABLE (plan text, plan_version bigint, mode text, limit_window text, max bigint)
+    LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+    SELECT l.plan_key, l.plan_version, l.mode, l.limit_window, coalesce(l.max, 0)
+    FROM plan_limits l
+    WHERE l.meter = for_meter AND (l.plan_key, l.plan_version) = (
+        SELECT v.key, max(v.version) FROM plans v
+        WHERE v.key = tollgate_plan_at(for_organization, clock_timestamp())
+        GROUP BY v.key)
+$$;
+-- +goose StatementEnd
+
+-- Whether a live instance may yet admit by what an organization's plan was before: it has not said to have taken the last
+-- change over. One that has not within a second is passed over: what it admitted is unleased once it is flushed.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_plan_settling(of_organization uuid) RETURNS boolean
+    LANGUAGE sql VOLATILE SET search_path = public, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM plan_changes c
+        WHERE c.due_at > clock_timestamp() - interval '1 second' AND c.effective_from <= clock_timestamp()
+            AND (c.organization_id = of_organization
+                OR c.organization_id IS NULL AND c.plan = tollgate_plan_at(of_organization, clock_timestamp()))
+            AND EXISTS (
+                SELECT FROM instances i
+                WHERE i.status = 'live' AND (i.plans_through < c.number OR i.plans_until < c.effective_from)))
+$$;
+-- +goose StatementEnd
+
 -- Ends the due reservations of a window that the caller has locked, and returns how much of it they held. One that the
--- caller is settling is spared, though its time may have come meanwhile.
+-- caller is settling is spared, though its time may have come meanwhile. So are those that another open window holds, too:
+-- that isn't locked.
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_expire_held(of_organization uuid, of_meter text, of_kind text, of_start date, spared uuid DEFAULT NULL)
     RETURNS bigint
@@ -91,17 +149,21 @@ DECLARE
 BEGIN
     WITH due AS (
         SELECT r.id FROM reservations r
-        WHERE r.organization_id = of_organization AND r.meter = of_meter AND r.limit_window = of_kind
-            AND r.window_start = of_start AND r.state = 'held' AND r.expires_at <= clock_timestamp()
-            AND r.id IS DISTINCT FROM spared
+        WHERE r.organization_id = of_organization AND r.meter = of_meter
+            AND r.day >= of_start AND r.day < (of_start + ('1 ' || of_kind)::interval)::date
+            AND r.state = 'held' AND r.expires_at <= clock_timestamp() AND r.id IS DISTINCT FROM spared
+            AND NOT EXISTS (
+                SELECT FROM quota_windows o
+                WHERE o.organization_id = of_organization AND o.meter = of_meter AND o.limit_window <> of_kind
+                    AND o.window_start <= r.day AND o.window_end > r.day)
         FOR NO KEY UPDATE SKIP LOCKED
     ), ended AS (
         UPDATE reservations r SET state = 'expired', settled_at = clock_timestamp()
         FROM due
         WHERE r.organization_id = of_organization AND r.id = due.id
-        RETURNING r.quantity, r.counts_in_quota
+        RETURNING r.quantity
     )
-    SELECT coalesce(sum(quantity) FILTER (WHERE counts_in_quota), 0) INTO freed FROM ended;
+    SELECT coalesce(sum(quantity), 0) INTO freed FROM ended;
     IF freed > 0 THEN
         UPDATE quota_windows w SET held = held - freed
         WHERE w.organization_id = of_organization AND w.meter = of_meter AND w.limit_window = of_kind AND w.window_start = of_start;
@@ -121,7 +183,7 @@ BEGIN
         SELECT FROM quota_leases l
         JOIN instances i ON i.id = l.instance_id AND i.status = 'live'
         WHERE l.organization_id = of_organization AND l.meter = of_meter AND l.limit_window = of_kind AND l.window_start = of_start
-            AND l.instance_id IS DISTINCT FROM for_instance AND l.granted > 0 AND l.idle
+            AND l.instance_id IS DISTINCT FROM for_instance AND l.granted > 0 AND l.issued > l.spent
     ) THEN
         RETURN false;
     END IF;
@@ -135,45 +197,47 @@ END $$;
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_adjust_lease(
     by_instance uuid, of_organization uuid, of_meter text, of_kind text, of_start date,
-    ask_generation bigint, ask_version bigint, ask_issued bigint, ask_spent bigint, ask_need bigint,
-    ask_plan text, ask_plan_version bigint, ask_max bigint,
-    OUT answer_issued bigint, OUT outdated boolean, OUT waiting boolean,
+    ask_generation bigint, ask_version bigint, ask_answered boolean, ask_issued bigint, ask_spent bigint, ask_adopted bigint,
+    ask_held bigint, ask_need bigint, ask_plan text, ask_plan_version bigint, ask_max bigint,
+    OUT answer_issued bigint, OUT outdated boolean, OUT waiting boolean, OUT settling boolean,
     OUT answer_max bigint, OUT answer_consumed bigint, OUT answer_unleased bigint, OUT answer_leased bigint,
-    OUT answer_held bigint, OUT outstanding bigint)
+    OUT answer_held bigint, OUT outstanding bigint, OUT answer_idle bigint, OUT held_elsewhere bigint)
     LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
     w         quota_windows;
     l         quota_leases;
-    old_plan  boolean := tollgate_plan_outdated(of_organization, ask_plan, ask_plan_version);
+    old_plan  boolean;
     live      bigint;
     alive     boolean;
     change    bigint;
+    adopting  bigint;
     need      bigint;
     available bigint;
     granting  bigint := 0;
 BEGIN
     waiting := false;
+    settling := false;
+    answer_idle := 0; held_elsewhere := 0;
     SELECT * INTO w FROM quota_windows q
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         answer_issued := ask_spent;
-        outdated := old_plan AND ask_issued > ask_spent;
+        outdated := (ask_issued > ask_spent OR ask_adopted > 0) AND tollgate_plan_outdated(of_organization, ask_plan, ask_plan_version);
         answer_max := ask_max;
         answer_consumed := 0; answer_unleased := 0; answer_leased := 0; answer_held := 0; outstanding := 0;
         RETURN;
     END IF;
+    -- With the window locked: who is granted something after this sees a change that was committed before it.
+    old_plan := tollgate_plan_outdated(of_organization, ask_plan, ask_plan_version);
     SELECT * INTO l FROM quota_leases q
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
         AND q.instance_id = by_instance;
-    IF NOT FOUND THEN
-        l := ROW (of_organization, of_meter, of_kind, of_start, by_instance, ask_generation, 0, ask_spent, 0, false)::quota_leases;
-    END IF;
-    IF ask_generation > l.generation THEN
-        l.generation := ask_generation;
-        l.version := 0;
-        l.issued := ask_spent;
+    IF NOT FOUND OR ask_generation > l.generation THEN
+        l := ROW (of_organization, of_meter, of_kind, of_start, by_instance, ask_generation, 0,
+            CASE WHEN ask_answered THEN ask_spent ELSE 0 END, coalesce(l.granted, 0), 0,
+            CASE WHEN ask_answered THEN ask_adopted ELSE 0 END, 0)::quota_leases;
     END IF;
     change := ask_issued - l.issued;
     outdated := old_plan AND change > 0;
@@ -182,25 +246,36 @@ BEGIN
         IF NOT old_plan THEN
             w.plan_max := ask_max;
         END IF;
+        -- What was admitted before the limit was in force is taken whatever remains.
+        adopting := ask_adopted - l.adopted;
+        l.adopted := ask_adopted;
+        l.issued := l.issued + adopting;
+        adopting := greatest(adopting, -l.granted);
+        l.granted := l.granted + adopting;
+        w.leased := w.leased + adopting;
+        change := ask_issued - l.issued;
+        outdated := old_plan AND change > 0;
         IF change < 0 THEN
             granting := -least(-change, l.granted);
             l.issued := ask_issued;
         ELSIF change > 0 AND NOT old_plan THEN
+            settling := tollgate_plan_settling(of_organization);
             SELECT count(*), coalesce(bool_or(i.id = by_instance), false) INTO live, alive FROM instances i WHERE i.status = 'live';
             need := least(greatest(ask_need, 0), change);
             available := w.plan_max - w.consumed - w.leased - w.held - w.unleased;
-            IF available < need THEN
+            IF available < need AND NOT settling THEN
                 w.held := w.held - tollgate_expire_held(of_organization, of_meter, of_kind, of_start);
                 available := w.plan_max - w.consumed - w.leased - w.held - w.unleased;
             END IF;
             -- All that remains for who waits; beyond that no more than a fair share.
-            IF alive THEN
+            IF alive AND NOT settling THEN
                 granting := greatest(0, least(available, greatest(need, least(change, available / greatest(1, live)))));
             END IF;
             l.issued := l.issued + granting;
         END IF;
         l.granted := l.granted + granting;
-        l.idle := l.issued > ask_spent;
+        l.spent := ask_spent;
+        l.held := ask_held;
         w.leased := w.leased + granting;
         w.max := greatest(w.plan_max, w.consumed + w.leased + w.held);
         UPDATE quota_windows q SET plan_max = w.plan_max, max = w.max, leased = w.leased
@@ -208,68 +283,78 @@ BEGIN
             AND (q.plan_max, q.max, q.leased) IS DISTINCT FROM (w.plan_max, w.max, w.leased);
         INSERT INTO quota_leases AS q VALUES (l.*)
         ON CONFLICT (organization_id, meter, limit_window, window_start, instance_id) DO UPDATE
-        SET generation = excluded.generation, version = excluded.version, issued = excluded.issued, granted = excluded.granted, idle = excluded.idle;
+        SET generation = excluded.generation, version = excluded.version, issued = excluded.issued, granted = excluded.granted,
+            spent = excluded.spent, adopted = excluded.adopted, held = excluded.held;
     END IF;
-    IF NOT outdated AND ask_issued > l.issued AND ask_need > greatest(granting, 0) THEN
+    waiting := settling;
+    IF NOT outdated AND NOT settling AND ask_issued > l.issued AND ask_need > greatest(granting, 0) THEN
         waiting := tollgate_recall_quota(of_organization, of_meter, of_kind, of_start, by_instance);
     END IF;
+    SELECT coalesce(sum(greatest(0, least(q.granted, q.issued - q.spent))), 0), coalesce(sum(least(q.granted, q.held)), 0)
+    INTO answer_idle, held_elsewhere
+    FROM quota_leases q
+    WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
+        AND q.instance_id <> by_instance;
     answer_issued := l.issued;
     answer_max := w.plan_max; answer_consumed := w.consumed; answer_unleased := w.unleased;
     answer_leased := w.leased; answer_held := w.held; outstanding := l.granted;
 END $$;
 -- +goose StatementEnd
 
--- Takes a quantity for a reservation out of an open window, and returns whether it could, with the window as it is then.
+-- Holds a quantity of a day in all open windows with the day. Where the plan has a hard limit, of windows of hard_kind, its
+-- window is open and must have room; otherwise hard_kind is NULL. Returns whether it is held, whether the caller should try
+-- again since the plan has changed or is being taken over, and the limit's window as it is then. was_outdated says that the
+-- caller knows no better than an outdated plan. Whoever calls it has the lock of tollgate_lock_holds.
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_hold_quota(
-    of_organization uuid, of_meter text, of_kind text, of_start date, quantity bigint,
-    known_plan text, known_version bigint, known_max bigint,
-    OUT taken boolean, OUT answer_max bigint, OUT answer_consumed bigint, OUT answer_unleased bigint,
+    of_organization uuid, of_meter text, of_day date, quantity bigint, hard_kind text,
+    known_plan text, known_version bigint, known_max bigint, was_outdated boolean,
+    OUT taken boolean, OUT again boolean, OUT answer_max bigint, OUT answer_consumed bigint, OUT answer_unleased bigint,
     OUT answer_leased bigint, OUT answer_held bigint)
     LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
     w         quota_windows;
-    in_force  bigint;
     available bigint;
 BEGIN
-    SELECT * INTO STRICT w FROM quota_windows q
-    WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
-    FOR NO KEY UPDATE;
-    in_force := known_max;
-    IF tollgate_plan_outdated(of_organization, known_plan, known_version) THEN
-        -- The published limit, where the plan in force bounds the same window; otherwise what the caller was decided by.
-        SELECT coalesce(max(p.max), known_max) INTO in_force
-        FROM plan_limits p
-        WHERE p.meter = of_meter AND p.mode = 'hard' AND p.limit_window = of_kind
-            AND (p.plan_key, p.plan_version) = (
-                SELECT v.key, max(v.version) FROM plans v
-                WHERE v.key = tollgate_plan_at(of_organization, clock_timestamp())
-                GROUP BY v.key);
+    PERFORM FROM quota_windows q
+    WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.window_start <= of_day AND q.window_end > of_day
+    ORDER BY q.limit_window FOR NO KEY UPDATE;
+    again := NOT was_outdated AND tollgate_plan_outdated(of_organization, known_plan, known_version)
+        OR hard_kind IS NOT NULL AND tollgate_plan_settling(of_organization);
+    taken := NOT again;
+    answer_max := known_max; answer_consumed := 0; answer_unleased := 0; answer_leased := 0; answer_held := 0;
+    IF hard_kind IS NOT NULL THEN
+        SELECT * INTO STRICT w FROM quota_windows q
+        WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = hard_kind
+            AND q.window_start <= of_day AND q.window_end > of_day;
+        available := known_max - w.consumed - w.leased - w.held - w.unleased;
+        IF taken AND available < quantity THEN
+            w.held := w.held - tollgate_expire_held(of_organization, of_meter, hard_kind, w.window_start);
+            available := known_max - w.consumed - w.leased - w.held - w.unleased;
+        END IF;
+        taken := taken AND quantity <= available;
+        answer_consumed := w.consumed; answer_unleased := w.unleased; answer_leased := w.leased;
+        answer_held := w.held + CASE WHEN taken THEN quantity ELSE 0 END;
     END IF;
-    w.plan_max := in_force;
-    available := w.plan_max - w.consumed - w.leased - w.held - w.unleased;
-    IF available < quantity THEN
-        w.held := w.held - tollgate_expire_held(of_organization, of_meter, of_kind, of_start);
-        available := w.plan_max - w.consumed - w.leased - w.held - w.unleased;
-    END IF;
-    taken := quantity <= available;
     IF taken THEN
-        w.held := w.held + quantity;
+        UPDATE quota_windows q
+        SET held = q.held + quantity,
+            plan_max = CASE WHEN q.limit_window = hard_kind THEN known_max ELSE q.plan_max END,
+            max = greatest(CASE WHEN q.limit_window = hard_kind THEN known_max ELSE q.plan_max END, q.consumed + q.leased + q.held + quantity)
+        WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.window_start <= of_day AND q.window_end > of_day;
     END IF;
-    UPDATE quota_windows q
-    SET plan_max = w.plan_max, max = greatest(w.plan_max, w.consumed + w.leased + w.held), held = w.held
-    WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start;
-    answer_max := w.plan_max; answer_consumed := w.consumed; answer_unleased := w.unleased;
-    answer_leased := w.leased; answer_held := w.held;
 END $$;
 -- +goose StatementEnd
 
 -- +goose Down
 
-DROP FUNCTION tollgate_hold_quota(uuid, text, text, date, bigint, text, bigint, bigint);
-DROP FUNCTION tollgate_adjust_lease(uuid, uuid, text, text, date, bigint, bigint, bigint, bigint, bigint, text, bigint, bigint);
+DROP FUNCTION tollgate_hold_quota(uuid, text, date, bigint, text, text, bigint, bigint, boolean);
+DROP FUNCTION tollgate_adjust_lease(uuid, uuid, text, text, date, bigint, bigint, boolean, bigint, bigint, bigint, bigint, bigint, text, bigint, bigint);
 DROP FUNCTION tollgate_recall_quota(uuid, text, text, date, uuid);
 DROP FUNCTION tollgate_expire_held(uuid, text, text, date, uuid);
+DROP FUNCTION tollgate_plan_settling(uuid);
+DROP FUNCTION tollgate_limit_in_force(uuid, text);
 DROP FUNCTION tollgate_plan_outdated(uuid, text, bigint);
 DROP FUNCTION tollgate_open_quota_windows(uuid[], text[], text[], date[], bigint[]);
+DROP FUNCTION tollgate_lock_holds(uuid, text);

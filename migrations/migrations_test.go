@@ -61,6 +61,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO organizations (id, name) VALUES ('00000000-0000-7000-8000-0000000000aa', 'Acme');
 		INSERT INTO organization_plans SELECT id, created_at, 'free' FROM organizations;
 		INSERT INTO organization_plans SELECT id, created_at + interval '1 day', NULL FROM organizations;
+		INSERT INTO organization_plan_changes SELECT id, id, now(), 'end', false, NULL, NULL, now(), 'moved away' FROM organizations;
 		INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash)
 		SELECT id, id, 'tenant', 'key', 'tg_', sha256('secret') FROM organizations;
 		INSERT INTO instances (id, host, status, started_at, seen_at, watermark) SELECT id, 'host', 'live', now(), now(), now() FROM organizations;
@@ -89,7 +90,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		SELECT id, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', current_date, 1, now(),
 			id, 1, 0, 0, 'pro', 'hard', false, 1, 10, 'day' FROM instances;
 		INSERT INTO quota_windows SELECT id, 'evaluations', 'day', current_date, current_date + 1, 10, 10, 1, 2, 3, 4 FROM instances;
-		INSERT INTO quota_leases SELECT id, 'evaluations', 'day', current_date, id, 1, 1, 2, 2, true FROM instances;
+		INSERT INTO quota_leases SELECT id, 'evaluations', 'day', current_date, id, 1, 1, 2, 2, 2, 0, 0 FROM instances;
 		INSERT INTO quota_lost_leases SELECT id, 'evaluations', 'day', current_date, id, 2 FROM instances;
 		INSERT INTO events (id, key, kind, organization_id, occurred_at, data) SELECT id, 'k', 'export.issued', id, now(), '{}' FROM organizations;
 		INSERT INTO webhook_endpoints (id, organization_id, url, secret) SELECT id, id, 'https://example.com/', 's' FROM organizations;
@@ -97,7 +98,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO webhook_attempts SELECT id, id, 'run/1', id, 1, false, now(), 5, 200, '' FROM organizations;
 		INSERT INTO reservations
 		SELECT id, id, 'evaluations', current_date, 3, NULL, 'held', now(), now() + interval '1 hour', NULL,
-			'pro', 'hard', 'day', current_date, true, 10, 10, false FROM instances;
+			'pro', 'hard', 'day', current_date, 10, 10, false FROM instances;
 		INSERT INTO idempotent_writes SELECT id, sha256('k'), sha256('f'), now() FROM instances;
 		INSERT INTO credit_grants SELECT id, id, 'USD', 5, 50, now(), NULL, '' FROM organizations;
 		INSERT INTO credit_entries (id, grant_id, organization_id, kind, debit, credit, amount, currency, key)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -12,9 +13,10 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// ApplyBatch implements [meter.Store]. Beyond the errors that it lists, a batch with
-// a meter that is not published is [ErrUnknownMeter], and one with two rows of the
-// same organization, meter, day, plan and version is an error; both are permanent.
+// ApplyBatch implements [meter.Store]. What of a batch is refused for good is set aside in
+// usage_quarantine, in the same transaction: by a broken constraint, as out of range, as
+// text that can't be stored, of a meter that is not published, of an organization that
+// isn't there, or as a second row of the same key.
 //
 // The calls of one instance wait for each other; those of different instances
 // lock events, records and windows in the same order, and so never deadlock.
@@ -28,6 +30,9 @@ func (s *Store) ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applie
 		applied, err = applyRows(ctx, tx, batch, meter.InstanceLive, nil)
 		return err
 	})
+	if refusedForGood(err) && !batch.WatermarkOnly {
+		applied, err = s.applySorted(ctx, batch)
+	}
 	return applied, wrap(err, "apply batch %d of instance %s", batch.ID.Seq, batch.ID.Instance)
 }
 
@@ -70,10 +75,14 @@ func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.I
 	if !next {
 		return notNext(ctx, tx, batch, c, events)
 	}
-	if err := events.count(ctx, tx, batch.ID); err != nil {
+	if err := events.count(ctx, tx, batch.ID, events.places); err != nil {
 		return meter.Applied{}, err
 	}
-	applied := meter.Applied{Repeated: events.repeated()}
+	conflicts, err := events.noteConflicts(ctx, tx, batch.ID)
+	if err != nil {
+		return meter.Applied{}, err
+	}
+	applied := meter.Applied{Repeated: events.repeated(), Conflicts: conflicts}
 	written, left := c.split(c.fold(batch.Rows, events))
 	if len(batch.Rows) > 0 {
 		applied.Stored = make([]int64, len(batch.Rows))
@@ -108,6 +117,9 @@ func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, even
 		return meter.Applied{}, err
 	}
 	answer.Repeated = events.repeated()
+	if answer.Quarantined, err = recallQuarantined(ctx, tx, batch); err != nil {
+		return meter.Applied{}, err
+	}
 	if len(batch.Rows) > 0 {
 		answer.Stored = make([]int64, len(batch.Rows))
 	}
@@ -138,7 +150,8 @@ func (c *columns) read(ctx context.Context, tx scoped, stored []int64) error {
 
 // claim locks the batch's days, moves its instance on to it, and reports whether it
 // was the next of that instance. It refuses a batch whose meters are not the
-// published ones: what it wrote could never be rolled up.
+// published ones, or of organizations that aren't there: what it wrote could never be
+// rolled up, or billed.
 func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, status meter.InstanceStatus) (next bool, err error) {
 	published := map[string]plans.Aggregation{}
 	var b pgx.Batch
@@ -149,6 +162,12 @@ func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, statu
 			published[key] = aggregation
 			return nil
 		})
+		return err
+	})
+	var strangers []uuid.UUID
+	b.Queue(`SELECT id FROM unnest($1::uuid[]) AS d (id) WHERE NOT EXISTS (SELECT FROM organizations o WHERE o.id = d.id)`,
+		c.distinctOrganizations()).Query(func(rows pgx.Rows) (err error) {
+		strangers, err = pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 		return err
 	})
 	b.Queue(string(shared), int32(dayLocks), c.distinctDays)
@@ -168,6 +187,9 @@ func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, statu
 			return false, fmt.Errorf("%w: %s (%s) is not in the published catalog", ErrUnknownMeter, key, aggregation)
 		}
 	}
+	if len(strangers) > 0 {
+		return false, fmt.Errorf("%w: %s", errStranger, strangers[0])
+	}
 	return next, nil
 }
 
@@ -181,22 +203,13 @@ func (c *columns) write(ctx context.Context, tx scoped, batch meter.Batch, repea
 	for n, part := range parts {
 		var b pgx.Batch
 		if n == 0 {
-			b.Queue(`
-				INSERT INTO usage_batches (instance_id, seq, watermark, row_count, reports, journalled, repeated)
-				VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-				batch.ID.Instance, batch.ID.Seq, batch.Watermark, len(c.values), batch.Reports, batch.Journalled, repeated)
+			queueBatch(&b, batch, len(c.values), repeated, 0)
 		}
 		if len(part.values) > 0 {
 			part.queueRows(&b, batch.ID, sums, peaks, stored)
 		}
 		if n == len(parts)-1 && len(c.values) > 0 {
-			// Rows are locked in the order of days, as every writer does.
-			b.Queue(`
-				UPDATE usage_rollups SET stale = true
-				WHERE day IN (
-					SELECT day FROM usage_rollups
-					WHERE day IN (SELECT date '1970-01-01' + d FROM unnest($1::int4[]) d) AND NOT stale
-					ORDER BY day FOR NO KEY UPDATE)`, c.distinctDays)
+			queueStale(&b, c.distinctDays)
 			if len(sums) > 0 {
 				open.queue(&b, c.distinctDays)
 			}
@@ -206,6 +219,25 @@ func (c *columns) write(ctx context.Context, tx scoped, batch meter.Batch, repea
 		}
 	}
 	return open, nil
+}
+
+// queueBatch adds the statement that inserts the batch's identity.
+func queueBatch(b *pgx.Batch, batch meter.Batch, rows, repeated, quarantined int) {
+	b.Queue(`
+		INSERT INTO usage_batches (instance_id, seq, watermark, row_count, reports, journalled, repeated, quarantined)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		batch.ID.Instance, batch.ID.Seq, batch.Watermark, rows, batch.Reports, batch.Journalled, repeated, quarantined)
+}
+
+// queueStale adds the statement that marks the rollups of days. They are locked in the
+// order of days, as every writer does.
+func queueStale(b *pgx.Batch, days []int32) {
+	b.Queue(`
+		UPDATE usage_rollups SET stale = true
+		WHERE day IN (
+			SELECT day FROM usage_rollups
+			WHERE day IN (SELECT date '1970-01-01' + d FROM unnest($1::int4[]) d) AND NOT stale
+			ORDER BY day FOR NO KEY UPDATE)`, days)
 }
 
 // queueRows adds the statements that write the rows.
@@ -227,8 +259,7 @@ func (c *columns) queueRows(b *pgx.Batch, id meter.BatchID, sums, peaks []string
 }
 
 // upsertRecords folds rows into the records by the aggregation of their meter. A
-// sum stays at the largest bigint: an overflow must not hold up every later
-// batch; the next rollup shows it as a variance. The later of two snapshots
+// sum beyond [plans.MaxDaySum] is refused, and then its row is set aside. The later of two snapshots
 // counts; of two with the same time, the one that is written later.
 const upsertRecords = `
 	INSERT INTO usage_daily AS u (organization_id, meter, day, value, last_at)
@@ -237,8 +268,7 @@ const upsertRecords = `
 		AS r (organization_id, meter, day, value, at)
 	ON CONFLICT (organization_id, meter, day) DO UPDATE SET
 		value = CASE
-			WHEN u.meter = ANY ($6::text[]) THEN
-				CASE WHEN u.value > 9223372036854775807 - excluded.value THEN 9223372036854775807 ELSE u.value + excluded.value END
+			WHEN u.meter = ANY ($6::text[]) THEN u.value + excluded.value
 			WHEN u.meter = ANY ($7::text[]) THEN greatest(u.value, excluded.value)
 			WHEN excluded.last_at >= u.last_at THEN excluded.value
 			ELSE u.value

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
@@ -84,10 +85,15 @@ func TestRepeatedEventUnderAnotherPlan(t *testing.T) {
 	require.EqualValues(t, 2, f.count(`SELECT count(*) FROM usage_batch_rows`))
 }
 
-func TestBatchRefusesAKeyTwice(t *testing.T) {
+func TestBatchSetsAKeyAsideTwice(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
-	_, err := f.ApplyBatch(t.Context(), w.batch(under(row(o, evaluations, today, 1), "pro", 1), under(row(o, evaluations, today, 2), "pro", 1)))
-	require.ErrorContains(t, err, `plan "pro" version 1 twice`)
+	require.Equal(t, []int64{1, 0}, w.flush(under(row(o, evaluations, today, 1), "pro", 1), under(row(o, evaluations, today, 2), "pro", 1)))
+	waiting, err := f.Quarantine(t.Context(), meter.QuarantineWaiting, o, uuid.Nil, 10)
+	require.NoError(t, err)
+	require.Len(t, waiting, 1)
+	require.Equal(t, "pro", waiting[0].Plan)
+	require.Equal(t, 1, waiting[0].PlanVersion)
+	require.Contains(t, waiting[0].Reason, "twice")
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
@@ -30,8 +29,8 @@ func benchmarkApplyBatch(b *testing.B, size int, leased bool) {
 	f := newFixture(b)
 	w := f.instance()
 	rows := make([]meter.Row, size)
-	for i := range rows {
-		rows[i] = row(uuid.Must(uuid.NewV7()), evaluations, today, 3)
+	for i, id := range f.tenants(size) {
+		rows[i] = row(id, evaluations, today, 3)
 		if leased {
 			rows[i].Leased.Day = 3
 		}

@@ -159,8 +159,8 @@ func TestIssuedRunIsClosedByTheNext(t *testing.T) {
 	require.Equal(t, 2, f.reopen(period, "again").Revision)
 }
 
-// An organization that is made after a period's close, with usage in it that comes then,
-// is billed for it in the next one.
+// Usage that comes after a period's close, of an organization whose contract begins after
+// the period, costs nothing and is shown in the next one.
 func TestOrganizationMadeAfterTheCloseIsCorrected(t *testing.T) {
 	f := newClosingFixture(t)
 	old := f.customer("Old")
@@ -173,9 +173,9 @@ func TestOrganizationMadeAfterTheCloseIsCorrected(t *testing.T) {
 	for _, run := range []string{"rejected", "second"} {
 		e := f.frozen(secondPeriod, run)
 		f.draft(e)
-		require.Equal(t, []string{"2026-10 usage evaluations 6.00"}, corrections(f.statement(e.ID, later)))
+		require.Equal(t, []string{"2026-10 usage evaluations 0.00"}, corrections(f.statement(e.ID, later)))
 		require.Empty(t, corrections(f.statement(e.ID, idle)))
-		require.Equal(t, "8.00", f.statement(e.ID, later).Due.String())
+		require.Equal(t, "2.00", f.statement(e.ID, later).Due.String())
 		if run == "rejected" {
 			require.NoError(t, f.FailExport(t.Context(), e.ID, billing.StageRejected, "once more"))
 			continue

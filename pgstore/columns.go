@@ -55,8 +55,8 @@ func newColumns(rows []meter.Row) (*columns, error) {
 	for i := range rows {
 		row := &rows[c.placeOf(i)]
 		if i > 0 && meter.CompareRows(rows[c.placeOf(i-1)], *row) == 0 {
-			return nil, fmt.Errorf("the batch has organization %s, meter %s, day %s, plan %q version %d twice",
-				row.Organization, row.Meter, row.Day, row.Plan, row.PlanVersion)
+			return nil, fmt.Errorf("%w: organization %s, meter %s, day %s, plan %q version %d",
+				errTwice, row.Organization, row.Meter, row.Day, row.Plan, row.PlanVersion)
 		}
 		if known, seen := c.aggregations[row.Meter]; seen && known != row.Aggregation {
 			return nil, fmt.Errorf("%w: %s is both %s and %s", ErrUnknownMeter, row.Meter, known, row.Aggregation)
@@ -99,6 +99,9 @@ func (c *columns) part(from, to int) *columns {
 	part.organizations, part.meters, part.days = c.organizations[from:to], c.meters[from:to], c.days[from:to]
 	part.plans, part.planVersions = c.plans[from:to], c.planVersions[from:to]
 	part.values, part.ats = c.values[from:to], c.ats[from:to]
+	if c.leased != nil {
+		part.leased = c.leased[from:to]
+	}
 	part.place = make([]int, to-from)
 	for i := range part.place {
 		part.place[i] = c.placeOf(from + i)
@@ -145,6 +148,25 @@ func (c *columns) split(idle []bool) (written, left *columns) {
 		return out
 	}
 	return pick(false), pick(true)
+}
+
+// ownDays returns the days of the rows themselves, sorted: parts have those of the whole in
+// distinctDays.
+func (c *columns) ownDays() []int32 {
+	days := slices.Clone(c.days)
+	slices.Sort(days)
+	return slices.Compact(days)
+}
+
+// distinctOrganizations returns the organizations of the rows, in their order.
+func (c *columns) distinctOrganizations() [][16]byte {
+	var distinct [][16]byte
+	for i := range c.organizations {
+		if n := len(distinct); n == 0 || distinct[n-1] != c.organizations[i] {
+			distinct = append(distinct, c.organizations[i])
+		}
+	}
+	return distinct
 }
 
 // records folds rows of one organization, meter and day, which several plans may have, into

@@ -16,6 +16,37 @@ import (
 // is published with another aggregation.
 var ErrUnknownMeter = errors.New("unknown meter")
 
+// Why a part of a batch is refused before Postgres has to.
+var (
+	errStranger   = errors.New("there is no such organization")
+	errTwice      = errors.New("the batch has a row twice")
+	errUnstorable = errors.New("it has text that can't be stored")
+	errNegative   = errors.New("a quantity is less than 0")
+	errBeyond     = errors.New("the sum of the row and its reports is beyond an int64")
+)
+
+// refusedForGood reports whether a call failed because of what it was to write, and not
+// because of a state that passes or of a schema that doesn't fit: data exceptions (22), broken
+// constraints (23, 44), values too long for an index (54), what triggers raise (P0), and
+// what is refused before it is sent.
+func refusedForGood(err error) bool {
+	for _, known := range []error{ErrUnknownMeter, errStranger, errTwice, errUnstorable, errNegative, errBeyond} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	var server *pgconn.PgError
+	if !errors.As(err, &server) || Retryable(err) {
+		return false
+	}
+	switch server.Code[:min(2, len(server.Code))] {
+	case "22", "23", "44", "54", "P0":
+		return true
+	default:
+		return false
+	}
+}
+
 // Error is what every method of [Store] returns when it fails. The domain's errors
 // are found in it with errors.Is and errors.As.
 type Error struct {
@@ -87,7 +118,7 @@ func Retryable(err error) bool {
 		return retryableCodes[server.Code] || class == "08" || class == "53" || partitionMade(err)
 	}
 	var network net.Error
-	return errors.Is(err, errRolledMeanwhile) ||
+	return errors.Is(err, errRolledMeanwhile) || errors.Is(err, errTermBegan) ||
 		// The process ends: another one may succeed.
 		errors.Is(err, puddle.ErrClosedPool) ||
 		errors.As(err, &network) ||

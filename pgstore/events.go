@@ -63,6 +63,25 @@ func (e *reportEvents) refuse(p meter.EventPlace) {
 	e.refused[p.Row][p.Event] = true
 }
 
+// isRefused reports whether an event isn't counted.
+func (e *reportEvents) isRefused(p meter.EventPlace) bool {
+	refused := e.refused[p.Row]
+	return p.Event < len(refused) && refused[p.Event]
+}
+
+// refusedOf returns which of the places are refused; restore makes it so again.
+func (e *reportEvents) refusedOf(places []meter.EventPlace) []bool {
+	return convert(places, e.isRefused)
+}
+
+func (e *reportEvents) restore(places []meter.EventPlace, refused []bool) {
+	for i, p := range places {
+		if e.isRefused(p) && !refused[i] {
+			e.refused[p.Row][p.Event] = false
+		}
+	}
+}
+
 // repeated returns the events that aren't counted, in their order.
 func (e *reportEvents) repeated() []meter.EventPlace {
 	var out []meter.EventPlace
@@ -79,10 +98,14 @@ func (e *reportEvents) repeated() []meter.EventPlace {
 	return out
 }
 
-// count inserts the events, and refuses those whose identity is there. It waits for
+// count inserts events that are among the places, and refuses those whose identity is there. It waits for
 // other batches that have inserted the same identity and not ended.
-func (e *reportEvents) count(ctx context.Context, tx scoped, id meter.BatchID) error {
-	for chunk := range slices.Chunk(e.places, chunkRows) {
+func (e *reportEvents) count(ctx context.Context, tx scoped, id meter.BatchID, places []meter.EventPlace) error {
+	free, err := e.bind(ctx, tx, places)
+	if err != nil {
+		return err
+	}
+	for chunk := range slices.Chunk(free, chunkRows) {
 		a := e.arrays(chunk)
 		rows, err := tx.Query(ctx, `
 			INSERT INTO usage_events (organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq,
@@ -115,7 +138,10 @@ func (e *reportEvents) recall(ctx context.Context, tx scoped, id meter.BatchID) 
 			SELECT r.organization_id, r.identity
 			FROM unnest($3::uuid[], $4::bytea[]) WITH ORDINALITY AS r (organization_id, identity, place)
 			LEFT JOIN usage_events e ON e.organization_id = r.organization_id AND e.identity = r.identity
-			WHERE e.identity IS NULL OR (e.instance_id = $1 AND e.seq = $2)
+			WHERE e.identity IS NULL AND NOT EXISTS (
+					SELECT FROM usage_conflicts c
+					WHERE c.organization_id = r.organization_id AND c.identity = r.identity AND c.instance_id = $1 AND c.seq = $2)
+				OR (e.instance_id = $1 AND e.seq = $2)
 			ORDER BY r.place`, id.Instance, id.Seq, a.organizations, a.identities)
 		if err != nil {
 			return err

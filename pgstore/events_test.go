@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -171,4 +172,98 @@ func TestBatchWithoutRows(t *testing.T) {
 	require.Equal(t, batch.Watermark, f.instanceNow(w.id).Watermark)
 	_, err := f.ApplyBatch(t.Context(), meter.Batch{ID: batch.ID, WatermarkOnly: true, Rows: []meter.Row{row(uuid.Nil, evaluations, today, 1)}})
 	require.ErrorContains(t, err, "only moves the watermark")
+}
+
+// ofBatch is an event of a request with a key, whose items were those of the fingerprint.
+func ofBatch(e meter.Event, key, items string) meter.Event {
+	e.Batch = meter.BatchKey{Identity: meter.BatchIdentity(key), Fingerprint: meter.FingerprintOf(items)}
+	return e
+}
+
+// TestConflictsAreKeptAndNeverCounted flushes two instances that took different reports under
+// one key: single ones, and batches of which one has items at places that the other doesn't have.
+func TestConflictsAreKeptAndNeverCounted(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	w, v := f.instance(), f.instance()
+	require.Equal(t, meter.Applied{Stored: []int64{112}}, f.apply(w.batch(eventRow(o, evaluations,
+		event("single", 100, 1), ofBatch(event("b0", 5, 1), "b", "5 -1 7"), ofBatch(event("b2", 7, 1), "b", "5 -1 7")))))
+	other := event("single", 101, 1)
+	second := v.batch(eventRow(o, evaluations,
+		other, ofBatch(event("b0", 5, 1), "b", "5 7"), ofBatch(event("b1", 7, 1), "b", "5 7"), ofBatch(event("own", 9, 1), "b", "5 7"), event("free", 1, 1)))
+	want := meter.Applied{
+		Stored: []int64{113}, Conflicts: 3,
+		Repeated: []meter.EventPlace{{Event: 0}, {Event: 1}, {Event: 2}, {Event: 3}},
+	}
+	require.Equal(t, want, f.apply(second))
+	want.Duplicate, want.Conflicts = true, 0
+	require.Equal(t, want, f.apply(second), "the answer was lost")
+	require.EqualValues(t, 3, f.count(`SELECT count(*) FROM usage_conflicts`))
+	require.EqualValues(t, 117, f.count(`SELECT sum(quantity)::bigint FROM usage_conflicts`))
+	require.Equal(t, meter.Applied{Stored: []int64{122}}, f.apply(v.batch(eventRow(o, evaluations, event("own", 9, 1)))), "in another request it counts")
+
+	deleted, err := f.DeleteExpired(t.Context(), time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, deleted.Keys)
+	require.EqualValues(t, 3, deleted.Conflicts)
+}
+
+// TestBatchKeysRaced flushes batches of two bodies under each key at once: of each key only
+// one body's items count, whichever it is.
+func TestBatchKeysRaced(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	a, b := f.instance(), f.instance()
+	const keys = 40
+	var group errgroup.Group
+	for n, w := range []*writer{a, b} {
+		group.Go(func() error {
+			for k := range keys {
+				key := fmt.Sprint((k*(n+1)*7 + n) % keys)
+				// The two bodies have no place in common.
+				batch := w.batch(eventRow(o, evaluations, ofBatch(event(key+"/"+fmt.Sprint(n), 1, 1), key, fmt.Sprint(n))))
+				if _, err := f.ApplyBatch(t.Context(), batch); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	require.EqualValues(t, f.count(`SELECT count(*) FROM usage_keys`), f.count(`SELECT count(*) FROM usage_events`))
+	require.Positive(t, f.count(`SELECT count(*) FROM usage_conflicts`))
+}
+
+func TestUsageKeys(t *testing.T) {
+	f := newFixture(t)
+	o, other := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
+	key := meter.BatchKey{Identity: meter.BatchIdentity("b"), Fingerprint: meter.FingerprintOf("1")}
+	reused := meter.BatchKey{Identity: key.Identity, Fingerprint: meter.FingerprintOf("2")}
+	begin := func(o uuid.UUID, key meter.BatchKey) ([]byte, error) { return f.BeginUsageKey(t.Context(), o, key) }
+	answer, err := begin(o, key)
+	require.NoError(t, err)
+	require.Nil(t, answer)
+	_, err = begin(o, key)
+	require.ErrorIs(t, err, accounts.ErrWriteUnderWay)
+	_, err = begin(o, reused)
+	require.ErrorIs(t, err, meter.ErrIdentityReused)
+	_, err = begin(other, reused)
+	require.NoError(t, err, "a key is its organization's")
+
+	f.exec(`UPDATE usage_keys SET begun_at = begun_at - interval '61 seconds'`)
+	_, err = begin(o, key)
+	require.NoError(t, err, "its process has ended")
+	require.NoError(t, f.EndUsageKey(t.Context(), o, key, nil))
+	_, err = begin(o, reused)
+	require.ErrorIs(t, err, meter.ErrIdentityReused, "it stays bound")
+	answer, err = begin(o, key)
+	require.NoError(t, err)
+	require.Nil(t, answer, "not all of it was decided")
+	require.NoError(t, f.EndUsageKey(t.Context(), o, key, []byte("receipts")))
+	for range 2 {
+		answer, err = begin(o, key)
+		require.NoError(t, err)
+		require.Equal(t, "receipts", string(answer))
+		require.NoError(t, f.EndUsageKey(t.Context(), o, key, nil), "what ends late changes nothing")
+	}
 }

@@ -16,6 +16,12 @@ const (
 	deleteEvents = `
 		DELETE FROM usage_events WHERE (organization_id, identity) IN (
 			SELECT organization_id, identity FROM usage_events WHERE counted_at < $1 LIMIT $2)`
+	deleteKeys = `
+		DELETE FROM usage_keys WHERE (organization_id, identity) IN (
+			SELECT organization_id, identity FROM usage_keys WHERE begun_at < $1 LIMIT $2)`
+	deleteConflicts = `
+		DELETE FROM usage_conflicts WHERE (organization_id, identity, instance_id, seq) IN (
+			SELECT organization_id, identity, instance_id, seq FROM usage_conflicts WHERE found_at < $1 LIMIT $2)`
 	deleteWrites = `
 		DELETE FROM idempotent_writes WHERE (caller, key) IN (
 			SELECT caller, key FROM idempotent_writes WHERE begun_at < $1 LIMIT $2)`
@@ -40,7 +46,7 @@ const (
 )
 
 // DeleteExpired deletes what is kept for a time only and is older than a time: identities of
-// usage, answers to idempotent writes, reservations that have ended, and windows of hard
+// usage, keys of batches, conflicts between reports, answers to idempotent writes, reservations that have ended, and windows of hard
 // limits that are over. It does so in transactions of at most ten thousand rows; what was deleted before an
 // error stays so.
 func (s *Store) DeleteExpired(ctx context.Context, before time.Time) (billing.Expired, error) {
@@ -50,6 +56,8 @@ func (s *Store) DeleteExpired(ctx context.Context, before time.Time) (billing.Ex
 		count     *int64
 	}{
 		{deleteEvents, &deleted.Events},
+		{deleteKeys, &deleted.Keys},
+		{deleteConflicts, &deleted.Conflicts},
 		{deleteWrites, &deleted.Writes},
 		{deleteReservations, &deleted.Reservations},
 		{deleteWindows, &deleted.Windows},

@@ -10,7 +10,9 @@ package pgstore
 //	a table expression `opening` (organization_id, meter, value): the levels of
 //	  snapshots at the start of the day.
 //
-// Sums add and peaks keep the greatest. A snapshot is a level that holds until the
+// Sums add and peaks keep the greatest. A batch adds to the record what it adds here, and a
+// record is bounded, so that the cap is never reached but by rows that somebody has changed:
+// then a variance shows it, and no other organization waits. A snapshot is a level that holds until the
 // next report: its value is the last level, and its unit-seconds are the integral
 // of the level from $3 to $4, beginning with the opening level, to the microsecond. Where the day has no report, the opening level is carried: the row says so.
 // A level of zero is not carried.

@@ -214,11 +214,12 @@ func daysBetween(from, to plans.Day) []int32 {
 	return days
 }
 
-// addRolledDays starts the totals of an export ($1) with the rolled days from $2 to $3.
+// addRolledDays starts the totals of an export ($1) with the rolled days from $2 to $3. A
+// month's sum is at most [plans.MaxMonthSum].
 const addRolledDays = `
 	INSERT INTO export_usage (export_id, organization_id, meter, value, unit_seconds)
 	SELECT $1::uuid, r.organization_id, r.meter,
-		CASE m.aggregation WHEN 'sum' THEN least(sum(r.value), 9223372036854775807) ELSE max(r.value) END::bigint, NULL
+		CASE m.aggregation WHEN 'sum' THEN sum(r.value) ELSE max(r.value) END::bigint, NULL
 	FROM usage_rolled r
 	JOIN meters m ON m.key = r.meter AND m.aggregation <> 'last'
 	WHERE r.day BETWEEN $2::date AND $3::date
@@ -254,7 +255,7 @@ const addBatchRows = `
 	INSERT INTO export_usage AS total (export_id, organization_id, meter, value, unit_seconds)
 	SELECT $2::uuid, f.organization_id, f.meter,
 		CASE m.aggregation
-			WHEN 'sum' THEN least(coalesce(e.value, 0)::numeric + f.value, 9223372036854775807)
+			WHEN 'sum' THEN coalesce(e.value, 0) + f.value
 			WHEN 'max' THEN greatest(e.value, f.value)
 			ELSE f.value
 		END::bigint,

@@ -120,7 +120,7 @@ func TestNothingChangesFrozenTotals(t *testing.T) {
 // The plan of an export is the one in force just before the cut.
 func TestExportHasThePlanOfItsPeriod(t *testing.T) {
 	f := newFixture(t)
-	o, fresh, unknown := f.organization("Acme", "enterprise"), f.organization("Bolt", "pro"), uuid.Must(uuid.NewV7())
+	o, fresh, unknown := f.organization("Acme", "enterprise"), f.organization("Bolt", "pro"), f.tenants(1)[0]
 	f.exec(`DELETE FROM organization_plans WHERE organization_id = $1`, o.ID)
 	for plan, at := range map[string]time.Time{
 		"free": period.Start().Add(-time.Hour), "pro": period.End().Add(-time.Second), "enterprise": period.End(),
@@ -129,6 +129,7 @@ func TestExportHasThePlanOfItsPeriod(t *testing.T) {
 	}
 	f.exec(`UPDATE organization_plans SET effective_from = $2 WHERE organization_id = $1`, fresh.ID, period.End().Add(time.Hour))
 	f.instance().flush(row(o.ID, evaluations, today, 1), row(fresh.ID, evaluations, today, 1), row(unknown, evaluations, today, 1))
+	f.exec(`DELETE FROM organizations WHERE id = $1`, unknown)
 	e := f.beginExport(period, "run")
 	f.freeze(e.ID)
 	got := f.totals(e.ID, 10)
@@ -168,7 +169,7 @@ func TestRolledDaysDoNotChangeTotals(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		period := next
 		next = billing.PeriodOf(period.End())
-		o := uuid.Must(uuid.NewV7())
+		o := f.tenants(1)[0]
 		w := f.instance()
 		var reports []meter.Row
 		for range rapid.IntRange(1, 15).Draw(rt, "reports") {

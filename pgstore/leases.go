@@ -60,11 +60,12 @@ func adjust(ctx context.Context, tx scoped, instance uuid.UUID, asks []meter.Lea
 	queueOpening(&b, instance, asks, order)
 	for _, i := range order {
 		a, ask := &answers[i], &asks[i]
-		b.Queue(`SELECT * FROM tollgate_adjust_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-			instance, ask.Organization, ask.Meter, ask.Kind, date(ask.Start),
-			ask.Generation, ask.Version, ask.Issued, ask.Spent, ask.Need, ask.Plan, ask.PlanVersion, ask.Max).
+		b.Queue(`SELECT * FROM tollgate_adjust_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+			instance, ask.Organization, ask.Meter, ask.Kind, date(ask.Start), ask.Generation, ask.Version, ask.Answered,
+			ask.Issued, ask.Spent, ask.Adopted, ask.Held, ask.Need, ask.Plan, ask.PlanVersion, ask.Max).
 			QueryRow(func(row pgx.Row) error {
-				return row.Scan(&a.Issued, &a.Outdated, &a.Waiting, &a.Max, &a.Consumed, &a.Unleased, &a.Leased, &a.Held, &a.Outstanding)
+				return row.Scan(&a.Issued, &a.Outdated, &a.Waiting, &a.Settling, &a.Max, &a.Consumed, &a.Unleased, &a.Leased,
+					&a.Held, &a.Outstanding, &a.Idle, &a.HeldElsewhere)
 			})
 	}
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
@@ -80,7 +81,7 @@ func adjust(ctx context.Context, tx scoped, instance uuid.UUID, asks []meter.Lea
 }
 
 // queueOpening opens the windows in which an instance that is live wants more than
-// it has spent, under a plan that is in force.
+// it has spent, or has adopted something, under a plan that is in force.
 func queueOpening(b *pgx.Batch, instance uuid.UUID, asks []meter.LeaseAsk, order []int) {
 	var organizations [][16]byte
 	var meters, kinds, planKeys []string
@@ -88,7 +89,7 @@ func queueOpening(b *pgx.Batch, instance uuid.UUID, asks []meter.LeaseAsk, order
 	var versions, maxes []int64
 	for _, i := range order {
 		ask := &asks[i]
-		if ask.Issued <= ask.Spent {
+		if ask.Issued <= ask.Spent && ask.Adopted == 0 {
 			continue
 		}
 		organizations = append(organizations, ask.Organization)

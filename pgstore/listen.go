@@ -26,6 +26,9 @@ const (
 	ChangePlans ChangeKind = "plans"
 	// ChangeKey: an API key. ID is the key's.
 	ChangeKey ChangeKind = "key"
+	// ChangeUsage: usage of an organization that was set aside has been decided on. ID is
+	// the organization's.
+	ChangeUsage ChangeKind = "usage"
 	// ChangeQuota: somebody waits for quota of a window, and instances that hold some which
 	// they don't use are asked to give it back. ID is the organization's; [Change.QuotaWindow]
 	// names the window.

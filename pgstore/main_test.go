@@ -89,6 +89,17 @@ func (f *fixture) organization(name, plan string) accounts.Organization {
 	return o
 }
 
+// tenants makes organizations without a plan, in the order of their IDs.
+func (f *fixture) tenants(n int) []uuid.UUID {
+	f.t.Helper()
+	ids := make([]uuid.UUID, n)
+	for i := range ids {
+		ids[i] = uuid.Must(uuid.NewV7())
+	}
+	f.exec(`INSERT INTO organizations (id, name) SELECT id, 'Tenant' FROM unnest($1::uuid[]) AS t (id)`, ids)
+	return ids
+}
+
 // writer is an instance that flushes batches in sequence.
 type writer struct {
 	f   *fixture

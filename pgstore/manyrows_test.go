@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
@@ -16,9 +15,9 @@ func TestBatchOfManyStatements(t *testing.T) {
 	f := newFixture(t)
 	w := f.instance()
 	rows := make([]meter.Row, size)
-	for i := range rows {
+	for i, id := range f.tenants(size) {
 		// In the opposite order: the rows are sorted across the statements.
-		rows[size-1-i] = row(uuid.Must(uuid.NewV7()), evaluations, today, int64(i))
+		rows[size-1-i] = row(id, evaluations, today, int64(i))
 	}
 	batch := w.batch(rows...)
 	applied := f.apply(batch)

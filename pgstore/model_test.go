@@ -76,7 +76,7 @@ func TestBatchesMatchTheModel(t *testing.T) {
 	meters := []string{evaluations, entities, storage}
 	rapid.Check(t, func(rt *rapid.T) {
 		// Organizations of its own keep the runs apart.
-		organizations := []uuid.UUID{uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())}
+		organizations := f.tenants(3)
 		m := &model{records: map[recordKey]billing.UsageRecord{}}
 		writers := []*writer{f.instance(), f.instance()}
 		var applied []meter.Batch

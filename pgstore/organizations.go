@@ -3,20 +3,19 @@ package pgstore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/accounts"
-	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/money"
-	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
 // CreateOrganization adds an organization. A name that breaks its rule, a plan that doesn't
-// exist, and a currency that isn't one of ISO 4217 are each an [*accounts.FieldError].
+// exist, and a currency that isn't one of ISO 4217 are each an [*accounts.FieldError]; a
+// plan without prices in the currency, and a begin in a period that is closed, are each an
+// [*accounts.Refusal].
 func (s *Store) CreateOrganization(ctx context.Context, o accounts.NewOrganization) (accounts.Organization, error) {
 	var created accounts.Organization
 	if o.Currency == "" {
@@ -26,7 +25,7 @@ func (s *Store) CreateOrganization(ctx context.Context, o accounts.NewOrganizati
 		if err := choosePlan(ctx, tx, &o); err != nil {
 			return err
 		}
-		if err := checkOrganization(ctx, tx, accounts.OrganizationChange{Name: &o.Name, Plan: &o.Plan, Currency: &o.Currency}); err != nil {
+		if err := checkOrganization(accounts.OrganizationChange{Name: &o.Name, Currency: &o.Currency}); err != nil {
 			return err
 		}
 		id, err := uuid.NewV7()
@@ -37,11 +36,7 @@ func (s *Store) CreateOrganization(ctx context.Context, o accounts.NewOrganizati
 		if err != nil {
 			return err
 		}
-		from := row.CreatedAt
-		if !o.EffectiveAt.IsZero() {
-			from = o.EffectiveAt
-		}
-		if err := putTerm(ctx, tx, id, accounts.Term{From: from, Plan: o.Plan}); err != nil {
+		if err := beginContract(ctx, tx, row, o); err != nil {
 			return err
 		}
 		created, err = describe(ctx, tx, row)
@@ -91,14 +86,13 @@ func (s *Store) OrganizationsChangedSince(ctx context.Context, since time.Time) 
 	return ids, wrap(err, "read changed organizations")
 }
 
-// UpdateOrganization changes an organization's name, currency or plan. A changed plan is
-// in force from then on, and it is an event ([events.OrganizationUpgraded]) of the same
-// transaction. Errors are those of [Store.CreateOrganization], [accounts.ErrCurrencyFixed] and
-// [accounts.ErrNotFound].
+// UpdateOrganization changes an organization's name, currency or plan, as an administrator
+// does. Errors are those of [Store.CreateOrganization] and [Store.ChangeContract], and
+// [accounts.ErrCurrencyFixed].
 func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error) {
 	var changed accounts.Organization
-	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
-		if err := checkOrganization(ctx, tx, change); err != nil {
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		if err := checkOrganization(change); err != nil {
 			return err
 		}
 		if err := checkCurrencyChange(ctx, tx, id, change); err != nil {
@@ -107,90 +101,25 @@ func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change acc
 		if _, err := tx.LockOrganization(ctx, id); err != nil {
 			return orNotFound(err)
 		}
-		previous, err := putPlan(ctx, tx, id, change.Plan)
-		if err != nil {
-			return err
-		}
 		row, err := tx.UpdateOrganization(ctx, change.Name, change.Currency, id)
 		if err != nil {
 			return orNotFound(err)
 		}
-		if changed, err = describe(ctx, tx, row); err != nil {
+		if change.Plan != nil {
+			_, err = changeContract(ctx, tx, row, accounts.Request{
+				Action: accounts.ChangePlan, Plan: *change.Plan, At: change.EffectiveAt, Actor: change.Actor,
+			})
+		}
+		if err == nil && change.Currency != nil {
+			err = checkContractCurrency(ctx, tx, row)
+		}
+		if err != nil {
 			return err
 		}
-		return publishPlanChange(ctx, tx, previous, changed)
+		changed, err = describe(ctx, tx, row)
+		return err
 	})
 	return changed, wrap(err, "update organization %s", id)
-}
-
-// putPlan puts a plan in force from now on, in an organization that the caller has
-// locked, and returns the plan before it.
-func putPlan(ctx context.Context, tx scoped, id uuid.UUID, plan *string) (string, error) {
-	contracts, now, err := readContracts(ctx, tx, id)
-	if err != nil {
-		return "", err
-	}
-	current := contracts[id].At(now)
-	if plan == nil || current.Plan == *plan {
-		return current.Plan, nil
-	}
-	// Two changes are in the order in which they came about, whatever the clock does.
-	if !now.After(current.From) {
-		now = current.From.Add(time.Microsecond)
-	}
-	return current.Plan, putTerm(ctx, tx, id, accounts.Term{From: now, Plan: *plan})
-}
-
-func putTerm(ctx context.Context, tx scoped, id uuid.UUID, term accounts.Term) error {
-	return tx.InsertOrganizationPlan(ctx, db.InsertOrganizationPlanParams{
-		OrganizationID: id, EffectiveFrom: term.From, Plan: optionalText(term.Plan), ByTenant: term.ByTenant,
-	})
-}
-
-// describe is an organization with its contract.
-func describe(ctx context.Context, tx scoped, row db.Organization) (accounts.Organization, error) {
-	found := []accounts.Organization{organization(row)}
-	err := describeAll(ctx, tx, found)
-	return found[0], err
-}
-
-func describeAll(ctx context.Context, tx scoped, found []accounts.Organization) error {
-	contracts, now, err := readContracts(ctx, tx, convert(found, func(o accounts.Organization) uuid.UUID { return o.ID })...)
-	for i := range found {
-		contracts[found[i].ID].Describe(&found[i], now)
-	}
-	return err
-}
-
-// readContracts returns what organizations have and are to have, and the time for which
-// that is said: the terms in force and those to come.
-func readContracts(ctx context.Context, tx scoped, ids ...uuid.UUID) (map[uuid.UUID]accounts.Contract, time.Time, error) {
-	contracts := map[uuid.UUID]accounts.Contract{}
-	var now time.Time
-	rows, err := tx.CurrentPlans(ctx, ids)
-	for _, r := range rows {
-		term := accounts.Term{From: r.EffectiveFrom.UTC(), ByTenant: r.ByTenant}
-		if r.Plan != nil {
-			term.Plan = *r.Plan
-		}
-		contracts[r.OrganizationID] = append(contracts[r.OrganizationID], term)
-		now = r.ReadAt
-	}
-	return contracts, now, err
-}
-
-// publishPlanChange makes an event of a plan that is another one than before.
-func publishPlanChange(ctx context.Context, tx scoped, previous string, changed accounts.Organization) error {
-	if changed.Plan == previous {
-		return nil
-	}
-	e, err := events.NewPlanChange(events.PlanChange{
-		Organization: changed.ID, PreviousPlan: previous, Plan: changed.Plan,
-	}, changed.UpdatedAt)
-	if err != nil {
-		return err
-	}
-	return publish(ctx, tx, e)
 }
 
 // choosePlan gives an organization that has no plan yet the catalog's default one.
@@ -208,26 +137,14 @@ func choosePlan(ctx context.Context, tx scoped, o *accounts.NewOrganization) err
 	return nil
 }
 
-func checkOrganization(ctx context.Context, tx scoped, change accounts.OrganizationChange) error {
+func checkOrganization(change accounts.OrganizationChange) error {
 	if change.Name != nil {
 		if err := accounts.ValidateName("name", *change.Name); err != nil {
 			return err
 		}
 	}
 	if change.Currency != nil {
-		if err := checkCurrency(money.Currency(*change.Currency)); err != nil {
-			return err
-		}
-	}
-	if change.Plan == nil {
-		return nil
-	}
-	catalog, err := readCatalog(ctx, tx)
-	if err != nil {
-		return err
-	}
-	if _, ok := catalog.Plan(*change.Plan); !ok {
-		return &accounts.FieldError{Field: "plan", Rule: fmt.Sprintf("must be a plan of the catalog (%s), %q is not", catalog.PlanKeys(), *change.Plan)}
+		return checkCurrency(money.Currency(*change.Currency))
 	}
 	return nil
 }

@@ -94,10 +94,11 @@ func TestRecordAcrossStatements(t *testing.T) {
 	const size = 49_999
 	f := newFixture(t)
 	rows := make([]meter.Row, 0, size+3)
-	for range size {
-		rows = append(rows, row(uuid.Must(uuid.NewV7()), evaluations, today, 1))
+	for _, id := range f.tenants(size) {
+		rows = append(rows, row(id, evaluations, today, 1))
 	}
 	last := uuid.MustParse("ffffffff-0000-7000-8000-000000000000")
+	f.exec(`INSERT INTO organizations (id, name) VALUES ($1, 'Last')`, last)
 	for i, value := range []int64{7, 9, 8} {
 		rows = append(rows, under(rowAt(last, storage, today, value, today.Start().Add(time.Duration(9-i)*time.Hour)), "pro", i))
 	}

@@ -41,7 +41,7 @@ func (f *fixture) lessee(w meter.QuotaWindow) *lessee {
 func (l *lessee) next(n, need int64) meter.LeaseAsk {
 	l.version++
 	return meter.LeaseAsk{
-		QuotaWindow: l.window, Version: l.version, Issued: l.issued + n, Spent: l.spent, Need: need,
+		QuotaWindow: l.window, Version: l.version, Answered: l.version > 1, Issued: l.issued + n, Spent: l.spent, Need: need,
 		Plan: l.plan, PlanVersion: l.planVersion, Max: l.max,
 	}
 }
@@ -143,7 +143,7 @@ func TestFairShare(t *testing.T) {
 	f.instance()
 
 	require.Equal(t, meter.LeaseAnswer{Issued: 250, Max: 1000, Leased: 250, Outstanding: 250}, a.ask(900, 0), "a fourth of what remains")
-	require.Equal(t, meter.LeaseAnswer{Issued: 100, Max: 1000, Leased: 350, Outstanding: 100}, b.ask(100, 10), "no more than it wants")
+	require.Equal(t, meter.LeaseAnswer{Issued: 100, Max: 1000, Leased: 350, Outstanding: 100, Idle: 250}, b.ask(100, 10), "no more than it wants")
 	got := b.ask(800, 700)
 	require.EqualValues(t, 750, got.Issued, "a need beyond the share gets all that remains")
 	require.True(t, got.Waiting, "a holds some that it may not need")
@@ -182,6 +182,7 @@ func TestLimitsThatChange(t *testing.T) {
 		version := f.planVersion("free") + 1
 		f.exec(`INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ('free', $1, 'Free', 0, 0)`, version)
 		f.exec(`INSERT INTO plan_limits VALUES ('free', $1, 'evaluations', 'hard', 'day', $2)`, version, limit)
+		f.takenOver()
 		return version
 	}
 	version := publish(400)
@@ -211,6 +212,12 @@ func TestLimitsThatChange(t *testing.T) {
 	_, err := f.UpdateOrganization(t.Context(), o.ID, accounts.OrganizationChange{Plan: &pro})
 	require.NoError(t, err)
 	require.True(t, other.ask(1, 1).Outdated, "another plan")
+}
+
+// takenOver lets every instance say that it has taken over what has changed.
+func (f *fixture) takenOver() {
+	f.t.Helper()
+	f.exec(`UPDATE instances SET plans_through = (SELECT coalesce(max(number), 0) FROM plan_changes), plans_until = now()`)
 }
 
 func (f *fixture) planVersion(key string) int {

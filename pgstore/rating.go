@@ -100,7 +100,10 @@ type ratingPage struct {
 
 func readPage(ctx context.Context, tx scoped, export db.Export, rows []db.AccountOrganizationsRow) (*ratingPage, error) {
 	page := &ratingPage{export: export, accounts: map[uuid.UUID]*billing.Account{}}
-	var err error
+	err := tx.PlanEachTime(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if page.meters, err = exportMeters(ctx, tx, export.ID); err != nil {
 		return nil, err
 	}
@@ -118,7 +121,7 @@ func readPage(ctx context.Context, tx scoped, export db.Export, rows []db.Accoun
 }
 
 func (p *ratingPage) readSegments(ctx context.Context, tx scoped) error {
-	segments, err := tx.SegmentsOf(ctx, p.export.ID, p.organizations)
+	segments, err := tx.SegmentsOf(ctx, p.organizations, p.export.ID)
 	for _, s := range segments {
 		account := p.accounts[s.OrganizationID]
 		account.Segments = append(account.Segments, billing.Segment{
@@ -131,7 +134,7 @@ func (p *ratingPage) readSegments(ctx context.Context, tx scoped) error {
 // readUsage takes the totals where there is one segment, and the segments' own usage
 // where there are more.
 func (p *ratingPage) readUsage(ctx context.Context, tx scoped) error {
-	totals, err := tx.AccountUsage(ctx, p.export.ID, p.organizations)
+	totals, err := tx.AccountUsage(ctx, p.organizations, p.export.ID)
 	if err != nil {
 		return err
 	}
@@ -150,7 +153,7 @@ func (p *ratingPage) readUsage(ctx context.Context, tx scoped) error {
 }
 
 func readSegmentUsage(ctx context.Context, tx scoped, id, of uuid.UUID, organizations []uuid.UUID, accounts map[uuid.UUID]*billing.Account) error {
-	usage, err := tx.SegmentUsageOf(ctx, id, of, organizations)
+	usage, err := tx.SegmentUsageOf(ctx, organizations, id, of)
 	if err != nil {
 		return err
 	}

@@ -109,8 +109,14 @@ const (
 			w.consumed + w.unleased AS left_value, u.value AS right_value, w.consumed + w.unleased <> u.value AS differs
 		FROM (SELECT w.*` + windowsInRange + `) AS w
 		CROSS JOIN LATERAL (
-			SELECT coalesce(sum(u.value), 0)::bigint AS value FROM usage_daily u
-			WHERE u.organization_id = w.organization_id AND u.meter = w.meter AND u.day >= w.window_start AND u.day < w.window_end
+			SELECT (coalesce((
+				SELECT sum(u.value) FROM usage_daily u
+				WHERE u.organization_id = w.organization_id AND u.meter = w.meter AND u.day >= w.window_start AND u.day < w.window_end
+			), 0) + coalesce((
+				SELECT sum(q.in_windows) FROM usage_quarantine q
+				WHERE q.organization_id = w.organization_id AND q.meter = w.meter AND q.day >= w.window_start AND q.day < w.window_end
+					AND q.state = 'quarantined'
+			), 0))::bigint AS value
 		) AS u`
 
 	compareLeases = `
@@ -128,19 +134,32 @@ const (
 		FROM (SELECT w.*` + windowsInRange + `) AS w
 		CROSS JOIN LATERAL (
 			SELECT coalesce(sum(r.quantity), 0)::bigint AS value FROM reservations r
-			WHERE r.organization_id = w.organization_id AND r.meter = w.meter AND r.limit_window = w.limit_window
-				AND r.window_start = w.window_start AND r.state = 'held' AND r.counts_in_quota
+			WHERE r.organization_id = w.organization_id AND r.meter = w.meter AND r.day >= w.window_start AND r.day < w.window_end
+				AND r.state = 'held'
 		) AS r`
 
 	compareMax = `
 		SELECT w.organization_id, w.meter, w.window_start AS day, NULL::uuid AS instance_id, NULL::bigint AS seq,
 			w.consumed + w.leased + w.held AS left_value, w.max AS right_value, w.consumed + w.leased + w.held > w.max AS differs
 		FROM (SELECT w.*` + windowsInRange + `) AS w`
+
+	compareQuarantine = `
+		SELECT NULL::uuid AS organization_id, NULL::text AS meter, NULL::date AS day, b.instance_id, b.seq,
+			b.quarantined AS left_value, q.rows AS right_value, b.quarantined <> q.rows AS differs
+		FROM usage_batches b
+		CROSS JOIN LATERAL (
+			SELECT count(*) AS rows FROM usage_quarantine q WHERE q.instance_id = b.instance_id AND q.seq = b.seq
+		) AS q
+		WHERE b.quarantined > 0 AND (
+			(b.applied_at AT TIME ZONE 'UTC')::date BETWEEN $1 AND $2
+			OR EXISTS (
+				SELECT FROM usage_quarantine q
+				WHERE q.day BETWEEN $1 AND $2 AND q.instance_id = b.instance_id AND q.seq = b.seq))`
 )
 
 // comparisons are the statements, in the order of [billing.Comparisons].
 var comparisons = []string{
-	compareJournal, compareRecords, compareRolled, compareTotals, compareQuota, compareLeases, compareHeld, compareMax,
+	compareJournal, compareRecords, compareRolled, compareTotals, compareQuota, compareLeases, compareHeld, compareQuarantine, compareMax,
 }
 
 // Reconcile compares what each layer says of the usage of the days from from to to, both
@@ -156,7 +175,8 @@ func (s *Store) Reconcile(ctx context.Context, from, to plans.Day) (billing.Reco
 				return err
 			}
 		}
-		return nil
+		return tx.QueryRow(ctx, `SELECT count(*) FROM usage_quarantine WHERE state = 'quarantined' AND day BETWEEN $1 AND $2`,
+			date(from), date(to)).Scan(&found.Quarantined)
 	})
 	return found, wrap(err, "reconcile %s to %s", from, to)
 }

@@ -42,7 +42,7 @@ func reconciled(t *testing.T) (f *fixture, o uuid.UUID, l *lessee) {
 	l.ask(100, 100)
 	l.spend(40)
 	journalled := int64(1)
-	batch := l.batch(row(o, simulations, today, 3))
+	batch := l.batch(row(o, simulations, today, 3), row(o, "flow_executions", today, -1))
 	batch.Reports, batch.Journalled = 1, &journalled
 	_, err := f.ApplyBatch(t.Context(), batch)
 	require.NoError(t, err)
@@ -60,6 +60,7 @@ func TestReconcileAgrees(t *testing.T) {
 	found := f.reconcile(today.Month(), today)
 	require.Zero(t, found.Different(), "%+v", found.Differences)
 	require.Empty(t, found.Differences)
+	require.EqualValues(t, 1, found.Quarantined)
 	for _, c := range found.Compared {
 		require.Positive(t, c.Compared, "%s was compared with nothing", c.Comparison)
 	}
@@ -84,6 +85,7 @@ func TestReconcileFindsADifferenceInEachLayer(t *testing.T) {
 		{"a total", `UPDATE usage_rolled SET month_to_date = 21 WHERE meter = 'evaluations' AND day = '2026-10-02'`, billing.LayerRolled, billing.LayerTotals, evaluations, first + 1, [2]int64{20, 21}},
 		{"a window", `UPDATE quota_windows SET consumed = 39`, billing.LayerQuota, billing.LayerRecords, evaluations, today, [2]int64{39, 40}},
 		{"what is leased", `UPDATE quota_windows SET leased = 61`, billing.LayerLeased, billing.LayerLeases, evaluations, today, [2]int64{61, 60}},
+		{"what was set aside", `UPDATE usage_batches SET quarantined = 2 WHERE quarantined = 1`, billing.LayerSetAside, billing.LayerQuarantine, "", 0, [2]int64{2, 1}},
 		{"what is held", `UPDATE quota_windows SET held = 4`, billing.LayerHeld, billing.LayerReservations, evaluations, today, [2]int64{4, 5}},
 	} {
 		t.Run(one.name, func(t *testing.T) {

@@ -29,7 +29,7 @@ func SettlementInstance(organization uuid.UUID) uuid.UUID {
 // CommitReservation counts a quantity, 0 to [plans.MaxQuantity], as usage of the day on
 // which the reservation was made, and ends it; nil is the quantity that is held. Less
 // than that frees the rest. More takes what is missing out of the window's quota, where
-// the limit was hard; where there isn't enough the answer is a [*meter.QuotaShortError],
+// the limit in force is hard; where there isn't enough the answer is a [*meter.QuotaShortError],
 // and the reservation stays held.
 //
 // A reservation that was committed with the same quantity, or any where quantity is nil, is
@@ -54,6 +54,10 @@ func (s *Store) CommitReservation(ctx context.Context, organization, id uuid.UUI
 }
 
 func commit(ctx context.Context, tx scoped, organization, id uuid.UUID, quantity *int64) (meter.StoredReservation, error) {
+	limit, err := limitBeyond(ctx, tx, organization, id, quantity)
+	if err != nil {
+		return meter.StoredReservation{}, err
+	}
 	r, row, now, err := lockReservation(ctx, tx, organization, id)
 	if err != nil {
 		return r, err
@@ -68,9 +72,8 @@ func commit(ctx context.Context, tx scoped, organization, id uuid.UUID, quantity
 	if r.State != meter.ReservationHeld || !now.Before(r.ExpiresAt) {
 		return r, meter.ErrReservationEnded
 	}
-	var held *heldQuota
-	if row.CountsInQuota {
-		held = &heldQuota{window: quotaWindow(r), reservation: r.ID, held: r.Quantity, used: used}
+	held := &heldQuota{
+		organization: organization, meter: r.Meter, reservation: id, held: r.Quantity, used: used, limit: limit.Window, max: limit.Max,
 	}
 	if err := settleReservation(ctx, tx, r, used, now, held); err != nil {
 		return r, err
@@ -79,6 +82,38 @@ func commit(ctx context.Context, tx scoped, organization, id uuid.UUID, quantity
 		OrganizationID: organization, ID: id, State: string(meter.ReservationCommitted), Committed: &used, SettledAt: now,
 	})
 	return reservation(row), err
+}
+
+// limitBeyond returns the hard limit that counts for what is used beyond what a reservation
+// holds, and opens its window before anything is locked. Where there is no such limit, or
+// no more is used, Window is empty.
+func limitBeyond(ctx context.Context, tx scoped, organization, id uuid.UUID, quantity *int64) (plans.Entitlement, error) {
+	var none plans.Entitlement
+	if quantity == nil {
+		return none, nil
+	}
+	row, err := tx.Reservation(ctx, organization, id)
+	if err != nil {
+		return none, orNoReservation(err)
+	}
+	r := reservation(row)
+	if r.State != meter.ReservationHeld || *quantity <= r.Quantity {
+		return none, nil
+	}
+	found, err := tx.LimitInForce(ctx, db.LimitInForceParams{OrganizationID: organization, Meter: r.Meter})
+	if err != nil {
+		return none, err
+	}
+	limit := plans.Entitlement{Meter: r.Meter, Mode: plans.Mode(found.Mode), Window: plans.WindowKind(found.LimitWindow), Max: found.Max}
+	if found.Mode == "" {
+		// The catalog in the tables doesn't say: what decided then does.
+		limit.Mode, limit.Window, limit.Max = r.Mode, r.Window, r.Max
+	}
+	if limit.Mode != plans.Hard {
+		return none, nil
+	}
+	r.Window = limit.Window
+	return limit, openWindow(ctx, tx, quotaWindow(r), limit.Max)
 }
 
 // lockReservation locks a reservation, and then tells the time.
@@ -113,7 +148,7 @@ func settleReservation(ctx context.Context, tx scoped, r meter.StoredReservation
 		Reports: 1,
 	}
 	_, err = applyRows(ctx, tx, batch, meter.InstanceStopped, held)
-	return err
+	return orOverflow(err)
 }
 
 // ReleaseReservation gives back what a reservation holds, and ends it. One that was
@@ -132,13 +167,12 @@ func (s *Store) ReleaseReservation(ctx context.Context, organization, id uuid.UU
 		case r.State != meter.ReservationHeld:
 			return nil
 		}
-		if row.CountsInQuota {
-			err := tx.FreeHeld(ctx, db.FreeHeldParams{
-				OrganizationID: organization, Meter: r.Meter, LimitWindow: row.LimitWindow, WindowStart: row.WindowStart, Quantity: r.Quantity,
-			})
-			if err != nil {
-				return err
-			}
+		if err := tx.LockWindowsOfDay(ctx, organization, r.Meter, row.Day); err != nil {
+			return err
+		}
+		err = tx.FreeHeld(ctx, db.FreeHeldParams{OrganizationID: organization, Meter: r.Meter, Day: row.Day, Quantity: r.Quantity})
+		if err != nil {
+			return err
 		}
 		row, err = tx.EndReservation(ctx, db.EndReservationParams{
 			OrganizationID: organization, ID: id, State: string(meter.ReservationReleased), SettledAt: now,
@@ -196,10 +230,11 @@ func expire(ctx context.Context, tx scoped) (int, error) {
 	b.Queue(`
 		SELECT FROM quota_windows w
 		WHERE (organization_id, meter, limit_window, window_start) IN (
-			SELECT r.organization_id, r.meter, r.limit_window, r.window_start
+			SELECT o.organization_id, o.meter, o.limit_window, o.window_start
 			FROM unnest($1::uuid[], $2::uuid[]) AS d (organization_id, id)
 			JOIN reservations r USING (organization_id, id)
-			WHERE r.counts_in_quota)
+			JOIN quota_windows o ON o.organization_id = r.organization_id AND o.meter = r.meter
+				AND o.window_start <= r.day AND o.window_end > r.day)
 		ORDER BY organization_id, meter COLLATE "C", limit_window, window_start
 		FOR NO KEY UPDATE`, organizations, ids)
 	b.Queue(`
@@ -207,11 +242,13 @@ func expire(ctx context.Context, tx scoped) (int, error) {
 			UPDATE reservations r SET state = 'expired', settled_at = clock_timestamp()
 			FROM unnest($1::uuid[], $2::uuid[]) AS d (organization_id, id)
 			WHERE r.organization_id = d.organization_id AND r.id = d.id
-			RETURNING r.organization_id, r.meter, r.limit_window, r.window_start, r.quantity, r.counts_in_quota
+			RETURNING r.organization_id, r.meter, r.day, r.quantity
 		), freed AS (
-			SELECT organization_id, meter, limit_window, window_start, sum(quantity)::bigint AS quantity
-			FROM ended WHERE counts_in_quota
-			GROUP BY organization_id, meter, limit_window, window_start
+			SELECT o.organization_id, o.meter, o.limit_window, o.window_start, sum(e.quantity)::bigint AS quantity
+			FROM ended e
+			JOIN quota_windows o ON o.organization_id = e.organization_id AND o.meter = e.meter
+				AND o.window_start <= e.day AND o.window_end > e.day
+			GROUP BY o.organization_id, o.meter, o.limit_window, o.window_start
 		)
 		UPDATE quota_windows w SET held = w.held - f.quantity
 		FROM freed f

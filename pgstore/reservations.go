@@ -21,8 +21,9 @@ import (
 // Under a hard limit the quantity is taken out of the window's quota, which is opened as
 // by [Store.AdjustLeases]; Max and Current are then those of the window. planVersion is
 // the version of the plan that decided: where another plan is in force, its published
-// limit counts. Where the quota doesn't cover the quantity, the answer is a
-// [*meter.QuotaShortError], and nothing is stored. Under other limits nothing is taken.
+// limit decides instead. Where the quota doesn't cover the quantity, or a change of the plan
+// is being taken over, the answer is a [*meter.QuotaShortError], and nothing is stored.
+// Whatever the limit is, open windows with the day hold the quantity.
 //
 // A reservation with the same ID is answered as it is. So is one with the same identity,
 // whatever its state, unless its fingerprint is another: [meter.ErrIdentityReused].
@@ -72,12 +73,25 @@ func hold(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion
 	if err != nil {
 		return r, err
 	}
+	outdated, err := decideByPlanInForce(ctx, tx, &r, &planVersion)
+	if err != nil {
+		return r, err
+	}
 	hard := r.Mode == plans.Hard
 	window := quotaWindow(r)
+	if hard {
+		// Before the reservation is there: who opens a window waits for all of them.
+		if err := openWindow(ctx, tx, window, r.Max); err != nil {
+			return r, err
+		}
+	}
+	if err := tx.LockHolds(ctx, r.Organization, r.Meter); err != nil {
+		return r, err
+	}
 	params := db.InsertReservationParams{
 		OrganizationID: r.Organization, ID: r.ID, Meter: r.Meter, Day: date(plans.DayOf(r.CreatedAt)), Quantity: r.Quantity,
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Plan: r.Plan, Mode: string(r.Mode), LimitWindow: string(r.Window),
-		WindowStart: date(window.Start), CountsInQuota: hard, Max: r.Max, Current: r.Current, OverLimit: r.OverLimit,
+		WindowStart: date(window.Start), Max: r.Max, Current: r.Current, OverLimit: r.OverLimit,
 	}
 	if r.Identity != (meter.Identity{}) {
 		params.Identity, params.Fingerprint = r.Identity[:], r.Fingerprint[:]
@@ -91,10 +105,12 @@ func hold(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion
 	case inserted == 0:
 		return sameReservation(ctx, tx, r, params.Identity)
 	}
+	limit, current, err := holdQuota(ctx, tx, r, planVersion, outdated)
+	if err != nil {
+		return r, err
+	}
 	if hard {
-		if r.Max, r.Current, err = holdQuota(ctx, tx, window, r, planVersion); err != nil {
-			return r, err
-		}
+		r.Max, r.Current = limit, current
 		if err := tx.SetReservationLimit(ctx, db.SetReservationLimitParams{OrganizationID: r.Organization, ID: r.ID, Max: r.Max, Current: r.Current}); err != nil {
 			return r, err
 		}
@@ -117,19 +133,42 @@ func sameReservation(ctx context.Context, tx scoped, r meter.StoredReservation, 
 	return found, nil
 }
 
-// holdQuota takes the quantity out of the window, and returns its limit and what counts
-// as used then.
-func holdQuota(ctx context.Context, tx scoped, w meter.QuotaWindow, r meter.StoredReservation, planVersion int) (limit, current int64, err error) {
-	_, err = tx.Exec(ctx, `SELECT tollgate_open_quota_windows($1::uuid[], $2::text[], $3::text[], $4::date[], $5::int8[])`,
-		[][16]byte{w.Organization}, []string{w.Meter}, []string{string(w.Kind)}, []time.Time{date(w.Start)}, []int64{r.Max})
-	if err != nil {
-		return 0, 0, err
+// decideByPlanInForce puts the published limit of the plan in force in place of the one
+// that the caller was decided by, where that is out of date. It reports whether it is and
+// nothing better is known.
+func decideByPlanInForce(ctx context.Context, tx scoped, r *meter.StoredReservation, planVersion *int) (outdated bool, err error) {
+	limit, err := tx.LimitInForce(ctx, db.LimitInForceParams{
+		OrganizationID: r.Organization, Meter: r.Meter, KnownPlan: r.Plan, KnownVersion: int64(*planVersion),
+	})
+	if err != nil || !limit.Outdated || limit.Mode == "" {
+		return limit.Outdated, err
+	}
+	r.Plan, *planVersion = limit.Plan, int(limit.PlanVersion)
+	r.Mode, r.Window, r.Max = plans.Mode(limit.Mode), plans.WindowKind(limit.LimitWindow), limit.Max
+	r.OverLimit = r.Mode == plans.Soft && r.Current > r.Max
+	return false, nil
+}
+
+// openWindow opens a window where it isn't.
+func openWindow(ctx context.Context, tx scoped, w meter.QuotaWindow, limit int64) error {
+	_, err := tx.Exec(ctx, `SELECT tollgate_open_quota_windows($1::uuid[], $2::text[], $3::text[], $4::date[], $5::int8[])`,
+		[][16]byte{w.Organization}, []string{w.Meter}, []string{string(w.Kind)}, []time.Time{date(w.Start)}, []int64{limit})
+	return err
+}
+
+// holdQuota holds the quantity in every open window with its day: under a hard limit it
+// is taken out of the limit's window. It returns the limit and what counts of it then.
+func holdQuota(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion int, outdated bool) (limit, current int64, err error) {
+	var kind *string
+	if r.Mode == plans.Hard {
+		hard := string(r.Window)
+		kind = &hard
 	}
 	var quota meter.QuotaShortError
 	var taken bool
-	err = tx.QueryRow(ctx, `SELECT * FROM tollgate_hold_quota($1, $2, $3, $4, $5, $6, $7, $8)`,
-		w.Organization, w.Meter, w.Kind, date(w.Start), r.Quantity, r.Plan, planVersion, r.Max).
-		Scan(&taken, &quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held)
+	err = tx.QueryRow(ctx, `SELECT * FROM tollgate_hold_quota($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		r.Organization, r.Meter, date(plans.DayOf(r.CreatedAt)), r.Quantity, kind, r.Plan, planVersion, r.Max, outdated).
+		Scan(&taken, &quota.Waiting, &quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held)
 	if err == nil && !taken {
 		err = &quota
 	}
@@ -140,7 +179,7 @@ func holdQuota(ctx context.Context, tx scoped, w meter.QuotaWindow, r meter.Stor
 // and says so in it. The transaction that found it short has changed nothing.
 func (s *Store) recall(ctx context.Context, w meter.QuotaWindow, err error) error {
 	var short *meter.QuotaShortError
-	if !errors.As(err, &short) {
+	if !errors.As(err, &short) || short.Waiting {
 		return err
 	}
 	failed := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {

@@ -21,33 +21,38 @@ const insufficientPrivilege = "42501"
 // organizationColumn is, for each table with rows of an organization, the column
 // that says whose a row is.
 var organizationColumn = map[string]string{
-	"organizations":        "id",
-	"organization_plans":   "organization_id",
-	"api_keys":             "organization_id",
-	"usage_batch_rows":     "organization_id",
-	"usage_daily":          "organization_id",
-	"usage_rolled":         "organization_id",
-	"export_organizations": "organization_id",
-	"export_usage":         "organization_id",
-	"export_segments":      "organization_id",
-	"export_segment_usage": "organization_id",
-	"export_corrections":   "organization_id",
-	"export_parked":        "organization_id",
-	"export_variances":     "organization_id",
-	"statements":           "organization_id",
-	"usage_events":         "organization_id",
-	"quota_windows":        "organization_id",
-	"quota_leases":         "organization_id",
-	"quota_lost_leases":    "organization_id",
-	"reservations":         "organization_id",
-	"credit_grants":        "organization_id",
-	"credit_entries":       "organization_id",
-	"export_credits":       "organization_id",
-	"export_credit_uses":   "organization_id",
-	"events":               "organization_id",
-	"webhook_endpoints":    "organization_id",
-	"webhook_deliveries":   "organization_id",
-	"webhook_attempts":     "organization_id",
+	"organizations":             "id",
+	"organization_plans":        "organization_id",
+	"organization_plan_changes": "organization_id",
+	"api_keys":                  "organization_id",
+	"usage_batch_rows":          "organization_id",
+	"usage_daily":               "organization_id",
+	"usage_rolled":              "organization_id",
+	"export_organizations":      "organization_id",
+	"export_usage":              "organization_id",
+	"export_segments":           "organization_id",
+	"export_segment_usage":      "organization_id",
+	"export_corrections":        "organization_id",
+	"export_parked":             "organization_id",
+	"export_variances":          "organization_id",
+	"statements":                "organization_id",
+	"usage_events":              "organization_id",
+	"usage_quarantine":          "organization_id",
+	"usage_keys":                "organization_id",
+	"usage_conflicts":           "organization_id",
+	"quota_windows":             "organization_id",
+	"quota_leases":              "organization_id",
+	"quota_lost_leases":         "organization_id",
+	"plan_changes":              "organization_id",
+	"reservations":              "organization_id",
+	"credit_grants":             "organization_id",
+	"credit_entries":            "organization_id",
+	"export_credits":            "organization_id",
+	"export_credit_uses":        "organization_id",
+	"events":                    "organization_id",
+	"webhook_endpoints":         "organization_id",
+	"webhook_deliveries":        "organization_id",
+	"webhook_attempts":          "organization_id",
 
 	"organization_customers": "organization_id",
 	"statement_deliveries":   "organization_id",
@@ -67,8 +72,10 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	a, b = f.organization("Acme", "free").ID, f.organization("Bolt", "pro").ID
 	w := f.instance()
 	for _, o := range []uuid.UUID{a, b} {
-		w.flush(row(o, evaluations, today, 5), row(o, storage, today, 7))
+		w.flush(row(o, evaluations, today, 5), row(o, storage, today, 7), row(o, simulations, today, -1))
 		_, err := f.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleTenant, Organization: o, Name: "k"}, accounts.HashSecret(o.String()))
+		require.NoError(t, err)
+		_, err = f.ChangeContract(t.Context(), o, accounts.Request{Action: accounts.EndContract, At: time.Now().AddDate(1, 0, 0)})
 		require.NoError(t, err)
 	}
 	_, err := f.RollUpDay(t.Context(), today)
@@ -106,12 +113,16 @@ func fillQuotas(f *fixture, instance uuid.UUID, organizations ...uuid.UUID) {
 		f.exec(`
 			INSERT INTO usage_events VALUES ($1, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', '2026-10-15', 1, now(),
 				$2, 1, 0, 0, 'free', 'hard', false, 1, 1000, 'day')`, o, instance)
+		f.exec(`INSERT INTO usage_keys VALUES ($1, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), now())`, o)
+		f.exec(`
+			INSERT INTO usage_conflicts VALUES ($1, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', '2026-10-15', 1, now(), $2, 1)`, o, instance)
 		f.exec(`INSERT INTO quota_windows VALUES ($1, 'evaluations', 'day', '2026-10-15', '2026-10-16', 1000, 1000, 0, 5, 1, 0)`, o)
-		f.exec(`INSERT INTO quota_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 1, 1, 5, 5, true)`, o, instance)
+		f.exec(`INSERT INTO quota_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 1, 1, 5, 5, 5, 0, 0)`, o, instance)
+		f.exec(`INSERT INTO plan_changes (organization_id, plan, effective_from, due_at) VALUES ($1, 'free', '2026-10-15', '2026-10-15')`, o)
 		f.exec(`INSERT INTO quota_lost_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 5)`, o, instance)
 		f.exec(`
 			INSERT INTO reservations VALUES ($1, $1, 'evaluations', '2026-10-15', 1, NULL, 'held', now(), now() + interval '1 hour', NULL,
-				'free', 'hard', 'day', '2026-10-15', true, 1000, 6, false)`, o)
+				'free', 'hard', 'day', '2026-10-15', 1000, 6, false)`, o)
 		f.exec(`INSERT INTO idempotent_writes VALUES ($1, sha256('k'), sha256('f'), now())`, o)
 	}
 }
@@ -239,7 +250,7 @@ func TestPlansThatWereInForceStay(t *testing.T) {
 	asTenant(t, conn, a, func() {
 		tag, err := conn.Exec(t.Context(), `DELETE FROM organization_plans WHERE organization_id = $1`, a)
 		require.NoError(t, err)
-		require.EqualValues(t, 1, tag.RowsAffected())
+		require.EqualValues(t, 2, tag.RowsAffected(), "the change and the end that are to come")
 		_, err = conn.Exec(t.Context(), `UPDATE organization_plans SET plan = 'enterprise' WHERE organization_id = $1`, a)
 		requireCode(t, insufficientPrivilege, err, "a plan that was in force")
 	})

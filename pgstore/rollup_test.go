@@ -267,8 +267,8 @@ func TestRollUpFindsVariances(t *testing.T) {
 func TestRollUpKeepsTheFirstHundredVariances(t *testing.T) {
 	f := newFixture(t)
 	var rows []meter.Row
-	for range 150 {
-		rows = append(rows, row(uuid.Must(uuid.NewV7()), evaluations, today, 1))
+	for _, id := range f.tenants(150) {
+		rows = append(rows, row(id, evaluations, today, 1))
 	}
 	f.instance().flush(rows...)
 	f.exec(`UPDATE usage_daily SET value = 2`)

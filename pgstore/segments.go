@@ -25,6 +25,9 @@ func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 	if err := tx.LockIssuing(ctx); err != nil {
 		return err
 	}
+	if err := tx.AvoidNestedLoops(ctx); err != nil {
+		return err
+	}
 	if err := freezeCorrections(ctx, tx, export); err != nil {
 		return err
 	}
@@ -151,7 +154,7 @@ const segmentUsage = `
 	),
 	counted AS (
 		SELECT organization_id, start_at, meter,
-			CASE aggregation WHEN 'sum' THEN least(sum(value), 9223372036854775807) ELSE max(value) END::bigint AS value
+			CASE aggregation WHEN 'sum' THEN sum(value) ELSE max(value) END::bigint AS value
 		FROM placed
 		GROUP BY organization_id, start_at, meter, aggregation
 	),

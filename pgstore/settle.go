@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"errors"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -112,19 +111,25 @@ func (c *columns) quotaUse(open openKinds) *quotaUse {
 	return u
 }
 
-// heldQuota is what a reservation holds of a window whose usage is written.
+// heldQuota is what a reservation holds of the windows whose usage is written.
 type heldQuota struct {
-	window      meter.QuotaWindow
-	reservation uuid.UUID
+	organization, reservation uuid.UUID
+	meter                     string
 	// held is what the reservation holds, used what is written.
 	held, used int64
+	// limit is the kind of window that has a hard limit by the plan in force, and max the
+	// limit: what is used beyond what is held must be within it. Empty: there is none.
+	limit plans.WindowKind
+	max   int64
+	// settled says that the windows have the usage already: it was quarantined.
+	settled bool
 }
 
 // settle moves usage that leases covered from leased to consumed, in the windows that
 // are open, and adds the rest to what is unleased. The windows are locked first, in a
 // statement of their own.
 func (c *columns) settle(ctx context.Context, tx scoped, instance uuid.UUID, open openKinds, held *heldQuota) error {
-	if !open.day && !open.month {
+	if !open.day && !open.month || held != nil && held.settled {
 		return nil
 	}
 	all, found := c.quotaUse(open), &quotaUse{}
@@ -133,15 +138,12 @@ func (c *columns) settle(ctx context.Context, tx scoped, instance uuid.UUID, ope
 			return err
 		}
 	}
-	if held != nil {
-		covered, err := held.settle(ctx, tx)
-		if err != nil {
-			return err
-		}
+	if held != nil && held.reservation != uuid.Nil {
 		for i := range found.starts {
-			if covered && found.kinds[i] == string(held.window.Kind) {
-				found.values[i] = 0
+			if err := held.settle(ctx, tx, plans.WindowKind(found.kinds[i]), plans.Day(found.starts[i])); err != nil {
+				return err
 			}
+			found.values[i] = 0
 		}
 	}
 	for _, part := range found.parts() {
@@ -192,48 +194,52 @@ const settleLeases = `
 	)
 	UPDATE quota_windows w
 	SET leased = w.leased - u.settled, consumed = w.consumed + u.settled,
-		unleased = least(w.unleased + least(u.value - u.settled, 1000000000000000000), 1000000000000000000)
+		unleased = w.unleased + u.value - u.settled
 	FROM used u
 	WHERE w.organization_id = u.organization_id AND w.meter = u.meter AND w.limit_window = u.limit_window
 		AND w.window_start = u.window_start`
 
-// settle moves what a reservation held to consumed: less than that frees the rest, more
-// takes what is missing. The window is locked. It reports whether the window is open, and
-// answers [meter.QuotaShortError] where it hasn't got the missing part.
-func (h *heldQuota) settle(ctx context.Context, tx scoped) (bool, error) {
+// settle moves what a reservation held of a window to consumed: less than that frees the
+// rest, more takes what is missing. The window is locked. Where it is the limit's and
+// hasn't got the missing part, the answer is [meter.QuotaShortError].
+func (h *heldQuota) settle(ctx context.Context, tx scoped, kind plans.WindowKind, start plans.Day) error {
 	for expired := false; ; expired = true {
-		quota, settled, err := h.try(ctx, tx)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-			return false, nil
-		case err != nil || settled:
-			return settled, err
-		case expired:
-			return false, quota
+		quota, settled, err := h.try(ctx, tx, kind, start)
+		if err != nil || settled {
+			return err
 		}
-		_, err = tx.Exec(ctx, `SELECT tollgate_expire_held($1, $2, $3, $4, $5)`,
-			h.window.Organization, h.window.Meter, h.window.Kind, date(h.window.Start), h.reservation)
+		if expired || quota.Waiting {
+			return quota
+		}
+		_, err = tx.Exec(ctx, `SELECT tollgate_expire_held($1, $2, $3, $4, $5)`, h.organization, h.meter, kind, date(start), h.reservation)
 		if err != nil {
-			return false, err
+			return err
 		}
 	}
 }
 
-// try settles where there is enough, and returns the window as it was.
-func (h *heldQuota) try(ctx context.Context, tx scoped) (*meter.QuotaShortError, bool, error) {
+// try settles where there is enough, and returns the window as it was. What is used of a
+// window without a limit, beyond what was held, is unleased.
+func (h *heldQuota) try(ctx context.Context, tx scoped, kind plans.WindowKind, start plans.Day) (*meter.QuotaShortError, bool, error) {
 	var quota meter.QuotaShortError
 	var settled bool
+	limited := kind == h.limit && h.used > h.held
 	err := tx.QueryRow(ctx, `
-		WITH settled AS (
-			UPDATE quota_windows SET held = held - $5::int8, consumed = consumed + $6::int8
+		WITH settling AS MATERIALIZED (
+			SELECT $7 AND tollgate_plan_settling($1) AS yet
+		), settled AS (
+			UPDATE quota_windows
+			SET held = held - $5::int8, consumed = consumed + CASE WHEN $7 THEN $6::int8 ELSE least($5::int8, $6::int8) END,
+				unleased = unleased + CASE WHEN $7 THEN 0 ELSE greatest(0, $6::int8 - $5::int8) END,
+				max = greatest(CASE WHEN $7 THEN $8::int8 ELSE plan_max END, consumed + leased + held, max)
 			WHERE organization_id = $1 AND meter = $2 AND limit_window = $3 AND window_start = $4
-				AND ($6::int8 <= $5::int8 OR $6::int8 - $5::int8 <= plan_max - consumed - leased - held - unleased)
+				AND (NOT $7 OR NOT (SELECT yet FROM settling) AND $6::int8 - $5::int8 <= $8::int8 - consumed - leased - held - unleased)
 			RETURNING 1
 		)
-		SELECT plan_max, consumed, unleased, leased, held, EXISTS (SELECT FROM settled)
+		SELECT CASE WHEN $7 THEN $8::int8 ELSE plan_max END, consumed, unleased, leased, held, (SELECT yet FROM settling), EXISTS (SELECT FROM settled)
 		FROM quota_windows
 		WHERE organization_id = $1 AND meter = $2 AND limit_window = $3 AND window_start = $4`,
-		h.window.Organization, h.window.Meter, h.window.Kind, date(h.window.Start), h.held, h.used).
-		Scan(&quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held, &settled)
+		h.organization, h.meter, kind, date(start), h.held, h.used, limited, h.max).
+		Scan(&quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held, &quota.Waiting, &settled)
 	return &quota, settled, err
 }

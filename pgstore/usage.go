@@ -3,10 +3,13 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore/internal/db"
@@ -33,9 +36,35 @@ func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Da
 		snapshot.Usage = convert(rows, func(r db.StoredUsageRow) meter.Stored {
 			return meter.Stored{Meter: r.Meter, Day: r.DayValue, DayAt: r.DayAt, Month: r.MonthValue}
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return addQuarantined(ctx, tx, &snapshot, day)
 	})
 	return snapshot, wrap(err, "load organization %s", id)
+}
+
+// addQuarantined adds what is set aside of the day and of its month up to it.
+func addQuarantined(ctx context.Context, tx scoped, snapshot *meter.Snapshot, day plans.Day) error {
+	rows, err := tx.Query(ctx, `
+		SELECT meter, coalesce(sum(in_windows) FILTER (WHERE day = $3), 0)::bigint, sum(in_windows)::bigint
+		FROM usage_quarantine
+		WHERE organization_id = $1 AND state = 'quarantined' AND in_windows > 0 AND day BETWEEN $2 AND $3
+		GROUP BY meter ORDER BY meter`, snapshot.Organization, date(day.Month()), date(day))
+	if err != nil {
+		return err
+	}
+	var apart meter.Stored
+	_, err = pgx.ForEachRow(rows, []any{&apart.Meter, &apart.QuarantinedDay, &apart.QuarantinedMonth}, func() error {
+		i := slices.IndexFunc(snapshot.Usage, func(u meter.Stored) bool { return u.Meter == apart.Meter })
+		if i < 0 {
+			snapshot.Usage = append(snapshot.Usage, apart)
+			return nil
+		}
+		snapshot.Usage[i].QuarantinedDay, snapshot.Usage[i].QuarantinedMonth = apart.QuarantinedDay, apart.QuarantinedMonth
+		return nil
+	})
+	return err
 }
 
 // CurrentUsage returns the record of an organization, meter and day; where there is
@@ -76,11 +105,16 @@ func (s *Store) UsageRange(ctx context.Context, organization uuid.UUID, from, to
 // UsageRangeAll folds the records of the days from to to, both included, for every
 // organization and meter, in the order of organization and then of the catalog's
 // meters. Names and plans are those of now. UnitSeconds is left empty: it belongs to
-// rolled days, and records are not rolled.
+// rolled days, and records are not rolled. A sum beyond an int64, which takes more than 92
+// full days, is an [*accounts.FieldError]: nothing is cut.
 func (s *Store) UsageRangeAll(ctx context.Context, from, to plans.Day) ([]billing.UsageTotal, error) {
 	var totals []billing.UsageTotal
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.UsageRangeAll(ctx, date(from), date(to))
+		if i := slices.IndexFunc(rows, func(r db.UsageRangeAllRow) bool { return r.Beyond }); i >= 0 {
+			return &accounts.FieldError{Field: "to", Rule: fmt.Sprintf(
+				"must be nearer to from: the sum of %s by organization %s over these days is beyond an int64", rows[i].Meter, rows[i].OrganizationID)}
+		}
 		totals = convert(rows, func(r db.UsageRangeAllRow) billing.UsageTotal {
 			return billing.UsageTotal{
 				Organization:     r.OrganizationID,

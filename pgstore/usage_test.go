@@ -1,7 +1,6 @@
 package pgstore_test
 
 import (
-	"math"
 	"testing"
 	"time"
 
@@ -210,19 +209,39 @@ func TestLoadOrganization(t *testing.T) {
 	require.False(t, pgstore.Retryable(err))
 }
 
-// A sum beyond an int64 must not hold up every later batch.
-func TestSumStaysAtTheLargestNumber(t *testing.T) {
+// Days that are full add up over a month, and over three years only as far as an int64 goes:
+// beyond it the range is refused, and nothing is cut.
+func TestFullDaysAddUp(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "enterprise")
 	w := f.instance()
-	require.Equal(t, []int64{math.MaxInt64 - 1}, w.flush(row(o.ID, evaluations, today, math.MaxInt64-1)))
-	require.Equal(t, []int64{math.MaxInt64}, w.flush(row(o.ID, evaluations, today, 5)))
-	w.flush(row(o.ID, evaluations, today-1, 5))
+	month := today.Month()
+	for day := month; day < month+31; day++ {
+		w.flush(row(o.ID, evaluations, day, plans.MaxDaySum))
+	}
+	snapshot, err := f.LoadOrganization(t.Context(), o.ID, month+30)
+	require.NoError(t, err)
+	require.EqualValues(t, plans.MaxMonthSum, snapshot.Usage[0].Month)
+	for day := month; day < month+31; day++ {
+		f.rollUp(day)
+	}
+	months, err := f.MonthToDate(t.Context(), o.ID, month+30)
+	require.NoError(t, err)
+	require.EqualValues(t, plans.MaxMonthSum, months[0].Value)
+	e := f.beginExport(period, "run")
+	f.freeze(e.ID)
+	require.EqualValues(t, plans.MaxMonthSum, f.totals(e.ID, 10)[0].Value)
 
-	snapshot, err := f.LoadOrganization(t.Context(), o.ID, today)
+	for day := month - 61; day < month; day++ {
+		w.flush(row(o.ID, evaluations, day, plans.MaxDaySum))
+	}
+	totals, err := f.UsageRangeAll(t.Context(), month-61, month+30)
 	require.NoError(t, err)
-	require.EqualValues(t, math.MaxInt64, snapshot.Usage[0].Month)
-	totals, err := f.UsageRangeAll(t.Context(), today-1, today)
-	require.NoError(t, err)
-	require.EqualValues(t, math.MaxInt64, totals[0].Value)
+	require.EqualValues(t, 92*plans.MaxDaySum, totals[0].Value)
+	w.flush(row(o.ID, evaluations, month-62, plans.MaxDaySum))
+	_, err = f.UsageRangeAll(t.Context(), month-62, month+30)
+	var field *accounts.FieldError
+	require.ErrorAs(t, err, &field)
+	require.Equal(t, "to", field.Field)
+	require.ErrorContains(t, err, o.ID.String())
 }

@@ -14,6 +14,8 @@ type Decision struct {
 	// Current is the usage of the window: with the quantity where it was allowed,
 	// without it where it was refused.
 	Current int64
+	// Held is the part of Current that others' reservations hold: what is neither used nor free.
+	Held int64
 	// Max is the entitlement's limit; 0 where the mode is unlimited.
 	Max int64
 	// Remaining is what is left of Max, never below 0; 0 where the mode is unlimited.

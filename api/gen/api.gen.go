@@ -27,6 +27,27 @@ import (
 	"github.com/riverline/tollgate/webhooks"
 )
 
+// Defines values for ListQuarantineParamsState.
+const (
+	ListQuarantineParamsStateApplied     ListQuarantineParamsState = "applied"
+	ListQuarantineParamsStateDropped     ListQuarantineParamsState = "dropped"
+	ListQuarantineParamsStateQuarantined ListQuarantineParamsState = "quarantined"
+)
+
+// Valid indicates whether the value is a known member of the ListQuarantineParamsState enum.
+func (e ListQuarantineParamsState) Valid() bool {
+	switch e {
+	case ListQuarantineParamsStateApplied:
+		return true
+	case ListQuarantineParamsStateDropped:
+		return true
+	case ListQuarantineParamsStateQuarantined:
+		return true
+	default:
+		return false
+	}
+}
+
 // Aggregation How reports fold into one value a day. Sum adds up; max is the peak; last is the level reported last.
 type Aggregation = plans.Aggregation
 
@@ -50,6 +71,15 @@ type Catalog struct {
 
 	// Plans The version of each plan that is in force.
 	Plans []Plan `json:"plans"`
+}
+
+// ContractEnd defines model for ContractEnd.
+type ContractEnd struct {
+	// EffectiveAt When the contract ends; at once where it isn't given. Not in the past.
+	EffectiveAt *string `json:"effective_at,omitempty"`
+
+	// Note Why, for the record.
+	Note *string `json:"note,omitempty"`
 }
 
 // ControlTotals defines model for ControlTotals.
@@ -521,6 +551,9 @@ type OrganizationCreate struct {
 	// Currency ISO 4217 code in which it is billed, of a currency in force. Default, when it is made: USD. Fixed once a statement is issued or credit granted (409).
 	Currency *string `json:"currency,omitempty"`
 
+	// EffectiveAt From when it has its plan; now where it isn't given. In the past, it must be in no period that is closed or being closed.
+	EffectiveAt *string `json:"effective_at,omitempty"`
+
 	// Name What people and exports show.
 	Name string `json:"name"`
 
@@ -544,7 +577,10 @@ type OrganizationPage struct {
 type OrganizationUpdate struct {
 	// Currency ISO 4217 code in which it is billed, of a currency in force. Default, when it is made: USD. Fixed once a statement is issued or credit granted (409).
 	Currency *string `json:"currency,omitempty"`
-	Name     *string `json:"name,omitempty"`
+
+	// EffectiveAt From when the plan is in force; at once where it isn't given. In the past it is refused, but for the begin of an organization's first plan: before any usage, and in no period that is closed.
+	EffectiveAt *string `json:"effective_at,omitempty"`
+	Name        *string `json:"name,omitempty"`
 
 	// Plan Key of a plan of the catalog.
 	Plan *string `json:"plan,omitempty"`
@@ -796,6 +832,69 @@ type ProposedPlan struct {
 // Proration What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 type Proration = plans.Proration
 
+// QuarantineDecision defines model for QuarantineDecision.
+type QuarantineDecision struct {
+	// Note Why.
+	Note string `json:"note"`
+}
+
+// QuarantinePage defines model for QuarantinePage.
+type QuarantinePage struct {
+	// Next Give it as `after` to get the next page; null on the last.
+	Next        *openapi_types.UUID `json:"next"`
+	Quarantined []Quarantined       `json:"quarantined"`
+}
+
+// Quarantined defines model for Quarantined.
+type Quarantined struct {
+	Aggregation string `json:"aggregation"`
+
+	// At The time of its last report.
+	At        time.Time  `json:"at"`
+	Day       plans.Day  `json:"day"`
+	DecidedAt *time.Time `json:"decided_at"`
+
+	// DecidedBy Who decided; empty until then.
+	DecidedBy string             `json:"decided_by"`
+	Id        openapi_types.UUID `json:"id"`
+
+	// Identity That of a single report, in hexadecimal digits; null for a row.
+	Identity *string `json:"identity"`
+
+	// InstanceId The instance whose batch had it; seq is the batch.
+	InstanceId openapi_types.UUID `json:"instance_id"`
+
+	// LeasedDay The part of the value that leases of day windows covered.
+	LeasedDay int64 `json:"leased_day"`
+
+	// LeasedMonth The part of the value that leases of month windows covered.
+	LeasedMonth int64  `json:"leased_month"`
+	Meter       string `json:"meter"`
+
+	// Note Why it was decided so.
+	Note           string             `json:"note"`
+	OrganizationId openapi_types.UUID `json:"organization_id"`
+
+	// Plan The plan that prices it, with plan_version; empty and 0: the one of its time.
+	Plan          string    `json:"plan"`
+	PlanVersion   int       `json:"plan_version"`
+	QuarantinedAt time.Time `json:"quarantined_at"`
+
+	// Reason Why it was refused.
+	Reason string `json:"reason"`
+
+	// Reports How many of its reports bear an identity. They stay known.
+	Reports int   `json:"reports"`
+	Seq     int64 `json:"seq"`
+
+	// Sqlstate PostgreSQL's code of the refusal; empty where it was refused before it was sent.
+	Sqlstate string                `json:"sqlstate"`
+	State    meter.QuarantineState `json:"state"`
+
+	// Value What it adds, or the level.
+	Value int64 `json:"value"`
+}
+
 // RateLimit A token bucket per organization and instance, for metered requests.
 type RateLimit = plans.RateLimit
 
@@ -924,7 +1023,10 @@ type StatementList struct {
 
 // Upgrade defines model for Upgrade.
 type Upgrade struct {
-	// Plan Key of a plan of the catalog.
+	// EffectiveAt From when the plan is in force, for administrators alone; rules as for `PATCH`.
+	EffectiveAt *string `json:"effective_at,omitempty"`
+
+	// Plan Key of a plan of the catalog. The one in force takes a pending change back.
 	Plan string `json:"plan"`
 }
 
@@ -1074,6 +1176,9 @@ type PageLimit = int
 // Period defines model for Period.
 type Period = string
 
+// QuarantinePath defines model for QuarantinePath.
+type QuarantinePath = openapi_types.UUID
+
 // ReservationPath defines model for ReservationPath.
 type ReservationPath = openapi_types.UUID
 
@@ -1095,6 +1200,9 @@ type BodyTooLarge = Problem
 // Conflict An error (RFC 9457).
 type Conflict = Problem
 
+// ContractRefused An error (RFC 9457).
+type ContractRefused = Problem
+
 // Forbidden An error (RFC 9457).
 type Forbidden = Problem
 
@@ -1107,11 +1215,11 @@ type NotFound = Problem
 // PlanLimitExceeded The refusal by a hard limit.
 type PlanLimitExceeded = PlanLimitProblem
 
-// QuantityOverflow An error (RFC 9457).
-type QuantityOverflow = Problem
-
 // RateLimited An error (RFC 9457).
 type RateLimited = Problem
+
+// TooManyPlanChanges An error (RFC 9457).
+type TooManyPlanChanges = Problem
 
 // Unauthorized An error (RFC 9457).
 type Unauthorized = Problem
@@ -1375,8 +1483,29 @@ type PutCustomerParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// KeepContractParams defines parameters for KeepContract.
+type KeepContractParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// EndContractParams defines parameters for EndContract.
+type EndContractParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // CreateOrganizationKeyParams defines parameters for CreateOrganizationKey.
 type CreateOrganizationKeyParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// KeepPlanParams defines parameters for KeepPlan.
+type KeepPlanParams struct {
 	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
 	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
@@ -1396,8 +1525,54 @@ type PutPlanParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListQuarantineParams defines parameters for ListQuarantine.
+type ListQuarantineParams struct {
+	// State Only what is `quarantined` (it waits), `applied` or `dropped`.
+	State *ListQuarantineParamsState `form:"state,omitempty" json:"state,omitempty"`
+
+	// OrganizationId Only that of one organization.
+	OrganizationId *openapi_types.UUID `form:"organization_id,omitempty" json:"organization_id,omitempty"`
+
+	// After The `next` of the page before.
+	After *openapi_types.UUID `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit The most of a page.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListQuarantineParamsState defines parameters for ListQuarantine.
+type ListQuarantineParamsState string
+
+// ApplyQuarantinedParams defines parameters for ApplyQuarantined.
+type ApplyQuarantinedParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DropQuarantinedParams defines parameters for DropQuarantined.
+type DropQuarantinedParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // CreateReservationParams defines parameters for CreateReservation.
 type CreateReservationParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ReleaseReservationParams defines parameters for ReleaseReservation.
+type ReleaseReservationParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// CommitReservationParams defines parameters for CommitReservation.
+type CommitReservationParams struct {
 	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
 	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
@@ -1513,6 +1688,9 @@ type GrantCreditJSONRequestBody = CreditCreate
 // PutCustomerJSONRequestBody defines body for PutCustomer for application/json ContentType.
 type PutCustomerJSONRequestBody = CustomerPut
 
+// EndContractJSONRequestBody defines body for EndContract for application/json ContentType.
+type EndContractJSONRequestBody = ContractEnd
+
 // CreateOrganizationKeyJSONRequestBody defines body for CreateOrganizationKey for application/json ContentType.
 type CreateOrganizationKeyJSONRequestBody = OrganizationKeyCreate
 
@@ -1521,6 +1699,12 @@ type UpgradeOrganizationJSONRequestBody = Upgrade
 
 // PutPlanJSONRequestBody defines body for PutPlan for application/json ContentType.
 type PutPlanJSONRequestBody = PlanPut
+
+// ApplyQuarantinedJSONRequestBody defines body for ApplyQuarantined for application/json ContentType.
+type ApplyQuarantinedJSONRequestBody = QuarantineDecision
+
+// DropQuarantinedJSONRequestBody defines body for DropQuarantined for application/json ContentType.
+type DropQuarantinedJSONRequestBody = QuarantineDecision
 
 // CreateReservationJSONRequestBody defines body for CreateReservation for application/json ContentType.
 type CreateReservationJSONRequestBody = ReservationCreate
@@ -1641,12 +1825,21 @@ type ServerInterface interface {
 	// PutCustomer Say how another system knows an organization
 	// (PUT /api/v1/organizations/{id}/customers/{sink})
 	PutCustomer(c *gin.Context, id OrganizationPath, sink string, params PutCustomerParams)
+	// KeepContract Take the end of a contract back
+	// (DELETE /api/v1/organizations/{id}/end)
+	KeepContract(c *gin.Context, id OrganizationPath, params KeepContractParams)
+	// EndContract End an organization's contract
+	// (POST /api/v1/organizations/{id}/end)
+	EndContract(c *gin.Context, id OrganizationPath, params EndContractParams)
 	// ListOrganizationKeys List an organization's keys
 	// (GET /api/v1/organizations/{id}/keys)
 	ListOrganizationKeys(c *gin.Context, id OrganizationPath)
 	// CreateOrganizationKey Make a tenant key
 	// (POST /api/v1/organizations/{id}/keys)
 	CreateOrganizationKey(c *gin.Context, id OrganizationPath, params CreateOrganizationKeyParams)
+	// KeepPlan Take a pending change of plan back
+	// (DELETE /api/v1/organizations/{id}/upgrade)
+	KeepPlan(c *gin.Context, id OrganizationPath, params KeepPlanParams)
 	// UpgradeOrganization Change an organization's plan
 	// (POST /api/v1/organizations/{id}/upgrade)
 	UpgradeOrganization(c *gin.Context, id OrganizationPath, params UpgradeOrganizationParams)
@@ -1656,18 +1849,30 @@ type ServerInterface interface {
 	// PutPlan Publish a plan, or a new version of one
 	// (PUT /api/v1/plans)
 	PutPlan(c *gin.Context, params PutPlanParams)
+	// ListQuarantine List usage that was set aside
+	// (GET /api/v1/quarantine)
+	ListQuarantine(c *gin.Context, params ListQuarantineParams)
+	// GetQuarantined Show usage that was set aside
+	// (GET /api/v1/quarantine/{id})
+	GetQuarantined(c *gin.Context, id QuarantinePath)
+	// ApplyQuarantined Write usage that was set aside
+	// (POST /api/v1/quarantine/{id}/apply)
+	ApplyQuarantined(c *gin.Context, id QuarantinePath, params ApplyQuarantinedParams)
+	// DropQuarantined Give up usage that was set aside
+	// (POST /api/v1/quarantine/{id}/drop)
+	DropQuarantined(c *gin.Context, id QuarantinePath, params DropQuarantinedParams)
 	// CreateReservation Hold a quantity under the plan
 	// (POST /api/v1/reservations)
 	CreateReservation(c *gin.Context, params CreateReservationParams)
 	// ReleaseReservation Release a reservation
 	// (DELETE /api/v1/reservations/{id})
-	ReleaseReservation(c *gin.Context, id ReservationPath)
+	ReleaseReservation(c *gin.Context, id ReservationPath, params ReleaseReservationParams)
 	// GetReservation Show a reservation
 	// (GET /api/v1/reservations/{id})
 	GetReservation(c *gin.Context, id ReservationPath)
 	// CommitReservation Count what was used of a reservation
 	// (POST /api/v1/reservations/{id}/commit)
-	CommitReservation(c *gin.Context, id ReservationPath)
+	CommitReservation(c *gin.Context, id ReservationPath, params CommitReservationParams)
 	// GetUsage Current windows with their limits
 	// (GET /api/v1/usage)
 	GetUsage(c *gin.Context, params GetUsageParams)
@@ -3207,6 +3412,104 @@ func (siw *ServerInterfaceWrapper) PutCustomer(c *gin.Context) {
 	siw.Handler.PutCustomer(c, id, sink, params)
 }
 
+// KeepContract operation middleware
+func (siw *ServerInterfaceWrapper) KeepContract(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrganizationPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params KeepContractParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.KeepContract(c, id, params)
+}
+
+// EndContract operation middleware
+func (siw *ServerInterfaceWrapper) EndContract(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrganizationPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params EndContractParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EndContract(c, id, params)
+}
+
 // ListOrganizationKeys operation middleware
 func (siw *ServerInterfaceWrapper) ListOrganizationKeys(c *gin.Context) {
 
@@ -3279,6 +3582,55 @@ func (siw *ServerInterfaceWrapper) CreateOrganizationKey(c *gin.Context) {
 	}
 
 	siw.Handler.CreateOrganizationKey(c, id, params)
+}
+
+// KeepPlan operation middleware
+func (siw *ServerInterfaceWrapper) KeepPlan(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrganizationPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params KeepPlanParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.KeepPlan(c, id, params)
 }
 
 // UpgradeOrganization operation middleware
@@ -3383,6 +3735,180 @@ func (siw *ServerInterfaceWrapper) PutPlan(c *gin.Context) {
 	siw.Handler.PutPlan(c, params)
 }
 
+// ListQuarantine operation middleware
+func (siw *ServerInterfaceWrapper) ListQuarantine(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListQuarantineParams
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", c.Request.URL.Query(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter state: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "organization_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "organization_id", c.Request.URL.Query(), &params.OrganizationId, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter organization_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListQuarantine(c, params)
+}
+
+// GetQuarantined operation middleware
+func (siw *ServerInterfaceWrapper) GetQuarantined(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id QuarantinePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetQuarantined(c, id)
+}
+
+// ApplyQuarantined operation middleware
+func (siw *ServerInterfaceWrapper) ApplyQuarantined(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id QuarantinePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ApplyQuarantinedParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ApplyQuarantined(c, id, params)
+}
+
+// DropQuarantined operation middleware
+func (siw *ServerInterfaceWrapper) DropQuarantined(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id QuarantinePath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DropQuarantinedParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DropQuarantined(c, id, params)
+}
+
 // CreateReservation operation middleware
 func (siw *ServerInterfaceWrapper) CreateReservation(c *gin.Context) {
 
@@ -3438,6 +3964,30 @@ func (siw *ServerInterfaceWrapper) ReleaseReservation(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReleaseReservationParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -3445,7 +3995,7 @@ func (siw *ServerInterfaceWrapper) ReleaseReservation(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.ReleaseReservation(c, id)
+	siw.Handler.ReleaseReservation(c, id, params)
 }
 
 // GetReservation operation middleware
@@ -3488,6 +4038,30 @@ func (siw *ServerInterfaceWrapper) CommitReservation(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CommitReservationParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -3495,7 +4069,7 @@ func (siw *ServerInterfaceWrapper) CommitReservation(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.CommitReservation(c, id)
+	siw.Handler.CommitReservation(c, id, params)
 }
 
 // GetUsage operation middleware
@@ -3974,7 +4548,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/organizations", wrapper.CreateOrganization)
 	router.GET(options.BaseURL+"/api/v1/organizations/:id", wrapper.GetOrganization)
 	router.PATCH(options.BaseURL+"/api/v1/organizations/:id", wrapper.UpdateOrganization)
+	router.DELETE(options.BaseURL+"/api/v1/organizations/:id/upgrade", wrapper.KeepPlan)
 	router.POST(options.BaseURL+"/api/v1/organizations/:id/upgrade", wrapper.UpgradeOrganization)
+	router.DELETE(options.BaseURL+"/api/v1/organizations/:id/end", wrapper.KeepContract)
+	router.POST(options.BaseURL+"/api/v1/organizations/:id/end", wrapper.EndContract)
 	router.PUT(options.BaseURL+"/api/v1/organizations/:id/customers/:sink", wrapper.PutCustomer)
 	router.GET(options.BaseURL+"/api/v1/organizations/:id/credits", wrapper.ListCredits)
 	router.POST(options.BaseURL+"/api/v1/organizations/:id/credits", wrapper.GrantCredit)
@@ -4007,6 +4584,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/billing/exports/:period/dry-run", wrapper.DryRunCatalog)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/statements/:organization", wrapper.GetStatement)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/files/:name", wrapper.DownloadExportFile)
+	router.GET(options.BaseURL+"/api/v1/quarantine", wrapper.ListQuarantine)
+	router.GET(options.BaseURL+"/api/v1/quarantine/:id", wrapper.GetQuarantined)
+	router.POST(options.BaseURL+"/api/v1/quarantine/:id/apply", wrapper.ApplyQuarantined)
+	router.POST(options.BaseURL+"/api/v1/quarantine/:id/drop", wrapper.DropQuarantined)
 	router.GET(options.BaseURL+"/api/v1/instances", wrapper.ListInstances)
 	router.POST(options.BaseURL+"/api/v1/instances/:id/flush", wrapper.FlushInstance)
 	router.GET(options.BaseURL+"/api/v1/webhooks", wrapper.ListWebhooks)
@@ -4035,6 +4616,8 @@ type ConflictApplicationProblemPlusJSONResponse struct {
 	Headers ConflictResponseHeaders
 }
 
+type ContractRefusedApplicationProblemPlusJSONResponse Problem
+
 type ForbiddenApplicationProblemPlusJSONResponse Problem
 
 type InternalErrorApplicationProblemPlusJSONResponse Problem
@@ -4042,8 +4625,6 @@ type InternalErrorApplicationProblemPlusJSONResponse Problem
 type NotFoundApplicationProblemPlusJSONResponse Problem
 
 type PlanLimitExceededApplicationProblemPlusJSONResponse PlanLimitProblem
-
-type QuantityOverflowApplicationProblemPlusJSONResponse Problem
 
 type RateLimitedResponseHeaders struct {
 	RateLimit       *string
@@ -4054,6 +4635,15 @@ type RateLimitedApplicationProblemPlusJSONResponse struct {
 	Body Problem
 
 	Headers RateLimitedResponseHeaders
+}
+
+type TooManyPlanChangesResponseHeaders struct {
+	RetryAfter int
+}
+type TooManyPlanChangesApplicationProblemPlusJSONResponse struct {
+	Body Problem
+
+	Headers TooManyPlanChangesResponseHeaders
 }
 
 type UnauthorizedResponseHeaders struct {
@@ -8408,7 +8998,7 @@ func (response CreateOrganization415ApplicationProblemPlusJSONResponse) VisitCre
 }
 
 type CreateOrganization422ApplicationProblemPlusJSONResponse struct {
-	UnprocessableApplicationProblemPlusJSONResponse
+	ContractRefusedApplicationProblemPlusJSONResponse
 }
 
 func (response CreateOrganization422ApplicationProblemPlusJSONResponse) VisitCreateOrganizationResponse(w http.ResponseWriter) error {
@@ -8730,7 +9320,7 @@ func (response UpdateOrganization415ApplicationProblemPlusJSONResponse) VisitUpd
 }
 
 type UpdateOrganization422ApplicationProblemPlusJSONResponse struct {
-	UnprocessableApplicationProblemPlusJSONResponse
+	ContractRefusedApplicationProblemPlusJSONResponse
 }
 
 func (response UpdateOrganization422ApplicationProblemPlusJSONResponse) VisitUpdateOrganizationResponse(w http.ResponseWriter) error {
@@ -9424,6 +10014,374 @@ func (response PutCustomer503ApplicationProblemPlusJSONResponse) VisitPutCustome
 	return err
 }
 
+type KeepContractRequestObject struct {
+	Id     OrganizationPath `json:"id"`
+	Params KeepContractParams
+}
+
+type KeepContractResponseObject interface {
+	VisitKeepContractResponse(w http.ResponseWriter) error
+}
+
+type KeepContract200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type KeepContract200JSONResponse struct {
+	Body    Organization
+	Headers KeepContract200ResponseHeaders
+}
+
+func (response KeepContract200JSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract400ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract401ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract403ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract404ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract409ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract422ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract500ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepContract503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response KeepContract503ApplicationProblemPlusJSONResponse) VisitKeepContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContractRequestObject struct {
+	Id     OrganizationPath `json:"id"`
+	Params EndContractParams
+	Body   *EndContractJSONRequestBody
+}
+
+type EndContractResponseObject interface {
+	VisitEndContractResponse(w http.ResponseWriter) error
+}
+
+type EndContract200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type EndContract200JSONResponse struct {
+	Body    Organization
+	Headers EndContract200ResponseHeaders
+}
+
+func (response EndContract200JSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract400ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract401ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract403ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract404ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract409ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract413ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract415ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract422ApplicationProblemPlusJSONResponse struct {
+	ContractRefusedApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract422ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract500ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EndContract503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response EndContract503ApplicationProblemPlusJSONResponse) VisitEndContractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListOrganizationKeysRequestObject struct {
 	Id OrganizationPath `json:"id"`
 }
@@ -9746,6 +10704,189 @@ func (response CreateOrganizationKey503ApplicationProblemPlusJSONResponse) Visit
 	return err
 }
 
+type KeepPlanRequestObject struct {
+	Id     OrganizationPath `json:"id"`
+	Params KeepPlanParams
+}
+
+type KeepPlanResponseObject interface {
+	VisitKeepPlanResponse(w http.ResponseWriter) error
+}
+
+type KeepPlan200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type KeepPlan200JSONResponse struct {
+	Body    Organization
+	Headers KeepPlan200ResponseHeaders
+}
+
+func (response KeepPlan200JSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan400ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan401ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan403ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan404ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan409ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan422ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan429ApplicationProblemPlusJSONResponse struct {
+	TooManyPlanChangesApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan429ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan500ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepPlan503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response KeepPlan503ApplicationProblemPlusJSONResponse) VisitKeepPlanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type UpgradeOrganizationRequestObject struct {
 	Id     OrganizationPath `json:"id"`
 	Params UpgradeOrganizationParams
@@ -9900,7 +11041,7 @@ func (response UpgradeOrganization415ApplicationProblemPlusJSONResponse) VisitUp
 }
 
 type UpgradeOrganization422ApplicationProblemPlusJSONResponse struct {
-	UnprocessableApplicationProblemPlusJSONResponse
+	ContractRefusedApplicationProblemPlusJSONResponse
 }
 
 func (response UpgradeOrganization422ApplicationProblemPlusJSONResponse) VisitUpgradeOrganizationResponse(w http.ResponseWriter) error {
@@ -9911,6 +11052,23 @@ func (response UpgradeOrganization422ApplicationProblemPlusJSONResponse) VisitUp
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpgradeOrganization429ApplicationProblemPlusJSONResponse struct {
+	TooManyPlanChangesApplicationProblemPlusJSONResponse
+}
+
+func (response UpgradeOrganization429ApplicationProblemPlusJSONResponse) VisitUpgradeOrganizationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -10220,6 +11378,602 @@ func (response PutPlan503ApplicationProblemPlusJSONResponse) VisitPutPlanRespons
 	return err
 }
 
+type ListQuarantineRequestObject struct {
+	Params ListQuarantineParams
+}
+
+type ListQuarantineResponseObject interface {
+	VisitListQuarantineResponse(w http.ResponseWriter) error
+}
+
+type ListQuarantine200JSONResponse QuarantinePage
+
+func (response ListQuarantine200JSONResponse) VisitListQuarantineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQuarantine400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListQuarantine400ApplicationProblemPlusJSONResponse) VisitListQuarantineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQuarantine401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response ListQuarantine401ApplicationProblemPlusJSONResponse) VisitListQuarantineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQuarantine403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListQuarantine403ApplicationProblemPlusJSONResponse) VisitListQuarantineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQuarantine500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ListQuarantine500ApplicationProblemPlusJSONResponse) VisitListQuarantineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQuarantine503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListQuarantine503ApplicationProblemPlusJSONResponse) VisitListQuarantineResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuarantinedRequestObject struct {
+	Id QuarantinePath `json:"id"`
+}
+
+type GetQuarantinedResponseObject interface {
+	VisitGetQuarantinedResponse(w http.ResponseWriter) error
+}
+
+type GetQuarantined200JSONResponse Quarantined
+
+func (response GetQuarantined200JSONResponse) VisitGetQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuarantined400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetQuarantined400ApplicationProblemPlusJSONResponse) VisitGetQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuarantined401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response GetQuarantined401ApplicationProblemPlusJSONResponse) VisitGetQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuarantined403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetQuarantined403ApplicationProblemPlusJSONResponse) VisitGetQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuarantined404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetQuarantined404ApplicationProblemPlusJSONResponse) VisitGetQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuarantined500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response GetQuarantined500ApplicationProblemPlusJSONResponse) VisitGetQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetQuarantined503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetQuarantined503ApplicationProblemPlusJSONResponse) VisitGetQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyQuarantinedRequestObject struct {
+	Id     QuarantinePath `json:"id"`
+	Params ApplyQuarantinedParams
+	Body   *ApplyQuarantinedJSONRequestBody
+}
+
+type ApplyQuarantinedResponseObject interface {
+	VisitApplyQuarantinedResponse(w http.ResponseWriter) error
+}
+
+type ApplyQuarantined200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type ApplyQuarantined200JSONResponse struct {
+	Body    Quarantined
+	Headers ApplyQuarantined200ResponseHeaders
+}
+
+func (response ApplyQuarantined200JSONResponse) VisitApplyQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyQuarantined400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ApplyQuarantined400ApplicationProblemPlusJSONResponse) VisitApplyQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyQuarantined401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response ApplyQuarantined401ApplicationProblemPlusJSONResponse) VisitApplyQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyQuarantined403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ApplyQuarantined403ApplicationProblemPlusJSONResponse) VisitApplyQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyQuarantined404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ApplyQuarantined404ApplicationProblemPlusJSONResponse) VisitApplyQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyQuarantined409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response ApplyQuarantined409ApplicationProblemPlusJSONResponse) VisitApplyQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyQuarantined413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response ApplyQuarantined413ApplicationProblemPlusJSONResponse) VisitApplyQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyQuarantined415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response ApplyQuarantined415ApplicationProblemPlusJSONResponse) VisitApplyQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyQuarantined500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ApplyQuarantined500ApplicationProblemPlusJSONResponse) VisitApplyQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApplyQuarantined503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ApplyQuarantined503ApplicationProblemPlusJSONResponse) VisitApplyQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropQuarantinedRequestObject struct {
+	Id     QuarantinePath `json:"id"`
+	Params DropQuarantinedParams
+	Body   *DropQuarantinedJSONRequestBody
+}
+
+type DropQuarantinedResponseObject interface {
+	VisitDropQuarantinedResponse(w http.ResponseWriter) error
+}
+
+type DropQuarantined200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type DropQuarantined200JSONResponse struct {
+	Body    Quarantined
+	Headers DropQuarantined200ResponseHeaders
+}
+
+func (response DropQuarantined200JSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropQuarantined400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response DropQuarantined400ApplicationProblemPlusJSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropQuarantined401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response DropQuarantined401ApplicationProblemPlusJSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropQuarantined403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response DropQuarantined403ApplicationProblemPlusJSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropQuarantined404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response DropQuarantined404ApplicationProblemPlusJSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropQuarantined409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response DropQuarantined409ApplicationProblemPlusJSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropQuarantined413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response DropQuarantined413ApplicationProblemPlusJSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropQuarantined415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response DropQuarantined415ApplicationProblemPlusJSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropQuarantined500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response DropQuarantined500ApplicationProblemPlusJSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropQuarantined503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response DropQuarantined503ApplicationProblemPlusJSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type CreateReservationRequestObject struct {
 	Params CreateReservationParams
 	Body   *CreateReservationJSONRequestBody
@@ -10489,22 +12243,33 @@ func (response CreateReservation503ApplicationProblemPlusJSONResponse) VisitCrea
 }
 
 type ReleaseReservationRequestObject struct {
-	Id ReservationPath `json:"id"`
+	Id     ReservationPath `json:"id"`
+	Params ReleaseReservationParams
 }
 
 type ReleaseReservationResponseObject interface {
 	VisitReleaseReservationResponse(w http.ResponseWriter) error
 }
 
-type ReleaseReservation200JSONResponse Reservation
+type ReleaseReservation200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type ReleaseReservation200JSONResponse struct {
+	Body    Reservation
+	Headers ReleaseReservation200ResponseHeaders
+}
 
 func (response ReleaseReservation200JSONResponse) VisitReleaseReservationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -10590,6 +12355,22 @@ func (response ReleaseReservation409ApplicationProblemPlusJSONResponse) VisitRel
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}
 	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReleaseReservation422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response ReleaseReservation422ApplicationProblemPlusJSONResponse) VisitReleaseReservationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -10748,23 +12529,34 @@ func (response GetReservation503ApplicationProblemPlusJSONResponse) VisitGetRese
 }
 
 type CommitReservationRequestObject struct {
-	Id   ReservationPath `json:"id"`
-	Body *CommitReservationJSONRequestBody
+	Id     ReservationPath `json:"id"`
+	Params CommitReservationParams
+	Body   *CommitReservationJSONRequestBody
 }
 
 type CommitReservationResponseObject interface {
 	VisitCommitReservationResponse(w http.ResponseWriter) error
 }
 
-type CommitReservation200JSONResponse Reservation
+type CommitReservation200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type CommitReservation200JSONResponse struct {
+	Body    Reservation
+	Headers CommitReservation200ResponseHeaders
+}
 
 func (response CommitReservation200JSONResponse) VisitCommitReservationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -10906,7 +12698,7 @@ func (response CommitReservation415ApplicationProblemPlusJSONResponse) VisitComm
 }
 
 type CommitReservation422ApplicationProblemPlusJSONResponse struct {
-	QuantityOverflowApplicationProblemPlusJSONResponse
+	UnprocessableApplicationProblemPlusJSONResponse
 }
 
 func (response CommitReservation422ApplicationProblemPlusJSONResponse) VisitCommitReservationResponse(w http.ResponseWriter) error {
@@ -12563,12 +14355,21 @@ type StrictServerInterface interface {
 	// PutCustomer Say how another system knows an organization
 	// (PUT /api/v1/organizations/{id}/customers/{sink})
 	PutCustomer(ctx context.Context, request PutCustomerRequestObject) (PutCustomerResponseObject, error)
+	// KeepContract Take the end of a contract back
+	// (DELETE /api/v1/organizations/{id}/end)
+	KeepContract(ctx context.Context, request KeepContractRequestObject) (KeepContractResponseObject, error)
+	// EndContract End an organization's contract
+	// (POST /api/v1/organizations/{id}/end)
+	EndContract(ctx context.Context, request EndContractRequestObject) (EndContractResponseObject, error)
 	// ListOrganizationKeys List an organization's keys
 	// (GET /api/v1/organizations/{id}/keys)
 	ListOrganizationKeys(ctx context.Context, request ListOrganizationKeysRequestObject) (ListOrganizationKeysResponseObject, error)
 	// CreateOrganizationKey Make a tenant key
 	// (POST /api/v1/organizations/{id}/keys)
 	CreateOrganizationKey(ctx context.Context, request CreateOrganizationKeyRequestObject) (CreateOrganizationKeyResponseObject, error)
+	// KeepPlan Take a pending change of plan back
+	// (DELETE /api/v1/organizations/{id}/upgrade)
+	KeepPlan(ctx context.Context, request KeepPlanRequestObject) (KeepPlanResponseObject, error)
 	// UpgradeOrganization Change an organization's plan
 	// (POST /api/v1/organizations/{id}/upgrade)
 	UpgradeOrganization(ctx context.Context, request UpgradeOrganizationRequestObject) (UpgradeOrganizationResponseObject, error)
@@ -12578,6 +14379,18 @@ type StrictServerInterface interface {
 	// PutPlan Publish a plan, or a new version of one
 	// (PUT /api/v1/plans)
 	PutPlan(ctx context.Context, request PutPlanRequestObject) (PutPlanResponseObject, error)
+	// ListQuarantine List usage that was set aside
+	// (GET /api/v1/quarantine)
+	ListQuarantine(ctx context.Context, request ListQuarantineRequestObject) (ListQuarantineResponseObject, error)
+	// GetQuarantined Show usage that was set aside
+	// (GET /api/v1/quarantine/{id})
+	GetQuarantined(ctx context.Context, request GetQuarantinedRequestObject) (GetQuarantinedResponseObject, error)
+	// ApplyQuarantined Write usage that was set aside
+	// (POST /api/v1/quarantine/{id}/apply)
+	ApplyQuarantined(ctx context.Context, request ApplyQuarantinedRequestObject) (ApplyQuarantinedResponseObject, error)
+	// DropQuarantined Give up usage that was set aside
+	// (POST /api/v1/quarantine/{id}/drop)
+	DropQuarantined(ctx context.Context, request DropQuarantinedRequestObject) (DropQuarantinedResponseObject, error)
 	// CreateReservation Hold a quantity under the plan
 	// (POST /api/v1/reservations)
 	CreateReservation(ctx context.Context, request CreateReservationRequestObject) (CreateReservationResponseObject, error)
@@ -13870,6 +15683,81 @@ func (sh *strictHandler) PutCustomer(ctx *gin.Context, id OrganizationPath, sink
 	}
 }
 
+// KeepContract operation middleware
+func (sh *strictHandler) KeepContract(ctx *gin.Context, id OrganizationPath, params KeepContractParams) {
+	var request KeepContractRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.KeepContract(ctx, request.(KeepContractRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "KeepContract")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(KeepContractResponseObject); ok {
+		if err := validResponse.VisitKeepContractResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// EndContract operation middleware
+func (sh *strictHandler) EndContract(ctx *gin.Context, id OrganizationPath, params EndContractParams) {
+	var request EndContractRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body EndContractJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EndContract(ctx, request.(EndContractRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EndContract")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(EndContractResponseObject); ok {
+		if err := validResponse.VisitEndContractResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListOrganizationKeys operation middleware
 func (sh *strictHandler) ListOrganizationKeys(ctx *gin.Context, id OrganizationPath) {
 	var request ListOrganizationKeysRequestObject
@@ -13934,6 +15822,33 @@ func (sh *strictHandler) CreateOrganizationKey(ctx *gin.Context, id Organization
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(CreateOrganizationKeyResponseObject); ok {
 		if err := validResponse.VisitCreateOrganizationKeyResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// KeepPlan operation middleware
+func (sh *strictHandler) KeepPlan(ctx *gin.Context, id OrganizationPath, params KeepPlanParams) {
+	var request KeepPlanRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.KeepPlan(ctx, request.(KeepPlanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "KeepPlan")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(KeepPlanResponseObject); ok {
+		if err := validResponse.VisitKeepPlanResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -14054,6 +15969,148 @@ func (sh *strictHandler) PutPlan(ctx *gin.Context, params PutPlanParams) {
 	}
 }
 
+// ListQuarantine operation middleware
+func (sh *strictHandler) ListQuarantine(ctx *gin.Context, params ListQuarantineParams) {
+	var request ListQuarantineRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListQuarantine(ctx, request.(ListQuarantineRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListQuarantine")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListQuarantineResponseObject); ok {
+		if err := validResponse.VisitListQuarantineResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetQuarantined operation middleware
+func (sh *strictHandler) GetQuarantined(ctx *gin.Context, id QuarantinePath) {
+	var request GetQuarantinedRequestObject
+
+	request.Id = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetQuarantined(ctx, request.(GetQuarantinedRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetQuarantined")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetQuarantinedResponseObject); ok {
+		if err := validResponse.VisitGetQuarantinedResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ApplyQuarantined operation middleware
+func (sh *strictHandler) ApplyQuarantined(ctx *gin.Context, id QuarantinePath, params ApplyQuarantinedParams) {
+	var request ApplyQuarantinedRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body ApplyQuarantinedJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ApplyQuarantined(ctx, request.(ApplyQuarantinedRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ApplyQuarantined")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ApplyQuarantinedResponseObject); ok {
+		if err := validResponse.VisitApplyQuarantinedResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DropQuarantined operation middleware
+func (sh *strictHandler) DropQuarantined(ctx *gin.Context, id QuarantinePath, params DropQuarantinedParams) {
+	var request DropQuarantinedRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body DropQuarantinedJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DropQuarantined(ctx, request.(DropQuarantinedRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DropQuarantined")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DropQuarantinedResponseObject); ok {
+		if err := validResponse.VisitDropQuarantinedResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // CreateReservation operation middleware
 func (sh *strictHandler) CreateReservation(ctx *gin.Context, params CreateReservationParams) {
 	var request CreateReservationRequestObject
@@ -14099,10 +16156,11 @@ func (sh *strictHandler) CreateReservation(ctx *gin.Context, params CreateReserv
 }
 
 // ReleaseReservation operation middleware
-func (sh *strictHandler) ReleaseReservation(ctx *gin.Context, id ReservationPath) {
+func (sh *strictHandler) ReleaseReservation(ctx *gin.Context, id ReservationPath, params ReleaseReservationParams) {
 	var request ReleaseReservationRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.ReleaseReservation(ctx, request.(ReleaseReservationRequestObject))
@@ -14151,10 +16209,11 @@ func (sh *strictHandler) GetReservation(ctx *gin.Context, id ReservationPath) {
 }
 
 // CommitReservation operation middleware
-func (sh *strictHandler) CommitReservation(ctx *gin.Context, id ReservationPath) {
+func (sh *strictHandler) CommitReservation(ctx *gin.Context, id ReservationPath, params CommitReservationParams) {
 	var request CommitReservationRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	var body CommitReservationJSONRequestBody
 	var err error

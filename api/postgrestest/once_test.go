@@ -64,7 +64,7 @@ func TestOneKeyMakesOneOrganization(t *testing.T) {
 
 	status, _, answer, err := replicas[1].send(admin, http.MethodPost, "/api/v1/organizations", `{"name":"Twice","plan":"free"}`, "the-key")
 	require.NoError(t, err)
-	require.Equal(t, http.StatusConflict, status)
+	require.Equal(t, http.StatusUnprocessableEntity, status)
 	require.Equal(t, "idempotency_key_reused", answer["error"])
 }
 
@@ -81,7 +81,7 @@ func TestOneKeyHoldsOneReservation(t *testing.T) {
 
 	status, _, answer, err := replicas[1].send(free, http.MethodPost, reservations, `{"meter":"evaluations","quantity":601}`, "the-key")
 	require.NoError(t, err)
-	require.Equal(t, http.StatusConflict, status)
+	require.Equal(t, http.StatusUnprocessableEntity, status)
 	require.Equal(t, "idempotency_key_reused", answer["error"])
 }
 

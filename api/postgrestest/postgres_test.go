@@ -68,6 +68,8 @@ type replica struct {
 	t       *testing.T
 	store   *pgstore.Store
 	flusher *meter.Flusher
+	changes *meter.Takeover
+	due     chan<- struct{}
 	http    *httptest.Server
 	// stop ends the replica; it writes nothing more.
 	stop func()
@@ -87,6 +89,16 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 		Catalog: plans.Default(), Store: store, Logger: logger, Now: now, Leases: store, Instance: id, LeaseFor: time.Minute, Events: store,
 	})
 	r := &replica{t: t, store: store, flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})}
+	r.changes = meter.NewTakeover(meter.TakeoverConfig{
+		Meter: m, Flusher: r.flusher, Store: store, Instance: id, Now: now,
+		Catalog: func(ctx context.Context) error {
+			catalog, err := store.Catalog(ctx)
+			if err != nil {
+				return err
+			}
+			return m.SetCatalog(catalog)
+		},
+	})
 	server := api.New(api.Config{
 		Meter: m, Store: store, Workflows: noWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: logger,
 		WebhooksConfig: api.WebhooksConfig{Webhooks: store, Redeliverer: noWorkflows{}},
@@ -94,6 +106,9 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 	r.http = httptest.NewServer(server.Handler())
 	ctx, cancel := context.WithCancel(context.Background())
 	var listening sync.WaitGroup
+	due := make(chan struct{}, 1)
+	r.due = due
+	listening.Go(func() { r.takeOver(ctx, due) })
 	// The first change says that the connection is there: from then on none is missed.
 	connected := make(chan struct{})
 	first := sync.OnceFunc(func() { close(connected) })
@@ -124,18 +139,48 @@ func (r *replica) follow(ctx context.Context, c pgstore.Change, m *meter.Meter, 
 	id, _ := uuid.Parse(c.ID)
 	switch c.Kind {
 	case pgstore.ChangeOrganization:
+		server.ForgetOrganization(id)
 		_ = m.Reload(ctx, id, now())
+		r.changed()
 	case pgstore.ChangeKey:
 		server.ForgetKey(id)
 	case pgstore.ChangePlans:
 		if catalog, err := r.store.Catalog(ctx); err == nil {
 			_ = m.SetCatalog(catalog)
 		}
+		r.changed()
 	case pgstore.ChangeQuota:
 		if window, ok := c.QuotaWindow(); ok {
 			m.Recall(window)
 		}
+	case pgstore.ChangeUsage:
+		_ = m.Refresh(ctx, id, now())
 	case pgstore.ChangeResync:
+	}
+}
+
+func (r *replica) changed() {
+	select {
+	case r.due <- struct{}{}:
+	default:
+	}
+}
+
+// takeOver takes changes of plans over.
+func (r *replica) takeOver(ctx context.Context, due <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-due:
+		}
+		for ctx.Err() == nil {
+			next, err := r.changes.Follow(ctx)
+			if err == nil && (next.IsZero() || time.Until(next) > time.Minute) {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
 	}
 }
 
@@ -307,6 +352,19 @@ func TestChangesReachTheOtherReplica(t *testing.T) {
 	})
 	_, answer = there.call(admin, http.MethodPut, "/api/v1/plans", plan)
 	require.InDelta(t, 2, answer["version"], 0, "the same again changes nothing")
+
+	leaving, leavingKey := here.tenant(admin, "y", "pro")
+	status, _ = there.use(leavingKey, "evaluations", "1")
+	require.Equal(t, http.StatusOK, status)
+	status, _ = here.call(admin, http.MethodPost, "/api/v1/organizations/"+leaving+"/end", `{"note":"moved away"}`)
+	require.Equal(t, http.StatusOK, status)
+	status, answer = here.use(leavingKey, "evaluations", "1")
+	require.Equal(t, http.StatusForbidden, status)
+	require.Equal(t, "contract_ended", answer["error"])
+	soon(func() bool {
+		status, _ := there.use(leavingKey, "evaluations", "1")
+		return status == http.StatusForbidden
+	})
 
 	_, keys := here.call(admin, http.MethodGet, "/api/v1/organizations/"+id+"/keys", "")
 	keyID := keys["keys"].([]any)[0].(map[string]any)["id"].(string)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/riverline/tollgate/internal/demo"
 	"github.com/riverline/tollgate/migrations"
@@ -74,8 +75,15 @@ func (c *devCommand) seed(ctx context.Context, apiURL string) (demo.Env, []demo.
 		return nil, nil, err
 	}
 	organizations := demo.Organizations(catalog)
-	if err := demo.Seed(ctx, store, organizations, env); err != nil {
+	if err := demo.Seed(ctx, store, organizations, env, time.Now()); err != nil {
 		return nil, nil, err
+	}
+	// Written before their usage, so that a run that is cut off is carried on by the next one.
+	if err := env.Write(c.envFile()); err != nil {
+		return nil, nil, err
+	}
+	if err := demo.SeedUsage(ctx, store, catalog, organizations, env); err != nil {
+		return nil, nil, fmt.Errorf("write the past usage of the demo organizations: %w", err)
 	}
 	env["TOLLGATE_URL"] = "http://" + loopback(c.Port)
 	// For `tollgate reconcile`.

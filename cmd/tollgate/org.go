@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,17 +18,35 @@ type orgCommand struct {
 	Create orgCreate `cmd:"" help:"Make an organization."`
 	List   orgList   `cmd:"" help:"List the organizations."`
 	Show   orgShow   `cmd:"" help:"Show one organization."`
-	Set    orgSet    `cmd:"" help:"Change an organization's name or plan; a plan takes effect at once."`
+	Set    orgSet    `cmd:"" help:"Change an organization's name, currency or plan; a plan takes effect at once."`
+	Plan   orgPlan   `cmd:"" help:"Change an organization's plan, at once or later, or take a pending change back."`
+	End    orgEnd    `cmd:"" help:"End an organization's contract, at once or later, or take a pending end back."`
 
 	Customer orgCustomer `cmd:"" help:"Say how another system knows an organization, so that its statements are delivered there."`
 }
 
 func (f format) organizations(out *output, value any, list ...accounts.Organization) error {
-	return f.print(out, value, "ID\tNAME\tPLAN\tSINCE", func(row func(...any)) {
+	return f.print(out, value, "ID\tNAME\tPLAN\tSINCE\tTO COME", func(row func(...any)) {
 		for _, o := range list {
-			row(o.ID, o.Name, o.Plan, o.CreatedAt.Format(time.DateOnly))
+			row(o.ID, o.Name, cmp.Or(o.Plan, "-"), o.CreatedAt.Format(time.DateOnly), toCome(o))
 		}
 	})
+}
+
+// toCome says what of an organization's contract is pending, and that it has ended.
+func toCome(o accounts.Organization) string {
+	var parts []string
+	if o.PendingFrom != nil {
+		parts = append(parts, o.PendingPlan+" from "+o.PendingFrom.Format(time.RFC3339))
+	}
+	switch {
+	case o.EndsAt == nil:
+	case o.Plan == "" && o.PendingFrom == nil:
+		parts = append(parts, "ended "+o.EndsAt.Format(time.RFC3339))
+	default:
+		parts = append(parts, "ends "+o.EndsAt.Format(time.RFC3339))
+	}
+	return strings.Join(parts, ", ")
 }
 
 type orgCreate struct {
@@ -35,6 +55,8 @@ type orgCreate struct {
 	Name     string `required:"" help:"What people and exports show, 1 to 200 characters."`
 	Plan     string `help:"Key of the plan. Default: the catalog's default_plan."`
 	Currency string `default:"USD" help:"ISO 4217 code of the currency in which it is billed."`
+	// EffectiveAt goes to the API as it was written.
+	EffectiveAt string `placeholder:"TIME" help:"From when it has its plan, by RFC 3339; the past too, in no closed month. Default: now."`
 }
 
 // Run makes an organization.
@@ -43,6 +65,9 @@ func (c orgCreate) Run(ctx context.Context, out *output) error {
 	in := map[string]string{"name": c.Name, "currency": c.Currency}
 	if c.Plan != "" {
 		in["plan"] = c.Plan
+	}
+	if c.EffectiveAt != "" {
+		in["effective_at"] = c.EffectiveAt
 	}
 	if err := c.client().call(ctx, http.MethodPost, path("organizations"), in, &made); err != nil {
 		return err

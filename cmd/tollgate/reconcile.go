@@ -73,6 +73,9 @@ func (c reconcileCommand) show(out *output, found billing.Reconciliation) error 
 		for _, one := range found.Compared {
 			row(one.Left, one.Right, one.Compared, one.Different)
 		}
+		if found.Quarantined > 0 {
+			row("quarantine", "waits for a decision", found.Quarantined, "")
+		}
 		if len(found.Differences) == 0 {
 			return
 		}

@@ -11,6 +11,7 @@ import (
 type usageCommand struct {
 	Show    usageShow    `cmd:"" default:"withargs" help:"Current windows with their limits."`
 	History usageHistory `cmd:"" help:"Usage by day or month."`
+	Import  usageImport  `cmd:"" help:"Write past usage by organization, meter and day from a file, once however often it is run."`
 }
 
 type usageShow struct {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -71,10 +73,14 @@ var staff = []struct {
 }
 
 // Seed makes the demo organizations and keys that env doesn't have, or whose
-// identity the store doesn't know any more, and writes them into env.
-func Seed(ctx context.Context, store Store, organizations []Organization, env Env) error {
+// identity the store doesn't know any more, and writes them into env. Organizations have
+// had their plans since before their past usage ([SeedUsage]), which goes to the day before now.
+func Seed(ctx context.Context, store Store, organizations []Organization, env Env, now time.Time) error {
+	if !slices.ContainsFunc(organizations, func(o Organization) bool { return env[o.OrgVariable()] != "" }) {
+		env[untilVariable] = (plans.DayOf(now) - 1).String()
+	}
 	for _, demo := range organizations {
-		id, err := ensureOrganization(ctx, store, env[demo.OrgVariable()], demo)
+		id, err := ensureOrganization(ctx, store, env, demo)
 		if err != nil {
 			return err
 		}
@@ -92,8 +98,12 @@ func Seed(ctx context.Context, store Store, organizations []Organization, env En
 	return nil
 }
 
-func ensureOrganization(ctx context.Context, store Store, known string, demo Organization) (uuid.UUID, error) {
-	if id, err := uuid.Parse(known); err == nil {
+func ensureOrganization(ctx context.Context, store Store, env Env, demo Organization) (uuid.UUID, error) {
+	var since time.Time
+	if until, ok := usageUntil(env); ok {
+		since = beginning(until).Start()
+	}
+	if id, err := uuid.Parse(env[demo.OrgVariable()]); err == nil {
 		_, err := store.Organization(ctx, id)
 		if err == nil {
 			return id, nil
@@ -102,7 +112,15 @@ func ensureOrganization(ctx context.Context, store Store, known string, demo Org
 			return uuid.Nil, fmt.Errorf("look up %s: %w", demo.Name, err)
 		}
 	}
-	made, err := store.CreateOrganization(ctx, accounts.NewOrganization{Name: demo.Name, Plan: demo.Plan, Currency: demo.Currency})
+	wanted := accounts.NewOrganization{Name: demo.Name, Plan: demo.Plan, Currency: demo.Currency, EffectiveAt: since}
+	made, err := store.CreateOrganization(ctx, wanted)
+	var refused *accounts.Refusal
+	if errors.As(err, &refused) && !since.IsZero() {
+		// Another demo's months are closed here: this one begins now, without past usage.
+		delete(env, untilVariable)
+		wanted.EffectiveAt = time.Time{}
+		made, err = store.CreateOrganization(ctx, wanted)
+	}
 	if err != nil {
 		return uuid.Nil, fmt.Errorf("make %s: %w", demo.Name, err)
 	}

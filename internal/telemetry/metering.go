@@ -12,6 +12,26 @@ import (
 	"github.com/riverline/tollgate/meter"
 )
 
+// ObserveQuarantine makes the metric of usage that was set aside and waits for a decision;
+// count asks the store. While it can't say, there is no value.
+func ObserveQuarantine(provider metric.MeterProvider, count func(context.Context) (int64, error)) error {
+	scope := provider.Meter("github.com/riverline/tollgate/meter")
+	_, err := scope.Int64ObservableGauge("tollgate_quarantined_rows",
+		metric.WithDescription("Usage that was set aside because it is refused for good, and waits for a decision: rows, of all instances."),
+		metric.WithInt64Callback(func(ctx context.Context, o metric.Int64Observer) error {
+			n, err := count(ctx)
+			if err != nil {
+				return fmt.Errorf("count the quarantine: %w", err)
+			}
+			o.Observe(n)
+			return nil
+		}))
+	if err != nil {
+		return fmt.Errorf("make the metric of the quarantine: %w", err)
+	}
+	return nil
+}
+
 // ObserveMetering makes the metrics of an instance's meter and flusher. They are
 // read when they are scraped and cost the hot path nothing.
 func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flusher, now func() time.Time) error {
@@ -32,6 +52,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 	unloaded := counter("tollgate_unloaded", "Requests admitted because the store could not be asked (fail-open), by meter.")
 	unleased := counter("tollgate_unleased", "Quantity admitted under hard limits while quota could not be had from Postgres (fail-open).")
 	unjournalled := counter("tollgate_unjournalled", "Reports that were counted although the journal could not keep them.")
+	conflicts := counter("tollgate_identity_conflicts", "Reports acknowledged and not counted, since another instance had taken their key with other ones (usage_conflicts).")
 	waited := counter("tollgate_quota_waits", "Requests that waited for quota.")
 	organizations := gauge("tollgate_organizations", "Organizations in memory.")
 	retained := gauge("tollgate_flush_retained_batches", "Batches that the last flush could not write and that are kept.")
@@ -54,6 +75,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		o.ObserveInt64(unleased, totals.Unleased)
 		o.ObserveInt64(unjournalled, totals.Unjournalled)
 		o.ObserveInt64(waited, totals.Waited)
+		o.ObserveInt64(conflicts, totals.Conflicts)
 		last := f.Last()
 		o.ObserveFloat64(organizations, float64(m.Organizations()))
 		o.ObserveFloat64(retained, float64(f.Retained()))
@@ -64,7 +86,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		}
 		o.ObserveFloat64(lag, now().Sub(watermark).Seconds())
 		return nil
-	}, decisions, over, unloaded, unleased, unjournalled, waited, organizations, retained, sequence, lag)
+	}, decisions, over, unloaded, unleased, unjournalled, waited, conflicts, organizations, retained, sequence, lag)
 	if err != nil {
 		return fmt.Errorf("register the metering metrics: %w", err)
 	}

@@ -76,7 +76,7 @@
 //	offset  size  what
 //	0       4     CRC of bytes 4 to the end of the record, XOR the segment's salt
 //	4       2     length of the record, head included
-//	6       1     kind: 1 usage, 2 mark, 3 event
+//	6       1     kind: 1 usage, 2 mark, 3 event, 4 event of a batch with a key
 //	7       1     lease: the window that it is of: 0 none, 1 day, 2 month
 //
 // A usage record, of 50 to 175 bytes, goes on:
@@ -108,6 +108,11 @@
 //	94      m     meter: its key
 //	94+m    p     key of the plan that prices it
 //	94+m+p  0-63  receipt: the plan's key, to the end of the record
+//
+// An event of a request that bore a key for all its reports has 24 bytes more, at its end:
+//
+//	16    identity of the key
+//	8     fingerprint of the request
 //
 // A mark, of 16 bytes, begins each group of a disk segment. It says that all before
 // it was on the device before it was written:

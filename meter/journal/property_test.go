@@ -36,6 +36,9 @@ func drawRecord(t *rapid.T) journal.Record {
 	}
 	r.Identity = meter.KeyIdentity(rapid.String().Draw(t, "identity"))
 	r.Fingerprint = meter.FingerprintOf(rapid.String().Draw(t, "fingerprint"))
+	if rapid.Bool().Draw(t, "batch") {
+		r.Batch = meter.BatchKey{Identity: meter.BatchIdentity(rapid.String().Draw(t, "batch key")), Fingerprint: r.Fingerprint}
+	}
 	r.Receipt = meter.Receipt{
 		Plan:      strings.Repeat("p", rapid.IntRange(0, journal.MaxKey).Draw(t, "plan")),
 		Mode:      rapid.SampledFrom([]plans.Mode{"", plans.Hard, plans.Soft, plans.Unlimited}).Draw(t, "mode"),

@@ -25,6 +25,8 @@ const (
 	kindUsage = 1
 	kindMark  = 2
 	kindEvent = 3
+	// kindBatchEvent is an event that came in a request with a key of its own, which is at the record's end.
+	kindBatchEvent = 4
 )
 
 const (
@@ -35,7 +37,8 @@ const (
 	eventHead = 94
 	markSize  = 16
 	minFrame  = markSize
-	maxFrame  = eventHead + 3*MaxKey
+	batchTail = 24
+	maxFrame  = eventHead + 3*MaxKey + batchTail
 )
 
 // What stands for names in a file: each its place, from 0.
@@ -68,8 +71,13 @@ func valid(r *Record) error {
 
 func bearsIdentity(r *Record) bool { return r.Identity != meter.Identity{} }
 
+func bearsBatch(r *Record) bool { return r.Batch != meter.BatchKey{} }
+
 // length returns how many bytes the record takes.
 func length(r *Record) int {
+	if bearsIdentity(r) && bearsBatch(r) {
+		return eventHead + len(r.Meter) + len(r.Plan) + len(r.Receipt.Plan) + batchTail
+	}
 	if bearsIdentity(r) {
 		return eventHead + len(r.Meter) + len(r.Plan) + len(r.Receipt.Plan)
 	}
@@ -110,6 +118,11 @@ func encodeEvent(r *Record, b []byte) {
 	b[91], b[92], b[93] = byte(len(r.Meter)), byte(len(r.Plan)), 0
 	end := eventHead + copy(b[eventHead:], r.Meter)
 	copy(b[end+copy(b[end:], r.Plan):], r.Receipt.Plan)
+	if bearsBatch(r) {
+		b[6] = kindBatchEvent
+		tail := b[len(b)-batchTail:]
+		copy(tail[copy(tail, r.Batch.Identity[:]):], r.Batch.Fingerprint[:])
+	}
 }
 
 // putMark writes the mark that begins a group, which bears its own offset.
@@ -146,16 +159,23 @@ func isUsage(b []byte) bool {
 	case kindUsage:
 		return len(b) > usageHead && b[48] >= 1 && b[48] <= MaxKey &&
 			len(b) >= usageHead+int(b[48]) && len(b) <= usageHead+int(b[48])+MaxKey
+	case kindBatchEvent:
+		return len(b) > eventHead+batchTail && [batchTail]byte(b[len(b)-batchTail:]) != [batchTail]byte{} && isEvent(b[:len(b)-batchTail])
 	case kindEvent:
-		if len(b) <= eventHead || int(b[88]) >= len(modeCodes) || b[89] > 1 || int(b[90]) >= len(windowCodes) {
-			return false
-		}
-		names := eventHead + int(b[91]) + int(b[92])
-		return b[91] >= 1 && b[91] <= MaxKey && b[92] <= MaxKey && b[93] == 0 && len(b) >= names && len(b) <= names+MaxKey &&
-			meter.Identity(b[48:64]) != meter.Identity{}
+		return isEvent(b)
 	default:
 		return false
 	}
+}
+
+// isEvent reports whether an intact record is one with an identity, and without what comes after it.
+func isEvent(b []byte) bool {
+	if len(b) <= eventHead || int(b[88]) >= len(modeCodes) || b[89] > 1 || int(b[90]) >= len(windowCodes) {
+		return false
+	}
+	names := eventHead + int(b[91]) + int(b[92])
+	return b[91] >= 1 && b[91] <= MaxKey && b[92] <= MaxKey && b[93] == 0 && len(b) >= names && len(b) <= names+MaxKey &&
+		meter.Identity(b[48:64]) != meter.Identity{}
 }
 
 // decodeUsage reads a record of usage. Keys holds the keys that were seen, so that
@@ -174,10 +194,17 @@ func decodeUsage(b []byte, keys map[string]string) Record {
 		r.Meter, r.Plan = intern(keys, b[usageHead:end]), intern(keys, b[end:])
 		return r
 	}
+	var batch meter.BatchKey
+	if b[6] == kindBatchEvent {
+		tail := b[len(b)-batchTail:]
+		batch.Identity, batch.Fingerprint = meter.Identity(tail[:16]), meter.Fingerprint(tail[16:])
+		b = b[:len(b)-batchTail]
+	}
 	end := eventHead + int(b[91])
 	r.Meter, r.Plan = intern(keys, b[eventHead:end]), intern(keys, b[end:end+int(b[92])])
 	r.Identity = meter.Identity(b[48:64])
 	r.Fingerprint = meter.Fingerprint(b[64:72])
+	r.Batch = batch
 	r.Receipt = meter.Receipt{
 		Plan:      intern(keys, b[end+int(b[92]):]),
 		Mode:      modeCodes[b[88]],

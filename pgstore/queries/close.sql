@@ -104,17 +104,31 @@ ORDER BY organization_id LIMIT @page_size;
 SELECT organization_id, name, currency FROM export_organizations WHERE export_id = @export_id AND organization_id = @organization_id;
 
 -- name: SegmentsOf :many
-SELECT organization_id, start_at, end_at, plan, plan_version FROM export_segments
-WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[])
-ORDER BY organization_id, start_at;
+-- Here and below, each organization's rows are looked up by their key (OFFSET keeps that from being planned anew): statistics
+-- don't know a new export's rows, and would have all of them compared with every organization.
+SELECT s.organization_id, s.start_at, s.end_at, s.plan, s.plan_version
+FROM unnest(@organizations::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT e.organization_id, e.start_at, e.end_at, e.plan, e.plan_version FROM export_segments e
+    WHERE e.export_id = @export_id AND e.organization_id = page.organization_id OFFSET 0
+) AS s
+ORDER BY s.organization_id, s.start_at;
 
 -- name: AccountUsage :many
-SELECT organization_id, meter, value, coalesce(trim_scale(unit_seconds)::text, '')::text AS unit_seconds FROM export_usage
-WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
+SELECT u.organization_id, u.meter, u.value, coalesce(trim_scale(u.unit_seconds)::text, '')::text AS unit_seconds
+FROM unnest(@organizations::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT e.organization_id, e.meter, e.value, e.unit_seconds FROM export_usage e
+    WHERE e.export_id = @export_id AND e.organization_id = page.organization_id OFFSET 0
+) AS u;
 
 -- name: SegmentUsageOf :many
-SELECT organization_id, start_at, meter, value, coalesce(trim_scale(unit_seconds)::text, '')::text AS unit_seconds FROM export_segment_usage
-WHERE export_id = @export_id AND segments_of = @segments_of AND organization_id = ANY(@organizations::uuid[]);
+SELECT u.organization_id, u.start_at, u.meter, u.value, coalesce(trim_scale(u.unit_seconds)::text, '')::text AS unit_seconds
+FROM unnest(@organizations::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT e.organization_id, e.start_at, e.meter, e.value, e.unit_seconds FROM export_segment_usage e
+    WHERE e.export_id = @export_id AND e.segments_of = @segments_of AND e.organization_id = page.organization_id OFFSET 0
+) AS u;
 
 -- name: ExportPlans :many
 -- The plan versions by which an export rates, corrections included.
@@ -164,6 +178,11 @@ SELECT (SELECT count(*) FROM statements s WHERE s.export_id = @export_id) AS sta
 -- For the rest of the transaction. Statistics don't know the rows of a new export: joined to each other row by row, as
 -- suits the one row that is expected, they would take a time that grows with their square.
 SELECT set_config('enable_nestloop', 'off', true);
+
+-- name: PlanEachTime :exec
+-- For the rest of the transaction. A plan that a connection keeps may be from before a table had any rows: it would read all
+-- of them for every organization.
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true);
 
 -- name: NumberStatements :exec
 -- A series of its own for each period and revision: numbers have no gap, whatever else is billed meanwhile.

@@ -141,7 +141,7 @@ ORDER BY o.organization_id, m.position;
 -- What the batches after the marks brought for days of the export.
 SELECT r.organization_id, r.meter, r.day, m.aggregation, count(*) AS batches,
     CASE m.aggregation
-        WHEN 'sum' THEN least(sum(r.value), 9223372036854775807)
+        WHEN 'sum' THEN sum(r.value)
         WHEN 'max' THEN max(r.value)
         ELSE (array_agg(r.value ORDER BY r.at DESC, r.seq DESC, r.instance_id DESC, r.plan COLLATE "C" DESC, r.plan_version DESC))[1]
     END::bigint AS value

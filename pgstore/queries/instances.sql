@@ -1,8 +1,22 @@
 -- name: RegisterInstance :exec
 -- An instance that registers again keeps its sequence and its watermark.
-INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark)
-VALUES (@id, @host, @status, @started_at, greatest(@started_at, now()), 0, @watermark)
+INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until)
+VALUES (@id, @host, @status, @started_at, greatest(@started_at, now()), 0, @watermark,
+    (SELECT coalesce(max(number), 0) FROM plan_changes), @started_at)
 ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, seen_at = greatest(instances.seen_at, excluded.seen_at);
+
+-- name: PlanChanges :many
+-- The changes that an instance has not taken over, and those that are to come.
+SELECT c.number, c.organization_id, c.effective_from
+FROM plan_changes c
+JOIN instances i ON i.id = @instance_id
+WHERE c.number > i.plans_through OR c.effective_from > i.plans_until
+ORDER BY c.number;
+
+-- name: TakenOver :exec
+UPDATE instances
+SET plans_through = greatest(plans_through, @through), plans_until = greatest(plans_until, @until::timestamptz)
+WHERE id = @instance_id;
 
 -- name: StopInstance :exec
 UPDATE instances SET status = 'stopped', seen_at = greatest(seen_at, now()) WHERE id = $1;

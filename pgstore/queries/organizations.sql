@@ -32,5 +32,47 @@ WHERE p.organization_id = ANY(@organizations::uuid[]) AND NOT EXISTS (
 ORDER BY p.organization_id, p.effective_from;
 
 -- name: InsertOrganizationPlan :exec
-INSERT INTO organization_plans (organization_id, effective_from, plan, by_tenant)
-VALUES (@organization_id, @effective_from, sqlc.narg(plan), @by_tenant);
+INSERT INTO organization_plans (organization_id, effective_from, plan, by_tenant, announced)
+VALUES (@organization_id, @effective_from, sqlc.narg(plan), @by_tenant, @announced);
+
+-- name: DeleteOrganizationPlan :execrows
+DELETE FROM organization_plans WHERE organization_id = @organization_id AND effective_from = @effective_from;
+
+-- name: MoveFirstPlan :exec
+UPDATE organization_plans SET effective_from = @effective_from WHERE organization_id = @organization_id AND effective_from = @moved_from;
+
+-- name: InsertPlanChange :exec
+INSERT INTO organization_plan_changes (id, organization_id, at, action, by_tenant, actor_id, plan, effective_at, note)
+VALUES (@id, @organization_id, @at, @action, @by_tenant, sqlc.narg(actor_id), sqlc.narg(plan), sqlc.narg(effective_at), @note);
+
+-- name: TenantChangesSince :many
+SELECT at FROM organization_plan_changes WHERE organization_id = @organization_id AND by_tenant AND at > @since ORDER BY at;
+
+-- name: HasEarlierPlan :one
+SELECT EXISTS (SELECT FROM organization_plans WHERE organization_id = @organization_id AND effective_from < @effective_from);
+
+-- name: HasUsage :one
+SELECT (EXISTS (SELECT FROM usage_daily u WHERE u.organization_id = $1)
+    OR EXISTS (SELECT FROM reservations r WHERE r.organization_id = $1))::boolean AS used;
+
+-- name: FinalExportsSince :many
+-- Exports that close a period, or have closed one. Locked, so that none is frozen meanwhile.
+SELECT period, frozen_at FROM exports
+WHERE period >= @period AND NOT provisional AND stage NOT IN ('rejected', 'failed', 'canceled', 'superseded')
+ORDER BY period FOR SHARE;
+
+-- name: DueTerms :many
+-- Changes that have come into force and are not announced. What another process announces is left to it.
+SELECT p.organization_id, p.effective_from, coalesce(p.plan, '')::text AS plan,
+    coalesce(tollgate_plan_at(p.organization_id, p.effective_from - interval '1 microsecond'), '')::text AS previous
+FROM organization_plans p
+WHERE NOT p.announced AND p.effective_from <= statement_timestamp()
+ORDER BY p.effective_from LIMIT @page_size FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: MarkAnnounced :exec
+UPDATE organization_plans SET announced = true WHERE organization_id = @organization_id AND effective_from = @effective_from;
+
+-- name: ExpireReservationsAt :exec
+-- What is held ends with the contract: it is due for release.
+UPDATE reservations SET expires_at = greatest(@at::timestamptz, created_at + interval '1 microsecond')
+WHERE organization_id = @organization_id AND state = 'held' AND expires_at > @at::timestamptz;

@@ -1,8 +1,8 @@
 -- name: InsertReservation :execrows
 INSERT INTO reservations (organization_id, id, meter, day, quantity, state, created_at, expires_at, plan, mode, limit_window,
-    window_start, counts_in_quota, max, current, over_limit, identity, fingerprint)
+    window_start, max, current, over_limit, identity, fingerprint)
 VALUES (@organization_id, @id, @meter, @day, @quantity, 'held', @created_at, @expires_at, @plan, @mode, @limit_window,
-    @window_start, @counts_in_quota, @max, @current, @over_limit, sqlc.narg(identity), sqlc.narg(fingerprint))
+    @window_start, @max, @current, @over_limit, sqlc.narg(identity), sqlc.narg(fingerprint))
 ON CONFLICT DO NOTHING;
 
 -- name: SameReservation :one
@@ -25,6 +25,22 @@ UPDATE reservations SET state = @state, committed = sqlc.narg(committed), settle
 WHERE organization_id = @organization_id AND id = @id
 RETURNING *;
 
+-- name: LimitInForce :one
+-- The limit of a meter by the plan in force; outdated says that it is not the plan that the caller knows.
+SELECT tollgate_plan_outdated(@organization_id::uuid, @known_plan::text, @known_version::bigint)::boolean AS outdated,
+    coalesce(l.plan, '')::text AS plan, coalesce(l.plan_version, 0)::bigint AS plan_version, coalesce(l.mode, '')::text AS mode,
+    coalesce(l.limit_window, '')::text AS limit_window, coalesce(l.max, 0)::bigint AS max
+FROM (SELECT 1) AS one
+LEFT JOIN tollgate_limit_in_force(@organization_id::uuid, @meter::text) l ON true;
+
+-- name: LockHolds :exec
+SELECT tollgate_lock_holds(@organization_id::uuid, @meter::text);
+
+-- name: LockWindowsOfDay :exec
+SELECT FROM quota_windows
+WHERE organization_id = @organization_id AND meter = @meter AND window_start <= @day::date AND window_end > @day::date
+ORDER BY limit_window FOR NO KEY UPDATE;
+
 -- name: FreeHeld :exec
 UPDATE quota_windows SET held = held - @quantity::bigint
-WHERE organization_id = @organization_id AND meter = @meter AND limit_window = @limit_window AND window_start = @window_start;
+WHERE organization_id = @organization_id AND meter = @meter AND window_start <= @day::date AND window_end > @day::date;

@@ -5,7 +5,7 @@ SELECT
     coalesce(max(u.value) FILTER (WHERE u.day = @day::date), 0)::bigint AS day_value,
     coalesce(max(u.last_at) FILTER (WHERE u.day = @day::date), '0001-01-01 00:00:00+00')::timestamptz AS day_at,
     CASE m.aggregation
-        WHEN 'sum' THEN least(sum(u.value), 9223372036854775807)
+        WHEN 'sum' THEN sum(u.value)
         WHEN 'max' THEN max(u.value)
         ELSE (array_agg(u.value ORDER BY u.day DESC))[1]
     END::bigint AS month_value
@@ -39,7 +39,8 @@ SELECT
         WHEN 'sum' THEN least(sum(u.value), 9223372036854775807)
         WHEN 'max' THEN max(u.value)
         ELSE (array_agg(u.value ORDER BY u.day DESC))[1]
-    END::bigint AS value
+    END::bigint AS value,
+    (m.aggregation = 'sum' AND sum(u.value) > 9223372036854775807)::boolean AS beyond
 FROM usage_daily u
 JOIN meters m ON m.key = u.meter
 LEFT JOIN organizations o ON o.id = u.organization_id

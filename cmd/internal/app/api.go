@@ -132,7 +132,7 @@ func (a *API) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	instance.follow(server.ForgetKey)
+	instance.follow(server.ForgetKey, server.ForgetOrganization)
 
 	httpServer := api.NewHTTPServer(api.HTTPConfig{Handler: server.Handler()})
 	failed := serve(httpServer, listener)

@@ -21,7 +21,12 @@ type changes struct {
 	logger *slog.Logger
 	// forgetKeys makes the API look a key up again; the empty ID is every key.
 	forgetKeys func(id uuid.UUID)
-	interval   time.Duration
+	// forgetOrganization makes the API look the keys of an organization up again.
+	forgetOrganization func(id uuid.UUID)
+	interval           time.Duration
+	// takeover takes changes of plans over; due has room for one: something may have changed.
+	takeover *meter.Takeover
+	due      chan struct{}
 
 	mu sync.Mutex
 	// since is the time from which changes may not have been seen.
@@ -32,6 +37,13 @@ type changes struct {
 // was under way then had an earlier time.
 const overlap = time.Minute
 
+// Pending changes of contracts are looked for at this interval once they are due, this
+// many in one transaction.
+const (
+	announceEvery  = time.Second
+	announceAtOnce = 500
+)
+
 // run follows until the context ends.
 func (c *changes) run(ctx context.Context) {
 	var wg sync.WaitGroup
@@ -40,14 +52,35 @@ func (c *changes) run(ctx context.Context) {
 		// Its only error is the context's.
 		_ = c.store.Listen(ctx, func(change pgstore.Change) { c.follow(ctx, change) })
 	})
-	ticker := time.NewTicker(c.interval)
+	wg.Go(func() { c.takeOver(ctx) })
+	wg.Go(func() { every(ctx, announceEvery, c.announce) })
+	every(ctx, c.interval, c.resync)
+}
+
+// every calls do at intervals until the context ends.
+func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			c.resync(ctx)
+			do(ctx)
+		}
+	}
+}
+
+// announce tells of changes of contracts that have come into force. Each instance looks
+// for them, and one finds each.
+func (c *changes) announce(ctx context.Context) {
+	for {
+		n, err := c.store.AnnounceDueTerms(ctx, announceAtOnce)
+		if err != nil && ctx.Err() == nil {
+			c.logger.Warn("Changes that have come into force could not be announced: they are tried again", "error", err)
+		}
+		if err != nil || n < announceAtOnce {
+			return
 		}
 	}
 }
@@ -56,7 +89,13 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 	switch change.Kind {
 	case pgstore.ChangeOrganization:
 		if id, err := uuid.Parse(change.ID); err == nil {
+			c.forgetOrganization(id)
 			c.reload(ctx, id)
+			c.changed()
+		}
+	case pgstore.ChangeUsage:
+		if id, err := uuid.Parse(change.ID); err == nil {
+			c.refresh(ctx, id)
 		}
 	case pgstore.ChangeKey:
 		if id, err := uuid.Parse(change.ID); err == nil {
@@ -64,12 +103,57 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 		}
 	case pgstore.ChangePlans:
 		c.readCatalog(ctx)
+		c.changed()
 	case pgstore.ChangeQuota:
 		if window, ok := change.QuotaWindow(); ok {
 			c.meter.Recall(window)
 		}
 	case pgstore.ChangeResync:
 		c.resync(ctx)
+	}
+}
+
+// changed says that plans may have changed.
+func (c *changes) changed() {
+	select {
+	case c.due <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	// takeoverTimeout bounds one attempt to take changes over, takeoverRetry is the time
+	// before the next.
+	takeoverTimeout = 5 * time.Second
+	takeoverRetry   = 200 * time.Millisecond
+)
+
+// takeOver takes changes of plans over, as they are made and as they come into force,
+// beside what else is followed: it may have to wait for a flush.
+func (c *changes) takeOver(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.due:
+		case <-timer.C:
+		}
+		taking, cancel := context.WithTimeout(ctx, takeoverTimeout)
+		next, err := c.takeover.Follow(taking)
+		cancel()
+		if err != nil && !failing && ctx.Err() == nil {
+			c.logger.Warn("Changes of plans can't be taken over: they are tried again", "error", err)
+		}
+		failing = err != nil
+		switch {
+		case err != nil:
+			timer.Reset(takeoverRetry)
+		case !next.IsZero():
+			timer.Reset(max(0, time.Until(next)) + time.Millisecond)
+		}
 	}
 }
 
@@ -81,15 +165,27 @@ func (c *changes) reload(ctx context.Context, id uuid.UUID) bool {
 	return err == nil
 }
 
-func (c *changes) readCatalog(ctx context.Context) bool {
-	catalog, err := c.store.Catalog(ctx)
-	if err == nil {
-		err = c.meter.SetCatalog(catalog)
+func (c *changes) refresh(ctx context.Context, id uuid.UUID) {
+	if err := c.meter.Refresh(ctx, id, time.Now().UTC()); err != nil && ctx.Err() == nil {
+		c.logger.Warn("An organization's usage could not be read: it is shown as it was", "organization", id, "error", err)
 	}
+}
+
+func (c *changes) readCatalog(ctx context.Context) bool {
+	err := putCatalog(ctx, c.store, c.meter)
 	if err != nil && ctx.Err() == nil {
 		c.logger.Warn("The changed catalog could not be read: it is tried again", "error", err)
 	}
 	return err == nil
+}
+
+// putCatalog reads the catalog and puts it in force.
+func putCatalog(ctx context.Context, store *pgstore.Store, m *meter.Meter) error {
+	catalog, err := store.Catalog(ctx)
+	if err != nil {
+		return err
+	}
+	return m.SetCatalog(catalog)
 }
 
 // resync reads again what may have been missed.
@@ -105,6 +201,7 @@ func (c *changes) resync(ctx context.Context) {
 		return
 	}
 	c.forgetKeys(uuid.Nil)
+	c.changed()
 	complete := c.readCatalog(ctx)
 	for _, id := range changed {
 		complete = c.reload(ctx, id) && complete

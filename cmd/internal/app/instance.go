@@ -93,6 +93,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	})
 	err = errors.Join(
 		telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock),
+		telemetry.ObserveQuarantine(b.telemetry.Metrics, b.store.QuarantinedRows),
 		telemetry.ObserveJournal(b.telemetry.Metrics, i.journal),
 	)
 	if err != nil {
@@ -107,10 +108,14 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 }
 
 // follow keeps plans, limits and keys up to date.
-func (i *instance) follow(forgetKey func(uuid.UUID)) {
+func (i *instance) follow(forgetKey, forgetOrganization func(uuid.UUID)) {
 	c := &changes{
-		store: i.store, meter: i.meter, logger: i.logger, forgetKeys: forgetKey,
-		interval: resyncEvery, since: clock(),
+		store: i.store, meter: i.meter, logger: i.logger, forgetKeys: forgetKey, forgetOrganization: forgetOrganization,
+		interval: resyncEvery, since: clock(), due: make(chan struct{}, 1),
+		takeover: meter.NewTakeover(meter.TakeoverConfig{
+			Meter: i.meter, Flusher: i.flusher, Store: i.store, Instance: i.id, Now: clock,
+			Catalog: func(ctx context.Context) error { return putCatalog(ctx, i.store, i.meter) },
+		}),
 	}
 	i.running.Go(func() { c.run(i.background) })
 }

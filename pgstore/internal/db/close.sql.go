@@ -87,8 +87,12 @@ func (q *Queries) AccountOrganizations(ctx context.Context, arg AccountOrganizat
 }
 
 const accountUsage = `-- name: AccountUsage :many
-SELECT organization_id, meter, value, coalesce(trim_scale(unit_seconds)::text, '')::text AS unit_seconds FROM export_usage
-WHERE export_id = $1 AND organization_id = ANY($2::uuid[])
+SELECT u.organization_id, u.meter, u.value, coalesce(trim_scale(u.unit_seconds)::text, '')::text AS unit_seconds
+FROM unnest($1::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT e.organization_id, e.meter, e.value, e.unit_seconds FROM export_usage e
+    WHERE e.export_id = $2 AND e.organization_id = page.organization_id OFFSET 0
+) AS u
 `
 
 type AccountUsageRow struct {
@@ -98,8 +102,8 @@ type AccountUsageRow struct {
 	UnitSeconds    string
 }
 
-func (q *Queries) AccountUsage(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) ([]AccountUsageRow, error) {
-	rows, err := q.db.Query(ctx, accountUsage, exportID, organizations)
+func (q *Queries) AccountUsage(ctx context.Context, organizations []uuid.UUID, exportID uuid.UUID) ([]AccountUsageRow, error) {
+	rows, err := q.db.Query(ctx, accountUsage, organizations, exportID)
 	if err != nil {
 		return nil, err
 	}
@@ -537,6 +541,17 @@ func (q *Queries) Parked(ctx context.Context, exportID uuid.UUID, after uuid.UUI
 	return items, nil
 }
 
+const planEachTime = `-- name: PlanEachTime :exec
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true)
+`
+
+// For the rest of the transaction. A plan that a connection keeps may be from before a table had any rows: it would read all
+// of them for every organization.
+func (q *Queries) PlanEachTime(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, planEachTime)
+	return err
+}
+
 const putCorrectionMarks = `-- name: PutCorrectionMarks :exec
 INSERT INTO export_correction_batches (export_id, instance_id, through_seq)
 SELECT $1::uuid, id, last_seq FROM instances WHERE last_seq > 0
@@ -755,8 +770,12 @@ func (q *Queries) RatingPages(ctx context.Context, exportID uuid.UUID, pageSize 
 }
 
 const segmentUsageOf = `-- name: SegmentUsageOf :many
-SELECT organization_id, start_at, meter, value, coalesce(trim_scale(unit_seconds)::text, '')::text AS unit_seconds FROM export_segment_usage
-WHERE export_id = $1 AND segments_of = $2 AND organization_id = ANY($3::uuid[])
+SELECT u.organization_id, u.start_at, u.meter, u.value, coalesce(trim_scale(u.unit_seconds)::text, '')::text AS unit_seconds
+FROM unnest($1::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT e.organization_id, e.start_at, e.meter, e.value, e.unit_seconds FROM export_segment_usage e
+    WHERE e.export_id = $2 AND e.segments_of = $3 AND e.organization_id = page.organization_id OFFSET 0
+) AS u
 `
 
 type SegmentUsageOfRow struct {
@@ -767,8 +786,8 @@ type SegmentUsageOfRow struct {
 	UnitSeconds    string
 }
 
-func (q *Queries) SegmentUsageOf(ctx context.Context, exportID uuid.UUID, segmentsOf uuid.UUID, organizations []uuid.UUID) ([]SegmentUsageOfRow, error) {
-	rows, err := q.db.Query(ctx, segmentUsageOf, exportID, segmentsOf, organizations)
+func (q *Queries) SegmentUsageOf(ctx context.Context, organizations []uuid.UUID, exportID uuid.UUID, segmentsOf uuid.UUID) ([]SegmentUsageOfRow, error) {
+	rows, err := q.db.Query(ctx, segmentUsageOf, organizations, exportID, segmentsOf)
 	if err != nil {
 		return nil, err
 	}
@@ -794,9 +813,13 @@ func (q *Queries) SegmentUsageOf(ctx context.Context, exportID uuid.UUID, segmen
 }
 
 const segmentsOf = `-- name: SegmentsOf :many
-SELECT organization_id, start_at, end_at, plan, plan_version FROM export_segments
-WHERE export_id = $1 AND organization_id = ANY($2::uuid[])
-ORDER BY organization_id, start_at
+SELECT s.organization_id, s.start_at, s.end_at, s.plan, s.plan_version
+FROM unnest($1::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT e.organization_id, e.start_at, e.end_at, e.plan, e.plan_version FROM export_segments e
+    WHERE e.export_id = $2 AND e.organization_id = page.organization_id OFFSET 0
+) AS s
+ORDER BY s.organization_id, s.start_at
 `
 
 type SegmentsOfRow struct {
@@ -807,8 +830,10 @@ type SegmentsOfRow struct {
 	PlanVersion    int64
 }
 
-func (q *Queries) SegmentsOf(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) ([]SegmentsOfRow, error) {
-	rows, err := q.db.Query(ctx, segmentsOf, exportID, organizations)
+// Here and below, each organization's rows are looked up by their key (OFFSET keeps that from being planned anew): statistics
+// don't know a new export's rows, and would have all of them compared with every organization.
+func (q *Queries) SegmentsOf(ctx context.Context, organizations []uuid.UUID, exportID uuid.UUID) ([]SegmentsOfRow, error) {
+	rows, err := q.db.Query(ctx, segmentsOf, organizations, exportID)
 	if err != nil {
 		return nil, err
 	}

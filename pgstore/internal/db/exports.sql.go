@@ -446,7 +446,7 @@ func (q *Queries) IssuedRunOf(ctx context.Context, workflowID string, runID stri
 const lateUsage = `-- name: LateUsage :many
 SELECT r.organization_id, r.meter, r.day, m.aggregation, count(*) AS batches,
     CASE m.aggregation
-        WHEN 'sum' THEN least(sum(r.value), 9223372036854775807)
+        WHEN 'sum' THEN sum(r.value)
         WHEN 'max' THEN max(r.value)
         ELSE (array_agg(r.value ORDER BY r.at DESC, r.seq DESC, r.instance_id DESC, r.plan COLLATE "C" DESC, r.plan_version DESC))[1]
     END::bigint AS value
@@ -454,7 +454,7 @@ FROM instances i
 LEFT JOIN export_batches b ON b.export_id = $1 AND b.instance_id = i.id
 CROSS JOIN generate_series(($2::date)::timestamp, ($3::date)::timestamp, interval '1 day') AS d (at)
 CROSS JOIN LATERAL (
-    SELECT l.day, l.instance_id, l.seq, l.organization_id, l.meter, l.value, l.at, l.plan, l.plan_version FROM usage_batch_rows l
+    SELECT l.day, l.instance_id, l.seq, l.organization_id, l.meter, l.plan, l.plan_version, l.value, l.at FROM usage_batch_rows l
     WHERE l.day = d.at::date AND l.instance_id = i.id AND l.seq > coalesce(b.through_seq, 0)
 ) AS r
 JOIN meters m ON m.key = r.meter

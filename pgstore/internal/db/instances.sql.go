@@ -13,7 +13,7 @@ import (
 )
 
 const instance = `-- name: Instance :one
-SELECT id, host, status, started_at, seen_at, last_seq, watermark FROM instances WHERE id = $1
+SELECT id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until FROM instances WHERE id = $1
 `
 
 func (q *Queries) Instance(ctx context.Context, id uuid.UUID) (Instance, error) {
@@ -27,12 +27,14 @@ func (q *Queries) Instance(ctx context.Context, id uuid.UUID) (Instance, error) 
 		&i.SeenAt,
 		&i.LastSeq,
 		&i.Watermark,
+		&i.PlansThrough,
+		&i.PlansUntil,
 	)
 	return i, err
 }
 
 const instances = `-- name: Instances :many
-SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
+SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
 FROM instances i
 ORDER BY i.started_at, i.id
 `
@@ -59,6 +61,8 @@ func (q *Queries) Instances(ctx context.Context) ([]InstancesRow, error) {
 			&i.Instance.SeenAt,
 			&i.Instance.LastSeq,
 			&i.Instance.Watermark,
+			&i.Instance.PlansThrough,
+			&i.Instance.PlansUntil,
 			&i.LostQuota,
 		); err != nil {
 			return nil, err
@@ -80,9 +84,45 @@ func (q *Queries) MarkInstanceLost(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
+const planChanges = `-- name: PlanChanges :many
+SELECT c.number, c.organization_id, c.effective_from
+FROM plan_changes c
+JOIN instances i ON i.id = $1
+WHERE c.number > i.plans_through OR c.effective_from > i.plans_until
+ORDER BY c.number
+`
+
+type PlanChangesRow struct {
+	Number         int64
+	OrganizationID *uuid.UUID
+	EffectiveFrom  time.Time
+}
+
+// The changes that an instance has not taken over, and those that are to come.
+func (q *Queries) PlanChanges(ctx context.Context, instanceID uuid.UUID) ([]PlanChangesRow, error) {
+	rows, err := q.db.Query(ctx, planChanges, instanceID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PlanChangesRow
+	for rows.Next() {
+		var i PlanChangesRow
+		if err := rows.Scan(&i.Number, &i.OrganizationID, &i.EffectiveFrom); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const registerInstance = `-- name: RegisterInstance :exec
-INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark)
-VALUES ($1, $2, $3, $4, greatest($4, now()), 0, $5)
+INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until)
+VALUES ($1, $2, $3, $4, greatest($4, now()), 0, $5,
+    (SELECT coalesce(max(number), 0) FROM plan_changes), $4)
 ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, seen_at = greatest(instances.seen_at, excluded.seen_at)
 `
 
@@ -112,5 +152,16 @@ UPDATE instances SET status = 'stopped', seen_at = greatest(seen_at, now()) WHER
 
 func (q *Queries) StopInstance(ctx context.Context, id uuid.UUID) error {
 	_, err := q.db.Exec(ctx, stopInstance, id)
+	return err
+}
+
+const takenOver = `-- name: TakenOver :exec
+UPDATE instances
+SET plans_through = greatest(plans_through, $1), plans_until = greatest(plans_until, $2::timestamptz)
+WHERE id = $3
+`
+
+func (q *Queries) TakenOver(ctx context.Context, through int64, until time.Time, instanceID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, takenOver, through, until, instanceID)
 	return err
 }

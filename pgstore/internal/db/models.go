@@ -95,6 +95,10 @@ type Instance struct {
 	LastSeq int64
 	// Time up to which the instance has flushed all that it admitted.
 	Watermark time.Time
+	// The last of plan_changes that the instance has taken over.
+	PlansThrough int64
+	// Time, by the instance's clock, up to which it has put in force what those changes say.
+	PlansUntil time.Time
 }
 
 // What is counted. The aggregation of a meter never changes.
@@ -132,7 +136,7 @@ type Reservation struct {
 	OrganizationID uuid.UUID
 	ID             uuid.UUID
 	Meter          string
-	// The day that the usage belongs to: that of created_at.
+	// The day that the usage belongs to: that of created_at. While it is held, each open window with the day holds it.
 	Day         time.Time
 	Quantity    int64
 	Committed   *int64
@@ -144,13 +148,11 @@ type Reservation struct {
 	Mode        string
 	LimitWindow string
 	WindowStart time.Time
-	// The quantity is in quota_windows.held while it is held: the limit was hard when it was made.
-	CountsInQuota bool
-	Max           int64
-	Current       int64
-	OverLimit     bool
-	Identity      []byte
-	Fingerprint   []byte
+	Max         int64
+	Current     int64
+	OverLimit   bool
+	Identity    []byte
+	Fingerprint []byte
 }
 
 // Identities that were counted, with the batch that counted them and what the caller was told.

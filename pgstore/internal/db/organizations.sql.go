@@ -57,6 +57,125 @@ func (q *Queries) CurrentPlans(ctx context.Context, organizations []uuid.UUID) (
 	return items, nil
 }
 
+const deleteOrganizationPlan = `-- name: DeleteOrganizationPlan :execrows
+DELETE FROM organization_plans WHERE organization_id = $1 AND effective_from = $2
+`
+
+func (q *Queries) DeleteOrganizationPlan(ctx context.Context, organizationID uuid.UUID, effectiveFrom time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteOrganizationPlan, organizationID, effectiveFrom)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const dueTerms = `-- name: DueTerms :many
+SELECT p.organization_id, p.effective_from, coalesce(p.plan, '')::text AS plan,
+    coalesce(tollgate_plan_at(p.organization_id, p.effective_from - interval '1 microsecond'), '')::text AS previous
+FROM organization_plans p
+WHERE NOT p.announced AND p.effective_from <= statement_timestamp()
+ORDER BY p.effective_from LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+`
+
+type DueTermsRow struct {
+	OrganizationID uuid.UUID
+	EffectiveFrom  time.Time
+	Plan           string
+	Previous       string
+}
+
+// Changes that have come into force and are not announced. What another process announces is left to it.
+func (q *Queries) DueTerms(ctx context.Context, pageSize int32) ([]DueTermsRow, error) {
+	rows, err := q.db.Query(ctx, dueTerms, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DueTermsRow
+	for rows.Next() {
+		var i DueTermsRow
+		if err := rows.Scan(
+			&i.OrganizationID,
+			&i.EffectiveFrom,
+			&i.Plan,
+			&i.Previous,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const expireReservationsAt = `-- name: ExpireReservationsAt :exec
+UPDATE reservations SET expires_at = greatest($1::timestamptz, created_at + interval '1 microsecond')
+WHERE organization_id = $2 AND state = 'held' AND expires_at > $1::timestamptz
+`
+
+// What is held ends with the contract: it is due for release.
+func (q *Queries) ExpireReservationsAt(ctx context.Context, at time.Time, organizationID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, expireReservationsAt, at, organizationID)
+	return err
+}
+
+const finalExportsSince = `-- name: FinalExportsSince :many
+SELECT period, frozen_at FROM exports
+WHERE period >= $1 AND NOT provisional AND stage NOT IN ('rejected', 'failed', 'canceled', 'superseded')
+ORDER BY period FOR SHARE
+`
+
+type FinalExportsSinceRow struct {
+	Period   time.Time
+	FrozenAt *time.Time
+}
+
+// Exports that close a period, or have closed one. Locked, so that none is frozen meanwhile.
+func (q *Queries) FinalExportsSince(ctx context.Context, period time.Time) ([]FinalExportsSinceRow, error) {
+	rows, err := q.db.Query(ctx, finalExportsSince, period)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FinalExportsSinceRow
+	for rows.Next() {
+		var i FinalExportsSinceRow
+		if err := rows.Scan(&i.Period, &i.FrozenAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const hasEarlierPlan = `-- name: HasEarlierPlan :one
+SELECT EXISTS (SELECT FROM organization_plans WHERE organization_id = $1 AND effective_from < $2)
+`
+
+func (q *Queries) HasEarlierPlan(ctx context.Context, organizationID uuid.UUID, effectiveFrom time.Time) (bool, error) {
+	row := q.db.QueryRow(ctx, hasEarlierPlan, organizationID, effectiveFrom)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const hasUsage = `-- name: HasUsage :one
+SELECT (EXISTS (SELECT FROM usage_daily u WHERE u.organization_id = $1)
+    OR EXISTS (SELECT FROM reservations r WHERE r.organization_id = $1))::boolean AS used
+`
+
+func (q *Queries) HasUsage(ctx context.Context, organizationID uuid.UUID) (bool, error) {
+	row := q.db.QueryRow(ctx, hasUsage, organizationID)
+	var used bool
+	err := row.Scan(&used)
+	return used, err
+}
+
 const insertOrganization = `-- name: InsertOrganization :one
 INSERT INTO organizations (id, name, currency) VALUES ($1, $2, $3)
 RETURNING id, name, created_at, updated_at, currency
@@ -76,8 +195,8 @@ func (q *Queries) InsertOrganization(ctx context.Context, iD uuid.UUID, name str
 }
 
 const insertOrganizationPlan = `-- name: InsertOrganizationPlan :exec
-INSERT INTO organization_plans (organization_id, effective_from, plan, by_tenant)
-VALUES ($1, $2, $3, $4)
+INSERT INTO organization_plans (organization_id, effective_from, plan, by_tenant, announced)
+VALUES ($1, $2, $3, $4, $5)
 `
 
 type InsertOrganizationPlanParams struct {
@@ -85,6 +204,7 @@ type InsertOrganizationPlanParams struct {
 	EffectiveFrom  time.Time
 	Plan           *string
 	ByTenant       bool
+	Announced      bool
 }
 
 func (q *Queries) InsertOrganizationPlan(ctx context.Context, arg InsertOrganizationPlanParams) error {
@@ -93,6 +213,39 @@ func (q *Queries) InsertOrganizationPlan(ctx context.Context, arg InsertOrganiza
 		arg.EffectiveFrom,
 		arg.Plan,
 		arg.ByTenant,
+		arg.Announced,
+	)
+	return err
+}
+
+const insertPlanChange = `-- name: InsertPlanChange :exec
+INSERT INTO organization_plan_changes (id, organization_id, at, action, by_tenant, actor_id, plan, effective_at, note)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+`
+
+type InsertPlanChangeParams struct {
+	ID             uuid.UUID
+	OrganizationID uuid.UUID
+	At             time.Time
+	Action         string
+	ByTenant       bool
+	ActorID        *uuid.UUID
+	Plan           *string
+	EffectiveAt    *time.Time
+	Note           string
+}
+
+func (q *Queries) InsertPlanChange(ctx context.Context, arg InsertPlanChangeParams) error {
+	_, err := q.db.Exec(ctx, insertPlanChange,
+		arg.ID,
+		arg.OrganizationID,
+		arg.At,
+		arg.Action,
+		arg.ByTenant,
+		arg.ActorID,
+		arg.Plan,
+		arg.EffectiveAt,
+		arg.Note,
 	)
 	return err
 }
@@ -145,6 +298,24 @@ func (q *Queries) LockOrganization(ctx context.Context, id uuid.UUID) (Organizat
 	return i, err
 }
 
+const markAnnounced = `-- name: MarkAnnounced :exec
+UPDATE organization_plans SET announced = true WHERE organization_id = $1 AND effective_from = $2
+`
+
+func (q *Queries) MarkAnnounced(ctx context.Context, organizationID uuid.UUID, effectiveFrom time.Time) error {
+	_, err := q.db.Exec(ctx, markAnnounced, organizationID, effectiveFrom)
+	return err
+}
+
+const moveFirstPlan = `-- name: MoveFirstPlan :exec
+UPDATE organization_plans SET effective_from = $1 WHERE organization_id = $2 AND effective_from = $3
+`
+
+func (q *Queries) MoveFirstPlan(ctx context.Context, effectiveFrom time.Time, organizationID uuid.UUID, movedFrom time.Time) error {
+	_, err := q.db.Exec(ctx, moveFirstPlan, effectiveFrom, organizationID, movedFrom)
+	return err
+}
+
 const organization = `-- name: Organization :one
 SELECT id, name, created_at, updated_at, currency FROM organizations WHERE id = $1
 `
@@ -179,6 +350,30 @@ func (q *Queries) OrganizationsChangedSince(ctx context.Context, since time.Time
 			return nil, err
 		}
 		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const tenantChangesSince = `-- name: TenantChangesSince :many
+SELECT at FROM organization_plan_changes WHERE organization_id = $1 AND by_tenant AND at > $2 ORDER BY at
+`
+
+func (q *Queries) TenantChangesSince(ctx context.Context, organizationID uuid.UUID, since time.Time) ([]time.Time, error) {
+	rows, err := q.db.Query(ctx, tenantChangesSince, organizationID, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []time.Time
+	for rows.Next() {
+		var at time.Time
+		if err := rows.Scan(&at); err != nil {
+			return nil, err
+		}
+		items = append(items, at)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 const endReservation = `-- name: EndReservation :one
 UPDATE reservations SET state = $1, committed = $2, settled_at = $3::timestamptz
 WHERE organization_id = $4 AND id = $5
-RETURNING organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, counts_in_quota, max, current, over_limit, identity, fingerprint
+RETURNING organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint
 `
 
 type EndReservationParams struct {
@@ -50,7 +50,6 @@ func (q *Queries) EndReservation(ctx context.Context, arg EndReservationParams) 
 		&i.Mode,
 		&i.LimitWindow,
 		&i.WindowStart,
-		&i.CountsInQuota,
 		&i.Max,
 		&i.Current,
 		&i.OverLimit,
@@ -62,15 +61,14 @@ func (q *Queries) EndReservation(ctx context.Context, arg EndReservationParams) 
 
 const freeHeld = `-- name: FreeHeld :exec
 UPDATE quota_windows SET held = held - $1::bigint
-WHERE organization_id = $2 AND meter = $3 AND limit_window = $4 AND window_start = $5
+WHERE organization_id = $2 AND meter = $3 AND window_start <= $4::date AND window_end > $4::date
 `
 
 type FreeHeldParams struct {
 	Quantity       int64
 	OrganizationID uuid.UUID
 	Meter          string
-	LimitWindow    string
-	WindowStart    time.Time
+	Day            time.Time
 }
 
 func (q *Queries) FreeHeld(ctx context.Context, arg FreeHeldParams) error {
@@ -78,17 +76,16 @@ func (q *Queries) FreeHeld(ctx context.Context, arg FreeHeldParams) error {
 		arg.Quantity,
 		arg.OrganizationID,
 		arg.Meter,
-		arg.LimitWindow,
-		arg.WindowStart,
+		arg.Day,
 	)
 	return err
 }
 
 const insertReservation = `-- name: InsertReservation :execrows
 INSERT INTO reservations (organization_id, id, meter, day, quantity, state, created_at, expires_at, plan, mode, limit_window,
-    window_start, counts_in_quota, max, current, over_limit, identity, fingerprint)
+    window_start, max, current, over_limit, identity, fingerprint)
 VALUES ($1, $2, $3, $4, $5, 'held', $6, $7, $8, $9, $10,
-    $11, $12, $13, $14, $15, $16, $17)
+    $11, $12, $13, $14, $15, $16)
 ON CONFLICT DO NOTHING
 `
 
@@ -104,7 +101,6 @@ type InsertReservationParams struct {
 	Mode           string
 	LimitWindow    string
 	WindowStart    time.Time
-	CountsInQuota  bool
 	Max            int64
 	Current        int64
 	OverLimit      bool
@@ -125,7 +121,6 @@ func (q *Queries) InsertReservation(ctx context.Context, arg InsertReservationPa
 		arg.Mode,
 		arg.LimitWindow,
 		arg.WindowStart,
-		arg.CountsInQuota,
 		arg.Max,
 		arg.Current,
 		arg.OverLimit,
@@ -138,8 +133,61 @@ func (q *Queries) InsertReservation(ctx context.Context, arg InsertReservationPa
 	return result.RowsAffected(), nil
 }
 
+const limitInForce = `-- name: LimitInForce :one
+SELECT tollgate_plan_outdated($1::uuid, $2::text, $3::bigint)::boolean AS outdated,
+    coalesce(l.plan, '')::text AS plan, coalesce(l.plan_version, 0)::bigint AS plan_version, coalesce(l.mode, '')::text AS mode,
+    coalesce(l.limit_window, '')::text AS limit_window, coalesce(l.max, 0)::bigint AS max
+FROM (SELECT 1) AS one
+LEFT JOIN tollgate_limit_in_force($1::uuid, $4::text) l ON true
+`
+
+type LimitInForceParams struct {
+	OrganizationID uuid.UUID
+	KnownPlan      string
+	KnownVersion   int64
+	Meter          string
+}
+
+type LimitInForceRow struct {
+	Outdated    bool
+	Plan        string
+	PlanVersion int64
+	Mode        string
+	LimitWindow string
+	Max         int64
+}
+
+// The limit of a meter by the plan in force; outdated says that it is not the plan that the caller knows.
+func (q *Queries) LimitInForce(ctx context.Context, arg LimitInForceParams) (LimitInForceRow, error) {
+	row := q.db.QueryRow(ctx, limitInForce,
+		arg.OrganizationID,
+		arg.KnownPlan,
+		arg.KnownVersion,
+		arg.Meter,
+	)
+	var i LimitInForceRow
+	err := row.Scan(
+		&i.Outdated,
+		&i.Plan,
+		&i.PlanVersion,
+		&i.Mode,
+		&i.LimitWindow,
+		&i.Max,
+	)
+	return i, err
+}
+
+const lockHolds = `-- name: LockHolds :exec
+SELECT tollgate_lock_holds($1::uuid, $2::text)
+`
+
+func (q *Queries) LockHolds(ctx context.Context, organizationID uuid.UUID, meter string) error {
+	_, err := q.db.Exec(ctx, lockHolds, organizationID, meter)
+	return err
+}
+
 const lockReservation = `-- name: LockReservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, counts_in_quota, max, current, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2 FOR NO KEY UPDATE
+SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2 FOR NO KEY UPDATE
 `
 
 func (q *Queries) LockReservation(ctx context.Context, organizationID uuid.UUID, iD uuid.UUID) (Reservation, error) {
@@ -160,7 +208,6 @@ func (q *Queries) LockReservation(ctx context.Context, organizationID uuid.UUID,
 		&i.Mode,
 		&i.LimitWindow,
 		&i.WindowStart,
-		&i.CountsInQuota,
 		&i.Max,
 		&i.Current,
 		&i.OverLimit,
@@ -170,8 +217,19 @@ func (q *Queries) LockReservation(ctx context.Context, organizationID uuid.UUID,
 	return i, err
 }
 
+const lockWindowsOfDay = `-- name: LockWindowsOfDay :exec
+SELECT FROM quota_windows
+WHERE organization_id = $1 AND meter = $2 AND window_start <= $3::date AND window_end > $3::date
+ORDER BY limit_window FOR NO KEY UPDATE
+`
+
+func (q *Queries) LockWindowsOfDay(ctx context.Context, organizationID uuid.UUID, meter string, day time.Time) error {
+	_, err := q.db.Exec(ctx, lockWindowsOfDay, organizationID, meter, day)
+	return err
+}
+
 const reservation = `-- name: Reservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, counts_in_quota, max, current, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2
+SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2
 `
 
 func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD uuid.UUID) (Reservation, error) {
@@ -192,7 +250,6 @@ func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD 
 		&i.Mode,
 		&i.LimitWindow,
 		&i.WindowStart,
-		&i.CountsInQuota,
 		&i.Max,
 		&i.Current,
 		&i.OverLimit,
@@ -203,7 +260,7 @@ func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD 
 }
 
 const sameReservation = `-- name: SameReservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, counts_in_quota, max, current, over_limit, identity, fingerprint FROM reservations
+SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations
 WHERE organization_id = $1 AND (id = $2 OR identity = $3)
 ORDER BY id <> $2 LIMIT 1
 `
@@ -227,7 +284,6 @@ func (q *Queries) SameReservation(ctx context.Context, organizationID uuid.UUID,
 		&i.Mode,
 		&i.LimitWindow,
 		&i.WindowStart,
-		&i.CountsInQuota,
 		&i.Max,
 		&i.Current,
 		&i.OverLimit,

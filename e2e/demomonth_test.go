@@ -1,0 +1,101 @@
+package e2e_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/plans"
+)
+
+// command runs the command with what dev.env has, as the README does.
+func (d *devRun) tollgate(args ...string) (string, error) {
+	command := exec.Command(filepath.Join(programs, "tollgate"), args...)
+	command.Env = os.Environ()
+	for name, value := range d.env {
+		command.Env = append(command.Env, name+"="+value)
+	}
+	for i, arg := range args {
+		// As in a shell: NAME=value before the command.
+		if name, value, found := strings.Cut(arg, "="); found && i == 0 {
+			command.Env = append(command.Env, name+"="+value)
+			command.Args = append(command.Args[:1], args[1:]...)
+		}
+	}
+	out, err := command.CombinedOutput()
+	return string(out), err
+}
+
+func (d *devRun) must(args ...string) string {
+	d.t.Helper()
+	out, err := d.tollgate(args...)
+	require.NoError(d.t, err, "tollgate %s: %s", strings.Join(args, " "), out)
+	return out
+}
+
+// walkTheMonth is the README's close of the two months that the demo has behind it.
+func (d *devRun) walkTheMonth() {
+	d.t.Helper()
+	first := time.Now().UTC()
+	first = time.Date(first.Year(), first.Month(), 1, 0, 0, 0, 0, time.UTC)
+	before, month := first.AddDate(0, -2, 0).Format("2006-01"), first.AddDate(0, -1, 0).Format("2006-01")
+	second := "TOLLGATE_FINANCE_KEY=" + d.env["TOLLGATE_FINANCE2_KEY"]
+
+	d.must("export", "start", "--period", before)
+	d.must(second, "export", "approve", "--period", before, "--note", "as expected")
+	pro := d.env["TOLLGATE_PRO_ORG"]
+	d.must("credit", "grant", pro, "20.00", "--currency", "USD", "--note", "Order 7", "--effective-at", month+"-01T00:00:00Z")
+	d.must("export", "start", "--period", month)
+	variances := d.must("export", "variances", "--period", month)
+	require.Contains(d.t, variances, "Demo Pro")
+	d.must("export", "review", "--period", month, "--note", "as told")
+	refused, err := d.tollgate("export", "approve", "--period", month)
+	require.Error(d.t, err)
+	require.Contains(d.t, refused, "requested")
+	d.must(second, "export", "approve", "--period", month, "--note", "as expected")
+	folder := filepath.Join(d.t.TempDir(), month)
+	d.must("export", "download", "--period", month, "--to", folder)
+	d.must("export", "verify", folder)
+
+	explained := d.must("export", "explain", "--period", month, pro)
+	for _, what := range []string{"Base fee, plan Pro", "Evaluations", "Simulations", "Storage", "Prepaid credit", "100,000 included"} {
+		require.Contains(d.t, explained, what)
+	}
+	d.must("rate", "--catalog", "../plans/default.yaml", "--period", month)
+	d.must("reconcile", "--from", before+"-01")
+	d.requirePlausible(month)
+}
+
+// requirePlausible holds that the demo's statements are not empty, that Free stays within
+// its limits, and that Enterprise is above its minimum.
+func (d *devRun) requirePlausible(month string) {
+	d.t.Helper()
+	store, err := pgstore.Open(d.t.Context(), pgstore.Config{URL: d.env["TOLLGATE_DATABASE_URL"]})
+	require.NoError(d.t, err)
+	defer store.Close()
+	period, err := billing.ParsePeriod(month)
+	require.NoError(d.t, err)
+	export, err := store.Export(d.t.Context(), period)
+	require.NoError(d.t, err)
+	require.Equal(d.t, billing.StageClosed, export.Stage)
+	for variable, least := range map[string]int64{"TOLLGATE_PRO_ORG": 150, "TOLLGATE_ENTERPRISE_ORG": 1501} {
+		statement, err := store.Statement(d.t.Context(), export.ID, uuid.MustParse(d.env[variable]))
+		require.NoError(d.t, err)
+		require.True(d.t, statement.Subtotal.GreaterThan(decimal.NewFromInt(least)), "%s: %s", variable, statement.Subtotal)
+	}
+	free, _ := plans.Default().Plan("free")
+	records, err := store.UsageRange(d.t.Context(), uuid.MustParse(d.env["TOLLGATE_FREE_ORG"]), plans.DayOf(period.Start()), plans.DayOf(time.Now())-1, "")
+	require.NoError(d.t, err)
+	require.NotEmpty(d.t, records)
+	for _, r := range records {
+		require.LessOrEqual(d.t, r.Value, free.Entitlement(r.Meter).Max, r.Meter)
+	}
+}

@@ -1,0 +1,295 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// asideRow is a row of usage_quarantine on its way.
+type asideRow struct {
+	place meter.EventPlace
+	row   meter.Row
+	// event is the single report that is set aside; nil: the row.
+	event     *meter.Event
+	reports   int
+	inWindows int64
+	why       error
+}
+
+// aside collects what is set aside, in the order of the batch. A refused row takes the
+// events along that nobody has counted; those that are refused by themselves are set aside
+// by themselves.
+func (t *sorting) aside() []asideRow {
+	var out []asideRow
+	for i := range t.rows {
+		if t.refused(i, meter.WholeRow) {
+			if q, any := t.wholeRow(i); any {
+				out = append(out, q)
+			}
+		}
+		for n := range t.rows[i].Events {
+			if !t.refused(i, n) {
+				continue
+			}
+			event := t.rows[i].Events[n]
+			// As it came: what can't be stored has been made storable for its identity alone.
+			event.Quantity = t.batch.Rows[i].Events[n].Quantity
+			place := meter.EventPlace{Row: i, Event: n}
+			row := t.rows[i]
+			row.Value, row.At, row.Leased = event.Quantity, event.At, event.Leased
+			out = append(out, asideRow{place: place, row: row, event: &event, reports: 1, why: t.why[place]})
+		}
+	}
+	return out
+}
+
+// wholeRow folds a refused row. There may be nothing left of it.
+func (t *sorting) wholeRow(i int) (asideRow, bool) {
+	place := meter.EventPlace{Row: i, Event: meter.WholeRow}
+	row := t.rows[i]
+	q := asideRow{place: place, why: t.why[place]}
+	some := !row.EventsOnly
+	if !some {
+		row.Value, row.At, row.Leased = 0, time.Time{}, meter.Leased{}
+	}
+	for n, out := range t.leftOut(i) {
+		if out {
+			continue
+		}
+		event := &row.Events[n]
+		switch {
+		case !some:
+			row.Value = event.Quantity
+		case row.Aggregation == plans.Max || row.Aggregation == plans.Last && !event.At.Before(row.At):
+			row.Value = row.Aggregation.Fold(row.Value, event.Quantity)
+		case row.Aggregation != plans.Last:
+			row.Value += event.Quantity
+		}
+		if !some || event.At.After(row.At) {
+			row.At = event.At
+		}
+		row.Leased.Day += event.Leased.Day
+		row.Leased.Month += event.Leased.Month
+		some = true
+		q.reports++
+	}
+	q.row = row
+	return q, some
+}
+
+// maxInWindows bounds what is set aside of one meter's month and counts in its windows: far
+// more than any limit allows, and far less than a bigint.
+const maxInWindows = 10 * plans.MaxDaySum
+
+// finish writes what there is of the batch beside its rows.
+func (t *sorting) finish(ctx context.Context, tx scoped, repeated int, aside []asideRow) error {
+	if err := t.settleAside(ctx, tx, aside); err != nil {
+		return err
+	}
+	var b pgx.Batch
+	queueBatch(&b, t.batch, len(t.kept.values), repeated, len(aside))
+	if len(t.kept.values) > 0 {
+		queueStale(&b, t.kept.ownDays())
+	}
+	for i := range aside {
+		if err := aside[i].queue(&b, t.batch.ID); err != nil {
+			return err
+		}
+	}
+	return tx.SendBatch(ctx, &b).Close()
+}
+
+// settleAside counts in the windows what is set aside: it stays consumed until it is
+// dropped. What a window refuses, or what is no quantity of a sum, stays out.
+func (t *sorting) settleAside(ctx context.Context, tx scoped, aside []asideRow) error {
+	published, err := publishedMeters(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for i := range aside {
+		q := &aside[i]
+		if errors.Is(q.why, errStranger) || q.row.Value <= 0 || q.row.Value > plans.MaxDaySum || published[q.row.Meter] != plans.Sum || storableDay(q.row.Day) != int32(q.row.Day) {
+			continue
+		}
+		row := q.row
+		row.Aggregation, row.Events, row.EventsOnly = plans.Sum, nil, false
+		month := plans.Day(row.Day).Month()
+		var waiting int64
+		err := tx.QueryRow(ctx, `
+			SELECT coalesce(sum(in_windows), 0)::bigint FROM usage_quarantine
+			WHERE organization_id = $1 AND meter = $2 AND state = 'quarantined' AND day >= $3 AND day < $3 + interval '1 month'`,
+			row.Organization, row.Meter, date(month)).Scan(&waiting)
+		if err != nil {
+			return err
+		}
+		for _, before := range aside[:i] {
+			if before.row.Organization == row.Organization && before.row.Meter == row.Meter {
+				waiting += before.inWindows
+			}
+		}
+		if waiting > maxInWindows {
+			continue
+		}
+		c, err := newColumns([]meter.Row{row})
+		if err != nil {
+			return err
+		}
+		c.put(0, row.Value, row.At, row.Leased)
+		err = within(ctx, tx, func(ctx context.Context, tx scoped) error { return c.settleOpen(ctx, tx, t.batch.ID.Instance) })
+		if err == nil {
+			q.inWindows = row.Value
+		} else if !refusedForGood(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// queue adds the statement that sets it aside.
+func (q *asideRow) queue(b *pgx.Batch, id meter.BatchID) error {
+	key, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	var identity, fingerprint, receipt []byte
+	if q.event != nil {
+		identity, fingerprint = q.event.Identity[:], q.event.Fingerprint[:]
+		if receipt, err = json.Marshal(q.event.Receipt); err != nil {
+			return err
+		}
+	}
+	sqlstate := ""
+	var server *pgconn.PgError
+	if errors.As(q.why, &server) {
+		sqlstate = server.Code
+	}
+	reason, _ := storableText(q.why.Error())
+	b.Queue(`
+		INSERT INTO usage_quarantine (id, instance_id, seq, organization_id, meter, aggregation, day, plan, plan_version, value, at,
+			leased_day, leased_month, in_windows, reports, identity, fingerprint, receipt, reason, sqlstate)
+		VALUES ($1, $2, $3, $4, $5, $6, date '1970-01-01' + $7::int4, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+		ON CONFLICT (organization_id, identity) WHERE identity IS NOT NULL DO NOTHING`,
+		key, id.Instance, id.Seq, q.row.Organization, q.row.Meter, string(q.row.Aggregation), storableDay(q.row.Day), q.row.Plan, q.row.PlanVersion, q.row.Value,
+		q.row.At, q.row.Leased.Day, q.row.Leased.Month, q.inWindows, q.reports, identity, fingerprint, receipt, reason, sqlstate)
+	return nil
+}
+
+// recallQuarantined returns what of a batch that was applied before was set aside.
+func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]meter.EventPlace, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT organization_id, meter, day - date '1970-01-01', plan, plan_version, coalesce(identity, '') FROM usage_quarantine
+		WHERE instance_id = $1 AND seq = $2 ORDER BY id`, batch.ID.Instance, batch.ID.Seq)
+	if err != nil {
+		return nil, err
+	}
+	var places []meter.EventPlace
+	var organization uuid.UUID
+	var meterKey string
+	var plan string
+	var version int
+	var day int32
+	var identity []byte
+	_, err = pgx.ForEachRow(rows, []any{&organization, &meterKey, &day, &plan, &version, &identity}, func() error {
+		for i := len(batch.Rows) - 1; i >= 0; i-- {
+			row, _ := storableRow(batch.Rows[i])
+			if row.Organization != organization || row.Meter != meterKey || storableDay(row.Day) != day ||
+				row.Plan != plan || row.PlanVersion != version {
+				continue
+			}
+			place := meter.EventPlace{Row: i, Event: meter.WholeRow}
+			if len(identity) > 0 {
+				place.Event = slices.IndexFunc(row.Events, func(e meter.Event) bool { return string(e.Identity[:]) == string(identity) })
+				if place.Event < 0 {
+					continue
+				}
+			}
+			if !slices.Contains(places, place) {
+				places = append(places, place)
+				break
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(places, comparePlaces)
+	return places, err
+}
+
+// storableRow returns a row that the tables can take the text and the times of, and
+// whether it is the row itself.
+func storableRow(row meter.Row) (meter.Row, bool) {
+	var fits bool
+	row.Meter, fits = storableText(row.Meter)
+	plan, planFits := storableText(row.Plan)
+	row.Plan, fits = plan, fits && planFits
+	at := storableTime(row.At)
+	fits = fits && at.Equal(row.At)
+	row.At = at
+	row.Events = slices.Clone(row.Events)
+	return row, fits
+}
+
+// storableEvent is storableRow for an event.
+func storableEvent(e *meter.Event) bool {
+	plan, fits := storableText(e.Receipt.Plan)
+	mode, fits2 := storableText(string(e.Receipt.Mode))
+	window, fits3 := storableText(string(e.Receipt.Window))
+	at := storableTime(e.At)
+	fits4 := at.Equal(e.At)
+	e.Receipt.Plan, e.Receipt.Mode, e.Receipt.Window, e.At = plan, plans.Mode(mode), plans.WindowKind(window), at
+	leased := meter.Leased{Day: max(0, e.Leased.Day), Month: max(0, e.Leased.Month)}
+	fits5 := leased == e.Leased
+	e.Leased = leased
+	return fits && fits2 && fits3 && fits4 && fits5
+}
+
+// maxStorableText bounds a key, in bytes: longer ones don't fit into an index.
+const maxStorableText = 1000
+
+// storableText returns text that PostgreSQL takes, and whether it is the text itself.
+func storableText(text string) (string, bool) {
+	if utf8.ValidString(text) && !strings.ContainsRune(text, 0) && len(text) <= maxStorableText {
+		return text, true
+	}
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+	if len(text) > maxStorableText {
+		text = strings.ToValidUTF8(text[:maxStorableText], "")
+	}
+	return text, false
+}
+
+var earliestStorable, latestStorable = time.Time{}, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+
+func storableTime(at time.Time) time.Time {
+	switch {
+	case at.Before(earliestStorable):
+		return earliestStorable
+	case at.After(latestStorable):
+		return latestStorable
+	default:
+		return at
+	}
+}
+
+func storableDay(day plans.Day) int32 {
+	return int32(min(max(day, plans.DayOf(earliestStorable)), plans.DayOf(latestStorable)))
+}
+
+// comparePlaces orders places by row and event.
+func comparePlaces(a, b meter.EventPlace) int {
+	if a.Row != b.Row {
+		return a.Row - b.Row
+	}
+	return a.Event - b.Event
+}
