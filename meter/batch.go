@@ -150,6 +150,9 @@ type Snapshot struct {
 	// [IdentityRetention] ago on, those to come included. Empty: only Plan is known, and
 	// usage that has a time of its own is priced by what is found to have been in force.
 	Terms []Term
+	// ReadAt is when it was read, by the store's clock: the term that has begun by then is in
+	// force. Zero: the reader's clock decides.
+	ReadAt time.Time
 	// Usage holds the meters that have stored usage; the others are at zero.
 	Usage []Stored
 }

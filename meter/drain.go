@@ -106,6 +106,10 @@ func (d *dayUsage) drain(s *slot, leased Leased, rows []drained) []drained {
 		slot: s, day: d.day, price: d.price, has: d.has, reports: d.reports, value: d.pending, at: d.at, leased: leased,
 	})
 	d.pending, d.has, d.reports = 0, false, 0
+	if s.meter.Aggregation != plans.Last {
+		// The next row has a time of its own, which may be an earlier one.
+		d.at = 0
+	}
 	return rows
 }
 

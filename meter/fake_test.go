@@ -33,7 +33,9 @@ type memoryStore struct {
 	mu    sync.Mutex
 	plans map[uuid.UUID]string
 	// terms are the plans over time; none of organizations of which only the plan is told.
-	terms   map[uuid.UUID][]meter.Term
+	terms map[uuid.UUID][]meter.Term
+	// readAt is its clock; zero: nobody looks at it.
+	readAt  time.Time
 	records map[recordKey]record
 	seqs    map[uuid.UUID]int64
 	batches []meter.Batch
@@ -126,7 +128,7 @@ func (s *memoryStore) LoadOrganization(_ context.Context, id uuid.UUID, day plan
 	if !ok {
 		return meter.Snapshot{}, meter.ErrUnknownOrganization
 	}
-	snapshot := meter.Snapshot{Organization: id, Plan: plan, Terms: slices.Clone(s.terms[id])}
+	snapshot := meter.Snapshot{Organization: id, Plan: plan, Terms: slices.Clone(s.terms[id]), ReadAt: s.readAt}
 	for _, m := range plans.Default().Meters {
 		stored := meter.Stored{Meter: m.Key}
 		for d := day.Month(); d <= day; d++ {

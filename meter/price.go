@@ -106,15 +106,6 @@ func (t terms) last(at int64) int {
 	return -1
 }
 
-// current is last where the store, whose clock may be ahead, says which plan is in force.
-func (t terms) current(now int64, plan string) int {
-	i := t.last(now)
-	if (i < 0 || t[i].plan != plan) && i+1 < len(t) && t[i+1].plan == plan {
-		return i + 1
-	}
-	return i
-}
-
 // after returns when the term after the one at a place begins.
 func (t terms) after(i int) int64 {
 	if i+1 < len(t) {
@@ -151,7 +142,12 @@ func (m *Meter) setPlan(o *Organization, snapshot Snapshot, now time.Time) {
 		known[i] = term{from: t.From.UnixNano(), plan: t.Plan, price: m.prices.of(t.Plan, t.Version)}
 	}
 	o.terms.Store(&known)
-	o.begin(known, known.current(now.UnixNano(), snapshot.Plan))
+	at := now.UnixNano()
+	if !snapshot.ReadAt.IsZero() {
+		// The store's clock may be ahead: what is in force there is in force here.
+		at = max(at, snapshot.ReadAt.UnixNano())
+	}
+	o.begin(known, known.last(at))
 }
 
 // begin puts the term at a place in force; -1 is the time before the first. The caller holds
@@ -196,9 +192,9 @@ func (o *Organization) showVersion(plan string) {
 		}
 	}
 	i := next.last(now)
-	if now < o.switchAt.Load() {
+	if coming := o.switchAt.Load(); now < coming {
 		// The store's clock may have been ahead.
-		i = next.current(now, plan)
+		i = next.last(coming - 1)
 	}
 	if i >= 0 && next[i].from <= now {
 		if v := m.viewFor(o, next[i].plan); v.price != next[i].price && next[i].plan != "" {

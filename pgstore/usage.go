@@ -32,7 +32,7 @@ func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Da
 		if err != nil {
 			return err
 		}
-		snapshot.Plan = contracts[id].At(now).Plan
+		snapshot.Plan, snapshot.ReadAt = contracts[id].At(now).Plan, now
 		if snapshot.Terms, err = readTerms(ctx, tx, id, now); err != nil {
 			return err
 		}
