@@ -79,9 +79,15 @@ func (s *Server) unpack(c *gin.Context) {
 	// The last one was applied last.
 	slices.Reverse(encodings)
 	limit := max(s.config.MaxBatchBytes, maxCatalogBody)
+	var open []*unpacker
+	defer func() {
+		for _, u := range open {
+			u.close()
+		}
+	}()
 	for _, encoding := range encodings {
 		u := &unpacker{from: c.Request.Body, encoding: encoding, left: limit, limit: limit}
-		defer u.close()
+		open = append(open, u)
 		c.Request.Body = io.NopCloser(u)
 		c.Request.ContentLength = -1
 	}

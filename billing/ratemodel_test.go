@@ -66,8 +66,10 @@ func (m month) price(t *rapid.T, meter plans.Meter) plans.Price {
 	case plans.Package:
 		p.PackageSize, p.PackagePrice = rapid.Int64Range(1, 9).Draw(t, "size"), m.amount(t, "package price")
 	default:
-		p.Tiers = []plans.Tier{{UpTo: rapid.Int64Range(1, 60).Draw(t, "up to"), UnitPrice: m.amount(t, "unit price"), FlatFee: m.amount(t, "fee")},
-			{UnitPrice: m.amount(t, "unit price"), FlatFee: m.amount(t, "fee")}}
+		p.Tiers = []plans.Tier{
+			{UpTo: rapid.Int64Range(1, 60).Draw(t, "up to"), UnitPrice: m.amount(t, "unit price"), FlatFee: m.amount(t, "fee")},
+			{UnitPrice: m.amount(t, "unit price"), FlatFee: m.amount(t, "fee")},
+		}
 	}
 	return p
 }

@@ -212,9 +212,6 @@ func (s *slot) heldIn(start, end plans.Day) int64 {
 	return held
 }
 
-// held is the part of used that open reservations hold.
-func (s *slot) held() int64 { return s.heldIn(s.windowStart, s.windowEnd) }
-
 // hold notes that a reservation of a day was made, and out of which lease, if any.
 func (s *slot) hold(d *dayUsage, quantity int64, q *quota) {
 	d.open++
@@ -287,10 +284,9 @@ func (s *slot) record(r *Reservation) {
 		if part < quantity {
 			s.org.meter.unflushed.Store(true)
 		}
-		switch {
-		case r.event == nil:
+		if r.event == nil {
 			s.countLeased(q, older, part)
-		default:
+		} else {
 			r.event.Leased.add(q.key.Kind, part)
 			q.open++
 		}

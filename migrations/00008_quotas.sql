@@ -122,6 +122,8 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+REVOKE ALL ON FUNCTION tollgate_note_plan_change(), tollgate_note_plan_version() FROM PUBLIC;
+
 CREATE CONSTRAINT TRIGGER note_plan_change AFTER INSERT OR UPDATE OR DELETE ON organization_plans
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate_note_plan_change();
 CREATE CONSTRAINT TRIGGER note_plan_version AFTER INSERT ON plans

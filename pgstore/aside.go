@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,7 +36,7 @@ func (t *sorting) aside() []asideRow {
 	var out []asideRow
 	for i := range t.rows {
 		if t.refused(i, meter.WholeRow) {
-			if q, any := t.wholeRow(i); any {
+			if q, left := t.wholeRow(i); left {
 				out = append(out, q)
 			}
 		}
@@ -125,7 +126,7 @@ func (t *sorting) settleAside(ctx context.Context, tx scoped, aside []asideRow) 
 		}
 		row := q.row
 		row.Aggregation, row.Events, row.EventsOnly = plans.Sum, nil, false
-		month := plans.Day(row.Day).Month()
+		month := row.Day.Month()
 		var waiting int64
 		err := tx.QueryRow(ctx, `
 			SELECT coalesce(sum(in_windows), 0)::bigint FROM usage_quarantine
@@ -210,7 +211,7 @@ func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]met
 			}
 			place := meter.EventPlace{Row: i, Event: meter.WholeRow}
 			if len(identity) > 0 {
-				place.Event = slices.IndexFunc(row.Events, func(e meter.Event) bool { return string(e.Identity[:]) == string(identity) })
+				place.Event = slices.IndexFunc(row.Events, func(e meter.Event) bool { return bytes.Equal(e.Identity[:], identity) })
 				if place.Event < 0 {
 					continue
 				}

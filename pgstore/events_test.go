@@ -230,7 +230,7 @@ func TestBatchKeysRaced(t *testing.T) {
 		})
 	}
 	require.NoError(t, group.Wait())
-	require.EqualValues(t, f.count(`SELECT count(*) FROM usage_keys`), f.count(`SELECT count(*) FROM usage_events`))
+	require.Equal(t, f.count(`SELECT count(*) FROM usage_keys`), f.count(`SELECT count(*) FROM usage_events`))
 	require.Positive(t, f.count(`SELECT count(*) FROM usage_conflicts`))
 }
 

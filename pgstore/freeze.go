@@ -133,6 +133,10 @@ func (f *freeze) addUp(ctx context.Context, tx scoped) error {
 	if err != nil || export.FrozenAt != nil {
 		return err
 	}
+	// Statistics don't know the rows of a new export: by what its statements seem to cost, they would be compiled.
+	if _, err := tx.Exec(ctx, `SELECT set_config('jit', 'off', true)`); err != nil {
+		return err
+	}
 	if err := f.holdRolledDays(ctx, tx); err != nil {
 		return err
 	}

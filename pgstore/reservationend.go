@@ -58,7 +58,7 @@ func commit(ctx context.Context, tx scoped, organization, id uuid.UUID, quantity
 	if err != nil {
 		return meter.StoredReservation{}, err
 	}
-	r, row, now, err := lockReservation(ctx, tx, organization, id)
+	r, _, now, err := lockReservation(ctx, tx, organization, id)
 	if err != nil {
 		return r, err
 	}
@@ -78,7 +78,7 @@ func commit(ctx context.Context, tx scoped, organization, id uuid.UUID, quantity
 	if err := settleReservation(ctx, tx, r, used, now, held); err != nil {
 		return r, err
 	}
-	row, err = tx.EndReservation(ctx, db.EndReservationParams{
+	row, err := tx.EndReservation(ctx, db.EndReservationParams{
 		OrganizationID: organization, ID: id, State: string(meter.ReservationCommitted), Committed: &used, SettledAt: now,
 	})
 	return reservation(row), err

@@ -176,8 +176,9 @@ SELECT (SELECT count(*) FROM statements s WHERE s.export_id = @export_id) AS sta
 
 -- name: AvoidNestedLoops :exec
 -- For the rest of the transaction. Statistics don't know the rows of a new export: joined to each other row by row, as
--- suits the one row that is expected, they would take a time that grows with their square.
-SELECT set_config('enable_nestloop', 'off', true);
+-- suits the one row that is expected, they would take a time that grows with their square. Where there is no other way, a
+-- nested loop is planned at a prohibitive cost, for which compiling the statement would seem worth its while.
+SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true);
 
 -- name: PlanEachTime :exec
 -- For the rest of the transaction. A plan that a connection keeps may be from before a table had any rows: it would read all

@@ -128,11 +128,12 @@ func (q *Queries) AccountUsage(ctx context.Context, organizations []uuid.UUID, e
 }
 
 const avoidNestedLoops = `-- name: AvoidNestedLoops :exec
-SELECT set_config('enable_nestloop', 'off', true)
+SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)
 `
 
 // For the rest of the transaction. Statistics don't know the rows of a new export: joined to each other row by row, as
-// suits the one row that is expected, they would take a time that grows with their square.
+// suits the one row that is expected, they would take a time that grows with their square. Where there is no other way, a
+// nested loop is planned at a prohibitive cost, for which compiling the statement would seem worth its while.
 func (q *Queries) AvoidNestedLoops(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, avoidNestedLoops)
 	return err
