@@ -84,7 +84,7 @@ func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans
 	switch {
 	case view.ended:
 		v = ended
-		d = plans.Decision{OverLimit: true, Mode: plans.Hard, Current: s.used}
+		d = plans.Decision{OverLimit: true, Mode: plans.Hard, Current: max(0, s.used)}
 	case s.overflows(s.current.day, quantity):
 		v = overflowing
 		d = plans.Decision{Mode: e.Mode, Current: s.used, Max: e.Max, Remaining: max(0, e.Max-s.used)}
