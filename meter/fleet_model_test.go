@@ -84,7 +84,7 @@ type fleet struct {
 	t       *rapid.T
 	store   *memoryStore
 	catalog *plans.Catalog
-	now     time.Time
+	clock   *clock
 	ids     []uuid.UUID
 	members []*member
 	dead    []*memoryJournal
@@ -131,7 +131,8 @@ func fleetCatalog() *plans.Catalog {
 
 func newFleet(t *rapid.T, strict bool) *fleet {
 	f := &fleet{
-		t: t, store: newMemoryStore(), catalog: fleetCatalog(), now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC), strict: strict,
+		t: t, store: newMemoryStore(), catalog: fleetCatalog(), strict: strict,
+		clock:        &clock{now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC)},
 		acknowledged: map[usageKey]int64{}, counted: map[eventKey]bool{},
 	}
 	require.NoError(t, f.catalog.Validate())
@@ -146,7 +147,8 @@ func newFleet(t *rapid.T, strict bool) *fleet {
 func (f *fleet) start() {
 	id := uuid.Must(uuid.NewV7())
 	m := &member{id: id, journal: newMemoryJournal(id)}
-	clock := func() time.Time { return f.now }
+	// Loads in the background read it, too.
+	clock := f.clock.Now
 	m.meter = meter.New(meter.WithManualLeases(meter.Config{
 		Catalog: f.catalog, Store: f.store, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
 		DenyUnleased: f.strict, Logger: slog.New(slog.DiscardHandler),
@@ -167,7 +169,7 @@ func (f *fleet) member(t *rapid.T) *member {
 
 func (f *fleet) organization(t *rapid.T, m *member) (int, *meter.Organization) {
 	n := rapid.IntRange(0, 1).Draw(t, "organization")
-	o, err := m.meter.Organization(context.Background(), f.ids[n], f.now)
+	o, err := m.meter.Organization(context.Background(), f.ids[n], f.clock.Now())
 	require.NoError(t, err)
 	return n, o
 }
@@ -190,7 +192,7 @@ func (f *fleet) spree(t *rapid.T) {
 			if rapid.Bool().Draw(t, "follows") {
 				f.follow(m)
 			}
-			o, err := m.meter.Organization(context.Background(), f.ids[n], f.now)
+			o, err := m.meter.Organization(context.Background(), f.ids[n], f.clock.Now())
 			require.NoError(t, err)
 			f.admit(t, m, o, n, index, 3, rapid.IntRange(0, 3).Draw(t, "hold") == 0)
 			f.check(t)
@@ -200,13 +202,13 @@ func (f *fleet) spree(t *rapid.T) {
 
 func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, rounds int, hold bool) {
 	quantity := rapid.Int64Range(1, 9).Draw(t, "quantity")
-	d, r := meter.AdmitManually(o, meter.Index(index), quantity, f.now, rounds)
+	d, r := meter.AdmitManually(o, meter.Index(index), quantity, f.clock.Now(), rounds)
 	if !d.Allowed {
 		require.False(t, r.Held())
 		require.Equal(t, max(0, d.Max-d.Current), d.Remaining)
 		return
 	}
-	key := usageKey{n, index, plans.DayOf(f.now)}
+	key := usageKey{n, index, plans.DayOf(f.clock.Now())}
 	if hold {
 		m.held = append(m.held, heldUsage{key, quantity, r})
 		return
@@ -236,7 +238,7 @@ func (f *fleet) late(t *rapid.T) {
 	m := f.member(t)
 	n, o := f.organization(t, m)
 	index := rapid.IntRange(0, 1).Draw(t, "meter")
-	at := f.now.AddDate(0, 0, -rapid.IntRange(0, 2).Draw(t, "days ago"))
+	at := f.clock.Now().AddDate(0, 0, -rapid.IntRange(0, 2).Draw(t, "days ago"))
 	// Nobody calls for leases meanwhile: a report that finds none is refused at once.
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -254,10 +256,10 @@ func (f *fleet) keyed(t *rapid.T) {
 	name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
 	if rapid.Bool().Draw(t, "leased") {
 		// The lease that the report will find.
-		_, r := meter.AdmitManually(o, meter.Index(index), 2, f.now, 2)
+		_, r := meter.AdmitManually(o, meter.Index(index), 2, f.clock.Now(), 2)
 		r.Release()
 	}
-	at := f.now.AddDate(0, 0, -rapid.IntRange(0, 2).Draw(t, "days ago"))
+	at := f.clock.Now().AddDate(0, 0, -rapid.IntRange(0, 2).Draw(t, "days ago"))
 	identity := meter.KeyIdentity(name)
 	report := meter.Report{Index: meter.Index(index), Quantity: 2, At: at, Identity: identity, Fingerprint: meter.FingerprintOf("same")}
 	known := meter.KnownSet(nil)
@@ -332,7 +334,7 @@ func (f *fleet) replan(t *rapid.T) {
 	for _, m := range f.members {
 		switch rapid.IntRange(0, 2).Draw(t, "notified") {
 		case 1:
-			_ = m.meter.Reload(context.Background(), f.ids[n], f.now)
+			_ = m.meter.Reload(context.Background(), f.ids[n], f.clock.Now())
 		case 2:
 			f.follow(m)
 		}
@@ -408,7 +410,7 @@ func (f *fleet) requireLimitsHold(t *rapid.T, n int) {
 	now := &f.forced[n]
 	for index := range 2 {
 		e := f.entitlement(n, index)
-		window := e.Window.At(f.now)
+		window := e.Window.At(f.clock.Now())
 		total := f.total(n, index, window)
 		if now.change != change {
 			now.window[index], now.before[index] = window, total
@@ -454,7 +456,7 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 				f.start()
 			}
 		},
-		"clock": func(t *rapid.T) { f.now = f.now.Add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },
+		"clock": func(t *rapid.T) { f.clock.add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },
 		"lose":  func(*rapid.T) { f.store.set(func(s *memoryStore) { s.loseAnswer = true }) },
 		"late":  f.late,
 		"":      f.check,
@@ -573,19 +575,19 @@ func (f *fleet) requireTheLastUnitIsFound(t *rapid.T) {
 	if e.Mode != plans.Hard {
 		return
 	}
-	today, used := plans.DayOf(f.now), f.total(0, 0, e.Window.At(f.now))
+	today, used := plans.DayOf(f.clock.Now()), f.total(0, 0, e.Window.At(f.clock.Now()))
 	// What an earlier refusal has found is remembered for a moment.
-	f.now = f.now.Add(time.Second)
-	if plans.DayOf(f.now) != today {
+	f.clock.add(time.Second)
+	if plans.DayOf(f.clock.Now()) != today {
 		return
 	}
 	for n := used; n <= e.Max; n++ {
 		m := f.members[int(n)%len(f.members)]
-		o, err := m.meter.Organization(context.Background(), f.ids[0], f.now)
+		o, err := m.meter.Organization(context.Background(), f.ids[0], f.clock.Now())
 		require.NoError(t, err)
 		allowed := false
 		for range 3 {
-			d, r := meter.AdmitManually(o, 0, 1, f.now, 2)
+			d, r := meter.AdmitManually(o, 0, 1, f.clock.Now(), 2)
 			allowed = allowed || d.Allowed
 			if d.Allowed {
 				r.Commit()
