@@ -110,7 +110,7 @@ type fleet struct {
 	t       *rapid.T
 	store   *memoryStore
 	catalog *plans.Catalog
-	now     time.Time
+	clock   *clock
 	ids     []uuid.UUID
 	members []*member
 	dead    []*memoryJournal
@@ -160,7 +160,8 @@ func fleetCatalog() *plans.Catalog {
 
 func newFleet(t *rapid.T, strict bool) *fleet {
 	f := &fleet{
-		t: t, store: newMemoryStore(), catalog: fleetCatalog(), now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC), strict: strict,
+		t: t, store: newMemoryStore(), catalog: fleetCatalog(), strict: strict,
+		clock:        &clock{now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC)},
 		acknowledged: map[usageKey]int64{}, counted: map[eventKey]map[pricedBy]bool{},
 		segments: map[meter.BatchID][]meter.Record{},
 	}
@@ -168,7 +169,7 @@ func newFleet(t *rapid.T, strict bool) *fleet {
 	f.ids = []uuid.UUID{f.store.add("free"), f.store.add("free")}
 	f.forced = make([]forced, len(f.ids))
 	for _, id := range f.ids {
-		f.store.terms[id] = []meter.Term{{Plan: "free", Version: 1, From: f.now.AddDate(0, 0, -1)}}
+		f.store.terms[id] = []meter.Term{{Plan: "free", Version: 1, From: f.clock.Now().AddDate(0, 0, -1)}}
 	}
 	for range 3 {
 		f.start()
@@ -179,7 +180,8 @@ func newFleet(t *rapid.T, strict bool) *fleet {
 func (f *fleet) start() {
 	id := uuid.Must(uuid.NewV7())
 	m := &member{id: id, journal: newMemoryJournal(id), terms: map[uuid.UUID][]meter.Term{}}
-	clock := func() time.Time { return f.now }
+	// Loads in the background read it, too.
+	clock := f.clock.Now
 	m.meter = meter.New(meter.WithManualLeases(meter.Config{
 		Catalog: f.catalog, Store: learned{f.store, m}, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
 		DenyUnleased: f.strict, Logger: slog.New(slog.DiscardHandler),
@@ -201,7 +203,7 @@ func (f *fleet) member(t *rapid.T) *member {
 
 func (f *fleet) organization(t *rapid.T, m *member) (int, *meter.Organization) {
 	n := rapid.IntRange(0, 1).Draw(t, "organization")
-	o, err := m.meter.Organization(context.Background(), f.ids[n], f.now)
+	o, err := m.meter.Organization(context.Background(), f.ids[n], f.clock.Now())
 	require.NoError(t, err)
 	meter.WaitForLoads(m.meter)
 	return n, o
@@ -225,7 +227,7 @@ func (f *fleet) spree(t *rapid.T) {
 			if rapid.Bool().Draw(t, "follows") {
 				f.follow(m)
 			}
-			o, err := m.meter.Organization(context.Background(), f.ids[n], f.now)
+			o, err := m.meter.Organization(context.Background(), f.ids[n], f.clock.Now())
 			require.NoError(t, err)
 			meter.WaitForLoads(m.meter)
 			f.admit(t, m, o, n, index, 3, rapid.IntRange(0, 3).Draw(t, "hold") == 0)
@@ -236,7 +238,7 @@ func (f *fleet) spree(t *rapid.T) {
 
 func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, rounds int, hold bool) {
 	quantity := rapid.Int64Range(1, 9).Draw(t, "quantity")
-	d, r := meter.AdmitManually(o, meter.Index(index), quantity, f.now, rounds)
+	d, r := meter.AdmitManually(o, meter.Index(index), quantity, f.clock.Now(), rounds)
 	plan := o.Plan()
 	f.requirePlanOfNow(t, m, n, o)
 	if !d.Allowed {
@@ -245,7 +247,7 @@ func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, ro
 		return
 	}
 	require.True(t, plan.Key != "" || !o.Loaded(), "without a contract nothing is admitted")
-	key := usageKey{n, index, plans.DayOf(f.now), pricedBy{plan.Key, plan.Version}}
+	key := usageKey{n, index, plans.DayOf(f.clock.Now()), pricedBy{plan.Key, plan.Version}}
 	if hold {
 		m.held = append(m.held, heldUsage{key, quantity, r})
 		return
@@ -275,7 +277,7 @@ func (f *fleet) late(t *rapid.T) {
 	m := f.member(t)
 	n, o := f.organization(t, m)
 	index := rapid.IntRange(0, 1).Draw(t, "meter")
-	at := f.now.AddDate(0, 0, -rapid.IntRange(0, 2).Draw(t, "days ago"))
+	at := f.clock.Now().AddDate(0, 0, -rapid.IntRange(0, 2).Draw(t, "days ago"))
 	// Nobody calls for leases meanwhile: a report that finds none is refused at once.
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -293,10 +295,10 @@ func (f *fleet) keyed(t *rapid.T) {
 	name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
 	if rapid.Bool().Draw(t, "leased") {
 		// The lease that the report will find.
-		_, r := meter.AdmitManually(o, meter.Index(index), 2, f.now, 2)
+		_, r := meter.AdmitManually(o, meter.Index(index), 2, f.clock.Now(), 2)
 		r.Release()
 	}
-	at := f.now.AddDate(0, 0, -rapid.IntRange(0, 2).Draw(t, "days ago"))
+	at := f.clock.Now().AddDate(0, 0, -rapid.IntRange(0, 2).Draw(t, "days ago"))
 	identity := meter.KeyIdentity(name)
 	report := meter.Report{Index: meter.Index(index), Quantity: 2, At: at, Identity: identity, Fingerprint: meter.FingerprintOf("same")}
 	known := meter.KnownSet(nil)
@@ -320,7 +322,7 @@ func (f *fleet) keyed(t *rapid.T) {
 
 // priceOf is what an instance prices usage of a time by.
 func (f *fleet) priceOf(m *member, n int, o *meter.Organization, at time.Time) pricedBy {
-	if at.Before(f.now) {
+	if at.Before(f.clock.Now()) {
 		return priceAt(m.terms[f.ids[n]], at)
 	}
 	plan := o.Plan()
@@ -369,7 +371,7 @@ func (f *fleet) term(plan string, from time.Time) meter.Term {
 // requirePlanOfNow holds that an instance has the plan in force that it was told of.
 func (f *fleet) requirePlanOfNow(t *rapid.T, m *member, n int, o *meter.Organization) {
 	if o.Loaded() {
-		require.Equal(t, priceAt(m.terms[f.ids[n]], f.now).plan, o.Plan().Key)
+		require.Equal(t, priceAt(m.terms[f.ids[n]], f.clock.Now()).plan, o.Plan().Key)
 	}
 }
 
@@ -381,7 +383,7 @@ func (f *fleet) publish(t *rapid.T) {
 	next.Version++
 	f.catalog = &plans.Catalog{Meters: f.catalog.Meters, Plans: append(slices.Clone(f.catalog.Plans), next)}
 	for _, id := range f.ids {
-		f.store.set(func(s *memoryStore) { s.terms[id] = withVersion(s.terms[id], plan, next.Version, f.now) })
+		f.store.set(func(s *memoryStore) { s.terms[id] = withVersion(s.terms[id], plan, next.Version, f.clock.Now()) })
 	}
 	for _, m := range f.members {
 		if !rapid.Bool().Draw(t, "notified") {
@@ -390,7 +392,7 @@ func (f *fleet) publish(t *rapid.T) {
 		require.NoError(t, m.meter.SetCatalog(f.catalog))
 		for id, terms := range m.terms {
 			for _, p := range f.catalog.InForce() {
-				terms = withVersion(terms, p.Key, p.Version, f.now)
+				terms = withVersion(terms, p.Key, p.Version, f.clock.Now())
 			}
 			m.terms[id] = terms
 		}
@@ -401,7 +403,7 @@ func (f *fleet) publish(t *rapid.T) {
 func (f *fleet) schedule(t *rapid.T) {
 	n := rapid.IntRange(0, 1).Draw(t, "organization")
 	plan := rapid.SampledFrom([]string{"free", "plus", "pro", ""}).Draw(t, "plan")
-	from := f.now.Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "hours")) * time.Hour)
+	from := f.clock.Now().Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "hours")) * time.Hour)
 	f.store.set(func(s *memoryStore) {
 		s.terms[f.ids[n]] = append(f.begun(n), f.term(plan, from))
 	})
@@ -410,13 +412,13 @@ func (f *fleet) schedule(t *rapid.T) {
 
 // begun are the terms of an organization that have begun.
 func (f *fleet) begun(n int) []meter.Term {
-	return slices.DeleteFunc(slices.Clone(f.store.terms[f.ids[n]]), func(t meter.Term) bool { return t.From.After(f.now) })
+	return slices.DeleteFunc(slices.Clone(f.store.terms[f.ids[n]]), func(t meter.Term) bool { return t.From.After(f.clock.Now()) })
 }
 
 func (f *fleet) notify(t *rapid.T, n int) {
 	for _, m := range f.members {
 		if rapid.Bool().Draw(t, "notified") {
-			_ = m.meter.Reload(context.Background(), f.ids[n], f.now)
+			_ = m.meter.Reload(context.Background(), f.ids[n], f.clock.Now())
 		}
 	}
 }
@@ -475,7 +477,7 @@ func (f *fleet) replan(t *rapid.T) {
 	for _, m := range f.members {
 		switch rapid.IntRange(0, 2).Draw(t, "notified") {
 		case 1:
-			_ = m.meter.Reload(context.Background(), f.ids[n], f.now)
+			_ = m.meter.Reload(context.Background(), f.ids[n], f.clock.Now())
 		case 2:
 			f.follow(m)
 		}
@@ -485,7 +487,7 @@ func (f *fleet) replan(t *rapid.T) {
 // change puts another plan in force now.
 func (f *fleet) change(n int, plan string) {
 	f.store.set(func(s *memoryStore) {
-		s.terms[f.ids[n]] = append(f.begun(n), f.term(plan, f.now))
+		s.terms[f.ids[n]] = append(f.begun(n), f.term(plan, f.clock.Now()))
 	})
 	f.store.change(f.ids[n], plan)
 }
@@ -559,7 +561,7 @@ func (f *fleet) requireLimitsHold(t *rapid.T, n int) {
 	now := &f.forced[n]
 	for index := range 2 {
 		e := f.entitlement(n, index)
-		window := e.Window.At(f.now)
+		window := e.Window.At(f.clock.Now())
 		total := f.total(n, index, window)
 		if now.change != change {
 			now.window[index], now.before[index] = window, total
@@ -606,9 +608,9 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 			}
 		},
 		"clock": func(t *rapid.T) {
-			f.now = f.now.Add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour)
+			f.clock.add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour)
 			for n, id := range f.ids {
-				if plan := priceAt(f.store.terms[id], f.now).plan; plan != f.store.plans[id] {
+				if plan := priceAt(f.store.terms[id], f.clock.Now()).plan; plan != f.store.plans[id] {
 					f.change(n, plan)
 				}
 			}
@@ -779,19 +781,19 @@ func (f *fleet) requireTheLastUnitIsFound(t *rapid.T) {
 	if e.Mode != plans.Hard {
 		return
 	}
-	today, used := plans.DayOf(f.now), f.total(0, 0, e.Window.At(f.now))
+	today, used := plans.DayOf(f.clock.Now()), f.total(0, 0, e.Window.At(f.clock.Now()))
 	// What an earlier refusal has found is remembered for a moment.
-	f.now = f.now.Add(time.Second)
-	if plans.DayOf(f.now) != today {
+	f.clock.add(time.Second)
+	if plans.DayOf(f.clock.Now()) != today {
 		return
 	}
 	for n := used; n <= e.Max; n++ {
 		m := f.members[int(n)%len(f.members)]
-		o, err := m.meter.Organization(context.Background(), f.ids[0], f.now)
+		o, err := m.meter.Organization(context.Background(), f.ids[0], f.clock.Now())
 		require.NoError(t, err)
 		allowed := false
 		for range 3 {
-			d, r := meter.AdmitManually(o, 0, 1, f.now, 2)
+			d, r := meter.AdmitManually(o, 0, 1, f.clock.Now(), 2)
 			allowed = allowed || d.Allowed
 			if d.Allowed {
 				r.Commit()

@@ -148,20 +148,29 @@ func (c *columns) read(ctx context.Context, tx scoped, stored []int64) error {
 	return nil
 }
 
+// readMeters reads the published meters for [collectMeters].
+const readMeters = `SELECT key, aggregation FROM meters`
+
+func collectMeters(rows pgx.Rows) (map[string]plans.Aggregation, error) {
+	published := map[string]plans.Aggregation{}
+	var key string
+	var aggregation plans.Aggregation
+	_, err := pgx.ForEachRow(rows, []any{&key, &aggregation}, func() error {
+		published[key] = aggregation
+		return nil
+	})
+	return published, err
+}
+
 // claim locks the batch's days, moves its instance on to it, and reports whether it
 // was the next of that instance. It refuses a batch whose meters are not the
 // published ones, or of organizations that aren't there: what it wrote could never be
 // rolled up, or billed.
 func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, status meter.InstanceStatus) (next bool, err error) {
-	published := map[string]plans.Aggregation{}
+	var published map[string]plans.Aggregation
 	var b pgx.Batch
-	b.Queue(`SELECT key, aggregation FROM meters`).Query(func(rows pgx.Rows) error {
-		var key string
-		var aggregation plans.Aggregation
-		_, err := pgx.ForEachRow(rows, []any{&key, &aggregation}, func() error {
-			published[key] = aggregation
-			return nil
-		})
+	b.Queue(readMeters).Query(func(rows pgx.Rows) (err error) {
+		published, err = collectMeters(rows)
 		return err
 	})
 	var strangers []uuid.UUID

@@ -24,8 +24,10 @@ var builtIn = plans.Default()
 // of another the built-in ones; and where a published version has no limit for a meter, the
 // built-in plan's.
 func (s *Store) Catalog(ctx context.Context) (*plans.Catalog, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	var catalog *plans.Catalog
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) (err error) {
+	err := s.asPlatformSnapshot(ctx, func(ctx context.Context, tx scoped) (err error) {
 		catalog, err = readCatalog(ctx, tx)
 		return err
 	})
@@ -35,8 +37,10 @@ func (s *Store) Catalog(ctx context.Context) (*plans.Catalog, error) {
 // PlanLimits returns one entitlement for each meter of the catalog, in its order,
 // under the version of the plan that is in force. A plan that doesn't exist has none.
 func (s *Store) PlanLimits(ctx context.Context, plan string) ([]plans.Entitlement, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	var limits []plans.Entitlement
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+	err := s.asPlatformSnapshot(ctx, func(ctx context.Context, tx scoped) error {
 		catalog, err := readCatalog(ctx, tx)
 		if err != nil {
 			return err
@@ -149,7 +153,12 @@ func readPlans(ctx context.Context, tx scoped, catalog *plans.Catalog) error {
 		return err
 	}
 	for _, l := range limits {
-		p := &catalog.Plans[places[version{l.PlanKey, l.PlanVersion}]]
+		place, known := places[version{l.PlanKey, l.PlanVersion}]
+		if !known {
+			// The version was published since the plans were read.
+			continue
+		}
+		p := &catalog.Plans[place]
 		e := plans.Entitlement{Meter: l.Meter, Mode: plans.Mode(l.Mode), Window: plans.WindowKind(l.LimitWindow)}
 		if l.Max != nil {
 			e.Max = *l.Max

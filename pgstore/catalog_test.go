@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -211,4 +212,39 @@ func TestPublishPlanWithoutTables(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, published.Version, "the built-in one is version 1")
 	require.EqualValues(t, 5, published.Entitlement(storage).Max)
+}
+
+// A catalog that is read while a version is published is that of one moment: here the
+// version comes between the reading of the plans and that of their limits.
+func TestCatalogIsOfOneMoment(t *testing.T) {
+	f := newFixture(t)
+	before, err := f.Catalog(t.Context())
+	require.NoError(t, err)
+	conn := connect(t, f.db.URL)
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `LOCK TABLE plan_limits IN ACCESS EXCLUSIVE MODE`)
+	require.NoError(t, err)
+
+	var read *plans.Catalog
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		read, err = f.Catalog(t.Context())
+		return err
+	})
+	require.Eventually(t, func() bool {
+		return f.count(`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM plan_limits%'`) > 0
+	}, 10*time.Second, time.Millisecond)
+	_, err = tx.Exec(t.Context(), `
+		INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ('team', 1, 'Team', 0, 0);
+		INSERT INTO plan_limits (plan_key, plan_version, meter, mode, limit_window, max) VALUES ('team', 1, 'evaluations', 'hard', 'day', 7)`)
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, group.Wait())
+	require.Empty(t, cmp.Diff(before, read))
+
+	after, err := f.Catalog(t.Context())
+	require.NoError(t, err)
+	team, _ := after.Plan("team")
+	require.EqualValues(t, 7, team.Entitlement(evaluations).Max)
 }

@@ -20,6 +20,9 @@ import (
 // The instance is always stopped: it holds nothing back, and no rollup waits for it.
 var DirectInstance = uuid.MustParse("00000000-0000-7000-8000-000000000001")
 
+// directHost says in the list of instances what [DirectInstance] is.
+const directHost = "direct writes"
+
 // WriteUsage writes usage that no instance metered, in one batch (C3): sums add, peaks
 // keep the greatest, snapshots the latest. Rows of the same organization, meter and day
 // fold into one. A row without a time takes one of its day: snapshots its start, as the
@@ -87,7 +90,7 @@ func (s *Store) writeDirectly(ctx context.Context, field string, rows []meter.Ro
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	var written bool
-	return s.applyDirectly(ctx, field, "direct writes", meter.BatchID{Instance: DirectInstance}, rows, &written)
+	return s.applyDirectly(ctx, field, directHost, meter.BatchID{Instance: DirectInstance}, rows, &written)
 }
 
 // orOverflow turns the refusal of a record beyond [plans.MaxDaySum] into the domain's error.

@@ -36,27 +36,33 @@ func (s *Store) applyDirectly(
 		if err != nil {
 			return err
 		}
-		// Days are locked before instances, as everywhere.
-		if err := lockDays(ctx, tx, shared, daysOf(priced)); err != nil {
-			return err
-		}
-		if err := tx.EnsureDirectInstance(ctx, id.Instance, host); err != nil {
-			return err
-		}
-		this := id
-		if id.Seq == 0 {
-			if this.Seq, err = tx.NextDirectSeq(ctx, id.Instance); err != nil {
-				return err
-			}
-		}
-		batch := meter.Batch{ID: this, Watermark: now, Rows: priced, Reports: int64(len(rows))}
-		applied, err := applyRows(ctx, tx, batch, meter.InstanceStopped, nil)
+		applied, err := applyStopped(ctx, tx, id, host, meter.Batch{Watermark: now, Rows: priced, Reports: int64(len(rows))}, nil)
 		if errors.Is(err, ErrUnknownMeter) {
 			return &accounts.FieldError{Field: "meter", Rule: fmt.Sprintf("must be a %s meter of the catalog, %q is not", rows[0].Aggregation, rows[0].Meter)}
 		}
 		*written = !applied.Duplicate
 		return orOverflow(err)
 	})
+}
+
+// applyStopped applies a batch of an instance that is always stopped, and that is made where it
+// isn't there; host says what it is. The sequence number 0 is the one that is next.
+func applyStopped(ctx context.Context, tx scoped, id meter.BatchID, host string, batch meter.Batch, held *heldQuota) (meter.Applied, error) {
+	// Days are locked before instances, as everywhere.
+	if err := lockDays(ctx, tx, shared, daysOf(batch.Rows)); err != nil {
+		return meter.Applied{}, err
+	}
+	if err := tx.EnsureDirectInstance(ctx, id.Instance, host); err != nil {
+		return meter.Applied{}, err
+	}
+	if id.Seq == 0 {
+		var err error
+		if id.Seq, err = tx.NextDirectSeq(ctx, id.Instance); err != nil {
+			return meter.Applied{}, err
+		}
+	}
+	batch.ID = id
+	return applyRows(ctx, tx, batch, meter.InstanceStopped, held)
 }
 
 // pricedRows completes direct rows with their times and with the plan versions that were

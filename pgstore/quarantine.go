@@ -158,24 +158,14 @@ func applyQuarantined(ctx context.Context, tx scoped, q *meter.Quarantined, inWi
 	if err := tx.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
 		return err
 	}
-	if err := lockDays(ctx, tx, shared, []int32{int32(q.Day)}); err != nil {
-		return err
-	}
-	if err := tx.EnsureDirectInstance(ctx, DirectInstance, "direct writes"); err != nil {
-		return err
-	}
-	seq, err := tx.NextDirectSeq(ctx, DirectInstance)
-	if err != nil {
-		return err
-	}
 	batch := meter.Batch{
-		ID: meter.BatchID{Instance: DirectInstance, Seq: seq}, Watermark: now, Reports: 1,
+		Watermark: now, Reports: 1,
 		Rows: []meter.Row{{
 			Organization: q.Organization, Meter: q.Meter, Aggregation: aggregation, Day: q.Day, Plan: q.Plan, PlanVersion: q.PlanVersion,
 			Value: q.Value, At: q.At,
 		}},
 	}
-	_, err = applyRows(ctx, tx, batch, meter.InstanceStopped, &heldQuota{settled: inWindows > 0})
+	_, err = applyStopped(ctx, tx, meter.BatchID{Instance: DirectInstance}, directHost, batch, &heldQuota{settled: inWindows > 0})
 	return err
 }
 

@@ -128,19 +128,7 @@ func lockReservation(ctx context.Context, tx scoped, organization, id uuid.UUID)
 // settleReservation writes the usage of a reservation as a batch of one row.
 func settleReservation(ctx context.Context, tx scoped, r meter.StoredReservation, used int64, now time.Time, held *heldQuota) error {
 	day := plans.DayOf(r.CreatedAt)
-	instance := SettlementInstance(r.Organization)
-	if err := lockDays(ctx, tx, shared, []int32{int32(day)}); err != nil {
-		return err
-	}
-	if err := tx.EnsureDirectInstance(ctx, instance, "settled reservations"); err != nil {
-		return err
-	}
-	seq, err := tx.NextDirectSeq(ctx, instance)
-	if err != nil {
-		return err
-	}
 	batch := meter.Batch{
-		ID:        meter.BatchID{Instance: instance, Seq: seq},
 		Watermark: now,
 		Rows: []meter.Row{{
 			Organization: r.Organization, Meter: r.Meter, Aggregation: plans.Sum, Day: day, Value: used, At: r.CreatedAt,
@@ -148,7 +136,7 @@ func settleReservation(ctx context.Context, tx scoped, r meter.StoredReservation
 		}},
 		Reports: 1,
 	}
-	_, err = applyRows(ctx, tx, batch, meter.InstanceStopped, held)
+	_, err := applyStopped(ctx, tx, meter.BatchID{Instance: SettlementInstance(r.Organization)}, "settled reservations", batch, held)
 	return orOverflow(err)
 }
 

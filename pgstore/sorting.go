@@ -159,18 +159,11 @@ func (t *sorting) refuseUnknown(ctx context.Context, tx scoped) error {
 }
 
 func publishedMeters(ctx context.Context, tx scoped) (map[string]plans.Aggregation, error) {
-	rows, err := tx.Query(ctx, `SELECT key, aggregation FROM meters`)
+	rows, err := tx.Query(ctx, readMeters)
 	if err != nil {
 		return nil, err
 	}
-	published := map[string]plans.Aggregation{}
-	var key string
-	var aggregation plans.Aggregation
-	_, err = pgx.ForEachRow(rows, []any{&key, &aggregation}, func() error {
-		published[key] = aggregation
-		return nil
-	})
-	return published, err
+	return collectMeters(rows)
 }
 
 // order puts the rows that are left in the order of their key, and refuses the second of

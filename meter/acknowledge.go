@@ -1,0 +1,131 @@
+package meter
+
+import (
+	"slices"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// acknowledge takes note that the store has a drained row, and of the day's value
+// there. What others have added since moves into used. Repeated events of the row
+// were counted before: they are given back. What the store has set aside stays used.
+func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	inWindow := s.inWindow(row.day)
+	for i := range row.events {
+		s.settleEvent(row.day, &row.events[i], slices.Contains(repeated, i))
+	}
+	s.forgetSettled()
+	switch s.meter.Aggregation {
+	case plans.Max:
+		if inWindow {
+			s.used = max(s.used, stored)
+		}
+	case plans.Sum:
+		written, apart := row.split(repeated, quarantined)
+		if s.current.day == row.day {
+			// A record is never less than it was: of what is set aside it can be unknown.
+			stored = max(stored, s.current.known)
+		}
+		if inWindow && apart > 0 {
+			s.extra().quarantined += apart
+		}
+		s.keepFull(row.day, stored+apart)
+		others := int64(0)
+		if s.current.day == row.day {
+			others = stored - s.current.known - written
+			s.current.known = stored
+		}
+		if inWindow {
+			s.used += others
+			s.known += written + others
+		}
+	case plans.Last:
+		// The value of another instance is taken when the organization is loaded.
+	}
+}
+
+// split adds up what the store has written of a row of sums, and what it has set aside.
+func (d *drained) split(repeated, quarantined []int) (written, apart int64) {
+	written = d.value
+	for i := range d.events {
+		switch {
+		case slices.Contains(repeated, i):
+		case slices.Contains(quarantined, i):
+			apart += d.events[i].Quantity
+		default:
+			written += d.events[i].Quantity
+		}
+	}
+	if slices.Contains(quarantined, WholeRow) {
+		return 0, apart + written
+	}
+	return written, apart
+}
+
+// settleEvent undoes an event that somebody else had counted before, and takes note of
+// one that counts.
+func (s *slot) settleEvent(day plans.Day, e *Event, repeated bool) {
+	if s.meter.Aggregation != plans.Sum {
+		return
+	}
+	if repeated && s.inWindow(day) {
+		s.used -= e.Quantity
+	}
+	for _, kind := range []plans.WindowKind{plans.WindowDay, plans.WindowMonth} {
+		if e.Leased.of(kind) == 0 {
+			continue
+		}
+		if q := s.findQuota(kind, day); q != nil {
+			q.open--
+			if repeated {
+				q.refund(e.Leased.of(kind))
+			}
+		}
+	}
+}
+
+// merge takes over what the store has, and the kind of window that the plan now
+// has. What isn't stored yet stays on top.
+func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roll(kind, now)
+	s.rewindow(kind)
+	total, apart := stored.Day, stored.QuarantinedDay
+	if kind == plans.WindowMonth {
+		total, apart = stored.Month, stored.QuarantinedMonth
+	}
+	switch s.meter.Aggregation {
+	case plans.Sum:
+		s.used += total - s.known
+		s.known = total
+		s.current.known = stored.Day
+		s.takeQuarantined(apart)
+	case plans.Max:
+		s.used = max(total, s.pendingPeak())
+	case plans.Last:
+		if s.lastLevel() < stored.DayAt.UnixNano() {
+			s.used = stored.Day
+		}
+	}
+}
+
+func (s *slot) pendingPeak() int64 {
+	return max(s.pendingShares(), s.pendingEvents())
+}
+
+// pendingEvents folds the undrained events of the current day.
+func (s *slot) pendingEvents() int64 {
+	folded := int64(0)
+	if s.rare == nil {
+		return folded
+	}
+	for i := range s.rare.events {
+		if e := &s.rare.events[i]; e.day == s.current.day {
+			folded = s.meter.Aggregation.Fold(folded, e.event.Quantity)
+		}
+	}
+	return folded
+}
