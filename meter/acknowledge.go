@@ -80,7 +80,8 @@ func (s *slot) settleEvent(day plans.Day, e *Event, repeated bool) {
 		if q := s.findQuota(kind, day); q != nil {
 			q.open--
 			if repeated {
-				q.refund(e.Leased.of(kind))
+				// When it was admitted is not known: before any change.
+				q.refund(e.Leased.of(kind), 0)
 			}
 		}
 	}

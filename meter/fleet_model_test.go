@@ -131,7 +131,8 @@ type fleet struct {
 	unknown []meter.Record
 }
 
-// forced is the change that is in force, and what was used or held of each meter's window then.
+// forced is the change that is in force, and the least that was used or held of each meter's
+// window since.
 type forced struct {
 	change int64
 	window [2]plans.Window
@@ -226,6 +227,9 @@ func (f *fleet) spree(t *rapid.T) {
 			m := f.member(t)
 			if rapid.Bool().Draw(t, "follows") {
 				f.follow(m)
+			}
+			if rapid.IntRange(0, 3).Draw(t, "settle") == 0 {
+				f.settle(t, rapid.Bool().Draw(t, "commit"))
 			}
 			o, err := m.meter.Organization(context.Background(), f.ids[n], f.clock.Now())
 			require.NoError(t, err)
@@ -566,6 +570,8 @@ func (f *fleet) requireLimitsHold(t *rapid.T, n int) {
 		if now.change != change {
 			now.window[index], now.before[index] = window, total
 		}
+		// What is released while the limit is passed goes to nobody.
+		now.before[index] = min(now.before[index], total)
 		limit := e.Max
 		if now.window[index] == window {
 			limit = max(limit, now.before[index])

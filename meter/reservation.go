@@ -281,7 +281,7 @@ func (r *Reservation) Release() {
 		if q == r.quota {
 			q.open--
 		}
-		q.refund(q.disown(r))
+		q.refund(q.disown(r), r.stamp)
 	})
 	s.rare.settleTaken(r.day, r.quantity)
 	if s.inWindow(r.day) && s.meter.Aggregation == plans.Sum {
