@@ -99,6 +99,8 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusConflict, codeQuarantineRefused, sentence(errors.New(rootOf(err, meter.ErrQuarantineRefused))))
 	case errors.Is(err, meter.ErrQuantityOverflow):
 		return gate.OverflowProblem()
+	case errors.Is(err, meter.ErrContractEnded):
+		return gate.ContractEndedProblem()
 	case errors.Is(err, meter.ErrReservationEnded):
 		return gate.NewProblem(http.StatusConflict, codeReservationEnded, sentence(conflictOf(err)))
 	case errors.Is(err, meter.ErrUnavailable), errors.Is(err, ErrWorkflowsAway), errors.Is(err, context.DeadlineExceeded),

@@ -46,8 +46,12 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 		// Nobody knows what may be used; the store, which is to hold it, doesn't say either.
 		return nil, meter.ErrUnavailable
 	}
+	used := organization.Usage(index, now).Current
 	plan := organization.Plan()
-	decide(&wanted, plan, organization.Usage(index, now).Current)
+	if plan.Key == "" {
+		return nil, meter.ErrContractEnded
+	}
+	decide(&wanted, plan, used)
 	wanted.Organization = organization.ID()
 	if wanted.Mode == plans.Hard && wanted.Quantity > wanted.Max && wanted.Identity == (meter.Identity{}) {
 		// No window has room for it. With a key it may have been held under another plan.

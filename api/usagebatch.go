@@ -195,6 +195,8 @@ func (r *receipt) decided(o *meter.Outcome, names *itemNames) error {
 		return invalid(names.key, "must not be used again: %s", meter.ErrIdentityReused)
 	case errors.Is(o.Err, meter.ErrQuantityOverflow):
 		return invalid(names.quantity, "%s", meter.ErrQuantityOverflow)
+	case errors.Is(o.Err, meter.ErrContractEnded):
+		return invalid(names.timestamp, "must be of a time with a contract: %s", meter.ErrContractEnded)
 	case o.Err != nil:
 		return o.Err
 	case !d.Allowed:

@@ -139,6 +139,8 @@ func (e *Enforcer) Admit(
 	switch {
 	case errors.Is(err, meter.ErrQuantityOverflow):
 		return Admission{}, OverflowProblem()
+	case errors.Is(err, meter.ErrContractEnded):
+		return Admission{}, ContractEndedProblem()
 	case err != nil:
 		return Admission{}, Unavailable(h)
 	}

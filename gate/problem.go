@@ -19,6 +19,8 @@ const (
 	CodeRateLimited = "rate_limited"
 	// CodeQuantityOverflow (422): the sum of a day can't take the quantity.
 	CodeQuantityOverflow = "quantity_overflow"
+	// CodeContractEnded (403): the organization has no contract at this time.
+	CodeContractEnded = "contract_ended"
 	// CodeUnauthorized (401): nobody knows whose request it is.
 	CodeUnauthorized = "unauthorized"
 	// CodeNotMetered (404): no rule says what the request is charged for, and such
@@ -124,6 +126,11 @@ func OverflowProblem() *Problem {
 		"quantity "+meter.ErrQuantityOverflow.Error()+". Nothing was counted.")
 	p.Field = "quantity"
 	return p
+}
+
+// ContractEndedProblem is the refusal of usage by an organization without a contract (403).
+func ContractEndedProblem() *Problem {
+	return NewProblem(http.StatusForbidden, CodeContractEnded, "The organization has no contract at this time. Nothing was counted.")
 }
 
 // UpgradeURL is where an organization's plan is changed, relative to the API: the

@@ -35,6 +35,8 @@ func (e *Enforcer) AdmitReport(
 		return meter.Outcome{}, Unavailable(h)
 	case errors.Is(out.Err, meter.ErrQuantityOverflow):
 		return meter.Outcome{}, OverflowProblem()
+	case errors.Is(out.Err, meter.ErrContractEnded):
+		return meter.Outcome{}, ContractEndedProblem()
 	case out.Err != nil:
 		return out, nil
 	case !out.Decision.Allowed:

@@ -105,3 +105,16 @@ func TestAReusedIdentityIsTheCallersToTell(t *testing.T) {
 	require.Nil(t, problem)
 	require.ErrorIs(t, out.Err, meter.ErrIdentityReused)
 }
+
+// Without a contract nothing is counted, and the answer says why.
+func TestNothingIsCountedWithoutAContract(t *testing.T) {
+	m := meter.New(meter.Config{Catalog: plans.Default(), Store: planStore{}, Now: func() time.Time { return noon }})
+	e := gate.NewEnforcer(gate.Config{Meter: m, Now: func() time.Time { return noon }})
+	o, err := m.Organization(t.Context(), uuid.New(), noon)
+	require.NoError(t, err)
+	_, problem := e.Admit(t.Context(), http.Header{}, o, 0, 1, noon)
+	require.Equal(t, gate.ContractEndedProblem(), problem)
+	_, problem = e.AdmitReport(t.Context(), http.Header{}, o, meter.Report{Quantity: 1}, nil, noon)
+	require.Equal(t, gate.ContractEndedProblem(), problem)
+	require.Zero(t, o.Usage(0, noon).Current)
+}

@@ -80,7 +80,8 @@ func (s *slot) settleEvent(day plans.Day, e *Event, repeated bool) {
 		if q := s.findQuota(kind, day); q != nil {
 			q.open--
 			if repeated {
-				q.refund(e.Leased.of(kind))
+				// When it was admitted is not known: before any change.
+				q.refund(e.Leased.of(kind), 0)
 			}
 		}
 	}
@@ -106,18 +107,14 @@ func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
 	case plans.Max:
 		s.used = max(total, s.pendingPeak())
 	case plans.Last:
-		if s.current.at < stored.DayAt.UnixNano() {
+		if s.lastLevel() < stored.DayAt.UnixNano() {
 			s.used = stored.Day
 		}
 	}
 }
 
 func (s *slot) pendingPeak() int64 {
-	peak := int64(0)
-	if s.current.has {
-		peak = s.current.pending
-	}
-	return max(peak, s.pendingEvents())
+	return max(s.pendingShares(), s.pendingEvents())
 }
 
 // pendingEvents folds the undrained events of the current day.

@@ -145,8 +145,15 @@ type Stored struct {
 // decide for it.
 type Snapshot struct {
 	Organization uuid.UUID
-	// Plan is the key of the plan in force.
+	// Plan is the key of the plan in force; empty: there is no contract.
 	Plan string
+	// Terms are the organization's plan versions over time in the order of From: from that of
+	// [IdentityRetention] ago on, those to come included. Empty: only Plan is known, and
+	// usage that has a time of its own is priced by what is found to have been in force.
+	Terms []Term
+	// ReadAt is when it was read, by the store's clock: the term that has begun by then is in
+	// force. Zero: the reader's clock decides.
+	ReadAt time.Time
 	// Usage holds the meters that have stored usage; the others are at zero.
 	Usage []Stored
 }

@@ -15,18 +15,25 @@ func (m *Meter) publish(catalog *plans.Catalog) {
 	m.indexes.Store(&indexes)
 }
 
-// viewsOf resolves every plan in force against the catalog's meters.
-func (m *Meter) viewsOf(catalog *plans.Catalog) (views map[string]*view, unloaded *view) {
-	views = map[string]*view{}
+// resolve resolves every plan in force against the catalog's meters.
+func (m *Meter) resolve(catalog *plans.Catalog) {
+	m.views = map[string]*view{}
 	for _, plan := range catalog.InForce() {
-		views[plan.Key] = m.newView(catalog, plan, true)
+		m.views[plan.Key] = m.newView(catalog, plan, true)
 	}
-	return views, m.newView(catalog, plans.Plan{}, false)
+	m.unloaded = m.newView(catalog, plans.Plan{}, false)
+	m.ended = m.newView(catalog, plans.Plan{}, true)
+	m.ended.ended = true
+	for i := range m.ended.entitlements {
+		e := &m.ended.entitlements[i]
+		e.Mode, e.Max = plans.Hard, 0
+		m.ended.leased[i] = false
+	}
 }
 
 func (m *Meter) newView(catalog *plans.Catalog, plan plans.Plan, loaded bool) *view {
 	v := &view{
-		loaded: loaded, plan: plan,
+		loaded: loaded, plan: plan, price: m.prices.of(plan.Key, plan.Version),
 		entitlements: make([]plans.Entitlement, len(catalog.Meters)), leased: make([]bool, len(catalog.Meters)),
 	}
 	for i, one := range catalog.Meters {
@@ -36,8 +43,11 @@ func (m *Meter) newView(catalog *plans.Catalog, plan plans.Plan, loaded bool) *v
 	return v
 }
 
-// viewFor returns the view of a plan. The caller holds catalogMu.
+// viewFor returns the view of a plan; of the empty one, that of no contract. The caller holds catalogMu.
 func (m *Meter) viewFor(o *Organization, planKey string) *view {
+	if planKey == "" {
+		return m.ended
+	}
 	if v, ok := m.views[planKey]; ok {
 		return v
 	}
@@ -77,7 +87,7 @@ func (m *Meter) SetCatalog(catalog *plans.Catalog) error {
 	if err := next.Validate(); err != nil {
 		return err
 	}
-	m.views, m.unloaded = m.viewsOf(next)
+	m.resolve(next)
 	m.orgs.each(func(o *Organization) {
 		o.grow(next)
 		was := o.view.Load()
@@ -85,7 +95,7 @@ func (m *Meter) SetCatalog(catalog *plans.Catalog) error {
 			o.show(m.unloaded)
 			return
 		}
-		o.show(m.viewFor(o, was.plan.Key))
+		o.showVersion(was.plan.Key)
 	})
 	m.publish(next)
 	return nil

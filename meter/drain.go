@@ -50,8 +50,9 @@ func (s *slot) enter(m *Meter) {
 
 // drained is a row on its way to the store, with the slot to tell of its arrival.
 type drained struct {
-	slot *slot
-	day  plans.Day
+	slot  *slot
+	day   plans.Day
+	price price
 	// has says that reports without an identity were folded into value; reports counts
 	// them, those that a later one had overtaken included.
 	has     bool
@@ -62,7 +63,7 @@ type drained struct {
 	events  []Event
 }
 
-// drain appends a row for each day with usage, and forgets the days that nothing can
+// drain appends a row for each day and price with usage, and forgets the days that nothing can
 // add to any more. The caller holds the slot's lock.
 func (s *slot) drain(rows []drained) []drained {
 	first := len(rows)
@@ -101,20 +102,26 @@ func (d *dayUsage) drain(s *slot, leased Leased, rows []drained) []drained {
 	if !d.has && d.reports == 0 {
 		return rows
 	}
-	rows = append(rows, drained{slot: s, day: d.day, has: d.has, reports: d.reports, value: d.pending, at: d.at, leased: leased})
+	rows = append(rows, drained{
+		slot: s, day: d.day, price: d.price, has: d.has, reports: d.reports, value: d.pending, at: d.at, leased: leased,
+	})
 	d.pending, d.has, d.reports = 0, false, 0
+	if s.meter.Aggregation != plans.Last {
+		// The next row has a time of its own, which may be an earlier one.
+		d.at = 0
+	}
 	return rows
 }
 
-// addEvent appends an event to the row of its day among rows[first:].
+// addEvent appends an event to the row of its day and price among rows[first:].
 func addEvent(rows []drained, first int, s *slot, e *dayEvent) []drained {
 	for i := first; i < len(rows); i++ {
-		if rows[i].day == e.day {
+		if rows[i].day == e.day && rows[i].price == e.price {
 			rows[i].events = append(rows[i].events, e.event)
 			return rows
 		}
 	}
-	return append(rows, drained{slot: s, day: e.day, events: []Event{e.event}})
+	return append(rows, drained{slot: s, day: e.day, price: e.price, events: []Event{e.event}})
 }
 
 // harvest is what a drain has taken.
@@ -232,6 +239,8 @@ func (m *Meter) journal(r *Reservation) error {
 	record := Record{
 		Organization: r.slot.org.id, Meter: r.slot.meter.Key, Day: r.day, Quantity: r.quantity, At: r.at,
 	}
+	priced := m.prices.name(r.price)
+	record.Plan, record.PlanVersion = priced.plan, priced.version
 	if r.quota != nil {
 		record.Lease = r.quota.key.Kind
 	}

@@ -34,3 +34,6 @@ func AdmitManually(o *Organization, i Index, quantity int64, now time.Time, roun
 		KeepLeases(o.meter)
 	}
 }
+
+// WaitForLoads waits for the loads in the background.
+func WaitForLoads(m *Meter) { m.background.Wait() }

@@ -30,8 +30,12 @@ type record struct {
 
 // memoryStore keeps what a store must keep, by the letter of meter.Store.
 type memoryStore struct {
-	mu      sync.Mutex
-	plans   map[uuid.UUID]string
+	mu    sync.Mutex
+	plans map[uuid.UUID]string
+	// terms are the plans over time; none of organizations of which only the plan is told.
+	terms map[uuid.UUID][]meter.Term
+	// readAt is its clock; zero: nobody looks at it.
+	readAt  time.Time
 	records map[recordKey]record
 	seqs    map[uuid.UUID]int64
 	batches []meter.Batch
@@ -51,7 +55,7 @@ type memoryStore struct {
 
 func newMemoryStore() *memoryStore {
 	return &memoryStore{
-		plans: map[uuid.UUID]string{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{},
+		plans: map[uuid.UUID]string{}, terms: map[uuid.UUID][]meter.Term{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{},
 		events: map[eventKey]countedEvent{}, quota: newMemoryQuota(), through: map[uuid.UUID]int64{},
 		quarantined: map[recordKey]int64{}, apart: map[meter.BatchID][]meter.EventPlace{},
 	}
@@ -124,7 +128,7 @@ func (s *memoryStore) LoadOrganization(_ context.Context, id uuid.UUID, day plan
 	if !ok {
 		return meter.Snapshot{}, meter.ErrUnknownOrganization
 	}
-	snapshot := meter.Snapshot{Organization: id, Plan: plan}
+	snapshot := meter.Snapshot{Organization: id, Plan: plan, Terms: slices.Clone(s.terms[id]), ReadAt: s.readAt}
 	for _, m := range plans.Default().Meters {
 		stored := meter.Stored{Meter: m.Key}
 		for d := day.Month(); d <= day; d++ {
@@ -186,10 +190,18 @@ type eventKey struct {
 	identity     meter.Identity
 }
 
+// pricedBy is the plan version that prices usage.
+type pricedBy struct {
+	plan    string
+	version int
+}
+
 // countedEvent is an identity that was counted, and by which batch.
 type countedEvent struct {
 	batch meter.BatchID
-	known meter.KnownEvent
+	// priced is what its row is priced by.
+	priced pricedBy
+	known  meter.KnownEvent
 }
 
 // write folds a row, and those of its events that are new; or sets it aside, with them,
@@ -211,7 +223,7 @@ func (s *memoryStore) write(batch meter.BatchID, row meter.Row, place int) {
 	if row.Aggregation == plans.Sum && s.records[key].value+total > plans.MaxDaySum {
 		for _, e := range row.Events {
 			if key := (eventKey{row.Organization, e.Identity}); fresh[key] {
-				s.events[key] = countedEvent{batch, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
+				s.events[key] = countedEvent{batch, pricedBy{row.Plan, row.PlanVersion}, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
 			}
 		}
 		s.quarantined[key] += total
@@ -226,7 +238,7 @@ func (s *memoryStore) write(batch meter.BatchID, row meter.Row, place int) {
 		if _, there := s.events[key]; there {
 			continue
 		}
-		s.events[key] = countedEvent{batch, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
+		s.events[key] = countedEvent{batch, pricedBy{row.Plan, row.PlanVersion}, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
 		one := row
 		one.Value, one.At = e.Quantity, e.At
 		s.fold(one)

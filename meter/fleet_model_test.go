@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ type memoryJournal struct {
 	active   int64
 	segments map[int64][]meter.Record
 	full     bool
+	// removed keeps what was removed; nil: nothing is kept.
+	removed map[meter.BatchID][]meter.Record
 }
 
 var errFull = errors.New("full")
@@ -44,9 +47,15 @@ func (j *memoryJournal) Rotate() (int64, error) {
 	j.active++
 	return j.active - 1, nil
 }
-func (j *memoryJournal) Records(seq int64) int64       { return int64(len(j.segments[seq])) }
-func (j *memoryJournal) Remove(id meter.BatchID) error { delete(j.segments, id.Seq); return nil }
-func (j *memoryJournal) Health() error                 { return nil }
+func (j *memoryJournal) Records(seq int64) int64 { return int64(len(j.segments[seq])) }
+func (j *memoryJournal) Remove(id meter.BatchID) error {
+	if j.removed != nil {
+		j.removed[id] = j.segments[id.Seq]
+	}
+	delete(j.segments, id.Seq)
+	return nil
+}
+func (j *memoryJournal) Health() error { return nil }
 
 func (j *memoryJournal) read(seq int64) iter.Seq2[meter.Record, error] {
 	return func(yield func(meter.Record, error) bool) {
@@ -66,6 +75,8 @@ type member struct {
 	journal *memoryJournal
 	changes *meter.Takeover
 	held    []heldUsage
+	// terms are the plans over time that it was last told of.
+	terms map[uuid.UUID][]meter.Term
 }
 
 type heldUsage struct {
@@ -77,6 +88,21 @@ type heldUsage struct {
 type usageKey struct {
 	organization, meter int
 	day                 plans.Day
+	priced              pricedBy
+}
+
+// learned is the store as a member reads it: what it is told of plans over time is noted.
+type learned struct {
+	*memoryStore
+	member *member
+}
+
+func (s learned) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+	snapshot, err := s.memoryStore.LoadOrganization(ctx, id, day)
+	if err == nil {
+		s.member.terms[id] = snapshot.Terms
+	}
+	return snapshot, err
 }
 
 // fleet is a few instances on one store, and the account of what was acknowledged.
@@ -90,8 +116,11 @@ type fleet struct {
 	dead    []*memoryJournal
 	// acknowledged is what must be in the store in the end.
 	acknowledged map[usageKey]int64
-	// counted are the identities that were acknowledged.
-	counted map[eventKey]bool
+	// counted are the identities that were acknowledged, with the plans that may price them:
+	// of the instances that took the report at once, the first to flush decides.
+	counted map[eventKey]map[pricedBy]bool
+	// segments are what the journals had of batches that were acknowledged.
+	segments map[meter.BatchID][]meter.Record
 	// strict says that nothing happens that may pass a limit: no lost instance, no store away,
 	// and each change of a plan is taken over by all.
 	strict bool
@@ -102,7 +131,8 @@ type fleet struct {
 	unknown []meter.Record
 }
 
-// forced is the change that is in force, and what was used or held of each meter's window then.
+// forced is the change that is in force, and the least that was used or held of each meter's
+// window since.
 type forced struct {
 	change int64
 	window [2]plans.Window
@@ -133,11 +163,15 @@ func newFleet(t *rapid.T, strict bool) *fleet {
 	f := &fleet{
 		t: t, store: newMemoryStore(), catalog: fleetCatalog(), strict: strict,
 		clock:        &clock{now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC)},
-		acknowledged: map[usageKey]int64{}, counted: map[eventKey]bool{},
+		acknowledged: map[usageKey]int64{}, counted: map[eventKey]map[pricedBy]bool{},
+		segments: map[meter.BatchID][]meter.Record{},
 	}
 	require.NoError(t, f.catalog.Validate())
 	f.ids = []uuid.UUID{f.store.add("free"), f.store.add("free")}
 	f.forced = make([]forced, len(f.ids))
+	for _, id := range f.ids {
+		f.store.terms[id] = []meter.Term{{Plan: "free", Version: 1, From: f.clock.Now().AddDate(0, 0, -1)}}
+	}
 	for range 3 {
 		f.start()
 	}
@@ -146,14 +180,15 @@ func newFleet(t *rapid.T, strict bool) *fleet {
 
 func (f *fleet) start() {
 	id := uuid.Must(uuid.NewV7())
-	m := &member{id: id, journal: newMemoryJournal(id)}
+	m := &member{id: id, journal: newMemoryJournal(id), terms: map[uuid.UUID][]meter.Term{}}
 	// Loads in the background read it, too.
 	clock := f.clock.Now
 	m.meter = meter.New(meter.WithManualLeases(meter.Config{
-		Catalog: f.catalog, Store: f.store, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
+		Catalog: f.catalog, Store: learned{f.store, m}, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
 		DenyUnleased: f.strict, Logger: slog.New(slog.DiscardHandler),
 	}))
 	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.store, Instance: id, Now: clock})
+	m.journal.removed = f.segments
 	m.changes = meter.NewTakeover(meter.TakeoverConfig{
 		Meter: m.meter, Flusher: m.flusher, Store: f.store, Instance: id, Now: clock,
 		Catalog: func(context.Context) error { return nil },
@@ -171,6 +206,7 @@ func (f *fleet) organization(t *rapid.T, m *member) (int, *meter.Organization) {
 	n := rapid.IntRange(0, 1).Draw(t, "organization")
 	o, err := m.meter.Organization(context.Background(), f.ids[n], f.clock.Now())
 	require.NoError(t, err)
+	meter.WaitForLoads(m.meter)
 	return n, o
 }
 
@@ -186,14 +222,18 @@ func (f *fleet) spree(t *rapid.T) {
 	n := rapid.IntRange(0, 1).Draw(t, "organization")
 	index := rapid.IntRange(0, 1).Draw(t, "meter")
 	for range rapid.IntRange(1, 3).Draw(t, "phases") {
-		f.store.change(f.ids[n], rapid.SampledFrom([]string{"free", "plus", "pro"}).Draw(t, "plan"))
+		f.change(n, rapid.SampledFrom([]string{"free", "plus", "pro"}).Draw(t, "plan"))
 		for range rapid.IntRange(1, 12).Draw(t, "requests") {
 			m := f.member(t)
 			if rapid.Bool().Draw(t, "follows") {
 				f.follow(m)
 			}
+			if rapid.IntRange(0, 3).Draw(t, "settle") == 0 {
+				f.settle(t, rapid.Bool().Draw(t, "commit"))
+			}
 			o, err := m.meter.Organization(context.Background(), f.ids[n], f.clock.Now())
 			require.NoError(t, err)
+			meter.WaitForLoads(m.meter)
 			f.admit(t, m, o, n, index, 3, rapid.IntRange(0, 3).Draw(t, "hold") == 0)
 			f.check(t)
 		}
@@ -203,12 +243,15 @@ func (f *fleet) spree(t *rapid.T) {
 func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, rounds int, hold bool) {
 	quantity := rapid.Int64Range(1, 9).Draw(t, "quantity")
 	d, r := meter.AdmitManually(o, meter.Index(index), quantity, f.clock.Now(), rounds)
+	plan := o.Plan()
+	f.requirePlanOfNow(t, m, n, o)
 	if !d.Allowed {
 		require.False(t, r.Held())
 		require.Equal(t, max(0, d.Max-d.Current), d.Remaining)
 		return
 	}
-	key := usageKey{n, index, plans.DayOf(f.clock.Now())}
+	require.True(t, plan.Key != "" || !o.Loaded(), "without a contract nothing is admitted")
+	key := usageKey{n, index, plans.DayOf(f.clock.Now()), pricedBy{plan.Key, plan.Version}}
 	if hold {
 		m.held = append(m.held, heldUsage{key, quantity, r})
 		return
@@ -244,7 +287,7 @@ func (f *fleet) late(t *rapid.T) {
 	cancel()
 	out := o.Report(ctx, meter.Report{Index: meter.Index(index), Quantity: 3, At: at})
 	if out.Err == nil && out.Decision.Allowed {
-		f.acknowledged[usageKey{n, index, plans.DayOf(at)}] += 3
+		f.acknowledged[usageKey{n, index, plans.DayOf(at), f.priceOf(m, n, o, at)}] += 3
 	}
 }
 
@@ -274,9 +317,113 @@ func (f *fleet) keyed(t *rapid.T) {
 		return
 	}
 	key := eventKey{f.ids[n], identity}
-	if !f.counted[key] {
+	if f.counted[key] == nil {
 		// The day of the first to reach the store counts: the store says which.
-		f.counted[key] = true
+		f.counted[key] = map[pricedBy]bool{}
+	}
+	f.counted[key][f.priceOf(m, n, o, at)] = true
+}
+
+// priceOf is what an instance prices usage of a time by.
+func (f *fleet) priceOf(m *member, n int, o *meter.Organization, at time.Time) pricedBy {
+	if at.Before(f.clock.Now()) {
+		return priceAt(m.terms[f.ids[n]], at)
+	}
+	plan := o.Plan()
+	return pricedBy{plan.Key, plan.Version}
+}
+
+// priceAt is the last term that has begun.
+func priceAt(terms []meter.Term, at time.Time) (priced pricedBy) {
+	for _, t := range terms {
+		if !t.From.After(at) {
+			priced = pricedBy{t.Plan, t.Version}
+		}
+	}
+	return priced
+}
+
+// withVersion is terms where a version of a plan is in force from a time on.
+func withVersion(terms []meter.Term, plan string, version int, now time.Time) []meter.Term {
+	current := priceAt(terms, now)
+	var next []meter.Term
+	for _, t := range terms {
+		if t.From.After(now) && current.plan == plan && current.version != version {
+			next = append(next, meter.Term{Plan: plan, Version: version, From: now})
+			current.version = version
+		}
+		if t.From.After(now) && t.Plan == plan {
+			t.Version = version
+		}
+		next = append(next, t)
+	}
+	if current.plan == plan && current.version != version {
+		next = append(next, meter.Term{Plan: plan, Version: version, From: now})
+	}
+	return next
+}
+
+// term is a plan in its version of now, from a time on.
+func (f *fleet) term(plan string, from time.Time) meter.Term {
+	version := 0
+	if p, ok := f.catalog.Plan(plan); ok {
+		version = p.Version
+	}
+	return meter.Term{Plan: plan, Version: version, From: from}
+}
+
+// requirePlanOfNow holds that an instance has the plan in force that it was told of.
+func (f *fleet) requirePlanOfNow(t *rapid.T, m *member, n int, o *meter.Organization) {
+	if o.Loaded() {
+		require.Equal(t, priceAt(m.terms[f.ids[n]], f.clock.Now()).plan, o.Plan().Key)
+	}
+}
+
+// publish puts another version of a plan in force at some instances.
+func (f *fleet) publish(t *rapid.T) {
+	plan := rapid.SampledFrom([]string{"free", "pro"}).Draw(t, "plan")
+	next, ok := f.catalog.Plan(plan)
+	require.True(t, ok)
+	next.Version++
+	f.catalog = &plans.Catalog{Meters: f.catalog.Meters, Plans: append(slices.Clone(f.catalog.Plans), next)}
+	for _, id := range f.ids {
+		f.store.set(func(s *memoryStore) { s.terms[id] = withVersion(s.terms[id], plan, next.Version, f.clock.Now()) })
+	}
+	for _, m := range f.members {
+		if !rapid.Bool().Draw(t, "notified") {
+			continue
+		}
+		require.NoError(t, m.meter.SetCatalog(f.catalog))
+		for id, terms := range m.terms {
+			for _, p := range f.catalog.InForce() {
+				terms = withVersion(terms, p.Key, p.Version, f.clock.Now())
+			}
+			m.terms[id] = terms
+		}
+	}
+}
+
+// schedule makes a change of plan that is to come, or the end of the contract.
+func (f *fleet) schedule(t *rapid.T) {
+	n := rapid.IntRange(0, 1).Draw(t, "organization")
+	plan := rapid.SampledFrom([]string{"free", "plus", "pro", ""}).Draw(t, "plan")
+	from := f.clock.Now().Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "hours")) * time.Hour)
+	f.store.set(func(s *memoryStore) {
+		s.terms[f.ids[n]] = append(f.begun(n), f.term(plan, from))
+	})
+	f.notify(t, n)
+}
+
+// begun are the terms of an organization that have begun.
+func (f *fleet) begun(n int) []meter.Term {
+	return slices.DeleteFunc(slices.Clone(f.store.terms[f.ids[n]]), func(t meter.Term) bool { return t.From.After(f.clock.Now()) })
+}
+
+func (f *fleet) notify(t *rapid.T, n int) {
+	for _, m := range f.members {
+		if rapid.Bool().Draw(t, "notified") {
+			_ = m.meter.Reload(context.Background(), f.ids[n], f.clock.Now())
+		}
 	}
 }
 
@@ -330,7 +477,7 @@ func (f *fleet) recall() {
 func (f *fleet) replan(t *rapid.T) {
 	n := rapid.IntRange(0, 1).Draw(t, "organization")
 	plan := rapid.SampledFrom([]string{"free", "plus", "pro"}).Draw(t, "plan")
-	f.store.change(f.ids[n], plan)
+	f.change(n, plan)
 	for _, m := range f.members {
 		switch rapid.IntRange(0, 2).Draw(t, "notified") {
 		case 1:
@@ -339,6 +486,14 @@ func (f *fleet) replan(t *rapid.T) {
 			f.follow(m)
 		}
 	}
+}
+
+// change puts another plan in force now.
+func (f *fleet) change(n int, plan string) {
+	f.store.set(func(s *memoryStore) {
+		s.terms[f.ids[n]] = append(f.begun(n), f.term(plan, f.clock.Now()))
+	})
+	f.store.change(f.ids[n], plan)
 }
 
 // follow takes changes over at an instance, as far as the store can be told.
@@ -415,6 +570,8 @@ func (f *fleet) requireLimitsHold(t *rapid.T, n int) {
 		if now.change != change {
 			now.window[index], now.before[index] = window, total
 		}
+		// What is released while the limit is passed goes to nobody.
+		now.before[index] = min(now.before[index], total)
 		limit := e.Max
 		if now.window[index] == window {
 			limit = max(limit, now.before[index])
@@ -456,10 +613,17 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 				f.start()
 			}
 		},
-		"clock": func(t *rapid.T) { f.clock.add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },
-		"lose":  func(*rapid.T) { f.store.set(func(s *memoryStore) { s.loseAnswer = true }) },
-		"late":  f.late,
-		"":      f.check,
+		"clock": func(t *rapid.T) {
+			f.clock.add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour)
+			for n, id := range f.ids {
+				if plan := priceAt(f.store.terms[id], f.clock.Now()).plan; plan != f.store.plans[id] {
+					f.change(n, plan)
+				}
+			}
+		},
+		"lose": func(*rapid.T) { f.store.set(func(s *memoryStore) { s.loseAnswer = true }) },
+		"late": f.late,
+		"":     f.check,
 
 		"spree":      f.spree,
 		"replan":     f.replan,
@@ -468,6 +632,8 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 	}
 	if !f.strict {
 		steps["keyed"] = f.keyed
+		steps["publish"] = f.publish
+		steps["schedule"] = f.schedule
 		steps["away"] = func(t *rapid.T) {
 			away := rapid.Bool().Draw(t, "away")
 			f.store.set(func(s *memoryStore) { s.away = away })
@@ -504,17 +670,63 @@ func (f *fleet) finish(t *rapid.T) {
 	}
 	require.Len(t, f.store.events, len(f.counted), "every identity that was acknowledged is there, and no other")
 	for key, e := range f.store.events {
-		require.True(t, f.counted[key])
+		require.Contains(t, f.counted[key], e.priced, "the plan of the report's time")
 		want[recordKey{key.organization, e.known.Meter, e.known.Day}] += e.known.Event.Quantity
 	}
 	require.Len(t, f.store.records, len(want))
 	for key, value := range want {
 		require.Equal(t, value, f.store.records[key].value, "%v", key)
 	}
+	f.requireRowsByPlan(t)
 	f.requireQuotaIsBack(t)
 	for _, b := range f.store.batches {
 		require.NotNil(t, b.Journalled)
 		require.Equal(t, b.Reports, *b.Journalled, "batch %v", b.ID)
+	}
+}
+
+// requireRowsByPlan holds that all batches together have what was acknowledged, by the plan
+// version that priced it, and that a journal's segment is the same batch.
+func (f *fleet) requireRowsByPlan(t *rapid.T) {
+	got := map[usageKey]int64{}
+	for _, b := range f.store.batches {
+		for _, row := range b.Rows {
+			if row.EventsOnly {
+				continue
+			}
+			index := slices.IndexFunc(f.catalog.Meters, func(m plans.Meter) bool { return m.Key == row.Meter })
+			got[usageKey{slices.Index(f.ids, row.Organization), index, row.Day, pricedBy{row.Plan, row.PlanVersion}}] += row.Value
+		}
+		if records := f.segments[b.ID]; records != nil {
+			again, err := meter.BatchOf(b.ID, f.catalog, slicesOf(records))
+			require.NoError(t, err)
+			require.Equal(t, unleased(b.Rows), unleased(again.Rows))
+		}
+	}
+	require.Equal(t, f.acknowledged, got)
+}
+
+// unleased is rows without what leases covered: a lease may adopt what the journal had as
+// taken without one.
+func unleased(rows []meter.Row) []meter.Row {
+	out := slices.Clone(rows)
+	for i := range out {
+		out[i].Leased, out[i].Events = meter.Leased{}, slices.Clone(out[i].Events)
+		for j := range out[i].Events {
+			out[i].Events[j].Leased = meter.Leased{}
+		}
+	}
+	return out
+}
+
+// slicesOf yields records as a journal does.
+func slicesOf(records []meter.Record) iter.Seq2[meter.Record, error] {
+	return func(yield func(meter.Record, error) bool) {
+		for _, r := range records {
+			if !yield(r, nil) {
+				return
+			}
+		}
 	}
 }
 

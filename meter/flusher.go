@@ -251,6 +251,7 @@ func compareRows(a, b drained) int {
 		slices.Compare(a.slot.org.id[:], b.slot.org.id[:]),
 		cmp.Compare(a.slot.meter.Key, b.slot.meter.Key),
 		cmp.Compare(a.day, b.day),
+		a.slot.org.meter.prices.compare(a.price, b.price),
 	)
 }
 
@@ -258,11 +259,14 @@ func exported(rows []drained) []Row {
 	out := make([]Row, len(rows))
 	for i := range rows {
 		d := &rows[i]
+		priced := d.slot.org.meter.prices.name(d.price)
 		out[i] = Row{
 			Organization: d.slot.org.id,
 			Meter:        d.slot.meter.Key,
 			Aggregation:  d.slot.meter.Aggregation,
 			Day:          d.day,
+			Plan:         priced.plan,
+			PlanVersion:  priced.version,
 			Value:        d.value,
 			Leased:       d.leased,
 			EventsOnly:   !d.has,

@@ -23,6 +23,7 @@ func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error
 		organization uuid.UUID
 		meter        string
 		day          plans.Day
+		priced       planVersion
 	}
 	places := map[key]int{}
 	batch := Batch{ID: id}
@@ -30,14 +31,15 @@ func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error
 		if err != nil {
 			return Batch{}, err
 		}
-		k := key{record.Organization, record.Meter, record.Day}
+		k := key{record.Organization, record.Meter, record.Day, planVersion{record.Plan, record.PlanVersion}}
 		place, ok := places[k]
 		if !ok || batch.Rows[place].full(&record) {
 			m, _, _ := catalog.Meter(record.Meter)
 			place = len(batch.Rows)
 			places[k] = place
 			batch.Rows = append(batch.Rows, Row{
-				Organization: k.organization, Meter: k.meter, Aggregation: m.Aggregation, Day: k.day, EventsOnly: true,
+				Organization: k.organization, Meter: k.meter, Aggregation: m.Aggregation, Day: k.day,
+				Plan: k.priced.plan, PlanVersion: k.priced.version, EventsOnly: true,
 			})
 		}
 		batch.Rows[place].add(&record)

@@ -59,11 +59,13 @@ type StoredReservation struct {
 	// CreatedAt and ExpiresAt bound the time in which it is held; SettledAt is when it
 	// was committed, released or found expired, zero before. UTC.
 	CreatedAt, ExpiresAt, SettledAt time.Time
-	// Plan and Mode decided. Window is the kind of window that Max counts in.
-	Plan   string
-	Mode   plans.Mode
-	Window plans.WindowKind
-	Max    int64
+	// Plan in its PlanVersion and Mode decided, and price the usage, whenever it is
+	// committed. Window is the kind of window that Max counts in.
+	Plan        string
+	PlanVersion int
+	Mode        plans.Mode
+	Window      plans.WindowKind
+	Max         int64
 	// Current is the window's usage as the caller was told, the quantity included.
 	Current   int64
 	OverLimit bool

@@ -22,6 +22,9 @@ type Record struct {
 	// Lease is the kind of the window out of whose lease the quantity was admitted;
 	// empty where it was admitted without one.
 	Lease plans.WindowKind
+	// Plan and PlanVersion are what the usage is priced by, as in [Row].
+	Plan        string
+	PlanVersion int
 	// Identity makes the report countable once; zero: it bears none, and then
 	// Fingerprint, Batch and Receipt are zero, too.
 	Identity    Identity

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -113,6 +114,7 @@ func (m *Meter) newOrganization(id uuid.UUID) *Organization {
 		o.slots[i].org, o.slots[i].meter = o, &catalog.Meters[i]
 	}
 	o.view.Store(m.unloaded)
+	o.switchAt.Store(math.MaxInt64)
 	o.stale.Store(true)
 	return o
 }
@@ -120,8 +122,8 @@ func (m *Meter) newOrganization(id uuid.UUID) *Organization {
 // adopt takes over the plan and the usage that the store has. The caller holds
 // catalogMu.
 func (m *Meter) adopt(o *Organization, snapshot Snapshot, now time.Time) {
-	v := m.viewFor(o, snapshot.Plan)
-	o.show(v)
+	m.setPlan(o, snapshot, now)
+	v := o.view.Load()
 	o.stale.Store(false)
 	stored := make([]Stored, len(v.entitlements))
 	for _, u := range snapshot.Usage {
@@ -162,7 +164,7 @@ func (m *Meter) reload(ctx context.Context, o *Organization, now time.Time) erro
 	}
 	m.catalogMu.RLock()
 	defer m.catalogMu.RUnlock()
-	o.show(m.viewFor(o, snapshot.Plan))
+	m.setPlan(o, snapshot, now)
 	return nil
 }
 

@@ -107,6 +107,9 @@ type Meter struct {
 	// plan isn't known. They are replaced with the catalog.
 	views    map[string]*view
 	unloaded *view
+	// ended is the view of organizations without a contract.
+	ended  *view
+	prices prices
 
 	loads singleflight.Group
 	// loading has the organizations that are being loaded: true where a change came since,
@@ -173,7 +176,7 @@ func New(config Config) *Meter {
 	}
 	m.stats.meters = make([][stripes]stripe, plans.MaxMeters)
 	m.epoch.Store(1)
-	m.views, m.unloaded = m.viewsOf(config.Catalog)
+	m.resolve(config.Catalog)
 	m.publish(config.Catalog)
 	m.leasesUntil.Store(math.MaxInt64)
 	if config.Leases != nil {

@@ -17,6 +17,8 @@ type Organization struct {
 	id    uuid.UUID
 	meter *Meter
 	view  atomic.Pointer[view]
+	// switchAt is when the next of terms begins, in Unix nanoseconds.
+	switchAt atomic.Int64
 	// slots has the meters that the catalog had when the organization was loaded, and
 	// added those that came since.
 	slots []slot
@@ -30,6 +32,10 @@ type Organization struct {
 	// refreshing is set while one is under way.
 	refreshAt  atomic.Int64
 	refreshing atomic.Bool
+	// planMu is held while another plan is put in force. terms are the plans over time, nil
+	// where they aren't known.
+	planMu sync.Mutex
+	terms  atomic.Pointer[terms]
 }
 
 // view is what a plan allows, by the meter's index. All organizations on the plan
@@ -37,8 +43,12 @@ type Organization struct {
 type view struct {
 	// loaded is false in the view of organizations whose plan could not be asked for:
 	// everything is allowed (C5).
-	loaded       bool
-	plan         plans.Plan
+	loaded bool
+	// ended is true in the view of organizations without a contract: nothing is allowed.
+	ended bool
+	plan  plans.Plan
+	// price is what usage that the plan admits is priced by.
+	price        price
 	entitlements []plans.Entitlement
 	// leased says which limits are hard limits that leases make exact.
 	leased []bool
@@ -76,6 +86,9 @@ type Usage struct {
 
 // Usage returns where a meter stands at a time.
 func (o *Organization) Usage(i Index, now time.Time) Usage {
+	if now.UnixNano() >= o.switchAt.Load() {
+		o.switchPlan(now.UnixNano())
+	}
 	v := o.view.Load()
 	e := &v.entitlements[i]
 	s := o.slot(i)
@@ -88,7 +101,7 @@ func (o *Organization) Usage(i Index, now time.Time) Usage {
 		Entitlement: *e,
 		Window:      s.window(),
 		Current:     s.used,
-		Pending:     s.current.pending + s.pendingOf(),
+		Pending:     s.pendingShares() + s.pendingOf(),
 	}
 }
 

@@ -38,20 +38,21 @@ func (s *slot) sumOf(day plans.Day) int64 {
 		if i := slices.IndexFunc(x.full, func(f daySum) bool { return f.day == day }); i >= 0 {
 			sum = x.full[i].sum
 		}
-		if i := slices.IndexFunc(x.older, func(d olderDay) bool { return d.day == day }); i >= 0 {
-			unflushed = max(unflushed, x.older[i].taken)
+		taken := int64(0)
+		for i := range x.older {
+			if x.older[i].day == day {
+				taken += x.older[i].taken
+			}
 		}
+		unflushed = max(unflushed, taken)
 	}
 	return sum + unflushed
 }
 
 // takenAt is what is admitted of the current day and not drained, as its share is
-// moved among the older days. What is held is known by its number alone: it is at most
-// what the window has beyond the store's.
+// moved among the older days.
 func (s *slot) takenAt() int64 {
-	pending := s.current.pending + s.pendingOf()
-	held := min(int64(s.current.open)*plans.MaxQuantity, s.used-s.known-pending)
-	return pending + max(0, held)
+	return s.current.pending + s.pendingOf() + s.current.held
 }
 
 // settleTaken notes that a quantity of an older day has been drained or given back.
@@ -59,8 +60,12 @@ func (x *rare) settleTaken(day plans.Day, quantity int64) {
 	if x == nil {
 		return
 	}
-	if i := slices.IndexFunc(x.older, func(d olderDay) bool { return d.day == day }); i >= 0 {
-		x.older[i].taken = max(0, x.older[i].taken-quantity)
+	for i := range x.older {
+		if d := &x.older[i]; d.day == day {
+			given := min(d.taken, quantity)
+			d.taken -= given
+			quantity -= given
+		}
 	}
 }
 

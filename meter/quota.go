@@ -34,6 +34,9 @@ type quota struct {
 	// the store is known to have, asked what the ask under way says. Those made before
 	// adoptedAt, a stamp, are adopted.
 	adopted, booked, asked, adoptedAt int64
+	// strictSince is the stamp of the last change that may leave less than is issued: what
+	// was admitted before it and comes back is the store's to grant.
+	strictSince int64
 	// total is what the store last counted as used, leased or held: total - free is what
 	// nobody can have, as far as this instance knows.
 	total int64
@@ -53,8 +56,8 @@ type quota struct {
 	// queued says that an ask is due, asking that one is under way, recalled that others
 	// ask for what isn't used. version counts the asks.
 	queued, asking, recalled bool
-	// surrenders says that the next ask gives all back that isn't spent, whoever waits; void
-	// that the ask under way was made before that; settling that the store grants nothing
+	// surrenders says that the next ask gives all back that isn't spent or free, whoever
+	// waits; void that the ask under way was made before that; settling that the store grants nothing
 	// until a change of the plan is taken over.
 	surrenders, void, settling bool
 	// answered says that an ask was answered.
@@ -150,6 +153,13 @@ func (q *quota) giveBackFree() {
 // by what is in force then.
 func (q *quota) forfeit() {
 	q.free = 0
+	q.strictSince = q.slot.org.meter.generations.Add(1)
+	q.handBack()
+}
+
+// handBack sees that what isn't spent or free any more goes to the store before anything
+// else is asked for: an answer to an ask that counted it gives nothing.
+func (q *quota) handBack() {
 	q.void, q.surrenders = q.asking, true
 	q.giveBackFree()
 }
@@ -167,6 +177,7 @@ func (q *quota) adoptOpen() {
 	q.adopted += open
 	m.unbooked.Add(open)
 	q.adoptedAt = m.generations.Add(1)
+	q.strictSince = q.adoptedAt
 	m.keeper.enqueue(q)
 }
 
@@ -185,7 +196,7 @@ func (q *quota) disown(r *Reservation) int64 {
 	q.adopted -= n
 	q.spent -= n
 	if q.asking {
-		q.recalled = true
+		q.handBack()
 	}
 	q.slot.org.meter.unbooked.Add(-n)
 	return r.quantity - n
@@ -205,9 +216,14 @@ func (q *quota) heldInAll() int64 {
 	return q.heldElsewhere + q.slot.heldIn(q.key.Start, q.end)
 }
 
-// refund takes back what was admitted and not used.
-func (q *quota) refund(quantity int64) {
+// refund takes back what was admitted, at a stamp, and not used. It is free to be admitted
+// again, unless a change since may have left less of the limit than that.
+func (q *quota) refund(quantity, stamp int64) {
 	q.spent -= quantity
+	if stamp < q.strictSince {
+		q.handBack()
+		return
+	}
 	q.free += quantity
 	if !q.active {
 		q.giveBackFree()
@@ -225,6 +241,8 @@ const (
 	unavailable
 	// overflowing says that the day's sum can't take the quantity.
 	overflowing
+	// ended says that there is no contract.
+	ended
 )
 
 // takeLeased decides out of a lease, and takes what is allowed. Fenced says that leases

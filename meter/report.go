@@ -221,12 +221,13 @@ func (o *Organization) reportEvent(ctx context.Context, r Report) (Outcome, Know
 func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservation) {
 	now := o.meter.config.Now()
 	at := now.UnixNano()
-	if !r.At.IsZero() && r.At.Before(now) {
+	own := !r.At.IsZero() && r.At.Before(now)
+	if own {
 		at = r.At.UnixNano()
 	}
 	again := func() (plans.Decision, Reservation, *quota, verdict) {
 		now := o.meter.config.Now().UnixNano()
-		return o.reserveAt(r.Index, r.Quantity, now, min(at, now))
+		return o.reserveAt(r.Index, r.Quantity, now, min(at, now), own)
 	}
 	d, reservation, _, v := again()
 	var err error
@@ -237,6 +238,8 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 		err = ErrUnavailable
 	case overflowing:
 		err = ErrQuantityOverflow
+	case ended:
+		err = ErrContractEnded
 	case decided:
 	}
 	out := Outcome{Decision: d, Plan: o.Plan().Key, Window: reservation.Window(), Err: err}
@@ -247,13 +250,21 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 }
 
 // reserveAt is reserve for usage that was at a time up to now: it belongs to the day,
-// and counts in the window, of that time.
-func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decision, Reservation, *quota, verdict) {
+// and counts in the window, of that time. Own says that the report bears the time: the plan
+// of that time prices it, whichever plan decides.
+func (o *Organization) reserveAt(i Index, quantity, now, at int64, own bool) (plans.Decision, Reservation, *quota, verdict) {
+	if now >= o.switchAt.Load() {
+		o.switchPlan(now)
+	}
 	s := o.slot(i)
 	day := dayOf(at)
 
 	s.mu.Lock()
 	view := o.view.Load()
+	p := view.price
+	if own {
+		p = o.priceAt(at)
+	}
 	e := &view.entitlements[i]
 	s.roll(e.Window, now)
 	day = min(day, s.current.day)
@@ -264,9 +275,17 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decisi
 	var v verdict
 	leased := false
 	switch {
+	case view.ended && p == 0:
+		v = ended
+		d = plans.Decision{OverLimit: true, Mode: plans.Hard}
 	case s.overflows(day, quantity):
 		v = overflowing
 		d = plans.Decision{Mode: e.Mode}
+	case view.ended && s.inWindow(day):
+		// What was used under a contract is taken, whatever its limits were.
+		d = s.take(&plans.Entitlement{Mode: plans.Unlimited}, quantity)
+	case view.ended:
+		d = s.decideAlone(&plans.Entitlement{Mode: plans.Unlimited}, quantity)
 	case view.leased[i]:
 		q = s.quotaFor(e.Window, i, day)
 		d, leased, v = s.takeLeased(q, e, quantity, now)
@@ -282,11 +301,15 @@ func (o *Organization) reserveAt(i Index, quantity, now, at int64) (plans.Decisi
 	if d.Allowed {
 		r = Reservation{
 			slot: s, quantity: quantity, day: day, windowStart: start, windowEnd: end, at: at, stamp: o.meter.generations.Load(),
+			price: p,
 		}
 		if leased {
 			r.quota = q
 		}
-		share, older := s.dayFor(day)
+		if !own && s.current.price != p {
+			s.cut(p)
+		}
+		share, older := s.dayFor(day, p)
 		if older != nil && s.meter.Aggregation == plans.Sum {
 			older.taken += quantity
 		}

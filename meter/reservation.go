@@ -26,6 +26,8 @@ type Reservation struct {
 	stamp int64
 	// day is the day, and [windowStart, windowEnd) the window, of the reservation.
 	day, windowStart, windowEnd plans.Day
+	// price is what the quantity is priced by.
+	price price
 	// event is what a report that bears an identity is counted as; nil: it bears none.
 	event *Event
 }
@@ -45,7 +47,8 @@ func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.De
 
 // Admit is [Organization.Reserve] that waits, [Config.QuotaWait] at most, for quota that
 // other instances may hold. It answers [ErrUnavailable] where the settings forbid to
-// decide without the store, and [ErrQuantityOverflow] where the day can't hold the quantity.
+// decide without the store, [ErrQuantityOverflow] where the day can't hold the quantity, and
+// [ErrContractEnded] where there is no plan.
 func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
 	d, r, _, v := o.reserve(i, quantity, now.UnixNano(), true)
 	switch v {
@@ -57,6 +60,8 @@ func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now t
 		return d, r, ErrUnavailable
 	case overflowing:
 		return d, r, ErrQuantityOverflow
+	case ended:
+		return d, r, ErrContractEnded
 	default:
 		return d, r, nil
 	}
@@ -65,6 +70,9 @@ func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now t
 // reserve decides at once. Where quota is short and the caller waits, nothing is counted
 // yet, and the quota is returned.
 func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans.Decision, r Reservation, q *quota, v verdict) {
+	if at >= o.switchAt.Load() {
+		o.switchPlan(at)
+	}
 	s := o.slot(i)
 
 	s.mu.Lock()
@@ -74,6 +82,9 @@ func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans
 	s.roll(e.Window, at)
 	leased := false
 	switch {
+	case view.ended:
+		v = ended
+		d = plans.Decision{OverLimit: true, Mode: plans.Hard, Current: max(0, s.used)}
 	case s.overflows(s.current.day, quantity):
 		v = overflowing
 		d = plans.Decision{Mode: e.Mode, Current: s.used, Max: e.Max, Remaining: max(0, e.Max-s.used)}
@@ -87,9 +98,12 @@ func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans
 		d = s.take(e, quantity)
 	}
 	if d.Allowed {
+		if s.current.price != view.price {
+			s.cut(view.price)
+		}
 		r = Reservation{
 			slot: s, quantity: quantity, day: s.current.day, windowStart: s.windowStart, windowEnd: s.windowEnd, at: at,
-			stamp: o.meter.generations.Load(),
+			stamp: o.meter.generations.Load(), price: view.price,
 		}
 		if leased {
 			r.quota = q
@@ -127,6 +141,8 @@ func (o *Organization) await(
 			return d, r, ErrUnavailable
 		case overflowing:
 			return d, r, ErrQuantityOverflow
+		case ended:
+			return d, r, ErrContractEnded
 		case short:
 		}
 		woken := wanted.waitFor(found, quantity)
@@ -260,12 +276,12 @@ func (r *Reservation) Release() {
 	}
 	r.slot = nil
 	s.mu.Lock()
-	d, _ := s.dayFor(r.day)
+	d, _ := s.dayFor(r.day, r.price)
 	s.unhold(d, r, func(q *quota) {
 		if q == r.quota {
 			q.open--
 		}
-		q.refund(q.disown(r))
+		q.refund(q.disown(r), r.stamp)
 	})
 	s.rare.settleTaken(r.day, r.quantity)
 	if s.inWindow(r.day) && s.meter.Aggregation == plans.Sum {

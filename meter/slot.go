@@ -41,8 +41,12 @@ type slot struct {
 
 // rare is what a slot seldom has.
 type rare struct {
-	// older holds days that have passed with reservations open or usage undrained.
+	// older holds days that have passed, and shares of the current day that have another
+	// price, with reservations open or usage undrained: one for each day and price.
 	older []olderDay
+	// levelAt is the time of the current day's last report that isn't in its share: it has
+	// another price, or an identity (Last only).
+	levelAt int64
 	// events are the reports that bear an identity and are undrained.
 	events []dayEvent
 	// carried is the leased part of the current day's pending usage that quotas which
@@ -58,10 +62,10 @@ type rare struct {
 
 // idle reports whether there is nothing.
 func (x *rare) idle() bool {
-	return len(x.older) == 0 && len(x.events) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0
+	return len(x.older) == 0 && len(x.events) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0 && x.levelAt == 0
 }
 
-// dayUsage is a day's share of a slot, but for its events.
+// dayUsage is the share of a slot that one day and one price have, but for its events.
 type dayUsage struct {
 	// pending is what was committed since the last drain, if has.
 	pending int64
@@ -77,9 +81,12 @@ type dayUsage struct {
 	// reports counts what pending is folded from.
 	reports uint32
 	has     bool
+	// price is what the share is priced by.
+	price price
 }
 
-// olderDay is a day that has passed; leased is the leased part of its pending usage.
+// olderDay is a share that isn't the current one; leased is the leased part of its pending
+// usage.
 type olderDay struct {
 	dayUsage
 	leased Leased
@@ -89,6 +96,7 @@ type olderDay struct {
 
 type dayEvent struct {
 	day   plans.Day
+	price price
 	event Event
 }
 
@@ -112,12 +120,11 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 		now = max(now, s.org.meter.sweptStart.Load())
 	}
 	day := dayOf(now)
-	if s.dayEnd != 0 && (s.current.has || s.current.open > 0) {
-		x := s.extra()
-		x.older = append(x.older, olderDay{dayUsage: s.current, leased: s.takeLeasedPart(), taken: s.takenAt()})
-		s.org.meter.holdDay(s.current.day, int64(s.current.open))
+	if s.dayEnd != 0 {
+		s.setAside(s.takenAt())
+		s.org.meter.holdDay(s.current.day, s.openOn(s.current.day))
 	}
-	s.current = dayUsage{day: day}
+	s.current = dayUsage{day: day, price: s.current.price}
 	s.dayEnd = day.End().UnixNano()
 	if day >= s.windowEnd {
 		s.openWindow(kind)
@@ -125,6 +132,9 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 		if s.rare != nil {
 			s.rare.quarantined = 0
 		}
+	}
+	if s.rare != nil {
+		s.rare.levelAt = 0
 	}
 	if q := s.quota; q != nil && day >= q.end {
 		s.retire(q)
@@ -244,18 +254,19 @@ func (s *slot) inWindow(day plans.Day) bool {
 	return day >= s.windowStart && day < s.windowEnd
 }
 
-// dayFor returns the share of a day, and the older day that it is of; nil: the current.
-func (s *slot) dayFor(day plans.Day) (*dayUsage, *olderDay) {
-	if s.current.day == day {
+// dayFor returns the share of a day and price, and the older one that it is of; nil: the
+// current.
+func (s *slot) dayFor(day plans.Day, p price) (*dayUsage, *olderDay) {
+	if s.current.day == day && s.current.price == p {
 		return &s.current, nil
 	}
 	x := s.extra()
 	for i := range x.older {
-		if x.older[i].day == day {
+		if x.older[i].day == day && x.older[i].price == p {
 			return &x.older[i].dayUsage, &x.older[i]
 		}
 	}
-	x.older = append(x.older, olderDay{dayUsage: dayUsage{day: day}})
+	x.older = append(x.older, olderDay{dayUsage: dayUsage{day: day, price: p}})
 	last := &x.older[len(x.older)-1]
 	return &last.dayUsage, last
 }
@@ -263,7 +274,7 @@ func (s *slot) dayFor(day plans.Day) (*dayUsage, *olderDay) {
 // record adds a committed report to its day.
 func (s *slot) record(r *Reservation) {
 	quantity := r.quantity
-	d, older := s.dayFor(r.day)
+	d, older := s.dayFor(r.day, r.price)
 	if r.event != nil {
 		r.event.Leased = Leased{}
 	}
@@ -290,14 +301,14 @@ func (s *slot) record(r *Reservation) {
 			d.reports++
 			return
 		}
-		if inWindow && !late {
+		if inWindow && !late && !s.overtaken(r) {
 			s.used = s.meter.Aggregation.Fold(s.used, quantity)
 		}
+		s.noteLevel(r, older)
 	}
 	if r.event != nil {
 		x := s.extra()
-		x.events = append(x.events, dayEvent{day: r.day, event: *r.event})
-		d.at = max(d.at, r.at)
+		x.events = append(x.events, dayEvent{day: r.day, price: r.price, event: *r.event})
 		return
 	}
 	if d.has {

@@ -14,6 +14,7 @@ CREATE TABLE reservations (
     expires_at      timestamptz NOT NULL,
     settled_at      timestamptz,
     plan            text        NOT NULL,
+    plan_version    bigint      NOT NULL CHECK (plan_version >= 0),
     mode            text        NOT NULL,
     limit_window    text        NOT NULL CHECK (limit_window IN ('day', 'month')),
     window_start    date        NOT NULL,
@@ -33,6 +34,7 @@ CREATE INDEX reservations_due ON reservations (expires_at) WHERE state = 'held';
 CREATE INDEX reservations_held ON reservations (organization_id, meter, day) WHERE state = 'held';
 CREATE INDEX reservations_settled_at ON reservations (settled_at) WHERE state <> 'held';
 COMMENT ON TABLE reservations IS 'Reservations that are held in the store. Only a held one changes.';
+COMMENT ON COLUMN reservations.plan IS 'The plan that decided, in its version: it prices the usage, whenever that is committed.';
 COMMENT ON COLUMN reservations.day IS 'The day that the usage belongs to: that of created_at. While it is held, each open window with the day holds it.';
 
 ALTER TABLE reservations ENABLE ROW LEVEL SECURITY;

@@ -132,6 +132,7 @@ func settleReservation(ctx context.Context, tx scoped, r meter.StoredReservation
 		Watermark: now,
 		Rows: []meter.Row{{
 			Organization: r.Organization, Meter: r.Meter, Aggregation: plans.Sum, Day: day, Value: used, At: r.CreatedAt,
+			Plan: r.Plan, PlanVersion: r.PlanVersion,
 		}},
 		Reports: 1,
 	}

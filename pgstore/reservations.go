@@ -90,7 +90,7 @@ func hold(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion
 	}
 	params := db.InsertReservationParams{
 		OrganizationID: r.Organization, ID: r.ID, Meter: r.Meter, Day: date(plans.DayOf(r.CreatedAt)), Quantity: r.Quantity,
-		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Plan: r.Plan, Mode: string(r.Mode), LimitWindow: string(r.Window),
+		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Plan: r.Plan, PlanVersion: int64(planVersion), Mode: string(r.Mode), LimitWindow: string(r.Window),
 		WindowStart: date(window.Start), Max: r.Max, Current: r.Current, OverLimit: r.OverLimit,
 	}
 	if r.Identity != (meter.Identity{}) {
@@ -214,6 +214,7 @@ func reservation(r db.Reservation) meter.StoredReservation {
 		CreatedAt:    r.CreatedAt,
 		ExpiresAt:    r.ExpiresAt,
 		Plan:         r.Plan,
+		PlanVersion:  int(r.PlanVersion),
 		Mode:         plans.Mode(r.Mode),
 		Window:       plans.WindowKind(r.LimitWindow),
 		Max:          r.Max,

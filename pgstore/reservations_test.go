@@ -23,7 +23,7 @@ func draft(organization uuid.UUID, quantity int64) meter.StoredReservation {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return meter.StoredReservation{
 		ID: uuid.Must(uuid.NewV7()), Organization: organization, Meter: evaluations, Quantity: quantity,
-		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Plan: "free", Mode: plans.Hard, Window: plans.WindowDay, Max: 1000,
+		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Plan: "free", PlanVersion: 1, Mode: plans.Hard, Window: plans.WindowDay, Max: 1000,
 	}
 }
 

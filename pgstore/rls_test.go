@@ -122,7 +122,7 @@ func fillQuotas(f *fixture, instance uuid.UUID, organizations ...uuid.UUID) {
 		f.exec(`INSERT INTO quota_lost_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 5)`, o, instance)
 		f.exec(`
 			INSERT INTO reservations VALUES ($1, $1, 'evaluations', '2026-10-15', 1, NULL, 'held', now(), now() + interval '1 hour', NULL,
-				'free', 'hard', 'day', '2026-10-15', 1000, 6, false)`, o)
+				'free', 1, 'hard', 'day', '2026-10-15', 1000, 6, false)`, o)
 		f.exec(`INSERT INTO idempotent_writes VALUES ($1, sha256('k'), sha256('f'), now())`, o)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -27,7 +28,10 @@ func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Da
 		if err != nil {
 			return err
 		}
-		snapshot.Plan = contracts[id].At(now).Plan
+		snapshot.Plan, snapshot.ReadAt = contracts[id].At(now).Plan, now
+		if snapshot.Terms, err = readTerms(ctx, tx, id, now); err != nil {
+			return err
+		}
 		rows, err := tx.StoredUsage(ctx, date(day), id, date(day.Month()))
 		snapshot.Usage = convert(rows, func(r db.StoredUsageRow) meter.Stored {
 			return meter.Stored{Meter: r.Meter, Day: r.DayValue, DayAt: r.DayAt, Month: r.MonthValue}
@@ -38,6 +42,34 @@ func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Da
 		return addQuarantined(ctx, tx, &snapshot, day)
 	})
 	return snapshot, wrap(err, "load organization %s", id)
+}
+
+// readTerms returns an organization's plan versions over time, from those on that usage may
+// still be reported of; the times without a contract between and after them are terms
+// without a plan.
+func readTerms(ctx context.Context, tx scoped, id uuid.UUID, now time.Time) ([]meter.Term, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT plan, plan_version, start_at, end_at FROM organization_terms
+		WHERE organization_id = $1 AND (end_at IS NULL OR end_at > $2)
+		ORDER BY start_at`, id, now.Add(-meter.IdentityRetention))
+	if err != nil {
+		return nil, err
+	}
+	var terms []meter.Term
+	var t meter.Term
+	var end, ended *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&t.Plan, &t.Version, &t.From, &end}, func() error {
+		if ended != nil && ended.Before(t.From) {
+			terms = append(terms, meter.Term{From: ended.UTC()})
+		}
+		t.From, ended = t.From.UTC(), end
+		terms = append(terms, t)
+		return nil
+	})
+	if err == nil && ended != nil {
+		terms = append(terms, meter.Term{From: ended.UTC()})
+	}
+	return terms, err
 }
 
 // addQuarantined adds what is set aside of the day and of its month up to it.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -202,7 +203,9 @@ func TestLoadOrganization(t *testing.T) {
 	}}
 	got, err := f.LoadOrganization(t.Context(), o.ID, today)
 	require.NoError(t, err)
-	require.Empty(t, cmp.Diff(want, got))
+	require.Empty(t, cmp.Diff(want, got, cmpopts.IgnoreFields(meter.Snapshot{}, "Terms", "ReadAt")))
+	require.Len(t, got.Terms, 1)
+	require.WithinDuration(t, time.Now(), got.ReadAt, time.Minute)
 
 	_, err = f.LoadOrganization(t.Context(), uuid.Must(uuid.NewV7()), today)
 	require.ErrorIs(t, err, meter.ErrUnknownOrganization)

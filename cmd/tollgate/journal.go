@@ -71,6 +71,8 @@ type shownRecord struct {
 	Quantity     int64            `json:"quantity"`
 	At           time.Time        `json:"at"`
 	Lease        plans.WindowKind `json:"lease,omitempty"`
+	Plan         string           `json:"plan,omitempty"`
+	PlanVersion  int              `json:"plan_version,omitempty"`
 	Identity     string           `json:"identity,omitempty"`
 }
 
@@ -93,6 +95,7 @@ func (c journalShow) Run(out *output) error {
 		line := shownRecord{
 			Organization: record.Organization, Meter: record.Meter, Day: record.Day, Quantity: record.Quantity,
 			At: time.Unix(0, record.At).UTC(), Lease: record.Lease,
+			Plan: record.Plan, PlanVersion: record.PlanVersion,
 		}
 		if record.Identity != [16]byte{} {
 			line.Identity = record.Identity.String()

@@ -79,29 +79,35 @@
 //	6       1     kind: 1 usage, 2 mark, 3 event, 4 event of a batch with a key
 //	7       1     lease: the window that it is of: 0 none, 1 day, 2 month
 //
-// A usage record, of 45 to 107 bytes, goes on:
+// A usage record, of 50 to 175 bytes, goes on:
 //
 //	offset  size  what
 //	8       16    organization: UUID
 //	24      8     quantity, signed
 //	32      8     time of the report: Unix nanoseconds, signed
 //	40      4     day: days since 1970-01-01, signed
-//	44      1-63  meter: its key, to the end of the record
+//	44      4     version of the plan that prices it
+//	48      1     length of the meter's key, m
+//	49      m     meter: its key, of 1 to 63 bytes
+//	49+m    0-63  key of the plan that prices it, to the end of the record
 //
-// An event is usage that bears an identity. It takes 89 to 214 bytes, is the same up to
-// byte 43, and goes on:
+// An event is usage that bears an identity. It takes 95 to 283 bytes, is the same up to
+// byte 47, and goes on:
 //
 //	offset  size  what
-//	44      16    identity, not all zeros
-//	60      8     fingerprint
-//	68      8     receipt: current, signed
-//	76      8     receipt: max, signed
-//	84      1     receipt: mode: 0 none, 1 hard, 2 soft, 3 unlimited
-//	85      1     receipt: over the limit: 0 or 1
-//	86      1     receipt: the window that it was decided in, as in byte 7
-//	87      1     length of the meter's key, m
-//	88      m     meter: its key
-//	88+m    0-63  receipt: the plan's key, to the end of the record
+//	48      16    identity, not all zeros
+//	64      8     fingerprint
+//	72      8     receipt: current, signed
+//	80      8     receipt: max, signed
+//	88      1     receipt: mode: 0 none, 1 hard, 2 soft, 3 unlimited
+//	89      1     receipt: over the limit: 0 or 1
+//	90      1     receipt: the window that it was decided in, as in byte 7
+//	91      1     length of the meter's key, m
+//	92      1     length of the key of the plan that prices it, p
+//	93      1     zero
+//	94      m     meter: its key
+//	94+m    p     key of the plan that prices it
+//	94+m+p  0-63  receipt: the plan's key, to the end of the record
 //
 // An event of a request that bore a key for all its reports has 24 bytes more, at its end:
 //

@@ -42,7 +42,7 @@ type Config struct {
 	// First is the sequence of the first segment. Zero: 1.
 	First int64
 	// SegmentLimit is the most that one segment takes, in bytes, 64 KiB or more: what
-	// can be on disk while nothing is flushed. Zero: 1 GiB, some 17 million records.
+	// can be on disk while nothing is flushed. Zero: 1 GiB, some 16 million records.
 	SegmentLimit int64
 
 	// window is by how much a segment grows, in bytes; a multiple of the page size.

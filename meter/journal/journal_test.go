@@ -43,9 +43,12 @@ func TestRecordsKeepEveryValue(t *testing.T) {
 	want := []journal.Record{
 		{Meter: "a"},
 		{Organization: uuid.Max, Meter: string(longest), Day: -1 << 31, Quantity: -1 << 63, At: -1 << 63},
+		{Meter: string(longest), Plan: string(longest), PlanVersion: 1<<32 - 1},
+		{Meter: "a", Plan: "b", PlanVersion: 1, Identity: meter.Identity{1}, Receipt: meter.Receipt{Plan: "c"}},
 		{Organization: uuid.New(), Meter: "storage_bytes", Day: 1<<31 - 1, Quantity: 1<<63 - 1, At: 1<<63 - 1},
 		{
 			Organization: uuid.Max, Meter: string(longest), Lease: plans.WindowMonth, Quantity: -1, At: -1, Day: -1,
+			Plan: string(longest), PlanVersion: 1<<32 - 1,
 			Identity: meter.KeyIdentity("k"), Fingerprint: meter.FingerprintOf("f"),
 			Receipt: meter.Receipt{
 				Plan: string(longest), Mode: plans.Unlimited, OverLimit: true, Current: -1 << 63, Max: 1<<63 - 1, Window: plans.WindowMonth,
@@ -66,6 +69,12 @@ func TestAppendRefusesAKeyThatDoesNotFit(t *testing.T) {
 			_, err := j.Append(journal.Record{Meter: key})
 			require.ErrorIs(t, err, journal.ErrRecord)
 			require.ErrorContains(t, err, "meter")
+		}
+		_, err := j.Append(journal.Record{Meter: "a", Plan: string(make([]byte, journal.MaxKey+1))})
+		require.ErrorIs(t, err, journal.ErrRecord)
+		for _, version := range []int{-1, 1 << 32} {
+			_, err := j.Append(journal.Record{Meter: "a", Plan: "pro", PlanVersion: version})
+			require.ErrorContains(t, err, "plan version")
 		}
 		require.NoError(t, j.Health(), "the caller's mistake is not the journal's")
 	}

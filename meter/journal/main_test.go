@@ -108,6 +108,8 @@ func record(i int) journal.Record {
 		Quantity:     int64(i),
 		At:           1_764_000_000_000_000_000 + int64(i),
 		Lease:        []plans.WindowKind{"", plans.WindowDay, plans.WindowMonth}[i%3],
+		Plan:         []string{"", "free", "pro"}[i%3],
+		PlanVersion:  i % 3,
 	}
 	if i%4 == 0 {
 		r.Identity = meter.KeyIdentity(fmt.Sprint(i))

@@ -28,6 +28,8 @@ func drawRecord(t *rapid.T) journal.Record {
 		Quantity:     rapid.Int64().Draw(t, "quantity"),
 		At:           rapid.Int64().Draw(t, "at"),
 		Lease:        rapid.SampledFrom([]plans.WindowKind{"", plans.WindowDay, plans.WindowMonth}).Draw(t, "lease"),
+		Plan:         strings.Repeat("p", rapid.IntRange(0, journal.MaxKey).Draw(t, "priced by")),
+		PlanVersion:  int(rapid.Uint32().Draw(t, "version")),
 	}
 	if !rapid.Bool().Draw(t, "event") {
 		return r

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 
 	"github.com/google/uuid"
@@ -12,8 +13,8 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// Record is one admitted report of usage. Its meter's key has 1 to [MaxKey] bytes, its
-// receipt's plan none to as many.
+// Record is one admitted report of usage. Its meter's key has 1 to [MaxKey] bytes, its plan
+// and its receipt's plan none to as many; its plan's version is 0 to 2³² − 1.
 type Record = meter.Record
 
 // MaxKey is the longest key of a meter or a plan, in bytes; package plans allows no longer one.
@@ -32,12 +33,12 @@ const (
 	// frameHead is what every record begins with: checksum, length, kind, lease.
 	frameHead = 8
 	// usageHead is where a usage record's meter key begins, eventHead where an event's does.
-	usageHead = 44
-	eventHead = 88
+	usageHead = 49
+	eventHead = 94
 	markSize  = 16
 	minFrame  = markSize
 	batchTail = 24
-	maxFrame  = eventHead + 2*MaxKey + batchTail
+	maxFrame  = eventHead + 3*MaxKey + batchTail
 )
 
 // What stands for names in a file: each its place, from 0.
@@ -59,6 +60,12 @@ func valid(r *Record) error {
 	if len(r.Receipt.Plan) > MaxKey {
 		return fmt.Errorf("%w: plan: the key has %d bytes, it must have 0 to %d", ErrRecord, len(r.Receipt.Plan), MaxKey)
 	}
+	if len(r.Plan) > MaxKey {
+		return fmt.Errorf("%w: plan: the key has %d bytes, it must have 0 to %d", ErrRecord, len(r.Plan), MaxKey)
+	}
+	if r.PlanVersion < 0 || int64(r.PlanVersion) > math.MaxUint32 {
+		return fmt.Errorf("%w: plan version: it is %d, it must be 0 to %d", ErrRecord, r.PlanVersion, int64(math.MaxUint32))
+	}
 	return nil
 }
 
@@ -69,12 +76,12 @@ func bearsBatch(r *Record) bool { return r.Batch != meter.BatchKey{} }
 // length returns how many bytes the record takes.
 func length(r *Record) int {
 	if bearsIdentity(r) && bearsBatch(r) {
-		return eventHead + len(r.Meter) + len(r.Receipt.Plan) + batchTail
+		return eventHead + len(r.Meter) + len(r.Plan) + len(r.Receipt.Plan) + batchTail
 	}
 	if bearsIdentity(r) {
-		return eventHead + len(r.Meter) + len(r.Receipt.Plan)
+		return eventHead + len(r.Meter) + len(r.Plan) + len(r.Receipt.Plan)
 	}
-	return usageHead + len(r.Meter)
+	return usageHead + len(r.Meter) + len(r.Plan)
 }
 
 // encode writes the record to b, which has its length. It writes where the record
@@ -82,6 +89,7 @@ func length(r *Record) int {
 // on the stack would move to the heap.
 func encode(r *Record, b []byte, salt uint32) {
 	_ = b[usageHead]
+	binary.LittleEndian.PutUint32(b[44:], uint32(r.PlanVersion))
 	binary.LittleEndian.PutUint16(b[4:], uint16(len(b)))
 	b[6], b[7] = kindUsage, codeOf(windowCodes, r.Lease)
 	copy(b[8:24], r.Organization[:])
@@ -91,23 +99,25 @@ func encode(r *Record, b []byte, salt uint32) {
 	if bearsIdentity(r) {
 		encodeEvent(r, b)
 	} else {
-		copy(b[usageHead:], r.Meter)
+		b[48] = byte(len(r.Meter))
+		copy(b[usageHead+copy(b[usageHead:], r.Meter):], r.Plan)
 	}
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli)^salt)
 }
 
 func encodeEvent(r *Record, b []byte) {
 	b[6] = kindEvent
-	copy(b[44:60], r.Identity[:])
-	copy(b[60:68], r.Fingerprint[:])
-	binary.LittleEndian.PutUint64(b[68:], uint64(r.Receipt.Current))
-	binary.LittleEndian.PutUint64(b[76:], uint64(r.Receipt.Max))
-	b[84], b[85], b[86] = codeOf(modeCodes, r.Receipt.Mode), 0, codeOf(windowCodes, r.Receipt.Window)
+	copy(b[48:64], r.Identity[:])
+	copy(b[64:72], r.Fingerprint[:])
+	binary.LittleEndian.PutUint64(b[72:], uint64(r.Receipt.Current))
+	binary.LittleEndian.PutUint64(b[80:], uint64(r.Receipt.Max))
+	b[88], b[89], b[90] = codeOf(modeCodes, r.Receipt.Mode), 0, codeOf(windowCodes, r.Receipt.Window)
 	if r.Receipt.OverLimit {
-		b[85] = 1
+		b[89] = 1
 	}
-	b[87] = byte(len(r.Meter))
-	copy(b[eventHead+copy(b[eventHead:], r.Meter):], r.Receipt.Plan)
+	b[91], b[92], b[93] = byte(len(r.Meter)), byte(len(r.Plan)), 0
+	end := eventHead + copy(b[eventHead:], r.Meter)
+	copy(b[end+copy(b[end:], r.Plan):], r.Receipt.Plan)
 	if bearsBatch(r) {
 		b[6] = kindBatchEvent
 		tail := b[len(b)-batchTail:]
@@ -147,7 +157,8 @@ func isUsage(b []byte) bool {
 	}
 	switch b[6] {
 	case kindUsage:
-		return len(b) > usageHead && len(b) <= usageHead+MaxKey
+		return len(b) > usageHead && b[48] >= 1 && b[48] <= MaxKey &&
+			len(b) >= usageHead+int(b[48]) && len(b) <= usageHead+int(b[48])+MaxKey
 	case kindBatchEvent:
 		return len(b) > eventHead+batchTail && [batchTail]byte(b[len(b)-batchTail:]) != [batchTail]byte{} && isEvent(b[:len(b)-batchTail])
 	case kindEvent:
@@ -159,9 +170,12 @@ func isUsage(b []byte) bool {
 
 // isEvent reports whether an intact record is one with an identity, and without what comes after it.
 func isEvent(b []byte) bool {
-	return len(b) > eventHead && int(b[84]) < len(modeCodes) && b[85] <= 1 && int(b[86]) < len(windowCodes) &&
-		b[87] >= 1 && b[87] <= MaxKey && len(b) >= eventHead+int(b[87]) && len(b) <= eventHead+int(b[87])+MaxKey &&
-		meter.Identity(b[44:60]) != meter.Identity{}
+	if len(b) <= eventHead || int(b[88]) >= len(modeCodes) || b[89] > 1 || int(b[90]) >= len(windowCodes) {
+		return false
+	}
+	names := eventHead + int(b[91]) + int(b[92])
+	return b[91] >= 1 && b[91] <= MaxKey && b[92] <= MaxKey && b[93] == 0 && len(b) >= names && len(b) <= names+MaxKey &&
+		meter.Identity(b[48:64]) != meter.Identity{}
 }
 
 // decodeUsage reads a record of usage. Keys holds the keys that were seen, so that
@@ -173,9 +187,11 @@ func decodeUsage(b []byte, keys map[string]string) Record {
 		Quantity:     int64(binary.LittleEndian.Uint64(b[24:])),
 		At:           int64(binary.LittleEndian.Uint64(b[32:])),
 		Lease:        windowCodes[b[7]],
+		PlanVersion:  int(binary.LittleEndian.Uint32(b[44:])),
 	}
 	if b[6] == kindUsage {
-		r.Meter = intern(keys, b[usageHead:])
+		end := usageHead + int(b[48])
+		r.Meter, r.Plan = intern(keys, b[usageHead:end]), intern(keys, b[end:])
 		return r
 	}
 	var batch meter.BatchKey
@@ -184,18 +200,18 @@ func decodeUsage(b []byte, keys map[string]string) Record {
 		batch.Identity, batch.Fingerprint = meter.Identity(tail[:16]), meter.Fingerprint(tail[16:])
 		b = b[:len(b)-batchTail]
 	}
-	end := eventHead + int(b[87])
-	r.Meter = intern(keys, b[eventHead:end])
-	r.Identity = meter.Identity(b[44:60])
-	r.Fingerprint = meter.Fingerprint(b[60:68])
+	end := eventHead + int(b[91])
+	r.Meter, r.Plan = intern(keys, b[eventHead:end]), intern(keys, b[end:end+int(b[92])])
+	r.Identity = meter.Identity(b[48:64])
+	r.Fingerprint = meter.Fingerprint(b[64:72])
 	r.Batch = batch
 	r.Receipt = meter.Receipt{
-		Plan:      intern(keys, b[end:]),
-		Mode:      modeCodes[b[84]],
-		OverLimit: b[85] == 1,
-		Current:   int64(binary.LittleEndian.Uint64(b[68:])),
-		Max:       int64(binary.LittleEndian.Uint64(b[76:])),
-		Window:    windowCodes[b[86]],
+		Plan:      intern(keys, b[end+int(b[92]):]),
+		Mode:      modeCodes[b[88]],
+		OverLimit: b[89] == 1,
+		Current:   int64(binary.LittleEndian.Uint64(b[72:])),
+		Max:       int64(binary.LittleEndian.Uint64(b[80:])),
+		Window:    windowCodes[b[90]],
 	}
 	return r
 }

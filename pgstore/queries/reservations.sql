@@ -1,8 +1,8 @@
 -- name: InsertReservation :execrows
-INSERT INTO reservations (organization_id, id, meter, day, quantity, state, created_at, expires_at, plan, mode, limit_window,
-    window_start, max, current, over_limit, identity, fingerprint)
-VALUES (@organization_id, @id, @meter, @day, @quantity, 'held', @created_at, @expires_at, @plan, @mode, @limit_window,
-    @window_start, @max, @current, @over_limit, sqlc.narg(identity), sqlc.narg(fingerprint))
+INSERT INTO reservations (organization_id, id, meter, day, quantity, state, created_at, expires_at, plan, plan_version, mode,
+    limit_window, window_start, max, current, over_limit, identity, fingerprint)
+VALUES (@organization_id, @id, @meter, @day, @quantity, 'held', @created_at, @expires_at, @plan, @plan_version, @mode,
+    @limit_window, @window_start, @max, @current, @over_limit, sqlc.narg(identity), sqlc.narg(fingerprint))
 ON CONFLICT DO NOTHING;
 
 -- name: SameReservation :one

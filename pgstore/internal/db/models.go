@@ -137,14 +137,16 @@ type Reservation struct {
 	ID             uuid.UUID
 	Meter          string
 	// The day that the usage belongs to: that of created_at. While it is held, each open window with the day holds it.
-	Day         time.Time
-	Quantity    int64
-	Committed   *int64
-	State       string
-	CreatedAt   time.Time
-	ExpiresAt   time.Time
-	SettledAt   *time.Time
+	Day       time.Time
+	Quantity  int64
+	Committed *int64
+	State     string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	SettledAt *time.Time
+	// The plan that decided, in its version: it prices the usage, whenever that is committed.
 	Plan        string
+	PlanVersion int64
 	Mode        string
 	LimitWindow string
 	WindowStart time.Time

@@ -15,7 +15,7 @@ import (
 const endReservation = `-- name: EndReservation :one
 UPDATE reservations SET state = $1, committed = $2, settled_at = $3::timestamptz
 WHERE organization_id = $4 AND id = $5
-RETURNING organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint
+RETURNING organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint
 `
 
 type EndReservationParams struct {
@@ -47,6 +47,7 @@ func (q *Queries) EndReservation(ctx context.Context, arg EndReservationParams) 
 		&i.ExpiresAt,
 		&i.SettledAt,
 		&i.Plan,
+		&i.PlanVersion,
 		&i.Mode,
 		&i.LimitWindow,
 		&i.WindowStart,
@@ -82,10 +83,10 @@ func (q *Queries) FreeHeld(ctx context.Context, arg FreeHeldParams) error {
 }
 
 const insertReservation = `-- name: InsertReservation :execrows
-INSERT INTO reservations (organization_id, id, meter, day, quantity, state, created_at, expires_at, plan, mode, limit_window,
-    window_start, max, current, over_limit, identity, fingerprint)
+INSERT INTO reservations (organization_id, id, meter, day, quantity, state, created_at, expires_at, plan, plan_version, mode,
+    limit_window, window_start, max, current, over_limit, identity, fingerprint)
 VALUES ($1, $2, $3, $4, $5, 'held', $6, $7, $8, $9, $10,
-    $11, $12, $13, $14, $15, $16)
+    $11, $12, $13, $14, $15, $16, $17)
 ON CONFLICT DO NOTHING
 `
 
@@ -98,6 +99,7 @@ type InsertReservationParams struct {
 	CreatedAt      time.Time
 	ExpiresAt      time.Time
 	Plan           string
+	PlanVersion    int64
 	Mode           string
 	LimitWindow    string
 	WindowStart    time.Time
@@ -118,6 +120,7 @@ func (q *Queries) InsertReservation(ctx context.Context, arg InsertReservationPa
 		arg.CreatedAt,
 		arg.ExpiresAt,
 		arg.Plan,
+		arg.PlanVersion,
 		arg.Mode,
 		arg.LimitWindow,
 		arg.WindowStart,
@@ -187,7 +190,7 @@ func (q *Queries) LockHolds(ctx context.Context, organizationID uuid.UUID, meter
 }
 
 const lockReservation = `-- name: LockReservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2 FOR NO KEY UPDATE
+SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2 FOR NO KEY UPDATE
 `
 
 func (q *Queries) LockReservation(ctx context.Context, organizationID uuid.UUID, iD uuid.UUID) (Reservation, error) {
@@ -205,6 +208,7 @@ func (q *Queries) LockReservation(ctx context.Context, organizationID uuid.UUID,
 		&i.ExpiresAt,
 		&i.SettledAt,
 		&i.Plan,
+		&i.PlanVersion,
 		&i.Mode,
 		&i.LimitWindow,
 		&i.WindowStart,
@@ -229,7 +233,7 @@ func (q *Queries) LockWindowsOfDay(ctx context.Context, organizationID uuid.UUID
 }
 
 const reservation = `-- name: Reservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2
+SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2
 `
 
 func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD uuid.UUID) (Reservation, error) {
@@ -247,6 +251,7 @@ func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD 
 		&i.ExpiresAt,
 		&i.SettledAt,
 		&i.Plan,
+		&i.PlanVersion,
 		&i.Mode,
 		&i.LimitWindow,
 		&i.WindowStart,
@@ -260,7 +265,7 @@ func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD 
 }
 
 const sameReservation = `-- name: SameReservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations
+SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations
 WHERE organization_id = $1 AND (id = $2 OR identity = $3)
 ORDER BY id <> $2 LIMIT 1
 `
@@ -281,6 +286,7 @@ func (q *Queries) SameReservation(ctx context.Context, organizationID uuid.UUID,
 		&i.ExpiresAt,
 		&i.SettledAt,
 		&i.Plan,
+		&i.PlanVersion,
 		&i.Mode,
 		&i.LimitWindow,
 		&i.WindowStart,
