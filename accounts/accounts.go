@@ -14,8 +14,6 @@ import (
 
 // Errors of this package and of the stores that keep its types.
 var (
-	// ErrNotFound says that there is no organization, key or plan with that identity.
-	ErrNotFound = errors.New("not found")
 	// ErrInvalid is the root of errors about a field that breaks a rule.
 	ErrInvalid = errors.New("invalid")
 	// ErrCurrencyFixed says that an organization's currency can't change any more: a

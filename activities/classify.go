@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
 )
@@ -24,6 +25,8 @@ const (
 	TypeInvalidManifest = "InvalidManifest"
 	// TypeUnknownInstance is an instance that was never registered.
 	TypeUnknownInstance = "UnknownInstance"
+	// TypeNotFound is anything else that isn't there: the text says what.
+	TypeNotFound = "NotFound"
 	// TypeSequenceGap is a batch that is not the next of its instance.
 	TypeSequenceGap = "SequenceGap"
 	// TypeExportNotFound, TypeExportEnded, TypeExportNotFrozen and TypePeriodFinal are
@@ -90,6 +93,8 @@ var permanent = []struct {
 	{billing.ErrNotIssued, TypeNotIssued},
 	{meter.ErrUnknownInstance, TypeUnknownInstance},
 	{meter.ErrSequenceGap, TypeSequenceGap},
+	// The last one: it matches each kind of thing that isn't there.
+	{accounts.ErrNotFound, TypeNotFound},
 }
 
 // classify decides, for every activity, which failures are tried again. The domain's

@@ -15,11 +15,12 @@ import (
 func TestDomainErrorsAreNotTriedAgain(t *testing.T) {
 	t.Parallel()
 	for kind, domain := range map[string]error{
-		activities.TypeExportNotFound: billing.ErrExportNotFound, activities.TypeExportEnded: billing.ErrExportEnded,
+		activities.TypeExportNotFound: billing.ErrExportNotFound.Of("2026-10"), activities.TypeExportEnded: billing.ErrExportEnded,
+		activities.TypeNotFound:        billing.ErrStatementNotFound.Of("x"),
 		activities.TypeExportNotFrozen: billing.ErrExportNotFrozen, activities.TypePeriodFinal: billing.ErrPeriodFinal,
 		activities.TypeCreditChanged: billing.ErrCreditChanged, activities.TypeProvisional: billing.ErrProvisional,
 		activities.TypeInvalidUsage: billing.ErrInvalidUsage, activities.TypeInvalidManifest: billing.ErrInvalidManifest,
-		activities.TypeUnknownInstance: meter.ErrUnknownInstance, activities.TypeSequenceGap: meter.ErrSequenceGap,
+		activities.TypeUnknownInstance: meter.ErrUnknownInstance.Of("x"), activities.TypeSequenceGap: meter.ErrSequenceGap,
 		activities.TypePermanent: fmt.Errorf("freeze: %w", errCurse),
 	} {
 		s := &exports{err: fmt.Errorf("export x: %w", domain)}

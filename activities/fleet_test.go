@@ -185,7 +185,7 @@ func TestMarkInstanceLost(t *testing.T) {
 	}
 	a := newFleet(&fleet{err: fmt.Errorf("mark: %w", meter.ErrUnknownInstance)})
 	_, err := run[activities.MarkInstanceLostResult](t, newEnvironment(t, a), a.MarkInstanceLost, in)
-	requirePermanent(t, err, activities.TypeUnknownInstance, "mark: unknown instance")
+	requirePermanent(t, err, activities.TypeUnknownInstance, "mark: instance not found")
 	_, err = run[activities.MarkInstanceLostResult](t, newEnvironment(t, a), a.MarkInstanceLost, activities.MarkInstanceLostInput{})
 	requirePermanent(t, err, activities.TypeInvalidInput, "instance is missing")
 	_, err = run[activities.MarkInstanceLostResult](t, newEnvironment(t, a), a.MarkInstanceLost, activities.MarkInstanceLostInput{Instance: uuid.Max})

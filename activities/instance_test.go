@@ -256,7 +256,7 @@ func TestDrainInstanceFails(t *testing.T) {
 
 	f.err, s.err = nil, meter.ErrUnknownInstance
 	_, err = run[activities.FlushSummary](t, newEnvironment(t, a), a.DrainInstance)
-	requirePermanent(t, err, activities.TypeUnknownInstance, "record that the instance has stopped: unknown instance")
+	requirePermanent(t, err, activities.TypeUnknownInstance, "record that the instance has stopped: instance not found")
 	s.err = nil
 	_, err = run[activities.FlushSummary](t, newEnvironment(t, a), a.FlushOnce)
 	require.NoError(t, err, "it is not drained")

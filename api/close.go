@@ -300,6 +300,11 @@ func (s *Server) GetStatement(ctx context.Context, request gen.GetStatementReque
 		return nil, err
 	}
 	statement, err := s.config.Store.Statement(ctx, found.ID, request.Organization)
+	if errors.Is(err, billing.ErrStatementNotFound) {
+		// The caller knows the export by its period.
+		export := exportName(found.Period, request.Params.Revision)
+		return nil, billing.ErrStatementNotFound.Of(fmt.Sprintf("of organization %s in export %s", request.Organization, export))
+	}
 	if err != nil {
 		return nil, err
 	}

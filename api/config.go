@@ -26,7 +26,7 @@ type Store interface {
 	// CreateOrganization adds an organization on a plan. A broken rule is an
 	// [*accounts.FieldError].
 	CreateOrganization(ctx context.Context, o accounts.NewOrganization) (accounts.Organization, error)
-	// Organization returns one organization, or [accounts.ErrNotFound].
+	// Organization returns one organization, or [accounts.ErrOrganizationNotFound].
 	Organization(ctx context.Context, id uuid.UUID) (accounts.Organization, error)
 	// ListOrganizations returns at most limit organizations whose IDs come after
 	// `after`, in their order.
@@ -38,7 +38,7 @@ type Store interface {
 	Standing(ctx context.Context, id uuid.UUID) (accounts.Standing, error)
 	// UpdateOrganization changes what an administrator may change at once.
 	UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error)
-	// PutCustomer sets how a sink knows an organization, or answers [accounts.ErrNotFound].
+	// PutCustomer sets how a sink knows an organization, or answers [accounts.ErrOrganizationNotFound].
 	// An identity of another organization is an [*accounts.FieldError].
 	PutCustomer(ctx context.Context, c sinks.Customer) error
 
@@ -46,9 +46,9 @@ type Store interface {
 	CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (accounts.Key, error)
 	// ListKeys returns the keys of an organization or, where that is nil, all keys.
 	ListKeys(ctx context.Context, organization *uuid.UUID) ([]accounts.Key, error)
-	// RevokeKey ends a key, or answers [accounts.ErrNotFound].
+	// RevokeKey ends a key, or answers [accounts.ErrKeyNotFound].
 	RevokeKey(ctx context.Context, id uuid.UUID) error
-	// KeyByHash returns the key of a secret, a revoked one too, or [accounts.ErrNotFound].
+	// KeyByHash returns the key of a secret, a revoked one too, or [accounts.ErrKeyNotFound].
 	KeyByHash(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error)
 
 	// UsageRange returns an organization's records of a meter from one day to another,

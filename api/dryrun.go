@@ -35,7 +35,7 @@ func (s *Server) DryRunCatalog(ctx context.Context, request gen.DryRunCatalogReq
 	if !found.Stage.Rated() {
 		return nil, billing.ErrNotRated
 	}
-	billed, next, err := s.billedAccounts(ctx, found.ID, request.Params, limit)
+	billed, next, err := s.billedAccounts(ctx, found, request.Params, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -56,19 +56,19 @@ func (s *Server) DryRunCatalog(ctx context.Context, request gen.DryRunCatalogReq
 }
 
 // billedAccounts returns the page that is asked for, and where the next one begins.
-func (s *Server) billedAccounts(ctx context.Context, id uuid.UUID, asked gen.DryRunCatalogParams, limit int) ([]billing.BilledAccount, *uuid.UUID, error) {
+func (s *Server) billedAccounts(ctx context.Context, of billing.Export, asked gen.DryRunCatalogParams, limit int) ([]billing.BilledAccount, *uuid.UUID, error) {
 	if asked.OrganizationId != nil {
 		if asked.After != nil {
 			return nil, nil, invalid("after", "must be left out where an organization_id is given")
 		}
-		one, err := s.config.Store.BilledAccount(ctx, id, *asked.OrganizationId)
+		one, err := s.config.Store.BilledAccount(ctx, of.ID, *asked.OrganizationId)
 		if err == nil && len(one) == 0 {
-			err = accounts.ErrNotFound
+			err = accounts.ErrOrganizationNotFound.Of(fmt.Sprintf("%s in export %s", asked.OrganizationId, exportName(of.Period, asked.Revision)))
 		}
 		return one, nil, err
 	}
 	// One more than the page tells whether there is another page.
-	page, err := s.config.Store.BilledAccounts(ctx, id, afterOf(asked.After), limit+1)
+	page, err := s.config.Store.BilledAccounts(ctx, of.ID, afterOf(asked.After), limit+1)
 	if err != nil || len(page) <= limit {
 		return page, nil, err
 	}

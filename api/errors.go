@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"strconv"
 	"time"
@@ -54,6 +53,7 @@ var (
 func problemOf(err error) *gate.Problem {
 	var refused *refusedError
 	var field *accounts.FieldError
+	var absent *accounts.NotFoundError
 	var refusal *accounts.Refusal
 	var tooLarge *batchLimitError
 	var largeBody *bodyTooLargeError
@@ -84,10 +84,8 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err)+" Nothing was counted: send smaller ones.")
 	case errors.Is(err, errNotJSON), errors.Is(err, errNotBatch), errors.Is(err, errEncoding):
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
-	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, meter.ErrUnknownOrganization), errors.Is(err, meter.ErrUnknownInstance),
-		errors.Is(err, meter.ErrReservationNotFound), errors.Is(err, billing.ErrExportNotFound),
-		errors.Is(err, meter.ErrQuarantineNotFound), errors.Is(err, billing.ErrStatementNotFound), errors.Is(err, billing.ErrCreditNotFound), errors.Is(err, fs.ErrNotExist):
-		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such thing.")
+	case errors.As(err, &absent):
+		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no "+absent.What()+".")
 	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal), errors.Is(err, billing.ErrNotRated),
 		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten), errors.Is(err, billing.ErrCreditSpent),
 		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints), errors.Is(err, meter.ErrQuarantineDecided),

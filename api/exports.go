@@ -5,16 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
 
-	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
 )
 
 func exportPath(period billing.Period) string { return "/api/v1/billing/exports/" + period.String() }
+
+// exportName is how errors name an export that was asked for so.
+func exportName(period billing.Period, revision *int) string {
+	if revision == nil {
+		return period.String()
+	}
+	return billing.RevisionName(period, *revision)
+}
 
 func periodOf(text string) (billing.Period, error) {
 	period, err := billing.ParsePeriod(text)
@@ -127,11 +135,15 @@ func (s *Server) DownloadExportFile(ctx context.Context, request gen.DownloadExp
 	if found.Manifest == nil {
 		return nil, errNotYetWritten
 	}
-	file, err := fileOf(found, request.Name)
-	if err != nil {
-		return nil, err
+	absent := billing.ErrFileNotFound.Of(fmt.Sprintf("%q in export %s", request.Name, exportName(found.Period, request.Params.Revision)))
+	file, ok := fileOf(found, request.Name)
+	if !ok {
+		return nil, absent
 	}
 	content, err := s.config.Blobs.Open(ctx, found.Folder()+file.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, absent
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -139,16 +151,13 @@ func (s *Server) DownloadExportFile(ctx context.Context, request gen.DownloadExp
 }
 
 // fileOf finds a file by its name: only what the manifest names can be had.
-func fileOf(e billing.Export, name string) (billing.File, error) {
+func fileOf(e billing.Export, name string) (file billing.File, ok bool) {
 	for _, f := range e.Manifest.Files {
 		if f.Name == name {
-			return f, nil
+			return f, true
 		}
 	}
-	if name == billing.ManifestFile {
-		return billing.File{Name: billing.ManifestFile}, nil
-	}
-	return billing.File{}, fmt.Errorf("file %q of the export: %w", name, accounts.ErrNotFound)
+	return billing.File{Name: billing.ManifestFile}, name == billing.ManifestFile
 }
 
 // download is the answer with a file.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/riverline/tollgate/api/gen"
@@ -27,7 +26,7 @@ func (s *Server) FlushInstance(ctx context.Context, request gen.FlushInstanceReq
 		return nil, err
 	}
 	if !slices.ContainsFunc(instances, func(i meter.Instance) bool { return i.ID == request.Id }) {
-		return nil, fmt.Errorf("instance %s: %w", request.Id, meter.ErrUnknownInstance)
+		return nil, meter.ErrUnknownInstance.Of(request.Id)
 	}
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()

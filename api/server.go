@@ -75,7 +75,7 @@ func (s *Server) routes() *gin.Engine {
 	_ = engine.SetTrustedProxies(nil)
 	engine.Use(s.outermost, s.unpack)
 	engine.NoRoute(func(c *gin.Context) {
-		gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no such route. See /docs.").Abort(c)
+		gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no route "+c.Request.Method+" "+c.Request.URL.EscapedPath()+". See /docs.").Abort(c)
 	})
 	engine.NoMethod(noMethod)
 

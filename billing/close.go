@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/money"
 )
 
@@ -29,7 +30,7 @@ var (
 	// or those of a later revision replace them.
 	ErrNotIssued = errors.New("the statements are not issued, or a later revision replaces them")
 	// ErrStatementNotFound says that an export has no statement of an organization.
-	ErrStatementNotFound = errors.New("statement not found")
+	ErrStatementNotFound = &accounts.NotFoundError{Kind: "statement"}
 )
 
 // Actor is who decides: the API key that a request bore.

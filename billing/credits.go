@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/money"
 )
 
@@ -28,7 +29,7 @@ const (
 // Errors about credits.
 var (
 	// ErrCreditNotFound says that there is no grant with that ID.
-	ErrCreditNotFound = errors.New("there is no such credit grant")
+	ErrCreditNotFound = &accounts.NotFoundError{Kind: "credit grant"}
 	// ErrCreditSpent says that nothing remains of a grant that is to be voided.
 	ErrCreditSpent = errors.New("nothing remains of the credit grant")
 	// ErrCreditChanged says that less remains of a grant than was planned to be used. Nothing

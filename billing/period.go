@@ -52,6 +52,11 @@ func (p Period) LastDay() plans.Day { return plans.DayOf(p.End()) - 1 }
 // String returns the period as YYYY-MM.
 func (p Period) String() string { return p.Start().Format("2006-01") }
 
+// RevisionName is how errors name a revision of a period's export.
+func RevisionName(p Period, revision int) string {
+	return fmt.Sprintf("%s in revision %d", p, revision)
+}
+
 // MarshalText writes the period as YYYY-MM.
 func (p Period) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -13,7 +14,9 @@ import (
 var (
 	// ErrExportNotFound says that there is no export with that identity, or none of
 	// that period.
-	ErrExportNotFound = errors.New("export not found")
+	ErrExportNotFound = &accounts.NotFoundError{Kind: "export"}
+	// ErrFileNotFound says that an export has no file of that name.
+	ErrFileNotFound = &accounts.NotFoundError{Kind: "file"}
 	// ErrExportEnded says that an export is done, failed or canceled, and can't change.
 	ErrExportEnded = errors.New("the export has ended")
 	// ErrExportNotFrozen says that the usage of an export was not frozen yet.

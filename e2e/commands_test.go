@@ -66,6 +66,7 @@ func TestOperatorsCommands(t *testing.T) {
 	}, 5*time.Second, 10*time.Millisecond, "a revoked key stops working")
 
 	s.requireJournalCommands(api)
+	s.requireCommandsSayWhatIsNotThere()
 
 	for _, wrong := range []struct {
 		args []string
@@ -78,13 +79,49 @@ func TestOperatorsCommands(t *testing.T) {
 		{[]string{"org", "show", "7"}, "<id>: invalid UUID"},
 		{[]string{"export", "status", "--period", "2026-13"}, "YYYY-MM"},
 		{[]string{"export", "status", "--period", "2001-01"}, "--key"},
-		{[]string{"flush", uuid.NewString()}, "404"},
 		{[]string{"migrate", "down"}, "--yes"},
 		{[]string{"bogus"}, "bogus"},
 	} {
 		out, err := s.try(wrong.args...)
 		require.Error(t, err, "%v", wrong.args)
 		require.Contains(t, out, wrong.says, "%v", wrong.args)
+	}
+}
+
+// requireCommandsSayWhatIsNotThere holds that each command that is given an identity says
+// which one isn't there.
+func (s *system) requireCommandsSayWhatIsNotThere() {
+	s.t.Helper()
+	id, finance := uuid.NewString(), s.newKey("finance")
+	nobody := "There is no organization " + id + ". (not_found, 404)"
+	for _, absent := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"org", "show", id}, nobody},
+		{[]string{"org", "set", id, "--name", "x"}, nobody},
+		{[]string{"org", "plan", id, "pro"}, nobody},
+		{[]string{"org", "end", id}, nobody},
+		{[]string{"org", "customer", id, "stripe", "cus_x"}, nobody},
+		{[]string{"keys", "create", "--name", "x", "--organization", id}, nobody},
+		{[]string{"keys", "list", "--organization", id}, nobody},
+		{[]string{"keys", "revoke", id}, "There is no API key " + id + "."},
+		{[]string{"credit", "grant", id, "1.00", "--currency", "USD", "--note", "x", "--key", finance}, nobody},
+		{[]string{"credit", "void", id, "--note", "x", "--key", finance}, "There is no credit grant " + id + "."},
+		{[]string{"quarantine", "show", id}, "There is no quarantined usage " + id + "."},
+		{[]string{"quarantine", "apply", id, "--note", "x"}, "There is no quarantined usage " + id + "."},
+		{[]string{"webhook", "deliveries", id, "--key", s.adminKey}, "There is no webhook endpoint " + id + "."},
+		{[]string{"webhook", "redeliver", id, id, "--key", s.adminKey}, "There is no webhook endpoint " + id + "."},
+		{[]string{"export", "status", "--period", "2001-01", "--key", finance}, "There is no export 2001-01."},
+		{[]string{"export", "status", "--period", "2001-01", "--revision", "2", "--key", finance}, "There is no export 2001-01 in revision 2."},
+		{[]string{"export", "download", "--period", "2001-01", "--key", finance}, "There is no export 2001-01."},
+		{[]string{"export", "explain", "--period", "2001-01", "--key", finance, id}, "There is no export 2001-01."},
+		{[]string{"export", "approve", "--period", "2001-01", "--key", finance}, "There is no export 2001-01."},
+		{[]string{"flush", id}, "There is no instance " + id + "."},
+	} {
+		out, err := s.try(absent.args...)
+		require.Error(s.t, err, "%v", absent.args)
+		require.Contains(s.t, out, absent.says, "%v", absent.args)
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 	"github.com/riverline/tollgate/accounts"
 )
 
+// ErrNotFound says that there is no such event.
+var ErrNotFound = &accounts.NotFoundError{Kind: "event"}
+
 // Kind says what happened. A kind never changes its name: receivers choose by it.
 type Kind string
 

@@ -53,7 +53,7 @@ func (e *Enforcer) serve(c *gin.Context) {
 func (e *Enforcer) serveUnclassified(c *gin.Context, organization *meter.Organization) {
 	e.unclassified.Add(1)
 	if e.config.Unclassified == Refuse {
-		NewProblem(http.StatusNotFound, CodeNotMetered, "The gateway has no rule for this method and path.").Abort(c)
+		NewProblem(http.StatusNotFound, CodeNotMetered, "The gateway has no rule for "+c.Request.Method+" "+c.Request.URL.EscapedPath()+".").Abort(c)
 		return
 	}
 	if problem := e.pace(c.Writer.Header(), organization, organization.Plan().RateLimit, e.config.Now()); problem != nil {

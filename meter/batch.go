@@ -9,17 +9,18 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/plans"
 )
 
 // Errors that a [Store] answers with.
 var (
 	// ErrUnknownOrganization says that there is no such organization.
-	ErrUnknownOrganization = errors.New("unknown organization")
+	ErrUnknownOrganization = accounts.ErrOrganizationNotFound
 	// ErrSequenceGap says that a batch is not the one that follows the instance's last.
 	ErrSequenceGap = errors.New("batch sequence has a gap")
 	// ErrUnknownInstance says that the instance was never registered.
-	ErrUnknownInstance = errors.New("unknown instance")
+	ErrUnknownInstance = &accounts.NotFoundError{Kind: "instance"}
 )
 
 // BatchID is the identity of a batch: the instance that made it and its place in

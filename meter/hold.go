@@ -6,13 +6,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/plans"
 )
 
 // Errors about stored reservations.
 var (
 	// ErrReservationNotFound says that the organization has no such reservation.
-	ErrReservationNotFound = errors.New("there is no such reservation")
+	ErrReservationNotFound = &accounts.NotFoundError{Kind: "reservation"}
 	// ErrReservationEnded says that the reservation was released or has expired, or was
 	// committed with another quantity.
 	ErrReservationEnded = errors.New("the reservation has ended")

@@ -6,13 +6,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/plans"
 )
 
 // Errors about usage that is set aside.
 var (
 	// ErrQuarantineNotFound says that nothing of the ID is set aside.
-	ErrQuarantineNotFound = errors.New("nothing with this ID is in quarantine")
+	ErrQuarantineNotFound = &accounts.NotFoundError{Kind: "quarantined usage"}
 	// ErrQuarantineDecided says that it was decided otherwise before.
 	ErrQuarantineDecided = errors.New("it was decided on before, and otherwise")
 	// ErrQuarantineRefused says that it is still refused for good.

@@ -42,7 +42,7 @@ func moveWatermark(ctx context.Context, tx scoped, batch meter.Batch) (meter.App
 	err := tx.QueryRow(ctx, `SELECT last_seq FROM instances WHERE id = $1 FOR NO KEY UPDATE`, batch.ID.Instance).Scan(&last)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return meter.Applied{}, meter.ErrUnknownInstance
+		return meter.Applied{}, meter.ErrUnknownInstance.Of(batch.ID.Instance)
 	case err != nil:
 		return meter.Applied{}, err
 	case len(batch.Rows) > 0:
@@ -106,7 +106,7 @@ func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, even
 		FROM instances WHERE id = $1`, batch.ID.Instance, batch.ID.Seq).Scan(&last, &applied)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return meter.Applied{}, meter.ErrUnknownInstance
+		return meter.Applied{}, meter.ErrUnknownInstance.Of(batch.ID.Instance)
 	case err != nil:
 		return meter.Applied{}, err
 	case !applied:

@@ -23,7 +23,7 @@ var errTermBegan = errors.New("a pending change has come into force meanwhile")
 // other. What comes into force at once is an event of the same transaction
 // ([events.OrganizationUpgraded], [events.OrganizationEnded]); what is pending becomes one
 // in [Store.AnnounceDueTerms]. Errors are those of [accounts.Contract.Change] and
-// [accounts.ErrNotFound].
+// [accounts.ErrOrganizationNotFound].
 func (s *Store) ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (accounts.Organization, error) {
 	var changed accounts.Organization
 	scope := uuid.Nil
@@ -33,7 +33,7 @@ func (s *Store) ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Req
 	err := s.asOwner(ctx, scope, func(ctx context.Context, tx scoped) error {
 		row, err := tx.LockOrganization(ctx, id)
 		if err != nil {
-			return orNotFound(err)
+			return orNotFound(err, accounts.ErrOrganizationNotFound, id)
 		}
 		different, err := changeContract(ctx, tx, row, r)
 		if err == nil && different {

@@ -2,13 +2,11 @@ package pgstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/shopspring/decimal"
 
 	"github.com/riverline/tollgate/accounts"
@@ -20,7 +18,7 @@ import (
 // GrantCredit adds a grant and its first entry: Organization, Currency, Amount, Priority,
 // EffectiveAt, ExpiresAt and Note are taken from g, and so is ID where it is not
 // [uuid.Nil]. It returns the grant as it is kept. An organization that doesn't exist is
-// [accounts.ErrNotFound]; a field that breaks its rule is an [*accounts.FieldError].
+// [accounts.ErrOrganizationNotFound]; a field that breaks its rule is an [*accounts.FieldError].
 func (s *Store) GrantCredit(ctx context.Context, g billing.CreditGrant) (billing.CreditGrant, error) {
 	var granted billing.CreditGrant
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
@@ -39,7 +37,7 @@ func (s *Store) GrantCredit(ctx context.Context, g billing.CreditGrant) (billing
 			EffectiveAt: g.EffectiveAt, ExpiresAt: optionalTime(g.ExpiresAt), Note: g.Note,
 		})
 		if hasCode(err, foreignKeyViolation) {
-			return fmt.Errorf("organization %s: %w", g.Organization, accounts.ErrNotFound)
+			return accounts.ErrOrganizationNotFound.Of(g.Organization)
 		}
 		if err != nil {
 			return err
@@ -138,10 +136,7 @@ func takeRemaining(ctx context.Context, tx scoped, kind billing.CreditKind, note
 
 func creditBalance(ctx context.Context, tx scoped, grant uuid.UUID) (billing.CreditGrant, error) {
 	row, err := tx.CreditBalance(ctx, grant)
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = billing.ErrCreditNotFound
-	}
-	return creditGrant(row), err
+	return creditGrant(row), orNotFound(err, billing.ErrCreditNotFound, grant)
 }
 
 func checkCredit(g billing.CreditGrant) error {

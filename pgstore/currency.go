@@ -39,7 +39,7 @@ func checkCurrencyChange(ctx context.Context, tx scoped, id uuid.UUID, change ac
 	}
 	var current string
 	if err := tx.QueryRow(ctx, `SELECT currency FROM organizations WHERE id = $1 FOR UPDATE`, id).Scan(&current); err != nil {
-		return orNotFound(err)
+		return orNotFound(err, accounts.ErrOrganizationNotFound, id)
 	}
 	if current == *change.Currency {
 		return nil

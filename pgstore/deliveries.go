@@ -2,7 +2,7 @@ package pgstore
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,10 +20,13 @@ func (s *Store) Delivery(ctx context.Context, organization, event, endpoint uuid
 	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Delivery(ctx, event, endpoint)
 		if err == nil && orNil(row.OrganizationID) != organization {
-			return webhooks.ErrDeliveryNotFound
+			err = pgx.ErrNoRows
+		}
+		if err != nil {
+			return orNoDelivery(err, event, endpoint)
 		}
 		found = delivery(row)
-		return orNoDelivery(err)
+		return nil
 	})
 	return found, wrap(err, "read the delivery of event %s to endpoint %s", event, endpoint)
 }
@@ -34,7 +37,7 @@ func (s *Store) ListDeliveries(ctx context.Context, organization, id, before uui
 	var found []webhooks.ListedDelivery
 	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Endpoint(ctx, id)
-		if _, err = owned(row, organization, err); err != nil {
+		if _, err = owned(row, organization, id, err); err != nil {
 			return err
 		}
 		rows, err := tx.ListDeliveries(ctx, id, optional(before), pageSize(limit))
@@ -52,15 +55,12 @@ func (s *Store) ToDeliver(ctx context.Context, eventID, endpointID uuid.UUID) (e
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Event(ctx, eventID)
 		if err != nil {
-			return orNotFound(err)
+			return orNotFound(err, events.ErrNotFound, eventID)
 		}
 		e = event(row)
 		found, err := tx.Endpoint(ctx, endpointID)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return webhooks.ErrEndpointNotFound
-		}
 		to = endpoint(found)
-		return err
+		return orNotFound(err, webhooks.ErrEndpointNotFound, endpointID)
 	})
 	return e, to, wrap(err, "read what event %s is for endpoint %s", eventID, endpointID)
 }
@@ -72,7 +72,7 @@ func (s *Store) RecordAttempt(ctx context.Context, a webhooks.Attempt) error {
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.LockDelivery(ctx, a.Event, a.Endpoint)
 		if err != nil {
-			return orNoDelivery(err)
+			return orNoDelivery(err, a.Event, a.Endpoint)
 		}
 		inserted, err := tx.InsertAttempt(ctx, db.InsertAttemptParams{
 			EventID: a.Event, EndpointID: a.Endpoint, ID: a.ID, OrganizationID: row.OrganizationID, Number: row.Attempts + 1,
@@ -104,7 +104,7 @@ func (s *Store) EndDelivery(ctx context.Context, event, endpoint uuid.UUID, reas
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.LockDelivery(ctx, event, endpoint)
 		if err != nil {
-			return orNoDelivery(err)
+			return orNoDelivery(err, event, endpoint)
 		}
 		return tx.UpdateDelivery(ctx, db.UpdateDeliveryParams{
 			EventID: event, EndpointID: endpoint, State: string(webhooks.Exhausted), Attempts: row.Attempts,
@@ -129,11 +129,8 @@ func (s *Store) DeliveryAttempts(ctx context.Context, event, endpoint uuid.UUID)
 	return found, wrap(err, "read the tries of event %s to endpoint %s", event, endpoint)
 }
 
-func orNoDelivery(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return webhooks.ErrDeliveryNotFound
-	}
-	return err
+func orNoDelivery(err error, event, endpoint uuid.UUID) error {
+	return orNotFound(err, webhooks.ErrDeliveryNotFound, fmt.Sprintf("of event %s to webhook endpoint %s", event, endpoint))
 }
 
 func delivery(row db.WebhookDelivery) webhooks.Delivery {

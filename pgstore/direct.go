@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/riverline/tollgate/meter"
@@ -32,7 +31,7 @@ const directHost = "direct writes"
 //
 // It is for administration, imports and tests: all direct writes wait for each other. The
 // hot path is [Store.ApplyBatch]. A field that breaks its rule is an
-// [*accounts.FieldError], an organization that doesn't exist [accounts.ErrNotFound].
+// [*accounts.FieldError], an organization that doesn't exist [accounts.ErrOrganizationNotFound].
 func (s *Store) WriteUsage(ctx context.Context, rows []meter.Row) error {
 	if len(rows) == 0 {
 		return nil
@@ -57,7 +56,7 @@ func (s *Store) ImportUsage(ctx context.Context, chunk meter.BatchID, host strin
 //
 // Who has many rows writes them at once: [Store.WriteUsage], whose rules hold here, too. A
 // field that breaks its rule is an [*accounts.FieldError], an organization that doesn't
-// exist [accounts.ErrNotFound], a sum beyond [plans.MaxDaySum] [meter.ErrQuantityOverflow].
+// exist [accounts.ErrOrganizationNotFound], a sum beyond [plans.MaxDaySum] [meter.ErrQuantityOverflow].
 func (s *Store) IncrementUsage(ctx context.Context, organization uuid.UUID, meterKey string, day plans.Day, quantity int64) error {
 	err := s.writeDirectly(ctx, "quantity", []meter.Row{{
 		Organization: organization, Meter: meterKey, Aggregation: plans.Sum, Day: day, Value: quantity,
@@ -104,11 +103,3 @@ func orOverflow(err error) error {
 
 // dayValueCheck is the constraint that bounds a record.
 const dayValueCheck = "usage_daily_value_check"
-
-// orUnknownInstance turns the absence of a row into the domain's error.
-func orUnknownInstance(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return meter.ErrUnknownInstance
-	}
-	return err
-}

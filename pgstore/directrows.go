@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/meter"
@@ -151,7 +152,7 @@ func (t directTerms) at(at time.Time) (string, int) {
 }
 
 // termsOf reads the terms of the rows' organizations. One that doesn't exist is
-// [accounts.ErrNotFound].
+// [accounts.ErrOrganizationNotFound].
 func termsOf(ctx context.Context, tx scoped, rows []meter.Row) (map[uuid.UUID]directTerms, error) {
 	terms := map[uuid.UUID]directTerms{}
 	var ids []uuid.UUID
@@ -161,12 +162,15 @@ func termsOf(ctx context.Context, tx scoped, rows []meter.Row) (map[uuid.UUID]di
 			ids = append(ids, r.Organization)
 		}
 	}
-	var there int
-	if err := tx.QueryRow(ctx, `SELECT count(*) FROM organizations WHERE id = ANY ($1::uuid[])`, ids).Scan(&there); err != nil {
-		return nil, err
+	var missing uuid.UUID
+	err := tx.QueryRow(ctx, `
+		SELECT id FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (id, n)
+		WHERE NOT EXISTS (SELECT FROM organizations o WHERE o.id = asked.id) ORDER BY n LIMIT 1`, ids).Scan(&missing)
+	if err == nil {
+		return nil, accounts.ErrOrganizationNotFound.Of(missing)
 	}
-	if there < len(ids) {
-		return nil, accounts.ErrNotFound
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return nil, err
 	}
 	found, err := tx.Query(ctx, `
 		SELECT organization_id, plan, plan_version, start_at, end_at FROM organization_terms WHERE organization_id = ANY ($1::uuid[])`, ids)

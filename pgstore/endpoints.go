@@ -2,12 +2,12 @@ package pgstore
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/webhooks"
@@ -16,14 +16,14 @@ import (
 // CreateEndpoint adds an endpoint: Organization, URL, Kinds, Description and the secret in
 // force are taken from e. The caller has validated them. [webhooks.MaxEndpoints] of one
 // owner are all: [webhooks.ErrTooManyEndpoints]. An organization that doesn't exist is
-// [accounts.ErrNotFound].
+// [accounts.ErrOrganizationNotFound].
 func (s *Store) CreateEndpoint(ctx context.Context, e webhooks.Endpoint) (webhooks.Endpoint, error) {
 	var created webhooks.Endpoint
 	err := s.asOwner(ctx, e.Organization, func(ctx context.Context, tx scoped) error {
 		if e.Organization != uuid.Nil {
 			// Two requests at once must not both be the last one.
 			if _, err := tx.LockOrganization(ctx, e.Organization); err != nil {
-				return orNotFound(err)
+				return orNotFound(err, accounts.ErrOrganizationNotFound, e.Organization)
 			}
 		}
 		n, err := tx.CountEndpoints(ctx, optional(e.Organization))
@@ -65,7 +65,7 @@ func (s *Store) Endpoint(ctx context.Context, organization, id uuid.UUID) (webho
 	var found webhooks.Endpoint
 	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Endpoint(ctx, id)
-		found, err = owned(row, organization, err)
+		found, err = owned(row, organization, id, err)
 		return err
 	})
 	return found, wrap(err, "read webhook endpoint %s", id)
@@ -79,7 +79,7 @@ func (s *Store) UpdateEndpoint(
 	var changed webhooks.Endpoint
 	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.LockEndpoint(ctx, id)
-		e, err := owned(row, organization, err)
+		e, err := owned(row, organization, id, err)
 		if err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func (s *Store) RotateEndpoint(ctx context.Context, organization, id uuid.UUID, 
 	var changed webhooks.Endpoint
 	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.LockEndpoint(ctx, id)
-		e, err := owned(row, organization, err)
+		e, err := owned(row, organization, id, err)
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func (s *Store) RotateEndpoint(ctx context.Context, organization, id uuid.UUID, 
 func (s *Store) DeleteEndpoint(ctx context.Context, organization, id uuid.UUID) error {
 	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.LockEndpoint(ctx, id)
-		if _, err = owned(row, organization, err); err != nil {
+		if _, err = owned(row, organization, id, err); err != nil {
 			return err
 		}
 		_, err = tx.DeleteEndpoint(ctx, id)
@@ -150,11 +150,14 @@ func (s *Store) DeleteEndpoint(ctx context.Context, organization, id uuid.UUID) 
 
 // owned returns the endpoint where it is the owner's: the platform sees everybody's, and
 // administers its own.
-func owned(row db.WebhookEndpoint, organization uuid.UUID, err error) (webhooks.Endpoint, error) {
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && orNil(row.OrganizationID) != organization {
-		return webhooks.Endpoint{}, webhooks.ErrEndpointNotFound
+func owned(row db.WebhookEndpoint, organization, id uuid.UUID, err error) (webhooks.Endpoint, error) {
+	if err == nil && orNil(row.OrganizationID) != organization {
+		err = pgx.ErrNoRows
 	}
-	return endpoint(row), err
+	if err != nil {
+		return webhooks.Endpoint{}, orNotFound(err, webhooks.ErrEndpointNotFound, id)
+	}
+	return endpoint(row), nil
 }
 
 func endpoint(row db.WebhookEndpoint) webhooks.Endpoint {

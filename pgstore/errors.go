@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/puddle/v2"
+
+	"github.com/riverline/tollgate/accounts"
 )
 
 // ErrUnknownMeter says that a batch has usage of a meter that is not published, or
@@ -129,6 +131,14 @@ func Retryable(err error) bool {
 		errors.Is(err, pgx.ErrTxCommitRollback) ||
 		pgconn.SafeToRetry(err) ||
 		pgconn.Timeout(err)
+}
+
+// orNotFound turns the absence of a row into the domain's error about what was looked for.
+func orNotFound(err error, kind *accounts.NotFoundError, id any) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return kind.Of(id)
+	}
+	return err
 }
 
 func hasCode(err error, code string) bool {

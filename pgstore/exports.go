@@ -276,7 +276,7 @@ func (s *Store) changeExport(ctx context.Context, id uuid.UUID, fn func(context.
 	return s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.LockExport(ctx, id)
 		if err != nil {
-			return orExportNotFound(err)
+			return orNotFound(err, billing.ErrExportNotFound, id)
 		}
 		return fn(ctx, tx, row)
 	})
@@ -289,7 +289,7 @@ func (s *Store) Export(ctx context.Context, period billing.Period) (billing.Expo
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.ExportOfPeriod(ctx, period.Start())
 		if err != nil {
-			return orExportNotFound(err)
+			return orNotFound(err, billing.ErrExportNotFound, period)
 		}
 		found, err = export(row)
 		return err
@@ -304,7 +304,7 @@ func (s *Store) ExportRevision(ctx context.Context, period billing.Period, revis
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.ExportOfRevision(ctx, period.Start(), int32(min(max(revision, 0), math.MaxInt32)))
 		if err != nil {
-			return orExportNotFound(err)
+			return orNotFound(err, billing.ErrExportNotFound, billing.RevisionName(period, revision))
 		}
 		found, err = export(row)
 		return err
@@ -392,7 +392,7 @@ func frozenExport(ctx context.Context, tx scoped, id uuid.UUID) (db.Export, erro
 	row, err := tx.ExportByID(ctx, id)
 	switch {
 	case err != nil:
-		return row, orExportNotFound(err)
+		return row, orNotFound(err, billing.ErrExportNotFound, id)
 	case row.FrozenAt == nil:
 		return row, billing.ErrExportNotFrozen
 	}
@@ -426,12 +426,4 @@ func export(row db.Export) (billing.Export, error) {
 		}
 	}
 	return out, nil
-}
-
-// orExportNotFound turns the absence of a row into the domain's error.
-func orExportNotFound(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return billing.ErrExportNotFound
-	}
-	return err
 }

@@ -119,7 +119,7 @@ func markBatches(ctx context.Context, tx scoped, id uuid.UUID) (*freeze, error) 
 func lockOpenExport(ctx context.Context, tx scoped, id uuid.UUID) (db.Export, error) {
 	export, err := tx.LockExport(ctx, id)
 	if err != nil {
-		return export, orExportNotFound(err)
+		return export, orNotFound(err, billing.ErrExportNotFound, id)
 	}
 	if export.FrozenAt == nil && billing.Stage(export.Stage).Ended() {
 		return export, billing.ErrExportEnded

@@ -57,8 +57,11 @@ func TestImportedUsageCountsOnce(t *testing.T) {
 	require.ErrorIs(t, err, meter.ErrSequenceGap)
 	_, err = f.ImportUsage(t.Context(), meter.BatchID{Instance: importSource}, "", first)
 	require.ErrorContains(t, err, "chunks count from 1")
-	_, err = f.ImportUsage(t.Context(), meter.BatchID{Instance: importSource, Seq: 3}, "", []meter.Row{past(uuid.Must(uuid.NewV7()), evaluations, plans.Sum, day, 1)})
-	require.ErrorIs(t, err, accounts.ErrNotFound)
+	_, err = f.ImportUsage(t.Context(), meter.BatchID{Instance: importSource, Seq: 3}, "", []meter.Row{
+		past(o, evaluations, plans.Sum, day, 1), past(uuid.Max, evaluations, plans.Sum, day, 1),
+	})
+	require.ErrorIs(t, err, accounts.ErrOrganizationNotFound)
+	require.ErrorContains(t, err, "organization "+uuid.Max.String()+" not found", "it says which one")
 	require.EqualValues(t, 116, f.value(o, evaluations, day))
 }
 

@@ -37,7 +37,7 @@ func (s *Store) RegisterInstance(ctx context.Context, i meter.Instance) error {
 func (s *Store) StopInstance(ctx context.Context, id uuid.UUID) error {
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		if _, err := tx.LockInstance(ctx, id); err != nil {
-			return orUnknownInstance(err)
+			return orNotFound(err, meter.ErrUnknownInstance, id)
 		}
 		if err := tx.StopInstance(ctx, id); err != nil {
 			return err
@@ -69,7 +69,7 @@ func (s *Store) MarkInstanceLost(ctx context.Context, id uuid.UUID, notSeenSince
 		}
 		row, err := tx.Instance(ctx, id)
 		found = instance(row)
-		return orUnknownInstance(err)
+		return orNotFound(err, meter.ErrUnknownInstance, id)
 	})
 	return found, marked, wrap(err, "mark instance %s as lost", id)
 }
@@ -81,7 +81,7 @@ func (s *Store) LastSeq(ctx context.Context, id uuid.UUID) (int64, error) {
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Instance(ctx, id)
 		last = row.LastSeq
-		return orUnknownInstance(err)
+		return orNotFound(err, meter.ErrUnknownInstance, id)
 	})
 	return last, wrap(err, "read the last batch of instance %s", id)
 }

@@ -12,7 +12,7 @@ import (
 
 // CreateKey adds a key: Role, Organization, Name and Prefix are taken from k, and
 // so is ID where it is not [uuid.Nil]. It returns the key as it is kept. A tenant key
-// of an organization that doesn't exist is [accounts.ErrNotFound]; a field that breaks
+// of an organization that doesn't exist is [accounts.ErrOrganizationNotFound]; a field that breaks
 // its rule is an [*accounts.FieldError].
 func (s *Store) CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (accounts.Key, error) {
 	var created accounts.Key
@@ -36,7 +36,7 @@ func (s *Store) CreateKey(ctx context.Context, k accounts.Key, hash accounts.Sec
 			SecretHash:     hash[:],
 		})
 		if hasCode(err, foreignKeyViolation) {
-			return fmt.Errorf("organization %s: %w", k.Organization, accounts.ErrNotFound)
+			return accounts.ErrOrganizationNotFound.Of(k.Organization)
 		}
 		created = key(row)
 		return err
@@ -67,26 +67,26 @@ func (s *Store) ListKeys(ctx context.Context, organization *uuid.UUID) ([]accoun
 }
 
 // RevokeKey ends a key. A revoked key stays as it is; one that doesn't exist is
-// [accounts.ErrNotFound].
+// [accounts.ErrKeyNotFound].
 func (s *Store) RevokeKey(ctx context.Context, id uuid.UUID) error {
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		n, err := tx.RevokeKey(ctx, id)
 		if err == nil && n == 0 {
-			return accounts.ErrNotFound
+			return accounts.ErrKeyNotFound.Of(id)
 		}
 		return err
 	})
 	return wrap(err, "revoke key %s", id)
 }
 
-// KeyByHash returns the key of a secret, or [accounts.ErrNotFound]. A revoked key is
+// KeyByHash returns the key of a secret, or [accounts.ErrKeyNotFound]. A revoked key is
 // returned, with RevokedAt.
 func (s *Store) KeyByHash(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error) {
 	var found accounts.Key
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.KeyByHash(ctx, hash[:])
 		found = key(row)
-		return orNotFound(err)
+		return orNotFound(err, accounts.ErrKeyNotFound, "of this secret")
 	})
 	return found, wrap(err, "look up a key")
 }

@@ -70,12 +70,12 @@ func adjust(ctx context.Context, tx scoped, instance uuid.UUID, asks []meter.Lea
 	}
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		if !known && hasCode(err, foreignKeyViolation) {
-			return meter.ErrUnknownInstance
+			return meter.ErrUnknownInstance.Of(instance)
 		}
 		return err
 	}
 	if !known {
-		return meter.ErrUnknownInstance
+		return meter.ErrUnknownInstance.Of(instance)
 	}
 	return nil
 }

@@ -2,11 +2,9 @@ package pgstore
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/money"
@@ -45,13 +43,13 @@ func (s *Store) CreateOrganization(ctx context.Context, o accounts.NewOrganizati
 	return created, wrap(err, "create an organization")
 }
 
-// Organization returns one organization, or [accounts.ErrNotFound].
+// Organization returns one organization, or [accounts.ErrOrganizationNotFound].
 func (s *Store) Organization(ctx context.Context, id uuid.UUID) (accounts.Organization, error) {
 	var found accounts.Organization
 	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Organization(ctx, id)
 		if err != nil {
-			return orNotFound(err)
+			return orNotFound(err, accounts.ErrOrganizationNotFound, id)
 		}
 		found, err = describe(ctx, tx, row)
 		return err
@@ -99,11 +97,11 @@ func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change acc
 			return err
 		}
 		if _, err := tx.LockOrganization(ctx, id); err != nil {
-			return orNotFound(err)
+			return orNotFound(err, accounts.ErrOrganizationNotFound, id)
 		}
 		row, err := tx.UpdateOrganization(ctx, change.Name, change.Currency, id)
 		if err != nil {
-			return orNotFound(err)
+			return orNotFound(err, accounts.ErrOrganizationNotFound, id)
 		}
 		if change.Plan != nil {
 			_, err = changeContract(ctx, tx, row, accounts.Request{
@@ -147,14 +145,6 @@ func checkOrganization(change accounts.OrganizationChange) error {
 		return checkCurrency(money.Currency(*change.Currency))
 	}
 	return nil
-}
-
-// orNotFound turns the absence of a row into the domain's error.
-func orNotFound(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return accounts.ErrNotFound
-	}
-	return err
 }
 
 // maxPage bounds what one call returns.

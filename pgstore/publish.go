@@ -15,14 +15,14 @@ import (
 // PublishEvent keeps an event, so that it is sent to each endpoint that wants it. It is
 // idempotent by the event's key: of two events with the same key, the first one counts,
 // and the second is no error. A broken rule is an [*accounts.FieldError], an organization
-// that doesn't exist [accounts.ErrNotFound].
+// that doesn't exist [accounts.ErrOrganizationNotFound].
 func (s *Store) PublishEvent(ctx context.Context, e events.Event) error {
 	err := e.Validate()
 	if err == nil {
 		err = s.asPlatform(ctx, func(ctx context.Context, tx scoped) error { return publish(ctx, tx, e) })
 	}
 	if hasCode(err, foreignKeyViolation) {
-		err = accounts.ErrNotFound
+		err = accounts.ErrOrganizationNotFound.Of(e.Organization)
 	}
 	return wrap(err, "publish event %s", e.Key)
 }
@@ -39,13 +39,13 @@ func publish(ctx context.Context, tx scoped, e events.Event) error {
 	return err
 }
 
-// Event returns an event, or [accounts.ErrNotFound].
+// Event returns an event, or [events.ErrNotFound].
 func (s *Store) Event(ctx context.Context, id uuid.UUID) (events.Event, error) {
 	var found events.Event
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Event(ctx, id)
 		found = event(row)
-		return orNotFound(err)
+		return orNotFound(err, events.ErrNotFound, id)
 	})
 	return found, wrap(err, "read event %s", id)
 }

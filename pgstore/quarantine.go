@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -75,10 +74,7 @@ func readQuarantined(ctx context.Context, tx scoped, id uuid.UUID, locking strin
 		return meter.Quarantined{}, err
 	}
 	found, err := pgx.CollectExactlyOneRow(rows, scanQuarantined)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return found, meter.ErrQuarantineNotFound
-	}
-	return found, err
+	return found, orNotFound(err, meter.ErrQuarantineNotFound, id)
 }
 
 // ApplyQuarantined writes what was set aside, as a batch of [DirectInstance] with the day,

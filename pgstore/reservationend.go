@@ -94,7 +94,7 @@ func limitBeyond(ctx context.Context, tx scoped, organization, id uuid.UUID, qua
 	}
 	row, err := tx.Reservation(ctx, organization, id)
 	if err != nil {
-		return none, orNoReservation(err)
+		return none, orNotFound(err, meter.ErrReservationNotFound, id)
 	}
 	r := reservation(row)
 	if r.State != meter.ReservationHeld || *quantity <= r.Quantity {
@@ -119,7 +119,7 @@ func limitBeyond(ctx context.Context, tx scoped, organization, id uuid.UUID, qua
 // lockReservation locks a reservation, and then tells the time.
 func lockReservation(ctx context.Context, tx scoped, organization, id uuid.UUID) (r meter.StoredReservation, row db.Reservation, now time.Time, err error) {
 	if row, err = tx.LockReservation(ctx, organization, id); err != nil {
-		return r, row, now, orNoReservation(err)
+		return r, row, now, orNotFound(err, meter.ErrReservationNotFound, id)
 	}
 	err = tx.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)
 	return reservation(row), row, now, err

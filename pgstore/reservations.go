@@ -99,7 +99,7 @@ func hold(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion
 	inserted, err := tx.InsertReservation(ctx, params)
 	switch {
 	case hasCode(err, foreignKeyViolation):
-		return r, meter.ErrUnknownOrganization
+		return r, meter.ErrUnknownOrganization.Of(r.Organization)
 	case err != nil:
 		return r, err
 	case inserted == 0:
@@ -199,17 +199,9 @@ func (s *Store) Reservation(ctx context.Context, organization, id uuid.UUID) (me
 	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Reservation(ctx, organization, id)
 		found = reservation(row)
-		return orNoReservation(err)
+		return orNotFound(err, meter.ErrReservationNotFound, id)
 	})
 	return found, wrap(err, "read reservation %s", id)
-}
-
-// orNoReservation turns the absence of a row into the domain's error.
-func orNoReservation(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return meter.ErrReservationNotFound
-	}
-	return err
 }
 
 func reservation(r db.Reservation) meter.StoredReservation {

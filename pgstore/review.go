@@ -84,7 +84,7 @@ func (s *Store) ReviewVariances(ctx context.Context, id uuid.UUID, threshold bil
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		export, err := tx.LockExport(ctx, id)
 		if err != nil {
-			return orExportNotFound(err)
+			return orNotFound(err, billing.ErrExportNotFound, id)
 		}
 		if err := tx.DeleteVariances(ctx, id); err != nil {
 			return err
@@ -157,7 +157,7 @@ func (s *Store) IssueExport(ctx context.Context, id uuid.UUID) error {
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		export, err := tx.LockExport(ctx, id)
 		if err != nil {
-			return orExportNotFound(err)
+			return orNotFound(err, billing.ErrExportNotFound, id)
 		}
 		if export.IssuedAt != nil {
 			return nil

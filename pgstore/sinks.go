@@ -9,13 +9,13 @@ import (
 
 // PutCustomer sets how a sink knows an organization, in place of what was set before. An
 // identity that the sink has for another organization is an [*accounts.FieldError], an
-// organization that isn't there [accounts.ErrNotFound].
+// organization that isn't there [accounts.ErrOrganizationNotFound].
 func (s *Store) PutCustomer(ctx context.Context, c sinks.Customer) error {
 	err := s.asOrganization(ctx, c.Organization, func(ctx context.Context, tx scoped) error {
 		err := tx.PutCustomer(ctx, c.Organization, c.Sink, c.ExternalID)
 		switch {
 		case hasCode(err, foreignKeyViolation):
-			return accounts.ErrNotFound
+			return accounts.ErrOrganizationNotFound.Of(c.Organization)
 		case hasCode(err, uniqueViolation):
 			return &accounts.FieldError{Field: "external_id", Rule: "must not be that of another organization"}
 		default:

@@ -17,7 +17,7 @@ func deliverable(ctx context.Context, tx scoped, id uuid.UUID) (db.Export, error
 	export, err := tx.ExportByID(ctx, id)
 	switch {
 	case err != nil:
-		return export, orExportNotFound(err)
+		return export, orNotFound(err, billing.ErrExportNotFound, id)
 	case export.IssuedAt == nil, billing.Stage(export.Stage) == billing.StageSuperseded:
 		return export, billing.ErrNotIssued
 	}

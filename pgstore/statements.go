@@ -3,12 +3,10 @@ package pgstore
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/big"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/shopspring/decimal"
 
@@ -29,7 +27,7 @@ func (s *Store) NumberStatements(ctx context.Context, id uuid.UUID) error {
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		e, err := tx.LockExport(ctx, id)
 		if err != nil {
-			return orExportNotFound(err)
+			return orNotFound(err, billing.ErrExportNotFound, id)
 		}
 		if e.IssuedAt != nil {
 			return nil
@@ -67,11 +65,8 @@ func (s *Store) Statement(ctx context.Context, id, organization uuid.UUID) (bill
 	var out billing.Statement
 	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.StatementOf(ctx, id, organization)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return billing.ErrStatementNotFound
-		}
 		if err != nil {
-			return err
+			return orNotFound(err, billing.ErrStatementNotFound, fmt.Sprintf("of organization %s in export %s", organization, id))
 		}
 		out, err = statement(row.Document, row.Number, row.Replaces)
 		return err

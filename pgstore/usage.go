@@ -21,12 +21,8 @@ import (
 func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
 	snapshot := meter.Snapshot{Organization: id}
 	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
-		_, err := tx.Organization(ctx, id)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return meter.ErrUnknownOrganization
-		}
-		if err != nil {
-			return err
+		if _, err := tx.Organization(ctx, id); err != nil {
+			return orNotFound(err, meter.ErrUnknownOrganization, id)
 		}
 		contracts, now, err := readContracts(ctx, tx, id)
 		if err != nil {

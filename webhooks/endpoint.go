@@ -20,9 +20,9 @@ import (
 
 var (
 	// ErrEndpointNotFound says that there is no endpoint with that id, or none of the caller's.
-	ErrEndpointNotFound = fmt.Errorf("webhook endpoint %w", accounts.ErrNotFound)
+	ErrEndpointNotFound = &accounts.NotFoundError{Kind: "webhook endpoint"}
 	// ErrDeliveryNotFound says that the event was not delivered to that endpoint.
-	ErrDeliveryNotFound = fmt.Errorf("delivery %w", accounts.ErrNotFound)
+	ErrDeliveryNotFound = &accounts.NotFoundError{Kind: "delivery"}
 	// ErrTooManyEndpoints says that an organization has [MaxEndpoints] already.
 	ErrTooManyEndpoints = errors.New("too many webhook endpoints")
 )
