@@ -193,14 +193,41 @@ func (i *usageItem) dataMember(d *json.Decoder, name string) (err error) {
 // as net/http writes them.
 const attributePrefix = "Ce-"
 
-// isBinaryEvent reports whether a request is a CloudEvent in binary mode (HTTP binding, section 3).
-func isBinaryEvent(h http.Header) bool {
-	for _, name := range []string{"Ce-Specversion", "Ce-Id", "Ce-Source", "Ce-Type"} {
+// binaryEventHeader returns the header by which a request is a CloudEvent in binary mode (HTTP
+// binding, section 3); empty: it is none.
+func binaryEventHeader(h http.Header) string {
+	for _, name := range []string{"Ce-Id", "Ce-Source", "Ce-Type", "Ce-Specversion"} {
 		if len(h[name]) > 0 {
-			return true
+			return strings.ToLower(name)
 		}
 	}
-	return false
+	return ""
+}
+
+// misplacedEventError says that a CloudEvent came to a route that takes none.
+type misplacedEventError struct {
+	// sign is what makes the request one.
+	sign string
+}
+
+func (e *misplacedEventError) Error() string {
+	return e.sign + " makes the request a CloudEvent, which this route doesn't take: send it to POST " + batchPath
+}
+
+// refuseEvent returns a [*misplacedEventError] where a request is a CloudEvent: its identity
+// would be passed over.
+func refuseEvent(h http.Header) error {
+	if name := binaryEventHeader(h); name != "" {
+		return &misplacedEventError{"the header " + name}
+	}
+	types := h["Content-Type"]
+	if len(types) == 0 || types[0] == "application/json" {
+		return nil
+	}
+	if mediaType, _, err := mime.ParseMediaType(types[0]); err == nil && strings.HasPrefix(mediaType, "application/cloudevents") {
+		return &misplacedEventError{"the Content-Type " + mediaType}
+	}
+	return nil
 }
 
 // parseBinaryEvent reads a CloudEvent in binary mode: its attributes are headers, and the body

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -112,4 +113,43 @@ func TestBinaryEventsNameTheHeader(t *testing.T) {
 		require.Contains(t, receipt["message"], tt.message)
 	}
 	require.Zero(t, r.current("free", "evaluations"))
+}
+
+// TestEventsAreRefusedWhereNoneAreTaken sends an event to each route with a body: its
+// identity must not be passed over.
+func TestEventsAreRefusedWhereNoneAreTaken(t *testing.T) {
+	r := newRig(t)
+	keys := map[role]string{roleTenant: "free", roleFinance: "finance", roleAdmin: "admin"}
+	routes := map[string]string{"POST " + usagePath: "free"}
+	for route, a := range accessTo {
+		if a.body != nil {
+			routes[route] = keys[a.roles[0]]
+		}
+	}
+	const report = `{"meter":"evaluations","quantity":3}`
+	for route, key := range routes {
+		method, path, _ := strings.Cut(route, " ")
+		path = regexp.MustCompile(`:\w+`).ReplaceAllString(path, r.organizations["free"].String())
+		for _, tt := range []struct {
+			headers []string
+			says    string
+		}{
+			{[]string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "s", "Ce-Type", "evaluations"}, "The header ce-id"},
+			{[]string{"Ce-Source", "s"}, "The header ce-source"},
+			{[]string{"Ce-Type", "evaluations"}, "The header ce-type"},
+			{[]string{"Ce-Specversion", ""}, "The header ce-specversion"},
+			{[]string{"Ce-Id", "1", "Content-Type", "text/plain"}, "The header ce-id"},
+			{[]string{"Content-Type", "application/cloudevents+json"}, "The Content-Type application/cloudevents+json"},
+			{[]string{"Content-Type", "Application/CloudEvents-Batch+JSON; charset=utf-8"}, "The Content-Type application/cloudevents-batch+json"},
+			{[]string{"Content-Type", "application/cloudevents+xml"}, "The Content-Type application/cloudevents+xml"},
+		} {
+			said := r.problem(415, "unsupported_media_type", key, method, path, report, tt.headers...)["detail"]
+			require.Equal(t, tt.says+" makes the request a CloudEvent, which this route doesn't take: send it to POST /api/v1/usage/batch.", said, route)
+		}
+	}
+	said := r.problem(400, "invalid_request", "free", "POST", usagePath, `{"specversion":"1.0","id":"1","source":"s","type":"evaluations"}`)
+	require.Equal(t, "specversion", said["field"])
+	require.Contains(t, said["detail"], "a CloudEvent goes to POST /api/v1/usage/batch")
+	require.Zero(t, r.current("free", "evaluations"))
+	require.Equal(t, 200, r.do("free", "POST", usagePath, report, "Ce-Time", "x").Code, "it takes more than a time to make an event")
 }

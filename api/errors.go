@@ -57,6 +57,7 @@ func problemOf(err error) *gate.Problem {
 	var refusal *accounts.Refusal
 	var tooLarge *batchLimitError
 	var largeBody *bodyTooLargeError
+	var misplaced *misplacedEventError
 	var decision *DecisionRefused
 	var retryable interface{ Retryable() bool }
 	switch {
@@ -82,7 +83,7 @@ func problemOf(err error) *gate.Problem {
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err))
 	case errors.As(err, &tooLarge):
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err)+" Nothing was counted: send smaller ones.")
-	case errors.Is(err, errNotJSON), errors.Is(err, errNotBatch), errors.Is(err, errEncoding):
+	case errors.As(err, &misplaced), errors.Is(err, errNotJSON), errors.Is(err, errNotBatch), errors.Is(err, errEncoding):
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
 	case errors.As(err, &absent):
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no "+absent.What()+".")

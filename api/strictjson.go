@@ -31,8 +31,12 @@ func (e *bodyTooLargeError) Error() string {
 	return fmt.Sprintf("the body is larger than %d bytes", e.limit)
 }
 
-// readBody reads a JSON request's body, of at most limit bytes, into buffer.
+// readBody reads a JSON request's body, of at most limit bytes, into buffer. A CloudEvent is
+// refused.
 func readBody(r *http.Request, buffer []byte, limit int64) ([]byte, error) {
+	if err := refuseEvent(r.Header); err != nil {
+		return nil, err
+	}
 	if !isJSON(r.Header["Content-Type"]) {
 		return nil, errNotJSON
 	}

@@ -233,7 +233,7 @@ func TestBatchTypes(t *testing.T) {
 			require.Contains(t, a.json()["message"], "application/json, application/cloudevents+json or application/cloudevents-batch+json")
 		}
 	}
-	require.Equal(t, "body", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage", `[]`, "Content-Type", cloudEvents)["field"])
+	r.problem(415, "unsupported_media_type", "free", "POST", "/api/v1/usage", `[]`, "Content-Type", cloudEvents)
 	require.Equal(t, "Idempotency-Key", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage/batch", `[]`, "Idempotency-Key", "\x01")["field"])
 	require.Equal(t, "dry_run", r.problem(400, "invalid_request", "free", "POST", "/api/v1/usage/batch?dry_run=1", `[]`)["field"])
 }

@@ -38,7 +38,7 @@ func batchFormOf(h http.Header) (batchForm, error) {
 		return batchForm{parse: parseCloudEvent, array: true}, nil
 	case err == nil && mediaType == eventType:
 		return batchForm{parse: parseCloudEvent, object: true}, nil
-	case isBinaryEvent(h):
+	case binaryEventHeader(h) != "":
 		return batchForm{parse: func(raw []byte) (usageItem, error) { return parseBinaryEvent(h, raw) }}, nil
 	case err == nil && (mediaType == "application/json" || mediaType == formType):
 		// The second is what curl -d says by default.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -107,6 +109,10 @@ func (s *Server) consume(c *gin.Context, p *principal, report *usageReport, now 
 // readUsage reads a body that isn't plain, and the key in the header.
 func readUsage(h http.Header, body []byte) (usageItem, error) {
 	item, err := parseUsage(body)
+	var field *accounts.FieldError
+	if errors.Is(err, errEvent) && errors.As(err, &field) {
+		err = invalid(field.Field, "%s; a CloudEvent goes to POST %s", field.Rule, batchPath)
+	}
 	if err != nil {
 		return usageItem{}, err
 	}
