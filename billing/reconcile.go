@@ -12,13 +12,15 @@ import (
 type Expired struct {
 	// Events are identities of usage, Keys those of batches, Conflicts reports that weren't
 	// counted as their key was another one's, Writes answers to administrative writes,
-	// Reservations those that had ended, Windows those of hard limits that were over.
+	// Reservations those that had ended, Windows those of hard limits that were over,
+	// PlanChanges changes of plans that every live instance had taken over.
 	Events       int64 `json:"events"`
 	Keys         int64 `json:"keys,omitempty"`
 	Conflicts    int64 `json:"conflicts,omitempty"`
 	Writes       int64 `json:"writes"`
 	Reservations int64 `json:"reservations"`
 	Windows      int64 `json:"windows"`
+	PlanChanges  int64 `json:"plan_changes,omitempty"`
 }
 
 // Layer is a place in which the same usage is kept, from the request to the total:

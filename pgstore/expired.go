@@ -43,11 +43,19 @@ const (
 		DELETE FROM quota_windows USING over
 		WHERE (quota_windows.organization_id, quota_windows.meter, quota_windows.limit_window, quota_windows.window_start)
 			= (over.organization_id, over.meter, over.limit_window, over.window_start)`
+	// Those that a live instance is to be told of stay, and those to come.
+	deletePlanChanges = `
+		DELETE FROM plan_changes WHERE number IN (
+			SELECT c.number FROM plan_changes c
+			WHERE c.due_at < least($1, clock_timestamp()) AND NOT EXISTS (
+				SELECT FROM instances i
+				WHERE i.status = 'live' AND (i.plans_through < c.number OR i.plans_until < c.effective_from))
+			LIMIT $2)`
 )
 
 // DeleteExpired deletes what is kept for a time only and is older than a time: identities of
-// usage, keys of batches, conflicts between reports, answers to idempotent writes, reservations that have ended, and windows of hard
-// limits that are over. It does so in transactions of at most ten thousand rows; what was deleted before an
+// usage, keys of batches, conflicts between reports, answers to idempotent writes, reservations that have ended, windows of hard
+// limits that are over, and changes of plans that every live instance has taken over. It does so in transactions of at most ten thousand rows; what was deleted before an
 // error stays so.
 func (s *Store) DeleteExpired(ctx context.Context, before time.Time) (billing.Expired, error) {
 	var deleted billing.Expired
@@ -61,6 +69,7 @@ func (s *Store) DeleteExpired(ctx context.Context, before time.Time) (billing.Ex
 		{deleteWrites, &deleted.Writes},
 		{deleteReservations, &deleted.Reservations},
 		{deleteWindows, &deleted.Windows},
+		{deletePlanChanges, &deleted.PlanChanges},
 	} {
 		for {
 			var n int64

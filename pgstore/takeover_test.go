@@ -65,6 +65,42 @@ func TestChangesAreNumbered(t *testing.T) {
 	require.Equal(t, []uuid.UUID{o, o}, told(early), "that it is taken back is a change, too")
 }
 
+// Old changes are deleted once no live instance is to be told of them, and those to come are kept.
+func TestOldChangesAreDeleted(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	behind, ahead, stopped := f.instance(), f.instance(), f.instance()
+	require.NoError(t, f.StopInstance(t.Context(), stopped.id))
+	f.changePlan(o, time.Now(), "pro")
+	f.takesOver(behind.id, time.Now())
+	f.changePlan(o, time.Now(), "free")
+	f.changePlan(o, time.Now().Add(time.Hour), "pro")
+	f.takesOver(ahead.id, time.Now())
+	remain := func(before time.Time) []int64 {
+		f.exec(`UPDATE plan_changes SET due_at = due_at - interval '36 days' WHERE due_at BETWEEN now() - interval '1 day' AND now()`)
+		deleted, err := f.DeleteExpired(t.Context(), before)
+		require.NoError(t, err)
+		return []int64{deleted.PlanChanges, f.count(`SELECT count(*) FROM plan_changes`)}
+	}
+	old := time.Now().AddDate(0, 0, -35)
+	require.Equal(t, []int64{0, 3}, remain(old.AddDate(0, 0, -7)), "none is that old")
+	require.Equal(t, []int64{1, 2}, remain(old), "the second is to be told to an instance that is behind")
+	changes, err := f.PlanChanges(t.Context(), behind.id)
+	require.NoError(t, err)
+	require.Len(t, changes, 2)
+	f.takesOver(behind.id, time.Now())
+	require.Equal(t, []int64{1, 1}, remain(old))
+	require.NoError(t, f.StopInstance(t.Context(), behind.id))
+	require.NoError(t, f.StopInstance(t.Context(), ahead.id))
+	require.Equal(t, []int64{0, 1}, remain(time.Now().Add(2*time.Hour)), "the third is to come")
+	// Who registers then begins with it, and numbers go on.
+	late := f.instance()
+	f.changePlan(o, time.Now(), "pro")
+	changes, err = f.PlanChanges(t.Context(), late.id)
+	require.NoError(t, err)
+	require.Len(t, changes, 2)
+}
+
 // An instance that never takes a change over holds quota up for a second. What it admitted
 // meanwhile is unleased once it is flushed, and counts.
 func TestASilentInstanceIsPassedOver(t *testing.T) {
