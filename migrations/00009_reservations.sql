@@ -37,13 +37,29 @@ COMMENT ON TABLE reservations IS 'Reservations that are held in the store. Only 
 COMMENT ON COLUMN reservations.plan IS 'The plan that decided, in its version: it prices the usage, whenever that is committed.';
 COMMENT ON COLUMN reservations.day IS 'The day that the usage belongs to: that of created_at. While it is held, each open window with the day holds it.';
 
+CREATE TABLE reservations_stuck (
+    organization_id uuid        NOT NULL,
+    id              uuid        NOT NULL,
+    reason          text        NOT NULL,
+    tried_at        timestamptz NOT NULL,
+    PRIMARY KEY (organization_id, id),
+    FOREIGN KEY (organization_id, id) REFERENCES reservations ON DELETE CASCADE
+);
+COMMENT ON TABLE reservations_stuck IS 'Reservations that have expired and that Postgres refuses to end: they are tried again a minute after tried_at.';
+
 ALTER TABLE reservations ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON reservations TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
+ALTER TABLE reservations_stuck ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON reservations_stuck TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON reservations_stuck TO tollgate_api;
 GRANT SELECT, INSERT, DELETE, UPDATE (committed, state, settled_at, expires_at, max, current) ON reservations TO tollgate_api;
 
 -- +goose Down
 
-DROP TABLE reservations;
+DROP TABLE reservations_stuck, reservations;

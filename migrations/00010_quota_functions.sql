@@ -138,7 +138,7 @@ $$;
 
 -- Ends the due reservations of a window that the caller has locked, and returns how much of it they held. One that the
 -- caller is settling is spared, though its time may have come meanwhile. So are those that another open window holds, too:
--- that isn't locked.
+-- that isn't locked; and those that are stuck.
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_expire_held(of_organization uuid, of_meter text, of_kind text, of_start date, spared uuid DEFAULT NULL)
     RETURNS bigint
@@ -152,6 +152,7 @@ BEGIN
         WHERE r.organization_id = of_organization AND r.meter = of_meter
             AND r.day >= of_start AND r.day < (of_start + ('1 ' || of_kind)::interval)::date
             AND r.state = 'held' AND r.expires_at <= clock_timestamp() AND r.id IS DISTINCT FROM spared
+            AND NOT EXISTS (SELECT FROM reservations_stuck s WHERE s.organization_id = r.organization_id AND s.id = r.id)
             AND NOT EXISTS (
                 SELECT FROM quota_windows o
                 WHERE o.organization_id = of_organization AND o.meter = of_meter AND o.limit_window <> of_kind

@@ -99,6 +99,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO reservations
 		SELECT id, id, 'evaluations', current_date, 3, NULL, 'held', now(), now() + interval '1 hour', NULL,
 			'pro', 1, 'hard', 'day', current_date, 10, 10, false FROM instances;
+		INSERT INTO reservations_stuck SELECT organization_id, id, 'refused', now() FROM reservations;
 		INSERT INTO idempotent_writes SELECT id, sha256('k'), sha256('f'), now() FROM instances;
 		INSERT INTO credit_grants SELECT id, id, 'USD', 5, 50, now(), NULL, '' FROM organizations;
 		INSERT INTO credit_entries (id, grant_id, organization_id, kind, debit, credit, amount, currency, key)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/meter"
@@ -170,78 +169,4 @@ func (s *Store) ReleaseReservation(ctx context.Context, organization, id uuid.UU
 		return err
 	})
 	return r, wrap(err, "release reservation %s", id)
-}
-
-// expiryChunk is how many reservations one transaction ends.
-const expiryChunk = 1000
-
-// ExpireReservations ends the held reservations that are past their expiry, by Postgres's
-// clock, gives back what they held, and returns how many it ended. Those that are
-// being settled at the time are left to their settlement.
-func (s *Store) ExpireReservations(ctx context.Context) (int64, error) {
-	var ended int64
-	for {
-		var n int
-		err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) (err error) {
-			n, err = expire(ctx, tx)
-			return err
-		})
-		if err == nil {
-			ended += int64(n)
-		}
-		if err != nil || n < expiryChunk {
-			return ended, wrap(err, "expire reservations")
-		}
-	}
-}
-
-// expire ends one chunk. The due reservations are locked, then their windows in order;
-// only then do both change.
-func expire(ctx context.Context, tx scoped) (int, error) {
-	rows, err := tx.Query(ctx, `
-		SELECT organization_id, id FROM reservations
-		WHERE state = 'held' AND expires_at <= clock_timestamp()
-		ORDER BY expires_at LIMIT $1
-		FOR NO KEY UPDATE SKIP LOCKED`, expiryChunk)
-	if err != nil {
-		return 0, err
-	}
-	var organizations, ids [][16]byte
-	var organization, id uuid.UUID
-	_, err = pgx.ForEachRow(rows, []any{&organization, &id}, func() error {
-		organizations, ids = append(organizations, organization), append(ids, id)
-		return nil
-	})
-	if err != nil || len(ids) == 0 {
-		return 0, err
-	}
-	var b pgx.Batch
-	b.Queue(`
-		SELECT FROM quota_windows w
-		WHERE (organization_id, meter, limit_window, window_start) IN (
-			SELECT o.organization_id, o.meter, o.limit_window, o.window_start
-			FROM unnest($1::uuid[], $2::uuid[]) AS d (organization_id, id)
-			JOIN reservations r USING (organization_id, id)
-			JOIN quota_windows o ON o.organization_id = r.organization_id AND o.meter = r.meter
-				AND o.window_start <= r.day AND o.window_end > r.day)
-		ORDER BY organization_id, meter COLLATE "C", limit_window, window_start
-		FOR NO KEY UPDATE`, organizations, ids)
-	b.Queue(`
-		WITH ended AS (
-			UPDATE reservations r SET state = 'expired', settled_at = clock_timestamp()
-			FROM unnest($1::uuid[], $2::uuid[]) AS d (organization_id, id)
-			WHERE r.organization_id = d.organization_id AND r.id = d.id
-			RETURNING r.organization_id, r.meter, r.day, r.quantity
-		), freed AS (
-			SELECT o.organization_id, o.meter, o.limit_window, o.window_start, sum(e.quantity)::bigint AS quantity
-			FROM ended e
-			JOIN quota_windows o ON o.organization_id = e.organization_id AND o.meter = e.meter
-				AND o.window_start <= e.day AND o.window_end > e.day
-			GROUP BY o.organization_id, o.meter, o.limit_window, o.window_start
-		)
-		UPDATE quota_windows w SET held = w.held - f.quantity
-		FROM freed f
-		WHERE w.organization_id = f.organization_id AND w.meter = f.meter AND w.limit_window = f.limit_window
-			AND w.window_start = f.window_start`, organizations, ids)
-	return len(ids), tx.SendBatch(ctx, &b).Close()
 }

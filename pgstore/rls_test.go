@@ -45,6 +45,7 @@ var organizationColumn = map[string]string{
 	"quota_lost_leases":         "organization_id",
 	"plan_changes":              "organization_id",
 	"reservations":              "organization_id",
+	"reservations_stuck":        "organization_id",
 	"credit_grants":             "organization_id",
 	"credit_entries":            "organization_id",
 	"export_credits":            "organization_id",
@@ -123,6 +124,7 @@ func fillQuotas(f *fixture, instance uuid.UUID, organizations ...uuid.UUID) {
 		f.exec(`
 			INSERT INTO reservations VALUES ($1, $1, 'evaluations', '2026-10-15', 1, NULL, 'held', now(), now() + interval '1 hour', NULL,
 				'free', 1, 'hard', 'day', '2026-10-15', 1000, 6, false)`, o)
+		f.exec(`INSERT INTO reservations_stuck VALUES ($1, $1, 'refused', now())`, o)
 		f.exec(`INSERT INTO idempotent_writes VALUES ($1, sha256('k'), sha256('f'), now())`, o)
 	}
 }

@@ -15,19 +15,31 @@ import (
 // ObserveQuarantine makes the metric of usage that was set aside and waits for a decision;
 // count asks the store. While it can't say, there is no value.
 func ObserveQuarantine(provider metric.MeterProvider, count func(context.Context) (int64, error)) error {
+	return observeCount(provider, "tollgate_quarantined_rows", count,
+		"Usage that was set aside because it is refused for good, and waits for a decision: rows, of all instances.")
+}
+
+// ObserveStuckReservations makes the metric of reservations that have expired and can't be
+// ended; count asks the store. While it can't say, there is no value.
+func ObserveStuckReservations(provider metric.MeterProvider, count func(context.Context) (int64, error)) error {
+	return observeCount(provider, "tollgate_stuck_reservations", count,
+		"Reservations that have expired and that Postgres refuses to end, so that they stay held: of all instances.")
+}
+
+// observeCount makes a metric of what the store counts.
+func observeCount(provider metric.MeterProvider, name string, count func(context.Context) (int64, error), help string) error {
 	scope := provider.Meter("github.com/riverline/tollgate/meter")
-	_, err := scope.Int64ObservableGauge("tollgate_quarantined_rows",
-		metric.WithDescription("Usage that was set aside because it is refused for good, and waits for a decision: rows, of all instances."),
+	_, err := scope.Int64ObservableGauge(name, metric.WithDescription(help),
 		metric.WithInt64Callback(func(ctx context.Context, o metric.Int64Observer) error {
 			n, err := count(ctx)
 			if err != nil {
-				return fmt.Errorf("count the quarantine: %w", err)
+				return fmt.Errorf("count for %s: %w", name, err)
 			}
 			o.Observe(n)
 			return nil
 		}))
 	if err != nil {
-		return fmt.Errorf("make the metric of the quarantine: %w", err)
+		return fmt.Errorf("make the metric %s: %w", name, err)
 	}
 	return nil
 }

@@ -1,0 +1,116 @@
+package pgstore_test
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore"
+)
+
+// state is a reservation's state.
+func (f *fixture) state(organization, id uuid.UUID) meter.ReservationState {
+	f.t.Helper()
+	r, err := f.Reservation(f.t.Context(), organization, id)
+	require.NoError(f.t, err)
+	return r.State
+}
+
+// Reservations that Postgres refuses to end stay held, and hold up no others: they are tried
+// again later, and their window goes on without them.
+func TestStuckReservationsHoldUpNoOthers(t *testing.T) {
+	f := newFixture(t)
+	var logged bytes.Buffer
+	store := f.open(pgstore.Config{URL: f.db.APIURL, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
+	expired := func(o uuid.UUID, n int64) uuid.UUID {
+		id := f.hold(draft(o, n)).ID
+		f.due(id)
+		return id
+	}
+	broken := expired(bolt, 10)
+	f.exec(`UPDATE quota_windows SET held = 7 WHERE organization_id = $1`, bolt)
+	var good []uuid.UUID
+	for range 6 {
+		good = append(good, expired(acme, 5))
+	}
+	raising := expired(acme, 9)
+	f.exec(`
+		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+		CREATE TRIGGER refuse BEFORE UPDATE OF state ON reservations FOR EACH ROW WHEN (OLD.quantity = 9) EXECUTE FUNCTION refuse()`)
+
+	n, err := store.ExpireReservations(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, len(good), n)
+	for _, id := range good {
+		require.Equal(t, meter.ReservationExpired, f.state(acme, id))
+	}
+	require.Equal(t, meter.ReservationHeld, f.state(acme, raising))
+	require.Equal(t, meter.ReservationHeld, f.state(bolt, broken))
+	w := windowOf(draft(acme, 1))
+	require.EqualValues(t, 9, f.quota(w).Held)
+	require.Contains(t, logged.String(), "reservations=2")
+	require.Contains(t, logged.String(), "quota_windows_held_check")
+	stuck, err := f.StuckReservations(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 2, stuck)
+	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM reservations_stuck WHERE id = $1 AND reason LIKE '%not this one%'`, raising))
+
+	logged.Reset()
+	n, err = store.ExpireReservations(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.Empty(t, logged.String(), "they are tried again in a while")
+
+	// Who is short of quota makes no room of them.
+	require.EqualValues(t, 991, f.lessee(w).ask(991, 991).Issued)
+	require.EqualValues(t, 993, f.lessee(windowOf(draft(bolt, 1))).ask(993, 993).Issued)
+	var short *meter.QuotaShortError
+	_, err = f.HoldReservation(t.Context(), draft(acme, 1), 1)
+	require.ErrorAs(t, err, &short)
+
+	f.exec(`UPDATE quota_windows SET held = 10, max = 1003 WHERE organization_id = $1`, bolt)
+	f.exec(`UPDATE reservations_stuck SET tried_at = tried_at - interval '5 minutes'`)
+	n, err = store.ExpireReservations(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n, "what was mended")
+	require.Equal(t, meter.ReservationExpired, f.state(bolt, broken))
+	stuck, err = f.StuckReservations(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, stuck)
+	f.exec(`DROP TRIGGER refuse ON reservations`)
+	_, err = f.ReleaseReservation(t.Context(), acme, raising)
+	require.NoError(t, err)
+	stuck, err = f.StuckReservations(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, stuck)
+	_, err = f.DeleteExpired(t.Context(), time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Zero(t, f.count(`SELECT count(*) FROM reservations_stuck`))
+}
+
+// More of them than one transaction ends don't keep it from the others, which come later.
+func TestManyStuckReservations(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	f.hold(draft(o, 1))
+	f.exec(`UPDATE reservations SET created_at = created_at - interval '2 hours', expires_at = now() - interval '1 hour'`)
+	f.exec(`
+		INSERT INTO reservations (organization_id, id, meter, day, quantity, state, created_at, expires_at, plan, plan_version, mode, limit_window,
+			window_start, max, current, over_limit)
+		SELECT organization_id, gen_random_uuid(), meter, day, 1, state, created_at, expires_at, plan, plan_version, mode, limit_window,
+			window_start, max, current, over_limit
+		FROM reservations, generate_series(1, 1001)`)
+	f.exec(`INSERT INTO reservations_stuck SELECT organization_id, id, 'refused', now() FROM reservations`)
+	last := f.hold(draft(o, 1)).ID
+	f.due(last)
+	n, err := f.ExpireReservations(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+	require.Equal(t, meter.ReservationExpired, f.state(o, last))
+}
