@@ -45,6 +45,8 @@ type memoryStore struct {
 	watermark        time.Time
 	events           map[eventKey]countedEvent
 	quota            memoryQuota
+	// refuses are organizations whose asks for quota are refused for good.
+	refuses map[uuid.UUID]bool
 	// changes are those of plans; through is how far each live instance has taken them over.
 	changes []meter.PlanChange
 	through map[uuid.UUID]int64

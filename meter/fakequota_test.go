@@ -42,6 +42,11 @@ func (s *memoryStore) AdjustLeases(_ context.Context, instance uuid.UUID, asks [
 	if s.away {
 		return nil, errAway
 	}
+	for _, ask := range asks {
+		if s.refuses[ask.Organization] {
+			return nil, fmt.Errorf("%w: by a constraint", meter.ErrAskRefused)
+		}
+	}
 	out := make([]meter.LeaseAnswer, len(asks))
 	for i, ask := range asks {
 		out[i] = s.adjust(instance, ask)

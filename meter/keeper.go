@@ -2,6 +2,7 @@ package meter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -33,6 +34,10 @@ const (
 	// asked again after keeperRetry.
 	awayFor     = time.Second
 	keeperRetry = 250 * time.Millisecond
+	// refusedFor is how long the store is taken to be away for a window whose ask it
+	// refuses; it is asked again after refusedRetry.
+	refusedFor   = 2 * time.Second
+	refusedRetry = time.Second
 )
 
 func newKeeper(m *Meter) *keeper {
@@ -123,6 +128,10 @@ func (k *keeper) ask(ctx context.Context, batch []*quota) {
 	if err == nil && len(answers) != len(asks) {
 		err = fmt.Errorf("the store gave %d answers to %d asks", len(answers), len(asks))
 	}
+	if errors.Is(err, ErrAskRefused) {
+		k.refused(ctx, batch, err)
+		return
+	}
 	if err != nil {
 		k.failed(ctx, batch, err)
 		return
@@ -140,7 +149,7 @@ func (k *keeper) answered(ctx context.Context, q *quota, answer LeaseAnswer, now
 	}
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
-	q.asking = false
+	q.asking, q.refusedUntil = false, 0
 	again, pause := q.adopt(answer, now)
 	if again {
 		k.later(ctx, q, pause)
@@ -184,6 +193,36 @@ func (k *keeper) failed(ctx context.Context, batch []*quota, err error) {
 		k.later(ctx, q, keeperRetry)
 		q.slot.mu.Unlock()
 	}
+}
+
+// refused finds by halves the asks that the store refuses, and makes the others. For what
+// waits for a refused one it is as if the store were away.
+func (k *keeper) refused(ctx context.Context, batch []*quota, err error) {
+	if len(batch) > 1 {
+		k.ask(ctx, batch[:len(batch)/2])
+		k.ask(ctx, batch[len(batch)/2:])
+		return
+	}
+	m := k.meter
+	q := batch[0]
+	q.slot.mu.Lock()
+	defer q.slot.mu.Unlock()
+	if q.refusedUntil == 0 {
+		m.config.Logger.Warn("Quota of a window is refused by the store", "organization", q.key.Organization, "meter", q.key.Meter,
+			"window", q.key.Kind, "start", q.key.Start, "deny", m.config.DenyUnleased, "error", err)
+	}
+	q.asking = false
+	q.refusedUntil = m.config.Now().Add(refusedFor).UnixNano()
+	// What can't be told keeps this instance from taking over no change of others.
+	m.unbooked.Add(q.booked - q.adopted)
+	q.booked = q.adopted
+	q.wake()
+	k.later(ctx, q, refusedRetry)
+}
+
+// away reports whether the store can't be asked for quota of the window.
+func (q *quota) away(at int64) bool {
+	return at < max(q.refusedUntil, q.slot.org.meter.leasesAway.Load())
 }
 
 // reload reads an organization whose plan has changed, so that the next ask is by the

@@ -2,6 +2,7 @@ package meter
 
 import (
 	"context"
+	"errors"
 
 	"github.com/google/uuid"
 
@@ -80,11 +81,16 @@ type LeaseAnswer struct {
 	Idle, HeldElsewhere int64
 }
 
+// ErrAskRefused says that the store refuses an ask for what it names, and not because of a
+// state that passes: nothing of the call was carried out, and other asks may be made without
+// that one.
+var ErrAskRefused = errors.New("an ask for quota is refused")
+
 // LeaseStore gives instances parts of hard limits, so that together they never
 // exceed one.
 type LeaseStore interface {
 	// AdjustLeases answers each ask, in their order, in one transaction. Asks are for
-	// distinct windows.
+	// distinct windows. Where one of them is refused for good, the error is [ErrAskRefused].
 	AdjustLeases(ctx context.Context, instance uuid.UUID, asks []LeaseAsk) ([]LeaseAnswer, error)
 }
 

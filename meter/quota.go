@@ -63,6 +63,9 @@ type quota struct {
 	// answered says that an ask was answered.
 	answered            bool
 	generation, version int64
+	// refusedUntil is the time before which the store is taken to be away for this window,
+	// because it refused the last ask; 0: it didn't.
+	refusedUntil int64
 	// needed is what must be issued to meet the need of the last ask.
 	needed int64
 	pause  time.Duration
@@ -269,12 +272,12 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 		}
 		return q.decision(e, true), true, decided
 	case quantity > e.Max:
-		if fenced || at < m.leasesAway.Load() || at < q.answeredAt+int64(lookFor) {
+		if fenced || q.away(at) || at < q.answeredAt+int64(lookFor) {
 			return q.refusal(e), false, decided
 		}
 		// No window has room for it; what there is of it is to be known.
 		return q.refusal(e), false, short
-	case fenced || at < m.leasesAway.Load():
+	case fenced || q.away(at):
 		if m.config.DenyUnleased {
 			return q.refusal(e), false, unavailable
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -16,7 +17,8 @@ import (
 
 // AdjustLeases implements [meter.LeaseStore]. A window opens with the first ask that
 // wants quota: what is recorded of its days until then is unleased. An instance
-// that was declared lost, or had stopped, is live again when it asks. An instance that was never registered is [meter.ErrUnknownInstance].
+// that was declared lost, or had stopped, is live again when it asks. An instance that was never registered is [meter.ErrUnknownInstance];
+// an ask that Postgres refuses for good fails all with [meter.ErrAskRefused].
 func (s *Store) AdjustLeases(ctx context.Context, instance uuid.UUID, asks []meter.LeaseAsk) ([]meter.LeaseAnswer, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -30,6 +32,9 @@ func (s *Store) AdjustLeases(ctx context.Context, instance uuid.UUID, asks []met
 		slices.SortFunc(order, func(i, j int) int { return compareWindows(asks[i].QuotaWindow, asks[j].QuotaWindow) })
 		return adjust(ctx, tx, instance, asks, order, answers)
 	})
+	if refusedForGood(err) {
+		err = fmt.Errorf("%w: %w", meter.ErrAskRefused, err)
+	}
 	return answers, wrap(err, "adjust the leases of instance %s", instance)
 }
 

@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"bytes"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,11 +102,8 @@ func TestManyStuckReservations(t *testing.T) {
 	f.hold(draft(o, 1))
 	f.exec(`UPDATE reservations SET created_at = created_at - interval '2 hours', expires_at = now() - interval '1 hour'`)
 	f.exec(`
-		INSERT INTO reservations (organization_id, id, meter, day, quantity, state, created_at, expires_at, plan, plan_version, mode, limit_window,
-			window_start, max, current, over_limit)
-		SELECT organization_id, gen_random_uuid(), meter, day, 1, state, created_at, expires_at, plan, plan_version, mode, limit_window,
-			window_start, max, current, over_limit
-		FROM reservations, generate_series(1, 1001)`)
+		INSERT INTO reservations
+		SELECT (jsonb_populate_record(r, jsonb_build_object('id', gen_random_uuid()))).* FROM reservations r, generate_series(1, 1001)`)
 	f.exec(`INSERT INTO reservations_stuck SELECT organization_id, id, 'refused', now() FROM reservations`)
 	last := f.hold(draft(o, 1)).ID
 	f.due(last)
@@ -113,4 +111,48 @@ func TestManyStuckReservations(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
 	require.Equal(t, meter.ReservationExpired, f.state(o, last))
+}
+
+// A window that Postgres refuses to change is told apart from a store that is away, and fails
+// no other organization's requests.
+func TestARefusedWindow(t *testing.T) {
+	f := newFixture(t)
+	acme, bolt, carl := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID, f.organization("Carl", "free").ID
+	w := windowOf(draft(acme, 1))
+	l, opened := f.lessee(w), f.lessee(windowOf(draft(bolt, 1)))
+	opened.ask(10, 10)
+	f.exec(`ALTER TABLE quota_windows ADD CONSTRAINT broken CHECK (organization_id NOT IN ('` + bolt.String() + `', '` + carl.String() + `')) NOT VALID`)
+	good := l.next(10, 10)
+	for _, o := range []uuid.UUID{bolt, carl} {
+		bad := l.next(20, 20)
+		bad.Organization = o
+		_, err := f.AdjustLeases(t.Context(), l.id, []meter.LeaseAsk{good, bad})
+		require.ErrorIs(t, err, meter.ErrAskRefused)
+		require.ErrorContains(t, err, "broken")
+		require.Zero(t, f.count(`SELECT count(*) FROM quota_windows WHERE organization_id = $1`, acme), "nothing was carried out")
+	}
+	require.EqualValues(t, 10, l.send(good).Issued)
+	_, err := f.AdjustLeases(t.Context(), uuid.Must(uuid.NewV7()), []meter.LeaseAsk{good})
+	require.NotErrorIs(t, err, meter.ErrAskRefused, "an instance that isn't there is something else")
+
+	m := f.replica(time.Minute)
+	index, _ := m.meter.Index(evaluations)
+	refused := func() {
+		_, _, err := m.organization(bolt).Admit(t.Context(), index, 1, time.Now())
+		require.ErrorIs(t, err, meter.ErrUnavailable)
+	}
+	refused()
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(refused)
+		wg.Go(func() {
+			for range 10 {
+				d, r, err := m.organization(acme).Admit(t.Context(), index, 1, time.Now())
+				require.NoError(t, err)
+				require.True(t, d.Allowed)
+				r.Commit()
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -253,9 +253,13 @@ func (f *fixture) replica(every time.Duration) *metering {
 	ctx, cancel := context.WithCancel(f.t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		for ctx.Err() == nil {
-			time.Sleep(every)
-			_, _ = takeover.Follow(ctx)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(every):
+				_, _ = takeover.Follow(ctx)
+			}
 		}
 	})
 	f.t.Cleanup(func() {
