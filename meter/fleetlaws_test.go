@@ -1,0 +1,254 @@
+package meter_test
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// forced is the change that is in force, and the least that was used or held of each meter's
+// window since.
+type forced struct {
+	change int64
+	window [2]plans.Window
+	before [2]int64
+}
+
+// entitlement is the limit that is in force by the store.
+func (f *fleet) entitlement(n, index int) plans.Entitlement {
+	plan, _ := f.catalog.Plan(f.store.plans[f.ids[n]])
+	return plan.Entitlement(f.catalog.Meters[index].Key)
+}
+
+// total is what was acknowledged, or is held, in a window.
+func (f *fleet) total(n, index int, window plans.Window) int64 {
+	total := int64(0)
+	for key, quantity := range f.acknowledged {
+		if key.organization == n && key.meter == index && window.Contains(key.day.Start()) {
+			total += quantity
+		}
+	}
+	for _, m := range f.members {
+		for _, h := range m.held {
+			if h.organization == n && h.meter == index && window.Contains(h.day.Start()) {
+				total += h.quantity
+			}
+		}
+	}
+	return total
+}
+
+// beyond is what may have been admitted in a window by instances that died, and that
+// nobody can have known.
+func (f *fleet) beyond(n int, e plans.Entitlement, window plans.Window) int64 {
+	beyond := int64(0)
+	for _, r := range f.unknown {
+		if r.Organization == f.ids[n] && r.Meter == e.Meter && r.Lease != e.Window && window.Contains(r.Day.Start()) {
+			beyond += r.Quantity
+		}
+	}
+	return beyond
+}
+
+// requireLimitsHold is the law: once a change is in force, all instances together admit at
+// most the limit less all that was acknowledged or held before, whatever the mode was.
+func (f *fleet) requireLimitsHold(t *rapid.T, n int) {
+	change := int64(0)
+	for _, c := range f.store.changes {
+		if c.Organization == f.ids[n] {
+			change = c.Number
+		}
+	}
+	for _, through := range f.store.through {
+		if through < change {
+			return
+		}
+	}
+	now := &f.forced[n]
+	for index := range 2 {
+		e := f.entitlement(n, index)
+		window := e.Window.At(f.clock.Now())
+		total := f.total(n, index, window)
+		if now.change != change {
+			now.window[index], now.before[index] = window, total
+		}
+		// What is released while the limit is passed goes to nobody.
+		now.before[index] = min(now.before[index], total)
+		limit := e.Max
+		if now.window[index] == window {
+			limit = max(limit, now.before[index])
+		}
+		if e.Mode == plans.Hard {
+			require.LessOrEqual(t, total, limit+f.beyond(n, e, window), "organization %d, meter %d", n, index)
+		}
+	}
+	now.change = change
+}
+
+// check holds L1 after every step, and without faults that the limits hold whatever
+// the instances think.
+func (f *fleet) check(t *rapid.T) {
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	require.NoError(t, f.store.quota.check())
+	if !f.strict {
+		return
+	}
+	for n := range f.ids {
+		f.requireLimitsHold(t, n)
+	}
+}
+
+// finish lets everything come to rest, and holds the store to what was acknowledged.
+func (f *fleet) finish(t *rapid.T) {
+	f.store.set(func(s *memoryStore) { s.away, s.loseAnswer = false, false })
+	for _, m := range f.members {
+		for _, h := range m.held {
+			h.reservation.Release()
+		}
+		m.held = nil
+		for range 3 {
+			meter.KeepLeases(m.meter)
+		}
+		_, err := m.flusher.Flush(context.Background())
+		require.NoError(t, err)
+	}
+	for len(f.dead) > 0 {
+		require.True(t, f.replay())
+	}
+	f.check(t)
+	want := map[recordKey]int64{}
+	for key, quantity := range f.acknowledged {
+		want[recordKey{f.ids[key.organization], f.catalog.Meters[key.meter].Key, key.day}] += quantity
+	}
+	require.Len(t, f.store.events, len(f.counted), "every identity that was acknowledged is there, and no other")
+	for key, e := range f.store.events {
+		require.Contains(t, f.counted[key], e.priced, "the plan of the report's time")
+		want[recordKey{key.organization, e.known.Meter, e.known.Day}] += e.known.Event.Quantity
+	}
+	require.Len(t, f.store.records, len(want))
+	for key, value := range want {
+		require.Equal(t, value, f.store.records[key].value, "%v", key)
+	}
+	f.requireRowsByPlan(t)
+	f.requireQuotaIsBack(t)
+	for _, b := range f.store.batches {
+		require.NotNil(t, b.Journalled)
+		require.Equal(t, b.Reports, *b.Journalled, "batch %v", b.ID)
+	}
+}
+
+// requireRowsByPlan holds that all batches together have what was acknowledged, by the plan
+// version that priced it, and that a journal's segment is the same batch.
+func (f *fleet) requireRowsByPlan(t *rapid.T) {
+	got := map[usageKey]int64{}
+	for _, b := range f.store.batches {
+		for _, row := range b.Rows {
+			if row.EventsOnly {
+				continue
+			}
+			index := slices.IndexFunc(f.catalog.Meters, func(m plans.Meter) bool { return m.Key == row.Meter })
+			got[usageKey{slices.Index(f.ids, row.Organization), index, row.Day, pricedBy{row.Plan, row.PlanVersion}}] += row.Value
+		}
+		if records := f.segments[b.ID]; records != nil {
+			again, err := meter.BatchOf(b.ID, f.catalog, slicesOf(records))
+			require.NoError(t, err)
+			require.Equal(t, unleased(b.Rows), unleased(again.Rows))
+		}
+	}
+	require.Equal(t, f.acknowledged, got)
+}
+
+// unleased is rows without what leases covered: a lease may adopt what the journal had as
+// taken without one.
+func unleased(rows []meter.Row) []meter.Row {
+	out := slices.Clone(rows)
+	for i := range out {
+		out[i].Leased, out[i].Events = meter.Leased{}, slices.Clone(out[i].Events)
+		for j := range out[i].Events {
+			out[i].Events[j].Leased = meter.Leased{}
+		}
+	}
+	return out
+}
+
+// slicesOf yields records as a journal does.
+func slicesOf(records []meter.Record) iter.Seq2[meter.Record, error] {
+	return func(yield func(meter.Record, error) bool) {
+		for _, r := range records {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// requireQuotaIsBack asks every instance for what it doesn't use: nothing is leased then,
+// and what the windows count is what the records say.
+func (f *fleet) requireQuotaIsBack(t *rapid.T) {
+	for range 3 {
+		f.store.set(func(s *memoryStore) {
+			for key := range s.quota.windows {
+				s.quota.recalled = append(s.quota.recalled, key)
+			}
+		})
+		f.recall()
+		for _, m := range f.members {
+			meter.KeepLeases(m.meter)
+		}
+	}
+	for key, w := range f.store.quota.windows {
+		sum := int64(0)
+		for record, r := range f.store.records {
+			if record.organization == key.Organization && record.meter == key.Meter && key.Kind.On(key.Start).Contains(record.day.Start()) {
+				sum += r.value
+			}
+		}
+		require.Equal(t, sum, w.consumed+w.unleased, "%v", key)
+		require.Zero(t, w.leased, "%v", key)
+	}
+}
+
+// requireTheLastUnitIsFound uses up what remains at whichever instance.
+func (f *fleet) requireTheLastUnitIsFound(t *rapid.T) {
+	if len(f.members) == 1 {
+		f.start()
+	}
+	f.followAll()
+	e := f.entitlement(0, 0)
+	if e.Mode != plans.Hard {
+		return
+	}
+	today, used := plans.DayOf(f.clock.Now()), f.total(0, 0, e.Window.At(f.clock.Now()))
+	// What an earlier refusal has found is remembered for a moment.
+	f.clock.add(time.Second)
+	if plans.DayOf(f.clock.Now()) != today {
+		return
+	}
+	for n := used; n <= e.Max; n++ {
+		m := f.members[int(n)%len(f.members)]
+		o, err := m.meter.Organization(context.Background(), f.ids[0], f.clock.Now())
+		require.NoError(t, err)
+		allowed := false
+		for range 3 {
+			d, r := meter.AdmitManually(o, 0, 1, f.clock.Now(), 2)
+			allowed = allowed || d.Allowed
+			if d.Allowed {
+				r.Commit()
+				break
+			}
+			f.recall()
+			for _, other := range f.members {
+				meter.KeepLeases(other.meter)
+			}
+		}
+		require.Equal(t, n < e.Max, allowed, "with %d used", n)
+	}
+}

@@ -1,0 +1,185 @@
+package meter_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// memoryJournal outlives the instance that writes it.
+type memoryJournal struct {
+	instance uuid.UUID
+	active   int64
+	segments map[int64][]meter.Record
+	full     bool
+	// removed keeps what was removed; nil: nothing is kept.
+	removed map[meter.BatchID][]meter.Record
+}
+
+var errFull = errors.New("full")
+
+func newMemoryJournal(instance uuid.UUID) *memoryJournal {
+	return &memoryJournal{instance: instance, active: 1, segments: map[int64][]meter.Record{}}
+}
+
+func (j *memoryJournal) Append(r meter.Record) (int64, error) {
+	if j.full {
+		return 0, errFull
+	}
+	j.segments[j.active] = append(j.segments[j.active], r)
+	return j.active, nil
+}
+
+func (j *memoryJournal) Prepare() error { return nil }
+
+func (j *memoryJournal) Rotate() (int64, error) {
+	j.active++
+	return j.active - 1, nil
+}
+
+func (j *memoryJournal) Records(seq int64) int64 { return int64(len(j.segments[seq])) }
+
+func (j *memoryJournal) Remove(id meter.BatchID) error {
+	if j.removed != nil {
+		j.removed[id] = j.segments[id.Seq]
+	}
+	delete(j.segments, id.Seq)
+	return nil
+}
+
+func (j *memoryJournal) Health() error { return nil }
+
+func (j *memoryJournal) read(seq int64) iter.Seq2[meter.Record, error] {
+	return func(yield func(meter.Record, error) bool) {
+		for _, r := range j.segments[seq] {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// member is one instance of the fleet.
+type member struct {
+	id      uuid.UUID
+	meter   *meter.Meter
+	flusher *meter.Flusher
+	journal *memoryJournal
+	changes *meter.Takeover
+	held    []heldUsage
+	// terms are the plans over time that it was last told of.
+	terms map[uuid.UUID][]meter.Term
+}
+
+type heldUsage struct {
+	usageKey
+	quantity    int64
+	reservation meter.Reservation
+}
+
+type usageKey struct {
+	organization, meter int
+	day                 plans.Day
+	priced              pricedBy
+}
+
+// learned is the store as a member reads it: what it is told of plans over time is noted.
+type learned struct {
+	*memoryStore
+	member *member
+}
+
+func (s learned) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+	snapshot, err := s.memoryStore.LoadOrganization(ctx, id, day)
+	if err == nil {
+		s.member.terms[id] = snapshot.Terms
+	}
+	return snapshot, err
+}
+
+func (f *fleet) start() {
+	id := uuid.Must(uuid.NewV7())
+	m := &member{id: id, journal: newMemoryJournal(id), terms: map[uuid.UUID][]meter.Term{}}
+	// Loads in the background read it, too.
+	clock := f.clock.Now
+	m.meter = meter.New(meter.WithManualLeases(meter.Config{
+		Catalog: f.catalog, Store: learned{f.store, m}, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
+		DenyUnleased: f.strict, Logger: slog.New(slog.DiscardHandler),
+	}))
+	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.store, Instance: id, Now: clock})
+	m.journal.removed = f.segments
+	m.changes = meter.NewTakeover(meter.TakeoverConfig{
+		Meter: m.meter, Flusher: m.flusher, Store: f.store, Instance: id, Now: clock,
+		Catalog: func(context.Context) error { return nil },
+	})
+	f.members = append(f.members, m)
+	f.store.quota.live = int64(len(f.members))
+	f.store.set(func(s *memoryStore) { s.through[id] = int64(len(s.changes)) })
+}
+
+func (f *fleet) member(t *rapid.T) *member {
+	return f.members[rapid.IntRange(0, len(f.members)-1).Draw(t, "instance")]
+}
+
+func (f *fleet) organization(t *rapid.T, m *member) (int, *meter.Organization) {
+	n := rapid.IntRange(0, 1).Draw(t, "organization")
+	o, err := m.meter.Organization(context.Background(), f.ids[n], f.clock.Now())
+	require.NoError(t, err)
+	meter.WaitForLoads(m.meter)
+	return n, o
+}
+
+func (f *fleet) crash(t *rapid.T) {
+	if len(f.members) < 2 {
+		return
+	}
+	n := rapid.IntRange(0, len(f.members)-1).Draw(t, "instance")
+	f.dead = append(f.dead, f.members[n].journal)
+	for _, records := range f.members[n].journal.segments {
+		f.unknown = append(f.unknown, records...)
+	}
+	f.store.set(func(s *memoryStore) { delete(s.through, f.members[n].id) })
+	f.members = append(f.members[:n:n], f.members[n+1:]...)
+	f.store.quota.live = int64(len(f.members))
+}
+
+// replay does what the next process does with a dead one's journal.
+func (f *fleet) replay() bool {
+	if len(f.dead) == 0 {
+		return true
+	}
+	j := f.dead[0]
+	for seq := int64(1); seq <= j.active; seq++ {
+		if len(j.segments[seq]) == 0 && f.store.seqs[j.instance] >= seq {
+			continue
+		}
+		batch, err := meter.BatchOf(meter.BatchID{Instance: j.instance, Seq: seq}, f.catalog, j.read(seq))
+		require.NoError(f.t, err)
+		if _, err := f.store.ApplyBatch(context.Background(), batch); err != nil {
+			return false
+		}
+	}
+	f.dead = f.dead[1:]
+	f.store.set(func(s *memoryStore) { s.quota.release(j.instance, false) })
+	return true
+}
+
+func (f *fleet) recall() {
+	f.store.mu.Lock()
+	recalled := f.store.quota.recalled
+	f.store.quota.recalled = nil
+	f.store.mu.Unlock()
+	for _, key := range recalled {
+		for _, m := range f.members {
+			m.meter.Recall(key)
+		}
+	}
+}
