@@ -9,7 +9,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
 )
+
+// under returns the row with the plan version that prices it.
+func under(r meter.Row, plan string, version int) meter.Row {
+	r.Plan, r.PlanVersion = plan, version
+	return r
+}
 
 // Rows of one organization, meter and day under several plans stay apart in the batch, and
 // fold into one record.
@@ -19,41 +26,42 @@ func TestRowsOfSeveralPlansFoldIntoOneRecord(t *testing.T) {
 	at := func(hour int) time.Time { return today.Start().Add(time.Duration(hour) * time.Hour) }
 	cases := map[string]struct {
 		rows []meter.Row
-		// stored is the record's value, lastAt its time.
-		stored int64
-		lastAt time.Time
+		// first and second are what a batch of them is answered, and the same rows in another
+		// one after it; lastAt is the record's time.
+		first, second []int64
+		lastAt        time.Time
 	}{
 		"a sum": {[]meter.Row{
 			under(rowAt(o, evaluations, today, 5, at(9)), "pro", 1), under(rowAt(o, evaluations, today, 7, at(3)), "free", 1),
 			under(rowAt(o, evaluations, today, 11, at(4)), "pro", 2), rowAt(o, evaluations, today, 13, at(1)),
-		}, 36, at(9)},
+		}, []int64{25, 20, 36, 13}, []int64{61, 56, 72, 49}, at(9)},
 		"a peak": {[]meter.Row{
 			under(rowAt(o, entities, today, 5, at(3)), "free", 1), under(rowAt(o, entities, today, 3, at(9)), "pro", 1),
-		}, 5, at(9)},
+		}, []int64{5, 5}, []int64{5, 5}, at(9)},
 		"a level": {[]meter.Row{
 			under(rowAt(o, storage, today, 5, at(9)), "free", 1), under(rowAt(o, storage, today, 3, at(3)), "pro", 1),
-		}, 5, at(9)},
+		}, []int64{5, 5}, []int64{5, 5}, at(9)},
 		"levels at one time: the later in the batch's order": {[]meter.Row{
 			under(rowAt(other, storage, today, 3, at(9)), "pro", 10), under(rowAt(other, storage, today, 5, at(9)), "pro", 9),
 			under(rowAt(other, storage, today, 7, at(9)), "free", 1),
-		}, 3, at(9)},
+		}, []int64{3, 3, 3}, []int64{3, 3, 3}, at(9)},
 	}
 	for name, c := range cases {
 		w := f.instance()
 		batch := w.batch(c.rows...)
-		applied := f.apply(batch)
-		require.Equal(t, c.stored, slices.Max(applied.Stored), name)
-		record, err := f.CurrentUsage(t.Context(), c.rows[0].Organization, c.rows[0].Meter, today)
-		require.NoError(t, err)
-		require.Equal(t, c.stored, record.Value, name)
-		require.Equal(t, c.lastAt, record.LastAt, name)
-		require.EqualValues(t, len(c.rows), f.count(`SELECT count(*) FROM usage_batch_rows WHERE instance_id = $1`, w.id), name)
+		require.Equal(t, c.first, f.apply(batch).Stored, name)
 		again := f.apply(batch)
 		require.True(t, again.Duplicate, name)
-		require.Equal(t, slices.Repeat([]int64{c.stored}, len(c.rows)), again.Stored, name)
+		require.Equal(t, slices.Repeat([]int64{slices.Max(c.first)}, len(c.rows)), again.Stored, name)
+		require.EqualValues(t, len(c.rows), f.count(`SELECT count(*) FROM usage_batch_rows WHERE instance_id = $1`, w.id), name)
+		require.Equal(t, c.second, w.flush(c.rows...), name)
+		record, err := f.CurrentUsage(t.Context(), c.rows[0].Organization, c.rows[0].Meter, today)
+		require.NoError(t, err)
+		require.Equal(t, slices.Max(c.second), record.Value, name)
+		require.Equal(t, c.lastAt, record.LastAt, name)
 	}
-	require.EqualValues(t, 11, f.count(`SELECT value FROM usage_batch_rows WHERE plan = 'pro' AND plan_version = 2`))
-	require.EqualValues(t, 13, f.count(`SELECT value FROM usage_batch_rows WHERE plan = '' AND plan_version = 0`))
+	require.EqualValues(t, 22, f.count(`SELECT sum(value)::bigint FROM usage_batch_rows WHERE plan = 'pro' AND plan_version = 2`))
+	require.EqualValues(t, 26, f.count(`SELECT sum(value)::bigint FROM usage_batch_rows WHERE plan = '' AND plan_version = 0`))
 
 	rollup, err := f.RollUpDay(t.Context(), today)
 	require.NoError(t, err)
@@ -107,4 +115,38 @@ func TestRecordAcrossStatements(t *testing.T) {
 	require.EqualValues(t, 7, f.value(last, storage, today))
 	require.EqualValues(t, size+3, f.count(`SELECT count(*) FROM usage_batch_rows`))
 	require.EqualValues(t, size+1, f.count(`SELECT count(*) FROM usage_daily`))
+}
+
+// A window that is open gets the usage of a day once, whatever plans it was under.
+func TestRowsOfSeveralPlansSettleTheirWindow(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	w := f.instance()
+	w.flush(under(row(o, evaluations, today, 100), "pro", 1))
+	answers, err := f.AdjustLeases(t.Context(), w.id, []meter.LeaseAsk{{
+		QuotaWindow: meter.QuotaWindow{Organization: o, Meter: evaluations, Kind: plans.WindowDay, Start: today},
+		Generation:  1, Version: 1, Issued: 50, Need: 50, Plan: "free", PlanVersion: 1, Max: 1000,
+	}})
+	require.NoError(t, err)
+	require.EqualValues(t, 50, answers[0].Issued)
+	leased := under(row(o, evaluations, today, 30), "free", 1)
+	leased.Leased.Day = 30
+	w.flush(leased, under(row(o, evaluations, today, 7), "pro", 1))
+	require.EqualValues(t, 30, f.count(`SELECT consumed FROM quota_windows`))
+	require.EqualValues(t, 107, f.count(`SELECT unleased FROM quota_windows`))
+	require.EqualValues(t, 20, f.count(`SELECT leased FROM quota_windows`))
+}
+
+// The second of two rows of a plan version is set aside.
+func TestARowThatComesTwice(t *testing.T) {
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	w := f.instance()
+	require.Equal(t, []int64{1, 0}, w.flush(under(row(o, evaluations, today, 1), "pro", 1), under(row(o, evaluations, today, 2), "pro", 1)))
+	waiting, err := f.Quarantine(t.Context(), meter.QuarantineWaiting, o, uuid.Nil, 10)
+	require.NoError(t, err)
+	require.Len(t, waiting, 1)
+	require.Equal(t, "pro", waiting[0].Plan)
+	require.Equal(t, 1, waiting[0].PlanVersion)
+	require.Contains(t, waiting[0].Reason, "twice")
 }

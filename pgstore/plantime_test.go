@@ -21,14 +21,18 @@ type metering struct {
 	id      uuid.UUID
 }
 
-func (f *fixture) metering() *metering {
+func (f *fixture) metering() *metering { return f.meteringBy(func(*meter.Config) {}) }
+
+func (f *fixture) meteringBy(change func(*meter.Config)) *metering {
 	f.t.Helper()
 	m := &metering{f: f, id: uuid.Must(uuid.NewV7())}
 	require.NoError(f.t, f.RegisterInstance(f.t.Context(), meter.Instance{ID: m.id, Host: "test", StartedAt: time.Now()}))
 	now := func() time.Time { return time.Now().UTC() }
-	m.meter = meter.New(meter.Config{
+	config := meter.Config{
 		Catalog: f.catalog(), Store: f.Store, Instance: m.id, Events: f.Store, Now: now, Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	change(&config)
+	m.meter = meter.New(config)
 	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.Store, Instance: m.id, Now: now})
 	f.t.Cleanup(m.meter.Close)
 	return m

@@ -2,7 +2,6 @@ package pgstore_test
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -232,16 +231,9 @@ func TestReservationsAcrossAChange(t *testing.T) {
 // replica is an instance with leases that looks for changes at intervals, and takes them over.
 func (f *fixture) replica(every time.Duration) *metering {
 	f.t.Helper()
-	m := &metering{f: f, id: uuid.Must(uuid.NewV7())}
-	now := func() time.Time { return time.Now().UTC() }
-	require.NoError(f.t, f.RegisterInstance(f.t.Context(), meter.Instance{ID: m.id, Host: "test", StartedAt: now()}))
-	m.meter = meter.New(meter.Config{
-		Catalog: f.catalog(), Store: f.Store, Leases: f.Store, Events: f.Store, Instance: m.id, Now: now, DenyUnleased: true,
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.Store, Instance: m.id, Now: now})
+	m := f.meteringBy(func(c *meter.Config) { c.Leases, c.DenyUnleased = f.Store, true })
 	takeover := meter.NewTakeover(meter.TakeoverConfig{
-		Meter: m.meter, Flusher: m.flusher, Store: f.Store, Instance: m.id, Now: now,
+		Meter: m.meter, Flusher: m.flusher, Store: f.Store, Instance: m.id, Now: func() time.Time { return time.Now().UTC() },
 		Catalog: func(ctx context.Context) error {
 			catalog, err := f.Catalog(ctx)
 			if err != nil {
@@ -265,7 +257,6 @@ func (f *fixture) replica(every time.Duration) *metering {
 	f.t.Cleanup(func() {
 		cancel()
 		running.Wait()
-		m.meter.Close()
 	})
 	return m
 }
