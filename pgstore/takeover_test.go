@@ -264,6 +264,7 @@ func (f *fixture) replica(every time.Duration) *metering {
 // admitAll asks for one unit after the other until it is refused, by three at once, and counts
 // what was admitted.
 func admitAll(t testing.TB, o uuid.UUID, replicas ...*metering) int64 {
+	t.Helper()
 	var admitted atomic.Int64
 	var wg sync.WaitGroup
 	for range 3 {
