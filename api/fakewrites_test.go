@@ -16,6 +16,8 @@ import (
 // after the first ask that was short of it.
 func (s *fakeStore) take(r *meter.StoredReservation, quantity int64) error {
 	if r.Mode != plans.Hard {
+		r.Held += quantity
+		r.OverLimit = r.Mode == plans.Soft && r.Current+r.Held > r.Max
 		return nil
 	}
 	q, ok := s.quota[quotaOf{r.Organization, r.Meter}]
@@ -24,12 +26,12 @@ func (s *fakeStore) take(r *meter.StoredReservation, quantity int64) error {
 		s.quota[quotaOf{r.Organization, r.Meter}] = q
 	}
 	if q.used+q.idle+quantity > q.max {
-		short := &meter.QuotaShortError{Max: q.max, Held: q.used, Leased: q.idle, Waiting: q.idle > 0}
+		short := &meter.QuotaShortError{Max: q.max, Current: q.used, Leased: q.idle, Waiting: q.idle > 0}
 		q.idle = 0
 		return short
 	}
 	q.used += quantity
-	r.Max, r.Current = q.max, q.used+q.idle
+	r.Max, r.Current, r.Held = q.max, q.used-quantity, quantity
 	return nil
 }
 

@@ -46,17 +46,16 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 		// Nobody knows what may be used; the store, which is to hold it, doesn't say either.
 		return nil, meter.ErrUnavailable
 	}
-	used := organization.Usage(index, now).Current
+	usage := organization.Usage(index, now)
 	plan := organization.Plan()
 	if plan.Key == "" {
 		return nil, meter.ErrContractEnded
 	}
-	decide(&wanted, plan, used)
+	decide(&wanted, plan, &usage)
 	wanted.Organization = organization.ID()
 	if wanted.Mode == plans.Hard && wanted.Quantity > wanted.Max && wanted.Identity == (meter.Identity{}) {
 		// No window has room for it. With a key it may have been held under another plan.
-		d := plans.Decision{Mode: plans.Hard, OverLimit: true, Current: min(wanted.Current, wanted.Max), Max: wanted.Max}
-		return nil, &refusedError{s.enforcer.LimitProblem(organization, index, plan.Key, d)}
+		return nil, s.limitRefusal(ctx, &meter.QuotaShortError{Max: wanted.Max}, organization, index, plan.Key)
 	}
 	if problem := s.enforcer.Pace(c.Writer.Header(), organization, now); problem != nil {
 		return nil, &refusedError{problem}
@@ -65,8 +64,9 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 		return s.config.Store.HoldReservation(ctx, wanted, plan.Version)
 	})
 	if err != nil {
-		return nil, s.quotaRefusal(err, organization, index, plan.Key)
+		return nil, s.quotaRefusal(ctx, err, organization, index, plan.Key)
 	}
+	organization.Freshen(ctx, now)
 	return holdAnswer(&held, wanted.ID, now), nil
 }
 
@@ -146,13 +146,15 @@ func bodyQuantity(raw json.RawMessage) (int64, error) {
 	return quantityField(d, field)
 }
 
-// decide fills in what the plan says of a reservation, on top of the window's usage as
-// far as it is known here. Under a hard limit the store decides.
-func decide(r *meter.StoredReservation, plan plans.Plan, current int64) {
+// decide fills in what the plan says of a reservation, and where the window stands as far as
+// it is known here. The store decides, and adds what it holds.
+func decide(r *meter.StoredReservation, plan plans.Plan, u *meter.Usage) {
 	e := plan.Entitlement(r.Meter)
-	d := plans.Decide(plans.Sum, e, current, r.Quantity)
-	r.Plan, r.Mode, r.Window, r.Max = plan.Key, e.Mode, e.Window, d.Max
-	r.Current, r.OverLimit = d.Current, d.OverLimit && e.Mode == plans.Soft
+	r.Plan, r.Mode, r.Window = plan.Key, e.Mode, e.Window
+	if e.Mode != plans.Unlimited {
+		r.Max = e.Max
+	}
+	r.Current, r.Held = u.Current, u.Held-u.HeldInStore
 }
 
 // awaitQuota calls try until it isn't short of quota that instances are about to give
@@ -186,12 +188,23 @@ func awaitQuota(ctx context.Context, try func() (meter.StoredReservation, error)
 
 // quotaRefusal turns a shortage of quota into the refusal by the plan. Any other error
 // stays as it is.
-func (s *Server) quotaRefusal(err error, organization *meter.Organization, index meter.Index, plan string) error {
+func (s *Server) quotaRefusal(ctx context.Context, err error, organization *meter.Organization, index meter.Index, plan string) error {
 	var short *meter.QuotaShortError
 	if !errors.As(err, &short) {
 		return err
 	}
-	d := plans.Decision{Mode: plans.Hard, OverLimit: true, Current: min(short.Current(), short.Max), Max: short.Max}
+	return s.limitRefusal(ctx, short, organization, index, plan)
+}
+
+// limitRefusal is the refusal of a reservation by a hard limit, with the figures that any
+// other request would find.
+func (s *Server) limitRefusal(
+	ctx context.Context, short *meter.QuotaShortError, organization *meter.Organization, index meter.Index, plan string,
+) error {
+	now := s.config.Now()
+	organization.Look(ctx, now)
+	u := organization.Usage(index, now)
+	d := plans.Decision{Mode: plans.Hard, OverLimit: true, Current: max(u.Current, short.Current), Held: max(u.Held, short.Held), Max: short.Max}
 	return &refusedError{s.enforcer.LimitProblem(organization, index, plan, d)}
 }
 
@@ -213,6 +226,7 @@ func (s *Server) CommitReservation(ctx context.Context, request gen.CommitReserv
 	if err != nil {
 		return nil, s.commitRefusal(ctx, err, owner, request.Id, now)
 	}
+	s.freshen(ctx, owner, now)
 	return gen.CommitReservation200JSONResponse{Body: reservationAnswer(&committed, now)}, nil
 }
 
@@ -234,17 +248,27 @@ func (s *Server) commitRefusal(ctx context.Context, err error, owner, id uuid.UU
 	if !ok {
 		return s.unknownMeter(&usageNames)
 	}
-	return s.quotaRefusal(err, organization, index, held.Plan)
+	return s.quotaRefusal(ctx, err, organization, index, held.Plan)
 }
 
 // ReleaseReservation gives back what a reservation holds.
 func (s *Server) ReleaseReservation(ctx context.Context, request gen.ReleaseReservationRequestObject) (gen.ReleaseReservationResponseObject, error) {
 	ctx = requestContext(ctx)
-	released, err := s.config.Store.ReleaseReservation(ctx, principalOf(ctx).organization, request.Id)
+	now, owner := s.config.Now(), principalOf(ctx).organization
+	released, err := s.config.Store.ReleaseReservation(ctx, owner, request.Id)
 	if err != nil {
 		return nil, err
 	}
-	return gen.ReleaseReservation200JSONResponse{Body: reservationAnswer(&released, s.config.Now())}, nil
+	s.freshen(ctx, owner, now)
+	return gen.ReleaseReservation200JSONResponse{Body: reservationAnswer(&released, now)}, nil
+}
+
+// freshen sees that what was held or counted in the store is known here. An organization
+// that isn't in memory is read when it is needed.
+func (s *Server) freshen(ctx context.Context, id uuid.UUID, now time.Time) {
+	if organization, ok := s.config.Meter.Find(id); ok {
+		organization.Freshen(ctx, now)
+	}
 }
 
 // GetReservation answers with a reservation.
@@ -262,7 +286,7 @@ func (s *Server) GetReservation(ctx context.Context, request gen.GetReservationR
 func reservationAnswer(r *meter.StoredReservation, now time.Time) gen.Reservation {
 	out := gen.Reservation{
 		Id: r.ID, Meter: r.Meter, Quantity: r.Quantity, State: r.State, CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Plan: r.Plan, Mode: r.Mode,
-		Current: r.Current, OverLimit: r.OverLimit, Window: r.Window.At(r.CreatedAt),
+		Current: r.Current, Held: r.Held, OverLimit: r.OverLimit, Window: r.Window.At(r.CreatedAt),
 	}
 	if r.State == meter.ReservationHeld && !now.Before(r.ExpiresAt) {
 		out.State = meter.ReservationExpired
@@ -271,7 +295,7 @@ func reservationAnswer(r *meter.StoredReservation, now time.Time) gen.Reservatio
 		out.Committed = &r.Committed
 	}
 	if r.Mode != plans.Unlimited {
-		remaining := max(0, r.Max-r.Current)
+		remaining := plans.Entitlement{Mode: r.Mode, Max: r.Max}.Remaining(r.Current, r.Held)
 		out.Max, out.Remaining = &r.Max, &remaining
 	}
 	return out

@@ -37,7 +37,7 @@ func TestReservationIsHeldAndCommitted(t *testing.T) {
 	require.Equal(t, uuid.Version(7), id.Version())
 	want := map[string]any{
 		"id": id.String(), "meter": "evaluations", "quantity": 250.0, "state": "held", "created_at": "2026-11-24T12:00:00Z", "expires_at": "2026-11-24T12:10:00Z",
-		"plan": "free", "mode": "hard", "current": 250.0, "max": 1000.0, "remaining": 750.0, "over_limit": false,
+		"plan": "free", "mode": "hard", "current": 0.0, "held": 250.0, "max": 1000.0, "remaining": 750.0, "over_limit": false,
 		"window": map[string]any{"start": "2026-11-24T00:00:00Z", "end": "2026-11-25T00:00:00Z"},
 	}
 	require.Empty(t, cmp.Diff(want, held.json()))
@@ -83,7 +83,7 @@ func TestReservationsUnderOtherLimits(t *testing.T) {
 	require.Equal(t, 200, r.do("pro", "POST", "/api/v1/usage", `{"meter":"simulations","quantity":4999}`).Code)
 	_, a := r.hold("pro", `{"meter":"simulations","quantity":1}`)
 	require.Equal(t, false, a.json()["over_limit"])
-	require.InDelta(t, 5000, a.json()["current"], 0)
+	require.InDelta(t, 4999, a.json()["current"], 0)
 	_, a = r.hold("pro", `{"meter":"simulations","quantity":2}`)
 	require.Equal(t, true, a.json()["over_limit"])
 	require.Equal(t, "true", a.Header().Get("Tollgate-Over-Limit"))
@@ -110,12 +110,13 @@ func TestReservationsBeyondAHardLimit(t *testing.T) {
 	quota.idle = 300
 	r.store.holds = 0
 	_, a := r.hold("free", `{"meter":"evaluations","quantity":600}`)
-	require.InDelta(t, 1000, a.json()["current"], 0)
+	require.InDelta(t, 400, a.json()["current"], 0)
+	require.InDelta(t, 600, a.json()["held"], 0)
 	require.Equal(t, 2, r.store.holds, "what instances gave back is enough")
 
 	quota.used = 1200
 	problem = r.problem(402, "plan_limit_exceeded", "free", "POST", reservationsPath, `{"meter":"evaluations","quantity":1}`)
-	require.InDelta(t, 1000, problem["current"], 0, "no more than the limit")
+	require.InDelta(t, 1200, problem["current"], 0, "also beyond the limit")
 
 	quota.used = 990
 	at, _ := r.hold("free", `{"meter":"evaluations","quantity":5}`)

@@ -272,7 +272,7 @@ func TestGateway(t *testing.T) {
 	}
 	status, body, _ = r.send(server, "free", "POST", "/gateway/simulate")
 	require.Equal(t, http.StatusPaymentRequired, status)
-	require.Contains(t, body, `"error":"plan_limit_exceeded","plan":"free","limit":"simulations","current":50,"max":50`)
+	require.Contains(t, body, `"error":"plan_limit_exceeded","plan":"free","limit":"simulations","current":50,"held":0,"max":50`)
 	r.problem(402, "plan_limit_exceeded", "free", "POST", "/api/v1/usage", `{"meter":"simulations"}`)
 
 	for _, key := range []string{"finance", "admin"} {

@@ -26,6 +26,7 @@ func (s *Server) GetUsage(ctx context.Context, request gen.GetUsageRequestObject
 	if err != nil {
 		return nil, err
 	}
+	organization.Look(ctx, now)
 	out := gen.GetUsage200JSONResponse{OrganizationId: id, Plan: organization.Plan().Key, Meters: []gen.MeterUsage{}}
 	for i := range s.config.Meter.Catalog().Meters {
 		out.Meters = append(out.Meters, meterUsage(organization.Usage(meter.Index(i), now)))
@@ -36,12 +37,11 @@ func (s *Server) GetUsage(ctx context.Context, request gen.GetUsageRequestObject
 func meterUsage(u meter.Usage) gen.MeterUsage {
 	out := gen.MeterUsage{
 		Meter: u.Meter.Key, Unit: u.Meter.Unit, Aggregation: u.Meter.Aggregation,
-		Mode: u.Entitlement.Mode, Current: u.Current, Pending: u.Pending, Window: u.Window,
+		Mode: u.Entitlement.Mode, Current: u.Current, Held: u.Held, Pending: u.Pending, Window: u.Window, OverLimit: u.OverLimit(),
 	}
 	if u.Entitlement.Mode != plans.Unlimited {
-		remaining := max(0, u.Entitlement.Max-u.Current)
+		remaining := u.Remaining()
 		out.Max, out.Remaining = &u.Entitlement.Max, &remaining
-		out.OverLimit = u.Current > u.Entitlement.Max
 	}
 	return out
 }

@@ -25,7 +25,7 @@ func TestFreeWithinTheLimit(t *testing.T) {
 	r := newRig(t)
 	a := r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":999}`)
 	require.Equal(t, http.StatusOK, a.Code)
-	require.JSONEq(t, `{"allowed":true,"meter":"evaluations","plan":"free","mode":"hard","current":999,"max":1000,"remaining":1,"over_limit":false,`+window+`}`, a.Body.String())
+	require.JSONEq(t, `{"allowed":true,"meter":"evaluations","plan":"free","mode":"hard","current":999,"held":0,"max":1000,"remaining":1,"over_limit":false,`+window+`}`, a.Body.String())
 	a = r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations"}`)
 	require.Equal(t, http.StatusOK, a.Code, "one is the default, and the limit itself is within it")
 	require.InDelta(t, 0, a.json()["remaining"], 0)
@@ -39,7 +39,7 @@ func TestFreeOverTheLimit(t *testing.T) {
 	require.Equal(t, "application/problem+json", a.Header().Get("Content-Type"))
 	message := "The plan's limit of evaluations is reached. Upgrade the plan, or wait for the next window."
 	require.Empty(t, cmp.Diff(map[string]any{
-		"error": "plan_limit_exceeded", "plan": "free", "limit": "evaluations", "current": 1000.0, "max": 1000.0,
+		"error": "plan_limit_exceeded", "plan": "free", "limit": "evaluations", "current": 1000.0, "held": 0.0, "max": 1000.0,
 		"upgrade_url": "/api/v1/organizations/" + r.organizations["free"].String() + "/upgrade",
 		"type":        "urn:tollgate:problem:plan_limit_exceeded", "title": "Payment Required", "status": 402.0,
 		"detail": message, "message": message,
@@ -297,7 +297,7 @@ func TestCurrentUsage(t *testing.T) {
 	meters := usage["meters"].([]any)
 	require.Len(t, meters, 5)
 	require.Empty(t, cmp.Diff(map[string]any{
-		"meter": "evaluations", "unit": "evaluation", "aggregation": "sum", "mode": "hard", "current": 17.0, "pending": 17.0,
+		"meter": "evaluations", "unit": "evaluation", "aggregation": "sum", "mode": "hard", "current": 17.0, "held": 0.0, "pending": 17.0,
 		"max": 1000.0, "remaining": 983.0, "over_limit": false,
 		"window": map[string]any{"start": "2026-11-24T00:00:00Z", "end": "2026-11-25T00:00:00Z"},
 	}, meters[0]))

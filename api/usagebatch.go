@@ -35,6 +35,7 @@ type receipt struct {
 	Quantity  *int64 `json:"quantity,omitempty"`
 	OverLimit *bool  `json:"over_limit,omitempty"`
 	Current   *int64 `json:"current,omitempty"`
+	Held      *int64 `json:"held,omitempty"`
 	Max       *int64 `json:"max,omitempty"`
 	Field     string `json:"field,omitempty"`
 	Message   string `json:"message,omitempty"`
@@ -200,7 +201,7 @@ func (r *receipt) decided(o *meter.Outcome, names *itemNames) error {
 	case o.Err != nil:
 		return o.Err
 	case !d.Allowed:
-		r.Status, r.Current, r.Max = statusDenied, &d.Current, &d.Max
+		r.Status, r.Current, r.Held, r.Max = statusDenied, &d.Current, &d.Held, &d.Max
 		r.Message = "The plan's limit of " + r.Meter + " is reached."
 	case o.Duplicate:
 		r.Status, r.OverLimit = statusDuplicate, &d.OverLimit

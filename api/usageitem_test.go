@@ -19,7 +19,7 @@ func TestKeyedUsageCountsOnce(t *testing.T) {
 	first := r.do("free", "POST", "/api/v1/usage", body)
 	require.Equal(t, http.StatusOK, first.Code, first.Body)
 	require.Empty(t, first.Header().Get("Idempotency-Replayed"))
-	require.JSONEq(t, `{"allowed":true,"meter":"evaluations","plan":"free","mode":"hard","current":600,"max":1000,"remaining":400,"over_limit":false,`+window+`}`, first.Body.String())
+	require.JSONEq(t, `{"allowed":true,"meter":"evaluations","plan":"free","mode":"hard","current":600,"held":0,"max":1000,"remaining":400,"over_limit":false,`+window+`}`, first.Body.String())
 	require.Equal(t, 200, r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":100}`).Code)
 
 	for _, tt := range []struct {

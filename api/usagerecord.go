@@ -184,6 +184,8 @@ func appendDecision(b []byte, meterKey, plan string, d *plans.Decision, w plans.
 	b = append(b, d.Mode...)
 	b = append(b, `","current":`...)
 	b = strconv.AppendInt(b, d.Current, 10)
+	b = append(b, `,"held":`...)
+	b = strconv.AppendInt(b, d.Held, 10)
 	if d.Mode == plans.Unlimited {
 		b = append(b, `,"max":null,"remaining":null`...)
 	} else {

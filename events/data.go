@@ -24,9 +24,10 @@ type Usage struct {
 	WindowEnd   time.Time        `json:"window_end"`
 	// Percent is the threshold that was reached, 1 to 100; 0 for a limit that was passed.
 	Percent int `json:"percent,omitempty"`
-	// Current is the usage of the window when this was found, Max the limit; both in the
-	// meter's unit.
+	// Current is the usage of the window when this was found, Held what reservations held
+	// beside it, Max the limit; in the meter's unit.
 	Current int64 `json:"current"`
+	Held    int64 `json:"held"`
 	Max     int64 `json:"max"`
 }
 

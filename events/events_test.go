@@ -85,7 +85,7 @@ func TestNewUsage(t *testing.T) {
 	t.Parallel()
 	u := events.Usage{
 		Organization: uuid.Max, Meter: "evaluations", Plan: "free", Mode: plans.Hard, Window: plans.WindowDay,
-		WindowStart: plans.DayOf(now).Start(), WindowEnd: plans.DayOf(now).End(), Percent: 80, Current: 801, Max: 1000,
+		WindowStart: plans.DayOf(now).Start(), WindowEnd: plans.DayOf(now).End(), Percent: 80, Current: 801, Held: 7, Max: 1000,
 	}
 	e, err := events.NewUsage(u, now)
 	require.NoError(t, err)
@@ -94,7 +94,7 @@ func TestNewUsage(t *testing.T) {
 	require.Equal(t, "usage.threshold_reached/ffffffff-ffff-ffff-ffff-ffffffffffff/evaluations/2026-10-17/80", e.Key)
 	require.Equal(t, u.Organization, e.Organization)
 	require.JSONEq(t, `{"organization_id":"ffffffff-ffff-ffff-ffff-ffffffffffff","meter":"evaluations","plan":"free","mode":"hard",
-		"window":"day","window_start":"2026-10-17T00:00:00Z","window_end":"2026-10-18T00:00:00Z","percent":80,"current":801,"max":1000}`, string(e.Data))
+		"window":"day","window_start":"2026-10-17T00:00:00Z","window_end":"2026-10-18T00:00:00Z","percent":80,"current":801,"held":7,"max":1000}`, string(e.Data))
 
 	u.Percent = 0
 	passed, err := events.NewUsage(u, now)

@@ -192,7 +192,7 @@ func (e *Enforcer) flag(o *meter.Organization, i meter.Index, plan string, d pla
 		return
 	}
 	e.config.Logger.Warn("Usage is over a soft limit", "organization", o.ID(), "plan", plan,
-		"meter", e.config.Meter.Catalog().Meters[i].Key, "current", d.Current, "max", d.Max, "window_end", w.End)
+		"meter", e.config.Meter.Catalog().Meters[i].Key, "current", d.Current, "held", d.Held, "max", d.Max, "window_end", w.End)
 }
 
 // settle counts an admitted request, or gives its quantity back.

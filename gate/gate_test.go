@@ -88,7 +88,7 @@ func TestHardLimitRefuses(t *testing.T) {
 	require.NoError(t, err)
 	message := "The plan's limit of evaluations is reached. Upgrade the plan, or wait for the next window."
 	require.JSONEq(t, `{
-		"error": "plan_limit_exceeded", "plan": "hard", "limit": "evaluations", "current": 2, "max": 2,
+		"error": "plan_limit_exceeded", "plan": "hard", "limit": "evaluations", "current": 2, "held": 0, "max": 2,
 		"upgrade_url": "/api/v1/organizations/`+r.organization.ID().String()+`/upgrade",
 		"type": "urn:tollgate:problem:plan_limit_exceeded", "title": "Payment Required", "status": 402,
 		"detail": "`+message+`", "message": "`+message+`"
@@ -285,14 +285,16 @@ func TestClientsThatGoAway(t *testing.T) {
 
 func TestReservationIsHeldWhileTheHandlerRuns(t *testing.T) {
 	release := make(chan struct{})
+	finish := sync.OnceFunc(func() { close(release) })
 	r := newRig(t, "hard", nil, func(c *gin.Context) { <-release; c.Status(200) })
+	t.Cleanup(finish)
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() { r.get("/") })
 	}
 	r.requireUsage(0, 2)
 	require.Equal(t, 402, r.get("/").StatusCode, "what is held can't be had twice")
-	close(release)
+	finish()
 	wg.Wait()
 	r.requireUsage(2, 0)
 }

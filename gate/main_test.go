@@ -144,7 +144,7 @@ func (r *rig) usage() (counted, held int64) {
 	i, ok := r.meter.Index("evaluations")
 	require.True(r.t, ok)
 	u := r.organization.Usage(i, r.Now())
-	return u.Pending, u.Current - u.Pending
+	return u.Current, u.Held
 }
 
 func (r *rig) requireUsage(counted, held int64) {

@@ -70,7 +70,7 @@ func (e *Enforcer) Pace(h http.Header, o *meter.Organization, now time.Time) *Pr
 // later, for a day that has passed or by what other instances hold, has cost its token.
 func (e *Enforcer) PaceAhead(h http.Header, o *meter.Organization, i meter.Index, quantity int64, now time.Time) *Problem {
 	usage := o.Usage(i, now)
-	if !plans.Decide(usage.Meter.Aggregation, usage.Entitlement, usage.Current, quantity).Allowed {
+	if !plans.Decide(usage.Meter.Aggregation, usage.Entitlement, usage.Current, usage.Held, quantity).Allowed {
 		return nil
 	}
 	return e.Pace(h, o, now)

@@ -94,9 +94,9 @@ func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
 	defer s.mu.Unlock()
 	s.roll(kind, now)
 	s.rewindow(kind)
-	total, apart := stored.Day, stored.QuarantinedDay
+	total, apart, held := stored.Day, stored.QuarantinedDay, stored.HeldDay
 	if kind == plans.WindowMonth {
-		total, apart = stored.Month, stored.QuarantinedMonth
+		total, apart, held = stored.Month, stored.QuarantinedMonth, stored.HeldMonth
 	}
 	switch s.meter.Aggregation {
 	case plans.Sum:
@@ -104,6 +104,7 @@ func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
 		s.known = total
 		s.current.known = stored.Day
 		s.takeQuarantined(apart)
+		s.learnHeld(held)
 	case plans.Max:
 		s.used = max(total, s.pendingPeak())
 	case plans.Last:

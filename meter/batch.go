@@ -139,6 +139,9 @@ type Stored struct {
 	// QuarantinedDay and QuarantinedMonth are what is set aside of them and not decided on
 	// ([plans.Sum] only): it is on top of Day and Month.
 	QuarantinedDay, QuarantinedMonth int64
+	// HeldDay and HeldMonth are what reservations hold of the day, and of the month to its end
+	// ([plans.Sum] only).
+	HeldDay, HeldMonth int64
 }
 
 // Snapshot is what an instance needs to know of an organization before it can

@@ -92,9 +92,9 @@ type Receipt struct {
 	// Plan is the key of the plan that decided; empty where the store couldn't be asked.
 	Plan string
 	Mode plans.Mode
-	// OverLimit, Current and Max are those of the decision.
-	OverLimit    bool
-	Current, Max int64
+	// OverLimit, Current, Held and Max are those of the decision.
+	OverLimit          bool
+	Current, Held, Max int64
 	// Window is the kind of window that the decision was made in: the one that contains
 	// the report's day.
 	Window plans.WindowKind

@@ -26,7 +26,7 @@ func AdmitManually(o *Organization, i Index, quantity int64, now time.Time, roun
 	var wanted want
 	defer wanted.drop()
 	for round := 0; ; round++ {
-		d, r, q, v := o.reserve(i, quantity, now.UnixNano(), true)
+		d, r, q, v := o.reserve(i, wishNow(quantity, now, true))
 		if v != short || round == rounds {
 			return d, r
 		}

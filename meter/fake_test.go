@@ -45,6 +45,8 @@ type memoryStore struct {
 	watermark        time.Time
 	events           map[eventKey]countedEvent
 	quota            memoryQuota
+	// looks are the windows that somebody looks at while others hold some idle.
+	looks chan meter.QuotaWindow
 	// refuses are organizations whose asks for quota are refused for good.
 	refuses map[uuid.UUID]bool
 	// changes are those of plans; through is how far each live instance has taken them over.
@@ -59,6 +61,7 @@ func newMemoryStore() *memoryStore {
 	return &memoryStore{
 		plans: map[uuid.UUID]string{}, terms: map[uuid.UUID][]meter.Term{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{},
 		events: map[eventKey]countedEvent{}, quota: newMemoryQuota(), through: map[uuid.UUID]int64{},
+		looks:       make(chan meter.QuotaWindow, 100),
 		quarantined: map[recordKey]int64{}, apart: map[meter.BatchID][]meter.EventPlace{},
 	}
 }

@@ -92,7 +92,7 @@ func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, ro
 	f.requirePlanOfNow(t, m, n, o)
 	if !d.Allowed {
 		require.False(t, r.Held())
-		require.Equal(t, max(0, d.Max-d.Current), d.Remaining)
+		require.Equal(t, max(0, d.Max-d.Current-d.Held), d.Remaining)
 		return
 	}
 	require.True(t, plan.Key != "" || !o.Loaded(), "without a contract nothing is admitted")

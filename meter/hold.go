@@ -23,15 +23,14 @@ var (
 // those of [LeaseAnswer].
 type QuotaShortError struct {
 	Max, Consumed, Unleased, Leased, Held int64
+	// Current is what of it is used, and not held, as far as the store knows.
+	Current int64
 	// Waiting says that instances were asked to give back what they don't use.
 	Waiting bool
 }
 
 // Error says how much there is.
 func (e *QuotaShortError) Error() string { return "the quota of the window is used up" }
-
-// Current is what counts as used: all that isn't free.
-func (e *QuotaShortError) Current() int64 { return e.Consumed + e.Unleased + e.Leased + e.Held }
 
 // ReservationState is the state of a stored reservation.
 type ReservationState string
@@ -66,9 +65,10 @@ type StoredReservation struct {
 	Mode        plans.Mode
 	Window      plans.WindowKind
 	Max         int64
-	// Current is the window's usage as the caller was told, the quantity included.
-	Current   int64
-	OverLimit bool
+	// Current is the window's usage as the caller was told, and Held what reservations held of
+	// it, this one included.
+	Current, Held int64
+	OverLimit     bool
 	// Identity and Fingerprint are those of the request that made it; zero where it bore
 	// none.
 	Identity    Identity

@@ -238,17 +238,7 @@ func (k *keeper) reload(ctx context.Context, id uuid.UUID) {
 // Recall gives back what this instance doesn't use of a window's quota: another
 // instance needs it.
 func (m *Meter) Recall(key QuotaWindow) {
-	o := m.orgs.find(key.Organization)
-	index, ok := m.Index(key.Meter)
-	if o == nil || !ok || m.keeper == nil {
-		return
-	}
-	s := o.slot(index)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if q := s.findQuota(key.Kind, key.Start); q != nil {
-		q.giveBackFree()
-	}
+	m.withQuota(key, (*quota).giveBackFree)
 }
 
 // LeasesValid says that the store has seen this instance, which did so at a time: until

@@ -52,6 +52,9 @@ type LeaseAsk struct {
 	// remains; beyond it at most its fair share. Where it can't be granted, other
 	// instances are asked to give back what they don't use. Zero: nobody waits.
 	Need int64
+	// Look says that the instance wants to know where the window stands: others that hold
+	// some idle are asked to say what they have spent.
+	Look bool
 	// Plan, PlanVersion and Max are what the instance takes to be in force. Where that
 	// is out of date, nothing is granted.
 	Plan        string
@@ -76,8 +79,9 @@ type LeaseAnswer struct {
 	Max, Consumed, Unleased, Leased, Held int64
 	// Outstanding is this instance's part of Leased.
 	Outstanding int64
-	// Idle is the part of Leased that other instances had not spent when they last asked,
-	// HeldElsewhere the part that they had spent on reservations that are not settled.
+	// Idle is the part of Leased that other instances had not spent when they last asked, and
+	// that no request of theirs waited for then; HeldElsewhere the part that they had spent
+	// on reservations that are not settled.
 	Idle, HeldElsewhere int64
 }
 

@@ -14,8 +14,8 @@ type Level struct {
 	Plan        string
 	Entitlement plans.Entitlement
 	Window      plans.Window
-	// Used is the usage of the window: stored, pending and held.
-	Used int64
+	// Current is the usage of the window, Held what reservations hold beside it.
+	Current, Held int64
 	// Exceeded says that a request was refused in the window, or passed a soft limit.
 	// Without it, usage is at or beyond [FlusherConfig.WatchFrom].
 	Exceeded bool
@@ -24,7 +24,7 @@ type Level struct {
 // Reached reports whether usage is at or beyond a percentage of the limit, 1 to 100. No
 // percentage of a limit of 0 is ever reached.
 func (l Level) Reached(percent int) bool {
-	return l.Entitlement.Mode != plans.Unlimited && l.Entitlement.Max > 0 && l.Used >= thresholdOf(l.Entitlement.Max, percent)
+	return l.Entitlement.Mode != plans.Unlimited && l.Entitlement.Max > 0 && l.Current >= thresholdOf(l.Entitlement.Max, percent)
 }
 
 // thresholdOf is the least usage that is percent of a limit, at most [plans.MaxQuantity].
@@ -39,9 +39,8 @@ func (o *Organization) noteExceeded(i Index) {
 	}
 	view := o.view.Load()
 	s.mu.Lock()
-	level := Level{
-		Organization: o.id, Plan: view.plan.Key, Entitlement: view.entitlements[i], Window: s.window(), Used: s.used, Exceeded: true,
-	}
+	level := Level{Organization: o.id, Plan: view.plan.Key, Entitlement: view.entitlements[i], Window: s.window(), Exceeded: true}
+	level.Current, level.Held = s.standing(view.leased[i])
 	s.mu.Unlock()
 	m := o.meter
 	m.exceededMu.Lock()
@@ -82,7 +81,8 @@ func (m *Meter) levels(rows []drained, from int, levels []Level) []Level {
 			continue
 		}
 		s.mu.Lock()
-		level := Level{Organization: s.org.id, Plan: view.plan.Key, Entitlement: e, Window: s.window(), Used: s.used}
+		level := Level{Organization: s.org.id, Plan: view.plan.Key, Entitlement: e, Window: s.window()}
+		level.Current, level.Held = s.standing(view.leased[index])
 		current := s.inWindow(rows[i].day)
 		s.mu.Unlock()
 		if current && level.Reached(from) {

@@ -37,7 +37,7 @@ func TestAFlushShowsLevels(t *testing.T) {
 	require.Empty(t, take(), "below the least percentage")
 	free.Consume(i, 1, noon)
 	want := meter.Level{
-		Organization: id, Plan: "free", Entitlement: free.Usage(i, noon).Entitlement, Window: plans.WindowDay.At(noon), Used: 40,
+		Organization: id, Plan: "free", Entitlement: free.Usage(i, noon).Entitlement, Window: plans.WindowDay.At(noon), Current: 40,
 	}
 	require.Equal(t, []meter.Level{want}, take())
 	require.Empty(t, take(), "nothing was flushed")
@@ -66,7 +66,7 @@ func TestAFlushShowsSoftLimitsThatArePassed(t *testing.T) {
 	levels = take()
 	require.Len(t, levels, 2)
 	require.ElementsMatch(t, []bool{true, false}, []bool{levels[0].Exceeded, levels[1].Exceeded})
-	require.EqualValues(t, 5_001, levels[0].Used)
+	require.EqualValues(t, 5_001, levels[0].Current)
 }
 
 // A refusal just before the end of a window belongs to it, though the flush comes later.
@@ -108,7 +108,7 @@ func TestRefusingAllocatesNothing(t *testing.T) {
 func TestReached(t *testing.T) {
 	t.Parallel()
 	level := func(mode plans.Mode, limit, used int64) meter.Level {
-		return meter.Level{Entitlement: plans.Entitlement{Mode: mode, Max: limit}, Used: used}
+		return meter.Level{Entitlement: plans.Entitlement{Mode: mode, Max: limit}, Current: used}
 	}
 	for _, tc := range []struct {
 		level   meter.Level

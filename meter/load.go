@@ -27,6 +27,12 @@ func (m *Meter) Organization(ctx context.Context, id uuid.UUID, now time.Time) (
 	return o, nil
 }
 
+// Find finds an organization that is in memory.
+func (m *Meter) Find(id uuid.UUID) (*Organization, bool) {
+	o := m.orgs.find(id)
+	return o, o != nil
+}
+
 func (m *Meter) load(ctx context.Context, id uuid.UUID, now time.Time) (*Organization, error) {
 	// The load is shared by all who wait for it, so it must not end with one of them.
 	ctx = context.WithoutCancel(ctx)

@@ -77,7 +77,7 @@ func TestMeterAgainstModel(t *testing.T) {
 		one := func(t *rapid.T, hold bool, org, index int, quantity int64) {
 			window := kinds[index].At(now)
 			inWindow := func(d plans.Day) bool { return window.Contains(d.Start()) }
-			current := expected.sum(expected.committed, org, index, inWindow) + expected.sum(expected.held, org, index, inWindow)
+			current, held := expected.sum(expected.committed, org, index, inWindow), expected.sum(expected.held, org, index, inWindow)
 			usage := modelUsage{organization: org, meter: index, day: plans.DayOf(now), quantity: quantity}
 			var d plans.Decision
 			if hold {
@@ -85,15 +85,21 @@ func TestMeterAgainstModel(t *testing.T) {
 			} else {
 				d, _ = organization(org).Consume(meter.Index(index), quantity, now)
 			}
-			over := current+quantity > limits[index]
-			overflows := current+quantity > plans.MaxDaySum
+			over := current+held+quantity > limits[index]
+			overflows := current+held+quantity > plans.MaxDaySum
 			require.Equal(t, over && !overflows, d.OverLimit, "current %d, quantity %d, %+v", current, quantity, d)
 			require.Equal(t, !overflows && (!over || index == 2), d.Allowed)
+			if overflows {
+				return
+			}
+			require.Equal(t, held, d.Held)
 			if !d.Allowed {
 				require.Equal(t, current, d.Current)
+				require.Less(t, d.Remaining, quantity, "what is shown to remain is what can be had")
 				return
 			}
 			require.Equal(t, current+quantity, d.Current)
+			require.Equal(t, max(0, limits[index]-current-held-quantity), d.Remaining)
 			if hold {
 				expected.held = append(expected.held, usage)
 			} else {
@@ -145,9 +151,10 @@ func TestMeterAgainstModel(t *testing.T) {
 						if len(expected.committed) == 0 {
 							continue
 						}
-						want := expected.sum(expected.committed, org, index, inWindow) + expected.sum(expected.held, org, index, inWindow)
 						if m.Organizations() == len(ids) {
-							require.Equal(t, want, organization(org).Usage(meter.Index(index), now).Current, "organization %d, meter %d", org, index)
+							u := organization(org).Usage(meter.Index(index), now)
+							require.Equal(t, expected.sum(expected.committed, org, index, inWindow), u.Current, "organization %d, meter %d", org, index)
+							require.Equal(t, expected.sum(expected.held, org, index, inWindow), u.Held, "organization %d, meter %d", org, index)
 						}
 					}
 				}

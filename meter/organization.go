@@ -77,8 +77,12 @@ type Usage struct {
 	Meter       plans.Meter
 	Entitlement plans.Entitlement
 	Window      plans.Window
-	// Current is the usage of the window: stored, pending and held.
-	Current int64
+	// Current is the usage of the window: stored and pending, and under a hard limit what other
+	// instances are known to have admitted. Held is what reservations hold of it, at this
+	// instance, others and in the store: it is neither used nor free.
+	Current, Held int64
+	// HeldInStore is the part of Held that reservations in the store hold.
+	HeldInStore int64
 	// Pending is what of the current day the store does not have yet, as far as this
 	// instance has not begun to write it.
 	Pending int64
@@ -96,13 +100,34 @@ func (o *Organization) Usage(i Index, now time.Time) Usage {
 	defer s.mu.Unlock()
 	s.roll(e.Window, now.UnixNano())
 	m := o.meter.Catalog().Meters[i]
+	current, held := s.standing(v.leased[i])
 	return Usage{
 		Meter:       m,
 		Entitlement: *e,
 		Window:      s.window(),
-		Current:     s.used,
+		Current:     current,
+		Held:        held,
+		HeldInStore: s.heldInStore(),
 		Pending:     s.pendingShares() + s.pendingOf(),
 	}
+}
+
+// Remaining is what the limit leaves, never below 0; 0 where there is none.
+func (u *Usage) Remaining() int64 { return u.Entitlement.Remaining(u.Current, u.Held) }
+
+// OverLimit reports whether what is used and held is beyond the limit.
+func (u *Usage) OverLimit() bool {
+	return u.Entitlement.Mode != plans.Unlimited && u.Current > u.Entitlement.Max-u.Held
+}
+
+// standing is what is used and what is held of the window, as decisions go by it.
+func (s *slot) standing(leased bool) (current, held int64) {
+	if q := s.quota; q != nil && leased {
+		held = q.heldInAll()
+		return max(0, q.counted()-held), held
+	}
+	here := s.heldHere()
+	return max(0, s.used-here), here + s.heldInStore()
 }
 
 // pendingOf is what the current day's undrained events add to its pending usage.

@@ -41,9 +41,12 @@ type quota struct {
 	// nobody can have, as far as this instance knows.
 	total int64
 	// elsewhere + spent is what counts of the window, as of the last answer: elsewhere
-	// leaves out what others hold idle. heldElsewhere is the part of it that reservations
-	// hold in the store and at other instances. answeredAt is when that was; 0: never.
-	elsewhere, heldElsewhere, answeredAt int64
+	// leaves out what others hold idle. heldInStore and heldElsewhere are the parts of it that
+	// reservations hold in the store and at other instances. answeredAt is when that was; 0:
+	// never.
+	elsewhere, heldInStore, heldElsewhere, answeredAt int64
+	// idleElsewhere is what others held idle when they last asked.
+	idleElsewhere int64
 	// low is how much must be free for no ask to be made ahead of need.
 	low int64
 	// dryUntil is the time before which dryOf, or more, is not asked for, because there was
@@ -54,8 +57,9 @@ type quota struct {
 	wanted int64
 	woken  chan struct{}
 	// queued says that an ask is due, asking that one is under way, recalled that others
-	// ask for what isn't used. version counts the asks.
-	queued, asking, recalled bool
+	// ask for what isn't used, looks that the next ask is to find out where the window
+	// stands. version counts the asks.
+	queued, asking, recalled, looks bool
 	// surrenders says that the next ask gives all back that isn't spent or free, whoever
 	// waits; void that the ask under way was made before that; settling that the store grants nothing
 	// until a change of the plan is taken over.
@@ -116,6 +120,7 @@ func (s *slot) quotaFor(kind plans.WindowKind, index Index, day plans.Day) *quot
 	q.active = true
 	if current {
 		s.quota = q
+		s.learnHeld(s.heldInStore())
 	}
 	return q
 }
@@ -209,14 +214,14 @@ func (q *quota) disown(r *Reservation) int64 {
 func (q *quota) counted() int64 {
 	counted := q.elsewhere + q.spent
 	if q == q.slot.quota {
-		counted = max(counted, q.slot.used+q.heldElsewhere)
+		counted = max(counted, q.slot.used+q.heldInStore+q.heldElsewhere)
 	}
 	return max(0, counted)
 }
 
 // heldInAll is what of it is held.
 func (q *quota) heldInAll() int64 {
-	return q.heldElsewhere + q.slot.heldIn(q.key.Start, q.end)
+	return q.heldInStore + q.heldElsewhere + q.slot.heldIn(q.key.Start, q.end)
 }
 
 // refund takes back what was admitted, at a stamp, and not used. It is free to be admitted
@@ -238,6 +243,8 @@ type verdict int
 
 const (
 	decided verdict = iota
+	// leased says that it was taken out of a lease.
+	leased
 	// short says that the lease doesn't cover the quantity, and an ask may.
 	short
 	// unavailable says that the store can't be asked, and the settings forbid to do without.
@@ -248,9 +255,8 @@ const (
 	ended
 )
 
-// takeLeased decides out of a lease, and takes what is allowed. Fenced says that leases
-// can't be relied on; leased, that the quantity was taken out of the lease.
-func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d plans.Decision, leased bool, v verdict) {
+// takeLeased decides out of a lease, and takes what is allowed.
+func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d plans.Decision, v verdict) {
 	m := s.org.meter
 	fenced := at >= m.leasesUntil.Load()
 	inWindow := q == s.quota
@@ -258,8 +264,8 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 	case quantity == 0:
 		// It adds nothing: no lease need cover it.
 		d = q.refusal(e)
-		d.Allowed, d.OverLimit = true, d.Current > e.Max
-		return d, false, decided
+		d.Allowed, d.OverLimit = true, d.Current > e.Max-d.Held
+		return d, decided
 	case !fenced && q.free >= quantity:
 		q.free -= quantity
 		q.spent += quantity
@@ -270,22 +276,22 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 		if inWindow {
 			s.used += quantity
 		}
-		return q.decision(e, true), true, decided
+		return q.decision(e, true), leased
 	case quantity > e.Max:
 		if fenced || q.away(at) || at < q.answeredAt+int64(lookFor) {
-			return q.refusal(e), false, decided
+			return q.refusal(e), decided
 		}
 		// No window has room for it; what there is of it is to be known.
-		return q.refusal(e), false, short
+		return q.refusal(e), short
 	case fenced || q.away(at):
 		if m.config.DenyUnleased {
-			return q.refusal(e), false, unavailable
+			return q.refusal(e), unavailable
 		}
-		return s.takeUnleased(q, e, quantity), false, decided
+		return s.takeUnleased(q, e, quantity), decided
 	case at < q.dryUntil && quantity >= q.dryOf:
-		return q.refusal(e), false, decided
+		return q.refusal(e), decided
 	default:
-		return q.refusal(e), false, short
+		return q.refusal(e), short
 	}
 }
 
@@ -304,18 +310,21 @@ func (s *slot) takeUnleased(q *quota, e *plans.Entitlement, quantity int64) plan
 
 // decision says where the window stands, after a decision.
 func (q *quota) decision(e *plans.Entitlement, allowed bool) plans.Decision {
-	d := plans.Decision{Allowed: allowed, OverLimit: !allowed, Mode: plans.Hard, Current: q.counted(), Held: q.heldInAll(), Max: e.Max}
-	d.Remaining = max(0, e.Max-d.Current)
+	return q.decide(e, allowed, q.counted())
+}
+
+// decide says where the window stands where so much of it is used or held.
+func (q *quota) decide(e *plans.Entitlement, allowed bool, counted int64) plans.Decision {
+	d := plans.Decision{Allowed: allowed, OverLimit: !allowed, Mode: plans.Hard, Held: q.heldInAll(), Max: e.Max}
+	d.Current = max(0, counted-d.Held)
+	d.Remaining = e.Remaining(d.Current, d.Held)
 	return d
 }
 
 // refusal is the decision where a lease doesn't cover a quantity. What other instances
 // hold, and don't give back, counts.
 func (q *quota) refusal(e *plans.Entitlement) plans.Decision {
-	d := q.decision(e, false)
-	d.Current = max(d.Current, q.total-q.free)
-	d.Remaining = max(0, e.Max-d.Current)
-	return d
+	return q.decide(e, false, max(q.counted(), q.total-q.free))
 }
 
 // wake makes the requests that wait look again.
@@ -342,16 +351,18 @@ func (q *quota) ask(now int64) LeaseAsk {
 	case q.recalled || !q.active:
 		// What is given back must not be admitted meanwhile.
 		q.free = min(q.free, q.wanted)
+	case q.looks && q.free >= q.low:
 	default:
 		more = max(need, q.size(now)-q.free)
 	}
-	q.recalled = false
+	looks := q.looks
+	q.recalled, q.looks = false, false
 	q.asked = q.adopted
 	q.version++
 	q.needed = q.spent + q.free + need
 	return LeaseAsk{
 		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Answered: q.answered, Issued: q.spent + q.free + max(0, more), Spent: q.spent, Adopted: q.adopted, Held: q.held,
-		Need: need, Plan: v.plan.Key, PlanVersion: v.plan.Version, Max: e.Max,
+		Need: need, Look: looks, Plan: v.plan.Key, PlanVersion: v.plan.Version, Max: e.Max,
 	}
 }
 
@@ -398,14 +409,18 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 	}
 	q.wake()
 	// Requests that came since the ask may want more than it was for.
-	return q.recalled || q.booked < q.adopted || (!q.active && q.free > 0) || (!unmet && q.wanted > q.free), 0
+	return q.recalled || q.looks || q.booked < q.adopted || (!q.active && q.free > 0) || (!unmet && q.wanted > q.free), 0
 }
 
 // learn takes note of where the store says that the window stands.
 func (q *quota) learn(a *LeaseAnswer, now int64) {
 	q.total = a.Consumed + a.Unleased + a.Leased + a.Held
 	q.elsewhere = q.total - a.Idle - a.Issued
-	q.heldElsewhere = a.Held + a.HeldElsewhere
+	q.heldInStore, q.heldElsewhere = a.Held, a.HeldElsewhere
+	if s := q.slot; q == s.quota && a.Held != s.heldInStore() {
+		s.extra().heldInStore = a.Held
+	}
+	q.idleElsewhere = a.Idle
 	q.answeredAt = now
 	q.settling = a.Settling
 	// What was settled meanwhile is not adopted any more.

@@ -176,11 +176,9 @@ func (k *KnownEvent) again(fingerprint Fingerprint) Outcome {
 	}
 	receipt := k.Event.Receipt
 	d := plans.Decision{
-		Allowed: true, OverLimit: receipt.OverLimit, Mode: receipt.Mode, Current: receipt.Current, Max: receipt.Max,
+		Allowed: true, OverLimit: receipt.OverLimit, Mode: receipt.Mode, Current: receipt.Current, Held: receipt.Held, Max: receipt.Max,
 	}
-	if d.Mode != plans.Unlimited {
-		d.Remaining = max(0, d.Max-d.Current)
-	}
+	d.Remaining = plans.Entitlement{Mode: d.Mode, Max: d.Max}.Remaining(d.Current, d.Held)
 	return Outcome{Decision: d, Window: receipt.Window.On(k.Day), Plan: receipt.Plan, Duplicate: true}
 }
 
@@ -206,7 +204,7 @@ func (o *Organization) reportEvent(ctx context.Context, r Report) (Outcome, Know
 	d := out.Decision
 	event := Event{
 		Identity: r.Identity, Fingerprint: r.Fingerprint, Batch: r.Batch, Quantity: r.Quantity, At: time.Unix(0, reservation.at).UTC(),
-		Receipt: Receipt{Plan: out.Plan, Mode: d.Mode, OverLimit: d.OverLimit, Current: d.Current, Max: d.Max, Window: kind},
+		Receipt: Receipt{Plan: out.Plan, Mode: d.Mode, OverLimit: d.OverLimit, Current: d.Current, Held: d.Held, Max: d.Max, Window: kind},
 	}
 	if q := reservation.quota; q != nil {
 		event.Leased = leasedOf(q.key.Kind, r.Quantity)
@@ -227,7 +225,7 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 	}
 	again := func() (plans.Decision, Reservation, *quota, verdict) {
 		now := o.meter.config.Now().UnixNano()
-		return o.reserveAt(r.Index, r.Quantity, now, min(at, now), own)
+		return o.reserve(r.Index, wish{quantity: r.Quantity, now: now, at: min(at, now), own: own, waits: true})
 	}
 	d, reservation, _, v := again()
 	var err error
@@ -249,87 +247,6 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 	return out, reservation
 }
 
-// reserveAt is reserve for usage that was at a time up to now: it belongs to the day,
-// and counts in the window, of that time. Own says that the report bears the time: the plan
-// of that time prices it, whichever plan decides.
-func (o *Organization) reserveAt(i Index, quantity, now, at int64, own bool) (plans.Decision, Reservation, *quota, verdict) {
-	if now >= o.switchAt.Load() {
-		o.switchPlan(now)
-	}
-	s := o.slot(i)
-	day := dayOf(at)
-
-	s.mu.Lock()
-	view := o.view.Load()
-	p := view.price
-	if own {
-		p = o.priceAt(at)
-	}
-	e := &view.entitlements[i]
-	s.roll(e.Window, now)
-	day = min(day, s.current.day)
-	window := e.Window.On(day)
-	start, end := plans.DayOf(window.Start), plans.DayOf(window.End)
-	var d plans.Decision
-	var q *quota
-	var v verdict
-	leased := false
-	switch {
-	case view.ended && p == 0:
-		v = ended
-		d = plans.Decision{OverLimit: true, Mode: plans.Hard}
-	case s.overflows(day, quantity):
-		v = overflowing
-		d = plans.Decision{Mode: e.Mode}
-	case view.ended && s.inWindow(day):
-		// What was used under a contract is taken, whatever its limits were.
-		d = s.take(&plans.Entitlement{Mode: plans.Unlimited}, quantity)
-	case view.ended:
-		d = s.decideAlone(&plans.Entitlement{Mode: plans.Unlimited}, quantity)
-	case view.leased[i]:
-		q = s.quotaFor(e.Window, i, day)
-		d, leased, v = s.takeLeased(q, e, quantity, now)
-	case !view.loaded && o.meter.config.DenyUnleased:
-		v = unavailable
-	case s.inWindow(day):
-		d = s.take(e, quantity)
-	default:
-		// The usage of a window that is over isn't in memory: what isn't hard needs no more.
-		d = s.decideAlone(e, quantity)
-	}
-	var r Reservation
-	if d.Allowed {
-		r = Reservation{
-			slot: s, quantity: quantity, day: day, windowStart: start, windowEnd: end, at: at, stamp: o.meter.generations.Load(),
-			price: p,
-		}
-		if leased {
-			r.quota = q
-		}
-		if !own && s.current.price != p {
-			s.cut(p)
-		}
-		share, older := s.dayFor(day, p)
-		if older != nil && s.meter.Aggregation == plans.Sum {
-			older.taken += quantity
-		}
-		s.hold(share, quantity, r.quota)
-	}
-	older := day != s.current.day
-	exceeded := d.OverLimit && v == decided && s.inWindow(day)
-	s.mu.Unlock()
-	if older && d.Allowed {
-		o.meter.holdDay(day, 1)
-	}
-	if v == decided {
-		o.meter.stats.count(i, o, d, view.loaded)
-	}
-	if exceeded {
-		o.noteExceeded(i)
-	}
-	return d, r, q, v
-}
-
 // decideAlone decides on a quantity of a window whose other usage isn't in memory. Only
 // a level can be refused.
 func (s *slot) decideAlone(e *plans.Entitlement, quantity int64) plans.Decision {
@@ -337,7 +254,7 @@ func (s *slot) decideAlone(e *plans.Entitlement, quantity int64) plans.Decision 
 	if s.meter.Aggregation == plans.Sum && limit.Mode == plans.Hard {
 		limit.Mode = plans.Soft
 	}
-	d := plans.Decide(s.meter.Aggregation, limit, 0, quantity)
+	d := plans.Decide(s.meter.Aggregation, limit, 0, 0, quantity)
 	d.Mode = e.Mode
 	return d
 }

@@ -41,7 +41,7 @@ type Reservation struct {
 //
 // Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity].
 func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.Decision, Reservation) {
-	d, r, _, _ := o.reserve(i, quantity, now.UnixNano(), false)
+	d, r, _, _ := o.reserve(i, wishNow(quantity, now, false))
 	return d, r
 }
 
@@ -50,11 +50,11 @@ func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.De
 // decide without the store, [ErrQuantityOverflow] where the day can't hold the quantity, and
 // [ErrContractEnded] where there is no plan.
 func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
-	d, r, _, v := o.reserve(i, quantity, now.UnixNano(), true)
+	d, r, _, v := o.reserve(i, wishNow(quantity, now, true))
 	switch v {
 	case short:
 		return o.await(ctx, i, quantity, func() (plans.Decision, Reservation, *quota, verdict) {
-			return o.reserve(i, quantity, o.meter.config.Now().UnixNano(), true)
+			return o.reserve(i, wishNow(quantity, o.meter.config.Now(), true))
 		})
 	case unavailable:
 		return d, r, ErrUnavailable
@@ -67,58 +67,115 @@ func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now t
 	}
 }
 
-// reserve decides at once. Where quota is short and the caller waits, nothing is counted
-// yet, and the quota is returned.
-func (o *Organization) reserve(i Index, quantity, at int64, waits bool) (d plans.Decision, r Reservation, q *quota, v verdict) {
-	if at >= o.switchAt.Load() {
-		o.switchPlan(at)
+// wish is what is to be admitted: a quantity of a time at, which is now or before.
+type wish struct {
+	quantity, now, at int64
+	// own says that the report bears the time: the plan of that time prices it, whichever
+	// plan decides.
+	own bool
+	// waits says that the caller waits where quota is short: then nothing is counted yet.
+	waits bool
+}
+
+func wishNow(quantity int64, now time.Time, waits bool) wish {
+	at := now.UnixNano()
+	return wish{quantity: quantity, now: at, at: at, waits: waits}
+}
+
+// reserve decides at once. Usage belongs to the day, and counts in the window, of its time.
+// Where quota is short, it is returned.
+func (o *Organization) reserve(i Index, w wish) (d plans.Decision, r Reservation, q *quota, v verdict) {
+	if w.now >= o.switchAt.Load() {
+		o.switchPlan(w.now)
 	}
 	s := o.slot(i)
 
 	s.mu.Lock()
 	// Under the lock: a change of the plan finds in the slot all that was decided on before.
 	view := o.view.Load()
+	p := view.price
+	if w.own {
+		p = o.priceAt(w.at)
+	}
 	e := &view.entitlements[i]
-	s.roll(e.Window, at)
-	leased := false
-	switch {
-	case view.ended:
-		v = ended
-		d = plans.Decision{OverLimit: true, Mode: plans.Hard, Current: max(0, s.used)}
-	case s.overflows(s.current.day, quantity):
-		v = overflowing
-		d = plans.Decision{Mode: e.Mode, Current: s.used, Max: e.Max, Remaining: max(0, e.Max-s.used)}
-	case view.leased[i]:
-		q = s.quotaFor(e.Window, i, s.current.day)
-		d, leased, v = s.takeLeased(q, e, quantity, at)
-	case !view.loaded && o.meter.config.DenyUnleased:
-		// Nobody knows whether there is a limit.
-		v = unavailable
-	default:
-		d = s.take(e, quantity)
+	s.roll(e.Window, w.now)
+	day := s.current.day
+	if w.at < w.now {
+		day = min(dayOf(w.at), day)
 	}
+	d, q, v = s.decide(view, i, day, p, &w)
 	if d.Allowed {
-		if s.current.price != view.price {
-			s.cut(view.price)
+		r = s.reservation(e, day, p, &w)
+		if v == leased {
+			r.quota, v = q, decided
 		}
-		r = Reservation{
-			slot: s, quantity: quantity, day: s.current.day, windowStart: s.windowStart, windowEnd: s.windowEnd, at: at,
-			stamp: o.meter.generations.Load(), price: view.price,
-		}
-		if leased {
-			r.quota = q
-		}
-		s.hold(&s.current, quantity, r.quota)
+		s.holdFor(&r, w.own)
 	}
+	past, inWindow := day != s.current.day, s.inWindow(day)
 	s.mu.Unlock()
 
-	if v == decided || !waits {
+	if past && d.Allowed {
+		o.meter.holdDay(day, 1)
+	}
+	if v == decided || !w.waits {
 		o.meter.stats.count(i, o, d, view.loaded)
-		if d.OverLimit && v == decided {
-			o.noteExceeded(i)
-		}
+	}
+	if d.OverLimit && v == decided && inWindow {
+		o.noteExceeded(i)
 	}
 	return d, r, q, v
+}
+
+// decide decides on a quantity of a day, and takes what is allowed.
+func (s *slot) decide(view *view, i Index, day plans.Day, p price, w *wish) (d plans.Decision, q *quota, v verdict) {
+	e := &view.entitlements[i]
+	switch {
+	case view.ended && p == 0:
+		return plans.Decision{OverLimit: true, Mode: plans.Hard}, nil, ended
+	case s.overflows(day, w.quantity):
+		return plans.Decision{Mode: e.Mode}, nil, overflowing
+	case view.ended:
+		// What was used under a contract is taken, whatever its limits were.
+		e = &plans.Entitlement{Mode: plans.Unlimited}
+	case view.leased[i]:
+		q = s.quotaFor(e.Window, i, day)
+		d, v = s.takeLeased(q, e, w.quantity, w.now)
+		return d, q, v
+	case !view.loaded && s.org.meter.config.DenyUnleased:
+		// Nobody knows whether there is a limit.
+		return d, nil, unavailable
+	}
+	if s.inWindow(day) {
+		return s.take(e, w.quantity), nil, decided
+	}
+	// The usage of a window that is over isn't in memory: what isn't hard needs no more.
+	return s.decideAlone(e, w.quantity), nil, decided
+}
+
+// reservation makes one for a day.
+func (s *slot) reservation(e *plans.Entitlement, day plans.Day, p price, w *wish) Reservation {
+	r := Reservation{
+		slot: s, quantity: w.quantity, day: day, windowStart: s.windowStart, windowEnd: s.windowEnd, at: w.at,
+		stamp: s.org.meter.generations.Load(), price: p,
+	}
+	if day != s.current.day {
+		window := e.Window.On(day)
+		r.windowStart, r.windowEnd = plans.DayOf(window.Start), plans.DayOf(window.End)
+	}
+	return r
+}
+
+// holdFor notes that a reservation was made. Own says that its price may be another one than
+// that of what comes next.
+func (s *slot) holdFor(r *Reservation, own bool) {
+	if !own && s.current.price != r.price {
+		s.cut(r.price)
+	}
+	share, older := s.dayFor(r.day, r.price)
+	if older != nil && s.meter.Aggregation == plans.Sum {
+		older.taken += r.quantity
+	}
+	s.hold(share, r.quantity, r.quota)
 }
 
 // await waits until a quantity can be decided on. Again decides.

@@ -58,11 +58,14 @@ type rare struct {
 	full []daySum
 	// quarantined is the part of used that the store has set aside (Sum only).
 	quarantined int64
+	// heldInStore is what reservations in the store hold of the window, as of the last answer
+	// (Sum only). It isn't in used.
+	heldInStore int64
 }
 
 // idle reports whether there is nothing.
 func (x *rare) idle() bool {
-	return len(x.older) == 0 && len(x.events) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0 && x.levelAt == 0
+	return len(x.older) == 0 && len(x.events) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0 && x.levelAt == 0 && x.heldInStore == 0
 }
 
 // dayUsage is the share of a slot that one day and one price have, but for its events.
@@ -130,7 +133,7 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 		s.openWindow(kind)
 		s.used, s.known = 0, 0
 		if s.rare != nil {
-			s.rare.quarantined = 0
+			s.rare.quarantined, s.rare.heldInStore = 0, 0
 		}
 	}
 	if s.rare != nil {
@@ -184,7 +187,8 @@ func (s *slot) window() plans.Window {
 
 // take decides without a lease, and takes what is allowed. Quantity is at least 0.
 func (s *slot) take(e *plans.Entitlement, quantity int64) plans.Decision {
-	d := plans.Decide(s.meter.Aggregation, *e, s.used, quantity)
+	current, held := s.standing(false)
+	d := plans.Decide(s.meter.Aggregation, *e, current, held, quantity)
 	if s.meter.Aggregation == plans.Sum && quantity == 0 {
 		// It adds nothing: a limit that was passed before doesn't refuse it.
 		d.Allowed = true
@@ -193,6 +197,35 @@ func (s *slot) take(e *plans.Entitlement, quantity int64) plans.Decision {
 		s.used += quantity
 	}
 	return d
+}
+
+// heldHere is what reservations at this instance hold of the window: it is in used.
+func (s *slot) heldHere() int64 { return s.heldIn(s.windowStart, s.windowEnd) }
+
+// heldInStore is what reservations in the store hold of the window, as far as is known.
+func (s *slot) heldInStore() int64 {
+	if s.rare == nil {
+		return 0
+	}
+	return s.rare.heldInStore
+}
+
+// learnHeld takes note of what reservations in the store hold of the window. Where that is
+// less than before, what was found to have nothing left may have some.
+func (s *slot) learnHeld(held int64) {
+	if held != s.heldInStore() {
+		s.extra().heldInStore = held
+	}
+	q := s.quota
+	if q == nil || held == q.heldInStore {
+		return
+	}
+	if held < q.heldInStore {
+		q.dryUntil = 0
+	}
+	q.elsewhere += held - q.heldInStore
+	q.total += held - q.heldInStore
+	q.heldInStore = held
 }
 
 // heldIn is the quantity of the open reservations of the days [start, end).

@@ -18,6 +18,7 @@ CREATE TABLE usage_events (
     mode            text        NOT NULL,
     over_limit      boolean     NOT NULL,
     current         bigint      NOT NULL,
+    held            bigint      NOT NULL,
     max             bigint      NOT NULL,
     limit_window    text        NOT NULL,
     counted_at      timestamptz NOT NULL DEFAULT now(),

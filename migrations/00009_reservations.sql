@@ -20,6 +20,7 @@ CREATE TABLE reservations (
     window_start    date        NOT NULL,
     max             bigint      NOT NULL,
     current         bigint      NOT NULL,
+    held            bigint      NOT NULL,
     over_limit      boolean     NOT NULL,
     identity        bytea       CHECK (octet_length(identity) = 16),
     fingerprint     bytea       CHECK (octet_length(fingerprint) = 8),
@@ -58,7 +59,7 @@ CREATE POLICY tollgate_scope ON reservations_stuck TO tollgate_api USING (
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON reservations_stuck TO tollgate_api;
-GRANT SELECT, INSERT, DELETE, UPDATE (committed, state, settled_at, expires_at, max, current) ON reservations TO tollgate_api;
+GRANT SELECT, INSERT, DELETE, UPDATE (committed, state, settled_at, expires_at, max, current, held, over_limit) ON reservations TO tollgate_api;
 
 -- +goose Down
 

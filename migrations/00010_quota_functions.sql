@@ -194,12 +194,23 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+-- What of a window is used, and not held: as far as instances have said what they have spent.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_window_current(w quota_windows) RETURNS bigint
+    LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+    SELECT w.consumed + w.unleased + coalesce(sum(l.granted - greatest(0, least(l.granted, l.issued - l.spent - l.awaited)) - least(l.granted, l.held)), 0)::bigint
+    FROM quota_leases l
+    WHERE l.organization_id = w.organization_id AND l.meter = w.meter AND l.limit_window = w.limit_window AND l.window_start = w.window_start
+$$;
+-- +goose StatementEnd
+
 -- Answers one ask of an instance, whose row the caller has locked; the window is open where there is anything to grant.
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_adjust_lease(
     by_instance uuid, of_organization uuid, of_meter text, of_kind text, of_start date,
     ask_generation bigint, ask_version bigint, ask_answered boolean, ask_issued bigint, ask_spent bigint, ask_adopted bigint,
-    ask_held bigint, ask_need bigint, ask_plan text, ask_plan_version bigint, ask_max bigint,
+    ask_held bigint, ask_need bigint, ask_look boolean, ask_plan text, ask_plan_version bigint, ask_max bigint,
     OUT answer_issued bigint, OUT outdated boolean, OUT waiting boolean, OUT settling boolean,
     OUT answer_max bigint, OUT answer_consumed bigint, OUT answer_unleased bigint, OUT answer_leased bigint,
     OUT answer_held bigint, OUT outstanding bigint, OUT answer_idle bigint, OUT held_elsewhere bigint)
@@ -227,18 +238,24 @@ BEGIN
         answer_issued := ask_spent;
         outdated := (ask_issued > ask_spent OR ask_adopted > 0) AND tollgate_plan_outdated(of_organization, ask_plan, ask_plan_version);
         answer_max := ask_max;
-        answer_consumed := 0; answer_unleased := 0; answer_leased := 0; answer_held := 0; outstanding := 0;
+        answer_consumed := 0; answer_unleased := 0; answer_leased := 0; outstanding := 0;
+        SELECT coalesce(sum(r.quantity), 0) INTO answer_held FROM reservations r
+        WHERE r.organization_id = of_organization AND r.meter = of_meter AND r.state = 'held'
+            AND r.day >= of_start AND r.day < (of_start + ('1 ' || of_kind)::interval)::date;
         RETURN;
     END IF;
     -- With the window locked: who is granted something after this sees a change that was committed before it.
     old_plan := tollgate_plan_outdated(of_organization, ask_plan, ask_plan_version);
+    IF ask_look THEN
+        w.held := w.held - tollgate_expire_held(of_organization, of_meter, of_kind, of_start);
+    END IF;
     SELECT * INTO l FROM quota_leases q
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
         AND q.instance_id = by_instance;
     IF NOT FOUND OR ask_generation > l.generation THEN
         l := ROW (of_organization, of_meter, of_kind, of_start, by_instance, ask_generation, 0,
             CASE WHEN ask_answered THEN ask_spent ELSE 0 END, coalesce(l.granted, 0), 0,
-            CASE WHEN ask_answered THEN ask_adopted ELSE 0 END, 0)::quota_leases;
+            CASE WHEN ask_answered THEN ask_adopted ELSE 0 END, 0, 0)::quota_leases;
     END IF;
     change := ask_issued - l.issued;
     outdated := old_plan AND change > 0;
@@ -277,6 +294,7 @@ BEGIN
         l.granted := l.granted + granting;
         l.spent := ask_spent;
         l.held := ask_held;
+        l.awaited := greatest(0, least(ask_need, l.issued - ask_spent));
         w.leased := w.leased + granting;
         w.max := greatest(w.plan_max, w.consumed + w.leased + w.held);
         UPDATE quota_windows q SET plan_max = w.plan_max, max = w.max, leased = w.leased
@@ -285,17 +303,21 @@ BEGIN
         INSERT INTO quota_leases AS q VALUES (l.*)
         ON CONFLICT (organization_id, meter, limit_window, window_start, instance_id) DO UPDATE
         SET generation = excluded.generation, version = excluded.version, issued = excluded.issued, granted = excluded.granted,
-            spent = excluded.spent, adopted = excluded.adopted, held = excluded.held;
+            spent = excluded.spent, adopted = excluded.adopted, held = excluded.held, awaited = excluded.awaited;
     END IF;
     waiting := settling;
     IF NOT outdated AND NOT settling AND ask_issued > l.issued AND ask_need > greatest(granting, 0) THEN
         waiting := tollgate_recall_quota(of_organization, of_meter, of_kind, of_start, by_instance);
     END IF;
-    SELECT coalesce(sum(greatest(0, least(q.granted, q.issued - q.spent))), 0), coalesce(sum(least(q.granted, q.held)), 0)
+    SELECT coalesce(sum(greatest(0, least(q.granted, q.issued - q.spent - q.awaited))), 0), coalesce(sum(least(q.granted, q.held)), 0)
     INTO answer_idle, held_elsewhere
     FROM quota_leases q
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
         AND q.instance_id <> by_instance;
+    IF ask_look AND answer_idle > 0 THEN
+        PERFORM pg_notify('tollgate_changes', json_build_object(
+            'kind', 'quota', 'id', of_organization, 'meter', of_meter, 'window', of_kind, 'start', of_start, 'look', true)::text);
+    END IF;
     answer_issued := l.issued;
     answer_max := w.plan_max; answer_consumed := w.consumed; answer_unleased := w.unleased;
     answer_leased := w.leased; answer_held := w.held; outstanding := l.granted;
@@ -311,7 +333,7 @@ CREATE FUNCTION tollgate_hold_quota(
     of_organization uuid, of_meter text, of_day date, quantity bigint, hard_kind text,
     known_plan text, known_version bigint, known_max bigint, was_outdated boolean,
     OUT taken boolean, OUT again boolean, OUT answer_max bigint, OUT answer_consumed bigint, OUT answer_unleased bigint,
-    OUT answer_leased bigint, OUT answer_held bigint)
+    OUT answer_leased bigint, OUT answer_held bigint, OUT answer_current bigint)
     LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
@@ -324,7 +346,7 @@ BEGIN
     again := NOT was_outdated AND tollgate_plan_outdated(of_organization, known_plan, known_version)
         OR hard_kind IS NOT NULL AND tollgate_plan_settling(of_organization);
     taken := NOT again;
-    answer_max := known_max; answer_consumed := 0; answer_unleased := 0; answer_leased := 0; answer_held := 0;
+    answer_max := known_max; answer_consumed := 0; answer_unleased := 0; answer_leased := 0; answer_held := 0; answer_current := 0;
     IF hard_kind IS NOT NULL THEN
         SELECT * INTO STRICT w FROM quota_windows q
         WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = hard_kind
@@ -337,6 +359,7 @@ BEGIN
         taken := taken AND quantity <= available;
         answer_consumed := w.consumed; answer_unleased := w.unleased; answer_leased := w.leased;
         answer_held := w.held + CASE WHEN taken THEN quantity ELSE 0 END;
+        answer_current := tollgate_window_current(w);
     END IF;
     IF taken THEN
         UPDATE quota_windows q
@@ -351,7 +374,9 @@ END $$;
 -- +goose Down
 
 DROP FUNCTION tollgate_hold_quota(uuid, text, date, bigint, text, text, bigint, bigint, boolean);
-DROP FUNCTION tollgate_adjust_lease(uuid, uuid, text, text, date, bigint, bigint, boolean, bigint, bigint, bigint, bigint, bigint, text, bigint, bigint);
+DROP FUNCTION tollgate_adjust_lease(
+    uuid, uuid, text, text, date, bigint, bigint, boolean, bigint, bigint, bigint, bigint, bigint, boolean, text, bigint, bigint);
+DROP FUNCTION tollgate_window_current(quota_windows);
 DROP FUNCTION tollgate_recall_quota(uuid, text, text, date, uuid);
 DROP FUNCTION tollgate_expire_held(uuid, text, text, date, uuid);
 DROP FUNCTION tollgate_plan_settling(uuid);

@@ -88,9 +88,9 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO usage_batches SELECT id, 2, now(), 0 FROM instances;
 		INSERT INTO usage_events
 		SELECT id, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', current_date, 1, now(),
-			id, 1, 0, 0, 'pro', 'hard', false, 1, 10, 'day' FROM instances;
+			id, 1, 0, 0, 'pro', 'hard', false, 1, 0, 10, 'day' FROM instances;
 		INSERT INTO quota_windows SELECT id, 'evaluations', 'day', current_date, current_date + 1, 10, 10, 1, 2, 3, 4 FROM instances;
-		INSERT INTO quota_leases SELECT id, 'evaluations', 'day', current_date, id, 1, 1, 2, 2, 2, 0, 0 FROM instances;
+		INSERT INTO quota_leases SELECT id, 'evaluations', 'day', current_date, id, 1, 1, 2, 2, 2, 0, 0, 0 FROM instances;
 		INSERT INTO quota_lost_leases SELECT id, 'evaluations', 'day', current_date, id, 2 FROM instances;
 		INSERT INTO events (id, key, kind, organization_id, occurred_at, data) SELECT id, 'k', 'export.issued', id, now(), '{}' FROM organizations;
 		INSERT INTO webhook_endpoints (id, organization_id, url, secret) SELECT id, id, 'https://example.com/', 's' FROM organizations;
@@ -98,7 +98,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO webhook_attempts SELECT id, id, 'run/1', id, 1, false, now(), 5, 200, '' FROM organizations;
 		INSERT INTO reservations
 		SELECT id, id, 'evaluations', current_date, 3, NULL, 'held', now(), now() + interval '1 hour', NULL,
-			'pro', 1, 'hard', 'day', current_date, 10, 10, false FROM instances;
+			'pro', 1, 'hard', 'day', current_date, 10, 10, 3, false FROM instances;
 		INSERT INTO reservations_stuck SELECT organization_id, id, 'refused', now() FROM reservations;
 		INSERT INTO idempotent_writes SELECT id, sha256('k'), sha256('f'), now() FROM instances;
 		INSERT INTO credit_grants SELECT id, id, 'USD', 5, 50, now(), NULL, '' FROM organizations;

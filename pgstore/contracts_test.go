@@ -85,7 +85,7 @@ func TestContractsEnd(t *testing.T) {
 	o := f.organization("Acme", "pro").ID
 	f.exec(`
 		INSERT INTO reservations SELECT $1, tollgate_uuidv7(), 'evaluations', current_date, 3, NULL, 'held', now() - interval '1 minute', now() + interval '1 hour', NULL,
-			'pro', 1, 'soft', 'day', current_date, 10, 10, false`, o)
+			'pro', 1, 'soft', 'day', current_date, 10, 7, 3, false`, o)
 	f.change(o, byTenant("free"))
 	ended := f.change(o, accounts.Request{Action: accounts.EndContract, Note: "Moved away"})
 	require.Empty(t, ended.Plan)

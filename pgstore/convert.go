@@ -86,6 +86,7 @@ func knownEvent(e db.UsageEvent) meter.KnownEvent {
 				Mode:      plans.Mode(e.Mode),
 				OverLimit: e.OverLimit,
 				Current:   e.Current,
+				Held:      e.Held,
 				Max:       e.Max,
 				Window:    plans.WindowKind(e.LimitWindow),
 			},

@@ -109,17 +109,17 @@ func (e *reportEvents) count(ctx context.Context, tx scoped, id meter.BatchID, p
 		a := e.arrays(chunk)
 		rows, err := tx.Query(ctx, `
 			INSERT INTO usage_events (organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq,
-				leased_day, leased_month, plan, mode, over_limit, current, max, limit_window)
+				leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window)
 			SELECT organization_id, identity, fingerprint, meter, date '1970-01-01' + day, quantity, at, $1, $2,
-				leased_day, leased_month, plan, mode, over_limit, current, max, limit_window
+				leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window
 			FROM unnest($3::uuid[], $4::bytea[], $5::bytea[], $6::text[], $7::int4[], $8::int8[], $9::timestamptz[],
-				$10::int8[], $11::int8[], $12::text[], $13::text[], $14::bool[], $15::int8[], $16::int8[], $17::text[])
+				$10::int8[], $11::int8[], $12::text[], $13::text[], $14::bool[], $15::int8[], $16::int8[], $17::int8[], $18::text[])
 				AS e (organization_id, identity, fingerprint, meter, day, quantity, at,
-					leased_day, leased_month, plan, mode, over_limit, current, max, limit_window)
+					leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window)
 			ON CONFLICT (organization_id, identity) DO NOTHING
 			RETURNING organization_id, identity`,
 			id.Instance, id.Seq, a.organizations, a.identities, a.fingerprints, a.meters, a.days, a.quantities, a.ats,
-			a.leasedDays, a.leasedMonths, a.plans, a.modes, a.overLimits, a.currents, a.maxes, a.windows)
+			a.leasedDays, a.leasedMonths, a.plans, a.modes, a.overLimits, a.currents, a.helds, a.maxes, a.windows)
 		if err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ type eventArrays struct {
 	leasedDays, leasedMonths []int64
 	plans, modes             []string
 	overLimits               []bool
-	currents, maxes          []int64
+	currents, helds, maxes   []int64
 	windows                  []string
 }
 
@@ -205,6 +205,7 @@ func (e *reportEvents) arrays(places []meter.EventPlace) *eventArrays {
 		a.modes = append(a.modes, string(event.Receipt.Mode))
 		a.overLimits = append(a.overLimits, event.Receipt.OverLimit)
 		a.currents = append(a.currents, event.Receipt.Current)
+		a.helds = append(a.helds, event.Receipt.Held)
 		a.maxes = append(a.maxes, event.Receipt.Max)
 		a.windows = append(a.windows, string(event.Receipt.Window))
 	}

@@ -30,8 +30,8 @@ const (
 	// the organization's.
 	ChangeUsage ChangeKind = "usage"
 	// ChangeQuota: somebody waits for quota of a window, and instances that hold some which
-	// they don't use are asked to give it back. ID is the organization's; [Change.QuotaWindow]
-	// names the window.
+	// they don't use are asked to give it back; with [Change.Look], to say what they have used.
+	// ID is the organization's; [Change.QuotaWindow] names the window.
 	ChangeQuota ChangeKind = "quota"
 	// ChangeResync: the connection is new, and changes may have been missed: read
 	// everything again. ID is empty.
@@ -46,6 +46,8 @@ type Change struct {
 	Meter  string           `json:"meter,omitempty"`
 	Window plans.WindowKind `json:"window,omitempty"`
 	Start  plans.Day        `json:"start,omitzero"`
+	// Look says that somebody only looks where the window of [ChangeQuota] stands.
+	Look bool `json:"look,omitempty"`
 }
 
 // QuotaWindow returns the window that [ChangeQuota] is about; false for other kinds.

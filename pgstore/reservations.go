@@ -18,8 +18,12 @@ import (
 // HoldReservation stores a reservation as held. Its State, Committed and SettledAt are
 // ignored, and its window is the one that contains CreatedAt.
 //
+// Current is the window's usage, at least as far as the store knows it, and Held what is held
+// of it in the caller's memory: what reservations in the store hold, this one included, comes
+// on top, and OverLimit follows from that.
+//
 // Under a hard limit the quantity is taken out of the window's quota, which is opened as
-// by [Store.AdjustLeases]; Max and Current are then those of the window. planVersion is
+// by [Store.AdjustLeases]; Max is then that of the window. planVersion is
 // the version of the plan that decided: where another plan is in force, its published
 // limit decides instead. Where the quota doesn't cover the quantity, or a change of the plan
 // is being taken over, the answer is a [*meter.QuotaShortError], and nothing is stored.
@@ -91,7 +95,7 @@ func hold(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion
 	params := db.InsertReservationParams{
 		OrganizationID: r.Organization, ID: r.ID, Meter: r.Meter, Day: date(plans.DayOf(r.CreatedAt)), Quantity: r.Quantity,
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Plan: r.Plan, PlanVersion: int64(planVersion), Mode: string(r.Mode), LimitWindow: string(r.Window),
-		WindowStart: date(window.Start), Max: r.Max, Current: r.Current, OverLimit: r.OverLimit,
+		WindowStart: date(window.Start), Max: r.Max, Current: r.Current, Held: r.Held,
 	}
 	if r.Identity != (meter.Identity{}) {
 		params.Identity, params.Fingerprint = r.Identity[:], r.Fingerprint[:]
@@ -110,13 +114,12 @@ func hold(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion
 		return r, err
 	}
 	if hard {
-		r.Max, r.Current = limit, current
-		if err := tx.SetReservationLimit(ctx, db.SetReservationLimitParams{OrganizationID: r.Organization, ID: r.ID, Max: r.Max, Current: r.Current}); err != nil {
-			return r, err
-		}
+		r.Max, r.Current = limit, max(r.Current, current)
 	}
-	// As it is stored: times have microseconds.
-	row, err := tx.Reservation(ctx, r.Organization, r.ID)
+	row, err := tx.SetReservationLimit(ctx, db.SetReservationLimitParams{
+		OrganizationID: r.Organization, ID: r.ID, Meter: r.Meter, Max: r.Max, Current: r.Current,
+		WindowStart: date(window.Start), WindowEnd: date(plans.DayOf(r.Window.On(window.Start).End)),
+	})
 	return reservation(row), err
 }
 
@@ -145,7 +148,6 @@ func decideByPlanInForce(ctx context.Context, tx scoped, r *meter.StoredReservat
 	}
 	r.Plan, *planVersion = limit.Plan, int(limit.PlanVersion)
 	r.Mode, r.Window, r.Max = plans.Mode(limit.Mode), plans.WindowKind(limit.LimitWindow), limit.Max
-	r.OverLimit = r.Mode == plans.Soft && r.Current > r.Max
 	return false, nil
 }
 
@@ -157,7 +159,7 @@ func openWindow(ctx context.Context, tx scoped, w meter.QuotaWindow, limit int64
 }
 
 // holdQuota holds the quantity in every open window with its day: under a hard limit it
-// is taken out of the limit's window. It returns the limit and what counts of it then.
+// is taken out of the limit's window. It returns the limit, and what is used of it.
 func holdQuota(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion int, outdated bool) (limit, current int64, err error) {
 	var kind *string
 	if r.Mode == plans.Hard {
@@ -168,11 +170,11 @@ func holdQuota(ctx context.Context, tx scoped, r meter.StoredReservation, planVe
 	var taken bool
 	err = tx.QueryRow(ctx, `SELECT * FROM tollgate_hold_quota($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		r.Organization, r.Meter, date(plans.DayOf(r.CreatedAt)), r.Quantity, kind, r.Plan, planVersion, r.Max, outdated).
-		Scan(&taken, &quota.Waiting, &quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held)
+		Scan(&taken, &quota.Waiting, &quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held, &quota.Current)
 	if err == nil && !taken {
 		err = &quota
 	}
-	return quota.Max, quota.Current(), err
+	return quota.Max, quota.Current, err
 }
 
 // recall asks instances to give quota of the window back where err is that it is short,
@@ -219,6 +221,7 @@ func reservation(r db.Reservation) meter.StoredReservation {
 		Window:       plans.WindowKind(r.LimitWindow),
 		Max:          r.Max,
 		Current:      r.Current,
+		Held:         r.Held,
 		OverLimit:    r.OverLimit,
 	}
 	if r.Committed != nil {

@@ -236,10 +236,10 @@ func (h *heldQuota) try(ctx context.Context, tx scoped, kind plans.WindowKind, s
 				AND (NOT $7 OR NOT (SELECT yet FROM settling) AND $6::int8 - $5::int8 <= $8::int8 - consumed - leased - held - unleased)
 			RETURNING 1
 		)
-		SELECT CASE WHEN $7 THEN $8::int8 ELSE plan_max END, consumed, unleased, leased, held, (SELECT yet FROM settling), EXISTS (SELECT FROM settled)
+		SELECT CASE WHEN $7 THEN $8::int8 ELSE plan_max END, consumed, unleased, leased, held, tollgate_window_current(quota_windows), (SELECT yet FROM settling), EXISTS (SELECT FROM settled)
 		FROM quota_windows
 		WHERE organization_id = $1 AND meter = $2 AND limit_window = $3 AND window_start = $4`,
 		h.organization, h.meter, kind, date(start), h.held, h.used, limited, h.max).
-		Scan(&quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held, &quota.Waiting, &settled)
+		Scan(&quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held, &quota.Current, &quota.Waiting, &settled)
 	return &quota, settled, err
 }

@@ -39,7 +39,10 @@ func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Da
 		if err != nil {
 			return err
 		}
-		return addQuarantined(ctx, tx, &snapshot, day)
+		if err := addQuarantined(ctx, tx, &snapshot, day); err != nil {
+			return err
+		}
+		return addHeld(ctx, tx, &snapshot, day)
 	})
 	return snapshot, wrap(err, "load organization %s", id)
 }
@@ -84,15 +87,33 @@ func addQuarantined(ctx context.Context, tx scoped, snapshot *meter.Snapshot, da
 	}
 	var apart meter.Stored
 	_, err = pgx.ForEachRow(rows, []any{&apart.Meter, &apart.QuarantinedDay, &apart.QuarantinedMonth}, func() error {
-		i := slices.IndexFunc(snapshot.Usage, func(u meter.Stored) bool { return u.Meter == apart.Meter })
-		if i < 0 {
-			snapshot.Usage = append(snapshot.Usage, apart)
-			return nil
-		}
-		snapshot.Usage[i].QuarantinedDay, snapshot.Usage[i].QuarantinedMonth = apart.QuarantinedDay, apart.QuarantinedMonth
+		u := storedOf(snapshot, apart.Meter)
+		u.QuarantinedDay, u.QuarantinedMonth = apart.QuarantinedDay, apart.QuarantinedMonth
 		return nil
 	})
 	return err
+}
+
+// addHeld adds what reservations hold of the day and of its month.
+func addHeld(ctx context.Context, tx scoped, snapshot *meter.Snapshot, day plans.Day) error {
+	rows, err := tx.HeldUsage(ctx, db.HeldUsageParams{
+		Day: date(day), OrganizationID: snapshot.Organization, MonthStart: date(day.Month()), MonthEnd: date(plans.DayOf(plans.WindowMonth.On(day).End) - 1),
+	})
+	for _, r := range rows {
+		u := storedOf(snapshot, r.Meter)
+		u.HeldDay, u.HeldMonth = r.HeldDay, r.HeldMonth
+	}
+	return err
+}
+
+// storedOf returns what a snapshot has of a meter, and makes it at the first need.
+func storedOf(snapshot *meter.Snapshot, key string) *meter.Stored {
+	i := slices.IndexFunc(snapshot.Usage, func(u meter.Stored) bool { return u.Meter == key })
+	if i < 0 {
+		i = len(snapshot.Usage)
+		snapshot.Usage = append(snapshot.Usage, meter.Stored{Meter: key})
+	}
+	return &snapshot.Usage[i]
 }
 
 // CurrentUsage returns the record of an organization, meter and day; where there is

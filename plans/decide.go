@@ -14,30 +14,30 @@ type Decision struct {
 	// Current is the usage of the window: with the quantity where it was allowed,
 	// without it where it was refused.
 	Current int64
-	// Held is the part of Current that others' reservations hold: what is neither used nor free.
+	// Held is what reservations hold of the window, this quantity's own not: it is neither
+	// used nor free.
 	Held int64
 	// Max is the entitlement's limit; 0 where the mode is unlimited.
 	Max int64
-	// Remaining is what is left of Max, never below 0; 0 where the mode is unlimited.
+	// Remaining is Max less Current and Held, never below 0; 0 where the mode is unlimited.
 	Remaining int64
 }
 
 // Decide says whether quantity may be used on top of current, the window's usage
-// so far. For a [Sum] meter the quantity is added to current; for [Max] and [Last]
-// it is a level of its own, and it is the level that must be within the limit.
+// so far, and of what is held of it. For a [Sum] meter the quantity is added to both; for
+// [Max] and [Last], of which nothing is held, it is a level of its own, and it is the level
+// that must be within the limit.
 //
 // Hard: allowed while the outcome is ≤ Max. Soft and unlimited: always allowed.
-// Current and quantity are ≥ 0; a sum beyond an int64 stays at its largest value.
-func Decide(aggregation Aggregation, e Entitlement, current, quantity int64) Decision {
+// Current, held and quantity are ≥ 0; a sum beyond an int64 stays at its largest value.
+func Decide(aggregation Aggregation, e Entitlement, current, held, quantity int64) Decision {
 	level := quantity
 	outcome := aggregation.Fold(current, quantity)
 	if aggregation == Sum {
-		if current > math.MaxInt64-quantity {
-			outcome = math.MaxInt64
-		}
-		level = outcome
+		outcome = addUpTo(current, quantity)
+		level = addUpTo(outcome, held)
 	}
-	d := Decision{Allowed: true, Mode: e.Mode, Current: outcome, Max: e.Max}
+	d := Decision{Allowed: true, Mode: e.Mode, Current: outcome, Held: held, Max: e.Max}
 	if e.Mode == Unlimited {
 		d.Max = 0
 		return d
@@ -47,6 +47,23 @@ func Decide(aggregation Aggregation, e Entitlement, current, quantity int64) Dec
 		d.Allowed = false
 		d.Current = current
 	}
-	d.Remaining = max(0, e.Max-d.Current)
+	d.Remaining = e.Remaining(d.Current, held)
 	return d
+}
+
+// Remaining is what a limit leaves of a window: Max less what is used and held, never below
+// 0; 0 where the mode is unlimited. Current and held are ≥ 0.
+func (e Entitlement) Remaining(current, held int64) int64 {
+	if e.Mode == Unlimited {
+		return 0
+	}
+	return max(0, e.Max-addUpTo(current, held))
+}
+
+// addUpTo adds what is ≥ 0. A sum beyond an int64 stays at its largest value.
+func addUpTo(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }

@@ -10,14 +10,14 @@ func ExampleDecide() {
 	free, _ := plans.Default().Plan("free")
 	limit := free.Entitlement("evaluations")
 
-	last := plans.Decide(plans.Sum, limit, 999, 1)
+	last := plans.Decide(plans.Sum, limit, 999, 0, 1)
 	fmt.Println(last.Allowed, last.Current, last.Remaining)
 
-	next := plans.Decide(plans.Sum, limit, 1000, 1)
-	fmt.Println(next.Allowed, next.Current, next.Max)
+	next := plans.Decide(plans.Sum, limit, 980, 20, 1)
+	fmt.Println(next.Allowed, next.Current, next.Held, next.Max)
 	// Output:
 	// true 1000 0
-	// false 1000 1000
+	// false 980 20 1000
 }
 
 func ExampleParse() {

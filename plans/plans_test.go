@@ -39,29 +39,32 @@ func TestDecide(t *testing.T) {
 	soft := plans.Entitlement{Mode: plans.Soft, Max: 10}
 	unlimited := plans.Entitlement{Mode: plans.Unlimited}
 	for _, tc := range []struct {
-		name              string
-		aggregation       plans.Aggregation
-		entitlement       plans.Entitlement
-		current, quantity int64
-		want              plans.Decision
+		name                    string
+		aggregation             plans.Aggregation
+		entitlement             plans.Entitlement
+		current, held, quantity int64
+		want                    plans.Decision
 	}{
-		{"hard within", plans.Sum, hard, 9, 1, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 10, Max: 10}},
-		{"hard beyond", plans.Sum, hard, 10, 1, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 10, Max: 10}},
-		{"hard too much at once", plans.Sum, hard, 4, 7, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 4, Max: 10, Remaining: 6}},
-		{"hard after a downgrade", plans.Sum, hard, 25, 0, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 25, Max: 10}},
-		{"hard at the end of an int64", plans.Sum, hard, math.MaxInt64, 5, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: math.MaxInt64, Max: 10}},
-		{"soft within", plans.Sum, soft, 0, 10, plans.Decision{Allowed: true, Mode: plans.Soft, Current: 10, Max: 10}},
-		{"soft beyond", plans.Sum, soft, 10, 5, plans.Decision{Allowed: true, OverLimit: true, Mode: plans.Soft, Current: 15, Max: 10}},
-		{"unlimited", plans.Sum, unlimited, 1e9, 5, plans.Decision{Allowed: true, Mode: plans.Unlimited, Current: 1e9 + 5}},
-		{"peak below the peak", plans.Max, hard, 8, 3, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 8, Max: 10, Remaining: 2}},
-		{"peak at the limit", plans.Max, hard, 8, 10, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 10, Max: 10}},
-		{"peak beyond", plans.Max, hard, 8, 11, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 8, Max: 10, Remaining: 2}},
-		{"peak below a limit that was lowered under the peak", plans.Max, hard, 20, 5, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 20, Max: 10}},
-		{"snapshot falls", plans.Last, hard, 9, 2, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 2, Max: 10, Remaining: 8}},
-		{"snapshot beyond, soft", plans.Last, soft, 9, 12, plans.Decision{Allowed: true, OverLimit: true, Mode: plans.Soft, Current: 12, Max: 10}},
+		{"hard within", plans.Sum, hard, 9, 0, 1, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 10, Max: 10}},
+		{"hard beyond", plans.Sum, hard, 10, 0, 1, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 10, Max: 10}},
+		{"hard too much at once", plans.Sum, hard, 4, 0, 7, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 4, Max: 10, Remaining: 6}},
+		{"hard after a downgrade", plans.Sum, hard, 25, 0, 0, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 25, Max: 10}},
+		{"hard at the end of an int64", plans.Sum, hard, math.MaxInt64, 0, 5, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: math.MaxInt64, Max: 10}},
+		{"hard beyond what is held", plans.Sum, hard, 4, 6, 1, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 4, Held: 6, Max: 10}},
+		{"hard beside what is held", plans.Sum, hard, 4, 3, 2, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 6, Held: 3, Max: 10, Remaining: 1}},
+		{"soft beyond what is held", plans.Sum, soft, 4, 6, 1, plans.Decision{Allowed: true, OverLimit: true, Mode: plans.Soft, Current: 5, Held: 6, Max: 10}},
+		{"soft within", plans.Sum, soft, 0, 0, 10, plans.Decision{Allowed: true, Mode: plans.Soft, Current: 10, Max: 10}},
+		{"soft beyond", plans.Sum, soft, 10, 0, 5, plans.Decision{Allowed: true, OverLimit: true, Mode: plans.Soft, Current: 15, Max: 10}},
+		{"unlimited", plans.Sum, unlimited, 1e9, 0, 5, plans.Decision{Allowed: true, Mode: plans.Unlimited, Current: 1e9 + 5}},
+		{"peak below the peak", plans.Max, hard, 8, 0, 3, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 8, Max: 10, Remaining: 2}},
+		{"peak at the limit", plans.Max, hard, 8, 0, 10, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 10, Max: 10}},
+		{"peak beyond", plans.Max, hard, 8, 0, 11, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 8, Max: 10, Remaining: 2}},
+		{"peak below a limit that was lowered under the peak", plans.Max, hard, 20, 0, 5, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 20, Max: 10}},
+		{"snapshot falls", plans.Last, hard, 9, 0, 2, plans.Decision{Allowed: true, Mode: plans.Hard, Current: 2, Max: 10, Remaining: 8}},
+		{"snapshot beyond, soft", plans.Last, soft, 9, 0, 12, plans.Decision{Allowed: true, OverLimit: true, Mode: plans.Soft, Current: 12, Max: 10}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			require.Equal(t, tc.want, plans.Decide(tc.aggregation, tc.entitlement, tc.current, tc.quantity))
+			require.Equal(t, tc.want, plans.Decide(tc.aggregation, tc.entitlement, tc.current, tc.held, tc.quantity))
 		})
 	}
 }
@@ -75,8 +78,12 @@ func TestDecideLaws(t *testing.T) {
 			limit = 0
 		}
 		current := rapid.Int64Range(0, math.MaxInt64).Draw(t, "current")
+		held := int64(0)
+		if aggregation == plans.Sum {
+			held = rapid.Int64Range(0, math.MaxInt64).Draw(t, "held")
+		}
 		quantity := rapid.Int64Range(0, plans.MaxQuantity).Draw(t, "quantity")
-		d := plans.Decide(aggregation, plans.Entitlement{Mode: mode, Max: limit}, current, quantity)
+		d := plans.Decide(aggregation, plans.Entitlement{Mode: mode, Max: limit}, current, held, quantity)
 
 		require.GreaterOrEqual(t, d.Remaining, int64(0))
 		if mode != plans.Hard {
@@ -86,7 +93,8 @@ func TestDecideLaws(t *testing.T) {
 			require.Equal(t, !d.OverLimit, d.Allowed, "a hard limit refuses just what is beyond it")
 		}
 		if mode == plans.Hard && d.Allowed && aggregation == plans.Sum {
-			require.LessOrEqual(t, d.Current, limit)
+			require.LessOrEqual(t, d.Current, limit-held)
+			require.Equal(t, limit, d.Current+d.Held+d.Remaining)
 		}
 		if !d.Allowed {
 			require.Equal(t, current, d.Current, "a refusal changes nothing")

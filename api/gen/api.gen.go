@@ -512,6 +512,9 @@ type MeterUsage struct {
 	// Current The window's usage so far.
 	Current int64 `json:"current"`
 
+	// Held What reservations hold of the window. It is neither used nor free.
+	Held int64 `json:"held"`
+
 	// Max The limit; null where there is none.
 	Max *int64 `json:"max"`
 
@@ -521,7 +524,7 @@ type MeterUsage struct {
 	// Mode What happens beyond the limit. Hard refuses; soft allows and flags; unlimited has no limit.
 	Mode Mode `json:"mode"`
 
-	// OverLimit Whether current is beyond max.
+	// OverLimit Whether current and held are beyond max.
 	OverLimit bool `json:"over_limit"`
 
 	// Pending What of today's usage this instance has not flushed yet.
@@ -626,6 +629,9 @@ type PlanLimitProblem struct {
 	Current int64  `json:"current"`
 	Detail  string `json:"detail"`
 	Error   string `json:"error"`
+
+	// Held What reservations hold of the window. It is neither used nor free.
+	Held int64 `json:"held"`
 
 	// Limit Key of the meter whose limit it is.
 	Limit string `json:"limit"`
@@ -908,7 +914,7 @@ type Readiness struct {
 	Status string            `json:"status"`
 }
 
-// Reservation Example: {"created_at":"2026-11-24T09:31:00Z","current":712,"expires_at":"2026-11-24T09:41:00Z","id":"0199d4c5-9c1f-7d2b-8a44-51c0aa1f7b02","max":1000,"meter":"evaluations","mode":"hard","over_limit":false,"plan":"free","quantity":250,"remaining":288,"state":"held","window":{"end":"2026-11-25T00:00:00Z","start":"2026-11-24T00:00:00Z"}}
+// Reservation Example: {"created_at":"2026-11-24T09:31:00Z","current":462,"expires_at":"2026-11-24T09:41:00Z","held":250,"id":"0199d4c5-9c1f-7d2b-8a44-51c0aa1f7b02","max":1000,"meter":"evaluations","mode":"hard","over_limit":false,"plan":"free","quantity":250,"remaining":288,"state":"held","window":{"end":"2026-11-25T00:00:00Z","start":"2026-11-24T00:00:00Z"}}
 type Reservation struct {
 	// Committed What was counted in the end. Only where the state is committed.
 	Committed *int64 `json:"committed,omitempty"`
@@ -916,12 +922,15 @@ type Reservation struct {
 	// CreatedAt When it was made. Its usage belongs to that day.
 	CreatedAt time.Time `json:"created_at"`
 
-	// Current The window's usage as it was decided, with this quantity.
+	// Current The window's usage when it was made.
 	Current int64 `json:"current"`
 
 	// ExpiresAt Until when it is held.
-	ExpiresAt time.Time          `json:"expires_at"`
-	Id        openapi_types.UUID `json:"id"`
+	ExpiresAt time.Time `json:"expires_at"`
+
+	// Held What reservations held of the window when it was made, this one included.
+	Held int64              `json:"held"`
+	Id   openapi_types.UUID `json:"id"`
 
 	// Max The limit; null where there is none.
 	Max *int64 `json:"max"`

@@ -151,7 +151,11 @@ func (r *replica) follow(ctx context.Context, c pgstore.Change, m *meter.Meter, 
 		r.changed()
 	case pgstore.ChangeQuota:
 		if window, ok := c.QuotaWindow(); ok {
-			m.Recall(window)
+			if c.Look {
+				m.Tell(window)
+			} else {
+				m.Recall(window)
+			}
 		}
 	case pgstore.ChangeUsage:
 		_ = m.Refresh(ctx, id, now())

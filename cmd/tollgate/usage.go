@@ -28,6 +28,7 @@ type usageAnswer struct {
 		Unit      string       `json:"unit"`
 		Mode      plans.Mode   `json:"mode"`
 		Current   int64        `json:"current"`
+		Held      int64        `json:"held"`
 		Pending   int64        `json:"pending"`
 		Max       *int64       `json:"max"`
 		Remaining *int64       `json:"remaining"`
@@ -42,9 +43,9 @@ func (c usageShow) Run(ctx context.Context, out *output) error {
 	if err := c.client().call(ctx, http.MethodGet, path("usage"), nil, &usage); err != nil {
 		return err
 	}
-	return c.print(out, usage, "METER\tCURRENT\tMAX\tREMAINING\tMODE\tUNTIL", func(row func(...any)) {
+	return c.print(out, usage, "METER\tCURRENT\tHELD\tMAX\tREMAINING\tMODE\tUNTIL", func(row func(...any)) {
 		for _, m := range usage.Meters {
-			row(m.Meter, m.Current, orNone(m.Max), orNone(m.Remaining), m.Mode, m.Window.End.Format("2006-01-02"))
+			row(m.Meter, m.Current, m.Held, orNone(m.Max), orNone(m.Remaining), m.Mode, m.Window.End.Format("2006-01-02"))
 		}
 	})
 }

@@ -125,7 +125,7 @@ func (w *Watcher) publish(ctx context.Context, c crossing, now time.Time) error 
 	e, err := events.NewUsage(events.Usage{
 		Organization: l.Organization, Meter: l.Entitlement.Meter, Plan: l.Plan, Mode: l.Entitlement.Mode,
 		Window: l.Entitlement.Window, WindowStart: l.Window.Start, WindowEnd: l.Window.End,
-		Percent: c.percent, Current: l.Used, Max: l.Entitlement.Max,
+		Percent: c.percent, Current: l.Current, Held: l.Held, Max: l.Entitlement.Max,
 	}, now)
 	if err == nil {
 		err = w.config.Publish(ctx, e)

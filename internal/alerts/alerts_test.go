@@ -47,7 +47,7 @@ func newWatcher(k *kept, now *time.Time, thresholds ...int) *alerts.Watcher {
 func level(used int64, at time.Time, exceeded bool) meter.Level {
 	return meter.Level{
 		Organization: uuid.Max, Plan: "free", Entitlement: plans.Entitlement{Meter: "evaluations", Mode: plans.Hard, Window: plans.WindowDay, Max: 1000},
-		Window: plans.WindowDay.At(at), Used: used, Exceeded: exceeded,
+		Window: plans.WindowDay.At(at), Current: used, Exceeded: exceeded,
 	}
 }
 

@@ -91,23 +91,24 @@
 //	49      m     meter: its key, of 1 to 63 bytes
 //	49+m    0-63  key of the plan that prices it, to the end of the record
 //
-// An event is usage that bears an identity. It takes 95 to 283 bytes, is the same up to
+// An event is usage that bears an identity. It takes 103 to 291 bytes, is the same up to
 // byte 47, and goes on:
 //
 //	offset  size  what
 //	48      16    identity, not all zeros
 //	64      8     fingerprint
 //	72      8     receipt: current, signed
-//	80      8     receipt: max, signed
-//	88      1     receipt: mode: 0 none, 1 hard, 2 soft, 3 unlimited
-//	89      1     receipt: over the limit: 0 or 1
-//	90      1     receipt: the window that it was decided in, as in byte 7
-//	91      1     length of the meter's key, m
-//	92      1     length of the key of the plan that prices it, p
-//	93      1     zero
-//	94      m     meter: its key
-//	94+m    p     key of the plan that prices it
-//	94+m+p  0-63  receipt: the plan's key, to the end of the record
+//	80      8     receipt: held, signed
+//	88      8     receipt: max, signed
+//	96      1     receipt: mode: 0 none, 1 hard, 2 soft, 3 unlimited
+//	97      1     receipt: over the limit: 0 or 1
+//	98      1     receipt: the window that it was decided in, as in byte 7
+//	99      1     length of the meter's key, m
+//	100     1     length of the key of the plan that prices it, p
+//	101     1     zero
+//	102     m     meter: its key
+//	102+m   p     key of the plan that prices it
+//	102+m+p 0-63  receipt: the plan's key, to the end of the record
 //
 // An event of a request that bore a key for all its reports has 24 bytes more, at its end:
 //

@@ -34,7 +34,7 @@ const (
 	frameHead = 8
 	// usageHead is where a usage record's meter key begins, eventHead where an event's does.
 	usageHead = 49
-	eventHead = 94
+	eventHead = 102
 	markSize  = 16
 	minFrame  = markSize
 	batchTail = 24
@@ -110,12 +110,13 @@ func encodeEvent(r *Record, b []byte) {
 	copy(b[48:64], r.Identity[:])
 	copy(b[64:72], r.Fingerprint[:])
 	binary.LittleEndian.PutUint64(b[72:], uint64(r.Receipt.Current))
-	binary.LittleEndian.PutUint64(b[80:], uint64(r.Receipt.Max))
-	b[88], b[89], b[90] = codeOf(modeCodes, r.Receipt.Mode), 0, codeOf(windowCodes, r.Receipt.Window)
+	binary.LittleEndian.PutUint64(b[80:], uint64(r.Receipt.Held))
+	binary.LittleEndian.PutUint64(b[88:], uint64(r.Receipt.Max))
+	b[96], b[97], b[98] = codeOf(modeCodes, r.Receipt.Mode), 0, codeOf(windowCodes, r.Receipt.Window)
 	if r.Receipt.OverLimit {
-		b[89] = 1
+		b[97] = 1
 	}
-	b[91], b[92], b[93] = byte(len(r.Meter)), byte(len(r.Plan)), 0
+	b[99], b[100], b[101] = byte(len(r.Meter)), byte(len(r.Plan)), 0
 	end := eventHead + copy(b[eventHead:], r.Meter)
 	copy(b[end+copy(b[end:], r.Plan):], r.Receipt.Plan)
 	if bearsBatch(r) {
@@ -170,11 +171,11 @@ func isUsage(b []byte) bool {
 
 // isEvent reports whether an intact record is one with an identity, and without what comes after it.
 func isEvent(b []byte) bool {
-	if len(b) <= eventHead || int(b[88]) >= len(modeCodes) || b[89] > 1 || int(b[90]) >= len(windowCodes) {
+	if len(b) <= eventHead || int(b[96]) >= len(modeCodes) || b[97] > 1 || int(b[98]) >= len(windowCodes) {
 		return false
 	}
-	names := eventHead + int(b[91]) + int(b[92])
-	return b[91] >= 1 && b[91] <= MaxKey && b[92] <= MaxKey && b[93] == 0 && len(b) >= names && len(b) <= names+MaxKey &&
+	names := eventHead + int(b[99]) + int(b[100])
+	return b[99] >= 1 && b[99] <= MaxKey && b[100] <= MaxKey && b[101] == 0 && len(b) >= names && len(b) <= names+MaxKey &&
 		meter.Identity(b[48:64]) != meter.Identity{}
 }
 
@@ -200,18 +201,19 @@ func decodeUsage(b []byte, keys map[string]string) Record {
 		batch.Identity, batch.Fingerprint = meter.Identity(tail[:16]), meter.Fingerprint(tail[16:])
 		b = b[:len(b)-batchTail]
 	}
-	end := eventHead + int(b[91])
-	r.Meter, r.Plan = intern(keys, b[eventHead:end]), intern(keys, b[end:end+int(b[92])])
+	end := eventHead + int(b[99])
+	r.Meter, r.Plan = intern(keys, b[eventHead:end]), intern(keys, b[end:end+int(b[100])])
 	r.Identity = meter.Identity(b[48:64])
 	r.Fingerprint = meter.Fingerprint(b[64:72])
 	r.Batch = batch
 	r.Receipt = meter.Receipt{
-		Plan:      intern(keys, b[end+int(b[92]):]),
-		Mode:      modeCodes[b[88]],
-		OverLimit: b[89] == 1,
+		Plan:      intern(keys, b[end+int(b[100]):]),
+		Mode:      modeCodes[b[96]],
+		OverLimit: b[97] == 1,
 		Current:   int64(binary.LittleEndian.Uint64(b[72:])),
-		Max:       int64(binary.LittleEndian.Uint64(b[80:])),
-		Window:    windowCodes[b[90]],
+		Held:      int64(binary.LittleEndian.Uint64(b[80:])),
+		Max:       int64(binary.LittleEndian.Uint64(b[88:])),
+		Window:    windowCodes[b[98]],
 	}
 	return r
 }

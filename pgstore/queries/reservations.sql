@@ -1,8 +1,8 @@
 -- name: InsertReservation :execrows
 INSERT INTO reservations (organization_id, id, meter, day, quantity, state, created_at, expires_at, plan, plan_version, mode,
-    limit_window, window_start, max, current, over_limit, identity, fingerprint)
+    limit_window, window_start, max, current, held, over_limit, identity, fingerprint)
 VALUES (@organization_id, @id, @meter, @day, @quantity, 'held', @created_at, @expires_at, @plan, @plan_version, @mode,
-    @limit_window, @window_start, @max, @current, @over_limit, sqlc.narg(identity), sqlc.narg(fingerprint))
+    @limit_window, @window_start, @max, @current, @held, @over_limit, sqlc.narg(identity), sqlc.narg(fingerprint))
 ON CONFLICT DO NOTHING;
 
 -- name: SameReservation :one
@@ -11,8 +11,18 @@ SELECT * FROM reservations
 WHERE organization_id = @organization_id AND (id = @id OR identity = sqlc.narg(identity))
 ORDER BY id <> @id LIMIT 1;
 
--- name: SetReservationLimit :exec
-UPDATE reservations SET max = @max, current = @current WHERE organization_id = @organization_id AND id = @id;
+-- name: SetReservationLimit :one
+-- Held is what the caller knows of, and all that reservations in the store hold of the window.
+UPDATE reservations r
+SET max = w.max, current = w.current, held = r.held + h.quantity,
+    over_limit = r.mode = 'soft' AND w.current + r.held + h.quantity > w.max
+FROM (SELECT @max::bigint AS max, @current::bigint AS current) AS w, (
+    SELECT coalesce(sum(o.quantity), 0)::bigint AS quantity FROM reservations o
+    WHERE o.organization_id = @organization_id AND o.meter = @meter AND o.state = 'held' AND o.expires_at > clock_timestamp()
+        AND o.day >= @window_start AND o.day < @window_end::date
+) AS h
+WHERE r.organization_id = @organization_id AND r.id = @id
+RETURNING r.*;
 
 -- name: Reservation :one
 SELECT * FROM reservations WHERE organization_id = $1 AND id = $2;

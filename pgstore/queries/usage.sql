@@ -15,6 +15,15 @@ WHERE u.organization_id = @organization_id AND u.day BETWEEN @month_start::date 
 GROUP BY u.meter, m.aggregation, m.position
 ORDER BY m.position;
 
+-- name: HeldUsage :many
+-- What reservations hold of the day, and of all days of its month. One that is past its expiry holds nothing.
+SELECT meter, coalesce(sum(quantity) FILTER (WHERE day = @day::date), 0)::bigint AS held_day, sum(quantity)::bigint AS held_month
+FROM reservations
+WHERE organization_id = @organization_id AND state = 'held' AND expires_at > clock_timestamp()
+    AND day BETWEEN @month_start::date AND @month_end::date
+GROUP BY meter
+ORDER BY meter;
+
 -- name: UsageRecord :one
 SELECT value, last_at FROM usage_daily WHERE organization_id = $1 AND meter = $2 AND day = $3;
 

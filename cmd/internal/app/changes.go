@@ -108,7 +108,11 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 		c.changed()
 	case pgstore.ChangeQuota:
 		if window, ok := change.QuotaWindow(); ok {
-			c.meter.Recall(window)
+			if change.Look {
+				c.meter.Tell(window)
+			} else {
+				c.meter.Recall(window)
+			}
 		}
 	case pgstore.ChangeResync:
 		c.resync(ctx)

@@ -12,7 +12,7 @@ import (
 )
 
 const knownEvents = `-- name: KnownEvents :many
-SELECT organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq, leased_day, leased_month, plan, mode, over_limit, current, max, limit_window, counted_at FROM usage_events WHERE organization_id = $1 AND identity = ANY ($2::bytea[])
+SELECT organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq, leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window, counted_at FROM usage_events WHERE organization_id = $1 AND identity = ANY ($2::bytea[])
 `
 
 func (q *Queries) KnownEvents(ctx context.Context, organizationID uuid.UUID, identities [][]byte) ([]UsageEvent, error) {
@@ -40,6 +40,7 @@ func (q *Queries) KnownEvents(ctx context.Context, organizationID uuid.UUID, ide
 			&i.Mode,
 			&i.OverLimit,
 			&i.Current,
+			&i.Held,
 			&i.Max,
 			&i.LimitWindow,
 			&i.CountedAt,

@@ -152,6 +152,7 @@ type Reservation struct {
 	WindowStart time.Time
 	Max         int64
 	Current     int64
+	Held        int64
 	OverLimit   bool
 	Identity    []byte
 	Fingerprint []byte
@@ -175,6 +176,7 @@ type UsageEvent struct {
 	Mode        string
 	OverLimit   bool
 	Current     int64
+	Held        int64
 	Max         int64
 	LimitWindow string
 	CountedAt   time.Time

@@ -15,7 +15,7 @@ import (
 const endReservation = `-- name: EndReservation :one
 UPDATE reservations SET state = $1, committed = $2, settled_at = $3::timestamptz
 WHERE organization_id = $4 AND id = $5
-RETURNING organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint
+RETURNING organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, held, over_limit, identity, fingerprint
 `
 
 type EndReservationParams struct {
@@ -53,6 +53,7 @@ func (q *Queries) EndReservation(ctx context.Context, arg EndReservationParams) 
 		&i.WindowStart,
 		&i.Max,
 		&i.Current,
+		&i.Held,
 		&i.OverLimit,
 		&i.Identity,
 		&i.Fingerprint,
@@ -84,9 +85,9 @@ func (q *Queries) FreeHeld(ctx context.Context, arg FreeHeldParams) error {
 
 const insertReservation = `-- name: InsertReservation :execrows
 INSERT INTO reservations (organization_id, id, meter, day, quantity, state, created_at, expires_at, plan, plan_version, mode,
-    limit_window, window_start, max, current, over_limit, identity, fingerprint)
+    limit_window, window_start, max, current, held, over_limit, identity, fingerprint)
 VALUES ($1, $2, $3, $4, $5, 'held', $6, $7, $8, $9, $10,
-    $11, $12, $13, $14, $15, $16, $17)
+    $11, $12, $13, $14, $15, $16, $17, $18)
 ON CONFLICT DO NOTHING
 `
 
@@ -105,6 +106,7 @@ type InsertReservationParams struct {
 	WindowStart    time.Time
 	Max            int64
 	Current        int64
+	Held           int64
 	OverLimit      bool
 	Identity       []byte
 	Fingerprint    []byte
@@ -126,6 +128,7 @@ func (q *Queries) InsertReservation(ctx context.Context, arg InsertReservationPa
 		arg.WindowStart,
 		arg.Max,
 		arg.Current,
+		arg.Held,
 		arg.OverLimit,
 		arg.Identity,
 		arg.Fingerprint,
@@ -190,7 +193,7 @@ func (q *Queries) LockHolds(ctx context.Context, organizationID uuid.UUID, meter
 }
 
 const lockReservation = `-- name: LockReservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2 FOR NO KEY UPDATE
+SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, held, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2 FOR NO KEY UPDATE
 `
 
 func (q *Queries) LockReservation(ctx context.Context, organizationID uuid.UUID, iD uuid.UUID) (Reservation, error) {
@@ -214,6 +217,7 @@ func (q *Queries) LockReservation(ctx context.Context, organizationID uuid.UUID,
 		&i.WindowStart,
 		&i.Max,
 		&i.Current,
+		&i.Held,
 		&i.OverLimit,
 		&i.Identity,
 		&i.Fingerprint,
@@ -233,7 +237,7 @@ func (q *Queries) LockWindowsOfDay(ctx context.Context, organizationID uuid.UUID
 }
 
 const reservation = `-- name: Reservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2
+SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, held, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2
 `
 
 func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD uuid.UUID) (Reservation, error) {
@@ -257,6 +261,7 @@ func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD 
 		&i.WindowStart,
 		&i.Max,
 		&i.Current,
+		&i.Held,
 		&i.OverLimit,
 		&i.Identity,
 		&i.Fingerprint,
@@ -265,7 +270,7 @@ func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD 
 }
 
 const sameReservation = `-- name: SameReservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, over_limit, identity, fingerprint FROM reservations
+SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, held, over_limit, identity, fingerprint FROM reservations
 WHERE organization_id = $1 AND (id = $2 OR identity = $3)
 ORDER BY id <> $2 LIMIT 1
 `
@@ -292,6 +297,7 @@ func (q *Queries) SameReservation(ctx context.Context, organizationID uuid.UUID,
 		&i.WindowStart,
 		&i.Max,
 		&i.Current,
+		&i.Held,
 		&i.OverLimit,
 		&i.Identity,
 		&i.Fingerprint,
@@ -299,23 +305,63 @@ func (q *Queries) SameReservation(ctx context.Context, organizationID uuid.UUID,
 	return i, err
 }
 
-const setReservationLimit = `-- name: SetReservationLimit :exec
-UPDATE reservations SET max = $1, current = $2 WHERE organization_id = $3 AND id = $4
+const setReservationLimit = `-- name: SetReservationLimit :one
+UPDATE reservations r
+SET max = w.max, current = w.current, held = r.held + h.quantity,
+    over_limit = r.mode = 'soft' AND w.current + r.held + h.quantity > w.max
+FROM (SELECT $3::bigint AS max, $4::bigint AS current) AS w, (
+    SELECT coalesce(sum(o.quantity), 0)::bigint AS quantity FROM reservations o
+    WHERE o.organization_id = $1 AND o.meter = $5 AND o.state = 'held' AND o.expires_at > clock_timestamp()
+        AND o.day >= $6 AND o.day < $7::date
+) AS h
+WHERE r.organization_id = $1 AND r.id = $2
+RETURNING r.organization_id, r.id, r.meter, r.day, r.quantity, r.committed, r.state, r.created_at, r.expires_at, r.settled_at, r.plan, r.plan_version, r.mode, r.limit_window, r.window_start, r.max, r.current, r.held, r.over_limit, r.identity, r.fingerprint
 `
 
 type SetReservationLimitParams struct {
-	Max            int64
-	Current        int64
 	OrganizationID uuid.UUID
 	ID             uuid.UUID
+	Max            int64
+	Current        int64
+	Meter          string
+	WindowStart    time.Time
+	WindowEnd      time.Time
 }
 
-func (q *Queries) SetReservationLimit(ctx context.Context, arg SetReservationLimitParams) error {
-	_, err := q.db.Exec(ctx, setReservationLimit,
-		arg.Max,
-		arg.Current,
+// Held is what the caller knows of, and all that reservations in the store hold of the window.
+func (q *Queries) SetReservationLimit(ctx context.Context, arg SetReservationLimitParams) (Reservation, error) {
+	row := q.db.QueryRow(ctx, setReservationLimit,
 		arg.OrganizationID,
 		arg.ID,
+		arg.Max,
+		arg.Current,
+		arg.Meter,
+		arg.WindowStart,
+		arg.WindowEnd,
 	)
-	return err
+	var i Reservation
+	err := row.Scan(
+		&i.OrganizationID,
+		&i.ID,
+		&i.Meter,
+		&i.Day,
+		&i.Quantity,
+		&i.Committed,
+		&i.State,
+		&i.CreatedAt,
+		&i.ExpiresAt,
+		&i.SettledAt,
+		&i.Plan,
+		&i.PlanVersion,
+		&i.Mode,
+		&i.LimitWindow,
+		&i.WindowStart,
+		&i.Max,
+		&i.Current,
+		&i.Held,
+		&i.OverLimit,
+		&i.Identity,
+		&i.Fingerprint,
+	)
+	return i, err
 }

@@ -32,6 +32,54 @@ func (q *Queries) EnsurePartitions(ctx context.Context, fromDay time.Time, month
 	return err
 }
 
+const heldUsage = `-- name: HeldUsage :many
+SELECT meter, coalesce(sum(quantity) FILTER (WHERE day = $1::date), 0)::bigint AS held_day, sum(quantity)::bigint AS held_month
+FROM reservations
+WHERE organization_id = $2 AND state = 'held' AND expires_at > clock_timestamp()
+    AND day BETWEEN $3::date AND $4::date
+GROUP BY meter
+ORDER BY meter
+`
+
+type HeldUsageParams struct {
+	Day            time.Time
+	OrganizationID uuid.UUID
+	MonthStart     time.Time
+	MonthEnd       time.Time
+}
+
+type HeldUsageRow struct {
+	Meter     string
+	HeldDay   int64
+	HeldMonth int64
+}
+
+// What reservations hold of the day, and of all days of its month. One that is past its expiry holds nothing.
+func (q *Queries) HeldUsage(ctx context.Context, arg HeldUsageParams) ([]HeldUsageRow, error) {
+	rows, err := q.db.Query(ctx, heldUsage,
+		arg.Day,
+		arg.OrganizationID,
+		arg.MonthStart,
+		arg.MonthEnd,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []HeldUsageRow
+	for rows.Next() {
+		var i HeldUsageRow
+		if err := rows.Scan(&i.Meter, &i.HeldDay, &i.HeldMonth); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const monthToDate = `-- name: MonthToDate :many
 SELECT DISTINCT ON (m.position) r.meter, r.day, r.month_to_date,
     coalesce(trim_scale(sum(r.unit_seconds) OVER (PARTITION BY r.meter))::text, '')::text AS unit_seconds

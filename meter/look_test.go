@@ -1,0 +1,98 @@
+package meter_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/plans"
+)
+
+// slowStore answers no load before its context ends.
+type slowStore struct {
+	*memoryStore
+	slow bool
+}
+
+func (s *slowStore) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+	if s.slow {
+		<-ctx.Done()
+		return meter.Snapshot{}, ctx.Err()
+	}
+	return s.memoryStore.LoadOrganization(ctx, id, day)
+}
+
+// Where the store can't say, or not in time, a look shows what is in memory.
+func TestALookNeverWaitsLong(t *testing.T) {
+	for _, tc := range []struct {
+		name       string
+		away, slow bool
+	}{{"away", true, false}, {"slow", false, true}} {
+		t.Run(tc.name, func(t *testing.T) {
+			store := &slowStore{memoryStore: newMemoryStore()}
+			m := meter.New(meter.Config{
+				Catalog: plans.Default(), Store: store, Leases: store, Instance: uuid.New(), Now: time.Now, LoadTimeout: time.Minute,
+			})
+			t.Cleanup(m.Close)
+			o, err := m.Organization(t.Context(), store.add("free"), time.Now())
+			require.NoError(t, err)
+			i, _ := m.Index("evaluations")
+			d, r, err := o.Admit(t.Context(), i, 7, time.Now())
+			require.NoError(t, err)
+			require.True(t, d.Allowed)
+			store.set(func(s *memoryStore) { s.away = tc.away })
+			store.slow = tc.slow
+			began := time.Now()
+			o.Look(t.Context(), time.Now())
+			require.Less(t, time.Since(began), 5*time.Second)
+			u := o.Usage(i, time.Now())
+			require.Equal(t, [3]int64{0, 7, 993}, [3]int64{u.Current, u.Held, u.Remaining()})
+			r.Commit()
+			u = o.Usage(i, time.Now())
+			require.Equal(t, [3]int64{7, 0, 993}, [3]int64{u.Current, u.Held, u.Remaining()})
+		})
+	}
+}
+
+// What another instance has admitted and not flushed is found by a look, and costs it nothing
+// of what it holds.
+func TestALookFindsWhatOthersHaveAdmitted(t *testing.T) {
+	store := newMemoryStore()
+	store.quota.live = 2
+	id := store.add("free")
+	var meters []*meter.Meter
+	for range 2 {
+		m := meter.New(meter.Config{Catalog: plans.Default(), Store: store, Leases: store, Instance: uuid.New(), Now: time.Now})
+		t.Cleanup(m.Close)
+		meters = append(meters, m)
+	}
+	i, _ := meters[0].Index("evaluations")
+	organization := func(n int) *meter.Organization {
+		o, err := meters[n].Organization(t.Context(), id, time.Now())
+		require.NoError(t, err)
+		return o
+	}
+	for range 200 {
+		d, r, err := organization(0).Admit(t.Context(), i, 1, time.Now())
+		require.NoError(t, err)
+		require.True(t, d.Allowed)
+		r.Commit()
+	}
+	o := organization(1)
+	go func() {
+		for {
+			select {
+			case key := <-store.looks:
+				meters[0].Tell(key)
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	o.Look(t.Context(), time.Now())
+	require.EqualValues(t, 200, o.Usage(i, time.Now()).Current)
+}
