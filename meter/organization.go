@@ -39,7 +39,9 @@ type Organization struct {
 	// where they aren't known.
 	planMu sync.Mutex
 	terms  atomic.Pointer[terms]
-	_      [8]byte
+	// looksFrom is when the next look would be due if all looks so far had kept their
+	// distance ([lookEvery]), in Unix nanoseconds.
+	looksFrom atomic.Int64
 }
 
 // view is what a plan allows, by the meter's index. All organizations on the plan
