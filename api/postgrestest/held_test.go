@@ -56,6 +56,7 @@ func TestShownIsEnforced(t *testing.T) {
 		require.InDelta(t, want.current, answer["current"], 0, answer)
 		require.InDelta(t, want.held, answer["held"], 0, answer)
 		require.InDelta(t, 1000, answer["max"], 0)
+		require.InDelta(t, want.remaining, answer["remaining"], 0)
 	}
 
 	for range 20 {

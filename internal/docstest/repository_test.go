@@ -37,7 +37,7 @@ type repository struct {
 	functions map[string]bool
 	// packages are the names that a qualified name can begin with.
 	packages map[string]bool
-	// text is the source of all Go, SQL and YAML files, for names that only occur in strings.
+	// text is the source of all Go, SQL and YAML files, the Makefile and go.mod.
 	text map[string]string
 }
 
@@ -80,14 +80,14 @@ func (r *repository) visit(name string, entry fs.DirEntry, err error) error {
 	if entry.IsDir() {
 		return nil
 	}
-	switch filepath.Ext(path) {
-	case ".md":
+	switch extension := filepath.Ext(path); {
+	case extension == ".md":
 		text, err := os.ReadFile(name)
 		r.documents[path] = string(text)
 		return err
-	case ".go":
+	case extension == ".go":
 		return r.readGo(name, path)
-	case ".sql", ".yaml", ".yml":
+	case path == "Makefile", slices.Contains([]string{".sql", ".yaml", ".yml", ".mod"}, extension):
 		text, err := os.ReadFile(name)
 		r.text[path] = string(text)
 		return err
