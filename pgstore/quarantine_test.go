@@ -291,6 +291,12 @@ func TestQuarantineStaysConsumed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, [3]int64{200, 100, 0}, windows())
 	agree(0)
+	decided, err := f.QuarantineDecidedSince(t.Context(), waiting[0].QuarantinedAt)
+	require.NoError(t, err)
+	require.Equal(t, []uuid.UUID{o}, decided)
+	decided, err = f.QuarantineDecidedSince(t.Context(), time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Empty(t, decided)
 }
 
 func quotaWindow(organization uuid.UUID, day plans.Day) meter.QuotaWindow {
