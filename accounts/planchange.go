@@ -228,20 +228,24 @@ func (c Contract) changeByAdmin(r Request, f Facts) (Contract, error) {
 	return c.put(f.Now, Term{From: at, Plan: r.Plan}, isPlan), nil
 }
 
-// backdate moves the begin of the first plan to a time that is past.
+// backdate moves the begin of the first plan to a time that is past. Where that plan is
+// pending, another one may take its place: it has never been in force.
 func (c Contract) backdate(r Request, f Facts) (Contract, error) {
-	current := c.At(f.Now)
+	current, begun := c.At(f.Now), c.begun(f.Now) > 0
 	if r.At.Equal(current.From) && r.Plan == current.Plan {
 		return c, nil
 	}
 	switch {
-	case !f.FirstTerm || r.Plan != current.Plan || r.At.After(current.From):
+	case begun && (!f.FirstTerm || r.Plan != current.Plan || r.At.After(current.From)):
 		return nil, refuse(CodeEffectiveAtPast, "effective_at must not be past (it is %s): only an organization's first plan may be dated back", instant(r.At))
 	case f.Used:
 		return nil, refuse(CodeOrganizationHasUsage, "effective_at must not be past (it is %s): the organization has usage, so that its first plan stays as it is", instant(r.At))
 	}
 	if err := checkOpen(r.At, f); err != nil {
 		return nil, err
+	}
+	if !begun {
+		return c.put(f.Now, Term{From: r.At, Plan: r.Plan}, isPlan), nil
 	}
 	changed := slices.Clone(c)
 	for i := range changed {

@@ -43,10 +43,6 @@ func TestDomainErrorsAreNotTriedAgain(t *testing.T) {
 				_, err := run[activities.WriteUsageFileResult](t, e, a.WriteUsageFile, activities.WriteUsageFileInput{Folder: folder})
 				return err
 			},
-			func() error {
-				_, err := run[activities.FinishExportResult](t, e, a.FinishExport, finishInput())
-				return err
-			},
 			func() error { _, err := run[any](t, e, a.FailExport, activities.FailExportInput{}); return err },
 		} {
 			requirePermanent(t, call(), kind, domain.Error())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -181,9 +182,11 @@ func TestWriteStatementsRefuses(t *testing.T) {
 }
 
 func manifestInput() activities.WriteManifestInput {
-	in := finishInput()
-	in.Export.Revision = 2
-	return activities.WriteManifestInput(in)
+	return activities.WriteManifestInput{
+		Export: activities.BegunExport{ID: uuid.Max, Period: october, Cut: october.End(), Revision: 2, Folder: folder},
+		Files:  []billing.File{{Name: "usage.jsonl", SHA256: strings.Repeat("0", 64), Bytes: 10, Rows: 1}},
+		Totals: []billing.ControlTotal{{Meter: "evaluations", Organizations: 1, Value: "5"}},
+	}
 }
 
 func TestWriteManifest(t *testing.T) {
@@ -199,28 +202,39 @@ func TestWriteManifest(t *testing.T) {
 	text := contents(t, blobs, out.Name)
 	manifest, err := billing.ParseManifest([]byte(text))
 	require.NoError(t, err)
-	require.Equal(t, 2, manifest.Revision)
-	require.EqualValues(t, 1, manifest.Parked)
-	require.Len(t, manifest.Catalog, 64)
-	require.Equal(t, []billing.BatchMark{{Instance: uuid.Max, Through: 7}}, manifest.Watermark)
 	require.Equal(t, []billing.Manifest{manifest}, s.manifests)
+	require.Len(t, manifest.Catalog, 64)
+	require.Len(t, manifest.Money, 1)
+	rest := manifest
+	rest.Catalog, rest.Money = "", nil
+	require.Equal(t, billing.Manifest{
+		Format: 2, Revision: 2, Period: october, Cut: october.End(), Program: "1.0.0", Watermark: []billing.BatchMark{{Instance: uuid.Max, Through: 7}},
+		Files: manifestInput().Files, Totals: manifestInput().Totals, Parked: 1,
+	}, rest)
 
+	// A second attempt leaves the same behind.
 	_, err = run[activities.WriteManifestResult](t, newEnvironment(t, a), a.WriteManifest, manifestInput())
 	require.NoError(t, err)
 	require.Equal(t, text, contents(t, blobs, out.Name))
+	require.Equal(t, []billing.Manifest{manifest, manifest}, s.manifests)
 }
 
 func TestWriteManifestRefusesWhatBreaksARule(t *testing.T) {
 	t.Parallel()
-	s := newClosing(0)
-	blobs := memory(t)
-	a := newClose(s, blobs, 0)
-	in := manifestInput()
-	in.Export.Revision = 0
-	_, err := run[activities.WriteManifestResult](t, newEnvironment(t, a), a.WriteManifest, in)
-	requirePermanent(t, err, activities.TypeInvalidManifest, "revision")
-	require.Empty(t, s.manifests)
-	requireNoFile(t, blobs)
+	for says, change := range map[string]func(*activities.WriteManifestInput){
+		"revision":        func(in *activities.WriteManifestInput) { in.Export.Revision = 0 },
+		"files[0].sha256": func(in *activities.WriteManifestInput) { in.Files[0].SHA256 = "short" },
+	} {
+		s := newClosing(0)
+		blobs := memory(t)
+		a := newClose(s, blobs, 0)
+		in := manifestInput()
+		change(&in)
+		_, err := run[activities.WriteManifestResult](t, newEnvironment(t, a), a.WriteManifest, in)
+		requirePermanent(t, err, activities.TypeInvalidManifest, says)
+		require.Empty(t, s.manifests)
+		requireNoFile(t, blobs)
+	}
 }
 
 // Every error of the close ends an activity for good, with its own type; what may pass doesn't.

@@ -26,8 +26,6 @@ type ExportStore interface {
 	// ExportTotals returns the frozen totals of the next organizations, at most limit
 	// of them, after an id; none after the last.
 	ExportTotals(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.UsageTotal, error)
-	// FinishExport ends a run as done. Called again with the same manifest, it changes nothing.
-	FinishExport(ctx context.Context, id uuid.UUID, manifest billing.Manifest) error
 	// FailExport ends a run as failed or canceled.
 	FailExport(ctx context.Context, id uuid.UUID, stage billing.Stage, reason string) error
 	// Catalog returns the catalog, for the order of its meters.
@@ -47,8 +45,6 @@ type ExportConfig struct {
 	Store ExportStore
 	// Blobs keeps the files. Required.
 	Blobs Blobs
-	// Program is the version of the program, for the manifest. Required.
-	Program string
 	// PageSize is how many organizations are read at a time. Zero: 1,000.
 	PageSize int
 }
@@ -59,8 +55,8 @@ type Export struct{ config ExportConfig }
 // NewExport makes the activities of an export. It panics where a required field of
 // the config is missing.
 func NewExport(config ExportConfig) *Export {
-	if config.Store == nil || config.Blobs == nil || config.Program == "" {
-		panic("activities: ExportConfig.Store, Blobs and Program are required")
+	if config.Store == nil || config.Blobs == nil {
+		panic("activities: ExportConfig.Store and Blobs are required")
 	}
 	if config.PageSize == 0 {
 		config.PageSize = 1000
@@ -219,40 +215,6 @@ func (e *Export) copyTotals(ctx context.Context, id uuid.UUID, usage *billing.Us
 			return err
 		}
 	}
-}
-
-// FinishExportInput describes the files of an export.
-type FinishExportInput struct {
-	Export BegunExport            `json:"export"`
-	Files  []billing.File         `json:"files"`
-	Totals []billing.ControlTotal `json:"control_totals"`
-}
-
-// FinishExportResult says where the manifest is.
-type FinishExportResult struct {
-	// Manifest is its name in the blob store.
-	Manifest string `json:"manifest"`
-}
-
-// FinishExport writes the manifest, which makes the export whole, and records that
-// the run is done.
-func (e *Export) FinishExport(ctx context.Context, in FinishExportInput) (FinishExportResult, error) {
-	beats := startBeating(ctx, nil)
-	defer beats.stop()
-	// The export is frozen: this is how its marks are read.
-	marks, err := e.config.Store.FreezeExport(ctx, in.Export.ID)
-	if err != nil {
-		return FinishExportResult{}, classify(err)
-	}
-	name := in.Export.Folder + billing.ManifestFile
-	manifest, err := publishManifest(ctx, e.config.Blobs, name, billing.Manifest{
-		Format: billing.ManifestFormat, Period: in.Export.Period, Cut: in.Export.Cut, Provisional: in.Export.Provisional,
-		Revision: max(in.Export.Revision, 1), Program: e.config.Program, Watermark: marks, Files: in.Files, Totals: in.Totals,
-	})
-	if err != nil {
-		return FinishExportResult{}, classify(err)
-	}
-	return FinishExportResult{Manifest: name}, classify(e.config.Store.FinishExport(ctx, in.Export.ID, manifest))
 }
 
 // FailExportInput says why a run ended.

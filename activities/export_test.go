@@ -21,15 +21,14 @@ import (
 
 // exports is a store of one export.
 type exports struct {
-	mu       sync.Mutex
-	err      error
-	begun    billing.Export
-	final    bool
-	stages   []billing.Stage
-	usage    []billing.UsageTotal
-	limits   []int
-	finished []billing.Manifest
-	failed   string
+	mu     sync.Mutex
+	err    error
+	begun  billing.Export
+	final  bool
+	stages []billing.Stage
+	usage  []billing.UsageTotal
+	limits []int
+	failed string
 	// page is called before a page is answered.
 	page func(ctx context.Context, n int) error
 }
@@ -76,11 +75,6 @@ func (s *exports) ExportTotals(ctx context.Context, _, after uuid.UUID, limit in
 	return page, s.err
 }
 
-func (s *exports) FinishExport(_ context.Context, _ uuid.UUID, manifest billing.Manifest) error {
-	s.finished = append(s.finished, manifest)
-	return s.err
-}
-
 func (s *exports) FailExport(_ context.Context, _ uuid.UUID, stage billing.Stage, reason string) error {
 	s.stages, s.failed = append(s.stages, stage), reason
 	return s.err
@@ -125,7 +119,7 @@ func contents(t *testing.T, blobs *blobstore.Store, name string) string {
 }
 
 func newExport(s *exports, blobs activities.Blobs, page int) *activities.Export {
-	return activities.NewExport(activities.ExportConfig{Store: s, Blobs: blobs, Program: "1.0.0", PageSize: page})
+	return activities.NewExport(activities.ExportConfig{Store: s, Blobs: blobs, PageSize: page})
 }
 
 const folder = "exports/2026-10/x/"
@@ -284,54 +278,7 @@ func TestFilesThatCannotBeWritten(t *testing.T) {
 		e := newEnvironment(t, a)
 		_, err := run[activities.WriteUsageFileResult](t, e, a.WriteUsageFile, activities.WriteUsageFileInput{Folder: folder})
 		requireTriedAgain(t, err, "the store is away")
-		_, err = run[activities.FinishExportResult](t, e, a.FinishExport, finishInput())
-		requireTriedAgain(t, err, "the store is away")
 	}
-}
-
-func finishInput() activities.FinishExportInput {
-	return activities.FinishExportInput{
-		Export: activities.BegunExport{ID: uuid.Max, Period: october, Cut: october.End(), Folder: folder},
-		Files:  []billing.File{{Name: "usage.jsonl", SHA256: strings.Repeat("0", 64), Bytes: 10, Rows: 1}},
-		Totals: []billing.ControlTotal{{Meter: "evaluations", Organizations: 1, Value: "5"}},
-	}
-}
-
-func TestFinishExport(t *testing.T) {
-	t.Parallel()
-	s := &exports{}
-	blobs := memory(t)
-	a := newExport(s, blobs, 0)
-	out, err := run[activities.FinishExportResult](t, newEnvironment(t, a), a.FinishExport, finishInput())
-	require.NoError(t, err)
-	require.Equal(t, folder+"manifest.json", out.Manifest)
-	text := contents(t, blobs, out.Manifest)
-	manifest, err := billing.ParseManifest([]byte(text))
-	require.NoError(t, err)
-	require.Equal(t, billing.Manifest{
-		Format: 2, Revision: 1, Period: october, Cut: october.End(), Program: "1.0.0", Watermark: []billing.BatchMark{{Instance: uuid.Max, Through: 7}},
-		Files: finishInput().Files, Totals: finishInput().Totals,
-	}, manifest)
-
-	// A second attempt leaves the same behind.
-	_, err = run[activities.FinishExportResult](t, newEnvironment(t, a), a.FinishExport, finishInput())
-	require.NoError(t, err)
-	require.Equal(t, text, contents(t, blobs, out.Manifest))
-	require.Equal(t, []billing.Manifest{manifest, manifest}, s.finished)
-}
-
-func TestFinishExportRefusesAManifestThatBreaksARule(t *testing.T) {
-	t.Parallel()
-	s := &exports{}
-	blobs := memory(t)
-	a := newExport(s, blobs, 0)
-	in := finishInput()
-	in.Files[0].SHA256 = "short"
-	_, err := run[activities.FinishExportResult](t, newEnvironment(t, a), a.FinishExport, in)
-	requirePermanent(t, err, activities.TypeInvalidManifest, "files[0].sha256")
-	require.Empty(t, s.finished)
-	_, err = blobs.NewReader(t.Context(), folder+"manifest.json")
-	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
 func TestStages(t *testing.T) {

@@ -5,6 +5,8 @@
 // and a test holds that every route it describes is served, with the roles and
 // parameters it names. [New] makes a [Server] over small interfaces; what
 // implements them is wired in cmd.
+//
+// Numbers such as C5 are those of docs/contract.md.
 package api
 
 import _ "embed" // for the document

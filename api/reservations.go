@@ -203,6 +203,7 @@ func (s *Server) limitRefusal(ctx context.Context, short *meter.QuotaShortError,
 	organization.Look(ctx, now)
 	u := organization.Usage(index, now)
 	d := plans.Decision{Mode: plans.Hard, OverLimit: true, Current: max(u.Current, short.Current), Held: max(u.Held, short.Held), Max: short.Max}
+	d.Remaining = plans.Entitlement{Mode: plans.Hard, Max: d.Max}.Remaining(d.Current, d.Held)
 	return &refusedError{s.enforcer.LimitProblem(organization, index, organization.Plan().Key, d)}
 }
 

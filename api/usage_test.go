@@ -39,7 +39,7 @@ func TestFreeOverTheLimit(t *testing.T) {
 	require.Equal(t, "application/problem+json", a.Header().Get("Content-Type"))
 	message := "The plan's limit of evaluations is reached. Upgrade the plan, or wait for the next window."
 	require.Empty(t, cmp.Diff(map[string]any{
-		"error": "plan_limit_exceeded", "plan": "free", "limit": "evaluations", "current": 1000.0, "held": 0.0, "max": 1000.0,
+		"error": "plan_limit_exceeded", "plan": "free", "limit": "evaluations", "current": 1000.0, "held": 0.0, "max": 1000.0, "remaining": 0.0,
 		"upgrade_url": "/api/v1/organizations/" + r.organizations["free"].String() + "/upgrade",
 		"type":        "urn:tollgate:problem:plan_limit_exceeded", "title": "Payment Required", "status": 402.0,
 		"detail": message, "message": message,

@@ -37,6 +37,7 @@ type receipt struct {
 	Current   *int64 `json:"current,omitempty"`
 	Held      *int64 `json:"held,omitempty"`
 	Max       *int64 `json:"max,omitempty"`
+	Remaining *int64 `json:"remaining,omitempty"`
 	Field     string `json:"field,omitempty"`
 	Message   string `json:"message,omitempty"`
 }
@@ -201,7 +202,7 @@ func (r *receipt) decided(o *meter.Outcome, names *itemNames) error {
 	case o.Err != nil:
 		return o.Err
 	case !d.Allowed:
-		r.Status, r.Current, r.Held, r.Max = statusDenied, &d.Current, &d.Held, &d.Max
+		r.Status, r.Current, r.Held, r.Max, r.Remaining = statusDenied, &d.Current, &d.Held, &d.Max, &d.Remaining
 		r.Message = "The plan's limit of " + r.Meter + " is reached."
 	case o.Duplicate:
 		r.Status, r.OverLimit = statusDuplicate, &d.OverLimit

@@ -61,7 +61,7 @@ func TestBatchReceipts(t *testing.T) {
 	require.Equal(t, "accepted denied accepted invalid invalid invalid invalid late invalid accepted accepted", statuses(receipts))
 	require.Empty(t, cmp.Diff(map[string]any{"index": 0.0, "status": "accepted", "meter": "evaluations", "quantity": 600.0, "over_limit": false}, receipts[0]))
 	require.Empty(t, cmp.Diff(map[string]any{
-		"index": 1.0, "status": "denied", "meter": "evaluations", "quantity": 600.0, "current": 600.0, "held": 0.0, "max": 1000.0,
+		"index": 1.0, "status": "denied", "meter": "evaluations", "quantity": 600.0, "current": 600.0, "held": 0.0, "max": 1000.0, "remaining": 400.0,
 		"message": "The plan's limit of evaluations is reached.",
 	}, receipts[1]))
 	require.Empty(t, cmp.Diff(map[string]any{

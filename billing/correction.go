@@ -12,23 +12,25 @@ import (
 // Billed is what was billed for one part of a closed period: the lines of its
 // statement of that kind and meter, and the corrections of them since then.
 type Billed struct {
-	Kind   LineKind
-	Meter  string
-	Amount decimal.Decimal
+	Kind  LineKind
+	Meter string
+	// Outside says so of what was used outside of the contract.
+	Outside bool
+	Amount  decimal.Decimal
 }
 
 // Correct adds what a closed period costs more or less than was billed for it, because
 // usage of it arrived after its close: one line for each kind and meter that differs.
-// again is that period rated with all usage that is known now. Usage outside of the
-// contract, of which nothing was shown before, is shown at no cost.
+// again is that period rated with all usage that is known now. Usage of a meter outside of
+// the contract, of which nothing was shown before, is shown at no cost, on a line of its own.
 func (s *Statement) Correct(again Statement, billed []Billed) {
 	type part struct {
-		kind  LineKind
-		meter string
+		kind    LineKind
+		meter   string
+		outside bool
 	}
 	var order []part
 	now, before := map[part]decimal.Decimal{}, map[part]decimal.Decimal{}
-	outside := map[part]bool{}
 	note := func(k part) {
 		if !slices.Contains(order, k) {
 			order = append(order, k)
@@ -38,25 +40,24 @@ func (s *Statement) Correct(again Statement, billed []Billed) {
 		if l.Kind == LineCredit || l.Kind == LineCorrection {
 			continue
 		}
-		k := part{l.Kind, l.Meter}
+		k := part{l.Kind, l.Meter, l.Outside}
 		note(k)
 		now[k] = now[k].Add(l.Amount.Decimal)
-		outside[k] = outside[k] || l.Plan == ""
 	}
 	for _, b := range billed {
-		k := part{b.Kind, b.Meter}
+		k := part{b.Kind, b.Meter, b.Outside}
 		note(k)
 		before[k] = before[k].Add(b.Amount)
 	}
 	for _, k := range order {
 		difference := now[k].Sub(before[k])
 		_, shown := before[k]
-		if difference.IsZero() && (shown || !outside[k]) {
+		if difference.IsZero() && (shown || !k.outside) {
 			continue
 		}
 		period := again.Period
 		description := fmt.Sprintf("Correction of %s: %s", again.Period, describe(k.kind, k.meter))
-		if outside[k] {
+		if k.outside {
 			description += ", outside of the contract"
 		}
 		s.Lines = append(s.Lines, Line{
@@ -64,7 +65,7 @@ func (s *Statement) Correct(again Statement, billed []Billed) {
 			Description: description, Start: again.Period.Start(), End: again.Period.End(),
 			Basis: fmt.Sprintf("%s now − %s billed", money.Format(now[k], s.Currency), money.Format(before[k], s.Currency)),
 			Exact: difference.String(), Rest: "0", Amount: money.NewAmount(difference, s.Currency),
-			Corrected: k.kind,
+			Corrected: k.kind, Outside: k.outside,
 		})
 	}
 	s.add()
@@ -82,7 +83,7 @@ func (s Statement) BilledBy() []Billed {
 	var out []Billed
 	for _, l := range s.Lines {
 		if l.Kind != LineCredit && l.Kind != LineCorrection {
-			out = append(out, Billed{Kind: l.Kind, Meter: l.Meter, Amount: l.Amount.Decimal})
+			out = append(out, Billed{Kind: l.Kind, Meter: l.Meter, Outside: l.Outside, Amount: l.Amount.Decimal})
 		}
 	}
 	return out
@@ -93,7 +94,7 @@ func (s Statement) CorrectionsOf(p Period) []Billed {
 	var out []Billed
 	for _, l := range s.Lines {
 		if l.Kind == LineCorrection && l.Corrects != nil && *l.Corrects == p {
-			out = append(out, Billed{Kind: l.Corrected, Meter: l.Meter, Amount: l.Amount.Decimal})
+			out = append(out, Billed{Kind: l.Corrected, Meter: l.Meter, Outside: l.Outside, Amount: l.Amount.Decimal})
 		}
 	}
 	return out

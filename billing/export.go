@@ -116,9 +116,6 @@ func (e Export) Folder() string {
 // ManifestFormat is the version of the manifest's own form.
 const ManifestFormat = 2
 
-// usageOnlyFormat is that of manifests before there were statements.
-const usageOnlyFormat = 1
-
 // Manifest says what a run's files hold, so that they can be checked without the
 // system that wrote them. It holds nothing that differs between two runs over the
 // same frozen usage.
@@ -127,8 +124,8 @@ type Manifest struct {
 	Period      Period    `json:"period"`
 	Cut         time.Time `json:"cut"`
 	Provisional bool      `json:"provisional"`
-	// Revision is that of the export; 0 in the form before there were any.
-	Revision int `json:"revision,omitempty"`
+	// Revision is that of the export, from 1.
+	Revision int `json:"revision"`
 	// Program is the version of the program that wrote the files.
 	Program string `json:"program"`
 	// Watermark is, for every instance that flushed usage of the period, the sequence

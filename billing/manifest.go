@@ -77,10 +77,10 @@ func (m Manifest) Validate() error {
 	report := func(field, rule string, args ...any) {
 		broken = append(broken, fmt.Errorf("%s: %s", field, fmt.Sprintf(rule, args...)))
 	}
-	if m.Format != ManifestFormat && m.Format != usageOnlyFormat {
-		report("format", "%d is not known: this program knows %d to %d", m.Format, usageOnlyFormat, ManifestFormat)
+	if m.Format != ManifestFormat {
+		report("format", "%d is not known: this program knows %d", m.Format, ManifestFormat)
 	}
-	if m.Revision < 0 || (m.Format == ManifestFormat && m.Revision == 0) {
+	if m.Revision < 1 {
 		report("revision", "%d must be 1 or more", m.Revision)
 	}
 	m.validatePeriod(report)

@@ -62,13 +62,14 @@ func TestEncodeManifestSortsAndLeavesTheArgumentAlone(t *testing.T) {
 func TestEncodeManifestWithoutUsage(t *testing.T) {
 	t.Parallel()
 	at := october(t).Start().Add(time.Hour)
-	document, err := billing.EncodeManifest(billing.Manifest{Format: 1, Period: october(t), Cut: at, Provisional: true, Program: "dev"})
+	document, err := billing.EncodeManifest(billing.Manifest{Format: 2, Period: october(t), Cut: at, Provisional: true, Revision: 1, Program: "dev"})
 	require.NoError(t, err)
 	require.Equal(t, `{
-  "format": 1,
+  "format": 2,
   "period": "2026-10",
   "cut": "2026-10-01T01:00:00Z",
   "provisional": true,
+  "revision": 1,
   "program": "dev",
   "watermark": [],
   "files": [],
@@ -83,7 +84,8 @@ func TestManifestRefuses(t *testing.T) {
 		says   string
 		change func(*billing.Manifest)
 	}{
-		{"format: 3 is not known: this program knows 1 to 2", func(m *billing.Manifest) { m.Format = 3 }},
+		{"format: 1 is not known: this program knows 2", func(m *billing.Manifest) { m.Format = 1 }},
+		{"format: 3 is not known: this program knows 2", func(m *billing.Manifest) { m.Format = 3 }},
 		{"revision: 0 must be 1 or more", func(m *billing.Manifest) { m.Revision = 0 }},
 		{"period: is missing", func(m *billing.Manifest) { m.Period = billing.Period{} }},
 		{"cut: 2026-11-01 00:00:00.000000001 +0000 UTC must lie in the period 2026-10", func(m *billing.Manifest) { m.Cut = m.Cut.Add(1) }},
@@ -144,7 +146,7 @@ func FuzzParseManifest(f *testing.F) {
 	document, err := billing.EncodeManifest(m)
 	require.NoError(f, err)
 	f.Add(document)
-	f.Add([]byte(`{"format":1,"period":"2026-10","cut":"2026-10-31T23:00:00-01:00","provisional":false,"program":"x"}`))
+	f.Add([]byte(`{"format":2,"period":"2026-10","cut":"2026-10-31T23:00:00-01:00","provisional":false,"revision":1,"program":"x"}`))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		m, err := billing.ParseManifest(document)
 		if err != nil {

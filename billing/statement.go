@@ -81,6 +81,8 @@ type Line struct {
 	Corrects *Period `json:"corrects,omitempty"`
 	// Corrected is the kind of the lines that a correction is for.
 	Corrected LineKind `json:"corrected_kind,omitempty"`
+	// Outside says that the line shows what was used outside of the contract, at no cost.
+	Outside bool `json:"outside_of_contract,omitempty"`
 	// Grant is the credit grant that a credit is taken from.
 	Grant uuid.UUID `json:"grant_id,omitzero"`
 }
@@ -166,7 +168,7 @@ func (a Account) outside() []Line {
 		}
 		if shown {
 			lines = append(lines, Line{
-				Kind: LineUsage, Description: m.Name + ", outside of the contract", Meter: m.Key, Unit: m.Unit,
+				Kind: LineUsage, Description: m.Name + ", outside of the contract", Meter: m.Key, Unit: m.Unit, Outside: true,
 				Start: without[0].Start.UTC(), End: without[len(without)-1].End.UTC(),
 				Charge: &plans.Charge{Quantity: sum.Decimal(plans.ShownDecimals)}, Basis: "nothing is due outside of the contract",
 				Exact: "0", Rest: "0", Amount: money.NewAmount(decimal.Zero, a.Currency),

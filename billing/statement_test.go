@@ -204,15 +204,27 @@ func TestCorrectionsReachThePrice(t *testing.T) {
 			for j := range account.Segments[i].Usage {
 				account.Segments[i].Usage[j].Value += rapid.Int64Range(0, 500).Draw(t, "late")
 			}
+			if len(account.Segments[i].Usage) == 0 && rapid.Bool().Draw(t, "used late") {
+				account.Segments[i].Usage = []billing.SegmentUsage{{Meter: "calls", Value: 7}}
+			}
 		}
 		again, err := billing.NewStatement(account)
 		require.NoError(t, err)
 		next.Correct(again, closed.BilledBy())
 		require.True(t, next.Due.Equal(again.Due.Sub(closed.Due.Decimal)))
+		require.Equal(t, len(outside(again))-len(outside(closed)), len(outside(next)), "what is used outside of the contract is shown once")
+		for _, l := range outside(next) {
+			require.True(t, l.Amount.IsZero(), "%s costs %s", l.Description, l.Amount)
+		}
 		third := billing.Statement{Period: october2026.Next().Next(), Currency: "USD"}
 		third.Correct(again, append(closed.BilledBy(), next.CorrectionsOf(october2026)...))
 		require.Empty(t, third.Lines)
 	})
+}
+
+// outside returns the lines that say of usage that it was outside of the contract.
+func outside(s billing.Statement) []billing.Line {
+	return slices.DeleteFunc(slices.Clone(s.Lines), func(l billing.Line) bool { return !strings.HasSuffix(l.Description, ", outside of the contract") })
 }
 
 var october2026 = billing.PeriodOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))

@@ -165,7 +165,8 @@ func TestProgramsRefuseWrongSettings(t *testing.T) {
 		{"worker", "TOLLGATE_WORKER_LISTEN=9090", "host:port"},
 		{"worker", "TOLLGATE_LOG_LEVEL=loud", "--log-level"},
 	} {
-		p := s.launch(wrong.program, "UNUSED", freeAddress(t), wrong.setting, "TOLLGATE_DRAIN_DELAY=0s")
+		listen := map[string]string{"api": "TOLLGATE_LISTEN", "worker": "TOLLGATE_WORKER_LISTEN"}[wrong.program]
+		p := s.launch(wrong.program, listen, freeAddress(t), wrong.setting, "TOLLGATE_DRAIN_DELAY=0s")
 		select {
 		case <-p.ended:
 		case <-time.After(30 * time.Second):

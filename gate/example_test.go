@@ -72,5 +72,5 @@ func Example() {
 	// 200 evaluated
 	// 500 model failed
 	// 200 evaluated
-	// 402 {"error":"plan_limit_exceeded","plan":"tiny","limit":"evaluations","current":2,"held":0,"max":2,"upgrade_url":"/api/v1/organizations/0199d4c5-8b7e-7c3a-9a51-3f0c5b1f6a01/upgrade","message":"The plan's limit of evaluations is reached. Upgrade the plan, or wait for the next window.","type":"urn:tollgate:problem:plan_limit_exceeded","title":"Payment Required","status":402,"detail":"The plan's limit of evaluations is reached. Upgrade the plan, or wait for the next window."}
+	// 402 {"error":"plan_limit_exceeded","plan":"tiny","limit":"evaluations","current":2,"held":0,"max":2,"remaining":0,"upgrade_url":"/api/v1/organizations/0199d4c5-8b7e-7c3a-9a51-3f0c5b1f6a01/upgrade","message":"The plan's limit of evaluations is reached. Upgrade the plan, or wait for the next window.","type":"urn:tollgate:problem:plan_limit_exceeded","title":"Payment Required","status":402,"detail":"The plan's limit of evaluations is reached. Upgrade the plan, or wait for the next window."}
 }

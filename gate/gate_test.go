@@ -88,7 +88,7 @@ func TestHardLimitRefuses(t *testing.T) {
 	require.NoError(t, err)
 	message := "The plan's limit of evaluations is reached. Upgrade the plan, or wait for the next window."
 	require.JSONEq(t, `{
-		"error": "plan_limit_exceeded", "plan": "hard", "limit": "evaluations", "current": 2, "held": 0, "max": 2,
+		"error": "plan_limit_exceeded", "plan": "hard", "limit": "evaluations", "current": 2, "held": 0, "max": 2, "remaining": 0,
 		"upgrade_url": "/api/v1/organizations/`+r.organization.ID().String()+`/upgrade",
 		"type": "urn:tollgate:problem:plan_limit_exceeded", "title": "Payment Required", "status": 402,
 		"detail": "`+message+`", "message": "`+message+`"

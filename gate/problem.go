@@ -60,14 +60,16 @@ const (
 type Problem struct {
 	// Code is the stable code, the member "error".
 	Code string `json:"error"`
-	// Plan, Limit, Current, Held, Max and UpgradeURL are members of a refusal by a plan: the
-	// plan's key, the meter's key, the window's usage without the refused quantity, what
-	// reservations hold beside it, the limit, and where a larger plan can be had.
+	// Plan, Limit, Current, Held, Max, Remaining and UpgradeURL are members of a refusal by a
+	// plan: the plan's key, the meter's key, the window's usage without the refused quantity,
+	// what reservations hold beside it, the limit, what that leaves, and where a larger plan can
+	// be had.
 	Plan       string `json:"plan,omitempty"`
 	Limit      string `json:"limit,omitempty"`
 	Current    *int64 `json:"current,omitempty"`
 	Held       *int64 `json:"held,omitempty"`
 	Max        *int64 `json:"max,omitempty"`
+	Remaining  *int64 `json:"remaining,omitempty"`
 	UpgradeURL string `json:"upgrade_url,omitempty"`
 	// Field names the field of the request that is at fault.
 	Field string `json:"field,omitempty"`
@@ -102,7 +104,7 @@ func limitProblem(plan string, m plans.Meter, d plans.Decision, upgradeURL strin
 	p := NewProblem(http.StatusPaymentRequired, CodePlanLimitExceeded,
 		"The plan's limit of "+m.Key+" is reached. Upgrade the plan, or wait for the next window.")
 	p.Plan, p.Limit = plan, m.Key
-	p.Current, p.Held, p.Max = &d.Current, &d.Held, &d.Max
+	p.Current, p.Held, p.Max, p.Remaining = &d.Current, &d.Held, &d.Max, &d.Remaining
 	p.UpgradeURL = upgradeURL
 	return p
 }

@@ -1,5 +1,5 @@
 // Package instant reads the times that callers write: RFC 3339 exactly, in one place for
-// the API, its events and the command.
+// the API, its events, the command and files of usage.
 package instant
 
 import (

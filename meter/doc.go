@@ -15,4 +15,6 @@
 //
 // The path from a request to its decision touches neither the database nor the
 // clock, and allocates nothing. A [Flusher] drains the meter at an interval.
+//
+// Numbers such as C5 are those of docs/contract.md.
 package meter

@@ -11,3 +11,8 @@ func TestSlotIsTwoCacheLines(t *testing.T) {
 	require.Equal(t, uintptr(128), unsafe.Sizeof(slot{}))
 	require.Equal(t, uintptr(64), unsafe.Offsetof(slot{}.windowStart))
 }
+
+func TestOrganizationIsTwoCacheLines(t *testing.T) {
+	require.Equal(t, uintptr(128), unsafe.Sizeof(Organization{}))
+	require.Equal(t, uintptr(64), unsafe.Offsetof(Organization{}.added))
+}

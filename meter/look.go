@@ -10,6 +10,10 @@ const (
 	lookPause = 20 * time.Millisecond
 	// lookTimeout bounds a look.
 	lookTimeout = 500 * time.Millisecond
+	// An organization has a look each lookEvery, and lookBurst's worth of them at once: beyond
+	// that memory answers, so that nobody who polls costs the store more.
+	lookEvery = 50 * time.Millisecond
+	lookBurst = time.Second
 )
 
 // Freshen reads an organization's plan and usage again, what reservations hold included. It
@@ -20,12 +24,30 @@ func (o *Organization) Freshen(ctx context.Context, now time.Time) {
 
 // Look is [Organization.Freshen] that also finds out where the windows of hard limits stand:
 // other instances are asked what they have admitted. What [Organization.Usage] says then is
-// what a request would find.
+// what a request would find. Of more than 20 looks a second the others do nothing.
 func (o *Organization) Look(ctx context.Context, now time.Time) {
+	if !o.mayLook(now.UnixNano()) {
+		return
+	}
 	o.bounded(ctx, "look", func(ctx context.Context) {
 		o.freshen(ctx, now)
 		o.lookAround(ctx, now)
 	})
+}
+
+// mayLook takes one of the looks that an organization has (the generic cell rate algorithm,
+// ITU-T I.371).
+func (o *Organization) mayLook(now int64) bool {
+	for {
+		from := o.looksFrom.Load()
+		next := max(from, now) + int64(lookEvery)
+		if next-now > int64(lookBurst) {
+			return false
+		}
+		if o.looksFrom.CompareAndSwap(from, next) {
+			return true
+		}
+	}
 }
 
 // bounded calls fn once for all who want the same at the same time, and waits for it as long

@@ -2,6 +2,7 @@ package meter_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,4 +96,33 @@ func TestALookFindsWhatOthersHaveAdmitted(t *testing.T) {
 	}()
 	o.Look(t.Context(), time.Now())
 	require.EqualValues(t, 200, o.Usage(i, time.Now()).Current)
+}
+
+// Who polls costs the store no more than 20 looks a second; after a pause there are some again.
+func TestLooksAreBounded(t *testing.T) {
+	store := &countingStore{memoryStore: newMemoryStore()}
+	m := meter.New(meter.Config{Catalog: plans.Default(), Store: store})
+	t.Cleanup(m.Close)
+	o, err := m.Organization(t.Context(), store.add("free"), noon)
+	require.NoError(t, err)
+	for _, step := range []struct {
+		at    time.Duration
+		loads int64
+	}{{0, 21}, {10 * time.Millisecond, 21}, {100 * time.Millisecond, 23}, {time.Hour, 43}} {
+		for range 100 {
+			o.Look(t.Context(), noon.Add(step.at))
+		}
+		require.Equal(t, step.loads, store.loads.Load(), step.at)
+	}
+}
+
+// countingStore counts loads.
+type countingStore struct {
+	*memoryStore
+	loads atomic.Int64
+}
+
+func (s *countingStore) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+	s.loads.Add(1)
+	return s.memoryStore.LoadOrganization(ctx, id, day)
 }

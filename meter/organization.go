@@ -13,6 +13,8 @@ import (
 // Organization is the usage of one tenant at this instance. It is found once per
 // request with [Meter.Organization]; its methods may be called by any number of
 // goroutines.
+//
+// What a decision reads is the first of its two cache lines.
 type Organization struct {
 	id    uuid.UUID
 	meter *Meter
@@ -22,6 +24,7 @@ type Organization struct {
 	// slots has the meters that the catalog had when the organization was loaded, and
 	// added those that came since.
 	slots []slot
+
 	added atomic.Pointer[[]*slot]
 	// stale says that the store must be asked again: it could not be asked, or a window
 	// changed its kind.
@@ -36,6 +39,9 @@ type Organization struct {
 	// where they aren't known.
 	planMu sync.Mutex
 	terms  atomic.Pointer[terms]
+	// looksFrom is when the next look would be due if all looks so far had kept their
+	// distance ([lookEvery]), in Unix nanoseconds.
+	looksFrom atomic.Int64
 }
 
 // view is what a plan allows, by the meter's index. All organizations on the plan

@@ -225,7 +225,7 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 	}
 	again := func() (plans.Decision, Reservation, *quota, verdict) {
 		now := o.meter.config.Now().UnixNano()
-		return o.reserve(r.Index, wish{quantity: r.Quantity, now: now, at: min(at, now), own: own, waits: true})
+		return o.reserve(r.Index, &wish{quantity: r.Quantity, now: now, at: min(at, now), own: own, waits: true})
 	}
 	d, reservation, _, v := again()
 	var err error

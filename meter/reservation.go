@@ -77,14 +77,14 @@ type wish struct {
 	waits bool
 }
 
-func wishNow(quantity int64, now time.Time, waits bool) wish {
+func wishNow(quantity int64, now time.Time, waits bool) *wish {
 	at := now.UnixNano()
-	return wish{quantity: quantity, now: at, at: at, waits: waits}
+	return &wish{quantity: quantity, now: at, at: at, waits: waits}
 }
 
 // reserve decides at once. Usage belongs to the day, and counts in the window, of its time.
 // Where quota is short, it is returned.
-func (o *Organization) reserve(i Index, w wish) (d plans.Decision, r Reservation, q *quota, v verdict) {
+func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservation, q *quota, v verdict) {
 	if w.now >= o.switchAt.Load() {
 		o.switchPlan(w.now)
 	}
@@ -103,9 +103,9 @@ func (o *Organization) reserve(i Index, w wish) (d plans.Decision, r Reservation
 	if w.at < w.now {
 		day = min(dayOf(w.at), day)
 	}
-	d, q, v = s.decide(view, i, day, p, &w)
+	d, q, v = s.decide(view, i, day, p, w)
 	if d.Allowed {
-		r = s.reservation(e, day, p, &w)
+		r = s.reservation(e, day, p, w)
 		if v == leased {
 			r.quota, v = q, decided
 		}

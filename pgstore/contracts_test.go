@@ -119,6 +119,13 @@ func TestFirstPlansAreDatedBack(t *testing.T) {
 	f.change(o.ID, back(open))
 	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM organization_plans WHERE organization_id = $1 AND effective_from = $2`, o.ID, open))
 
+	late, err := f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Next year", Plan: "metered", EffectiveAt: open.AddDate(1, 0, 0)})
+	require.NoError(t, err)
+	changed := f.change(late.ID, back(open))
+	require.Equal(t, "metered", changed.Plan)
+	require.Nil(t, changed.PendingFrom)
+	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM organization_plans WHERE organization_id = $1`, late.ID))
+
 	f.closePeriod(period)
 	f.refuses(accounts.CodePeriodClosed, o.ID, back(period.End().Add(-time.Second)))
 	_, err = f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Newer", Plan: "metered", EffectiveAt: period.End().Add(-time.Second)})

@@ -159,7 +159,8 @@ func TestNoStatementAfterTheContract(t *testing.T) {
 	_, err := f.Statement(t.Context(), f.closePeriod(secondPeriod).ID, o)
 	require.ErrorIs(t, err, billing.ErrStatementNotFound)
 	w.flush(rowAt(o, evaluations, today, 2, hour(today, 7)), rowAt(o, evaluations, today+1, 100, hour(today+1, 7)))
-	require.Equal(t, []string{"Correction of " + period.String() + ": usage of evaluations, outside of the contract 2.00"},
+	correction := "Correction of " + period.String() + ": usage of evaluations"
+	require.Equal(t, []string{correction + " 2.00", correction + ", outside of the contract 0.00"},
 		lineTexts(f.statement(f.closePeriod(thirdPeriod).ID, o)))
 }
 

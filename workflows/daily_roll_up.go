@@ -57,22 +57,18 @@ func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, e
 	if stale != nil {
 		result.Stale = stale.String()
 	}
-	if workflow.GetVersion(ctx, changeReconcile, workflow.DefaultVersion, 1) != workflow.DefaultVersion {
-		expired := activities.DeleteExpiredInput{Before: at.Add(-meter.IdentityRetention)}
-		var deleted billing.Expired
-		if err := workflow.ExecuteActivity(forBulk(ctx, "delete what is kept for a time only"), onRollup.DeleteExpired, expired).Get(ctx, &deleted); err != nil {
-			return result, err
-		}
-		result.Expired = &deleted
+	expired := activities.DeleteExpiredInput{Before: at.Add(-meter.IdentityRetention)}
+	var deleted billing.Expired
+	if err := workflow.ExecuteActivity(forBulk(ctx, "delete what is kept for a time only"), onRollup.DeleteExpired, expired).Get(ctx, &deleted); err != nil {
+		return result, err
 	}
-	if workflow.GetVersion(ctx, changeCredits, workflow.DefaultVersion, 1) != workflow.DefaultVersion {
-		over := activities.ExpireCreditsInput{At: at}
-		var expired billing.ExpiredCredits
-		if err := workflow.ExecuteActivity(forBulk(ctx, "expire credits"), onCredits.ExpireCredits, over).Get(ctx, &expired); err != nil {
-			return result, err
-		}
-		result.ExpiredCredits = &expired
+	result.Expired = &deleted
+	over := activities.ExpireCreditsInput{At: at}
+	var credits billing.ExpiredCredits
+	if err := workflow.ExecuteActivity(forBulk(ctx, "expire credits"), onCredits.ExpireCredits, over).Get(ctx, &credits); err != nil {
+		return result, err
 	}
+	result.ExpiredCredits = &credits
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("Days up to **%s** are rolled up; %d rollups were needed.\n", day, result.RolledUp))
 	return result, nil
 }

@@ -186,9 +186,6 @@ func listSinks(ctx workflow.Context) ([]string, error) {
 // deliver is the stage delivering: the statements go to the sinks, if there are any. However
 // that ends, the period is closed: what was not delivered is listed, and tried again by hand.
 func (r *exportRun) deliver(ctx workflow.Context) error {
-	if workflow.GetVersion(ctx, changeSinks, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
-		return nil
-	}
 	found, err := listSinks(ctx)
 	if err != nil || len(found) == 0 {
 		return err

@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
-	"go.temporal.io/sdk/workflow"
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
@@ -197,22 +196,4 @@ func TestExportPeriodWaitsForAnotherDelivery(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, billing.StageClosed, out.Export.Stage)
 	require.Equal(t, done, out.Export.Deliveries)
-}
-
-// Runs that began before there were sinks go on without.
-func TestExportPeriodBeforeSinks(t *testing.T) {
-	t.Parallel()
-	env := waiting(t, 0, 0)
-	env.OnGetVersion("sinks", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.DefaultVersion)
-	env.OnGetVersion(mock.Anything, workflow.DefaultVersion, workflow.Version(1)).Return(workflow.Version(1))
-	env.recording(billing.ActionApproved)
-	for _, step := range env.untilClosed() {
-		if step.name != "ListSinks" {
-			step.expect()
-		}
-	}
-	env.decide(time.Hour, approval())
-	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, requestedInput())
-	require.NoError(t, err)
-	require.Equal(t, billing.StageClosed, out.Export.Stage)
 }

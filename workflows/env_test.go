@@ -135,7 +135,7 @@ func TestEverythingRegistersOnARealWorker(t *testing.T) {
 	w.RegisterActivity(activities.NewFleet(activities.FleetConfig{Store: store}))
 	w.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: store}))
 	w.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: store}))
-	w.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))
+	w.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: store, Blobs: noBlobs{}}))
 	w.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: store}))
 	w.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{Store: store, Sender: store, Start: store.startNothing}))
 	w.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/plans"
 	"github.com/riverline/tollgate/workflows"
 )
 
@@ -22,9 +23,15 @@ func TestExportPeriodProvisional(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, "export/2026-10")
 	env.expect(true, "")
-	for at, stage := range map[time.Duration]billing.Stage{30 * time.Second: "waiting", 90 * time.Second: "rating", 150 * time.Second: "writing"} {
+	for at, want := range map[time.Duration]workflows.ExportPeriodProgress{
+		30 * time.Second:  {Stage: billing.StageWaiting},
+		90 * time.Second:  {Stage: billing.StageRating, RolledUp: 1},
+		150 * time.Second: {Stage: billing.StageWriting, RolledUp: 1},
+	} {
 		env.RegisterDelayedCallback(func() {
-			require.Equal(t, stage, progress[workflows.ExportPeriodProgress](t, env).Stage)
+			p := progress[workflows.ExportPeriodProgress](t, env)
+			require.Equal(t, uuid.Max, p.ID)
+			require.Equal(t, want, workflows.ExportPeriodProgress{Stage: p.Stage, RolledUp: p.RolledUp, RollingUp: p.RollingUp})
 		}, at)
 	}
 	early := env.decide(150*time.Second, approval())
@@ -42,6 +49,42 @@ func TestExportPeriodProvisional(t *testing.T) {
 			Folder: "exports/2026-10/x/", Files: []billing.File{aStatementFile, aFile}, Totals: aTotals,
 		},
 	}, out)
+}
+
+// An export that begins once the period has ended is final, however late it begins.
+func TestExportPeriodIsFinal(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]time.Time{"at the period's end": october.End(), "later": october.End().AddDate(0, 3, 0)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := waiting(t, 0, 0)
+			env.SetStartTime(at)
+			env.recording(billing.ActionApproved)
+			env.answer("", env.untilClosed())
+			env.decide(time.Hour, approval())
+			out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, requestedInput())
+			require.NoError(t, err)
+			require.False(t, out.Export.Provisional)
+			require.Equal(t, october.End(), out.Export.Cut)
+		})
+	}
+}
+
+// A day to which usage keeps coming is counted from its batches: the export goes on.
+func TestExportPeriodGoesOnWithADayThatStaysOutOfDate(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t, "export/2026-10")
+	b := begun(true)
+	frozen := env.untilFrozen(b)
+	env.answer("DaysToRollUp", frozen)
+	days := []plans.Day{friday}
+	listing(env, october.FirstDay(), friday, days, days, days, days)
+	rollingUp(env, nil, friday, friday, friday)
+	env.answer("", append(frozen[4:], env.untilWritten(b, 0)...))
+	env.completing()
+	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
+	require.NoError(t, err)
+	require.Equal(t, 3, out.Export.RolledUp)
 }
 
 // Pages follow each other without a gap, four at a time.
@@ -121,6 +164,18 @@ func TestExportPeriodFails(t *testing.T) {
 		e.OnActivity(onExport.SetExportStage, mock.Anything, mock.Anything).Return(curse).Once()
 	}
 	for step, fail := range map[string]func(environment){
+		"AwaitWatermarks": func(e environment) {
+			e.OnActivity(onFleet.AwaitWatermarks, mock.Anything, mock.Anything).Return(activities.AwaitWatermarksResult{}, curse).Once()
+		},
+		"rollups": stage,
+		"DaysToRollUp": func(e environment) {
+			e.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []plans.Day{friday}}, nil).Once()
+			rollingUp(e, curse, friday)
+		},
+		"freezing": stage,
+		"FreezeUsage": func(e environment) {
+			e.OnActivity(onExport.FreezeUsage, mock.Anything, mock.Anything).Return(activities.FreezeUsageResult{}, curse).Once()
+		},
 		"rating":  stage,
 		"writing": stage,
 		"PlanRating": func(e environment) {
@@ -237,4 +292,16 @@ func TestExportPeriodIsCanceled(t *testing.T) {
 			require.Equal(t, billing.StageCanceled, progress[workflows.ExportPeriodProgress](t, env).Stage)
 		})
 	}
+}
+
+// Once the end of a provisional run is being recorded, a cancel comes too late.
+func TestExportPeriodProvisionalIsCanceledTooLate(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t, "export/2026-10")
+	env.expect(true, "CompleteExport")
+	env.OnActivity(onClose.CompleteExport, mock.Anything, mock.Anything).Return(nil).After(time.Minute).Once()
+	env.RegisterDelayedCallback(env.CancelWorkflow, 270*time.Second)
+	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
+	require.NoError(t, err)
+	require.Equal(t, billing.StageDone, out.Export.Stage)
 }

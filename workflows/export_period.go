@@ -232,9 +232,6 @@ func (r *exportRun) run(ctx workflow.Context) error {
 		return r.answer(ctx)
 	}
 	stages := []func(workflow.Context) error{r.wait, r.rollUp, r.freeze, r.rate, r.writeAll, r.review, r.issue}
-	if workflow.GetVersion(ctx, changeClose, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
-		stages = []func(workflow.Context) error{r.wait, r.rollUp, r.freeze, r.write, r.finish}
-	}
 	for _, stage := range stages {
 		if err := stage(ctx); err != nil {
 			return err
@@ -283,41 +280,6 @@ func (r *exportRun) freeze(ctx workflow.Context) error {
 		return err
 	}
 	return workflow.ExecuteActivity(forBulk(ctx, "freeze the usage"), onExport.FreezeUsage, activities.FreezeUsageInput{ID: r.begun.ID}).Get(ctx, nil)
-}
-
-// write is the stage writing.
-func (r *exportRun) write(ctx workflow.Context) error {
-	if err := r.enter(ctx, billing.StageWriting); err != nil {
-		return err
-	}
-	var written activities.WriteUsageFileResult
-	err := workflow.ExecuteActivity(forBulk(ctx, "write "+billing.UsageFile), onExport.WriteUsageFile, activities.WriteUsageFileInput{
-		ID: r.begun.ID, Folder: r.begun.Folder,
-	}).Get(ctx, &written)
-	if err != nil {
-		return err
-	}
-	r.progress().Files = append(r.progress().Files, written.File)
-	r.progress().Totals = written.Totals
-	return nil
-}
-
-// finish writes the manifest and records that the run is done. From here on a
-// cancel comes too late: half of this would be worse than all of it.
-func (r *exportRun) finish(ctx workflow.Context) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	ctx, r.tooLate = detached(ctx), true
-	var finished activities.FinishExportResult
-	err := workflow.ExecuteActivity(forBulk(ctx, "write "+billing.ManifestFile+" and finish"), onExport.FinishExport, activities.FinishExportInput{
-		Export: r.begun, Files: r.progress().Files, Totals: r.progress().Totals,
-	}).Get(ctx, &finished)
-	if err != nil {
-		return err
-	}
-	r.result.Manifest = finished.Manifest
-	return r.show(ctx, billing.StageDone)
 }
 
 // end records that the run has failed or was canceled, also where it was canceled:

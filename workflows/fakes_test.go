@@ -242,16 +242,6 @@ func (s *fakeStore) ExportTotals(ctx context.Context, id, after uuid.UUID, limit
 	return out, err
 }
 
-func (s *fakeStore) FinishExport(ctx context.Context, id uuid.UUID, manifest billing.Manifest) error {
-	return s.change(ctx, "FinishExport", id, func(e *billing.Export) error {
-		if e.Stage.Ended() && e.Stage != billing.StageDone {
-			return billing.ErrExportEnded
-		}
-		e.Stage, e.Manifest = billing.StageDone, &manifest
-		return nil
-	})
-}
-
 func (s *fakeStore) FailExport(ctx context.Context, id uuid.UUID, stage billing.Stage, reason string) error {
 	return s.change(ctx, "FailExport", id, func(e *billing.Export) error {
 		if e.Stage == billing.StageDone || e.IssuedAt != nil {

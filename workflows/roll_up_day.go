@@ -134,9 +134,6 @@ func (r *rollUp) run(ctx workflow.Context) error {
 // reconcile compares what each layer says of the day. What differs is shown, and holds
 // up nothing.
 func (r *rollUp) reconcile(ctx workflow.Context) error {
-	if workflow.GetVersion(ctx, changeReconcile, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
-		return nil
-	}
 	if err := r.enter(ctx, RollUpReconciling); err != nil {
 		return err
 	}

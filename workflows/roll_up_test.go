@@ -221,20 +221,6 @@ func TestDailyRollUp(t *testing.T) {
 	require.Equal(t, out, progress[workflows.DailyRollUpResult](t, env))
 }
 
-// A run that began before there were credits goes on without them.
-func TestDailyRollUpBeforeCredits(t *testing.T) {
-	t.Parallel()
-	env := scheduled(t, now)
-	env.OnGetVersion("reconcile", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.Version(1))
-	env.OnGetVersion("credits", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.DefaultVersion)
-	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
-	listing(env, friday-35, friday, nil)
-	deleted := expiring(env)
-	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
-	require.NoError(t, err)
-	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", Expired: deleted}, out)
-}
-
 func TestDailyRollUpWaitsForARollUpThatRuns(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, now)

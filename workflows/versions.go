@@ -31,18 +31,3 @@ package workflows
 //
 // FlushLoop continues as new within a day, exports and rollups end within days, so old
 // branches live for days, not years.
-
-// changeReconcile (2026-11-24): a rollup compares the layers of its day when it has
-// folded it, and the daily run deletes what is kept for a time only.
-const changeReconcile = "reconcile"
-
-// changeClose (2026-11-24): an export rates, writes statements, waits for approval,
-// issues and delivers, where it wrote usage alone before.
-const changeClose = "close"
-
-// changeCredits (2026-11-24): the daily run expires credits.
-const changeCredits = "credits"
-
-// changeSinks (2026-11-24): an export hands its statements to the sinks that there are, in the
-// stage delivering, before it is closed.
-const changeSinks = "sinks"

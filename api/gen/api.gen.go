@@ -641,10 +641,13 @@ type PlanLimitProblem struct {
 	Message string `json:"message"`
 
 	// Plan Key of the plan.
-	Plan   string `json:"plan"`
-	Status int    `json:"status"`
-	Title  string `json:"title"`
-	Type   string `json:"type"`
+	Plan string `json:"plan"`
+
+	// Remaining What the limit leaves, at least 0.
+	Remaining int64  `json:"remaining"`
+	Status    int    `json:"status"`
+	Title     string `json:"title"`
+	Type      string `json:"type"`
 
 	// UpgradeUrl Where a larger plan can be had.
 	UpgradeUrl string `json:"upgrade_url"`

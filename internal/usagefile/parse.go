@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/instant"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -69,16 +70,16 @@ func (r *reader) parseDay(text string) (plans.Day, error) {
 
 // parseAt reads a time, which must lie in the day and not in the future.
 func (r *reader) parseAt(text string, day plans.Day) (time.Time, error) {
-	at, err := time.Parse(time.RFC3339, text)
+	at, err := instant.Parse(text)
 	switch {
 	case err != nil:
-		return at, fmt.Errorf("must be a time by RFC 3339, as 2026-10-31T12:00:00Z, is %q", text)
-	case plans.DayOf(at.UTC()) != day:
+		return at, err
+	case plans.DayOf(at) != day:
 		return at, fmt.Errorf("must lie in the day %s (UTC), is %q", day, text)
 	case at.After(r.config.Now):
 		return at, fmt.Errorf("must not be in the future, is %q", text)
 	}
-	return at.UTC(), nil
+	return at, nil
 }
 
 // required and optional are the columns.

@@ -81,6 +81,7 @@ func TestSpellings(t *testing.T) {
 		"quotes":          "\"organization_id\",\"meter\",\"day\",\"value\",\"at\"\n\"" + id + "\",\"evaluations\",\"2026-10-31\",\"3\",\"\"\n" + id + ",storage_bytes,2026-11-28,0e0,2026-11-28T08:00:00.000Z\n",
 		"another order":   "value,day,at,meter,organization_id\n30e-1,2026-10-31,,evaluations," + id + "\n0,2026-11-28,2026-11-28T08:00:00Z,storage_bytes," + id + "\n",
 		"blank lines":     "organization_id,meter,day,value,at\n\n" + id + ",evaluations,2026-10-31,0.3e1,\n\n" + id + ",storage_bytes,2026-11-28,0,2026-11-28T08:00:00Z\n\n",
+		"lower case":      "organization_id,meter,day,value,at\n" + id + ",evaluations,2026-10-31,3,\n" + id + ",storage_bytes,2026-11-28,0,2026-11-28t08:00:00z\n",
 		"JSON":            `{"organization_id":"` + id + `","meter":"evaluations","day":"2026-10-31","value":3}` + "\n" + `{"organization_id":"` + id + `","meter":"storage_bytes","day":"2026-11-28","value":0,"at":"2026-11-28T08:00:00Z"}`,
 		"JSON, otherwise": "\ufeff" + `{"value":"3.0","organization_id":"` + id + `","meter":"evaluations","day":"2026-10-31","at":""}` + "\r\n\r\n" + `{"organization_id":"` + id + `","meter":"storage_bytes","day":"2026-11-28","value":0.0,"at":"2026-11-28T08:00:00Z"}` + "\r\n",
 	} {
@@ -94,6 +95,30 @@ func TestSpellings(t *testing.T) {
 		require.Equal(t, 2, file.Lines)
 		require.Equal(t, "2026-10-31", file.From.String())
 		require.Equal(t, "2026-11-28", file.To.String())
+	}
+}
+
+// Times are those of RFC 3339's grammar, as in the API.
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	for text, why := range map[string]string{
+		"2026-11-05T09:00:00.123456789Z": "",
+		"2026-11-05t23:59:60z":           "",
+		"2026-11-05T18:59:60-05:00":      "",
+		"2026-11-06T23:58:00+23:59":      "",
+		"2026-11-06T23:59:00+23:59":      `must lie in the day 2026-11-05 (UTC), is "2026-11-06T23:59:00+23:59"`,
+		"2026-11-05T9:00:00Z":            "must be a time of the form 2006-01-02T15:04:05Z (RFC 3339), \"2026-11-05T9:00:00Z\" is not: byte 13 must be a digit",
+		"2026-11-05T09:00:00,5Z":         "must be a time of the form 2006-01-02T15:04:05Z (RFC 3339), \"2026-11-05T09:00:00,5Z\" is not: it must end in Z, or in an offset of the form +00:00",
+		"2026-11-06T09:00:00+24:00":      "must be a time of the form 2006-01-02T15:04:05Z (RFC 3339), \"2026-11-06T09:00:00+24:00\" is not: the offset must be at most 23:59",
+		"2026-11-05T18:59:60-06:00":      "must be a time of the form 2006-01-02T15:04:05Z (RFC 3339), \"2026-11-05T18:59:60-06:00\" is not: a second of 60 is a leap second, which only 23:59:60 UTC can be",
+	} {
+		file := read(t, usagefile.CSV, "organization_id,meter,day,value,at\n"+acme.String()+",evaluations,2026-11-05,1,\""+text+"\"\n")
+		if why == "" {
+			require.Empty(t, file.Problems, text)
+			require.Equal(t, mustDay(t, "2026-11-05"), plans.DayOf(file.Chunk(1)[0].At))
+			continue
+		}
+		require.Equal(t, []usagefile.Problem{{Line: 2, Field: "at", Rule: why}}, file.Problems, text)
 	}
 }
 

@@ -1,0 +1,77 @@
+package docstest_test
+
+import (
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#{1,6} +(.+?)\s*$`)
+	fence   = regexp.MustCompile("(?ms)^```.*?^```\\s*$")
+	// filePath is a file as prose names it: `meter/quota.go`.
+	filePath = regexp.MustCompile("`((?:[\\w.-]+/)+[\\w.-]+\\.(?:go|sql|yaml|yml|md|sh))`")
+)
+
+// TestLinksLeadSomewhere holds that what a document links to within the repository is
+// there: files, folders and headings.
+func TestLinksLeadSomewhere(t *testing.T) {
+	r := load(t)
+	checked := 0
+	for from, text := range r.documents {
+		for _, found := range link.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+			target, anchor, _ := strings.Cut(found[1], "#")
+			if strings.Contains(target, ":") {
+				continue
+			}
+			checked++
+			to := from
+			if target != "" {
+				to = path.Join(path.Dir(from), target)
+			}
+			switch {
+			case !r.paths[to]:
+				t.Errorf("%s links to %s, which isn't there", from, found[1])
+			case anchor != "" && !anchorsOf(r.documents[to])[anchor]:
+				t.Errorf("%s links to %s, which has no such heading", from, found[1])
+			}
+		}
+	}
+	require.Greater(t, checked, 30)
+}
+
+// TestDocumentsNameFiles holds that files that a document names with their folder are there.
+func TestDocumentsNameFiles(t *testing.T) {
+	r := load(t)
+	for from, text := range r.documents {
+		for _, found := range filePath.FindAllStringSubmatch(text, -1) {
+			if !r.paths[found[1]] && !r.paths[path.Join(path.Dir(from), found[1])] {
+				t.Errorf("%s names %s, which isn't there", from, found[1])
+			}
+		}
+	}
+}
+
+// anchorsOf returns the anchors of a document's headings, as GitHub makes them.
+func anchorsOf(text string) map[string]bool {
+	anchors := map[string]bool{}
+	for _, found := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		title := link.ReplaceAllString(found[1], "")
+		anchors[strings.Map(func(c rune) rune {
+			switch {
+			case unicode.IsLetter(c), unicode.IsDigit(c), c == '-', c == '_':
+				return unicode.ToLower(c)
+			case c == ' ':
+				return '-'
+			default:
+				return -1
+			}
+		}, title)] = true
+	}
+	return anchors
+}
