@@ -212,7 +212,7 @@ func TestCorrectionsReachThePrice(t *testing.T) {
 		require.NoError(t, err)
 		next.Correct(again, closed.BilledBy())
 		require.True(t, next.Due.Equal(again.Due.Sub(closed.Due.Decimal)))
-		require.Equal(t, len(outside(again))-len(outside(closed)), len(outside(next)), "what is used outside of the contract is shown once")
+		require.Len(t, outside(next), len(outside(again))-len(outside(closed)), "what is used outside of the contract is shown once")
 		for _, l := range outside(next) {
 			require.True(t, l.Amount.IsZero(), "%s costs %s", l.Description, l.Amount)
 		}
