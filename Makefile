@@ -24,8 +24,8 @@ test: ## Run every test under the race detector, on a real Postgres and a real T
 	@test -n "$(RACE)" || echo "There is no C compiler: the tests run WITHOUT the race detector." >&2
 	$(STACK) go test $(RACE) -count=1 -timeout 18m ./...
 
-test-short: ## Run the tests that need no server, in a minute or two
-	go test $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
+test-short: ## Run the tests that need no server, in seconds
+	go test -short $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
 		| grep -v -E 'internal/(devstack|pgtest|stripetest|temporaltest)' | cut -d ' ' -f 1)
 
 test-s3: ## Try exports on a server that speaks S3's protocol (the first run builds it: some minutes)
