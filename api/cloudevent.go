@@ -96,7 +96,7 @@ func (e *cloudEvent) attribute(d *json.Decoder, name string) error {
 	if *into == "" {
 		return invalid(name, "must not be empty")
 	}
-	return nil
+	return checkText(name, *into)
 }
 
 // checkAttribute checks the name of an attribute that means nothing here (section 3).
@@ -283,7 +283,7 @@ func (e *cloudEvent) header(attribute string, values []string) error {
 		return invalid(name, "must not be empty")
 	}
 	*into = value
-	return nil
+	return checkText(name, value)
 }
 
 // errNotEncoded says that a header's value isn't percent-encoded as it must be.

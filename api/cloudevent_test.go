@@ -65,6 +65,9 @@ func TestReportsAndEventsMix(t *testing.T) {
 		{`{"meter":"evaluations","id":"1"}`, "id"},
 		{`{"id":"1","source":"s","type":"x.simulations"}`, "specversion"},
 		{`{"specversion":null,"id":"1","source":"s","type":"x.simulations"}`, "specversion"},
+		{`{"specversion":"1.0","id":"\ud83d","source":"s","type":"x.simulations"}`, "id"},
+		{`{"specversion":"1.0","id":"1","source":"\ude00","type":"x.simulations"}`, "source"},
+		{"{\"specversion\":\"1.0\",\"id\":\"\xe9\",\"source\":\"s\",\"type\":\"x.simulations\"}", "id"},
 	} {
 		require.Equal(t, tt.field, r.batch("free", tt.body)[0]["field"], tt.body)
 	}
@@ -91,6 +94,7 @@ func TestBinaryEventsNameTheHeader(t *testing.T) {
 		{"Ce-Subject", "someone", "", "ce-subject", "must be the key's organization"},
 		{"Ce-Id", "50%", "", "ce-id", "percent-encoded"},
 		{"Ce-Id", "%ff", "", "ce-id", "percent-encoded"},
+		{"Ce-Id", "%EF%BF%BD", "", "ce-id", "must be Unicode"},
 		{"Ce-Datacontenttype", "application/json", "", "ce-datacontenttype", "must not be given"},
 		{"Ce-Data_base64", "e30=", "", "ce-data_base64", "must not be given"},
 		{"Ce-X-Y", "1", "", "ce-x-y", "is not the name"},

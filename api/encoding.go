@@ -198,6 +198,8 @@ func unreadable(err error) error {
 	var encoding *encodingError
 	var tooLarge *bodyTooLargeError
 	switch {
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return invalid(headerContentEncoding, "must be zstd with a window of at most %d bytes (RFC 9659)", maxWindow)
 	case errors.As(err, &encoding):
 		return invalid(headerContentEncoding, "must say how the body is packed: it is no whole %s", encoding.encoding)
 	case errors.As(err, &tooLarge):

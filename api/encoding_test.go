@@ -100,6 +100,11 @@ func TestPackedBodiesThatAreRefused(t *testing.T) {
 		}
 	}
 	r.problem(400, "invalid_request", "free", "POST", path, one, "Content-Encoding", "deflate")
+	// It is whole, and wants more memory than is given.
+	for _, window := range []string{"\x28\xb5\x2f\xfd\x00\x88", "\x28\xb5\x2f\xfd\x00\xff"} {
+		problem := r.problem(400, "invalid_request", "free", "POST", path, window+"\x01\x00\x00", "Content-Encoding", "zstd")
+		require.Equal(t, "Content-Encoding must be zstd with a window of at most 8388608 bytes (RFC 9659)", problem["message"])
+	}
 	// A bomb of 64 MiB in a few KiB, one in another, and one that has no end and nothing in it.
 	zeros := strings.Repeat(" ", 64<<20)
 	for _, with := range [][]string{{"gzip"}, {"zlib"}, {"flate"}, {"zstd"}, {"gzip", "gzip"}, {"zstd", "gzip"}} {

@@ -22,6 +22,15 @@ func checkKey(field, key string) error {
 	if n < 1 || n > maxKey || !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return invalid(field, "must be 1 to %d printable characters", maxKey)
 	}
+	return checkText(field, key)
+}
+
+// checkText refuses a text in which something is not a character. JSON readers put U+FFFD in
+// its place, so that texts that differ there alone are taken for the same.
+func checkText(field, text string) error {
+	if strings.ContainsRune(text, utf8.RuneError) {
+		return invalid(field, "must be Unicode: no broken UTF-8, no half of a surrogate pair, and no U+FFFD, which stands for them")
+	}
 	return nil
 }
 

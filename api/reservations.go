@@ -55,7 +55,7 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 	wanted.Organization = organization.ID()
 	if wanted.Mode == plans.Hard && wanted.Quantity > wanted.Max && wanted.Identity == (meter.Identity{}) {
 		// No window has room for it. With a key it may have been held under another plan.
-		return nil, s.limitRefusal(ctx, &meter.QuotaShortError{Max: wanted.Max}, organization, index, plan.Key)
+		return nil, s.limitRefusal(ctx, &meter.QuotaShortError{Max: wanted.Max}, organization, index)
 	}
 	if problem := s.enforcer.Pace(c.Writer.Header(), organization, now); problem != nil {
 		return nil, &refusedError{problem}
@@ -64,7 +64,7 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 		return s.config.Store.HoldReservation(ctx, wanted, plan.Version)
 	})
 	if err != nil {
-		return nil, s.quotaRefusal(ctx, err, organization, index, plan.Key)
+		return nil, s.quotaRefusal(ctx, err, organization, index)
 	}
 	organization.Freshen(ctx, now)
 	return holdAnswer(&held, wanted.ID, now), nil
@@ -188,25 +188,23 @@ func awaitQuota(ctx context.Context, try func() (meter.StoredReservation, error)
 
 // quotaRefusal turns a shortage of quota into the refusal by the plan. Any other error
 // stays as it is.
-func (s *Server) quotaRefusal(ctx context.Context, err error, organization *meter.Organization, index meter.Index, plan string) error {
+func (s *Server) quotaRefusal(ctx context.Context, err error, organization *meter.Organization, index meter.Index) error {
 	var short *meter.QuotaShortError
 	if !errors.As(err, &short) {
 		return err
 	}
-	return s.limitRefusal(ctx, short, organization, index, plan)
+	return s.limitRefusal(ctx, short, organization, index)
 }
 
 // limitRefusal is the refusal of a reservation by a hard limit, with the figures that any
-// other request would find.
-func (s *Server) limitRefusal(
-	ctx context.Context, short *meter.QuotaShortError, organization *meter.Organization, index meter.Index, plan string,
-) error {
+// other request would find, and the plan whose limit it is: the one in force.
+func (s *Server) limitRefusal(ctx context.Context, short *meter.QuotaShortError, organization *meter.Organization, index meter.Index) error {
 	now := s.config.Now()
 	organization.Look(ctx, now)
 	u := organization.Usage(index, now)
 	d := plans.Decision{Mode: plans.Hard, OverLimit: true, Current: max(u.Current, short.Current), Held: max(u.Held, short.Held), Max: short.Max}
 	d.Remaining = plans.Entitlement{Mode: plans.Hard, Max: d.Max}.Remaining(d.Current, d.Held)
-	return &refusedError{s.enforcer.LimitProblem(organization, index, plan, d)}
+	return &refusedError{s.enforcer.LimitProblem(organization, index, organization.Plan().Key, d)}
 }
 
 // CommitReservation counts what was used of a reservation.
@@ -249,7 +247,7 @@ func (s *Server) commitRefusal(ctx context.Context, err error, owner, id uuid.UU
 	if !ok {
 		return s.unknownMeter(&usageNames)
 	}
-	return s.quotaRefusal(ctx, err, organization, index, held.Plan)
+	return s.quotaRefusal(ctx, err, organization, index)
 }
 
 // ReleaseReservation gives back what a reservation holds.

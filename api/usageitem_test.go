@@ -127,6 +127,8 @@ func TestBadUsageItemsNameTheField(t *testing.T) {
 		{`{"meter":"evaluations","idempotency_key":""}`, "idempotency_key", "must be 1 to 255 printable characters"},
 		{`{"meter":"evaluations","idempotency_key":"` + long + `"}`, "idempotency_key", "must be 1 to 255 printable characters"},
 		{`{"meter":"evaluations","idempotency_key":"a\nb"}`, "idempotency_key", "must be 1 to 255 printable characters"},
+		{`{"meter":"evaluations","idempotency_key":"a\ud83d"}`, "idempotency_key", "must be Unicode"},
+		{"{\"meter\":\"evaluations\",\"idempotency_key\":\"a\xff\"}", "idempotency_key", "must be Unicode"},
 		{`{"meter":"evaluations","idempotency_key":7}`, "idempotency_key", "must be a string"},
 		{`{"meter":"evaluations","idempotency_key":null}`, "idempotency_key", "must be a string"},
 		{`{"meter":"evaluations","idempotency_key":"a","idempotency_key":"a"}`, "idempotency_key", "must not be given twice"},

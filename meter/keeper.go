@@ -293,7 +293,7 @@ func (s *slot) replan(i Index, was, now *view, at int64) {
 	s.roll(e.Window, at)
 	same := now.leased[i] && was.leased[i] && e.Window == before.Window
 	s.eachQuota(func(q *quota) {
-		q.dryUntil, q.answeredAt = 0, 0
+		q.forgetDry()
 		q.active = q == s.quota && now.leased[i] && e.Window == q.key.Kind
 		if !same || e.Max < before.Max || !q.active {
 			q.forfeit()

@@ -181,7 +181,11 @@ func (m *Meter) Refresh(ctx context.Context, id uuid.UUID, now time.Time) error 
 	if o == nil {
 		return nil
 	}
-	return m.refresh(ctx, o, now)
+	if err := m.refresh(ctx, o, now); err != nil {
+		return err
+	}
+	o.eachQuota((*quota).forgetDry)
+	return nil
 }
 
 // refresh reads plan and usage with no batch under way, so that what is stored and

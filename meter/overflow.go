@@ -88,6 +88,9 @@ func (s *slot) takeQuarantined(quantity int64) {
 		return
 	}
 	x := s.extra()
+	if quantity < x.quarantined && s.quota != nil {
+		s.quota.forgetDry()
+	}
 	s.used += quantity - x.quarantined
 	x.quarantined = quantity
 }

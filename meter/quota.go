@@ -442,6 +442,10 @@ func (q *quota) dry(a LeaseAnswer, now int64) {
 	}
 }
 
+// forgetDry lets the store be asked again by who was refused: there may be more left of the
+// window than it last said.
+func (q *quota) forgetDry() { q.dryUntil, q.answeredAt = 0, 0 }
+
 // forgetSettled forgets the quotas of other windows that nothing more comes of.
 func (s *slot) forgetSettled() {
 	if s.rare != nil {

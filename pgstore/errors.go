@@ -147,8 +147,9 @@ func hasCode(err error, code string) bool {
 }
 
 // partitionMade reports whether a row was refused because its partition was made
-// meanwhile. Postgres says that by the code of a broken CHECK, without a constraint's name.
+// meanwhile. Postgres says that by the code of a broken CHECK, with the name of a table and
+// none of a constraint. What a trigger raises by that code names no table, and stays refused.
 func partitionMade(err error) bool {
 	var server *pgconn.PgError
-	return errors.As(err, &server) && server.Code == checkViolation && server.ConstraintName == ""
+	return errors.As(err, &server) && server.Code == checkViolation && server.ConstraintName == "" && server.TableName != ""
 }

@@ -112,6 +112,21 @@ func (s *Store) DropQuarantined(ctx context.Context, id uuid.UUID, by, note stri
 	return q, wrap(err, "drop %s of the quarantine", id)
 }
 
+// QuarantineDecidedSince returns the organizations of which something that was set aside was
+// applied or dropped at a time or after it.
+func (s *Store) QuarantineDecidedSince(ctx context.Context, since time.Time) ([]uuid.UUID, error) {
+	var ids []uuid.UUID
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.Query(ctx, `SELECT DISTINCT organization_id FROM usage_quarantine WHERE decided_at >= $1`, since)
+		if err != nil {
+			return err
+		}
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		return err
+	})
+	return ids, wrap(err, "read decisions on the quarantine")
+}
+
 // decideQuarantined carries a decision out and records it, once.
 func decideQuarantined(
 	ctx context.Context, tx scoped, id uuid.UUID, state meter.QuarantineState, by, note string,

@@ -34,6 +34,9 @@ func TestPoisonIsSetAside(t *testing.T) {
 	f.exec(`CREATE FUNCTION no_nineteen() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN IF NEW.value = 19 THEN RAISE EXCEPTION 'nineteen'; END IF; RETURN NEW; END $$`)
 	f.exec(`CREATE TRIGGER no_nineteen BEFORE INSERT ON usage_batch_rows FOR EACH ROW EXECUTE FUNCTION no_nineteen()`)
+	f.exec(`CREATE FUNCTION no_twenty_three() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN IF NEW.value = 23 THEN RAISE check_violation USING MESSAGE = 'twenty-three'; END IF; RETURN NEW; END $$`)
+	f.exec(`CREATE TRIGGER no_twenty_three BEFORE INSERT ON usage_batch_rows FOR EACH ROW EXECUTE FUNCTION no_twenty_three()`)
 	w := f.instance()
 	w.flush(row(full, evaluations, today, plans.MaxDaySum))
 
@@ -52,6 +55,7 @@ func TestPoisonIsSetAside(t *testing.T) {
 	}{
 		"a constraint":           {fresh(13), "23514"},
 		"a trigger":              {fresh(19), "P0001"},
+		"a trigger's constraint": {fresh(23), "23514"},
 		"less than 0":            {fresh(-5), "23514"},
 		"beyond a bigint":        {row(full, evaluations, today, 1<<63-1), "23514"},
 		"beyond a day":           {row(full, evaluations, today-1, plans.MaxDaySum+1), "23514"},
@@ -287,6 +291,12 @@ func TestQuarantineStaysConsumed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, [3]int64{200, 100, 0}, windows())
 	agree(0)
+	decided, err := f.QuarantineDecidedSince(t.Context(), waiting[0].QuarantinedAt)
+	require.NoError(t, err)
+	require.Equal(t, []uuid.UUID{o}, decided)
+	decided, err = f.QuarantineDecidedSince(t.Context(), time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.Empty(t, decided)
 }
 
 func quotaWindow(organization uuid.UUID, day plans.Day) meter.QuotaWindow {

@@ -33,7 +33,8 @@ type DailyRollUpResult struct {
 // DailyRollUp runs once a day, on its schedule. It makes the partitions of the months
 // to come, then rolls up the day before its scheduled time, and before that, in order,
 // the days that an earlier run missed or that usage came to late. At last it deletes what is
-// kept for a time only, and expires credits.
+// kept for a time only, and expires credits. A run that leaves a day out of date ends in the
+// stage stale, others in the stage done.
 func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, error) {
 	at, err := scheduledAt(ctx, `RollUpDay with {"day":"YYYY-MM-DD"}`)
 	if err != nil {
@@ -69,8 +70,33 @@ func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, e
 		return result, err
 	}
 	result.ExpiredCredits = &credits
-	workflow.SetCurrentDetails(ctx, fmt.Sprintf("Days up to **%s** are rolled up; %d rollups were needed.\n", day, result.RolledUp))
-	return result, nil
+	result.show(ctx)
+	if workflow.GetVersion(ctx, changeDailyStage, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return result, nil
+	}
+	return result, setStage(ctx, result.stage())
+}
+
+// The stages of a [DailyRollUp] that has ended well.
+const (
+	stageRolledUp = "done"
+	stageStale    = "stale" // a day stays out of date
+)
+
+// show says how the run ended.
+func (r DailyRollUpResult) show(ctx workflow.Context) {
+	details := fmt.Sprintf("Days up to **%s** are rolled up; %d rollups were needed.\n", r.Day, r.RolledUp)
+	if r.Stale != "" {
+		details = fmt.Sprintf("Day **%s** stays out of date: usage of it keeps coming; the next run takes it up. %d rollups were done.\n", r.Stale, r.RolledUp)
+	}
+	workflow.SetCurrentDetails(ctx, details)
+}
+
+func (r DailyRollUpResult) stage() string {
+	if r.Stale != "" {
+		return stageStale
+	}
+	return stageRolledUp
 }
 
 // rollUpDays rolls up the days of a range that need it, in order: a day continues the

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	sdkpb "go.temporal.io/api/sdk/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -207,6 +208,11 @@ func rollingUp(env environment, answer error, days ...plans.Day) {
 	}
 }
 
+// ending expects that a stage is shown, and no other one.
+func ending(env environment, stage string) {
+	env.OnUpsertTypedSearchAttributes(temporal.NewSearchAttributes(workflows.StageAttribute.ValueSet(stage))).Return(nil).Once()
+}
+
 func TestDailyRollUp(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, friday.End().Add(5*time.Minute)) // and started late
@@ -215,10 +221,25 @@ func TestDailyRollUp(t *testing.T) {
 	listing(env, friday-35, friday, []plans.Day{friday - 2, friday - 1, friday}, []plans.Day{friday}, nil)
 	rollingUp(env, nil, friday-2, friday)
 	deleted, credits := expiring(env), expiringCredits(env)
+	ending(env, "done")
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
 	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 2, Expired: deleted, ExpiredCredits: credits}, out)
 	require.Equal(t, out, progress[workflows.DailyRollUpResult](t, env))
+}
+
+// A run that was over before stages were shown is replayed without one.
+func TestDailyRollUpBeforeStage(t *testing.T) {
+	t.Parallel()
+	env := scheduled(t, now)
+	env.OnGetVersion("daily-stage", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.DefaultVersion)
+	env.OnUpsertTypedSearchAttributes(mock.Anything).Return(errors.New("no stage")).Maybe()
+	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
+	listing(env, friday-35, friday, nil)
+	deleted, credits := expiring(env), expiringCredits(env)
+	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
+	require.NoError(t, err)
+	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", Expired: deleted, ExpiredCredits: credits}, out)
 }
 
 func TestDailyRollUpWaitsForARollUpThatRuns(t *testing.T) {
@@ -245,9 +266,15 @@ func TestDailyRollUpLeavesADayThatStaysOutOfDate(t *testing.T) {
 	listing(env, friday-35, friday, days, days, days, days)
 	rollingUp(env, nil, friday, friday, friday)
 	deleted, credits := expiring(env), expiringCredits(env)
+	ending(env, "stale")
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
 	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 3, Stale: "2026-10-16", Expired: deleted, ExpiredCredits: credits}, out)
+	value, err := env.QueryWorkflow("__temporal_workflow_metadata")
+	require.NoError(t, err)
+	var metadata sdkpb.WorkflowMetadata
+	require.NoError(t, value.Get(&metadata))
+	require.Contains(t, metadata.GetCurrentDetails(), "Day **2026-10-16** stays out of date")
 }
 
 func TestDailyRollUpFails(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -142,10 +141,7 @@ func TestServerExportIsFinal(t *testing.T) {
 	s.keep(t, "export-already-final", starter.Started{WorkflowID: run.WorkflowID, RunID: described.WorkflowExecution.RunID})
 
 	eventually(t, "the runs are found by their period", func() bool {
-		found, err := s.client.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{
-			Query: `TollgatePeriod = "` + past().String() + `" AND TollgateStage IN ("done", "closed")`,
-		})
-		return err == nil && found.GetCount() == 4 // two exports, two rollups
+		return s.count(t, `TollgatePeriod = "`+past().String()+`" AND TollgateStage IN ("done", "closed")`) == 4 // two exports, two rollups
 	})
 }
 

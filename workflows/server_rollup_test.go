@@ -136,7 +136,17 @@ func TestServerSchedules(t *testing.T) {
 	require.Equal(t, []plans.Day{yesterday()}, s.store.partitions)
 	require.Equal(t, map[plans.Day]int{yesterday() - 3: 1, yesterday(): 1}, s.store.revisions)
 	require.Contains(t, s.details(t, daily), "Closes the day before")
+	require.Equal(t, "done", s.stage(t, daily))
 	s.keep(t, "daily-roll-up", daily)
+	eventually(t, "the run is found by its stage", func() bool {
+		return s.count(t, `WorkflowType = "DailyRollUp" AND TollgateStage = "done"`) == 1
+	})
+	// The query of the recipe in versions.go: it finds what runs without a change.
+	const unchanged = `(TemporalChangeVersion IS NULL OR TemporalChangeVersion != "daily-stage-1")`
+	require.Zero(t, s.count(t, `WorkflowType = "DailyRollUp" AND `+unchanged))
+	eventually(t, "the runs without the change are found", func() bool {
+		return s.count(t, `WorkflowType = "RollUpDay" AND `+unchanged) == 2
+	})
 
 	// Somebody has started the export of the period before the schedule does.
 	reached, let := s.store.blockOn("FreezeExport")

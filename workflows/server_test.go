@@ -16,6 +16,7 @@ import (
 	historypb "go.temporal.io/api/history/v1"
 	sdkpb "go.temporal.io/api/sdk/v1"
 	"go.temporal.io/api/temporalproto"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
@@ -221,6 +222,14 @@ func (s *system) stage(t *testing.T, run starter.Started) string {
 	require.NoError(t, err)
 	stage, _ := described.TypedSearchAttributes.GetKeyword(workflows.StageAttribute)
 	return stage
+}
+
+// count counts the runs that a query finds.
+func (s *system) count(t *testing.T, query string) int64 {
+	t.Helper()
+	found, err := s.client.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Query: query})
+	require.NoError(t, err)
+	return found.GetCount()
 }
 
 // summaries returns the summaries of what a run has scheduled.

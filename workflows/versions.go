@@ -19,15 +19,25 @@ package workflows
 //         // as from now on
 //     }
 //
-//  3. Keep the recorded histories of the old code in testdata/histories under other
-//     names, and record those of the new code beside them: TestReplay replays both.
+//  3. Keep a recorded history of the old code in testdata/histories under another name
+//     (<name>-before-<change>.json), and record those of the new code beside it:
+//     TestReplay replays both.
 //
 //     go test ./workflows -run TestServer -record
 //
-//  4. Once no run of the old code is open (`temporal workflow list --query
-//     'TemporalChangeVersion IS NULL AND ExecutionStatus = "Running"'`), raise the
-//     least supported version to 1, remove the old branch, and the old histories with it.
-//     Keep the constant and the call: they are in histories.
+//  4. Once no run of the old code is open, raise the least supported version to 1, remove
+//     the old branch, and the old history with it. Keep the constant and the call: they
+//     are in histories.
 //
-// FlushLoop continues as new within a day, exports and rollups end within days, so old
-// branches live for days, not years.
+//     temporal workflow list --query 'WorkflowType = "DailyRollUp" AND ExecutionStatus = "Running"
+//     AND (TemporalChangeVersion IS NULL OR TemporalChangeVersion != "roll-ups-in-parallel-1")'
+//
+// changeDailyStage was made so; TestReplayOnBothSidesOfAChange holds that both sides replay, and
+// that the change without the branch doesn't.
+//
+// FlushLoop continues as new within a day, rollups end within a day, and exports once finance
+// has decided, so old branches live for days, not years.
+
+// changeDailyStage (2026-11-28): a daily run ends with a stage, so that lists of workflows show
+// which one left a day out of date.
+const changeDailyStage = "daily-stage"

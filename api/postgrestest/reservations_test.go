@@ -99,6 +99,22 @@ func TestReservationsAreSettledAnywhere(t *testing.T) {
 	require.InDelta(t, 0, answer["remaining"], 0)
 }
 
+// TestARefusedCommitNamesThePlanInForce commits more than is held after a change: the refusal
+// bears the plan whose limit it is, not the one of the reservation.
+func TestARefusedCommitNamesThePlanInForce(t *testing.T) {
+	f := newFleet(t, "pro")
+	at, _ := f.replicas[0].hold(f.key, 900)
+	f.change("free")
+	f.settle("free")
+	for _, r := range f.replicas {
+		status, answer := r.call(f.key, http.MethodPost, at+"/commit", `{"quantity":1001}`)
+		require.Equal(t, http.StatusPaymentRequired, status, answer)
+		require.Equal(t, "free", answer["plan"])
+		require.InDelta(t, 1000, answer["max"], 0)
+		require.InDelta(t, 900, answer["held"], 0)
+	}
+}
+
 func TestReservationsExpire(t *testing.T) {
 	sameDay(t)
 	r := newReplica(t, pgtest.NewDatabase(t))

@@ -171,10 +171,12 @@ func (c *changes) reload(ctx context.Context, id uuid.UUID) bool {
 	return err == nil
 }
 
-func (c *changes) refresh(ctx context.Context, id uuid.UUID) {
-	if err := c.meter.Refresh(ctx, id, time.Now().UTC()); err != nil && ctx.Err() == nil {
+func (c *changes) refresh(ctx context.Context, id uuid.UUID) bool {
+	err := c.meter.Refresh(ctx, id, time.Now().UTC())
+	if err != nil && ctx.Err() == nil {
 		c.logger.Warn("An organization's usage could not be read: it is shown as it was", "organization", id, "error", err)
 	}
+	return err == nil
 }
 
 func (c *changes) readCatalog(ctx context.Context) bool {
@@ -200,6 +202,10 @@ func (c *changes) resync(ctx context.Context) {
 	defer c.mu.Unlock()
 	began := time.Now().UTC()
 	changed, err := c.store.OrganizationsChangedSince(ctx, c.since.Add(-overlap))
+	var decided []uuid.UUID
+	if err == nil {
+		decided, err = c.store.QuarantineDecidedSince(ctx, c.since.Add(-overlap))
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			c.logger.Warn("Changes could not be read: they are tried again", "error", err)
@@ -211,6 +217,9 @@ func (c *changes) resync(ctx context.Context) {
 	complete := c.readCatalog(ctx)
 	for _, id := range changed {
 		complete = c.reload(ctx, id) && complete
+	}
+	for _, id := range decided {
+		complete = c.refresh(ctx, id) && complete
 	}
 	if complete {
 		c.since = began
