@@ -25,7 +25,7 @@ test: ## Run every test under the race detector, on a real Postgres and a real T
 	$(STACK) go test $(RACE) -count=1 -timeout 18m ./...
 
 test-short: ## Run the tests that need no server, in seconds
-	go test $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
+	go test -short $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
 		| grep -v -E 'internal/(devstack|pgtest|stripetest|temporaltest)' | cut -d ' ' -f 1)
 
 test-s3: ## Try exports on a server that speaks S3's protocol (the first run builds it: some minutes)

@@ -11,11 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/riverline/tollgate/accounts"
-	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/gate"
-	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
-	"github.com/riverline/tollgate/webhooks"
 )
 
 // The codes of problems, besides those of package gate.
@@ -48,9 +44,27 @@ var (
 	errPanicked        = errors.New("the handler panicked")
 )
 
-// problemOf says how an error is answered: the one place where errors become HTTP.
-// What isn't named here is a defect, and its details stay in the log.
+// problemOf says how an error is answered: the one place where errors become HTTP. Errors
+// with members come first, then [errorAnswers], then what passes. What isn't named here is a defect,
+// and its details stay in the log.
 func problemOf(err error) *gate.Problem {
+	if p := typedProblem(err); p != nil {
+		return p
+	}
+	for i := range errorAnswers {
+		if a := &errorAnswers[i]; errors.Is(err, a.err) {
+			return a.problem(err)
+		}
+	}
+	var retryable interface{ Retryable() bool }
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &retryable) && retryable.Retryable() {
+		return away(err, nil)
+	}
+	return gate.NewProblem(http.StatusInternalServerError, gate.CodeInternal, "Something went wrong here. The log has the details under the request_id.")
+}
+
+// typedProblem answers errors that say more than which one they are; nil: it is none.
+func typedProblem(err error) *gate.Problem {
 	var refused *refusedError
 	var field *accounts.FieldError
 	var absent *accounts.NotFoundError
@@ -59,7 +73,6 @@ func problemOf(err error) *gate.Problem {
 	var largeBody *bodyTooLargeError
 	var misplaced *misplacedEventError
 	var decision *DecisionRefused
-	var retryable interface{ Retryable() bool }
 	switch {
 	case errors.As(err, &refused):
 		return refused.problem
@@ -71,44 +84,16 @@ func problemOf(err error) *gate.Problem {
 		return p
 	case errors.As(err, &refusal):
 		return contractProblem(refusal)
-	case errors.Is(err, errContractEnded):
-		return gate.NewProblem(http.StatusForbidden, accounts.CodeContractEnded, sentence(errContractEnded))
-	case errors.Is(err, plans.ErrInvalidCatalog):
-		return gate.NewProblem(http.StatusBadRequest, codeInvalidRequest, rootOf(err, plans.ErrInvalidCatalog))
-	case errors.Is(err, errUnauthorized):
-		return gate.NewProblem(http.StatusUnauthorized, gate.CodeUnauthorized, "The request needs a key that works: Authorization: Bearer tg_…")
-	case errors.Is(err, errWrongRole), errors.Is(err, errWrongTenant):
-		return gate.NewProblem(http.StatusForbidden, codeForbidden, sentence(err))
 	case errors.As(err, &largeBody):
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err))
 	case errors.As(err, &tooLarge):
 		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, sentence(err)+" Nothing was counted: send smaller ones.")
-	case errors.As(err, &misplaced), errors.Is(err, errNotJSON), errors.Is(err, errNotBatch), errors.Is(err, errEncoding):
+	case errors.As(err, &misplaced):
 		return gate.NewProblem(http.StatusUnsupportedMediaType, codeUnsupportedMediaType, sentence(err))
 	case errors.As(err, &absent):
 		return gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no "+absent.What()+".")
-	case errors.Is(err, ErrNotRunning), errors.Is(err, billing.ErrExportEnded), errors.Is(err, billing.ErrPeriodFinal), errors.Is(err, billing.ErrNotRated),
-		errors.Is(err, plans.ErrVersionPublished), errors.Is(err, errNotYetWritten), errors.Is(err, billing.ErrCreditSpent),
-		errors.Is(err, errWebhookDisabled), errors.Is(err, webhooks.ErrTooManyEndpoints), errors.Is(err, meter.ErrQuarantineDecided),
-		errors.Is(err, accounts.ErrCurrencyFixed):
-		return gate.NewProblem(http.StatusConflict, codeConflict, sentence(conflictOf(err)))
-	case errors.Is(err, meter.ErrIdentityReused), errors.Is(err, accounts.ErrWriteReused):
-		return gate.NewProblem(http.StatusUnprocessableEntity, codeKeyReused, sentence(conflictOf(err)))
-	case errors.Is(err, accounts.ErrWriteUnderWay):
-		return gate.NewProblem(http.StatusConflict, codeUnderWay, sentence(conflictOf(err)))
-	case errors.Is(err, meter.ErrQuarantineRefused):
-		return gate.NewProblem(http.StatusConflict, codeQuarantineRefused, sentence(errors.New(rootOf(err, meter.ErrQuarantineRefused))))
-	case errors.Is(err, meter.ErrQuantityOverflow):
-		return gate.OverflowProblem()
-	case errors.Is(err, meter.ErrContractEnded):
-		return gate.ContractEndedProblem()
-	case errors.Is(err, meter.ErrReservationEnded):
-		return gate.NewProblem(http.StatusConflict, codeReservationEnded, sentence(conflictOf(err)))
-	case errors.Is(err, meter.ErrUnavailable), errors.Is(err, ErrWorkflowsAway), errors.Is(err, context.DeadlineExceeded),
-		errors.As(err, &retryable) && retryable.Retryable():
-		return gate.NewProblem(http.StatusServiceUnavailable, codeUnavailable, "A part that this needs is away. Try again.")
 	default:
-		return gate.NewProblem(http.StatusInternalServerError, gate.CodeInternal, "Something went wrong here. The log has the details under the request_id.")
+		return nil
 	}
 }
 
@@ -149,41 +134,6 @@ func contractProblem(refusal *accounts.Refusal) *gate.Problem {
 type refusedError struct{ problem *gate.Problem }
 
 func (e *refusedError) Error() string { return e.problem.Message }
-
-// conflictOf returns the sentinel in an error, which says no more than it should.
-func conflictOf(err error) error {
-	for _, known := range []error{
-		ErrNotRunning, billing.ErrExportEnded, billing.ErrPeriodFinal, billing.ErrNotRated, plans.ErrVersionPublished, errNotYetWritten,
-		billing.ErrCreditSpent, errWebhookDisabled, webhooks.ErrTooManyEndpoints,
-		accounts.ErrCurrencyFixed, meter.ErrQuarantineDecided, meter.ErrIdentityReused, meter.ErrReservationEnded, accounts.ErrWriteReused, accounts.ErrWriteUnderWay,
-	} {
-		if errors.Is(err, known) {
-			return known
-		}
-	}
-	return err
-}
-
-// rootOf returns the text of the part of an error that begins at root: without what
-// a store has put around it.
-func rootOf(err, root error) string {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil || !errors.Is(inner, root) || errors.Is(root, inner) {
-			return err.Error()
-		}
-		err = inner
-	}
-}
-
-// sentence makes an error's text one.
-func sentence(err error) string {
-	text := err.Error()
-	if text[0] >= 'a' && text[0] <= 'z' {
-		text = string(text[0]-'a'+'A') + text[1:]
-	}
-	return text + "."
-}
 
 // fail answers with an error, and logs what is ours: once.
 func (s *Server) fail(c *gin.Context, err error) {
