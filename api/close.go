@@ -18,6 +18,8 @@ import (
 type CloseStore interface {
 	// ExportRevision returns a revision of the period's export, or [billing.ErrExportNotFound].
 	ExportRevision(ctx context.Context, period billing.Period, revision int) (billing.Export, error)
+	// CheckReopen is [billing.ErrLaterPeriodClosed] where a period after this one is closed.
+	CheckReopen(ctx context.Context, period billing.Period) error
 	// RatingCounts says how many organizations were rated, parked and differ.
 	RatingCounts(ctx context.Context, id uuid.UUID) (billing.RatingCounts, error)
 	// Variances returns the statements that differ most from those before.
@@ -194,6 +196,11 @@ func (s *Server) ReopenExport(ctx context.Context, request gen.ReopenExportReque
 	}
 	if found.Stage != billing.StageClosed {
 		return nil, notAwaiting(found, "only a closed one can be opened again")
+	}
+	if err := s.config.Store.CheckReopen(ctx, period); errors.Is(err, billing.ErrLaterPeriodClosed) {
+		return nil, notAwaiting(found, "it can't be opened again, since the corrections of a later closed period rest on it")
+	} else if err != nil {
+		return nil, err
 	}
 	start := StartExport{Period: period, Reopen: true, Reason: request.Body.Note}
 	started, err := s.startExport(ctx, start, request.Body.Variance, request.Body.Documents)

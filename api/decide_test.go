@@ -197,6 +197,14 @@ func TestReopenExport(t *testing.T) {
 		Documents: billing.DocumentOptions{Compress: true, Focus: billing.Focus13, Issuer: "Riverline"},
 	}}, r.workflows.started)
 
+	later := closed
+	later.Period = closed.Period.Next()
+	r.store.exports = []billing.Export{closed, later}
+	problem := r.problem(409, "not_awaiting_decision", "finance", "POST", reopen, `{"note":"n"}`)
+	require.Contains(t, problem["message"], "a later closed period")
+	require.Len(t, r.workflows.started, 1)
+	r.store.exports = []billing.Export{closed}
+
 	r.workflows.err = ErrWorkflowsAway
 	r.problem(503, "unavailable", "finance", "POST", reopen, `{"note":"n"}`)
 	r.store.fail(errors.New("odd"))

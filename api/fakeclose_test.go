@@ -50,6 +50,17 @@ func (s *fakeStore) Exports(ctx context.Context, limit int) (found []billing.Exp
 	return found, err
 }
 
+func (s *fakeStore) CheckReopen(ctx context.Context, period billing.Period) error {
+	return s.call(ctx, func() error {
+		for _, e := range s.exports {
+			if e.Period.Start().After(period.Start()) && e.Stage == billing.StageClosed {
+				return billing.ErrLaterPeriodClosed
+			}
+		}
+		return nil
+	})
+}
+
 func (s *fakeStore) ExportRevision(ctx context.Context, period billing.Period, revision int) (found billing.Export, err error) {
 	err = s.call(ctx, func() error {
 		for _, e := range s.exports {

@@ -88,7 +88,11 @@ func TestNumbersIssueAndReopen(t *testing.T) {
 	s := f.statement(again.ID, c)
 	require.Equal(t, []string{"TG-2026-10-R2-000003", "TG-2026-10-000003"}, []string{s.Number, s.Replaces})
 
+	require.NoError(t, f.CheckReopen(t.Context(), period))
 	f.closePeriod(secondPeriod)
+	err = f.CheckReopen(t.Context(), period)
+	require.ErrorIs(t, err, billing.ErrLaterPeriodClosed)
+	require.ErrorContains(t, err, secondPeriod.String())
 	_, err = f.ReopenExport(t.Context(), finalExport(period, "too-late"))
 	require.ErrorIs(t, err, billing.ErrLaterPeriodClosed)
 }

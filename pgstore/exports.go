@@ -110,6 +110,13 @@ func closeIssued(ctx context.Context, tx scoped, e billing.Export) error {
 	return closeExport(ctx, tx, issued)
 }
 
+// CheckReopen is [billing.ErrLaterPeriodClosed] where a period after this one is closed: where
+// [Store.ReopenExport] would refuse to open it.
+func (s *Store) CheckReopen(ctx context.Context, period billing.Period) error {
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error { return noLaterClosed(ctx, tx, period.Start()) })
+	return wrap(err, "open %s again", period)
+}
+
 // noLaterClosed is [billing.ErrLaterPeriodClosed] where a period after this one is closed.
 func noLaterClosed(ctx context.Context, tx scoped, period time.Time) error {
 	later, err := tx.LaterClosedPeriod(ctx, period)

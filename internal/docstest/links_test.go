@@ -45,6 +45,23 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	require.Greater(t, checked, 30)
 }
 
+// TestEveryDocumentIsReached holds that each page of docs is linked from another document.
+func TestEveryDocumentIsReached(t *testing.T) {
+	r := load(t)
+	reached := map[string]bool{}
+	for from, text := range r.documents {
+		for _, found := range link.FindAllStringSubmatch(text, -1) {
+			target, _, _ := strings.Cut(found[1], "#")
+			if to := path.Join(path.Dir(from), target); to != from {
+				reached[to] = true
+			}
+		}
+	}
+	for page := range r.documents {
+		require.True(t, !strings.HasPrefix(page, "docs/") || reached[page], "no document links to %s", page)
+	}
+}
+
 // TestDocumentsNameFiles holds that files that a document names with their folder are there.
 func TestDocumentsNameFiles(t *testing.T) {
 	r := load(t)
