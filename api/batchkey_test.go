@@ -165,6 +165,12 @@ func TestSettlementsTakeTheKey(t *testing.T) {
 	again := r.do("free", "POST", at+"/commit", `{"quantity":3}`, "Idempotency-Key", "c")
 	require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
 	require.Equal(t, first.Body.String(), again.Body.String())
-	r.problem(422, "idempotency_key_reused", "free", "POST", at+"/commit", `{"quantity":4}`, "Idempotency-Key", "c")
+	for _, same := range []string{` { "quantity" : 3 } `, `{"quantity":3.0}`, `{"quantity":"3"}`, `{"quantity":30e-1}`} {
+		again = r.do("free", "POST", at+"/commit", same, "Idempotency-Key", "c")
+		require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"), "%s: %s", same, again.Body)
+	}
+	for _, other := range []string{`{"quantity":4}`, `{}`, ``, `{"quantity":"3 "}`} {
+		r.problem(422, "idempotency_key_reused", "free", "POST", at+"/commit", other, "Idempotency-Key", "c")
+	}
 	r.problem(422, "idempotency_key_reused", "free", "DELETE", at, "", "Idempotency-Key", "c")
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/riverline/tollgate/instant"
+	"github.com/riverline/tollgate/plans"
 )
 
 // canonicalJSON writes a JSON value in the one form that all spellings of it have: members
@@ -33,6 +34,39 @@ func canonicalObject(raw []byte, without ...string) []byte {
 	}
 	out, _ := json.Marshal(canonicalValue(members))
 	return out
+}
+
+// canonicalBody is [canonicalJSON] of a request's body, in which instants and quantities have one
+// form, too. What isn't a JSON object alone stays.
+func canonicalBody(body []byte) []byte {
+	var members map[string]any
+	if !json.Valid(body) || !decodeExact(body, &members) || members == nil {
+		return body
+	}
+	for name, value := range members {
+		switch v := value.(type) {
+		case string:
+			members[name] = canonicalMember(name, v, v)
+		case json.Number:
+			members[name] = canonicalMember(name, v.String(), v)
+		}
+	}
+	out, _ := json.Marshal(canonicalValue(members))
+	return out
+}
+
+// canonicalMember returns the one form of a member that is written as text, where it is an
+// instant or a quantity; else it is value.
+func canonicalMember(name, text string, value any) any {
+	switch name {
+	case "effective_at", "expires_at":
+		return canonicalTime(text)
+	case "quantity":
+		if quantity, err := plans.ParseQuantity(text); err == nil {
+			return json.Number(strconv.FormatInt(quantity, 10))
+		}
+	}
+	return value
 }
 
 // decodeExact decodes JSON whose numbers stay as they are written.

@@ -33,3 +33,19 @@ func TestCanonicalObject(t *testing.T) {
 	}
 	require.Equal(t, `{"b":2}`, string(canonicalObject([]byte(`{"a":1,"b":2,"c":3}`), "a", "c")))
 }
+
+func TestCanonicalBody(t *testing.T) {
+	for _, one := range [][]string{
+		{`{"plan":"pro","effective_at":"2026-12-28T10:00:00Z"}`, `{"effective_at":"2026-12-28t12:00:00.000+02:00", "plan":"pro"}`},
+		{`{"quantity":3}`, `{"quantity":"3"}`, `{"quantity":3e0}`, "\n{\"quantity\":3.0}"},
+		{`{"note":"3.0"}`}, {`{"note":"3"}`}, {`{"note":3}`, `{"note":3.0}`},
+		{`{"quantity":"x"}`}, {`{"effective_at":"soon"}`}, {`{"effective_at":1}`}, {`{"effective_at":null}`},
+		{`{}`}, {``}, {`null`}, {`[3]`}, {`{"quantity":3}{}`}, {`{"quantity":3} x`},
+	} {
+		for _, same := range one {
+			require.Equal(t, string(canonicalBody([]byte(one[0]))), string(canonicalBody([]byte(same))), same)
+		}
+	}
+	require.NotEqual(t, canonicalBody([]byte(`{"note":"3"}`)), canonicalBody([]byte(`{"note":3}`)))
+	require.Equal(t, `{"quantity":3} x`, string(canonicalBody([]byte(`{"quantity":3} x`))), "what isn't JSON stays")
+}

@@ -116,10 +116,10 @@ func (s *Server) endWrite(
 	}
 }
 
-// writeFingerprint tells requests under one key apart.
+// writeFingerprint tells requests under one key apart, however their bodies are written.
 func writeFingerprint(r *http.Request, body []byte) [32]byte {
 	h := sha256.New()
-	for _, part := range [][]byte{[]byte(r.Method), []byte(r.URL.EscapedPath()), []byte(r.URL.RawQuery), body} {
+	for _, part := range [][]byte{[]byte(r.Method), []byte(r.URL.EscapedPath()), []byte(r.URL.RawQuery), canonicalBody(body)} {
 		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		_, _ = h.Write(part)
 	}

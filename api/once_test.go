@@ -77,8 +77,10 @@ func TestWritesHappenOnce(t *testing.T) {
 			require.Len(t, r.store.keys, keys)
 			require.Len(t, r.workflows.asked, asked)
 
-			other := r.do(tt.key, tt.method, tt.path+"?", tt.body+" ", key...)
 			if tt.body != "" {
+				spaced := r.do(tt.key, tt.method, tt.path, " "+tt.body+"\n", key...)
+				require.Equal(t, "true", spaced.Header().Get("Idempotency-Replayed"), "however it is written")
+				other := r.do(tt.key, tt.method, tt.path, strings.Replace(tt.body, `":"`, `":"x`, 1), key...)
 				require.Equal(t, http.StatusUnprocessableEntity, other.Code)
 				require.Equal(t, "idempotency_key_reused", other.json()["error"])
 			}
