@@ -133,9 +133,10 @@ func (a *meterAccount) figure() money.Fraction {
 }
 
 // included returns how many units of the period cost nothing by a price: its own, or where
-// they are prorated one pool that all parts fill.
+// they are prorated one pool that all parts fill. Of what holds for a time the amount is
+// prorated, and nothing twice.
 func (a *meterAccount) included(price plans.Price) (money.Fraction, []plans.Pooled) {
-	if !a.how.Prorates() {
+	if !a.how.Prorates() || price.Holds(a.meter.Aggregation) {
 		return money.Whole(decimal.NewFromInt(price.Included)), nil
 	}
 	of := func(i int) int64 {

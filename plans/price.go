@@ -112,7 +112,7 @@ type Price struct {
 	Minimum decimal.Decimal `json:"minimum,omitzero" yaml:"minimum,omitempty"`
 	// Prorate says what becomes of the flat fee, the included units and the minimum
 	// where the plan was in force for a part of the period; and, for peaks and levels,
-	// which hold for a time, of the whole amount.
+	// which hold for a time, of the whole amount, in place of the included units.
 	Prorate Proration `json:"prorate,omitempty" yaml:"prorate,omitempty"`
 }
 

@@ -105,7 +105,10 @@ func (c Charge) Prorated(s Share) Charge {
 // fee, the amount is the share where the price is prorated.
 func (p Price) Rate(quantity decimal.Decimal, share Share, aggregation Aggregation) Charge {
 	share = p.Prorate.For(share)
-	included := share.Apply(money.Whole(decimal.NewFromInt(p.Included)))
+	included := money.Whole(decimal.NewFromInt(p.Included))
+	if !p.Holds(aggregation) {
+		included = share.Apply(included)
+	}
 	if !p.Averages(aggregation) {
 		// Down to a whole unit: a part of one can't be used.
 		included = included.Floor()
