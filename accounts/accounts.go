@@ -10,31 +10,16 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/fault"
 )
 
 // Errors of this package and of the stores that keep its types.
 var (
-	// ErrInvalid is the root of errors about a field that breaks a rule.
-	ErrInvalid = errors.New("invalid")
 	// ErrCurrencyFixed says that an organization's currency can't change any more: a
 	// statement was issued to it, or credit granted.
 	ErrCurrencyFixed = errors.New("the organization's currency is fixed, since a statement was issued or credit granted in it")
 )
-
-// FieldError is bad input: it names the field and the rule that it breaks. It
-// matches [ErrInvalid].
-type FieldError struct {
-	// Field is the name of the field as the caller wrote it, "name".
-	Field string
-	// Rule is what the field must be: "must be 1 to 200 characters".
-	Rule string
-}
-
-// Error returns the field and its rule.
-func (e *FieldError) Error() string { return e.Field + " " + e.Rule }
-
-// Is reports that a field error is an [ErrInvalid].
-func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
 
 // DefaultCurrency is that of an organization for which none was chosen.
 const DefaultCurrency = "USD"
@@ -76,10 +61,10 @@ type NewOrganization struct {
 // only spaces, no control characters.
 func ValidateName(field, name string) error {
 	if n := utf8.RuneCountInString(name); n < 1 || n > 200 || strings.TrimSpace(name) == "" {
-		return &FieldError{Field: field, Rule: fmt.Sprintf("must be 1 to 200 characters and not blank, has %d", n)}
+		return &fault.FieldError{Field: field, Rule: fmt.Sprintf("must be 1 to 200 characters and not blank, has %d", n)}
 	}
 	if strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-		return &FieldError{Field: field, Rule: "must not contain control characters"}
+		return &fault.FieldError{Field: field, Rule: "must not contain control characters"}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 )
 
 func TestSecrets(t *testing.T) {
@@ -31,7 +32,7 @@ func TestValidateName(t *testing.T) {
 	require.NoError(t, accounts.ValidateName("name", "Ærø Analytics, Inc."))
 	for _, bad := range []string{"", "   ", strings.Repeat("x", 201), "two\nlines", "bell\x07"} {
 		err := accounts.ValidateName("name", bad)
-		require.ErrorIs(t, err, accounts.ErrInvalid, "%q", bad)
+		require.ErrorIs(t, err, fault.ErrInvalid, "%q", bad)
 		require.ErrorContains(t, err, "name must", "%q", bad)
 	}
 }

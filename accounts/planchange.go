@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/fault"
 )
 
 // Action is what is to happen to a contract.
@@ -121,7 +123,7 @@ type Facts struct {
 
 // Change returns the contract that a request makes of c; where it changes nothing, c
 // itself. What was in force before now stays. A plan that isn't in the catalog is a
-// [*FieldError], a change that may not be a [*Refusal].
+// [*fault.FieldError], a change that may not be a [*Refusal].
 func (c Contract) Change(r Request, f Facts) (Contract, error) {
 	r.At = r.At.UTC().Truncate(precision)
 	if r.Action == ChangePlan {
@@ -373,7 +375,7 @@ func isTenants(t Term) bool { return t.Plan != "" && t.ByTenant }
 
 func unknownPlan(plan string, f Facts) error {
 	known := strings.Join(slices.Sorted(maps.Keys(f.Offers)), ", ")
-	return &FieldError{Field: "plan", Rule: fmt.Sprintf("must be a plan of the catalog (%s), %q is not", known, plan)}
+	return &fault.FieldError{Field: "plan", Rule: fmt.Sprintf("must be a plan of the catalog (%s), %q is not", known, plan)}
 }
 
 func withoutCurrency(plan string, f Facts) error {

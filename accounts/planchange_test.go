@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 )
 
 // offers are a free plan, two that organizations may take, of which gold costs nothing in
@@ -122,7 +123,7 @@ func TestChangeOfPlan(t *testing.T) {
 		})
 	}
 	_, err := accounts.Contract{free}.Change(tenant("silver"), accounts.Facts{Now: now, Offers: offers("USD")})
-	var field *accounts.FieldError
+	var field *fault.FieldError
 	require.ErrorAs(t, err, &field)
 	require.Equal(t, "plan", field.Field)
 	require.Contains(t, field.Rule, `"silver"`)

@@ -9,8 +9,8 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -94,7 +94,7 @@ var permanent = []struct {
 	{meter.ErrUnknownInstance, TypeUnknownInstance},
 	{meter.ErrSequenceGap, TypeSequenceGap},
 	// The last one: it matches each kind of thing that isn't there.
-	{accounts.ErrNotFound, TypeNotFound},
+	{fault.ErrNotFound, TypeNotFound},
 }
 
 // classify decides, for every activity, which failures are tried again. The domain's
@@ -113,7 +113,7 @@ func classify(err error) error {
 			return temporal.NewNonRetryableApplicationError(err.Error(), known.kind, err)
 		}
 	}
-	var asked interface{ Retryable() bool }
+	var asked fault.Retryable
 	if errors.As(err, &asked) && !asked.Retryable() {
 		return temporal.NewNonRetryableApplicationError(err.Error(), TypePermanent, err)
 	}

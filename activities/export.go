@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -67,7 +68,7 @@ func NewExport(config ExportConfig) *Export {
 // BeginExportInput says what to export.
 type BeginExportInput struct {
 	// Period is what is exported. Required.
-	Period billing.Period `json:"period"`
+	Period calendar.Period `json:"period"`
 	// Cut, Provisional, RequestedBy and RequestedAt are those of [billing.Export].
 	Cut         time.Time `json:"cut"`
 	Provisional bool      `json:"provisional"`
@@ -81,8 +82,8 @@ type BeginExportInput struct {
 
 // BegunExport is a run that has begun, or the period's final export.
 type BegunExport struct {
-	ID     uuid.UUID      `json:"id"`
-	Period billing.Period `json:"period"`
+	ID     uuid.UUID       `json:"id"`
+	Period calendar.Period `json:"period"`
 	// Stage is waiting for a new run.
 	Stage       billing.Stage `json:"stage"`
 	Cut         time.Time     `json:"cut"`

@@ -15,6 +15,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/plans"
 )
@@ -124,7 +125,7 @@ func newExport(s *exports, blobs activities.Blobs, page int) *activities.Export 
 
 const folder = "exports/2026-10/x/"
 
-var october = billing.PeriodOf(now)
+var october = calendar.PeriodOf(now)
 
 func TestBeginExport(t *testing.T) {
 	t.Parallel()

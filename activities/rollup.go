@@ -5,23 +5,23 @@ import (
 	"time"
 
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // RollupStore rolls up days.
 type RollupStore interface {
 	// RollUpDay folds a day's batches into the closed day, in one transaction.
-	RollUpDay(ctx context.Context, day plans.Day) (billing.DayRollup, error)
+	RollUpDay(ctx context.Context, day calendar.Day) (billing.DayRollup, error)
 	// DaysToRollUp returns, in order, the days of a range, both ends included, that
 	// have no rollup or one that is out of date.
-	DaysToRollUp(ctx context.Context, from, to plans.Day) ([]plans.Day, error)
+	DaysToRollUp(ctx context.Context, from, to calendar.Day) ([]calendar.Day, error)
 	// Reconcile compares what each layer says of the usage of a range of days, both ends
 	// included.
-	Reconcile(ctx context.Context, from, to plans.Day) (billing.Reconciliation, error)
+	Reconcile(ctx context.Context, from, to calendar.Day) (billing.Reconciliation, error)
 	// DeleteExpired deletes what is kept for a time only and is older than a time.
 	DeleteExpired(ctx context.Context, before time.Time) (billing.Expired, error)
 	// EnsurePartitions makes the partitions of the day's month and of the months after it.
-	EnsurePartitions(ctx context.Context, day plans.Day, monthsAhead int) error
+	EnsurePartitions(ctx context.Context, day calendar.Day, monthsAhead int) error
 }
 
 // RollupConfig is what a [Rollup] is made from.
@@ -47,7 +47,7 @@ func NewRollup(config RollupConfig) *Rollup {
 // FoldDayInput says which day to fold.
 type FoldDayInput struct {
 	// Day has ended, and every live instance has flushed it.
-	Day plans.Day `json:"day"`
+	Day calendar.Day `json:"day"`
 }
 
 // FoldDay folds a day's batches into the closed day.
@@ -61,15 +61,15 @@ func (r *Rollup) FoldDay(ctx context.Context, in FoldDayInput) (billing.DayRollu
 // DaysToRollUpInput is a range of days.
 type DaysToRollUpInput struct {
 	// From and To are the first and the last day, both included.
-	From plans.Day `json:"from"`
-	To   plans.Day `json:"to"`
+	From calendar.Day `json:"from"`
+	To   calendar.Day `json:"to"`
 }
 
 // DaysToRollUpResult names the days that need a rollup.
 type DaysToRollUpResult struct {
 	// Days are in order. A day continues the one before it, so they are rolled up in
 	// order too.
-	Days []plans.Day `json:"days"`
+	Days []calendar.Day `json:"days"`
 }
 
 // DaysToRollUp looks for days without a rollup, or with one that is out of date.
@@ -81,8 +81,8 @@ func (r *Rollup) DaysToRollUp(ctx context.Context, in DaysToRollUpInput) (DaysTo
 // ReconcileInput is a range of days.
 type ReconcileInput struct {
 	// From and To are the first and the last day, both included.
-	From plans.Day `json:"from"`
-	To   plans.Day `json:"to"`
+	From calendar.Day `json:"from"`
+	To   calendar.Day `json:"to"`
 }
 
 // ReconcileResult says what was compared. The whole list of differences is for
@@ -135,7 +135,7 @@ func (r *Rollup) DeleteExpired(ctx context.Context, in DeleteExpiredInput) (bill
 // EnsurePartitionsInput says for which months.
 type EnsurePartitionsInput struct {
 	// Day lies in the first month.
-	Day plans.Day `json:"day"`
+	Day calendar.Day `json:"day"`
 	// MonthsAhead counts the months after that one, 0 to 119.
 	MonthsAhead int `json:"months_ahead"`
 }

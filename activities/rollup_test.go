@@ -9,34 +9,34 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // rollups answers as it is told, and keeps what it was asked.
 type rollups struct {
 	err   error
-	asked []plans.Day
+	asked []calendar.Day
 	ahead int
 	// before is what DeleteExpired was asked.
 	before time.Time
 }
 
-func (r *rollups) RollUpDay(_ context.Context, day plans.Day) (billing.DayRollup, error) {
+func (r *rollups) RollUpDay(_ context.Context, day calendar.Day) (billing.DayRollup, error) {
 	r.asked = append(r.asked, day)
 	return billing.DayRollup{Day: day, Revision: 3}, r.err
 }
 
-func (r *rollups) DaysToRollUp(_ context.Context, from, to plans.Day) ([]plans.Day, error) {
+func (r *rollups) DaysToRollUp(_ context.Context, from, to calendar.Day) ([]calendar.Day, error) {
 	r.asked = append(r.asked, from, to)
-	return []plans.Day{from, to}, r.err
+	return []calendar.Day{from, to}, r.err
 }
 
-func (r *rollups) EnsurePartitions(_ context.Context, day plans.Day, monthsAhead int) error {
+func (r *rollups) EnsurePartitions(_ context.Context, day calendar.Day, monthsAhead int) error {
 	r.asked, r.ahead = append(r.asked, day), monthsAhead
 	return r.err
 }
 
-func (r *rollups) Reconcile(_ context.Context, from, to plans.Day) (billing.Reconciliation, error) {
+func (r *rollups) Reconcile(_ context.Context, from, to calendar.Day) (billing.Reconciliation, error) {
 	r.asked = append(r.asked, from, to)
 	found := billing.Reconciliation{From: from, To: to, Compared: []billing.Compared{{Comparison: billing.Comparisons()[0], Compared: 50, Different: 30}}}
 	for range 30 {
@@ -52,7 +52,7 @@ func (r *rollups) DeleteExpired(_ context.Context, before time.Time) (billing.Ex
 
 func TestReconcile(t *testing.T) {
 	t.Parallel()
-	day := plans.DayOf(now)
+	day := calendar.DayOf(now)
 	r := &rollups{}
 	var told []billing.Reconciliation
 	a := activities.NewRollup(activities.RollupConfig{Store: r, Reconciled: func(one billing.Reconciliation) { told = append(told, one) }})
@@ -62,7 +62,7 @@ func TestReconcile(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 30, found.Different)
 	require.Len(t, found.First, 20, "a result stays small")
-	require.Equal(t, []plans.Day{day - 1, day}, r.asked)
+	require.Equal(t, []calendar.Day{day - 1, day}, r.asked)
 	require.Len(t, told, 1)
 
 	deleted, err := run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{Before: now})
@@ -80,7 +80,7 @@ func TestReconcile(t *testing.T) {
 
 func TestRollup(t *testing.T) {
 	t.Parallel()
-	day := plans.DayOf(now)
+	day := calendar.DayOf(now)
 	r := &rollups{}
 	a := activities.NewRollup(activities.RollupConfig{Store: r})
 	e := newEnvironment(t, a)
@@ -92,12 +92,12 @@ func TestRollup(t *testing.T) {
 
 	found, err := run[activities.DaysToRollUpResult](t, e, a.DaysToRollUp, activities.DaysToRollUpInput{From: day - 2, To: day})
 	require.NoError(t, err)
-	require.Equal(t, []plans.Day{day - 2, day}, found.Days)
+	require.Equal(t, []calendar.Day{day - 2, day}, found.Days)
 
 	_, err = run[any](t, e, a.EnsurePartitions, activities.EnsurePartitionsInput{Day: day, MonthsAhead: 3})
 	require.NoError(t, err)
 	require.Equal(t, 3, r.ahead)
-	require.Equal(t, []plans.Day{day, day - 2, day, day}, r.asked)
+	require.Equal(t, []calendar.Day{day, day - 2, day, day}, r.asked)
 }
 
 // What a store says of its failures decides whether they are tried again.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -22,7 +23,7 @@ func TestRoles(t *testing.T) {
 	r := newRig(t)
 	free, instance := r.organizations["free"].String(), uuid.Must(uuid.NewV7())
 	r.store.instances = []meter.Instance{{ID: instance, Status: meter.InstanceLive}}
-	period, err := billing.ParsePeriod("2026-10")
+	period, err := calendar.ParsePeriod("2026-10")
 	require.NoError(t, err)
 	r.store.exports = []billing.Export{{ID: uuid.New(), Period: period, Revision: 1, Stage: billing.StageFailed}}
 	r.workflows.stage = billing.StageApproving

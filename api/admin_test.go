@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -206,6 +207,6 @@ func TestPlanAnswersNameEveryMeter(t *testing.T) {
 	answer := planAnswer(plans.Plan{Key: "x"}, plans.Default().Meters)
 	require.Len(t, answer.Entitlements, 5)
 	require.Equal(t, plans.Unlimited, answer.Entitlements[4].Mode)
-	require.Equal(t, plans.WindowDay, answer.Entitlements[4].Window)
+	require.Equal(t, calendar.WindowDay, answer.Entitlements[4].Window)
 	require.Nil(t, organizationOf(accounts.Key{Role: roleAdmin}))
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // GetBillingExport answers with the usage of all organizations (C8).
@@ -34,7 +34,7 @@ func (s *Server) GetBillingExport(ctx context.Context, request gen.GetBillingExp
 
 // usageCSV writes the export as it goes, instead of holding it as text.
 type usageCSV struct {
-	from, to plans.Day
+	from, to calendar.Day
 	totals   []billing.UsageTotal
 }
 

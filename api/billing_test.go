@@ -11,17 +11,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
 // TestBillingExport is C8: totals per organization and meter, with names, of every meter.
 func TestBillingExport(t *testing.T) {
 	r := newRig(t)
-	first := plans.DayOf(noon).Month()
+	first := calendar.DayOf(noon).Month()
 	for i, m := range plans.Default().Meters {
 		for day, value := range []int64{5, 9, 7} {
 			r.store.records = append(r.store.records, billing.UsageRecord{
-				Organization: r.organizations["free"], Meter: m.Key, Day: first + plans.Day(day), Value: value * int64(i+1),
+				Organization: r.organizations["free"], Meter: m.Key, Day: first + calendar.Day(day), Value: value * int64(i+1),
 			})
 		}
 	}
@@ -60,7 +61,7 @@ func TestBillingExport(t *testing.T) {
 
 func anExport(t *testing.T) billing.Export {
 	t.Helper()
-	period, err := billing.ParsePeriod("2026-10")
+	period, err := calendar.ParsePeriod("2026-10")
 	require.NoError(t, err)
 	return billing.Export{
 		ID: uuid.MustParse("0199d4c5-8b7e-7c3a-9a51-3f0c5b1f6a01"), Period: period, WorkflowID: "export/2026-10", RunID: "run",

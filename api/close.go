@@ -11,15 +11,16 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/sinks"
 )
 
 // CloseStore has what finance reviews of an export.
 type CloseStore interface {
 	// ExportRevision returns a revision of the period's export, or [billing.ErrExportNotFound].
-	ExportRevision(ctx context.Context, period billing.Period, revision int) (billing.Export, error)
+	ExportRevision(ctx context.Context, period calendar.Period, revision int) (billing.Export, error)
 	// CheckReopen is [billing.ErrLaterPeriodClosed] where a period after this one is closed.
-	CheckReopen(ctx context.Context, period billing.Period) error
+	CheckReopen(ctx context.Context, period calendar.Period) error
 	// RatingCounts says how many organizations were rated, parked and differ.
 	RatingCounts(ctx context.Context, id uuid.UUID) (billing.RatingCounts, error)
 	// Variances returns the statements that differ most from those before.
@@ -48,7 +49,7 @@ type CloseStore interface {
 
 // StartExport says what is exported, and by whom.
 type StartExport struct {
-	Period billing.Period
+	Period calendar.Period
 	Actor  billing.Actor
 	// Reopen starts the next revision of a closed period; Reason says why.
 	Reopen bool
@@ -60,7 +61,7 @@ type StartExport struct {
 
 // Decide is a decision on an export that waits for one.
 type Decide struct {
-	Period        billing.Period
+	Period        calendar.Period
 	Action        billing.Action
 	Actor         billing.Actor
 	Note          string
@@ -154,7 +155,7 @@ func (s *Server) decide(ctx context.Context, text string, action billing.Action,
 
 // whyNotRunning says why no run can be told of a decision: there is no export of the
 // period, or it has ended.
-func (s *Server) whyNotRunning(ctx context.Context, period billing.Period, notRunning error) error {
+func (s *Server) whyNotRunning(ctx context.Context, period calendar.Period, notRunning error) error {
 	found, err := s.config.Store.Export(ctx, period)
 	switch {
 	case err != nil:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -24,7 +25,7 @@ import (
 // method Retryable() bool, and answers true there, is a failure that passes.
 type Store interface {
 	// CreateOrganization adds an organization on a plan. A broken rule is an
-	// [*accounts.FieldError].
+	// [*fault.FieldError].
 	CreateOrganization(ctx context.Context, o accounts.NewOrganization) (accounts.Organization, error)
 	// Organization returns one organization, or [accounts.ErrOrganizationNotFound].
 	Organization(ctx context.Context, id uuid.UUID) (accounts.Organization, error)
@@ -39,7 +40,7 @@ type Store interface {
 	// UpdateOrganization changes what an administrator may change at once.
 	UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error)
 	// PutCustomer sets how a sink knows an organization, or answers [accounts.ErrOrganizationNotFound].
-	// An identity of another organization is an [*accounts.FieldError].
+	// An identity of another organization is an [*fault.FieldError].
 	PutCustomer(ctx context.Context, c sinks.Customer) error
 
 	// CreateKey adds a key with the hash of its secret, and returns it as it is kept.
@@ -53,9 +54,9 @@ type Store interface {
 
 	// UsageRange returns an organization's records of a meter from one day to another,
 	// both included, in the order of the day.
-	UsageRange(ctx context.Context, organization uuid.UUID, from, to plans.Day, meterKey string) ([]billing.UsageRecord, error)
+	UsageRange(ctx context.Context, organization uuid.UUID, from, to calendar.Day, meterKey string) ([]billing.UsageRecord, error)
 	// UsageRangeAll folds the records of those days for every organization and meter.
-	UsageRangeAll(ctx context.Context, from, to plans.Day) ([]billing.UsageTotal, error)
+	UsageRangeAll(ctx context.Context, from, to calendar.Day) ([]billing.UsageTotal, error)
 
 	// Catalog returns what is published, over the defaults.
 	Catalog(ctx context.Context) (*plans.Catalog, error)
@@ -64,7 +65,7 @@ type Store interface {
 	PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, error)
 
 	// Export returns the period's export, or [billing.ErrExportNotFound].
-	Export(ctx context.Context, period billing.Period) (billing.Export, error)
+	Export(ctx context.Context, period calendar.Period) (billing.Export, error)
 	// Exports returns at most limit exports, the newest first.
 	Exports(ctx context.Context, limit int) ([]billing.Export, error)
 
@@ -134,7 +135,7 @@ type Workflows interface {
 	Decide(ctx context.Context, d Decide) (billing.Stage, error)
 	// ExportProgress asks the run of a period how far it is; [ErrNotRunning] where
 	// there is none under way.
-	ExportProgress(ctx context.Context, period billing.Period) (ExportProgress, error)
+	ExportProgress(ctx context.Context, period calendar.Period) (ExportProgress, error)
 	// FlushNow makes an instance flush and waits for it; [ErrNotRunning] where the
 	// instance is not driven any more.
 	FlushNow(ctx context.Context, instance uuid.UUID) (meter.FlushSummary, error)

@@ -15,7 +15,7 @@ import (
 // CreditStore keeps prepaid credits.
 type CreditStore interface {
 	// GrantCredit adds a grant, and returns it as it is kept. A broken rule is an
-	// [*accounts.FieldError], an organization that isn't there [accounts.ErrOrganizationNotFound].
+	// [*fault.FieldError], an organization that isn't there [accounts.ErrOrganizationNotFound].
 	GrantCredit(ctx context.Context, g billing.CreditGrant) (billing.CreditGrant, error)
 	// VoidCredit takes away what remains of a grant: [billing.ErrCreditNotFound],
 	// [billing.ErrCreditSpent].

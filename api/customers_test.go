@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/sinks"
 )
 
@@ -19,7 +19,7 @@ func (s *fakeStore) PutCustomer(ctx context.Context, c sinks.Customer) error {
 			return err
 		}
 		if there, ok := s.customers[c.ExternalID]; ok && there.Organization != c.Organization {
-			return &accounts.FieldError{Field: "external_id", Rule: "must not be that of another organization"}
+			return &fault.FieldError{Field: "external_id", Rule: "must not be that of another organization"}
 		}
 		s.customers[c.ExternalID] = c
 		return nil

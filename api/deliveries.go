@@ -10,12 +10,13 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/sinks"
 )
 
 // DeliverExport says whose statements are delivered, and who asks.
 type DeliverExport struct {
-	Period billing.Period
+	Period calendar.Period
 	// Export is the run that issued the statements.
 	Export uuid.UUID
 	Actor  billing.Actor

@@ -10,6 +10,7 @@ import (
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -104,9 +105,9 @@ func catalogOf(body *gen.ProposedCatalog) (*plans.Catalog, error) {
 
 // inField puts what a field lies in before its name, where an error names one.
 func inField(outer string, err error) error {
-	var field *accounts.FieldError
+	var field *fault.FieldError
 	if !errors.As(err, &field) {
 		return err
 	}
-	return &accounts.FieldError{Field: outer + "." + field.Field, Rule: field.Rule}
+	return &fault.FieldError{Field: outer + "." + field.Field, Rule: field.Rule}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/gate"
 )
 
@@ -56,7 +57,7 @@ func problemOf(err error) *gate.Problem {
 			return a.problem(err)
 		}
 	}
-	var retryable interface{ Retryable() bool }
+	var retryable fault.Retryable
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &retryable) && retryable.Retryable() {
 		return away(err, nil)
 	}
@@ -66,8 +67,8 @@ func problemOf(err error) *gate.Problem {
 // typedProblem answers errors that say more than which one they are; nil: it is none.
 func typedProblem(err error) *gate.Problem {
 	var refused *refusedError
-	var field *accounts.FieldError
-	var absent *accounts.NotFoundError
+	var field *fault.FieldError
+	var absent *fault.NotFoundError
 	var refusal *accounts.Refusal
 	var tooLarge *batchLimitError
 	var largeBody *bodyTooLargeError
@@ -181,5 +182,5 @@ const statusClientClosedRequest = 499
 
 // invalid says which field or parameter breaks which rule.
 func invalid(field, rule string, args ...any) error {
-	return &accounts.FieldError{Field: field, Rule: fmt.Sprintf(rule, args...)}
+	return &fault.FieldError{Field: field, Rule: fmt.Sprintf(rule, args...)}
 }

@@ -12,22 +12,23 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 )
 
-func exportPath(period billing.Period) string { return "/api/v1/billing/exports/" + period.String() }
+func exportPath(period calendar.Period) string { return "/api/v1/billing/exports/" + period.String() }
 
 // exportName is how errors name an export that was asked for so.
-func exportName(period billing.Period, revision *int) string {
+func exportName(period calendar.Period, revision *int) string {
 	if revision == nil {
 		return period.String()
 	}
 	return billing.RevisionName(period, *revision)
 }
 
-func periodOf(text string) (billing.Period, error) {
-	period, err := billing.ParsePeriod(text)
+func periodOf(text string) (calendar.Period, error) {
+	period, err := calendar.ParsePeriod(text)
 	if err != nil {
-		return billing.Period{}, invalid("period", "must be a month of the form YYYY-MM, 2000-01 or later; %q is not", text)
+		return calendar.Period{}, invalid("period", "must be a month of the form YYYY-MM, 2000-01 or later; %q is not", text)
 	}
 	return period, nil
 }
@@ -84,7 +85,7 @@ func (s *Server) GetExport(ctx context.Context, request gen.GetExportRequestObje
 }
 
 // progress asks the run. The export's own stage is answer enough where it can't say.
-func (s *Server) progress(ctx context.Context, period billing.Period) *gen.Progress {
+func (s *Server) progress(ctx context.Context, period calendar.Period) *gen.Progress {
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
 	now, err := s.config.Workflows.ExportProgress(ctx, period)
@@ -162,7 +163,7 @@ func fileOf(e billing.Export, name string) (file billing.File, ok bool) {
 
 // download is the answer with a file.
 type download struct {
-	period  billing.Period
+	period  calendar.Period
 	file    billing.File
 	content io.ReadCloser
 }

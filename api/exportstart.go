@@ -7,6 +7,7 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // StartExport starts the run of a period, or finds the one under way.
@@ -47,7 +48,7 @@ func (s *Server) startExport(ctx context.Context, start StartExport, variance *b
 }
 
 // startedAnswer says which run does what was asked for, and where its status is.
-func (s *Server) startedAnswer(period billing.Period, run ExportRun, statusURL string) gen.StartedExport {
+func (s *Server) startedAnswer(period calendar.Period, run ExportRun, statusURL string) gen.StartedExport {
 	return gen.StartedExport{
 		Period: period.String(), WorkflowId: run.WorkflowID, RunId: run.RunID, Started: run.Started,
 		StatusUrl: statusURL, TemporalUrl: s.temporalURL(run.WorkflowID, run.RunID),

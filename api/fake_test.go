@@ -14,6 +14,8 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
@@ -125,7 +127,7 @@ func (s *fakeStore) fail(err error) {
 func (s *fakeStore) find(id uuid.UUID) (*accounts.Organization, error) {
 	i := slices.IndexFunc(s.organizations, func(o accounts.Organization) bool { return o.ID == id })
 	if i < 0 {
-		return nil, accounts.ErrNotFound
+		return nil, fault.ErrNotFound
 	}
 	return &s.organizations[i], nil
 }
@@ -137,7 +139,7 @@ func (s *fakeStore) check(name, currency *string) error {
 		}
 	}
 	if currency != nil && *currency != "" && !money.Currency(*currency).Valid() {
-		return &accounts.FieldError{Field: "currency", Rule: "must be an ISO 4217 code of three upper-case letters"}
+		return &fault.FieldError{Field: "currency", Rule: "must be an ISO 4217 code of three upper-case letters"}
 	}
 	return nil
 }
@@ -298,7 +300,7 @@ func (s *fakeStore) RevokeKey(ctx context.Context, id uuid.UUID) error {
 				return nil
 			}
 		}
-		return accounts.ErrNotFound
+		return fault.ErrNotFound
 	})
 }
 
@@ -307,7 +309,7 @@ func (s *fakeStore) KeyByHash(ctx context.Context, hash accounts.SecretHash) (fo
 		s.lookups++
 		k, ok := s.keys[hash]
 		if !ok {
-			return accounts.ErrNotFound
+			return fault.ErrNotFound
 		}
 		found = k
 		return nil
@@ -315,7 +317,7 @@ func (s *fakeStore) KeyByHash(ctx context.Context, hash accounts.SecretHash) (fo
 	return found, err
 }
 
-func (s *fakeStore) UsageRange(ctx context.Context, organization uuid.UUID, from, to plans.Day, meterKey string) (found []billing.UsageRecord, err error) {
+func (s *fakeStore) UsageRange(ctx context.Context, organization uuid.UUID, from, to calendar.Day, meterKey string) (found []billing.UsageRecord, err error) {
 	err = s.call(ctx, func() error {
 		for _, r := range s.records {
 			if r.Organization == organization && r.Meter == meterKey && r.Day >= from && r.Day <= to {
@@ -327,7 +329,7 @@ func (s *fakeStore) UsageRange(ctx context.Context, organization uuid.UUID, from
 	return found, err
 }
 
-func (s *fakeStore) UsageRangeAll(ctx context.Context, from, to plans.Day) (totals []billing.UsageTotal, err error) {
+func (s *fakeStore) UsageRangeAll(ctx context.Context, from, to calendar.Day) (totals []billing.UsageTotal, err error) {
 	err = s.call(ctx, func() error {
 		for _, o := range s.organizations {
 			for _, m := range s.catalog.Meters {
@@ -371,7 +373,7 @@ func (s *fakeStore) Instances(ctx context.Context) (found []meter.Instance, err 
 	return found, err
 }
 
-func (s *fakeStore) LoadOrganization(ctx context.Context, id uuid.UUID, _ plans.Day) (snapshot meter.Snapshot, err error) {
+func (s *fakeStore) LoadOrganization(ctx context.Context, id uuid.UUID, _ calendar.Day) (snapshot meter.Snapshot, err error) {
 	err = s.call(ctx, func() error {
 		o, err := s.find(id)
 		if err != nil {

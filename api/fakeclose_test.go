@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/sinks"
 )
@@ -32,7 +33,7 @@ type fakeClose struct {
 	limit int
 }
 
-func (s *fakeStore) Export(ctx context.Context, period billing.Period) (found billing.Export, err error) {
+func (s *fakeStore) Export(ctx context.Context, period calendar.Period) (found billing.Export, err error) {
 	err = s.call(ctx, func() error {
 		for _, e := range s.exports {
 			if e.Period == period {
@@ -50,7 +51,7 @@ func (s *fakeStore) Exports(ctx context.Context, limit int) (found []billing.Exp
 	return found, err
 }
 
-func (s *fakeStore) CheckReopen(ctx context.Context, period billing.Period) error {
+func (s *fakeStore) CheckReopen(ctx context.Context, period calendar.Period) error {
 	return s.call(ctx, func() error {
 		for _, e := range s.exports {
 			if e.Period.Start().After(period.Start()) && e.Stage == billing.StageClosed {
@@ -61,7 +62,7 @@ func (s *fakeStore) CheckReopen(ctx context.Context, period billing.Period) erro
 	})
 }
 
-func (s *fakeStore) ExportRevision(ctx context.Context, period billing.Period, revision int) (found billing.Export, err error) {
+func (s *fakeStore) ExportRevision(ctx context.Context, period calendar.Period, revision int) (found billing.Export, err error) {
 	err = s.call(ctx, func() error {
 		for _, e := range s.exports {
 			if e.Period == period && e.Revision == revision {
@@ -174,7 +175,7 @@ func (w *fakeWorkflows) Decide(_ context.Context, d Decide) (billing.Stage, erro
 	return w.stage, w.err
 }
 
-func (w *fakeWorkflows) ExportProgress(context.Context, billing.Period) (ExportProgress, error) {
+func (w *fakeWorkflows) ExportProgress(context.Context, calendar.Period) (ExportProgress, error) {
 	return w.progress, w.err
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
-	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/fault"
 )
 
 func (s *fakeStore) GrantCredit(ctx context.Context, g billing.CreditGrant) (billing.CreditGrant, error) {
@@ -18,7 +18,7 @@ func (s *fakeStore) GrantCredit(ctx context.Context, g billing.CreditGrant) (bil
 			return err
 		}
 		if !g.ExpiresAt.IsZero() && !g.ExpiresAt.After(g.EffectiveAt) {
-			return &accounts.FieldError{Field: "expires_at", Rule: "must be after effective_at"}
+			return &fault.FieldError{Field: "expires_at", Rule: "must be after effective_at"}
 		}
 		g.ID, g.Remaining, g.CreatedAt = uuid.Must(uuid.NewV7()), g.Amount, noon
 		s.credits = append(s.credits, g)

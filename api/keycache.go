@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 )
 
 // principal is the bearer of a key that works.
@@ -186,7 +187,7 @@ func (c *keyCache) read(ctx context.Context, generation uint64, hash accounts.Se
 		return nil, fmt.Errorf("wait to look up a key: %w", ctx.Err())
 	}
 	key, err := c.find(ctx, hash)
-	if errors.Is(err, accounts.ErrNotFound) || (err == nil && key.RevokedAt != nil) {
+	if errors.Is(err, fault.ErrNotFound) || (err == nil && key.RevokedAt != nil) {
 		c.keepUnknown(generation, hash, now)
 		return nil, errNoKey
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -18,7 +19,7 @@ func TestQuarantine(t *testing.T) {
 	for n := range 3 {
 		q := meter.Quarantined{
 			ID: uuid.Must(uuid.NewV7()), Batch: meter.BatchID{Instance: uuid.New(), Seq: 7}, Organization: owner, Meter: "evaluations",
-			Aggregation: plans.Sum, Day: plans.DayOf(noon), Value: int64(n), At: noon, Reason: "numeric value out of range", SQLState: "22003",
+			Aggregation: plans.Sum, Day: calendar.DayOf(noon), Value: int64(n), At: noon, Reason: "numeric value out of range", SQLState: "22003",
 			QuarantinedAt: noon, State: meter.QuarantineWaiting,
 		}
 		if n == 2 {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -166,7 +167,7 @@ func awaitQuota(ctx context.Context, try func() (meter.StoredReservation, error)
 	for pause := quotaPause; ; pause *= 2 {
 		r, err := try()
 		var short *meter.QuotaShortError
-		var passing interface{ Retryable() bool }
+		var passing fault.Retryable
 		switch {
 		case errors.As(err, &short) && short.Waiting:
 		case errors.As(err, &passing) && passing.Retryable() && !failed:

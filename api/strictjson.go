@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 )
 
 const (
@@ -59,7 +59,7 @@ func readBody(r *http.Request, buffer []byte, limit int64) ([]byte, error) {
 			if known := unreadable(err); known != nil {
 				return nil, known
 			}
-			return nil, &accounts.FieldError{Field: "body", Rule: "could not be read to its end"}
+			return nil, &fault.FieldError{Field: "body", Rule: "could not be read to its end"}
 		}
 	}
 }
@@ -77,7 +77,7 @@ func isJSON(contentType []string) bool {
 
 // decodeStrict reads a JSON object into the struct that v points to. A field that
 // the struct doesn't have (by its exact name), one that is there twice, a wrong type
-// and anything after the object are each an [*accounts.FieldError].
+// and anything after the object are each an [*fault.FieldError].
 func decodeStrict(body []byte, v any) error {
 	names := json.NewDecoder(bytes.NewReader(body))
 	names.UseNumber()

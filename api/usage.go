@@ -7,6 +7,7 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -113,7 +114,7 @@ func points(records []billing.UsageRecord, aggregation plans.Aggregation, granul
 }
 
 // dayRange reads a range of days, both included.
-func dayRange(fromText, toText string) (from, to plans.Day, err error) {
+func dayRange(fromText, toText string) (from, to calendar.Day, err error) {
 	if from, err = day("from", fromText); err != nil {
 		return 0, 0, err
 	}
@@ -129,8 +130,8 @@ func dayRange(fromText, toText string) (from, to plans.Day, err error) {
 	return from, to, nil
 }
 
-func day(field, text string) (plans.Day, error) {
-	d, err := plans.ParseDay(text)
+func day(field, text string) (calendar.Day, error) {
+	d, err := calendar.ParseDay(text)
 	if err != nil {
 		return 0, invalid(field, "must be a day of the form YYYY-MM-DD, %q is not", text)
 	}

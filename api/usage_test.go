@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -317,8 +318,8 @@ func TestCurrentUsage(t *testing.T) {
 
 func TestUsageHistory(t *testing.T) {
 	r := newRig(t)
-	day := func(s string) plans.Day {
-		d, err := plans.ParseDay(s)
+	day := func(s string) calendar.Day {
+		d, err := calendar.ParseDay(s)
 		require.NoError(t, err)
 		return d
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -214,13 +214,13 @@ func (r *receipt) decided(o *meter.Outcome, names *itemNames) error {
 
 // failed fills the receipt of an item that was not decided on.
 func (r *receipt) failed(err error) {
-	var field *accounts.FieldError
+	var field *fault.FieldError
 	if !errors.As(err, &field) {
 		r.Status, r.Message = statusUnavailable, "It can't be counted safely at the moment, and wasn't: send it again."
 		return
 	}
 	if field.Field == "body" {
-		field = &accounts.FieldError{Field: "item", Rule: field.Rule}
+		field = &fault.FieldError{Field: "item", Rule: field.Rule}
 	}
 	r.Status, r.Field, r.Message = statusInvalid, field.Field, field.Error()
 	if errors.Is(err, errLate) {

@@ -248,7 +248,7 @@ func (e *lateError) Error() string   { return e.rule.Error() }
 func (e *lateError) Unwrap() []error { return []error{e.rule, errLate} }
 
 // report makes of an item what the meter decides on, for an organization. What breaks a
-// rule is an [*accounts.FieldError]; one that is too old matches [errLate], too.
+// rule is an [*fault.FieldError]; one that is too old matches [errLate], too.
 func (s *Server) report(i *usageItem, organization uuid.UUID, now time.Time) (meter.Report, error) {
 	if i.subject != "" && !strings.EqualFold(i.subject, organization.String()) {
 		return meter.Report{}, invalid(i.names.subject, "must be the key's organization, %s, %q is not", organization, shown(i.subject))

@@ -9,7 +9,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -79,7 +80,7 @@ func (s *Server) recordUsage(c *gin.Context) {
 }
 
 // answer writes a decision.
-func (b *scratch) answer(c *gin.Context, meterKey, plan string, d *plans.Decision, w plans.Window) {
+func (b *scratch) answer(c *gin.Context, meterKey, plan string, d *plans.Decision, w calendar.Window) {
 	b.out = appendDecision(b.out[:0], meterKey, plan, d, w)
 	c.Writer.Header()["Content-Type"] = headerJSON
 	c.Writer.WriteHeader(http.StatusOK)
@@ -109,7 +110,7 @@ func (s *Server) consume(c *gin.Context, p *principal, report *usageReport, now 
 // readUsage reads a body that isn't plain, and the key in the header.
 func readUsage(h http.Header, body []byte) (usageItem, error) {
 	item, err := parseUsage(body)
-	var field *accounts.FieldError
+	var field *fault.FieldError
 	if errors.Is(err, errEvent) && errors.As(err, &field) {
 		err = invalid(field.Field, "%s; a CloudEvent goes to POST %s", field.Rule, batchPath)
 	}
@@ -175,7 +176,7 @@ func (s *Server) unknownMeter(names *itemNames) error {
 
 // appendDecision appends the answer as JSON. Keys of meters and plans are plain
 // ASCII by the catalog's rules and need no escapes.
-func appendDecision(b []byte, meterKey, plan string, d *plans.Decision, w plans.Window) []byte {
+func appendDecision(b []byte, meterKey, plan string, d *plans.Decision, w calendar.Window) []byte {
 	b = append(b, `{"allowed":true,"meter":"`...)
 	b = append(b, meterKey...)
 	b = append(b, `","plan":"`...)

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
@@ -45,9 +46,9 @@ func (s Segment) used(meter string) SegmentUsage {
 }
 
 // days returns the first and the last day that the segment touches.
-func (s Segment) days() (first, last plans.Day) {
+func (s Segment) days() (first, last calendar.Day) {
 	// A time at midnight belongs to the day before it: [start, end).
-	return plans.DayOf(s.Start), plans.DayOf(s.End.Add(-time.Nanosecond))
+	return calendar.DayOf(s.Start), calendar.DayOf(s.End.Add(-time.Nanosecond))
 }
 
 // Account is all that one organization's statement is made from.
@@ -55,7 +56,7 @@ type Account struct {
 	Organization     uuid.UUID
 	OrganizationName string
 	Currency         money.Currency
-	Period           Period
+	Period           calendar.Period
 	// Cut is the period's end, or for a period that is open the time up to which usage counts.
 	Cut    time.Time
 	Meters []plans.Meter

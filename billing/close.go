@@ -7,7 +7,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/money"
 )
 
@@ -30,7 +31,7 @@ var (
 	// or those of a later revision replace them.
 	ErrNotIssued = errors.New("the statements are not issued, or a later revision replaces them")
 	// ErrStatementNotFound says that an export has no statement of an organization.
-	ErrStatementNotFound = &accounts.NotFoundError{Kind: "statement"}
+	ErrStatementNotFound = &fault.NotFoundError{Kind: "statement"}
 )
 
 // Actor is who decides: the API key that a request bore.
@@ -136,18 +137,18 @@ type MoneyTotal struct {
 
 // CorrectionPreview is what a closed period would be corrected by, were it done now.
 type CorrectionPreview struct {
-	Organization     uuid.UUID      `json:"organization_id"`
-	OrganizationName string         `json:"organization_name"`
-	Period           Period         `json:"period"`
-	Currency         money.Currency `json:"currency"`
-	Lines            []Line         `json:"lines"`
-	Amount           money.Amount   `json:"amount"`
+	Organization     uuid.UUID       `json:"organization_id"`
+	OrganizationName string          `json:"organization_name"`
+	Period           calendar.Period `json:"period"`
+	Currency         money.Currency  `json:"currency"`
+	Lines            []Line          `json:"lines"`
+	Amount           money.Amount    `json:"amount"`
 }
 
 // NumberSeries returns what the numbers of a period's statements begin with:
 // "TG-2026-10-", and "TG-2026-10-R2-" for the second revision. Each is a series of
 // its own, counted from 1 without a gap, so that periods never wait for each other.
-func NumberSeries(p Period, revision int) string {
+func NumberSeries(p calendar.Period, revision int) string {
 	if revision > 1 {
 		return fmt.Sprintf("TG-%s-R%d-", p, revision)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 )
 
@@ -90,7 +91,7 @@ func (s Statement) BilledBy() []Billed {
 }
 
 // CorrectionsOf returns what a statement's corrections say of a closed period.
-func (s Statement) CorrectionsOf(p Period) []Billed {
+func (s Statement) CorrectionsOf(p calendar.Period) []Billed {
 	var out []Billed
 	for _, l := range s.Lines {
 		if l.Kind == LineCorrection && l.Corrects != nil && *l.Corrects == p {

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/money"
 )
 
@@ -29,7 +29,7 @@ const (
 // Errors about credits.
 var (
 	// ErrCreditNotFound says that there is no grant with that ID.
-	ErrCreditNotFound = &accounts.NotFoundError{Kind: "credit grant"}
+	ErrCreditNotFound = &fault.NotFoundError{Kind: "credit grant"}
 	// ErrCreditSpent says that nothing remains of a grant that is to be voided.
 	ErrCreditSpent = errors.New("nothing remains of the credit grant")
 	// ErrCreditChanged says that less remains of a grant than was planned to be used. Nothing

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -16,8 +17,8 @@ import (
 // external billing systems.
 type BillingExport struct {
 	// From and To are the first and the last day, both included.
-	From plans.Day `json:"from"`
-	To   plans.Day `json:"to"`
+	From calendar.Day `json:"from"`
+	To   calendar.Day `json:"to"`
 	// Organizations are in the order of their id. There is one for each that used something.
 	Organizations []OrganizationUsage `json:"organizations"`
 }
@@ -43,7 +44,7 @@ type MeterUsage struct {
 
 // NewBillingExport groups totals by organization. The totals of one organization
 // follow each other; their order is kept.
-func NewBillingExport(from, to plans.Day, totals []UsageTotal) BillingExport {
+func NewBillingExport(from, to calendar.Day, totals []UsageTotal) BillingExport {
 	export := BillingExport{From: from, To: to, Organizations: []OrganizationUsage{}}
 	for _, t := range totals {
 		last := len(export.Organizations) - 1

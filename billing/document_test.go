@@ -9,12 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 func TestNewBillingExportGroupsByOrganization(t *testing.T) {
 	t.Parallel()
-	from, err := plans.ParseDay("2026-10-01")
+	from, err := calendar.ParseDay("2026-10-01")
 	require.NoError(t, err)
 	export := billing.NewBillingExport(from, from+30, []billing.UsageTotal{
 		evaluations(acme, 5), storage(acme, 7, "604800"), evaluations(globex, 6),

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 )
 
@@ -28,7 +29,7 @@ const (
 // DryRunWriter writes a dry run as it comes, and adds it up.
 type DryRunWriter struct {
 	format   DryRunFormat
-	period   Period
+	period   calendar.Period
 	revision int
 	out      io.Writer
 	csv      *csv.Writer
@@ -42,7 +43,7 @@ type DryRunWriterConfig struct {
 	// Format is one of the formats. Empty: table.
 	Format DryRunFormat
 	// Period and Revision are the export's. Required.
-	Period   Period
+	Period   calendar.Period
 	Revision int
 }
 

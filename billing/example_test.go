@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -23,7 +24,7 @@ func exampleTotals() []billing.UsageTotal {
 }
 
 func ExamplePeriod() {
-	february, err := billing.ParsePeriod("2024-02")
+	february, err := calendar.ParsePeriod("2024-02")
 	if err != nil {
 		panic(err)
 	}
@@ -59,7 +60,7 @@ func ExampleVerify() {
 	if err := w.Flush(); err != nil {
 		panic(err)
 	}
-	period, err := billing.ParsePeriod("2026-10")
+	period, err := calendar.ParsePeriod("2026-10")
 	if err != nil {
 		panic(err)
 	}

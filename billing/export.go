@@ -2,10 +2,12 @@ package billing
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -76,8 +78,8 @@ func (s Stage) Rated() bool {
 // Export is one run over one period.
 type Export struct {
 	// ID is a UUIDv7 made for the run.
-	ID     uuid.UUID `json:"id"`
-	Period Period    `json:"period"`
+	ID     uuid.UUID       `json:"id"`
+	Period calendar.Period `json:"period"`
 	// WorkflowID and RunID are Temporal's.
 	WorkflowID string `json:"workflow_id"`
 	RunID      string `json:"run_id"`
@@ -120,10 +122,10 @@ const ManifestFormat = 2
 // system that wrote them. It holds nothing that differs between two runs over the
 // same frozen usage.
 type Manifest struct {
-	Format      int       `json:"format"`
-	Period      Period    `json:"period"`
-	Cut         time.Time `json:"cut"`
-	Provisional bool      `json:"provisional"`
+	Format      int             `json:"format"`
+	Period      calendar.Period `json:"period"`
+	Cut         time.Time       `json:"cut"`
+	Provisional bool            `json:"provisional"`
 	// Revision is that of the export, from 1.
 	Revision int `json:"revision"`
 	// Program is the version of the program that wrote the files.
@@ -170,16 +172,16 @@ type ControlTotal struct {
 
 // Variance is a day's disagreement between what batches, records and totals say.
 type Variance struct {
-	Organization uuid.UUID `json:"organization_id"`
-	Meter        string    `json:"meter"`
-	Day          plans.Day `json:"day"`
-	Batches      int64     `json:"batches"`
-	Records      int64     `json:"records"`
+	Organization uuid.UUID    `json:"organization_id"`
+	Meter        string       `json:"meter"`
+	Day          calendar.Day `json:"day"`
+	Batches      int64        `json:"batches"`
+	Records      int64        `json:"records"`
 }
 
 // DayRollup is the outcome of rolling up one day.
 type DayRollup struct {
-	Day plans.Day `json:"day"`
+	Day calendar.Day `json:"day"`
 	// Revision counts the times that the day was rolled up, from 1.
 	Revision int `json:"revision"`
 	// Batches counts the batches that hold usage of the day.
@@ -189,4 +191,9 @@ type DayRollup struct {
 	// Variances holds the first disagreements, at most 100; VarianceCount counts all.
 	Variances     []Variance `json:"variances,omitempty"`
 	VarianceCount int64      `json:"variance_count"`
+}
+
+// RevisionName is how errors name a revision of a period's export.
+func RevisionName(p calendar.Period, revision int) string {
+	return fmt.Sprintf("%s in revision %d", p, revision)
 }

@@ -14,11 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 )
 
-func october(t testing.TB) billing.Period {
+func october(t testing.TB) calendar.Period {
 	t.Helper()
-	p, err := billing.ParsePeriod("2026-10")
+	p, err := calendar.ParsePeriod("2026-10")
 	require.NoError(t, err)
 	return p
 }
@@ -56,7 +57,7 @@ func TestEncodeManifestSortsAndLeavesTheArgumentAlone(t *testing.T) {
 
 	parsed, err := billing.ParseManifest(document)
 	require.NoError(t, err)
-	require.Empty(t, cmp.Diff(m, parsed, cmp.Comparer(func(a, b billing.Period) bool { return a == b })))
+	require.Empty(t, cmp.Diff(m, parsed, cmp.Comparer(func(a, b calendar.Period) bool { return a == b })))
 }
 
 func TestEncodeManifestWithoutUsage(t *testing.T) {
@@ -87,7 +88,7 @@ func TestManifestRefuses(t *testing.T) {
 		{"format: 1 is not known: this program knows 2", func(m *billing.Manifest) { m.Format = 1 }},
 		{"format: 3 is not known: this program knows 2", func(m *billing.Manifest) { m.Format = 3 }},
 		{"revision: 0 must be 1 or more", func(m *billing.Manifest) { m.Revision = 0 }},
-		{"period: is missing", func(m *billing.Manifest) { m.Period = billing.Period{} }},
+		{"period: is missing", func(m *billing.Manifest) { m.Period = calendar.Period{} }},
 		{"cut: 2026-11-01 00:00:00.000000001 +0000 UTC must lie in the period 2026-10", func(m *billing.Manifest) { m.Cut = m.Cut.Add(1) }},
 		{"cut: 0001-01-01", func(m *billing.Manifest) { m.Cut = time.Time{} }},
 		{"cut: must be before the year 10000", func(m *billing.Manifest) { m.Cut = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }},

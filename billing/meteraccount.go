@@ -67,7 +67,7 @@ func (a Account) quantity(m plans.Meter, used SegmentUsage) money.Fraction {
 	case plans.Max:
 		return money.Fraction{}
 	case plans.Last:
-		return money.Quotient(used.UnitSeconds, decimal.NewFromInt(a.Period.seconds()))
+		return money.Quotient(used.UnitSeconds, decimal.NewFromInt(a.Period.Seconds()))
 	default:
 		return money.Whole(decimal.NewFromInt(used.Value))
 	}
@@ -106,7 +106,7 @@ func (a *meterAccount) charge(r run) (plans.Charge, bool) {
 	charge := price.Charge(reach).Prorated(share)
 	charge.Pool = pool
 	if price.Averages(a.meter.Aggregation) {
-		charge.Seconds = a.account.Period.seconds()
+		charge.Seconds = a.account.Period.Seconds()
 		charge.UnitSeconds = reach.To.Sub(reach.From).Mul(money.Whole(decimal.NewFromInt(charge.Seconds))).Decimal(plans.ShownDecimals)
 	}
 	return charge, reach.From.Cmp(reach.To) < 0 || charge.Amount.Sign() != 0

@@ -2,7 +2,6 @@ package billing
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/shopspring/decimal"
 
@@ -108,7 +107,7 @@ func (p *planAccount) share(r run, how plans.Proration) plans.Share {
 		}
 		return share
 	case plans.ProrateSecond:
-		share := plans.Share{Of: int(period.seconds())}
+		share := plans.Share{Of: int(period.Seconds())}
 		for _, part := range p.parts[r.first : r.last+1] {
 			share.Seconds = share.Seconds.Add(decimal.New(int64(part.segment.End.Sub(part.segment.Start)), -9))
 		}
@@ -229,6 +228,3 @@ func (p *planAccount) put(l *ledger, part int, line Line, exact money.Fraction) 
 	}
 	p.lines = append(p.lines, planLine{line, part})
 }
-
-// seconds returns how long the period is.
-func (p Period) seconds() int64 { return int64(p.End().Sub(p.Start()) / time.Second) }

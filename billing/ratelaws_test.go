@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
@@ -111,7 +112,7 @@ func TestSharesAddUp(t *testing.T) {
 		how := rapid.SampledFrom([]plans.Proration{plans.ProrateDay, plans.ProrateSecond}).Draw(t, "how")
 		model.prorations = []plans.Proration{how}
 		a := model.account(t)
-		days, under := map[plans.Day]bool{}, time.Duration(0)
+		days, under := map[calendar.Day]bool{}, time.Duration(0)
 		for i, s := range a.Segments {
 			if s.Plan.Key == "" {
 				continue
@@ -121,7 +122,7 @@ func TestSharesAddUp(t *testing.T) {
 			book.BaseFee.Amount = book.BaseFee.Amount.Add(decimal.NewFromInt(1))
 			a.Segments[i].Plan.PriceBooks = []plans.PriceBook{book}
 			under += s.End.Sub(s.Start)
-			for day := plans.DayOf(s.Start); day.Start().Before(s.End); day++ {
+			for day := calendar.DayOf(s.Start); day.Start().Before(s.End); day++ {
 				days[day] = true
 			}
 		}

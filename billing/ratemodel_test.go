@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
@@ -181,9 +182,9 @@ func (m month) use(t *rapid.T, a *billing.Account) {
 
 // atSharedDays cuts segments at both ends of each day that two plans share, as the freeze does.
 func atSharedDays(segments []billing.Segment) []billing.Segment {
-	keys := map[plans.Day]map[string]bool{}
+	keys := map[calendar.Day]map[string]bool{}
 	for _, s := range segments {
-		for day := plans.DayOf(s.Start); day.Start().Before(s.End) && s.Plan.Key != ""; day++ {
+		for day := calendar.DayOf(s.Start); day.Start().Before(s.End) && s.Plan.Key != ""; day++ {
 			if keys[day] == nil {
 				keys[day] = map[string]bool{}
 			}
@@ -192,7 +193,7 @@ func atSharedDays(segments []billing.Segment) []billing.Segment {
 	}
 	var out []billing.Segment
 	for _, s := range segments {
-		for day := plans.DayOf(s.Start); day.Start().Before(s.End); day++ {
+		for day := calendar.DayOf(s.Start); day.Start().Before(s.End); day++ {
 			for _, at := range []time.Time{day.Start(), day.End()} {
 				if len(keys[day]) > 1 && s.Start.Before(at) && at.Before(s.End) {
 					before := s
@@ -251,7 +252,7 @@ func published(t *rapid.T, a billing.Account, key string, at time.Time) billing.
 		}
 		p := s.Plan
 		p.Version += 100
-		p.Entitlements = []plans.Entitlement{{Meter: "calls", Mode: plans.Hard, Window: plans.WindowDay, Max: 5}}
+		p.Entitlements = []plans.Entitlement{{Meter: "calls", Mode: plans.Hard, Window: calendar.WindowDay, Max: 5}}
 		book := p.PriceBooks[0]
 		book.Rounding = book.Rounding.OrDefault()
 		book.BaseFee.Amount, book.Minimum, book.DiscountPercent = longer(book.BaseFee.Amount), longer(book.Minimum), longer(book.DiscountPercent)
@@ -275,8 +276,8 @@ func published(t *rapid.T, a billing.Account, key string, at time.Time) billing.
 func visit(t *rapid.T, a billing.Account, other plans.Plan) billing.Account {
 	i := rapid.IntRange(0, len(a.Segments)-1).Draw(t, "visited")
 	s := a.Segments[i]
-	first, last := plans.DayOf(s.Start), plans.DayOf(s.End.Add(-time.Microsecond))
-	day := plans.Day(rapid.Int32Range(int32(first), int32(last)).Draw(t, "day of the visit"))
+	first, last := calendar.DayOf(s.Start), calendar.DayOf(s.End.Add(-time.Microsecond))
+	day := calendar.Day(rapid.Int32Range(int32(first), int32(last)).Draw(t, "day of the visit"))
 	from, until := s.Start, s.End
 	if day.Start().After(from) {
 		from = day.Start()

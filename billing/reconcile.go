@@ -5,7 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // Expired counts what was deleted because its time was over.
@@ -84,11 +84,11 @@ type Difference struct {
 	Comparison
 	// Organization, Meter and Day say where; those of a batch bear Instance and Seq
 	// instead, those of a window its first day.
-	Organization uuid.UUID `json:"organization_id,omitzero"`
-	Meter        string    `json:"meter,omitempty"`
-	Day          plans.Day `json:"day,omitzero"`
-	Instance     uuid.UUID `json:"instance,omitzero"`
-	Seq          int64     `json:"seq,omitempty"`
+	Organization uuid.UUID    `json:"organization_id,omitzero"`
+	Meter        string       `json:"meter,omitempty"`
+	Day          calendar.Day `json:"day,omitzero"`
+	Instance     uuid.UUID    `json:"instance,omitzero"`
+	Seq          int64        `json:"seq,omitempty"`
 	// LeftValue and RightValue are what the layers say.
 	LeftValue  int64 `json:"left_value"`
 	RightValue int64 `json:"right_value"`
@@ -113,8 +113,8 @@ const MaxDifferences = 1000
 // Reconciliation compares all layers over a range of days.
 type Reconciliation struct {
 	// From and To are the first and the last day, both included.
-	From plans.Day `json:"from"`
-	To   plans.Day `json:"to"`
+	From calendar.Day `json:"from"`
+	To   calendar.Day `json:"to"`
 	// Quarantined counts the rows of these days that were set aside and wait for a decision:
 	// acknowledged usage that is in no record.
 	Quarantined int64 `json:"quarantined"`

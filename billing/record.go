@@ -6,7 +6,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -14,9 +15,9 @@ import (
 var (
 	// ErrExportNotFound says that there is no export with that identity, or none of
 	// that period.
-	ErrExportNotFound = &accounts.NotFoundError{Kind: "export"}
+	ErrExportNotFound = &fault.NotFoundError{Kind: "export"}
 	// ErrFileNotFound says that an export has no file of that name.
-	ErrFileNotFound = &accounts.NotFoundError{Kind: "file"}
+	ErrFileNotFound = &fault.NotFoundError{Kind: "file"}
 	// ErrExportEnded says that an export is done, failed or canceled, and can't change.
 	ErrExportEnded = errors.New("the export has ended")
 	// ErrExportNotFrozen says that the usage of an export was not frozen yet.
@@ -27,9 +28,9 @@ var (
 
 // UsageRecord is the usage of one organization and meter on one day.
 type UsageRecord struct {
-	Organization uuid.UUID `json:"organization_id"`
-	Meter        string    `json:"meter"`
-	Day          plans.Day `json:"day"`
+	Organization uuid.UUID    `json:"organization_id"`
+	Meter        string       `json:"meter"`
+	Day          calendar.Day `json:"day"`
 	// Value is the day's sum, peak or last snapshot.
 	Value int64 `json:"value"`
 	// LastAt is the time of the last report, UTC; zero where there is none.
@@ -40,7 +41,7 @@ type UsageRecord struct {
 type MonthToDate struct {
 	Meter string `json:"meter"`
 	// Through is the last rolled day that is included.
-	Through plans.Day `json:"through"`
+	Through calendar.Day `json:"through"`
 	// Value folds the days: their sum, their highest peak, or the last snapshot.
 	Value int64 `json:"value"`
 	// UnitSeconds is as in [UsageTotal].
@@ -52,7 +53,7 @@ type MonthToDate struct {
 type LateUsage struct {
 	Organization uuid.UUID         `json:"organization_id"`
 	Meter        string            `json:"meter"`
-	Day          plans.Day         `json:"day"`
+	Day          calendar.Day      `json:"day"`
 	Aggregation  plans.Aggregation `json:"aggregation"`
 	// Value folds the late batches alone: their sum, their highest peak, or the last
 	// snapshot.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
@@ -35,11 +36,11 @@ type Statement struct {
 	// that isn't numbered has none; one that isn't issued is a draft.
 	Number string `json:"number,omitempty"`
 	// Replaces is the number of the statement of the revision before; empty in the first.
-	Replaces         string         `json:"replaces,omitempty"`
-	Period           Period         `json:"period"`
-	Organization     uuid.UUID      `json:"organization_id"`
-	OrganizationName string         `json:"organization_name"`
-	Currency         money.Currency `json:"currency"`
+	Replaces         string          `json:"replaces,omitempty"`
+	Period           calendar.Period `json:"period"`
+	Organization     uuid.UUID       `json:"organization_id"`
+	OrganizationName string          `json:"organization_name"`
+	Currency         money.Currency  `json:"currency"`
 	// Plan is the last one of the period; empty where there was none.
 	Plan  string `json:"plan"`
 	Lines []Line `json:"lines"`
@@ -78,7 +79,7 @@ type Line struct {
 	// Amount is the rounded amount; discounts and credits are negative.
 	Amount money.Amount `json:"amount"`
 	// Corrects is the closed period that a correction is for.
-	Corrects *Period `json:"corrects,omitempty"`
+	Corrects *calendar.Period `json:"corrects,omitempty"`
 	// Corrected is the kind of the lines that a correction is for.
 	Corrected LineKind `json:"corrected_kind,omitempty"`
 	// Outside says that the line shows what was used outside of the contract, at no cost.

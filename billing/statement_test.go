@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
@@ -75,7 +76,7 @@ func (c statementCase) account(t *testing.T) billing.Account {
 	t.Helper()
 	catalog := plans.Catalog{Meters: statementMeters, Plans: c.Plans}
 	require.NoError(t, catalog.Validate())
-	period, err := billing.ParsePeriod(c.Period)
+	period, err := calendar.ParsePeriod(c.Period)
 	require.NoError(t, err)
 	account := billing.Account{
 		Organization: acme, OrganizationName: "Acme", Currency: c.Currency, Period: period, Cut: period.End(), Meters: statementMeters,
@@ -227,7 +228,7 @@ func outside(s billing.Statement) []billing.Line {
 	return slices.DeleteFunc(slices.Clone(s.Lines), func(l billing.Line) bool { return !strings.HasSuffix(l.Description, ", outside of the contract") })
 }
 
-var october2026 = billing.PeriodOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))
+var october2026 = calendar.PeriodOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))
 
 func drawAccount(t *rapid.T) billing.Account {
 	amount := func(name string) decimal.Decimal { return decimal.New(rapid.Int64Range(0, 9999).Draw(t, name), -3) }

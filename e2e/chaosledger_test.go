@@ -11,8 +11,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore"
-	"github.com/riverline/tollgate/plans"
 )
 
 // ledger is what the clients know: their own account of what they were told.
@@ -168,7 +168,7 @@ func (l *ledger) check() {
 	store, err := pgstore.Open(l.t.Context(), pgstore.Config{URL: l.chaos.system.database.APIURL})
 	require.NoError(l.t, err)
 	defer store.Close()
-	today := plans.DayOf(time.Now())
+	today := calendar.DayOf(time.Now())
 	for key, e := range l.entries {
 		records, err := store.UsageRange(l.t.Context(), l.tenants[key.tenant].id, today-1, today, key.meter)
 		require.NoError(l.t, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
 	"github.com/riverline/tollgate/plans"
@@ -23,8 +24,8 @@ import (
 )
 
 // lastMonth is the period that finance closes, and a time in it that isn't too late to report.
-func lastMonth() (billing.Period, time.Time) {
-	period := billing.PeriodOf(time.Now()).Previous()
+func lastMonth() (calendar.Period, time.Time) {
+	period := calendar.PeriodOf(time.Now()).Previous()
 	return period, period.End().Add(-14 * time.Hour)
 }
 

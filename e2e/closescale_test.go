@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
 	"github.com/riverline/tollgate/workflows"
@@ -139,7 +140,7 @@ func copyTime(t *testing.T, s *system) time.Duration {
 }
 
 // history says how large the workflow's history is, and holds it to Temporal's limits.
-func (s *system) history(t *testing.T, namespace temporaltest.Namespace, period billing.Period) string {
+func (s *system) history(t *testing.T, namespace temporaltest.Namespace, period calendar.Period) string {
 	t.Helper()
 	c, err := client.Dial(client.Options{HostPort: namespace.Address, Namespace: namespace.Name})
 	require.NoError(t, err)

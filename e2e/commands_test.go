@@ -8,9 +8,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
-	"github.com/riverline/tollgate/plans"
 )
 
 // TestOperatorsCommands goes through what operators type, and through what they mistype.
@@ -51,7 +51,7 @@ func TestOperatorsCommands(t *testing.T) {
 		s.decode(out, &flushed)
 		return len(flushed) == 1
 	}, 20*time.Second, 100*time.Millisecond, "the flush loop takes an update")
-	today := plans.DayOf(time.Now()).String()
+	today := calendar.DayOf(time.Now()).String()
 	require.Regexp(t, `"value": [1-9]`, s.tollgate("usage", "history", "--meter", "simulations", "--from", today, "--to", today))
 
 	var keys []struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/plans"
 )
@@ -81,7 +82,7 @@ func (d *devRun) requirePlausible(month string) {
 	store, err := pgstore.Open(d.t.Context(), pgstore.Config{URL: d.env["TOLLGATE_DATABASE_URL"]})
 	require.NoError(d.t, err)
 	defer store.Close()
-	period, err := billing.ParsePeriod(month)
+	period, err := calendar.ParsePeriod(month)
 	require.NoError(d.t, err)
 	export, err := store.Export(d.t.Context(), period)
 	require.NoError(d.t, err)
@@ -92,7 +93,7 @@ func (d *devRun) requirePlausible(month string) {
 		require.True(d.t, statement.Subtotal.GreaterThan(decimal.NewFromInt(least)), "%s: %s", variable, statement.Subtotal)
 	}
 	free, _ := plans.Default().Plan("free")
-	records, err := store.UsageRange(d.t.Context(), uuid.MustParse(d.env["TOLLGATE_FREE_ORG"]), plans.DayOf(period.Start()), plans.DayOf(time.Now())-1, "")
+	records, err := store.UsageRange(d.t.Context(), uuid.MustParse(d.env["TOLLGATE_FREE_ORG"]), calendar.DayOf(period.Start()), calendar.DayOf(time.Now())-1, "")
 	require.NoError(d.t, err)
 	require.NotEmpty(d.t, records)
 	for _, r := range records {

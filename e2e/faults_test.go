@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
 	"github.com/riverline/tollgate/pgstore"
-	"github.com/riverline/tollgate/plans"
 )
 
 // recorded returns the evaluations that the store has of a tenant this month.
@@ -22,7 +22,7 @@ func (s *system) recorded(of tenant) int64 {
 	store, err := pgstore.Open(s.t.Context(), pgstore.Config{URL: s.database.APIURL})
 	require.NoError(s.t, err)
 	defer store.Close()
-	today := plans.DayOf(time.Now())
+	today := calendar.DayOf(time.Now())
 	records, err := store.UsageRange(s.t.Context(), of.id, today-1, today, "evaluations")
 	require.NoError(s.t, err)
 	total := int64(0)
@@ -83,7 +83,7 @@ func TestWorkerIsKilledAmidAnExport(t *testing.T) {
 	status, _ := api.call(http.MethodPost, "/api/v1/usage", tenant.key, map[string]any{"meter": "evaluations", "quantity": 77})
 	require.Equal(t, http.StatusOK, status)
 
-	period := billing.PeriodOf(time.Now()).String()
+	period := calendar.PeriodOf(time.Now()).String()
 	var before, after struct {
 		RunID string        `json:"run_id"`
 		Stage billing.Stage `json:"stage"`
@@ -141,7 +141,7 @@ func TestServersRestartAmidTraffic(t *testing.T) {
 	require.Positive(t, acknowledged)
 	require.Zero(t, load.failed.Load(), "neither Postgres nor Temporal is on the hot path")
 
-	period := billing.PeriodOf(time.Now()).String()
+	period := calendar.PeriodOf(time.Now()).String()
 	require.Eventually(t, func() bool {
 		_, err := s.try("export", "start", "--period", period, "--json")
 		return err == nil
@@ -171,7 +171,7 @@ func TestAKilledAPIHoldsUpNoExport(t *testing.T) {
 	second := s.startAPI()
 	status, _ = second.call(http.MethodPost, "/api/v1/usage", tenant.key, map[string]any{"meter": "evaluations", "quantity": 2})
 	require.Equal(t, http.StatusOK, status)
-	period := billing.PeriodOf(time.Now()).String()
+	period := calendar.PeriodOf(time.Now()).String()
 	s.tollgate("export", "start", "--period", period, "--timeout", "4m", "--json")
 	require.Equal(t, int64(7), s.download(period)[tenant.id.String()+" evaluations"])
 	require.Contains(t, s.instanceStates(second), "lost")

@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
 	"github.com/riverline/tollgate/pgstore"
-	"github.com/riverline/tollgate/plans"
 )
 
 // limitOf10000 is a catalog with one hard limit.
@@ -141,7 +141,7 @@ func (s *system) requireReconciled() {
 	store, err := pgstore.Open(s.t.Context(), pgstore.Config{URL: s.database.APIURL})
 	require.NoError(s.t, err)
 	defer store.Close()
-	today := plans.DayOf(time.Now())
+	today := calendar.DayOf(time.Now())
 	found, err := store.Reconcile(s.t.Context(), today-1, today)
 	require.NoError(s.t, err)
 	require.Empty(s.t, found.Differences)

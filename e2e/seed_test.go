@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // owner connects to the database as its owner.
@@ -22,7 +22,7 @@ func (s *system) owner() *pgx.Conn {
 
 // seed makes organizations on the Pro plan, each with usage of all meters on one day of
 // the period, as an instance that has stopped flushed it, and with a credit of 5.00.
-func seed(t require.TestingT, db *pgx.Conn, period billing.Period, organizations int) {
+func seed(t require.TestingT, db *pgx.Conn, period calendar.Period, organizations int) {
 	day := period.LastDay().Start()
 	for _, step := range []struct {
 		statement string

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
 )
@@ -80,7 +81,7 @@ func TestTheWholeSystemWalks(t *testing.T) {
 	}, 5*time.Second, 10*time.Millisecond)
 
 	// The export of the running period has what was sent.
-	period := billing.PeriodOf(time.Now()).String()
+	period := calendar.PeriodOf(time.Now()).String()
 	s.tollgate("export", "start", "--period", period, "--json")
 	totals := s.download(period)
 	require.Equal(t, map[string]int64{

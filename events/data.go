@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -19,9 +20,9 @@ type Usage struct {
 	Plan string     `json:"plan"`
 	Mode plans.Mode `json:"mode"`
 	// Window is the limit's window, [WindowStart, WindowEnd), UTC.
-	Window      plans.WindowKind `json:"window"`
-	WindowStart time.Time        `json:"window_start"`
-	WindowEnd   time.Time        `json:"window_end"`
+	Window      calendar.WindowKind `json:"window"`
+	WindowStart time.Time           `json:"window_start"`
+	WindowEnd   time.Time           `json:"window_end"`
 	// Percent is the threshold that was reached, 1 to 100; 0 for a limit that was passed.
 	Percent int `json:"percent,omitempty"`
 	// Current is the usage of the window when this was found, Held what reservations held

@@ -10,11 +10,11 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 )
 
 // ErrNotFound says that there is no such event.
-var ErrNotFound = &accounts.NotFoundError{Kind: "event"}
+var ErrNotFound = &fault.NotFoundError{Kind: "event"}
 
 // Kind says what happened. A kind never changes its name: receivers choose by it.
 type Kind string
@@ -75,21 +75,21 @@ type Event struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// Validate checks the fields. A broken rule is an [*accounts.FieldError].
+// Validate checks the fields. A broken rule is an [*fault.FieldError].
 func (e Event) Validate() error {
 	switch {
 	case e.ID == uuid.Nil:
-		return &accounts.FieldError{Field: "id", Rule: "must be a UUID that is not nil"}
+		return &fault.FieldError{Field: "id", Rule: "must be a UUID that is not nil"}
 	case len(e.Key) < 1 || len(e.Key) > MaxKey || strings.ContainsFunc(e.Key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return &accounts.FieldError{Field: "key", Rule: fmt.Sprintf("must be 1 to %d visible ASCII characters", MaxKey)}
+		return &fault.FieldError{Field: "key", Rule: fmt.Sprintf("must be 1 to %d visible ASCII characters", MaxKey)}
 	case !e.Kind.Valid():
-		return &accounts.FieldError{Field: "kind", Rule: fmt.Sprintf("must be one of the kinds of events, %q is not", e.Kind)}
+		return &fault.FieldError{Field: "kind", Rule: fmt.Sprintf("must be one of the kinds of events, %q is not", e.Kind)}
 	case e.OccurredAt.IsZero():
-		return &accounts.FieldError{Field: "occurred_at", Rule: "must be given"}
+		return &fault.FieldError{Field: "occurred_at", Rule: "must be given"}
 	case len(e.Data) > MaxData:
-		return &accounts.FieldError{Field: "data", Rule: fmt.Sprintf("must be at most %d bytes, has %d", MaxData, len(e.Data))}
+		return &fault.FieldError{Field: "data", Rule: fmt.Sprintf("must be at most %d bytes, has %d", MaxData, len(e.Data))}
 	case !json.Valid(e.Data) || !bytes.HasPrefix(bytes.TrimSpace(e.Data), []byte("{")):
-		return &accounts.FieldError{Field: "data", Rule: "must be a JSON object"}
+		return &fault.FieldError{Field: "data", Rule: "must be a JSON object"}
 	}
 	return nil
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -45,7 +46,7 @@ func TestValidate(t *testing.T) {
 	} {
 		e := some()
 		tc.spoil(&e)
-		var broken *accounts.FieldError
+		var broken *fault.FieldError
 		require.ErrorAs(t, e.Validate(), &broken)
 		require.Equal(t, tc.field, broken.Field)
 	}
@@ -84,8 +85,8 @@ func TestDocumentIsTheSameAfterStoring(t *testing.T) {
 func TestNewUsage(t *testing.T) {
 	t.Parallel()
 	u := events.Usage{
-		Organization: uuid.Max, Meter: "evaluations", Plan: "free", Mode: plans.Hard, Window: plans.WindowDay,
-		WindowStart: plans.DayOf(now).Start(), WindowEnd: plans.DayOf(now).End(), Percent: 80, Current: 801, Held: 7, Max: 1000,
+		Organization: uuid.Max, Meter: "evaluations", Plan: "free", Mode: plans.Hard, Window: calendar.WindowDay,
+		WindowStart: calendar.DayOf(now).Start(), WindowEnd: calendar.DayOf(now).End(), Percent: 80, Current: 801, Held: 7, Max: 1000,
 	}
 	e, err := events.NewUsage(u, now)
 	require.NoError(t, err)

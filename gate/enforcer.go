@@ -12,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -176,7 +177,7 @@ func (e *Enforcer) pace(h http.Header, o *meter.Organization, limit plans.RateLi
 }
 
 // flag logs that an organization is over a soft limit: once a meter and window.
-func (e *Enforcer) flag(o *meter.Organization, i meter.Index, plan string, d plans.Decision, w plans.Window) {
+func (e *Enforcer) flag(o *meter.Organization, i meter.Index, plan string, d plans.Decision, w calendar.Window) {
 	key, end := flagKey{o, i}, w.End.UnixNano()
 	e.flaggedMu.RLock()
 	logged := e.flagged[key] == end

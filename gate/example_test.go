@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -18,7 +19,7 @@ import (
 // memoryStore knows one organization; a real program gives the meter its database.
 type memoryStore struct{}
 
-func (memoryStore) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Day) (meter.Snapshot, error) {
+func (memoryStore) LoadOrganization(_ context.Context, id uuid.UUID, _ calendar.Day) (meter.Snapshot, error) {
 	return meter.Snapshot{Organization: id, Plan: "tiny"}, nil
 }
 
@@ -33,7 +34,7 @@ func Example() {
 	m := meter.New(meter.Config{Store: memoryStore{}, Catalog: &plans.Catalog{
 		Meters: []plans.Meter{{Key: "evaluations", Aggregation: plans.Sum}},
 		Plans: []plans.Plan{{Key: "tiny", Version: 1, Entitlements: []plans.Entitlement{
-			{Meter: "evaluations", Mode: plans.Hard, Window: plans.WindowDay, Max: 2},
+			{Meter: "evaluations", Mode: plans.Hard, Window: calendar.WindowDay, Max: 2},
 		}}},
 	}})
 	rules, err := gate.NewRules([]gate.Rule{{Method: "POST", Path: "/evaluate/*", Meter: "evaluations"}})

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -60,7 +61,7 @@ plans:
 // planStore is a meter.Store that knows every organization by its plan.
 type planStore struct{ plan string }
 
-func (s planStore) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Day) (meter.Snapshot, error) {
+func (s planStore) LoadOrganization(_ context.Context, id uuid.UUID, _ calendar.Day) (meter.Snapshot, error) {
 	return meter.Snapshot{Organization: id, Plan: s.plan}, nil
 }
 

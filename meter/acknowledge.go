@@ -3,6 +3,7 @@ package meter
 import (
 	"slices"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -66,14 +67,14 @@ func (d *drained) split(repeated, quarantined []int) (written, apart int64) {
 
 // settleEvent undoes an event that somebody else had counted before, and takes note of
 // one that counts.
-func (s *slot) settleEvent(day plans.Day, e *Event, repeated bool) {
+func (s *slot) settleEvent(day calendar.Day, e *Event, repeated bool) {
 	if s.meter.Aggregation != plans.Sum {
 		return
 	}
 	if repeated && s.inWindow(day) {
 		s.used -= e.Quantity
 	}
-	for _, kind := range []plans.WindowKind{plans.WindowDay, plans.WindowMonth} {
+	for _, kind := range []calendar.WindowKind{calendar.WindowDay, calendar.WindowMonth} {
 		if e.Leased.of(kind) == 0 {
 			continue
 		}
@@ -89,13 +90,13 @@ func (s *slot) settleEvent(day plans.Day, e *Event, repeated bool) {
 
 // merge takes over what the store has, and the kind of window that the plan now
 // has. What isn't stored yet stays on top.
-func (s *slot) merge(kind plans.WindowKind, stored Stored, now int64) {
+func (s *slot) merge(kind calendar.WindowKind, stored Stored, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.roll(kind, now)
 	s.rewindow(kind)
 	total, apart, held := stored.Day, stored.QuarantinedDay, stored.HeldDay
-	if kind == plans.WindowMonth {
+	if kind == calendar.WindowMonth {
 		total, apart, held = stored.Month, stored.QuarantinedMonth, stored.HeldMonth
 	}
 	switch s.meter.Aggregation {

@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -20,7 +22,7 @@ var (
 	// ErrSequenceGap says that a batch is not the one that follows the instance's last.
 	ErrSequenceGap = errors.New("batch sequence has a gap")
 	// ErrUnknownInstance says that the instance was never registered.
-	ErrUnknownInstance = &accounts.NotFoundError{Kind: "instance"}
+	ErrUnknownInstance = &fault.NotFoundError{Kind: "instance"}
 )
 
 // BatchID is the identity of a batch: the instance that made it and its place in
@@ -38,7 +40,7 @@ type Row struct {
 	// Aggregation says how Value folds into what is stored.
 	Aggregation plans.Aggregation
 	// Day is the UTC day that the usage belongs to.
-	Day plans.Day
+	Day calendar.Day
 	// Plan and PlanVersion are what the usage is priced by: the plan version that admitted it or,
 	// where it has a time of its own, that was in force then. Empty and 0: whatever is found to
 	// have been in force at At.
@@ -165,7 +167,7 @@ type Snapshot struct {
 type Store interface {
 	// LoadOrganization reads the plan and the stored usage of the day and its month.
 	// It answers [ErrUnknownOrganization] where there is none.
-	LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (Snapshot, error)
+	LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (Snapshot, error)
 	// ApplyBatch writes a batch in one transaction, once: a batch whose identity is
 	// there already changes nothing and is answered with Duplicate. It answers
 	// [ErrSequenceGap] where the batch before is missing. What it refuses for good it sets

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/plans"
@@ -18,7 +19,7 @@ import (
 
 type emptyStore struct{ plan string }
 
-func (s emptyStore) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Day) (meter.Snapshot, error) {
+func (s emptyStore) LoadOrganization(_ context.Context, id uuid.UUID, _ calendar.Day) (meter.Snapshot, error) {
 	return meter.Snapshot{Organization: id, Plan: s.plan}, nil
 }
 
@@ -39,7 +40,7 @@ func (emptyStore) AdjustLeases(_ context.Context, _ uuid.UUID, asks []meter.Leas
 func benchCatalog() *plans.Catalog {
 	catalog := *plans.Default()
 	catalog.Plans = append(slices.Clone(catalog.Plans), plans.Plan{Key: "large", Version: 1, Name: "Large", Entitlements: []plans.Entitlement{
-		{Meter: "evaluations", Mode: plans.Hard, Window: plans.WindowDay, Max: plans.MaxQuantity},
+		{Meter: "evaluations", Mode: plans.Hard, Window: calendar.WindowDay, Max: plans.MaxQuantity},
 	}})
 	return &catalog
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -51,7 +52,7 @@ func (s *slot) enter(m *Meter) {
 // drained is a row on its way to the store, with the slot to tell of its arrival.
 type drained struct {
 	slot  *slot
-	day   plans.Day
+	day   calendar.Day
 	price price
 	// has says that reports without an identity were folded into value; reports counts
 	// them, those that a later one had overtaken included.
@@ -137,7 +138,7 @@ type harvest struct {
 // drain takes all usage that was committed since the last drain, and says up to
 // when it is complete.
 func (m *Meter) drain(now time.Time) harvest {
-	if today := plans.DayOf(now).Start().UnixNano(); today > m.sweptStart.Load() {
+	if today := calendar.DayOf(now).Start().UnixNano(); today > m.sweptStart.Load() {
 		m.sweptStart.Store(today)
 		m.orgs.each(func(o *Organization) { o.roll(now.UnixNano()) })
 	}
@@ -209,7 +210,7 @@ func (m *Meter) openDays(now time.Time) time.Time {
 }
 
 // holdDay counts reservations that are still open on a day that has passed.
-func (m *Meter) holdDay(day plans.Day, delta int64) {
+func (m *Meter) holdDay(day calendar.Day, delta int64) {
 	if delta == 0 {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -97,7 +98,7 @@ type Receipt struct {
 	Current, Held, Max int64
 	// Window is the kind of window that the decision was made in: the one that contains
 	// the report's day.
-	Window plans.WindowKind
+	Window calendar.WindowKind
 }
 
 // KnownEvent is a report that the store has counted.
@@ -105,6 +106,6 @@ type KnownEvent struct {
 	Organization uuid.UUID
 	// Meter is the meter's key, Day the day that the usage belongs to.
 	Meter string
-	Day   plans.Day
+	Day   calendar.Day
 	Event Event
 }

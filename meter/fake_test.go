@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -20,7 +21,7 @@ var errAway = errors.New("store is away")
 type recordKey struct {
 	organization uuid.UUID
 	meter        string
-	day          plans.Day
+	day          calendar.Day
 }
 
 type record struct {
@@ -123,7 +124,7 @@ func (s *memoryStore) TakenOver(_ context.Context, instance uuid.UUID, through i
 	return nil
 }
 
-func (s *memoryStore) LoadOrganization(_ context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+func (s *memoryStore) LoadOrganization(_ context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {
@@ -278,7 +279,7 @@ func (s *memoryStore) fold(row meter.Row) {
 	}
 }
 
-func (s *memoryStore) value(id uuid.UUID, key string, day plans.Day) int64 {
+func (s *memoryStore) value(id uuid.UUID, key string, day calendar.Day) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.records[recordKey{id, key, day}].value

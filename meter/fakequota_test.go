@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -162,9 +163,9 @@ func (q *memoryQuota) settleEvent(instance uuid.UUID, row meter.Row, e meter.Eve
 }
 
 func (q *memoryQuota) settlePart(instance uuid.UUID, row meter.Row, value int64, leased meter.Leased) {
-	for kind, part := range map[plans.WindowKind]int64{plans.WindowDay: leased.Day, plans.WindowMonth: leased.Month} {
+	for kind, part := range map[calendar.WindowKind]int64{calendar.WindowDay: leased.Day, calendar.WindowMonth: leased.Month} {
 		key := meter.QuotaWindow{
-			Organization: row.Organization, Meter: row.Meter, Kind: kind, Start: plans.DayOf(kind.On(row.Day).Start),
+			Organization: row.Organization, Meter: row.Meter, Kind: kind, Start: calendar.DayOf(kind.On(row.Day).Start),
 		}
 		w := q.windows[key]
 		if w == nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -46,16 +47,16 @@ func fleetCatalog() *plans.Catalog {
 		{Key: "daily", Name: "Daily", Aggregation: plans.Sum, Unit: "call"},
 		{Key: "monthly", Name: "Monthly", Aggregation: plans.Sum, Unit: "call"},
 	}
-	limits := func(mode plans.Mode, daily, monthly int64, second plans.WindowKind) []plans.Entitlement {
+	limits := func(mode plans.Mode, daily, monthly int64, second calendar.WindowKind) []plans.Entitlement {
 		return []plans.Entitlement{
-			{Meter: "daily", Mode: mode, Window: plans.WindowDay, Max: daily},
+			{Meter: "daily", Mode: mode, Window: calendar.WindowDay, Max: daily},
 			{Meter: "monthly", Mode: mode, Window: second, Max: monthly},
 		}
 	}
 	return &plans.Catalog{Meters: meters, Plans: []plans.Plan{
-		{Key: "free", Version: 1, Name: "Free", Entitlements: limits(plans.Hard, 20, 30, plans.WindowMonth)},
-		{Key: "plus", Version: 1, Name: "Plus", Entitlements: limits(plans.Hard, 40, 15, plans.WindowDay)},
-		{Key: "pro", Version: 1, Name: "Pro", Entitlements: limits(plans.Soft, 5, 5, plans.WindowDay)},
+		{Key: "free", Version: 1, Name: "Free", Entitlements: limits(plans.Hard, 20, 30, calendar.WindowMonth)},
+		{Key: "plus", Version: 1, Name: "Plus", Entitlements: limits(plans.Hard, 40, 15, calendar.WindowDay)},
+		{Key: "pro", Version: 1, Name: "Pro", Entitlements: limits(plans.Soft, 5, 5, calendar.WindowDay)},
 	}}
 }
 
@@ -96,7 +97,7 @@ func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, ro
 		return
 	}
 	require.True(t, plan.Key != "" || !o.Loaded(), "without a contract nothing is admitted")
-	key := usageKey{n, index, plans.DayOf(f.clock.Now()), pricedBy{plan.Key, plan.Version}}
+	key := usageKey{n, index, calendar.DayOf(f.clock.Now()), pricedBy{plan.Key, plan.Version}}
 	if hold {
 		m.held = append(m.held, heldUsage{key, quantity, r})
 		return
@@ -132,7 +133,7 @@ func (f *fleet) late(t *rapid.T) {
 	cancel()
 	out := o.Report(ctx, meter.Report{Index: meter.Index(index), Quantity: 3, At: at})
 	if out.Err == nil && out.Decision.Allowed {
-		f.acknowledged[usageKey{n, index, plans.DayOf(at), f.priceOf(m, n, o, at)}] += 3
+		f.acknowledged[usageKey{n, index, calendar.DayOf(at), f.priceOf(m, n, o, at)}] += 3
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -17,7 +18,7 @@ import (
 // window since.
 type forced struct {
 	change int64
-	window [2]plans.Window
+	window [2]calendar.Window
 	before [2]int64
 }
 
@@ -28,7 +29,7 @@ func (f *fleet) entitlement(n, index int) plans.Entitlement {
 }
 
 // total is what was acknowledged, or is held, in a window.
-func (f *fleet) total(n, index int, window plans.Window) int64 {
+func (f *fleet) total(n, index int, window calendar.Window) int64 {
 	total := int64(0)
 	for key, quantity := range f.acknowledged {
 		if key.organization == n && key.meter == index && window.Contains(key.day.Start()) {
@@ -47,7 +48,7 @@ func (f *fleet) total(n, index int, window plans.Window) int64 {
 
 // beyond is what may have been admitted in a window by instances that died, and that
 // nobody can have known.
-func (f *fleet) beyond(n int, e plans.Entitlement, window plans.Window) int64 {
+func (f *fleet) beyond(n int, e plans.Entitlement, window calendar.Window) int64 {
 	beyond := int64(0)
 	for _, r := range f.unknown {
 		if r.Organization == f.ids[n] && r.Meter == e.Meter && r.Lease != e.Window && window.Contains(r.Day.Start()) {
@@ -226,10 +227,10 @@ func (f *fleet) requireTheLastUnitIsFound(t *rapid.T) {
 	if e.Mode != plans.Hard {
 		return
 	}
-	today, used := plans.DayOf(f.clock.Now()), f.total(0, 0, e.Window.At(f.clock.Now()))
+	today, used := calendar.DayOf(f.clock.Now()), f.total(0, 0, e.Window.At(f.clock.Now()))
 	// What an earlier refusal has found is remembered for a moment.
 	f.clock.add(time.Second)
-	if plans.DayOf(f.clock.Now()) != today {
+	if calendar.DayOf(f.clock.Now()) != today {
 		return
 	}
 	for n := used; n <= e.Max; n++ {

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 )
 
 // memoryJournal outlives the instance that writes it.
@@ -87,7 +87,7 @@ type heldUsage struct {
 
 type usageKey struct {
 	organization, meter int
-	day                 plans.Day
+	day                 calendar.Day
 	priced              pricedBy
 }
 
@@ -97,7 +97,7 @@ type learned struct {
 	member *member
 }
 
-func (s learned) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+func (s learned) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
 	snapshot, err := s.memoryStore.LoadOrganization(ctx, id, day)
 	if err == nil {
 		s.member.terms[id] = snapshot.Terms

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -22,7 +23,7 @@ func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error
 	type key struct {
 		organization uuid.UUID
 		meter        string
-		day          plans.Day
+		day          calendar.Day
 		priced       planVersion
 	}
 	places := map[key]int{}

@@ -6,14 +6,15 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/plans"
 )
 
 // Errors about stored reservations.
 var (
 	// ErrReservationNotFound says that the organization has no such reservation.
-	ErrReservationNotFound = &accounts.NotFoundError{Kind: "reservation"}
+	ErrReservationNotFound = &fault.NotFoundError{Kind: "reservation"}
 	// ErrReservationEnded says that the reservation was released or has expired, or was
 	// committed with another quantity.
 	ErrReservationEnded = errors.New("the reservation has ended")
@@ -63,7 +64,7 @@ type StoredReservation struct {
 	Plan        string
 	PlanVersion int
 	Mode        plans.Mode
-	Window      plans.WindowKind
+	Window      calendar.WindowKind
 	Max         int64
 	// Current is the window's usage as the caller was told, and Held what reservations held of
 	// it, this one included.

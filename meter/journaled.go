@@ -3,7 +3,7 @@ package meter
 import (
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // Record is one admitted report, as a [Journal] keeps it.
@@ -13,7 +13,7 @@ type Record struct {
 	// Meter is the meter's key.
 	Meter string
 	// Day is the UTC day that the usage belongs to.
-	Day plans.Day
+	Day calendar.Day
 	// Quantity is what was used, in the meter's unit: for a sum what to add, for a
 	// peak or a snapshot the level.
 	Quantity int64
@@ -21,7 +21,7 @@ type Record struct {
 	At int64
 	// Lease is the kind of the window out of whose lease the quantity was admitted;
 	// empty where it was admitted without one.
-	Lease plans.WindowKind
+	Lease calendar.WindowKind
 	// Plan and PlanVersion are what the usage is priced by, as in [Row].
 	Plan        string
 	PlanVersion int
@@ -36,11 +36,11 @@ type Record struct {
 // leased returns the record's quantity by the kind of its lease.
 func (r *Record) leased() Leased { return leasedOf(r.Lease, r.Quantity) }
 
-func leasedOf(kind plans.WindowKind, quantity int64) Leased {
+func leasedOf(kind calendar.WindowKind, quantity int64) Leased {
 	switch kind {
-	case plans.WindowDay:
+	case calendar.WindowDay:
 		return Leased{Day: quantity}
-	case plans.WindowMonth:
+	case calendar.WindowMonth:
 		return Leased{Month: quantity}
 	default:
 		return Leased{}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // keeper asks the store for leases, and gives them back. One ask of a quota is under
@@ -307,7 +307,7 @@ func (s *slot) replan(i Index, was, now *view, at int64) {
 	}
 	s.org.meter.switched.Store(true)
 	window := e.Window.On(s.current.day)
-	if s.heldIn(plans.DayOf(window.Start), plans.DayOf(window.End)) > 0 {
+	if s.heldIn(calendar.DayOf(window.Start), calendar.DayOf(window.End)) > 0 {
 		s.quotaFor(e.Window, i, s.current.day).adoptOpen()
 	}
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // QuotaWindow names what a hard limit bounds: the usage of one meter by one
@@ -15,9 +15,9 @@ type QuotaWindow struct {
 	Organization uuid.UUID
 	// Meter is the key of a [plans.Sum] meter.
 	Meter string
-	Kind  plans.WindowKind
+	Kind  calendar.WindowKind
 	// Start is the window's first day.
-	Start plans.Day
+	Start calendar.Day
 }
 
 // LeaseAsk says how much of a window's quota an instance wants to have been issued.

@@ -3,6 +3,7 @@ package meter
 import (
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -13,7 +14,7 @@ type Level struct {
 	// Plan is the key of the plan in force, Entitlement its limit of the meter.
 	Plan        string
 	Entitlement plans.Entitlement
-	Window      plans.Window
+	Window      calendar.Window
 	// Current is the usage of the window, Held what reservations hold beside it.
 	Current, Held int64
 	// Exceeded says that a request was refused in the window, or passed a soft limit.

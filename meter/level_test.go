@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -37,7 +38,7 @@ func TestAFlushShowsLevels(t *testing.T) {
 	require.Empty(t, take(), "below the least percentage")
 	free.Consume(i, 1, noon)
 	want := meter.Level{
-		Organization: id, Plan: "free", Entitlement: free.Usage(i, noon).Entitlement, Window: plans.WindowDay.At(noon), Current: 40,
+		Organization: id, Plan: "free", Entitlement: free.Usage(i, noon).Entitlement, Window: calendar.WindowDay.At(noon), Current: 40,
 	}
 	require.Equal(t, []meter.Level{want}, take())
 	require.Empty(t, take(), "nothing was flushed")
@@ -74,14 +75,14 @@ func TestARefusalBelongsToItsWindow(t *testing.T) {
 	r := newRig(t)
 	take := r.watched()
 	free, i := r.organization(r.store.add("free")), r.index("simulations")
-	late := plans.DayOf(noon).End().Add(-time.Second)
+	late := calendar.DayOf(noon).End().Add(-time.Second)
 	d, _ := free.Consume(i, 51, late)
 	require.False(t, d.Allowed)
 	r.clock.set(late.Add(time.Minute))
 	free.Consume(i, 1, late.Add(time.Minute))
 	levels := take()
 	require.Len(t, levels, 1)
-	require.Equal(t, plans.WindowDay.At(noon), levels[0].Window)
+	require.Equal(t, calendar.WindowDay.At(noon), levels[0].Window)
 }
 
 func TestWhatIsExceededWaitsForAStore(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // Organization finds an organization, or loads it at its first request. It answers
@@ -56,7 +56,7 @@ func (m *Meter) loadNew(ctx context.Context, id uuid.UUID, now time.Time) (*Orga
 	m.beginLoad(id)
 	defer m.endLoad(id)
 	for {
-		snapshot, err := m.config.Store.LoadOrganization(ctx, id, plans.DayOf(now))
+		snapshot, err := m.config.Store.LoadOrganization(ctx, id, calendar.DayOf(now))
 		if errors.Is(err, ErrUnknownOrganization) {
 			return nil, err
 		}
@@ -164,7 +164,7 @@ func (m *Meter) Reload(ctx context.Context, id uuid.UUID, now time.Time) error {
 func (m *Meter) reload(ctx context.Context, o *Organization, now time.Time) error {
 	o.reading.Lock()
 	defer o.reading.Unlock()
-	snapshot, err := m.config.Store.LoadOrganization(ctx, o.id, plans.DayOf(now))
+	snapshot, err := m.config.Store.LoadOrganization(ctx, o.id, calendar.DayOf(now))
 	if err != nil {
 		return fmt.Errorf("reload organization %s: %w", o.id, err)
 	}
@@ -195,7 +195,7 @@ func (m *Meter) refresh(ctx context.Context, o *Organization, now time.Time) err
 	defer o.reading.Unlock()
 	m.storeMu.Lock()
 	defer m.storeMu.Unlock()
-	snapshot, err := m.config.Store.LoadOrganization(ctx, o.id, plans.DayOf(now))
+	snapshot, err := m.config.Store.LoadOrganization(ctx, o.id, calendar.DayOf(now))
 	if err != nil {
 		return fmt.Errorf("refresh organization %s: %w", o.id, err)
 	}

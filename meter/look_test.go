@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -19,7 +20,7 @@ type slowStore struct {
 	slow bool
 }
 
-func (s *slowStore) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+func (s *slowStore) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
 	if s.slow {
 		<-ctx.Done()
 		return meter.Snapshot{}, ctx.Err()
@@ -122,7 +123,7 @@ type countingStore struct {
 	loads atomic.Int64
 }
 
-func (s *countingStore) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+func (s *countingStore) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
 	s.loads.Add(1)
 	return s.memoryStore.LoadOrganization(ctx, id, day)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -159,7 +160,7 @@ type Meter struct {
 
 	// heldDays counts, for each day that has passed, the reservations still open.
 	heldMu   sync.Mutex
-	heldDays map[plans.Day]int64
+	heldDays map[calendar.Day]int64
 	// sweptStart is the start of the day to which a drain last rolled every slot, in
 	// Unix nanoseconds.
 	sweptStart atomic.Int64
@@ -172,7 +173,7 @@ func New(config Config) *Meter {
 	m := &Meter{
 		config:   config,
 		orgs:     newTable(),
-		heldDays: map[plans.Day]int64{},
+		heldDays: map[calendar.Day]int64{},
 		loading:  map[uuid.UUID]bool{},
 	}
 	m.stats.meters = make([][stripes]stripe, plans.MaxMeters)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/plans"
@@ -25,7 +26,7 @@ func TestFreeIsRefusedBeyondItsLimit(t *testing.T) {
 	for n := range int64(50) {
 		d, window := free.Consume(i, 1, noon)
 		require.Equal(t, plans.Decision{Allowed: true, Mode: plans.Hard, Current: n + 1, Max: 50, Remaining: 49 - n}, d)
-		require.Equal(t, plans.WindowDay.At(noon), window)
+		require.Equal(t, calendar.WindowDay.At(noon), window)
 	}
 	d, _ := free.Consume(i, 1, noon)
 	require.Equal(t, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 50, Max: 50}, d)
@@ -65,7 +66,7 @@ func TestReservationsHoldAndGiveBack(t *testing.T) {
 	require.Zero(t, r.flush().Rows, "what is held is not yet usage")
 	held.Commit()
 	r.flush()
-	require.Equal(t, int64(50), r.store.value(id, "simulations", plans.DayOf(noon)))
+	require.Equal(t, int64(50), r.store.value(id, "simulations", calendar.DayOf(noon)))
 }
 
 func TestPeaksAndSnapshots(t *testing.T) {
@@ -93,12 +94,12 @@ func TestPeaksAndSnapshots(t *testing.T) {
 	free.Consume(storage, 5, noon.Add(time.Second))
 	r.flush()
 	require.EqualValues(t, 1, r.store.batches[1].Reports, "although it changes nothing")
-	require.Equal(t, int64(70), r.store.value(id, "storage_bytes", plans.DayOf(noon)))
+	require.Equal(t, int64(70), r.store.value(id, "storage_bytes", calendar.DayOf(noon)))
 	free.Consume(instances, 10, noon.Add(time.Minute))
 	free.Consume(storage, 6, noon.Add(time.Second))
 	r.flush()
-	require.Equal(t, int64(90), r.store.value(id, "entity_instances", plans.DayOf(noon)))
-	require.Equal(t, int64(70), r.store.value(id, "storage_bytes", plans.DayOf(noon)))
+	require.Equal(t, int64(90), r.store.value(id, "entity_instances", calendar.DayOf(noon)))
+	require.Equal(t, int64(70), r.store.value(id, "storage_bytes", calendar.DayOf(noon)))
 }
 
 func TestCurrentIsStoredAndPending(t *testing.T) {
@@ -166,7 +167,7 @@ func TestStoreFailureAllows(t *testing.T) {
 	d, _ = free.Consume(i, 1, noon)
 	require.False(t, d.Allowed)
 	r.flush()
-	require.Equal(t, int64(5_900), r.store.value(id, "evaluations", plans.DayOf(noon)))
+	require.Equal(t, int64(5_900), r.store.value(id, "evaluations", calendar.DayOf(noon)))
 	require.Equal(t, int64(5_900), free.Usage(i, noon).Current)
 }
 
@@ -201,14 +202,14 @@ func TestCatalogChangesInPlace(t *testing.T) {
 
 	// Yesterday's usage counts in a monthly window only.
 	r.store.set(func(s *memoryStore) {
-		s.records[recordKey{id, "evaluations", plans.DayOf(noon) - 1}] = record{value: 700, at: noon.AddDate(0, 0, -1)}
+		s.records[recordKey{id, "evaluations", calendar.DayOf(noon) - 1}] = record{value: 700, at: noon.AddDate(0, 0, -1)}
 	})
 	free.Consume(i, 200, noon)
 
 	catalog := plans.Default()
 	plan, _ := catalog.Plan("free")
 	plan.Version = 2
-	plan.Entitlements = []plans.Entitlement{{Meter: "evaluations", Mode: plans.Hard, Window: plans.WindowMonth, Max: 1_000}}
+	plan.Entitlements = []plans.Entitlement{{Meter: "evaluations", Mode: plans.Hard, Window: calendar.WindowMonth, Max: 1_000}}
 	next := &plans.Catalog{
 		Meters: []plans.Meter{{Key: "tokens", Name: "Tokens", Aggregation: plans.Sum, Unit: "token"}},
 		Plans:  []plans.Plan{plan},
@@ -218,7 +219,7 @@ func TestCatalogChangesInPlace(t *testing.T) {
 
 	usage := free.Usage(i, noon)
 	require.Equal(t, int64(900), usage.Current)
-	require.Equal(t, plans.WindowMonth.At(noon), usage.Window)
+	require.Equal(t, calendar.WindowMonth.At(noon), usage.Window)
 	d, _ := free.Consume(i, 101, noon)
 	require.False(t, d.Allowed)
 
@@ -226,7 +227,7 @@ func TestCatalogChangesInPlace(t *testing.T) {
 	d, _ = free.Consume(tokens, 7, noon)
 	require.Equal(t, plans.Decision{Allowed: true, Mode: plans.Unlimited, Current: 7}, d)
 	r.flush()
-	require.Equal(t, int64(7), r.store.value(id, "tokens", plans.DayOf(noon)))
+	require.Equal(t, int64(7), r.store.value(id, "tokens", calendar.DayOf(noon)))
 
 	next.Meters[0].Aggregation = plans.Max
 	require.ErrorIs(t, r.meter.SetCatalog(next), plans.ErrInvalidCatalog)
@@ -237,7 +238,7 @@ func TestWindowsRollOver(t *testing.T) {
 	id := r.store.add("free")
 	free := r.organization(id)
 	i := r.index("simulations")
-	today := plans.DayOf(noon)
+	today := calendar.DayOf(noon)
 	beforeMidnight, afterMidnight := today.End().Add(-time.Millisecond), today.End()
 
 	free.Consume(i, 40, noon)
@@ -246,7 +247,7 @@ func TestWindowsRollOver(t *testing.T) {
 	require.False(t, d.Allowed)
 	d, window := free.Consume(i, 50, afterMidnight)
 	require.True(t, d.Allowed, "a new window")
-	require.Equal(t, plans.WindowDay.On(today+1), window)
+	require.Equal(t, calendar.WindowDay.On(today+1), window)
 
 	// The reservation belongs to the window it was made in.
 	r.clock.set(afterMidnight)
@@ -266,7 +267,7 @@ func TestWatermarkWaitsForIdleOrganizations(t *testing.T) {
 	id := r.store.add("free")
 	i := r.index("simulations")
 	_, held := r.organization(id).Reserve(i, 10, noon)
-	day := plans.DayOf(noon)
+	day := calendar.DayOf(noon)
 	r.clock.set(day.End().Add(time.Hour))
 	require.True(t, r.flush().Watermark.Before(day.End()), "nobody has touched the slot since")
 	held.Release()
@@ -278,7 +279,7 @@ func TestNothingIsCountedTwiceOrLostWhenTheStoreFails(t *testing.T) {
 	id := r.store.add("enterprise")
 	o := r.organization(id)
 	i := r.index("evaluations")
-	day := plans.DayOf(noon)
+	day := calendar.DayOf(noon)
 
 	o.Consume(i, 1, noon)
 	r.store.set(func(s *memoryStore) { s.loseAnswer = true })
@@ -367,7 +368,7 @@ func TestConcurrentCallersNeverPassAHardLimit(t *testing.T) {
 	}
 	r.flush()
 	require.Equal(t, int64(1_000), admitted.Load(), "the last unit is found, and no more")
-	require.Equal(t, int64(1_000), r.store.value(id, "evaluations", plans.DayOf(noon)), "nothing is lost across drains")
+	require.Equal(t, int64(1_000), r.store.value(id, "evaluations", calendar.DayOf(noon)), "nothing is lost across drains")
 }
 
 func TestTheHotPathAllocatesNothing(t *testing.T) {
@@ -426,7 +427,7 @@ func TestRunFlushesWhenNothingElseDoes(t *testing.T) {
 	require.NoError(t, err)
 	i, _ := m.Index("evaluations")
 	o.Consume(i, 3, now)
-	require.Eventually(t, func() bool { return store.value(id, "evaluations", plans.DayOf(now)) == 3 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return store.value(id, "evaluations", calendar.DayOf(now)) == 3 }, 5*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return undriven.Load() > 0 }, 5*time.Second, time.Millisecond)
 	cancel()
 	wg.Wait()

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -22,12 +23,12 @@ type model struct {
 
 type modelUsage struct {
 	organization, meter int
-	day                 plans.Day
+	day                 calendar.Day
 	quantity            int64
 	reservation         meter.Reservation
 }
 
-func (m *model) sum(list []modelUsage, organization, index int, within func(plans.Day) bool) int64 {
+func (m *model) sum(list []modelUsage, organization, index int, within func(calendar.Day) bool) int64 {
 	total := int64(0)
 	for _, u := range list {
 		if u.organization == organization && u.meter == index && within(u.day) {
@@ -45,9 +46,9 @@ func modelCatalog() *plans.Catalog {
 			{Key: "soft", Name: "Soft", Aggregation: plans.Sum, Unit: "call"},
 		},
 		Plans: []plans.Plan{{Key: "free", Version: 1, Name: "Free", Entitlements: []plans.Entitlement{
-			{Meter: "daily", Mode: plans.Hard, Window: plans.WindowDay, Max: 20},
-			{Meter: "monthly", Mode: plans.Hard, Window: plans.WindowMonth, Max: 30},
-			{Meter: "soft", Mode: plans.Soft, Window: plans.WindowDay, Max: 5},
+			{Meter: "daily", Mode: plans.Hard, Window: calendar.WindowDay, Max: 20},
+			{Meter: "monthly", Mode: plans.Hard, Window: calendar.WindowMonth, Max: 30},
+			{Meter: "soft", Mode: plans.Soft, Window: calendar.WindowDay, Max: 5},
 		}}},
 	}
 }
@@ -71,14 +72,14 @@ func TestMeterAgainstModel(t *testing.T) {
 			require.NoError(t, err)
 			return o
 		}
-		kinds := []plans.WindowKind{plans.WindowDay, plans.WindowMonth, plans.WindowDay}
+		kinds := []calendar.WindowKind{calendar.WindowDay, calendar.WindowMonth, calendar.WindowDay}
 		limits := []int64{20, 30, 5}
 
 		one := func(t *rapid.T, hold bool, org, index int, quantity int64) {
 			window := kinds[index].At(now)
-			inWindow := func(d plans.Day) bool { return window.Contains(d.Start()) }
+			inWindow := func(d calendar.Day) bool { return window.Contains(d.Start()) }
 			current, held := expected.sum(expected.committed, org, index, inWindow), expected.sum(expected.held, org, index, inWindow)
-			usage := modelUsage{organization: org, meter: index, day: plans.DayOf(now), quantity: quantity}
+			usage := modelUsage{organization: org, meter: index, day: calendar.DayOf(now), quantity: quantity}
 			var d plans.Decision
 			if hold {
 				d, usage.reservation = organization(org).Reserve(meter.Index(index), quantity, now)
@@ -147,7 +148,7 @@ func TestMeterAgainstModel(t *testing.T) {
 				for org := range ids {
 					for index := range limits {
 						window := kinds[index].At(now)
-						inWindow := func(d plans.Day) bool { return window.Contains(d.Start()) }
+						inWindow := func(d calendar.Day) bool { return window.Contains(d.Start()) }
 						if len(expected.committed) == 0 {
 							continue
 						}
@@ -188,6 +189,6 @@ type modelStore struct {
 	catalog *plans.Catalog
 }
 
-func (s *modelStore) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Day) (meter.Snapshot, error) {
+func (s *modelStore) LoadOrganization(_ context.Context, id uuid.UUID, _ calendar.Day) (meter.Snapshot, error) {
 	return meter.Snapshot{Organization: id, Plan: "free"}, nil
 }

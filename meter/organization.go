@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -82,7 +83,7 @@ func (o *Organization) Loaded() bool { return o.view.Load().loaded }
 type Usage struct {
 	Meter       plans.Meter
 	Entitlement plans.Entitlement
-	Window      plans.Window
+	Window      calendar.Window
 	// Current is the usage of the window: stored and pending, and under a hard limit what other
 	// instances are known to have admitted. Held is what reservations hold of it, at this
 	// instance, others and in the store: it is neither used nor free.

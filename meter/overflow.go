@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -13,20 +14,20 @@ var ErrQuantityOverflow = fmt.Errorf("must not take the sum of its day beyond %d
 
 // daySum is what is known of a day that has passed and is all but full.
 type daySum struct {
-	day plans.Day
+	day calendar.Day
 	sum int64
 }
 
 // overflows reports whether a quantity would take a day's sum beyond [plans.MaxDaySum], as
 // far as this instance knows. What others have flushed since is the store's to find. So
 // whatever is folded here stays far within an int64.
-func (s *slot) overflows(day plans.Day, quantity int64) bool {
+func (s *slot) overflows(day calendar.Day, quantity int64) bool {
 	return s.meter.Aggregation == plans.Sum && quantity > plans.MaxDaySum-s.sumOf(day)
 }
 
 // sumOf is a day's sum: what the store has of it, and on top all that isn't there yet,
 // of the whole window where the day is in it.
-func (s *slot) sumOf(day plans.Day) int64 {
+func (s *slot) sumOf(day calendar.Day) int64 {
 	var sum, unflushed int64
 	if s.inWindow(day) {
 		unflushed = s.used - s.known
@@ -56,7 +57,7 @@ func (s *slot) takenAt() int64 {
 }
 
 // settleTaken notes that a quantity of an older day has been drained or given back.
-func (x *rare) settleTaken(day plans.Day, quantity int64) {
+func (x *rare) settleTaken(day calendar.Day, quantity int64) {
 	if x == nil {
 		return
 	}
@@ -70,7 +71,7 @@ func (x *rare) settleTaken(day plans.Day, quantity int64) {
 }
 
 // keepFull remembers what the store has of an older day, where little more fits.
-func (s *slot) keepFull(day plans.Day, sum int64) {
+func (s *slot) keepFull(day calendar.Day, sum int64) {
 	if sum <= plans.MaxDaySum-plans.MaxQuantity || day == s.current.day {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -30,7 +31,7 @@ func TestLateReportsNeverWrap(t *testing.T) {
 		accepted++
 	}
 	r.flush()
-	stored := r.store.value(r.id, "evaluations", plans.DayOf(yesterday))
+	stored := r.store.value(r.id, "evaluations", calendar.DayOf(yesterday))
 	require.Equal(t, accepted*plans.MaxQuantity, stored)
 	require.Equal(t, int64(plans.MaxDaySum), stored)
 }
@@ -43,14 +44,14 @@ func TestSumsNeverWrap(t *testing.T) {
 		r := newReportRig(t, rapid.SampledFrom([]string{"enterprise", "pro"}).Draw(rt, "plan"))
 		o := r.organization(r.id)
 		index := r.index("evaluations")
-		want := map[plans.Day]int64{}
+		want := map[calendar.Day]int64{}
 		type hold struct {
 			reservation meter.Reservation
-			day         plans.Day
+			day         calendar.Day
 			quantity    int64
 		}
 		var held []hold
-		heldOn := func(day plans.Day) (sum int64) {
+		heldOn := func(day calendar.Day) (sum int64) {
 			for _, h := range held {
 				if h.day == day {
 					sum += h.quantity
@@ -75,7 +76,7 @@ func TestSumsNeverWrap(t *testing.T) {
 					}
 					require.True(rt, out.Decision.Allowed)
 					require.GreaterOrEqual(rt, out.Decision.Current, q)
-					want[plans.DayOf(at)] += q
+					want[calendar.DayOf(at)] += q
 				}
 			},
 			"hold": func(rt *rapid.T) {
@@ -83,7 +84,7 @@ func TestSumsNeverWrap(t *testing.T) {
 				for range n {
 					d, reservation := o.Reserve(index, q, r.clock.Now())
 					if d.Allowed {
-						held = append(held, hold{reservation, plans.DayOf(r.clock.Now()), q})
+						held = append(held, hold{reservation, calendar.DayOf(r.clock.Now()), q})
 					}
 				}
 			},

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -66,7 +67,7 @@ func TestAFlushKeepsPlansApart(t *testing.T) {
 		"evaluations free/1 5 at 2h0m0s", "evaluations pro/1 4 at 1h0m0s",
 		"storage_bytes free/1 2 at 2h0m0s", "storage_bytes pro/1 4 at 1h0m0s",
 	}, pricedRows(r.store))
-	require.Equal(t, int64(2), r.store.value(id, "storage_bytes", plans.DayOf(noon)))
+	require.Equal(t, int64(2), r.store.value(id, "storage_bytes", calendar.DayOf(noon)))
 	require.EqualValues(t, 9, r.organization(id).Usage(r.index("evaluations"), r.clock.Now()).Current)
 }
 
@@ -82,7 +83,7 @@ func TestALateLevelOfThePlanBefore(t *testing.T) {
 	require.EqualValues(t, 70, r.organization(id).Usage(index, r.clock.Now()).Current)
 	r.flush()
 	require.ElementsMatch(t, []string{"storage_bytes pro/1 70 at 1h1m0s", "storage_bytes free/1 5 at 30m0s"}, pricedRows(r.store))
-	require.EqualValues(t, 70, r.store.value(id, "storage_bytes", plans.DayOf(noon)))
+	require.EqualValues(t, 70, r.store.value(id, "storage_bytes", calendar.DayOf(noon)))
 }
 
 // A reservation is priced by the plan at its making, also when it is settled on another day,
@@ -97,12 +98,12 @@ func TestAReservationThatSpansAChange(t *testing.T) {
 	r.organization(id).Consume(index, 5, r.clock.Now())
 	r.flush()
 	r.clock.set(noon.AddDate(0, 0, 1))
-	require.Less(t, r.flush().Watermark, plans.DayOf(noon).End(), "two are open on the day before")
+	require.Less(t, r.flush().Watermark, calendar.DayOf(noon).End(), "two are open on the day before")
 	committed.Commit()
 	released.Release()
 	require.Equal(t, r.clock.Now(), r.flush().Watermark)
 	require.ElementsMatch(t, []string{"evaluations pro/1 5 at 1h0m0s", "evaluations free/1 3 at 0s"}, pricedRows(r.store))
-	require.EqualValues(t, 8, r.store.value(id, "evaluations", plans.DayOf(noon)))
+	require.EqualValues(t, 8, r.store.value(id, "evaluations", calendar.DayOf(noon)))
 }
 
 // The store's clock is ahead: the plan that it says is in force is, and the next change is

@@ -6,14 +6,15 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/plans"
 )
 
 // Errors about usage that is set aside.
 var (
 	// ErrQuarantineNotFound says that nothing of the ID is set aside.
-	ErrQuarantineNotFound = &accounts.NotFoundError{Kind: "quarantined usage"}
+	ErrQuarantineNotFound = &fault.NotFoundError{Kind: "quarantined usage"}
 	// ErrQuarantineDecided says that it was decided otherwise before.
 	ErrQuarantineDecided = errors.New("it was decided on before, and otherwise")
 	// ErrQuarantineRefused says that it is still refused for good.
@@ -48,7 +49,7 @@ type Quarantined struct {
 	Meter       string
 	Aggregation plans.Aggregation
 	// Day is the UTC day that the usage belongs to.
-	Day plans.Day
+	Day calendar.Day
 	// Plan and PlanVersion are those of the row: see [Row].
 	Plan        string
 	PlanVersion int

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -18,7 +19,7 @@ type quota struct {
 	index Index
 	slot  *slot
 	// end is the first day after the window.
-	end plans.Day
+	end calendar.Day
 	// active says that the slot admits out of it; otherwise what is free is given back.
 	active      bool
 	free, spent int64
@@ -92,13 +93,13 @@ const (
 
 // quotaFor returns the quota of the window of kind e.Window that has the day, and makes
 // it at the first need.
-func (s *slot) quotaFor(kind plans.WindowKind, index Index, day plans.Day) *quota {
+func (s *slot) quotaFor(kind calendar.WindowKind, index Index, day calendar.Day) *quota {
 	if q := s.quota; q != nil && q.key.Kind == kind && day >= q.key.Start && day < q.end {
 		return q
 	}
 	current := false
 	window := kind.On(day)
-	start, end := plans.DayOf(window.Start), plans.DayOf(window.End)
+	start, end := calendar.DayOf(window.Start), calendar.DayOf(window.End)
 	if s.current.day >= start && s.current.day < end {
 		current = true
 		if s.quota != nil {
@@ -126,7 +127,7 @@ func (s *slot) quotaFor(kind plans.WindowKind, index Index, day plans.Day) *quot
 }
 
 // findQuota returns the quota of a window, or nil.
-func (s *slot) findQuota(kind plans.WindowKind, day plans.Day) *quota {
+func (s *slot) findQuota(kind calendar.WindowKind, day calendar.Day) *quota {
 	is := func(q *quota) bool { return q.key.Kind == kind && day >= q.key.Start && day < q.end }
 	if s.quota != nil && is(s.quota) {
 		return s.quota

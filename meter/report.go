@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -33,7 +34,7 @@ type Report struct {
 type Outcome struct {
 	Decision plans.Decision
 	// Window is the one that was decided in.
-	Window plans.Window
+	Window calendar.Window
 	// Plan is the key of the plan that decided; empty while the store can't be asked.
 	Plan string
 	// Duplicate says that the report had been counted before: the other members are
@@ -197,9 +198,9 @@ func (o *Organization) reportEvent(ctx context.Context, r Report) (Outcome, Know
 	if !reservation.Held() {
 		return out, KnownEvent{}
 	}
-	kind := plans.WindowDay
+	kind := calendar.WindowDay
 	if out.Window.End.Sub(out.Window.Start) > 24*time.Hour {
-		kind = plans.WindowMonth
+		kind = calendar.WindowMonth
 	}
 	d := out.Decision
 	event := Event{

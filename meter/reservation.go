@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -25,7 +26,7 @@ type Reservation struct {
 	// stamp is when it was made, in the count of [Meter.generations].
 	stamp int64
 	// day is the day, and [windowStart, windowEnd) the window, of the reservation.
-	day, windowStart, windowEnd plans.Day
+	day, windowStart, windowEnd calendar.Day
 	// price is what the quantity is priced by.
 	price price
 	// event is what a report that bears an identity is counted as; nil: it bears none.
@@ -127,7 +128,7 @@ func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservatio
 }
 
 // decide decides on a quantity of a day, and takes what is allowed.
-func (s *slot) decide(view *view, i Index, day plans.Day, p price, w *wish) (d plans.Decision, q *quota, v verdict) {
+func (s *slot) decide(view *view, i Index, day calendar.Day, p price, w *wish) (d plans.Decision, q *quota, v verdict) {
 	e := &view.entitlements[i]
 	switch {
 	case view.ended && p == 0:
@@ -153,14 +154,14 @@ func (s *slot) decide(view *view, i Index, day plans.Day, p price, w *wish) (d p
 }
 
 // reservation makes one for a day.
-func (s *slot) reservation(e *plans.Entitlement, day plans.Day, p price, w *wish) Reservation {
+func (s *slot) reservation(e *plans.Entitlement, day calendar.Day, p price, w *wish) Reservation {
 	r := Reservation{
 		slot: s, quantity: w.quantity, day: day, windowStart: s.windowStart, windowEnd: s.windowEnd, at: w.at,
 		stamp: s.org.meter.generations.Load(), price: p,
 	}
 	if day != s.current.day {
 		window := e.Window.On(day)
-		r.windowStart, r.windowEnd = plans.DayOf(window.Start), plans.DayOf(window.End)
+		r.windowStart, r.windowEnd = calendar.DayOf(window.Start), calendar.DayOf(window.End)
 	}
 	return r
 }
@@ -293,7 +294,7 @@ func (q *quota) giveUp(quantity, now int64) {
 
 // Consume reserves and commits in one step. The window is the one in which the
 // quantity was decided upon.
-func (o *Organization) Consume(i Index, quantity int64, now time.Time) (plans.Decision, plans.Window) {
+func (o *Organization) Consume(i Index, quantity int64, now time.Time) (plans.Decision, calendar.Window) {
 	d, r := o.Reserve(i, quantity, now)
 	if !d.Allowed {
 		return d, o.Usage(i, now).Window
@@ -307,11 +308,11 @@ func (o *Organization) Consume(i Index, quantity int64, now time.Time) (plans.De
 func (r *Reservation) Held() bool { return r.slot != nil }
 
 // Window returns the window that the quantity counts in. The zero reservation has none.
-func (r *Reservation) Window() plans.Window {
+func (r *Reservation) Window() calendar.Window {
 	if r.windowEnd == 0 {
-		return plans.Window{}
+		return calendar.Window{}
 	}
-	return plans.Window{Start: r.windowStart.Start(), End: r.windowEnd.Start()}
+	return calendar.Window{Start: r.windowStart.Start(), End: r.windowEnd.Start()}
 }
 
 // Commit counts the quantity, whether the journal can keep it or not: the work is done.
@@ -383,4 +384,4 @@ func (r *Reservation) commit(strict bool) error {
 	return nil
 }
 
-func dayOf(nanos int64) plans.Day { return plans.DayOf(time.Unix(0, nanos)) }
+func dayOf(nanos int64) calendar.Day { return calendar.DayOf(time.Unix(0, nanos)) }

@@ -3,6 +3,7 @@ package meter
 import (
 	"slices"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -40,7 +41,7 @@ func (s *slot) setAside(taken int64) {
 }
 
 // openOn counts the reservations of a day's older shares that are not settled.
-func (s *slot) openOn(day plans.Day) int64 {
+func (s *slot) openOn(day calendar.Day) int64 {
 	open := int64(0)
 	if s.rare != nil {
 		for i := range s.rare.older {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -22,7 +23,7 @@ type slot struct {
 	current dayUsage
 
 	// The window is the days [windowStart, windowEnd).
-	windowStart, windowEnd plans.Day
+	windowStart, windowEnd calendar.Day
 	// dayEnd is the end of current's day in Unix nanoseconds; 0 before the first use.
 	dayEnd int64
 	// known is the part of used that the store is known to have (Sum only).
@@ -80,7 +81,7 @@ type dayUsage struct {
 	held int64
 	// open counts the reservations that are neither committed nor released.
 	open int32
-	day  plans.Day
+	day  calendar.Day
 	// reports counts what pending is folded from.
 	reports uint32
 	has     bool
@@ -98,7 +99,7 @@ type olderDay struct {
 }
 
 type dayEvent struct {
-	day   plans.Day
+	day   calendar.Day
 	price price
 	event Event
 }
@@ -113,7 +114,7 @@ func (s *slot) extra() *rare {
 
 // roll moves the slot to the day of now where its own day has ended, and to a new
 // window where its own has. A clock that steps back moves nothing.
-func (s *slot) roll(kind plans.WindowKind, now int64) {
+func (s *slot) roll(kind calendar.WindowKind, now int64) {
 	if now < s.dayEnd {
 		return
 	}
@@ -150,20 +151,20 @@ func (s *slot) roll(kind plans.WindowKind, now int64) {
 	}
 }
 
-func (s *slot) openWindow(kind plans.WindowKind) {
+func (s *slot) openWindow(kind calendar.WindowKind) {
 	window := kind.On(s.current.day)
-	s.windowStart, s.windowEnd = plans.DayOf(window.Start), plans.DayOf(window.End)
+	s.windowStart, s.windowEnd = calendar.DayOf(window.Start), calendar.DayOf(window.End)
 }
 
 // rewindow makes the window one of a kind that may be another than so far. What isn't
 // stored of the days that come into it, or leave it, moves with them.
-func (s *slot) rewindow(kind plans.WindowKind) {
+func (s *slot) rewindow(kind calendar.WindowKind) {
 	start, end := s.windowStart, s.windowEnd
 	s.openWindow(kind)
 	if s.meter.Aggregation != plans.Sum || s.rare == nil {
 		return
 	}
-	move := func(day plans.Day, quantity int64) {
+	move := func(day calendar.Day, quantity int64) {
 		was := day >= start && day < end
 		switch now := s.inWindow(day); {
 		case now && !was:
@@ -181,8 +182,8 @@ func (s *slot) rewindow(kind plans.WindowKind) {
 	}
 }
 
-func (s *slot) window() plans.Window {
-	return plans.Window{Start: s.windowStart.Start(), End: s.windowEnd.Start()}
+func (s *slot) window() calendar.Window {
+	return calendar.Window{Start: s.windowStart.Start(), End: s.windowEnd.Start()}
 }
 
 // take decides without a lease, and takes what is allowed. Quantity is at least 0.
@@ -229,7 +230,7 @@ func (s *slot) learnHeld(held int64) {
 }
 
 // heldIn is the quantity of the open reservations of the days [start, end).
-func (s *slot) heldIn(start, end plans.Day) int64 {
+func (s *slot) heldIn(start, end calendar.Day) int64 {
 	held := int64(0)
 	if day := s.current.day; day >= start && day < end {
 		held = s.current.held
@@ -283,13 +284,13 @@ func (s *slot) unhold(d *dayUsage, r *Reservation, fn func(*quota)) {
 }
 
 // inWindow reports whether a day counts in the slot's window.
-func (s *slot) inWindow(day plans.Day) bool {
+func (s *slot) inWindow(day calendar.Day) bool {
 	return day >= s.windowStart && day < s.windowEnd
 }
 
 // dayFor returns the share of a day and price, and the older one that it is of; nil: the
 // current.
-func (s *slot) dayFor(day plans.Day, p price) (*dayUsage, *olderDay) {
+func (s *slot) dayFor(day calendar.Day, p price) (*dayUsage, *olderDay) {
 	if s.current.day == day && s.current.price == p {
 		return &s.current, nil
 	}
@@ -365,8 +366,8 @@ func (s *slot) countLeased(q *quota, older *olderDay, quantity int64) {
 	}
 }
 
-func (l *Leased) add(kind plans.WindowKind, quantity int64) {
-	if kind == plans.WindowMonth {
+func (l *Leased) add(kind calendar.WindowKind, quantity int64) {
+	if kind == calendar.WindowMonth {
 		l.Month += quantity
 	} else {
 		l.Day += quantity
@@ -374,8 +375,8 @@ func (l *Leased) add(kind plans.WindowKind, quantity int64) {
 }
 
 // of returns what leases of windows of a kind covered.
-func (l Leased) of(kind plans.WindowKind) int64 {
-	if kind == plans.WindowMonth {
+func (l Leased) of(kind calendar.WindowKind) int64 {
+	if kind == calendar.WindowMonth {
 		return l.Month
 	}
 	return l.Day

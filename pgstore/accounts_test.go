@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/pgstore"
 )
 
@@ -26,7 +27,7 @@ func TestOrganizations(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(created, got))
 	_, err = f.Organization(t.Context(), uuid.Must(uuid.NewV7()))
-	require.ErrorIs(t, err, accounts.ErrNotFound)
+	require.ErrorIs(t, err, fault.ErrNotFound)
 	require.False(t, pgstore.Retryable(err))
 }
 
@@ -46,7 +47,7 @@ func TestOrganizationFieldsHaveRules(t *testing.T) {
 		"unknown plan": {unknownPlan, "plan"}, "blank name": {blankName, "name"}, "long name": {longName, "name"},
 		"change to an unknown plan": {changedPlan, "plan"}, "change to a blank name": {changedName, "name"},
 	} {
-		var field *accounts.FieldError
+		var field *fault.FieldError
 		require.ErrorAs(t, c.err, &field, name)
 		require.Equal(t, c.field, field.Field, name)
 	}
@@ -99,7 +100,7 @@ func TestUpdateOrganizationKeepsTheHistoryOfPlans(t *testing.T) {
 		"the first plan is in force from the organization's start")
 
 	_, err = f.UpdateOrganization(t.Context(), uuid.Must(uuid.NewV7()), accounts.OrganizationChange{Name: &name})
-	require.ErrorIs(t, err, accounts.ErrNotFound)
+	require.ErrorIs(t, err, fault.ErrNotFound)
 }
 
 func TestKeys(t *testing.T) {
@@ -121,7 +122,7 @@ func TestKeys(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(tenant, got))
 	_, err = f.KeyByHash(t.Context(), accounts.HashSecret("other"))
-	require.ErrorIs(t, err, accounts.ErrNotFound)
+	require.ErrorIs(t, err, fault.ErrNotFound)
 
 	all, err := f.ListKeys(t.Context(), nil)
 	require.NoError(t, err)
@@ -138,7 +139,7 @@ func TestKeys(t *testing.T) {
 	again, err := f.KeyByHash(t.Context(), accounts.HashSecret(secret))
 	require.NoError(t, err)
 	require.Equal(t, revoked.RevokedAt, again.RevokedAt, "revoked once")
-	require.ErrorIs(t, f.RevokeKey(t.Context(), uuid.Must(uuid.NewV7())), accounts.ErrNotFound)
+	require.ErrorIs(t, f.RevokeKey(t.Context(), uuid.Must(uuid.NewV7())), fault.ErrNotFound)
 }
 
 func TestKeysThatCannotBe(t *testing.T) {
@@ -154,10 +155,10 @@ func TestKeysThatCannotBe(t *testing.T) {
 		"finance's of an organization":  {accounts.Key{Role: accounts.RoleFinance, Name: "k", Organization: uuid.Must(uuid.NewV7())}, "organization_id"},
 	} {
 		_, err := f.CreateKey(t.Context(), c.key, hash)
-		var field *accounts.FieldError
+		var field *fault.FieldError
 		require.ErrorAs(t, err, &field, name)
 		require.Equal(t, c.field, field.Field, name)
 	}
 	_, err := f.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleTenant, Name: "k", Organization: uuid.Must(uuid.NewV7())}, hash)
-	require.ErrorIs(t, err, accounts.ErrNotFound)
+	require.ErrorIs(t, err, fault.ErrNotFound)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -248,7 +249,7 @@ func storableEvent(e *meter.Event) bool {
 	window, fits3 := storableText(string(e.Receipt.Window))
 	at := storableTime(e.At)
 	fits4 := at.Equal(e.At)
-	e.Receipt.Plan, e.Receipt.Mode, e.Receipt.Window, e.At = plan, plans.Mode(mode), plans.WindowKind(window), at
+	e.Receipt.Plan, e.Receipt.Mode, e.Receipt.Window, e.At = plan, plans.Mode(mode), calendar.WindowKind(window), at
 	leased := meter.Leased{Day: max(0, e.Leased.Day), Month: max(0, e.Leased.Month)}
 	fits5 := leased == e.Leased
 	e.Leased = leased
@@ -283,8 +284,8 @@ func storableTime(at time.Time) time.Time {
 	}
 }
 
-func storableDay(day plans.Day) int32 {
-	return int32(min(max(day, plans.DayOf(earliestStorable)), plans.DayOf(latestStorable)))
+func storableDay(day calendar.Day) int32 {
+	return int32(min(max(day, calendar.DayOf(earliestStorable)), calendar.DayOf(latestStorable)))
 }
 
 // comparePlaces orders places by row and event.

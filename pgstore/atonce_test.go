@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 )
 
 // Flushes, asks, reservations and their ends over few keys, all at once: nothing
 // deadlocks, nothing is granted beyond a limit, and all layers agree in the end.
 func TestEverythingAtOnce(t *testing.T) {
 	f := newFixture(t)
-	day := plans.DayOf(time.Now())
+	day := calendar.DayOf(time.Now())
 	var organizations []uuid.UUID
 	for range 3 {
 		organizations = append(organizations, f.organization("Acme", "free").ID)
@@ -69,7 +69,7 @@ func TestEverythingAtOnce(t *testing.T) {
 type chaos struct {
 	*writer
 	f             *fixture
-	day           plans.Day
+	day           calendar.Day
 	organizations []uuid.UUID
 	leases        map[meter.QuotaWindow]*lessee
 }
@@ -79,14 +79,14 @@ func (c *chaos) step(r *rand.Rand) error {
 	var rows []meter.Row
 	for _, o := range c.organizations {
 		for _, key := range []string{evaluations, simulations} {
-			for _, kind := range []plans.WindowKind{plans.WindowDay, plans.WindowMonth} {
-				w := meter.QuotaWindow{Organization: o, Meter: key, Kind: kind, Start: plans.DayOf(kind.On(c.day).Start)}
+			for _, kind := range []calendar.WindowKind{calendar.WindowDay, calendar.WindowMonth} {
+				w := meter.QuotaWindow{Organization: o, Meter: key, Kind: kind, Start: calendar.DayOf(kind.On(c.day).Start)}
 				if r.IntN(2) == 0 {
 					asks = append(asks, c.lease(w).next(r.Int64N(60)-20, r.Int64N(5)))
 				}
 			}
 			if r.IntN(2) == 0 {
-				used := row(o, key, c.day-plans.Day(r.IntN(2)), 1+r.Int64N(6))
+				used := row(o, key, c.day-calendar.Day(r.IntN(2)), 1+r.Int64N(6))
 				used.Leased = meter.Leased{Day: r.Int64N(used.Value + 1), Month: r.Int64N(used.Value + 1)}
 				rows = append(rows, used)
 			}
@@ -131,7 +131,7 @@ func (c *chaos) lease(w meter.QuotaWindow) *lessee {
 func reserve(f *fixture, organizations []uuid.UUID, r *rand.Rand) error {
 	d := draft(organizations[r.IntN(len(organizations))], 1+r.Int64N(20))
 	if r.IntN(2) == 0 {
-		d.Window = plans.WindowMonth
+		d.Window = calendar.WindowMonth
 	}
 	if r.IntN(3) == 0 {
 		d.ExpiresAt = d.CreatedAt.Add(20 * time.Millisecond)
@@ -169,7 +169,7 @@ func TestReconcileSeesBatchesWithoutRows(t *testing.T) {
 	batch := w.batch(eventRow(o, evaluations, event("a", 1, 1)))
 	batch.Reports, batch.Journalled = 1, &journalled
 	f.apply(batch)
-	now := plans.DayOf(time.Now())
+	now := calendar.DayOf(time.Now())
 	got := f.reconcile(now, now)
 	want := []billing.Difference{{Comparison: billing.Comparisons()[0], Instance: w.id, Seq: 1, LeftValue: 1}}
 	require.Empty(t, cmp.Diff(want, got.Differences))

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/plans"
@@ -213,7 +214,7 @@ func TestInstancesNeverDeadlock(t *testing.T) {
 				for i := range keys {
 					// Each in an order of its own (7 is coprime to 200), over two days.
 					k := keys[(i*7+n*50+b)%len(keys)]
-					rows = append(rows, row(k, evaluations, today-plans.Day(i%2), 1), row(k, entities, today, int64(b)))
+					rows = append(rows, row(k, evaluations, today-calendar.Day(i%2), 1), row(k, entities, today, int64(b)))
 				}
 				if _, err := f.ApplyBatch(t.Context(), w.batch(rows...)); err != nil {
 					return err

@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 )
 
 // BenchmarkApplyBatch measures a flush over records that exist, as in the steady
@@ -65,7 +65,7 @@ func BenchmarkAdjustLeases(b *testing.B) {
 			asks := make([]meter.LeaseAsk, size)
 			for i := range asks {
 				asks[i] = meter.LeaseAsk{
-					QuotaWindow: window(f.organization("Acme", "free").ID, plans.WindowDay), Plan: "free", PlanVersion: 1, Max: 1000,
+					QuotaWindow: window(f.organization("Acme", "free").ID, calendar.WindowDay), Plan: "free", PlanVersion: 1, Max: 1000,
 				}
 			}
 			for b.Loop() {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
 )
@@ -159,7 +160,7 @@ func readPlans(ctx context.Context, tx scoped, catalog *plans.Catalog) error {
 			continue
 		}
 		p := &catalog.Plans[place]
-		e := plans.Entitlement{Meter: l.Meter, Mode: plans.Mode(l.Mode), Window: plans.WindowKind(l.LimitWindow)}
+		e := plans.Entitlement{Meter: l.Meter, Mode: plans.Mode(l.Mode), Window: calendar.WindowKind(l.LimitWindow)}
 		if l.Max != nil {
 			e.Max = *l.Max
 		}

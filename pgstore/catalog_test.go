@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/plans"
 )
@@ -90,7 +91,7 @@ func TestPlanLimitsFallBackToTheDefaults(t *testing.T) {
 	f.exec(`INSERT INTO meters VALUES ('evaluations', 1, 'Evaluations', 'sum', 'evaluation')`)
 	f.exec(`INSERT INTO plans VALUES ('free', 1, 'Free', 0, 0)`)
 	f.exec(`INSERT INTO plan_limits VALUES ('free', 1, 'evaluations', 'hard', 'month', 77)`)
-	want["free"][0] = plans.Entitlement{Meter: evaluations, Mode: plans.Hard, Window: plans.WindowMonth, Max: 77}
+	want["free"][0] = plans.Entitlement{Meter: evaluations, Mode: plans.Hard, Window: calendar.WindowMonth, Max: 77}
 	check("a row counts before a default")
 
 	none, err := f.PlanLimits(t.Context(), "gold")
@@ -101,7 +102,7 @@ func TestPlanLimitsFallBackToTheDefaults(t *testing.T) {
 // team is a plan that leaves out all meters but one.
 func team(version int) plans.Plan {
 	return plans.Plan{Key: "team", Version: version, Name: "Team", Entitlements: []plans.Entitlement{
-		{Meter: evaluations, Mode: plans.Hard, Window: plans.WindowMonth, Max: 500},
+		{Meter: evaluations, Mode: plans.Hard, Window: calendar.WindowMonth, Max: 500},
 	}}
 }
 
@@ -207,7 +208,7 @@ func TestPublishPlanWithoutTables(t *testing.T) {
 	f.exec(`DELETE FROM plans`)
 	f.exec(`DELETE FROM meters`)
 	published, err := f.PublishPlan(t.Context(), plans.Plan{Key: "free", Name: "Free", Entitlements: []plans.Entitlement{
-		{Meter: storage, Mode: plans.Soft, Window: plans.WindowDay, Max: 5},
+		{Meter: storage, Mode: plans.Soft, Window: calendar.WindowDay, Max: 5},
 	}})
 	require.NoError(t, err)
 	require.Equal(t, 2, published.Version, "the built-in one is version 1")

@@ -10,14 +10,15 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
 
 // The periods after period.
 var (
-	secondPeriod = billing.PeriodOf(period.End())
-	thirdPeriod  = billing.PeriodOf(secondPeriod.End())
+	secondPeriod = calendar.PeriodOf(period.End())
+	thirdPeriod  = calendar.PeriodOf(secondPeriod.End())
 )
 
 // metered is a plan of which an evaluation costs 1, an entity instance 2, and a byte 3 at
@@ -66,7 +67,7 @@ func (f *fixture) changePlan(organization uuid.UUID, at time.Time, plan string) 
 }
 
 // frozen begins a final export and freezes it.
-func (f *fixture) frozen(period billing.Period, run string) billing.Export {
+func (f *fixture) frozen(period calendar.Period, run string) billing.Export {
 	f.t.Helper()
 	e := f.beginExport(period, run)
 	f.freeze(e.ID)
@@ -130,7 +131,7 @@ func (f *fixture) finish(e billing.Export) {
 }
 
 // closePeriod runs a final export to its end.
-func (f *fixture) closePeriod(period billing.Period, parked ...uuid.UUID) billing.Export {
+func (f *fixture) closePeriod(period calendar.Period, parked ...uuid.UUID) billing.Export {
 	f.t.Helper()
 	e := f.frozen(period, "close")
 	f.draft(e, parked...)
@@ -139,7 +140,7 @@ func (f *fixture) closePeriod(period billing.Period, parked ...uuid.UUID) billin
 }
 
 // reopen begins the next revision of a closed period, and freezes it.
-func (f *fixture) reopen(period billing.Period, run string) billing.Export {
+func (f *fixture) reopen(period calendar.Period, run string) billing.Export {
 	f.t.Helper()
 	e := finalExport(period, run)
 	e.Reason = "a price was wrong"

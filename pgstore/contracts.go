@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/pgstore/internal/db"
@@ -124,10 +124,10 @@ func readOffers(ctx context.Context, tx scoped, currency string) (accounts.Facts
 // closedSince returns the first period from a time on that is closed or being closed, and
 // keeps the others from being closed until the transaction has ended.
 func closedSince(ctx context.Context, tx scoped, at time.Time) (string, error) {
-	exports, err := tx.FinalExportsSince(ctx, billing.PeriodOf(at).Start())
+	exports, err := tx.FinalExportsSince(ctx, calendar.PeriodOf(at).Start())
 	for _, e := range exports {
 		if e.FrozenAt != nil {
-			return billing.PeriodOf(e.Period).String(), nil
+			return calendar.PeriodOf(e.Period).String(), nil
 		}
 	}
 	return "", err

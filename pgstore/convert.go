@@ -6,13 +6,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
 )
 
 // date is a day as the database driver takes it.
-func date(day plans.Day) time.Time { return day.Start() }
+func date(day calendar.Day) time.Time { return day.Start() }
 
 func organization(o db.Organization) accounts.Organization {
 	return accounts.Organization{ID: o.ID, Name: o.Name, Currency: o.Currency, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt}
@@ -74,7 +75,7 @@ func knownEvent(e db.UsageEvent) meter.KnownEvent {
 	return meter.KnownEvent{
 		Organization: e.OrganizationID,
 		Meter:        e.Meter,
-		Day:          plans.DayOf(e.Day),
+		Day:          calendar.DayOf(e.Day),
 		Event: meter.Event{
 			Identity:    meter.Identity(e.Identity),
 			Fingerprint: meter.Fingerprint(e.Fingerprint),
@@ -88,7 +89,7 @@ func knownEvent(e db.UsageEvent) meter.KnownEvent {
 				Current:   e.Current,
 				Held:      e.Held,
 				Max:       e.Max,
-				Window:    plans.WindowKind(e.LimitWindow),
+				Window:    calendar.WindowKind(e.LimitWindow),
 			},
 		},
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
@@ -18,7 +19,7 @@ import (
 // GrantCredit adds a grant and its first entry: Organization, Currency, Amount, Priority,
 // EffectiveAt, ExpiresAt and Note are taken from g, and so is ID where it is not
 // [uuid.Nil]. It returns the grant as it is kept. An organization that doesn't exist is
-// [accounts.ErrOrganizationNotFound]; a field that breaks its rule is an [*accounts.FieldError].
+// [accounts.ErrOrganizationNotFound]; a field that breaks its rule is an [*fault.FieldError].
 func (s *Store) GrantCredit(ctx context.Context, g billing.CreditGrant) (billing.CreditGrant, error) {
 	var granted billing.CreditGrant
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
@@ -54,7 +55,7 @@ func (s *Store) GrantCredit(ctx context.Context, g billing.CreditGrant) (billing
 // VoidCredit takes away what remains of a grant, and returns the grant as it is after
 // that. A grant that was voided and of which nothing remains is returned as it is; one of
 // which nothing remains otherwise is [billing.ErrCreditSpent], one that doesn't exist
-// [billing.ErrCreditNotFound]. A note that breaks its rule is an [*accounts.FieldError].
+// [billing.ErrCreditNotFound]. A note that breaks its rule is an [*fault.FieldError].
 func (s *Store) VoidCredit(ctx context.Context, grant uuid.UUID, note string) (billing.CreditGrant, error) {
 	var voided billing.CreditGrant
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) (err error) {
@@ -145,28 +146,28 @@ func checkCredit(g billing.CreditGrant) error {
 	}
 	digits := g.Currency.Digits()
 	if g.Amount.Sign() <= 0 || !g.Amount.Equal(g.Amount.Truncate(digits)) || g.Amount.GreaterThanOrEqual(decimal.New(1, billing.MaxCreditDigits)) {
-		return &accounts.FieldError{Field: "amount", Rule: fmt.Sprintf("must be more than 0, with at most %d digits and the %d decimals of %s", billing.MaxCreditDigits, digits, g.Currency)}
+		return &fault.FieldError{Field: "amount", Rule: fmt.Sprintf("must be more than 0, with at most %d digits and the %d decimals of %s", billing.MaxCreditDigits, digits, g.Currency)}
 	}
 	if g.Priority < 0 || g.Priority > billing.MaxCreditPriority {
-		return &accounts.FieldError{Field: "priority", Rule: fmt.Sprintf("must be a whole number, 0 to %d", billing.MaxCreditPriority)}
+		return &fault.FieldError{Field: "priority", Rule: fmt.Sprintf("must be a whole number, 0 to %d", billing.MaxCreditPriority)}
 	}
 	if g.EffectiveAt.IsZero() {
-		return &accounts.FieldError{Field: "effective_at", Rule: "must be given"}
+		return &fault.FieldError{Field: "effective_at", Rule: "must be given"}
 	}
 	if !g.ExpiresAt.IsZero() && !g.ExpiresAt.Truncate(time.Microsecond).After(g.EffectiveAt) {
-		return &accounts.FieldError{Field: "expires_at", Rule: "must be after effective_at"}
+		return &fault.FieldError{Field: "expires_at", Rule: "must be after effective_at"}
 	}
 	return checkCreditNote(g.Note)
 }
 
 func checkCreditNote(note string) error {
 	if n := utf8.RuneCountInString(note); n > billing.MaxCreditNote {
-		return &accounts.FieldError{Field: "note", Rule: fmt.Sprintf("must be at most %d characters, has %d", billing.MaxCreditNote, n)}
+		return &fault.FieldError{Field: "note", Rule: fmt.Sprintf("must be at most %d characters, has %d", billing.MaxCreditNote, n)}
 	}
 	// Control characters have no place in a statement that finance reads, and Postgres takes no NUL.
 	for _, r := range note {
 		if r < 0x20 || r == 0x7f {
-			return &accounts.FieldError{Field: "note", Rule: "must not contain control characters"}
+			return &fault.FieldError{Field: "note", Rule: "must not contain control characters"}
 		}
 	}
 	return nil

@@ -11,8 +11,9 @@ import (
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 
-	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 )
 
 func dollars(text string) decimal.Decimal { return decimal.RequireFromString(text) }
@@ -39,7 +40,7 @@ func (f *fixture) grant(g billing.CreditGrant) billing.CreditGrant {
 // creditExport is an export to burn credits for. Each has a period of its own.
 func (f *fixture) creditExport(run string) uuid.UUID {
 	f.t.Helper()
-	return f.beginExport(billing.PeriodOf(today.Start()), run).ID
+	return f.beginExport(calendar.PeriodOf(today.Start()), run).ID
 }
 
 // remaining returns what remains of a grant.
@@ -149,13 +150,13 @@ func TestGrantCreditRefuses(t *testing.T) {
 	} {
 		for _, c := range change {
 			_, err := f.GrantCredit(t.Context(), creditOf(o, "5", c))
-			var broken *accounts.FieldError
+			var broken *fault.FieldError
 			require.ErrorAs(t, err, &broken, field)
 			require.Equal(t, field, broken.Field)
 		}
 	}
 	_, err := f.GrantCredit(t.Context(), creditOf(uuid.Must(uuid.NewV7()), "5"))
-	require.ErrorIs(t, err, accounts.ErrNotFound)
+	require.ErrorIs(t, err, fault.ErrNotFound)
 	require.Zero(t, f.count(`SELECT count(*) FROM credit_grants`))
 }
 
@@ -192,7 +193,7 @@ func TestVoidCredit(t *testing.T) {
 	_, err = f.VoidCredit(t.Context(), uuid.Must(uuid.NewV7()), "")
 	require.ErrorIs(t, err, billing.ErrCreditNotFound)
 	_, err = f.VoidCredit(t.Context(), g.ID, "\x00")
-	require.ErrorIs(t, err, accounts.ErrInvalid)
+	require.ErrorIs(t, err, fault.ErrInvalid)
 	f.requireBalanced(t)
 }
 

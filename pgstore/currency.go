@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
@@ -14,7 +15,7 @@ import (
 // checkCurrency checks a currency that is chosen for something new.
 func checkCurrency(c money.Currency) error {
 	if rule := c.Rule(); rule != "" {
-		return &accounts.FieldError{Field: "currency", Rule: fmt.Sprintf("%s, is %q", rule, string(c))}
+		return &fault.FieldError{Field: "currency", Rule: fmt.Sprintf("%s, is %q", rule, string(c))}
 	}
 	return nil
 }

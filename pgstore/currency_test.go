@@ -9,6 +9,8 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
@@ -32,7 +34,7 @@ func TestNewThingsTakeCurrenciesInForce(t *testing.T) {
 			Organization: o.ID, Currency: money.Currency(code), Amount: decimal.NewFromInt(5), EffectiveAt: time.Now(), Note: "x",
 		})
 		for _, err := range []error{made, changed, granted} {
-			var field *accounts.FieldError
+			var field *fault.FieldError
 			require.ErrorAs(t, err, &field, code)
 			require.Equal(t, "currency", field.Field)
 			require.Contains(t, field.Rule, rule)
@@ -74,7 +76,7 @@ func TestPublishedPricesKeepAWithdrawnCurrency(t *testing.T) {
 // What was issued or granted fixes the currency.
 func TestCurrencyIsFixedByWhatWasIssuedOrGranted(t *testing.T) {
 	f := newFixture(t)
-	october := billing.PeriodOf(today.Start())
+	october := calendar.PeriodOf(today.Start())
 	granted, issued := f.organization("Granted", "pro"), f.organizationSince("Issued", "pro", october.Start())
 	euro, name := "EUR", "Renamed"
 	change := func(o accounts.Organization, c accounts.OrganizationChange) error {

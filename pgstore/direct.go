@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -31,7 +32,7 @@ const directHost = "direct writes"
 //
 // It is for administration, imports and tests: all direct writes wait for each other. The
 // hot path is [Store.ApplyBatch]. A field that breaks its rule is an
-// [*accounts.FieldError], an organization that doesn't exist [accounts.ErrOrganizationNotFound].
+// [*fault.FieldError], an organization that doesn't exist [accounts.ErrOrganizationNotFound].
 func (s *Store) WriteUsage(ctx context.Context, rows []meter.Row) error {
 	if len(rows) == 0 {
 		return nil
@@ -55,9 +56,9 @@ func (s *Store) ImportUsage(ctx context.Context, chunk meter.BatchID, host strin
 // record of a day (C3). It bears no identity: called again, it counts again.
 //
 // Who has many rows writes them at once: [Store.WriteUsage], whose rules hold here, too. A
-// field that breaks its rule is an [*accounts.FieldError], an organization that doesn't
+// field that breaks its rule is an [*fault.FieldError], an organization that doesn't
 // exist [accounts.ErrOrganizationNotFound], a sum beyond [plans.MaxDaySum] [meter.ErrQuantityOverflow].
-func (s *Store) IncrementUsage(ctx context.Context, organization uuid.UUID, meterKey string, day plans.Day, quantity int64) error {
+func (s *Store) IncrementUsage(ctx context.Context, organization uuid.UUID, meterKey string, day calendar.Day, quantity int64) error {
 	err := s.writeDirectly(ctx, "quantity", []meter.Row{{
 		Organization: organization, Meter: meterKey, Aggregation: plans.Sum, Day: day, Value: quantity,
 	}})
@@ -66,7 +67,7 @@ func (s *Store) IncrementUsage(ctx context.Context, organization uuid.UUID, mete
 
 // UpdatePeak raises a [plans.Max] meter's record of a day to a value, 0 to
 // [plans.MaxQuantity], unless it is there or above (C3). See [Store.IncrementUsage].
-func (s *Store) UpdatePeak(ctx context.Context, organization uuid.UUID, meterKey string, day plans.Day, value int64) error {
+func (s *Store) UpdatePeak(ctx context.Context, organization uuid.UUID, meterKey string, day calendar.Day, value int64) error {
 	err := s.writeDirectly(ctx, "value", []meter.Row{{
 		Organization: organization, Meter: meterKey, Aggregation: plans.Max, Day: day, Value: value,
 	}})
@@ -76,7 +77,7 @@ func (s *Store) UpdatePeak(ctx context.Context, organization uuid.UUID, meterKey
 // UpdateSnapshot sets a [plans.Last] meter's record of a day to a value, 0 to
 // [plans.MaxQuantity], unless a snapshot of a later time is there (C3). See
 // [Store.IncrementUsage].
-func (s *Store) UpdateSnapshot(ctx context.Context, organization uuid.UUID, meterKey string, day plans.Day, value int64, at time.Time) error {
+func (s *Store) UpdateSnapshot(ctx context.Context, organization uuid.UUID, meterKey string, day calendar.Day, value int64, at time.Time) error {
 	err := s.writeDirectly(ctx, "value", []meter.Row{{
 		Organization: organization, Meter: meterKey, Aggregation: plans.Last, Day: day, Value: value, At: at,
 	}})

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -24,7 +25,7 @@ func (s *Store) applyDirectly(
 ) error {
 	for _, r := range rows {
 		if r.Value < 0 || r.Value > plans.MaxQuantity {
-			return &accounts.FieldError{Field: field, Rule: fmt.Sprintf("must be 0 to %d, is %d", int64(plans.MaxQuantity), r.Value)}
+			return &fault.FieldError{Field: field, Rule: fmt.Sprintf("must be 0 to %d, is %d", int64(plans.MaxQuantity), r.Value)}
 		}
 	}
 	return s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) error {
@@ -39,7 +40,7 @@ func (s *Store) applyDirectly(
 		}
 		applied, err := applyStopped(ctx, tx, id, host, meter.Batch{Watermark: now, Rows: priced, Reports: int64(len(rows))}, nil)
 		if errors.Is(err, ErrUnknownMeter) {
-			return &accounts.FieldError{Field: "meter", Rule: fmt.Sprintf("must be a %s meter of the catalog, %q is not", rows[0].Aggregation, rows[0].Meter)}
+			return &fault.FieldError{Field: "meter", Rule: fmt.Sprintf("must be a %s meter of the catalog, %q is not", rows[0].Aggregation, rows[0].Meter)}
 		}
 		*written = !applied.Duplicate
 		return orOverflow(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/puddle/v2"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 )
 
 // ErrUnknownMeter says that a batch has usage of a meter that is not published, or
@@ -134,7 +134,7 @@ func Retryable(err error) bool {
 }
 
 // orNotFound turns the absence of a row into the domain's error about what was looked for.
-func orNotFound(err error, kind *accounts.NotFoundError, id any) error {
+func orNotFound(err error, kind *fault.NotFoundError, id any) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return kind.Of(id)
 	}

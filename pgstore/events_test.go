@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -22,7 +23,7 @@ func event(key string, quantity int64, hours int) meter.Event {
 		Fingerprint: meter.FingerprintOf(key, fmt.Sprint(quantity)),
 		Quantity:    quantity,
 		At:          today.Start().Add(time.Duration(hours) * time.Hour),
-		Receipt:     meter.Receipt{Plan: "free", Mode: plans.Hard, Current: quantity, Max: 1000, Window: plans.WindowDay},
+		Receipt:     meter.Receipt{Plan: "free", Mode: plans.Hard, Current: quantity, Max: 1000, Window: calendar.WindowDay},
 	}
 }
 
@@ -135,7 +136,7 @@ func TestEventsRaced(t *testing.T) {
 func TestEventsBringTheirLease(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
-	w := window(o, plans.WindowDay)
+	w := window(o, calendar.WindowDay)
 	l, other := f.lessee(w), f.lessee(w)
 	l.ask(100, 100)
 	other.ask(100, 100)

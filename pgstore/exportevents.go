@@ -7,22 +7,22 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
 // exportEvent is what webhooks say of an export.
 type exportEvent struct {
-	Export   uuid.UUID      `json:"export_id"`
-	Period   billing.Period `json:"period"`
-	Revision int32          `json:"revision"`
+	Export   uuid.UUID       `json:"export_id"`
+	Period   calendar.Period `json:"period"`
+	Revision int32           `json:"revision"`
 }
 
 // publishExport makes an event of a step of an export, in the step's own transaction,
 // once for each export and kind.
 func publishExport(ctx context.Context, tx scoped, kind events.Kind, e db.Export) error {
-	data, err := json.Marshal(exportEvent{Export: e.ID, Period: billing.PeriodOf(e.Period), Revision: e.Revision})
+	data, err := json.Marshal(exportEvent{Export: e.ID, Period: calendar.PeriodOf(e.Period), Revision: e.Revision})
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
@@ -112,7 +113,7 @@ func closeIssued(ctx context.Context, tx scoped, e billing.Export) error {
 
 // CheckReopen is [billing.ErrLaterPeriodClosed] where a period after this one is closed: where
 // [Store.ReopenExport] would refuse to open it.
-func (s *Store) CheckReopen(ctx context.Context, period billing.Period) error {
+func (s *Store) CheckReopen(ctx context.Context, period calendar.Period) error {
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error { return noLaterClosed(ctx, tx, period.Start()) })
 	return wrap(err, "open %s again", period)
 }
@@ -126,7 +127,7 @@ func noLaterClosed(ctx context.Context, tx scoped, period time.Time) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s", billing.ErrLaterPeriodClosed, billing.PeriodOf(later))
+	return fmt.Errorf("%w: %s", billing.ErrLaterPeriodClosed, calendar.PeriodOf(later))
 }
 
 func insertExport(ctx context.Context, tx scoped, e billing.Export) error {
@@ -291,7 +292,7 @@ func (s *Store) changeExport(ctx context.Context, id uuid.UUID, fn func(context.
 
 // Export returns the period's export: a run that is under way, else the final one, else
 // the newest, else [billing.ErrExportNotFound].
-func (s *Store) Export(ctx context.Context, period billing.Period) (billing.Export, error) {
+func (s *Store) Export(ctx context.Context, period calendar.Period) (billing.Export, error) {
 	var found billing.Export
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.ExportOfPeriod(ctx, period.Start())
@@ -306,7 +307,7 @@ func (s *Store) Export(ctx context.Context, period billing.Period) (billing.Expo
 
 // ExportRevision returns a revision of the period's export: the one that was issued, else
 // the newest run, else [billing.ErrExportNotFound].
-func (s *Store) ExportRevision(ctx context.Context, period billing.Period, revision int) (billing.Export, error) {
+func (s *Store) ExportRevision(ctx context.Context, period calendar.Period, revision int) (billing.Export, error) {
 	var found billing.Export
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.ExportOfRevision(ctx, period.Start(), int32(min(max(revision, 0), math.MaxInt32)))
@@ -384,7 +385,7 @@ func (s *Store) LateUsage(ctx context.Context, id uuid.UUID, limit int) ([]billi
 			return billing.LateUsage{
 				Organization: r.OrganizationID,
 				Meter:        r.Meter,
-				Day:          plans.DayOf(r.Day),
+				Day:          calendar.DayOf(r.Day),
 				Aggregation:  plans.Aggregation(r.Aggregation),
 				Value:        r.Value,
 				Batches:      r.Batches,
@@ -409,7 +410,7 @@ func frozenExport(ctx context.Context, tx scoped, id uuid.UUID) (db.Export, erro
 func export(row db.Export) (billing.Export, error) {
 	out := billing.Export{
 		ID:          row.ID,
-		Period:      billing.PeriodOf(row.Period),
+		Period:      calendar.PeriodOf(row.Period),
 		WorkflowID:  row.WorkflowID,
 		RunID:       row.RunID,
 		Stage:       billing.Stage(row.Stage),

@@ -9,17 +9,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore"
 )
 
 var (
-	period   = billing.PeriodOf(today.Start())
+	period   = calendar.PeriodOf(today.Start())
 	firstDay = period.FirstDay()
 	lastDay  = period.LastDay()
 )
 
 // finalExport is a run over a period that has ended.
-func finalExport(period billing.Period, run string) billing.Export {
+func finalExport(period calendar.Period, run string) billing.Export {
 	return billing.Export{
 		ID:          uuid.Must(uuid.NewV7()),
 		Period:      period,
@@ -33,7 +34,7 @@ func finalExport(period billing.Period, run string) billing.Export {
 }
 
 // beginExport begins a final export of a period.
-func (f *fixture) beginExport(period billing.Period, run string) billing.Export {
+func (f *fixture) beginExport(period calendar.Period, run string) billing.Export {
 	f.t.Helper()
 	begun, existing, err := f.BeginExport(f.t.Context(), finalExport(period, run))
 	require.NoError(f.t, err)
@@ -64,7 +65,7 @@ func TestExportRunsThroughItsStages(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, existing)
 	want.Revision = 1
-	require.Empty(t, cmp.Diff(want, got, cmp.AllowUnexported(billing.Period{})))
+	require.Empty(t, cmp.Diff(want, got, cmp.AllowUnexported(calendar.Period{})))
 
 	again := finalExport(period, "run-1")
 	got, existing, err = f.BeginExport(t.Context(), again)
@@ -101,7 +102,7 @@ func TestExportRunsThroughItsStages(t *testing.T) {
 	require.Equal(t, want.ID, done.ID)
 	require.Equal(t, billing.StageDone, done.Stage)
 	require.NotNil(t, done.FinishedAt)
-	require.Empty(t, cmp.Diff(&m, done.Manifest, cmp.AllowUnexported(billing.Period{})))
+	require.Empty(t, cmp.Diff(&m, done.Manifest, cmp.AllowUnexported(calendar.Period{})))
 }
 
 func TestExportThatFails(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore/internal/db"
-	"github.com/riverline/tollgate/plans"
 )
 
 // freezeAttempts is how often a freeze begins again because a day was rolled up
@@ -72,10 +72,10 @@ func (s *Store) freezeOnce(ctx context.Context, id uuid.UUID) ([]billing.BatchMa
 type freeze struct {
 	export db.Export
 	// from and to are the days that are counted; none where to is before from.
-	from, to plans.Day
+	from, to calendar.Day
 	// rolled is the last day that is taken from rolled days, the day before from
 	// where none is.
-	rolled plans.Day
+	rolled calendar.Day
 	state  rollups
 }
 
@@ -203,13 +203,13 @@ func (f *freeze) addOpeningLevels(ctx context.Context, tx scoped) error {
 
 // countedDays returns the days of an export, both included: those of the period up to
 // the cut. There are none where the second is before the first.
-func countedDays(export db.Export) (from, to plans.Day) {
-	period := billing.PeriodOf(export.Period)
+func countedDays(export db.Export) (from, to calendar.Day) {
+	period := calendar.PeriodOf(export.Period)
 	// The cut itself is not included.
-	return period.FirstDay(), min(period.LastDay(), plans.DayOf(export.Cut.Add(-time.Microsecond)))
+	return period.FirstDay(), min(period.LastDay(), calendar.DayOf(export.Cut.Add(-time.Microsecond)))
 }
 
-func daysBetween(from, to plans.Day) []int32 {
+func daysBetween(from, to calendar.Day) []int32 {
 	days := []int32{}
 	for day := from; day <= to; day++ {
 		days = append(days, int32(day))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -165,15 +166,15 @@ func TestExportCarriesLevels(t *testing.T) {
 func TestRolledDaysDoNotChangeTotals(t *testing.T) {
 	f := newFixture(t)
 	// Each run has a month of its own, and levels of its own that end with it.
-	next := billing.PeriodOf(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	next := calendar.PeriodOf(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
 	rapid.Check(t, func(rt *rapid.T) {
 		period := next
-		next = billing.PeriodOf(period.End())
+		next = calendar.PeriodOf(period.End())
 		o := f.tenants(1)[0]
 		w := f.instance()
 		var reports []meter.Row
 		for range rapid.IntRange(1, 15).Draw(rt, "reports") {
-			day := period.FirstDay() + plans.Day(rapid.IntRange(0, 27).Draw(rt, "day"))
+			day := period.FirstDay() + calendar.Day(rapid.IntRange(0, 27).Draw(rt, "day"))
 			m := rapid.SampledFrom([]string{evaluations, entities, storage, storage}).Draw(rt, "meter")
 			at := day.Start().Add(time.Duration(rapid.IntRange(0, 86_399_999).Draw(rt, "millisecond")) * time.Millisecond)
 			r := rowAt(o, m, day, rapid.Int64Range(0, 1_000_000_000_000).Draw(rt, "value"), at)
@@ -181,13 +182,13 @@ func TestRolledDaysDoNotChangeTotals(t *testing.T) {
 			w.flush(r)
 		}
 		// Some days are rolled up, from the first usage on, before late reports arrive.
-		for day := period.FirstDay(); day < period.FirstDay()+plans.Day(rapid.IntRange(0, 31).Draw(rt, "rolled days")) && day <= period.LastDay(); day++ {
+		for day := period.FirstDay(); day < period.FirstDay()+calendar.Day(rapid.IntRange(0, 31).Draw(rt, "rolled days")) && day <= period.LastDay(); day++ {
 			rollup, err := f.RollUpDay(t.Context(), day)
 			require.NoError(rt, err)
 			require.Zero(rt, rollup.VarianceCount)
 		}
 		if rapid.Bool().Draw(rt, "late") {
-			day := period.FirstDay() + plans.Day(rapid.IntRange(0, 27).Draw(rt, "late day"))
+			day := period.FirstDay() + calendar.Day(rapid.IntRange(0, 27).Draw(rt, "late day"))
 			late := rowAt(o, storage, day, 5, hour(day, 23.9))
 			reports = append(reports, late)
 			w.flush(late)
@@ -214,7 +215,7 @@ func TestRolledDaysDoNotChangeTotals(t *testing.T) {
 }
 
 // expectedTotals is the model: every report in the order of time.
-func expectedTotals(period billing.Period, reports []meter.Row) map[string]billing.UsageTotal {
+func expectedTotals(period calendar.Period, reports []meter.Row) map[string]billing.UsageTotal {
 	want := map[string]billing.UsageTotal{}
 	milli := new(big.Int)
 	for day := period.FirstDay(); day <= period.LastDay(); day++ {
@@ -243,7 +244,7 @@ func expectedTotals(period billing.Period, reports []meter.Row) map[string]billi
 }
 
 // inOrder returns the reports of a day, the earliest first.
-func inOrder(reports []meter.Row, day plans.Day) []meter.Row {
+func inOrder(reports []meter.Row, day calendar.Day) []meter.Row {
 	var out []meter.Row
 	for _, r := range reports {
 		if r.Day != day {
@@ -271,7 +272,7 @@ func TestFreezeAmidFlushesAndRollups(t *testing.T) {
 		group.Go(func() error {
 			defer flushing.Add(-1)
 			for b := range batches {
-				day := firstDay + plans.Day(b%3)
+				day := firstDay + calendar.Day(b%3)
 				if _, err := f.ApplyBatch(t.Context(), w.batch(row(o, evaluations, day, 1), row(o, evaluations, day+1, 1))); err != nil {
 					return err
 				}

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/riverline/tollgate/accounts"
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -23,7 +23,7 @@ func (f *fixture) imported(seq int64, rows ...meter.Row) bool {
 	return written
 }
 
-func past(organization uuid.UUID, meterKey string, a plans.Aggregation, day plans.Day, value int64) meter.Row {
+func past(organization uuid.UUID, meterKey string, a plans.Aggregation, day calendar.Day, value int64) meter.Row {
 	return meter.Row{Organization: organization, Meter: meterKey, Aggregation: a, Day: day, Value: value}
 }
 
@@ -73,7 +73,7 @@ func TestImportsRaced(t *testing.T) {
 	for range 4 {
 		group.Go(func() error {
 			for seq := range int64(5) {
-				row := past(o, evaluations, plans.Sum, today-plans.Day(seq), 7)
+				row := past(o, evaluations, plans.Sum, today-calendar.Day(seq), 7)
 				if _, err := f.ImportUsage(t.Context(), meter.BatchID{Instance: importSource, Seq: seq + 1}, "x", []meter.Row{row, row}); err != nil {
 					return err
 				}
@@ -82,7 +82,7 @@ func TestImportsRaced(t *testing.T) {
 		})
 	}
 	require.NoError(t, group.Wait())
-	for seq := range plans.Day(5) {
+	for seq := range calendar.Day(5) {
 		require.EqualValues(t, 14, f.value(o, evaluations, today-seq))
 	}
 	require.EqualValues(t, 5, f.count(`SELECT count(*) FROM usage_batches`))
@@ -124,12 +124,12 @@ func TestDirectRowsAreOfThePlanOfTheirTime(t *testing.T) {
 // What is imported into a closed month becomes a correction, as other late usage does.
 func TestImportedUsageOfAClosedMonthIsCorrected(t *testing.T) {
 	f := newFixture(t)
-	september := billing.PeriodOf(mustDay("2026-09-01").Start())
+	september := calendar.PeriodOf(mustDay("2026-09-01").Start())
 	o := f.organizationSince("Acme", "pro", september.Start()).ID
 	require.NoError(t, f.IncrementUsage(t.Context(), o, simulations, mustDay("2026-09-10"), 100))
 	f.closePeriod(september)
 	require.True(t, f.imported(1, past(o, simulations, plans.Sum, mustDay("2026-09-20"), 200)))
-	october := f.closePeriod(billing.PeriodOf(today.Start()))
+	october := f.closePeriod(calendar.PeriodOf(today.Start()))
 	statement := f.statement(october.ID, o)
 	var corrections int
 	for _, line := range statement.Lines {

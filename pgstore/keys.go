@@ -7,13 +7,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
 // CreateKey adds a key: Role, Organization, Name and Prefix are taken from k, and
 // so is ID where it is not [uuid.Nil]. It returns the key as it is kept. A tenant key
 // of an organization that doesn't exist is [accounts.ErrOrganizationNotFound]; a field that breaks
-// its rule is an [*accounts.FieldError].
+// its rule is an [*fault.FieldError].
 func (s *Store) CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (accounts.Key, error) {
 	var created accounts.Key
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
@@ -46,10 +47,10 @@ func (s *Store) CreateKey(ctx context.Context, k accounts.Key, hash accounts.Sec
 
 func checkKey(k accounts.Key) error {
 	if !k.Role.Valid() {
-		return &accounts.FieldError{Field: "role", Rule: fmt.Sprintf("must be tenant, finance or admin, %q is not", k.Role)}
+		return &fault.FieldError{Field: "role", Rule: fmt.Sprintf("must be tenant, finance or admin, %q is not", k.Role)}
 	}
 	if (k.Role == accounts.RoleTenant) != (k.Organization != uuid.Nil) {
-		return &accounts.FieldError{Field: "organization_id", Rule: "must be given for a tenant key, and for no other"}
+		return &fault.FieldError{Field: "organization_id", Rule: "must be given for a tenant key, and for no other"}
 	}
 	return accounts.ValidateName("name", k.Name)
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore/internal/db"
-	"github.com/riverline/tollgate/plans"
 )
 
 // AdjustLeases implements [meter.LeaseStore]. A window opens with the first ask that
@@ -127,7 +127,7 @@ func (s *Store) LostLeases(ctx context.Context, instance uuid.UUID) ([]meter.Los
 		lost = convert(rows, func(r db.LostLeasesRow) meter.LostLease {
 			return meter.LostLease{
 				QuotaWindow: meter.QuotaWindow{
-					Organization: r.OrganizationID, Meter: r.Meter, Kind: plans.WindowKind(r.LimitWindow), Start: plans.DayOf(r.WindowStart),
+					Organization: r.OrganizationID, Meter: r.Meter, Kind: calendar.WindowKind(r.LimitWindow), Start: calendar.DayOf(r.WindowStart),
 				},
 				Instance:    r.InstanceID,
 				Outstanding: r.Outstanding,

@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 )
 
 // ChangeKind says what a [Change] is about.
@@ -43,9 +43,9 @@ type Change struct {
 	Kind ChangeKind `json:"kind"`
 	ID   string     `json:"id"`
 	// Meter, Window and Start are those of [ChangeQuota].
-	Meter  string           `json:"meter,omitempty"`
-	Window plans.WindowKind `json:"window,omitempty"`
-	Start  plans.Day        `json:"start,omitzero"`
+	Meter  string              `json:"meter,omitempty"`
+	Window calendar.WindowKind `json:"window,omitempty"`
+	Start  calendar.Day        `json:"start,omitzero"`
 	// Look says that somebody only looks where the window of [ChangeQuota] stands.
 	Look bool `json:"look,omitempty"`
 }

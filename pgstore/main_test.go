@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
@@ -32,8 +33,8 @@ const (
 // choose a day.
 var today = mustDay("2026-10-15")
 
-func mustDay(s string) plans.Day {
-	day, err := plans.ParseDay(s)
+func mustDay(s string) calendar.Day {
+	day, err := calendar.ParseDay(s)
 	if err != nil {
 		panic(err)
 	}
@@ -134,16 +135,16 @@ var aggregations = map[string]plans.Aggregation{
 }
 
 // row is usage at noon of the day.
-func row(organization uuid.UUID, meterKey string, day plans.Day, value int64) meter.Row {
+func row(organization uuid.UUID, meterKey string, day calendar.Day, value int64) meter.Row {
 	return rowAt(organization, meterKey, day, value, day.Start().Add(12*time.Hour))
 }
 
-func rowAt(organization uuid.UUID, meterKey string, day plans.Day, value int64, at time.Time) meter.Row {
+func rowAt(organization uuid.UUID, meterKey string, day calendar.Day, value int64, at time.Time) meter.Row {
 	return meter.Row{Organization: organization, Meter: meterKey, Aggregation: aggregations[meterKey], Day: day, Value: value, At: at}
 }
 
 // value returns the record's value.
-func (f *fixture) value(organization uuid.UUID, meterKey string, day plans.Day) int64 {
+func (f *fixture) value(organization uuid.UUID, meterKey string, day calendar.Day) int64 {
 	f.t.Helper()
 	record, err := f.CurrentUsage(f.t.Context(), organization, meterKey, day)
 	require.NoError(f.t, err)

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -23,7 +24,7 @@ type model struct {
 type recordKey struct {
 	organization uuid.UUID
 	meter        string
-	day          plans.Day
+	day          calendar.Day
 }
 
 // apply folds the rows of a batch, and returns what is stored after each: of a sum
@@ -90,7 +91,7 @@ func TestBatchesMatchTheModel(t *testing.T) {
 				return rowKey{recordKey{
 					rapid.SampledFrom(organizations).Draw(rt, "organization"),
 					rapid.SampledFrom(meters).Draw(rt, "meter"),
-					today - plans.Day(rapid.IntRange(0, 2).Draw(rt, "days ago")),
+					today - calendar.Day(rapid.IntRange(0, 2).Draw(rt, "days ago")),
 				}, rapid.IntRange(0, 2).Draw(rt, "version")}
 			}), 1, 12, rapid.ID[rowKey]).Draw(rt, "keys")
 			rows := make([]meter.Row, len(keys))

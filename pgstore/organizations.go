@@ -7,11 +7,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/money"
 )
 
 // CreateOrganization adds an organization. A name that breaks its rule, a plan that doesn't
-// exist, and a currency that isn't one of ISO 4217 are each an [*accounts.FieldError]; a
+// exist, and a currency that isn't one of ISO 4217 are each an [*fault.FieldError]; a
 // plan without prices in the currency, and a begin in a period that is closed, are each an
 // [*accounts.Refusal].
 func (s *Store) CreateOrganization(ctx context.Context, o accounts.NewOrganization) (accounts.Organization, error) {
@@ -130,7 +131,7 @@ func choosePlan(ctx context.Context, tx scoped, o *accounts.NewOrganization) err
 		return err
 	}
 	if o.Plan = catalog.DefaultPlan; o.Plan == "" {
-		return &accounts.FieldError{Field: "plan", Rule: "must be given, as the catalog names no default_plan; its plans are: " + catalog.PlanKeys()}
+		return &fault.FieldError{Field: "plan", Rule: "must be given, as the catalog names no default_plan; its plans are: " + catalog.PlanKeys()}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -88,7 +89,7 @@ func TestOrganizationsUnderACatalogOfOnesOwn(t *testing.T) {
 	own := ownCatalog(t)
 	require.NoError(t, f.PublishCatalog(t.Context(), own))
 	_, err := f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Acme", Plan: "free"})
-	var field *accounts.FieldError
+	var field *fault.FieldError
 	require.ErrorAs(t, err, &field)
 	require.Equal(t, "plan", field.Field)
 	require.Equal(t, `must be a plan of the catalog (pro, starter), "free" is not`, field.Rule)

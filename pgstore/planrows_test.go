@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 )
 
 // under returns the row with the plan version that prices it.
@@ -124,7 +124,7 @@ func TestRowsOfSeveralPlansSettleTheirWindow(t *testing.T) {
 	w := f.instance()
 	w.flush(under(row(o, evaluations, today, 100), "pro", 1))
 	answers, err := f.AdjustLeases(t.Context(), w.id, []meter.LeaseAsk{{
-		QuotaWindow: meter.QuotaWindow{Organization: o, Meter: evaluations, Kind: plans.WindowDay, Start: today},
+		QuotaWindow: meter.QuotaWindow{Organization: o, Meter: evaluations, Kind: calendar.WindowDay, Start: today},
 		Generation:  1, Version: 1, Issued: 50, Need: 50, Plan: "free", PlanVersion: 1, Max: 1000,
 	}})
 	require.NoError(t, err)

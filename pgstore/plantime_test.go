@@ -9,8 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 )
 
 // metering is an instance that meters on a real store.
@@ -95,7 +95,7 @@ func TestUsageBelongsToThePlanOfItsTime(t *testing.T) {
 	require.NoError(t, out.Err)
 	m.use(o, 19)
 	require.Equal(t, []string{"free/1: 42", "pro/1: 30"}, m.rows())
-	require.Empty(t, f.reconcile(plans.DayOf(upgraded)-2, plans.DayOf(upgraded)+1).Differences)
+	require.Empty(t, f.reconcile(calendar.DayOf(upgraded)-2, calendar.DayOf(upgraded)+1).Differences)
 }
 
 // A version that is published in between prices what it admits.
@@ -152,7 +152,7 @@ func TestSnapshotHasTheTerms(t *testing.T) {
 	f.changePlan(o, at(-10), "free")
 	f.changePlan(o, at(5), "pro")
 	f.exec(`INSERT INTO organization_plans (organization_id, effective_from, plan) VALUES ($1, $2, NULL)`, o, at(9))
-	snapshot, err := f.LoadOrganization(t.Context(), o, plans.DayOf(time.Now()))
+	snapshot, err := f.LoadOrganization(t.Context(), o, calendar.DayOf(time.Now()))
 	require.NoError(t, err)
 	require.Equal(t, "free", snapshot.Plan)
 	var got []string

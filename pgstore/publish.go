@@ -14,7 +14,7 @@ import (
 
 // PublishEvent keeps an event, so that it is sent to each endpoint that wants it. It is
 // idempotent by the event's key: of two events with the same key, the first one counts,
-// and the second is no error. A broken rule is an [*accounts.FieldError], an organization
+// and the second is no error. A broken rule is an [*fault.FieldError], an organization
 // that doesn't exist [accounts.ErrOrganizationNotFound].
 func (s *Store) PublishEvent(ctx context.Context, e events.Event) error {
 	err := e.Validate()

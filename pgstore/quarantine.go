@@ -8,9 +8,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 )
 
 const quarantineColumns = `
@@ -25,7 +25,7 @@ func scanQuarantined(row pgx.CollectableRow) (meter.Quarantined, error) {
 	err := row.Scan(&q.ID, &q.Batch.Instance, &q.Batch.Seq, &q.Organization, &q.Meter, &q.Aggregation, &day, &q.Plan, &q.PlanVersion,
 		&q.Value, &q.At, &q.Leased.Day, &q.Leased.Month, &q.Reports, &identity, &q.Reason, &q.SQLState, &q.QuarantinedAt, &q.State,
 		&q.DecidedBy, &q.DecidedAt, &q.Note)
-	q.Day = plans.DayOf(day)
+	q.Day = calendar.DayOf(day)
 	copy(q.Identity[:], identity)
 	return q, err
 }
@@ -100,7 +100,7 @@ func (s *Store) ApplyQuarantined(ctx context.Context, id uuid.UUID, by, note str
 // before is answered as it is; what was applied is [meter.ErrQuarantineDecided].
 func (s *Store) DropQuarantined(ctx context.Context, id uuid.UUID, by, note string) (meter.Quarantined, error) {
 	if note == "" {
-		return meter.Quarantined{}, wrap(&accounts.FieldError{Field: "note", Rule: "must say why it is dropped"}, "drop %s of the quarantine", id)
+		return meter.Quarantined{}, wrap(&fault.FieldError{Field: "note", Rule: "must say why it is dropped"}, "drop %s of the quarantine", id)
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()

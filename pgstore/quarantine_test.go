@@ -10,16 +10,17 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/plans"
 )
 
 // event is a report of a quantity that bears an identity.
-func reported(key string, day plans.Day, quantity int64) meter.Event {
+func reported(key string, day calendar.Day, quantity int64) meter.Event {
 	return meter.Event{
 		Identity: meter.KeyIdentity(key), Fingerprint: meter.FingerprintOf(key), Quantity: quantity, At: day.Start().Add(time.Hour),
-		Receipt: meter.Receipt{Plan: "free", Mode: plans.Hard, Window: plans.WindowDay},
+		Receipt: meter.Receipt{Plan: "free", Mode: plans.Hard, Window: calendar.WindowDay},
 	}
 }
 
@@ -75,7 +76,7 @@ func TestPoisonIsSetAside(t *testing.T) {
 	for i := range organizations {
 		organizations[i] = f.organization(fmt.Sprintf("Tenant %d", i), "free").ID
 		for n := range good / len(organizations) {
-			rows = append(rows, row(organizations[i], evaluations, today-plans.Day(n), int64(1000+n)))
+			rows = append(rows, row(organizations[i], evaluations, today-calendar.Day(n), int64(1000+n)))
 		}
 	}
 	places := map[int]string{}
@@ -105,7 +106,7 @@ func TestPoisonIsSetAside(t *testing.T) {
 		t.Helper()
 		for i, id := range organizations {
 			for _, n := range []int{0, i, 499} {
-				require.EqualValues(t, 1000+n, f.value(id, evaluations, today-plans.Day(n)))
+				require.EqualValues(t, 1000+n, f.value(id, evaluations, today-calendar.Day(n)))
 			}
 		}
 		// A row without its bad event is good.
@@ -299,8 +300,8 @@ func TestQuarantineStaysConsumed(t *testing.T) {
 	require.Empty(t, decided)
 }
 
-func quotaWindow(organization uuid.UUID, day plans.Day) meter.QuotaWindow {
-	return meter.QuotaWindow{Organization: organization, Meter: evaluations, Kind: plans.WindowDay, Start: day}
+func quotaWindow(organization uuid.UUID, day calendar.Day) meter.QuotaWindow {
+	return meter.QuotaWindow{Organization: organization, Meter: evaluations, Kind: calendar.WindowDay, Start: day}
 }
 
 // TestADaysSumIsBounded lets two instances fill a day together, neither of which can see it
@@ -321,7 +322,7 @@ func TestADaysSumIsBounded(t *testing.T) {
 
 	held := meter.StoredReservation{
 		ID: uuid.Must(uuid.NewV7()), Organization: o, Meter: evaluations, Quantity: 3, CreatedAt: today.Start(),
-		ExpiresAt: time.Now().Add(time.Hour), Plan: "enterprise", Mode: plans.Unlimited, Window: plans.WindowDay,
+		ExpiresAt: time.Now().Add(time.Hour), Plan: "enterprise", Mode: plans.Unlimited, Window: calendar.WindowDay,
 	}
 	_, err = f.HoldReservation(t.Context(), held, 1)
 	require.NoError(t, err)

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
-	"github.com/riverline/tollgate/plans"
 )
 
 // lessee is an instance that has a lease of one window.
@@ -28,8 +28,8 @@ type lessee struct {
 }
 
 // window is the window of evaluations that contains today.
-func window(organization uuid.UUID, kind plans.WindowKind) meter.QuotaWindow {
-	return meter.QuotaWindow{Organization: organization, Meter: evaluations, Kind: kind, Start: plans.DayOf(kind.On(today).Start)}
+func window(organization uuid.UUID, kind calendar.WindowKind) meter.QuotaWindow {
+	return meter.QuotaWindow{Organization: organization, Meter: evaluations, Kind: kind, Start: calendar.DayOf(kind.On(today).Start)}
 }
 
 // lessee is a new instance that asks within a limit of 1000, as the plan free has.
@@ -70,8 +70,8 @@ func (l *lessee) spend(n int64) {
 	l.flush(used)
 }
 
-func leasedOf(kind plans.WindowKind, n int64) meter.Leased {
-	if kind == plans.WindowMonth {
+func leasedOf(kind calendar.WindowKind, n int64) meter.Leased {
+	if kind == calendar.WindowMonth {
 		return meter.Leased{Month: n}
 	}
 	return meter.Leased{Day: n}
@@ -92,7 +92,7 @@ func (f *fixture) quota(w meter.QuotaWindow) (q quota) {
 // L1 is a CHECK: no statement can break it.
 func TestNothingIsGrantedBeyondTheMaximum(t *testing.T) {
 	f := newFixture(t)
-	w := window(f.organization("Acme", "free").ID, plans.WindowDay)
+	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
 	f.lessee(w).ask(100, 100)
 	for _, column := range []string{"consumed", "leased", "held"} {
 		_, err := f.owner.Exec(t.Context(), `UPDATE quota_windows SET `+column+` = `+column+` + 901`)
@@ -104,7 +104,7 @@ func TestNothingIsGrantedBeyondTheMaximum(t *testing.T) {
 
 func TestLeasesRaced(t *testing.T) {
 	f := newFixture(t)
-	w := window(f.organization("Acme", "free").ID, plans.WindowDay)
+	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
 	var lessees []*lessee
 	for range 8 {
 		lessees = append(lessees, f.lessee(w))
@@ -137,7 +137,7 @@ func TestLeasesRaced(t *testing.T) {
 
 func TestFairShare(t *testing.T) {
 	f := newFixture(t)
-	w := window(f.organization("Acme", "free").ID, plans.WindowDay)
+	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
 	a, b := f.lessee(w), f.lessee(w)
 	f.instance()
 	f.instance()
@@ -155,7 +155,7 @@ func TestFairShare(t *testing.T) {
 
 func TestAskRepeatedAndLate(t *testing.T) {
 	f := newFixture(t)
-	w := window(f.organization("Acme", "free").ID, plans.WindowDay)
+	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
 	l := f.lessee(w)
 	lost := l.next(100, 100)
 	first := l.send(lost)
@@ -174,7 +174,7 @@ func TestAskRepeatedAndLate(t *testing.T) {
 func TestLimitsThatChange(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
-	w := window(o.ID, plans.WindowDay)
+	w := window(o.ID, calendar.WindowDay)
 	l, other := f.lessee(w), f.lessee(w)
 	l.ask(600, 600)
 	l.spend(500)
@@ -227,7 +227,7 @@ func (f *fixture) planVersion(key string) int {
 func TestRecall(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
-	w := window(o, plans.WindowMonth)
+	w := window(o, calendar.WindowMonth)
 	holder, asker := f.lessee(w), f.lessee(w)
 	changes := f.listen()
 	require.EqualValues(t, 1000, holder.ask(1000, 1000).Issued)
@@ -235,7 +235,7 @@ func TestRecall(t *testing.T) {
 	got := asker.ask(10, 10)
 	require.Zero(t, got.Issued)
 	require.True(t, got.Waiting)
-	want := pgstore.Change{Kind: pgstore.ChangeQuota, ID: o.String(), Meter: evaluations, Window: plans.WindowMonth, Start: today.Month()}
+	want := pgstore.Change{Kind: pgstore.ChangeQuota, ID: o.String(), Meter: evaluations, Window: calendar.WindowMonth, Start: today.Month()}
 	change := next(t, changes)
 	require.Equal(t, want, change)
 	named, ok := change.QuotaWindow()
@@ -258,10 +258,10 @@ func TestRecall(t *testing.T) {
 func TestAsksForSeveralWindows(t *testing.T) {
 	f := newFixture(t)
 	a, b := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
-	l := f.lessee(window(b, plans.WindowDay))
+	l := f.lessee(window(b, calendar.WindowDay))
 	f.instance().flush(row(a, evaluations, today-1, 300), row(a, evaluations, today, 50), row(a, evaluations, today.Month()-1, 7))
 	asks := []meter.LeaseAsk{l.next(10, 10)}
-	for _, w := range []meter.QuotaWindow{window(a, plans.WindowMonth), window(a, plans.WindowDay)} {
+	for _, w := range []meter.QuotaWindow{window(a, calendar.WindowMonth), window(a, calendar.WindowDay)} {
 		ask := asks[0]
 		ask.QuotaWindow, ask.Issued, ask.Need = w, 900, 900
 		asks = append(asks, ask)
@@ -285,8 +285,8 @@ func TestAsksForSeveralWindows(t *testing.T) {
 	earlier := row(a, evaluations, today-1, 5)
 	earlier.Leased = meter.Leased{Month: 5}
 	l.flush(used, earlier, row(a, entities, today, 1))
-	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 20, Leased: 880, Unleased: 60}, f.quota(window(a, plans.WindowDay)))
-	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 5, Leased: 645, Unleased: 380}, f.quota(window(a, plans.WindowMonth)))
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 20, Leased: 880, Unleased: 60}, f.quota(window(a, calendar.WindowDay)))
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 5, Leased: 645, Unleased: 380}, f.quota(window(a, calendar.WindowMonth)))
 
 	_, err = f.AdjustLeases(t.Context(), uuid.Must(uuid.NewV7()), asks)
 	require.ErrorIs(t, err, meter.ErrUnknownInstance)
@@ -295,7 +295,7 @@ func TestAsksForSeveralWindows(t *testing.T) {
 func TestSettling(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
-	w := window(o, plans.WindowDay)
+	w := window(o, calendar.WindowDay)
 	l := f.lessee(w)
 	l.ask(100, 100)
 	used := row(o, evaluations, today, 70)
@@ -318,7 +318,7 @@ func TestSettling(t *testing.T) {
 func TestLeasesOfInstancesThatEnd(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
-	w, month := window(o, plans.WindowDay), window(o, plans.WindowMonth)
+	w, month := window(o, calendar.WindowDay), window(o, calendar.WindowMonth)
 	stopped, lost := f.lessee(w), f.lessee(w)
 	stopped.ask(100, 100)
 	stopped.spend(40)
@@ -366,10 +366,10 @@ func TestOpeningRacesAFlush(t *testing.T) {
 	writers := []*writer{f.instance(), f.instance(), f.instance()}
 	for i := range 40 {
 		o := f.organization(fmt.Sprintf("o%d", i), "free").ID
-		kind := []plans.WindowKind{plans.WindowDay, plans.WindowMonth}[i%2]
+		kind := []calendar.WindowKind{calendar.WindowDay, calendar.WindowMonth}[i%2]
 		var group sync.WaitGroup
 		for n, w := range writers {
-			batch := w.batch(row(o, evaluations, today, 5), row(o, evaluations, today+plans.Day(n), 1))
+			batch := w.batch(row(o, evaluations, today, 5), row(o, evaluations, today+calendar.Day(n), 1))
 			if n == 0 {
 				batch.Rows = batch.Rows[:1]
 			}
@@ -385,7 +385,7 @@ func TestOpeningRacesAFlush(t *testing.T) {
 		})
 		group.Wait()
 		want := int64(15)
-		if kind == plans.WindowMonth {
+		if kind == calendar.WindowMonth {
 			want = 17
 		}
 		require.Equal(t, quota{PlanMax: 1000, Max: 1000, Leased: 10, Unleased: want}, f.quota(window(o, kind)), kind)

@@ -11,6 +11,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
@@ -111,7 +112,7 @@ func readPage(ctx context.Context, tx scoped, export db.Export, rows []db.Accoun
 		page.organizations = append(page.organizations, o.OrganizationID)
 		page.accounts[o.OrganizationID] = &billing.Account{
 			Organization: o.OrganizationID, OrganizationName: o.Name, Currency: money.Currency(o.Currency),
-			Period: billing.PeriodOf(export.Period), Cut: export.Cut, Meters: page.meters,
+			Period: calendar.PeriodOf(export.Period), Cut: export.Cut, Meters: page.meters,
 		}
 	}
 	if err := page.readSegments(ctx, tx); err != nil {
@@ -256,7 +257,7 @@ func (p *ratingPage) closed(ctx context.Context, tx scoped) (map[uuid.UUID][]bil
 // billed for it.
 func (p *ratingPage) closedAccount(row db.CorrectionsOfRow, corrections []billing.Statement) (billing.Account, []billing.Billed, error) {
 	account := *p.accounts[row.OrganizationID]
-	account.Period, account.Cut, account.Segments = billing.PeriodOf(row.Period), row.Cut, nil
+	account.Period, account.Cut, account.Segments = calendar.PeriodOf(row.Period), row.Cut, nil
 	var billed []billing.Billed
 	if row.Document != nil {
 		s, err := statement(*row.Document, "", "")

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // A comparison's statement answers one row for each difference, up to $3, with what was
@@ -167,7 +167,7 @@ var comparisons = []string{
 // = rolled = totals, and the windows of hard limits with the records, the leases and
 // the reservations. Rolled days are compared where nothing came to them since, batches
 // with their journal where they had one.
-func (s *Store) Reconcile(ctx context.Context, from, to plans.Day) (billing.Reconciliation, error) {
+func (s *Store) Reconcile(ctx context.Context, from, to calendar.Day) (billing.Reconciliation, error) {
 	found := billing.Reconciliation{From: from, To: to, Differences: []billing.Difference{}}
 	err := s.asPlatformSnapshot(ctx, func(ctx context.Context, tx scoped) error {
 		for i, comparison := range billing.Comparisons() {
@@ -205,7 +205,7 @@ func compare(ctx context.Context, tx scoped, comparison billing.Comparison, stat
 			d.Instance = *instance
 		}
 		if day != nil {
-			d.Day = plans.DayOf(*day)
+			d.Day = calendar.DayOf(*day)
 		}
 		found.Differences = append(found.Differences, d)
 		return nil

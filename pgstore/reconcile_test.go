@@ -11,11 +11,12 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
 
-func (f *fixture) reconcile(from, to plans.Day) billing.Reconciliation {
+func (f *fixture) reconcile(from, to calendar.Day) billing.Reconciliation {
 	f.t.Helper()
 	found, err := f.Reconcile(f.t.Context(), from, to)
 	require.NoError(f.t, err)
@@ -33,7 +34,7 @@ func reconciled(t *testing.T) (f *fixture, o uuid.UUID, l *lessee) {
 	f = newFixture(t)
 	o = f.organization("Acme", "free").ID
 	first := today.Month()
-	l = f.lessee(meter.QuotaWindow{Organization: o, Meter: evaluations, Kind: plans.WindowDay, Start: today})
+	l = f.lessee(meter.QuotaWindow{Organization: o, Meter: evaluations, Kind: calendar.WindowDay, Start: today})
 	for day := first; day <= first+1; day++ {
 		l.flush(row(o, evaluations, day, 10), row(o, entities, day, 7), row(o, storage, day, 500))
 		_, err := f.RollUpDay(t.Context(), day)
@@ -49,7 +50,7 @@ func reconciled(t *testing.T) (f *fixture, o uuid.UUID, l *lessee) {
 	_, err = f.HoldReservation(t.Context(), meter.StoredReservation{
 		ID: uuid.Must(uuid.NewV7()), Organization: o, Meter: evaluations, Quantity: 5,
 		CreatedAt: today.Start().Add(12 * time.Hour), ExpiresAt: time.Now().Add(time.Hour),
-		Plan: "free", Mode: plans.Hard, Window: plans.WindowDay, Max: 1000,
+		Plan: "free", Mode: plans.Hard, Window: calendar.WindowDay, Max: 1000,
 	}, 1)
 	require.NoError(t, err)
 	return f, o, l
@@ -73,7 +74,7 @@ func TestReconcileFindsADifferenceInEachLayer(t *testing.T) {
 		name, statement string
 		left, right     billing.Layer
 		meter           string
-		day             plans.Day
+		day             calendar.Day
 		values          [2]int64
 	}{
 		{"a batch that was not journalled", `UPDATE usage_batches SET reports = 4 WHERE reports = 1`, billing.LayerAcknowledged, billing.LayerJournalled, "", 0, [2]int64{4, 1}},
@@ -118,7 +119,7 @@ func TestDeleteExpired(t *testing.T) {
 	require.NoError(t, err)
 	held, err := f.HoldReservation(t.Context(), meter.StoredReservation{
 		ID: uuid.Must(uuid.NewV7()), Organization: o, Meter: simulations, Quantity: 5, CreatedAt: today.Start().Add(12 * time.Hour),
-		ExpiresAt: time.Now().Add(time.Hour), Plan: "free", Mode: plans.Hard, Window: plans.WindowDay, Max: 50,
+		ExpiresAt: time.Now().Add(time.Hour), Plan: "free", Mode: plans.Hard, Window: calendar.WindowDay, Max: 50,
 	}, 1)
 	require.NoError(t, err)
 	_, err = f.ReleaseReservation(t.Context(), o, held.ID)

@@ -7,7 +7,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
@@ -41,7 +42,7 @@ func (s *Store) CommitReservation(ctx context.Context, organization, id uuid.UUI
 	var r meter.StoredReservation
 	var err error
 	if quantity != nil && (*quantity < 0 || *quantity > plans.MaxQuantity) {
-		err = &accounts.FieldError{Field: "quantity", Rule: fmt.Sprintf("must be 0 to %d, is %d", int64(plans.MaxQuantity), *quantity)}
+		err = &fault.FieldError{Field: "quantity", Rule: fmt.Sprintf("must be 0 to %d, is %d", int64(plans.MaxQuantity), *quantity)}
 	} else {
 		err = s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) (err error) {
 			r, err = commit(ctx, tx, organization, id, quantity)
@@ -103,7 +104,7 @@ func limitBeyond(ctx context.Context, tx scoped, organization, id uuid.UUID, qua
 	if err != nil {
 		return none, err
 	}
-	limit := plans.Entitlement{Meter: r.Meter, Mode: plans.Mode(found.Mode), Window: plans.WindowKind(found.LimitWindow), Max: found.Max}
+	limit := plans.Entitlement{Meter: r.Meter, Mode: plans.Mode(found.Mode), Window: calendar.WindowKind(found.LimitWindow), Max: found.Max}
 	if found.Mode == "" {
 		// The catalog in the tables doesn't say: what decided then does.
 		limit.Mode, limit.Window, limit.Max = r.Mode, r.Window, r.Max
@@ -126,7 +127,7 @@ func lockReservation(ctx context.Context, tx scoped, organization, id uuid.UUID)
 
 // settleReservation writes the usage of a reservation as a batch of one row.
 func settleReservation(ctx context.Context, tx scoped, r meter.StoredReservation, used int64, now time.Time, held *heldQuota) error {
-	day := plans.DayOf(r.CreatedAt)
+	day := calendar.DayOf(r.CreatedAt)
 	batch := meter.Batch{
 		Watermark: now,
 		Rows: []meter.Row{{

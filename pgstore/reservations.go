@@ -9,7 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
@@ -32,7 +33,7 @@ import (
 // A reservation with the same ID is answered as it is. So is one with the same identity,
 // whatever its state, unless its fingerprint is another: [meter.ErrIdentityReused].
 // An organization that doesn't exist is [meter.ErrUnknownOrganization]; a field that
-// breaks its rule an [*accounts.FieldError].
+// breaks its rule an [*fault.FieldError].
 func (s *Store) HoldReservation(ctx context.Context, r meter.StoredReservation, planVersion int) (meter.StoredReservation, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -51,13 +52,13 @@ func (s *Store) HoldReservation(ctx context.Context, r meter.StoredReservation, 
 func checkReservation(r meter.StoredReservation) error {
 	switch {
 	case r.Quantity < 1 || r.Quantity > plans.MaxQuantity:
-		return &accounts.FieldError{Field: "quantity", Rule: fmt.Sprintf("must be 1 to %d, is %d", int64(plans.MaxQuantity), r.Quantity)}
+		return &fault.FieldError{Field: "quantity", Rule: fmt.Sprintf("must be 1 to %d, is %d", int64(plans.MaxQuantity), r.Quantity)}
 	case !r.Window.Valid():
-		return &accounts.FieldError{Field: "window", Rule: fmt.Sprintf("must be %s or %s, is %q", plans.WindowDay, plans.WindowMonth, r.Window)}
+		return &fault.FieldError{Field: "window", Rule: fmt.Sprintf("must be %s or %s, is %q", calendar.WindowDay, calendar.WindowMonth, r.Window)}
 	case !r.Mode.Valid():
-		return &accounts.FieldError{Field: "mode", Rule: fmt.Sprintf("must be %s, %s or %s, is %q", plans.Hard, plans.Soft, plans.Unlimited, r.Mode)}
+		return &fault.FieldError{Field: "mode", Rule: fmt.Sprintf("must be %s, %s or %s, is %q", plans.Hard, plans.Soft, plans.Unlimited, r.Mode)}
 	case !r.ExpiresAt.After(r.CreatedAt):
-		return &accounts.FieldError{Field: "expires_at", Rule: "must be after the reservation was made"}
+		return &fault.FieldError{Field: "expires_at", Rule: "must be after the reservation was made"}
 	}
 	return nil
 }
@@ -65,14 +66,14 @@ func checkReservation(r meter.StoredReservation) error {
 // quotaWindow is the window that a reservation counts in.
 func quotaWindow(r meter.StoredReservation) meter.QuotaWindow {
 	return meter.QuotaWindow{
-		Organization: r.Organization, Meter: r.Meter, Kind: r.Window, Start: plans.DayOf(r.Window.At(r.CreatedAt).Start),
+		Organization: r.Organization, Meter: r.Meter, Kind: r.Window, Start: calendar.DayOf(r.Window.At(r.CreatedAt).Start),
 	}
 }
 
 func hold(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion int) (meter.StoredReservation, error) {
 	aggregation, err := tx.MeterAggregation(ctx, r.Meter)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && aggregation != string(plans.Sum) {
-		return r, &accounts.FieldError{Field: "meter", Rule: fmt.Sprintf("must be a %s meter of the catalog, %q is not", plans.Sum, r.Meter)}
+		return r, &fault.FieldError{Field: "meter", Rule: fmt.Sprintf("must be a %s meter of the catalog, %q is not", plans.Sum, r.Meter)}
 	}
 	if err != nil {
 		return r, err
@@ -93,7 +94,7 @@ func hold(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion
 		return r, err
 	}
 	params := db.InsertReservationParams{
-		OrganizationID: r.Organization, ID: r.ID, Meter: r.Meter, Day: date(plans.DayOf(r.CreatedAt)), Quantity: r.Quantity,
+		OrganizationID: r.Organization, ID: r.ID, Meter: r.Meter, Day: date(calendar.DayOf(r.CreatedAt)), Quantity: r.Quantity,
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Plan: r.Plan, PlanVersion: int64(planVersion), Mode: string(r.Mode), LimitWindow: string(r.Window),
 		WindowStart: date(window.Start), Max: r.Max, Current: r.Current, Held: r.Held,
 	}
@@ -118,7 +119,7 @@ func hold(ctx context.Context, tx scoped, r meter.StoredReservation, planVersion
 	}
 	row, err := tx.SetReservationLimit(ctx, db.SetReservationLimitParams{
 		OrganizationID: r.Organization, ID: r.ID, Meter: r.Meter, Max: r.Max, Current: r.Current,
-		WindowStart: date(window.Start), WindowEnd: date(plans.DayOf(r.Window.On(window.Start).End)),
+		WindowStart: date(window.Start), WindowEnd: date(calendar.DayOf(r.Window.On(window.Start).End)),
 	})
 	return reservation(row), err
 }
@@ -147,7 +148,7 @@ func decideByPlanInForce(ctx context.Context, tx scoped, r *meter.StoredReservat
 		return limit.Outdated, err
 	}
 	r.Plan, *planVersion = limit.Plan, int(limit.PlanVersion)
-	r.Mode, r.Window, r.Max = plans.Mode(limit.Mode), plans.WindowKind(limit.LimitWindow), limit.Max
+	r.Mode, r.Window, r.Max = plans.Mode(limit.Mode), calendar.WindowKind(limit.LimitWindow), limit.Max
 	return false, nil
 }
 
@@ -169,7 +170,7 @@ func holdQuota(ctx context.Context, tx scoped, r meter.StoredReservation, planVe
 	var quota meter.QuotaShortError
 	var taken bool
 	err = tx.QueryRow(ctx, `SELECT * FROM tollgate_hold_quota($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		r.Organization, r.Meter, date(plans.DayOf(r.CreatedAt)), r.Quantity, kind, r.Plan, planVersion, r.Max, outdated).
+		r.Organization, r.Meter, date(calendar.DayOf(r.CreatedAt)), r.Quantity, kind, r.Plan, planVersion, r.Max, outdated).
 		Scan(&taken, &quota.Waiting, &quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held, &quota.Current)
 	if err == nil && !taken {
 		err = &quota
@@ -218,7 +219,7 @@ func reservation(r db.Reservation) meter.StoredReservation {
 		Plan:         r.Plan,
 		PlanVersion:  int(r.PlanVersion),
 		Mode:         plans.Mode(r.Mode),
-		Window:       plans.WindowKind(r.LimitWindow),
+		Window:       calendar.WindowKind(r.LimitWindow),
 		Max:          r.Max,
 		Current:      r.Current,
 		Held:         r.Held,

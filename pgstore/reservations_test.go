@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/plans"
@@ -23,13 +24,13 @@ func draft(organization uuid.UUID, quantity int64) meter.StoredReservation {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return meter.StoredReservation{
 		ID: uuid.Must(uuid.NewV7()), Organization: organization, Meter: evaluations, Quantity: quantity,
-		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Plan: "free", PlanVersion: 1, Mode: plans.Hard, Window: plans.WindowDay, Max: 1000,
+		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Plan: "free", PlanVersion: 1, Mode: plans.Hard, Window: calendar.WindowDay, Max: 1000,
 	}
 }
 
 // windowOf is the window that a reservation counts in.
 func windowOf(r meter.StoredReservation) meter.QuotaWindow {
-	return meter.QuotaWindow{Organization: r.Organization, Meter: r.Meter, Kind: r.Window, Start: plans.DayOf(r.Window.At(r.CreatedAt).Start)}
+	return meter.QuotaWindow{Organization: r.Organization, Meter: r.Meter, Kind: r.Window, Start: calendar.DayOf(r.Window.At(r.CreatedAt).Start)}
 }
 
 func (f *fixture) hold(r meter.StoredReservation) meter.StoredReservation {
@@ -78,7 +79,7 @@ func TestReservationHeldAndCommitted(t *testing.T) {
 	_, err = f.ReleaseReservation(t.Context(), o, r.ID)
 	require.ErrorIs(t, err, meter.ErrReservationEnded)
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 70, Held: 50}, f.quota(w))
-	require.EqualValues(t, 70, f.value(o, evaluations, plans.DayOf(r.CreatedAt)))
+	require.EqualValues(t, 70, f.value(o, evaluations, calendar.DayOf(r.CreatedAt)))
 	require.Equal(t, meter.InstanceStopped, f.instanceNow(pgstore.SettlementInstance(o)).Status)
 
 	done, err = f.CommitReservation(t.Context(), o, second.ID, nil)
@@ -87,7 +88,7 @@ func TestReservationHeldAndCommitted(t *testing.T) {
 	read, err := f.Reservation(t.Context(), o, second.ID)
 	require.NoError(t, err)
 	require.Equal(t, done, read)
-	rollup, err := f.RollUpDay(t.Context(), plans.DayOf(r.CreatedAt))
+	rollup, err := f.RollUpDay(t.Context(), calendar.DayOf(r.CreatedAt))
 	require.NoError(t, err)
 	require.Zero(t, rollup.VarianceCount)
 }
@@ -170,7 +171,7 @@ func TestReservationsBeyondTheQuota(t *testing.T) {
 	require.NoError(t, f.IncrementUsage(t.Context(), o, evaluations, w.Start, 40))
 	changes := f.listen()
 	short := &meter.QuotaShortError{Max: 1000, Unleased: 40, Leased: 800, Held: 100, Current: 840, Waiting: true}
-	recall := pgstore.Change{Kind: pgstore.ChangeQuota, ID: o.String(), Meter: evaluations, Window: plans.WindowDay, Start: w.Start}
+	recall := pgstore.Change{Kind: pgstore.ChangeQuota, ID: o.String(), Meter: evaluations, Window: calendar.WindowDay, Start: w.Start}
 
 	refused := draft(o, 61)
 	_, err := f.HoldReservation(t.Context(), refused, 1)
@@ -218,7 +219,7 @@ func TestReservationsInOtherWindows(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	month := draft(o, 100)
-	month.Window = plans.WindowMonth
+	month.Window = calendar.WindowMonth
 	month = f.hold(month)
 	soft := draft(o, 30)
 	soft.Mode, soft.Current, soft.Max = plans.Soft, 77, 5
@@ -262,7 +263,7 @@ func TestReservationsThatCannotBeStored(t *testing.T) {
 		r := draft(o, 1)
 		spoil(&r)
 		_, err := f.HoldReservation(t.Context(), r, 1)
-		var wrong *accounts.FieldError
+		var wrong *fault.FieldError
 		require.ErrorAs(t, err, &wrong, field)
 		require.Equal(t, field, wrong.Field)
 	}
@@ -270,7 +271,7 @@ func TestReservationsThatCannotBeStored(t *testing.T) {
 	require.ErrorIs(t, err, meter.ErrUnknownOrganization)
 	r := f.hold(draft(o, 1))
 	_, err = f.CommitReservation(t.Context(), o, r.ID, amount(-1))
-	var wrong *accounts.FieldError
+	var wrong *fault.FieldError
 	require.ErrorAs(t, err, &wrong)
 	require.Equal(t, "quantity", wrong.Field)
 }
@@ -304,7 +305,7 @@ func TestReservationsRaced(t *testing.T) {
 	}
 	require.NoError(t, group.Wait())
 	require.Equal(t, 12, committed, "each is told that it is committed")
-	require.EqualValues(t, 10, f.value(o, evaluations, plans.DayOf(r.CreatedAt)))
+	require.EqualValues(t, 10, f.value(o, evaluations, calendar.DayOf(r.CreatedAt)))
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 10}, f.quota(windowOf(r)))
 	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM reservations`))
 }

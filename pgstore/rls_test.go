@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/sinks"
 )
 
@@ -81,7 +81,7 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	}
 	_, err := f.RollUpDay(t.Context(), today)
 	require.NoError(t, err)
-	e := f.beginExport(billing.PeriodOf(today.Start()), "run")
+	e := f.beginExport(calendar.PeriodOf(today.Start()), "run")
 	_, err = f.FreezeExport(t.Context(), e.ID)
 	require.NoError(t, err)
 	fillQuotas(f, w.id, a, b)

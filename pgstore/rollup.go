@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore/internal/db"
-	"github.com/riverline/tollgate/plans"
 )
 
 // rollUp writes the rolled day. Rows that stay as they are are not written again: it
@@ -76,7 +76,7 @@ const variances = `
 // came since. Snapshots are levels that hold until the next report (also over days
 // without one, whose level is carried), so a day continues the rolled day before
 // it; when that one changes, [Store.DaysToRollUp] names this one again.
-func (s *Store) RollUpDay(ctx context.Context, day plans.Day) (billing.DayRollup, error) {
+func (s *Store) RollUpDay(ctx context.Context, day calendar.Day) (billing.DayRollup, error) {
 	var rollup billing.DayRollup
 	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) error {
 		rollup = billing.DayRollup{Day: day}
@@ -143,8 +143,8 @@ func readVariances(ctx context.Context, tx scoped, rollup *billing.DayRollup) er
 // DaysToRollUp returns, in order, the days from from to to, both included, that need
 // a rollup: those without one, from the first day that has usage on; those that usage
 // came to after their rollup; and all after such a day, because they continue it.
-func (s *Store) DaysToRollUp(ctx context.Context, from, to plans.Day) ([]plans.Day, error) {
-	var days []plans.Day
+func (s *Store) DaysToRollUp(ctx context.Context, from, to calendar.Day) ([]calendar.Day, error) {
+	var days []calendar.Day
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		state, err := readRollups(ctx, tx, from, to)
 		if err != nil || state.empty() {
@@ -161,12 +161,12 @@ func (s *Store) DaysToRollUp(ctx context.Context, from, to plans.Day) ([]plans.D
 // rollups says which days of a range are rolled up and up to date.
 type rollups struct {
 	// from is the first day of the range that may have usage; beyond to where none may.
-	from, to plans.Day
+	from, to calendar.Day
 	// days has every rolled day of the range, also before from.
 	days []db.RollupsRow
 }
 
-func readRollups(ctx context.Context, tx scoped, from, to plans.Day) (rollups, error) {
+func readRollups(ctx context.Context, tx scoped, from, to calendar.Day) (rollups, error) {
 	state := rollups{from: from, to: to}
 	first, err := tx.FirstUsageDay(ctx)
 	switch {
@@ -175,7 +175,7 @@ func readRollups(ctx context.Context, tx scoped, from, to plans.Day) (rollups, e
 	case err != nil:
 		return state, err
 	default:
-		state.from = max(from, plans.DayOf(first))
+		state.from = max(from, calendar.DayOf(first))
 	}
 	state.days, err = tx.Rollups(ctx, date(from), date(to))
 	return state, err
@@ -186,13 +186,13 @@ func (r rollups) empty() bool { return r.from > r.to }
 
 // fresh returns the last day before which, from the start of the range on, every day
 // is rolled up and up to date; the day before the range where the first one isn't.
-func (r rollups) fresh() plans.Day {
+func (r rollups) fresh() calendar.Day {
 	last := r.from - 1
 	for _, known := range r.days {
-		if plans.DayOf(known.Day) < r.from {
+		if calendar.DayOf(known.Day) < r.from {
 			continue
 		}
-		if known.Outdated || plans.DayOf(known.Day) != last+1 {
+		if known.Outdated || calendar.DayOf(known.Day) != last+1 {
 			break
 		}
 		last++
@@ -201,9 +201,9 @@ func (r rollups) fresh() plans.Day {
 }
 
 // upTo returns the rolled days up to a day, with what tells their contents apart.
-func (r rollups) upTo(day plans.Day) (days []time.Time, revisions []int32) {
+func (r rollups) upTo(day calendar.Day) (days []time.Time, revisions []int32) {
 	for _, known := range r.days {
-		if plans.DayOf(known.Day) <= day {
+		if calendar.DayOf(known.Day) <= day {
 			days = append(days, known.Day)
 			revisions = append(revisions, known.ContentRevision)
 		}

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 )
 
-func (f *fixture) rollUp(day plans.Day) billing.DayRollup {
+func (f *fixture) rollUp(day calendar.Day) billing.DayRollup {
 	f.t.Helper()
 	rollup, err := f.RollUpDay(f.t.Context(), day)
 	require.NoError(f.t, err)
@@ -30,7 +30,7 @@ type rolled struct {
 }
 
 // rolledDay reads one row of a rolled day; the zero value where there is none.
-func (f *fixture) rolledDay(organization uuid.UUID, meterKey string, day plans.Day) (r rolled) {
+func (f *fixture) rolledDay(organization uuid.UUID, meterKey string, day calendar.Day) (r rolled) {
 	f.t.Helper()
 	rows, err := f.owner.Query(f.t.Context(), `
 		SELECT value, carried, month_to_date, coalesce(unit_seconds::text, '') FROM usage_rolled
@@ -44,7 +44,7 @@ func (f *fixture) rolledDay(organization uuid.UUID, meterKey string, day plans.D
 	return r
 }
 
-func hour(day plans.Day, hours float64) time.Time {
+func hour(day calendar.Day, hours float64) time.Time {
 	return day.Start().Add(time.Duration(hours * float64(time.Hour)))
 }
 
@@ -93,7 +93,7 @@ func TestRollUpTakesInLateUsage(t *testing.T) {
 	w.flush(row(o, evaluations, today, 5))
 	days, err = f.DaysToRollUp(t.Context(), today-3, today)
 	require.NoError(t, err)
-	require.Equal(t, []plans.Day{today}, days, "usage came after the rollup")
+	require.Equal(t, []calendar.Day{today}, days, "usage came after the rollup")
 
 	require.Equal(t, 2, f.rollUp(today).Revision)
 	require.Equal(t, rolled{Value: 15, MonthToDate: 15}, f.rolledDay(o, evaluations, today))
@@ -104,7 +104,7 @@ func TestRollUpTakesInLateUsage(t *testing.T) {
 
 func TestDaysToRollUp(t *testing.T) {
 	f := newFixture(t)
-	all := func(from, to plans.Day) []plans.Day {
+	all := func(from, to calendar.Day) []calendar.Day {
 		days, err := f.DaysToRollUp(t.Context(), from, to)
 		require.NoError(t, err)
 		return days
@@ -114,9 +114,9 @@ func TestDaysToRollUp(t *testing.T) {
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
 	w.flush(row(o, evaluations, today-5, 1), row(o, evaluations, today-1, 1))
-	require.Equal(t, []plans.Day{today - 5, today - 4, today - 3, today - 2, today - 1, today}, all(today-9, today),
+	require.Equal(t, []calendar.Day{today - 5, today - 4, today - 3, today - 2, today - 1, today}, all(today-9, today),
 		"from the first usage on; a level may be carried over the days without usage")
-	require.Equal(t, []plans.Day{today - 2}, all(today-2, today-2))
+	require.Equal(t, []calendar.Day{today - 2}, all(today-2, today-2))
 	for day := today - 5; day <= today; day++ {
 		f.rollUp(day)
 	}
@@ -125,11 +125,11 @@ func TestDaysToRollUp(t *testing.T) {
 	f.rollUp(today - 3)
 	require.Empty(t, all(today-9, today), "a rollup that changes nothing makes no later day outdated")
 	w.flush(row(o, evaluations, today-3, 1))
-	require.Equal(t, []plans.Day{today - 3, today - 2, today - 1, today}, all(today-9, today), "the days after continue it")
+	require.Equal(t, []calendar.Day{today - 3, today - 2, today - 1, today}, all(today-9, today), "the days after continue it")
 	f.rollUp(today - 3)
-	require.Equal(t, []plans.Day{today - 2, today - 1, today}, all(today-9, today), "they continue what it was before")
+	require.Equal(t, []calendar.Day{today - 2, today - 1, today}, all(today-9, today), "they continue what it was before")
 	f.rollUp(today - 2)
-	require.Equal(t, []plans.Day{today - 1, today}, all(today-9, today), "also through a day that has no usage")
+	require.Equal(t, []calendar.Day{today - 1, today}, all(today-9, today), "also through a day that has no usage")
 	f.rollUp(today - 1)
 	f.rollUp(today)
 	require.Empty(t, all(today-9, today))
@@ -209,7 +209,7 @@ func TestLevelsAreCarried(t *testing.T) {
 		{},
 	}
 	for i, w := range want {
-		require.Equal(t, w, f.rolledDay(o, storage, day+plans.Day(i)), "day %d", i)
+		require.Equal(t, w, f.rolledDay(o, storage, day+calendar.Day(i)), "day %d", i)
 	}
 	require.Zero(t, f.count(`SELECT count(*) FROM usage_daily WHERE day = $1`, (day+1).Start()), "a record is never made up")
 }
@@ -226,7 +226,7 @@ func TestRollUpAfterAGap(t *testing.T) {
 	f.rollUp(today - 4)
 	days, err := f.DaysToRollUp(t.Context(), today-4, today)
 	require.NoError(t, err)
-	require.Equal(t, []plans.Day{today - 3, today - 2, today - 1, today}, days)
+	require.Equal(t, []calendar.Day{today - 3, today - 2, today - 1, today}, days)
 }
 
 // A report's time may lie outside its day: replayed late, or written by an import.
@@ -283,7 +283,7 @@ func TestSimultaneousSnapshotsAgree(t *testing.T) {
 	o := f.organization("Acme", "free").ID
 	first, second := f.instance(), f.instance()
 	for i, order := range [][]*writer{{first, second}, {second, first}} {
-		day := today + plans.Day(i)
+		day := today + calendar.Day(i)
 		order[0].flush(rowAt(o, storage, day, 500, hour(day, 1)))
 		order[1].flush(rowAt(o, storage, day, 300, hour(day, 1)))
 		require.Zero(t, f.rollUp(day).VarianceCount)
@@ -330,7 +330,7 @@ func TestRollUpAmidFlushes(t *testing.T) {
 	days, err := f.DaysToRollUp(t.Context(), today, today)
 	require.NoError(t, err)
 	if rolledNow := f.rolledDay(organizations[0], evaluations, today).Value; rolledNow != instances*batches {
-		require.Equal(t, []plans.Day{today}, days, "the rollup has %d of %d", rolledNow, instances*batches)
+		require.Equal(t, []calendar.Day{today}, days, "the rollup has %d of %d", rolledNow, instances*batches)
 	}
 	require.Zero(t, f.rollUp(today).VarianceCount)
 	require.EqualValues(t, instances*batches, f.rolledDay(organizations[1], evaluations, today).Value)

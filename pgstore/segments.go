@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
@@ -28,7 +28,7 @@ func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 	if err := freezeCorrections(ctx, tx, export); err != nil {
 		return err
 	}
-	start := billing.PeriodOf(export.Period).Start()
+	start := calendar.PeriodOf(export.Period).Start()
 	if err := tx.PutExportOrganizations(ctx, export.ID, start, export.Cut); err != nil {
 		return fmt.Errorf("organizations: %w", err)
 	}
@@ -50,7 +50,7 @@ func freezeCorrections(ctx context.Context, tx scoped, export db.Export) error {
 	if err := tx.PutCorrectionMarks(ctx, export.ID); err != nil {
 		return fmt.Errorf("marks of corrections: %w", err)
 	}
-	start := billing.PeriodOf(export.Period).Start()
+	start := calendar.PeriodOf(export.Period).Start()
 	closed, err := tx.ClosedExports(ctx, start.AddDate(0, -correctionPeriods, 0), start)
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func freezeCorrections(ctx context.Context, tx scoped, export db.Export) error {
 			err = addSegmentUsage(ctx, tx, export.ID, c, "export_correction_batches", corrected)
 		}
 		if err != nil {
-			return fmt.Errorf("corrections of %s: %w", billing.PeriodOf(c.Period), err)
+			return fmt.Errorf("corrections of %s: %w", calendar.PeriodOf(c.Period), err)
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -194,7 +195,7 @@ func TestSegmentsAreFrozen(t *testing.T) {
 	w.flush(row(o, evaluations, today, 100))
 	f.rollUp(today)
 	f.freeze(e.ID)
-	require.Empty(t, cmp.Diff(frozen, f.ratables(e.ID, 1), cmp.AllowUnexported(billing.Period{})))
+	require.Empty(t, cmp.Diff(frozen, f.ratables(e.ID, 1), cmp.AllowUnexported(calendar.Period{})))
 	again, err := f.ExportCatalog(t.Context(), e.ID)
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(catalog, again))

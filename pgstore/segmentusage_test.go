@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -220,7 +221,7 @@ func TestUsageCountsForThePlanThatItNames(t *testing.T) {
 		{hour(today+9, 2), "", 0},           // after the end
 		{hour(today+9, 3), "enterprise", 1}, // after the end, of another month
 	} {
-		w.flush(under(rowAt(o, evaluations, plans.DayOf(r.at), 1<<i, r.at), r.plan, r.version))
+		w.flush(under(rowAt(o, evaluations, calendar.DayOf(r.at), 1<<i, r.at), r.plan, r.version))
 	}
 	got := map[stretch]int64{}
 	r := f.ratables(f.frozen(period, "run").ID, 10)[o]
@@ -250,10 +251,10 @@ func TestUsageCountsForThePlanThatItNames(t *testing.T) {
 func TestSegmentsAddUpToTheTotals(t *testing.T) {
 	f := newFixture(t)
 	// Each run has a month of its own, and levels of its own that end with it.
-	next := billing.PeriodOf(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	next := calendar.PeriodOf(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
 	rapid.Check(t, func(rt *rapid.T) {
 		period := next
-		next = billing.PeriodOf(period.End())
+		next = calendar.PeriodOf(period.End())
 		o := f.organizationSince("Acme", "free", period.Start().AddDate(0, 0, rapid.IntRange(-20, 20).Draw(rt, "made"))).ID
 		millisecond := rapid.IntRange(0, 30*86_400_000)
 		for range rapid.IntRange(1, 4).Draw(rt, "changes") {
@@ -267,7 +268,7 @@ func TestSegmentsAddUpToTheTotals(t *testing.T) {
 			for range batches {
 				rows := map[[4]any]meter.Row{}
 				for range rapid.IntRange(1, 4).Draw(rt, "rows") {
-					day := first + plans.Day(rapid.IntRange(from, days).Draw(rt, "day"))
+					day := first + calendar.Day(rapid.IntRange(from, days).Draw(rt, "day"))
 					m := rapid.SampledFrom([]string{evaluations, entities, storage, storage}).Draw(rt, "meter")
 					at := day.Start().Add(time.Duration(rapid.IntRange(0, 86_399_999).Draw(rt, "millisecond")) * time.Millisecond)
 					r := rowAt(o, m, day, rapid.Int64Range(0, 1_000_000_000).Draw(rt, "value"), at)
@@ -284,14 +285,14 @@ func TestSegmentsAddUpToTheTotals(t *testing.T) {
 				writers[rapid.IntRange(0, 1).Draw(rt, "writer")].flush(batch...)
 			}
 		}
-		e, until := finalExport(period, "run"), first+plans.Day(days)+1
+		e, until := finalExport(period, "run"), first+calendar.Day(days)+1
 		if rapid.Bool().Draw(rt, "provisional") {
 			ofTheMonth := time.Duration(rapid.Float64Range(0, 1).Draw(rt, "cut") * float64(period.End().Sub(period.Start())))
 			e.Provisional, e.Cut = true, period.Start().Add(max(ofTheMonth, time.Second)).Truncate(time.Millisecond).Add(-time.Millisecond)
-			until = plans.DayOf(e.Cut)
+			until = calendar.DayOf(e.Cut)
 		}
 		flush(rapid.IntRange(1, 8).Draw(rt, "batches"), -1)
-		for day := first - 1; day < min(until, first+plans.Day(rapid.IntRange(-1, days+1).Draw(rt, "rolled days"))); day++ {
+		for day := first - 1; day < min(until, first+calendar.Day(rapid.IntRange(-1, days+1).Draw(rt, "rolled days"))); day++ {
 			f.rollUp(day)
 		}
 		// A level of the day before that comes now is in the segments, and in the total with the next rollup alone.
@@ -301,7 +302,7 @@ func TestSegmentsAddUpToTheTotals(t *testing.T) {
 		f.freeze(begun.ID)
 		checkSegments(rt, f, begun, o)
 		flushed = slices.DeleteFunc(flushed, func(r meter.Row) bool {
-			return r.Meter == storage || r.Day < first || r.Day > plans.DayOf(e.Cut.Add(-time.Microsecond))
+			return r.Meter == storage || r.Day < first || r.Day > calendar.DayOf(e.Cut.Add(-time.Microsecond))
 		})
 		checkPlaces(rt, f.ratables(begun.ID, 100)[o].Account, flushed)
 	})

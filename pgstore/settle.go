@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -18,7 +19,7 @@ type openKinds struct{ day, month bool }
 func (o *openKinds) queue(b *pgx.Batch, days []int32) {
 	var months []int32
 	for _, day := range days {
-		months = append(months, int32(plans.Day(day).Month()))
+		months = append(months, int32(calendar.Day(day).Month()))
 	}
 	b.Queue(`
 		SELECT
@@ -40,12 +41,12 @@ type quotaUse struct {
 	values, leased []int64
 }
 
-func (u *quotaUse) add(c *columns, i int, kind plans.WindowKind, start int32) {
+func (u *quotaUse) add(c *columns, i int, kind calendar.WindowKind, start int32) {
 	value := c.values[i]
 	var leased int64
 	if c.leased != nil {
 		leased = c.leased[i].Day
-		if kind == plans.WindowMonth {
+		if kind == calendar.WindowMonth {
 			leased = c.leased[i].Month
 		}
 	}
@@ -100,10 +101,10 @@ func (c *columns) quotaUse(open openKinds) *quotaUse {
 		}
 		if c.aggregations[c.meters[from]] == plans.Sum {
 			for i := from; open.day && i < to; i++ {
-				u.add(c, i, plans.WindowDay, c.days[i])
+				u.add(c, i, calendar.WindowDay, c.days[i])
 			}
 			for i := from; open.month && i < to; i++ {
-				u.add(c, i, plans.WindowMonth, int32(plans.Day(c.days[i]).Month()))
+				u.add(c, i, calendar.WindowMonth, int32(calendar.Day(c.days[i]).Month()))
 			}
 		}
 		from = to
@@ -119,7 +120,7 @@ type heldQuota struct {
 	held, used int64
 	// limit is the kind of window that has a hard limit by the plan in force, and max the
 	// limit: what is used beyond what is held must be within it. Empty: there is none.
-	limit plans.WindowKind
+	limit calendar.WindowKind
 	max   int64
 	// settled says that the windows have the usage already: it was quarantined.
 	settled bool
@@ -140,7 +141,7 @@ func (c *columns) settle(ctx context.Context, tx scoped, instance uuid.UUID, ope
 	}
 	if held != nil && held.reservation != uuid.Nil {
 		for i := range found.starts {
-			if err := held.settle(ctx, tx, plans.WindowKind(found.kinds[i]), plans.Day(found.starts[i])); err != nil {
+			if err := held.settle(ctx, tx, calendar.WindowKind(found.kinds[i]), calendar.Day(found.starts[i])); err != nil {
 				return err
 			}
 			found.values[i] = 0
@@ -202,7 +203,7 @@ const settleLeases = `
 // settle moves what a reservation held of a window to consumed: less than that frees the
 // rest, more takes what is missing. The window is locked. Where it is the limit's and
 // hasn't got the missing part, the answer is [meter.QuotaShortError].
-func (h *heldQuota) settle(ctx context.Context, tx scoped, kind plans.WindowKind, start plans.Day) error {
+func (h *heldQuota) settle(ctx context.Context, tx scoped, kind calendar.WindowKind, start calendar.Day) error {
 	for expired := false; ; expired = true {
 		quota, settled, err := h.try(ctx, tx, kind, start)
 		if err != nil || settled {
@@ -220,7 +221,7 @@ func (h *heldQuota) settle(ctx context.Context, tx scoped, kind plans.WindowKind
 
 // try settles where there is enough, and returns the window as it was. What is used of a
 // window without a limit, beyond what was held, is unleased.
-func (h *heldQuota) try(ctx context.Context, tx scoped, kind plans.WindowKind, start plans.Day) (*meter.QuotaShortError, bool, error) {
+func (h *heldQuota) try(ctx context.Context, tx scoped, kind calendar.WindowKind, start calendar.Day) (*meter.QuotaShortError, bool, error) {
 	var quota meter.QuotaShortError
 	var settled bool
 	limited := kind == h.limit && h.used > h.held

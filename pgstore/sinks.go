@@ -4,11 +4,12 @@ import (
 	"context"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/sinks"
 )
 
 // PutCustomer sets how a sink knows an organization, in place of what was set before. An
-// identity that the sink has for another organization is an [*accounts.FieldError], an
+// identity that the sink has for another organization is an [*fault.FieldError], an
 // organization that isn't there [accounts.ErrOrganizationNotFound].
 func (s *Store) PutCustomer(ctx context.Context, c sinks.Customer) error {
 	err := s.asOrganization(ctx, c.Organization, func(ctx context.Context, tx scoped) error {
@@ -17,7 +18,7 @@ func (s *Store) PutCustomer(ctx context.Context, c sinks.Customer) error {
 		case hasCode(err, foreignKeyViolation):
 			return accounts.ErrOrganizationNotFound.Of(c.Organization)
 		case hasCode(err, uniqueViolation):
-			return &accounts.FieldError{Field: "external_id", Rule: "must not be that of another organization"}
+			return &fault.FieldError{Field: "external_id", Rule: "must not be that of another organization"}
 		default:
 			return err
 		}

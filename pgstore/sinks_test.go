@@ -6,7 +6,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/sinks"
 )
 
@@ -23,8 +23,8 @@ func TestCustomers(t *testing.T) {
 	require.NoError(t, put(b, "elsewhere", "cus_a"), "each sink has identities of its own")
 
 	err := put(c, sinks.Stripe, "cus_a")
-	var field *accounts.FieldError
+	var field *fault.FieldError
 	require.ErrorAs(t, err, &field)
 	require.Equal(t, "external_id", field.Field)
-	require.ErrorIs(t, put(uuid.Max, sinks.Stripe, "cus_x"), accounts.ErrNotFound)
+	require.ErrorIs(t, put(uuid.Max, sinks.Stripe, "cus_x"), fault.ErrNotFound)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/sinks"
 )
@@ -115,7 +116,7 @@ func lastDelivered(ctx context.Context, tx scoped, export db.Export, earlier []u
 
 func issuedStatement(export db.Export, row db.IssuedStatementsRow, before *sinks.Statement) (sinks.Issued, error) {
 	out := sinks.Issued{Customer: row.Customer, ExternalID: row.Delivered, Replaces: before}
-	period := billing.PeriodOf(export.Period)
+	period := calendar.PeriodOf(export.Period)
 	switch {
 	case row.Document != "":
 		var err error
@@ -137,7 +138,7 @@ func sinkStatement(export db.Export, document, number string) (sinks.Statement, 
 	if err != nil {
 		return sinks.Statement{}, err
 	}
-	period := billing.PeriodOf(export.Period)
+	period := calendar.PeriodOf(export.Period)
 	out := sinks.Statement{
 		Number: number, Organization: s.Organization, Currency: s.Currency, PeriodStart: period.Start(), PeriodEnd: period.End(),
 		Lines: make([]sinks.Line, len(s.Lines)),

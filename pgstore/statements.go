@@ -11,6 +11,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
@@ -35,7 +36,7 @@ func (s *Store) NumberStatements(ctx context.Context, id uuid.UUID) error {
 		if err := tx.AvoidNestedLoops(ctx); err != nil {
 			return err
 		}
-		return tx.NumberStatements(ctx, billing.NumberSeries(billing.PeriodOf(e.Period), int(e.Revision)), id, e.Reopens)
+		return tx.NumberStatements(ctx, billing.NumberSeries(calendar.PeriodOf(e.Period), int(e.Revision)), id, e.Reopens)
 	})
 	return wrap(err, "number the statements of export %s", id)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/migrations"
 	"github.com/riverline/tollgate/pgstore"
@@ -139,7 +140,7 @@ func TestErrorsCanBeAskedByInterface(t *testing.T) {
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
 	err := fmt.Errorf("flush: %w", f.EnsurePartitions(ctx, today, 0))
-	var asked interface{ Retryable() bool }
+	var asked fault.Retryable
 	require.ErrorAs(t, err, &asked)
 	require.True(t, asked.Retryable())
 	require.ErrorContains(t, err, "make the partitions from 2026-10-15")

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -322,7 +323,7 @@ func TestReplicasKeepTheLimitAfterAChange(t *testing.T) {
 				_, err := m.flusher.Flush(t.Context())
 				require.NoError(t, err)
 			}
-			require.Equal(t, got+before, f.value(o, evaluations, plans.DayOf(time.Now())))
+			require.Equal(t, got+before, f.value(o, evaluations, calendar.DayOf(time.Now())))
 		})
 	}
 }

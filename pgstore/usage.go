@@ -10,15 +10,16 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
 )
 
 // LoadOrganization implements [meter.Store].
-func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day plans.Day) (meter.Snapshot, error) {
+func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
 	snapshot := meter.Snapshot{Organization: id}
 	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
 		if _, err := tx.Organization(ctx, id); err != nil {
@@ -76,7 +77,7 @@ func readTerms(ctx context.Context, tx scoped, id uuid.UUID, now time.Time) ([]m
 }
 
 // addQuarantined adds what is set aside of the day and of its month up to it.
-func addQuarantined(ctx context.Context, tx scoped, snapshot *meter.Snapshot, day plans.Day) error {
+func addQuarantined(ctx context.Context, tx scoped, snapshot *meter.Snapshot, day calendar.Day) error {
 	rows, err := tx.Query(ctx, `
 		SELECT meter, coalesce(sum(in_windows) FILTER (WHERE day = $3), 0)::bigint, sum(in_windows)::bigint
 		FROM usage_quarantine
@@ -95,9 +96,9 @@ func addQuarantined(ctx context.Context, tx scoped, snapshot *meter.Snapshot, da
 }
 
 // addHeld adds what reservations hold of the day and of its month.
-func addHeld(ctx context.Context, tx scoped, snapshot *meter.Snapshot, day plans.Day) error {
+func addHeld(ctx context.Context, tx scoped, snapshot *meter.Snapshot, day calendar.Day) error {
 	rows, err := tx.HeldUsage(ctx, db.HeldUsageParams{
-		Day: date(day), OrganizationID: snapshot.Organization, MonthStart: date(day.Month()), MonthEnd: date(plans.DayOf(plans.WindowMonth.On(day).End) - 1),
+		Day: date(day), OrganizationID: snapshot.Organization, MonthStart: date(day.Month()), MonthEnd: date(calendar.DayOf(calendar.WindowMonth.On(day).End) - 1),
 	})
 	for _, r := range rows {
 		u := storedOf(snapshot, r.Meter)
@@ -118,7 +119,7 @@ func storedOf(snapshot *meter.Snapshot, key string) *meter.Stored {
 
 // CurrentUsage returns the record of an organization, meter and day; where there is
 // none, one with a value of zero. It knows nothing of what instances have yet to flush.
-func (s *Store) CurrentUsage(ctx context.Context, organization uuid.UUID, meterKey string, day plans.Day) (billing.UsageRecord, error) {
+func (s *Store) CurrentUsage(ctx context.Context, organization uuid.UUID, meterKey string, day calendar.Day) (billing.UsageRecord, error) {
 	record := billing.UsageRecord{Organization: organization, Meter: meterKey, Day: day}
 	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.UsageRecord(ctx, organization, meterKey, date(day))
@@ -134,7 +135,7 @@ func (s *Store) CurrentUsage(ctx context.Context, organization uuid.UUID, meterK
 // UsageRange returns an organization's records of the days from to to, both
 // included, in the order of day and then of the catalog's meters. An empty meter
 // means all meters.
-func (s *Store) UsageRange(ctx context.Context, organization uuid.UUID, from, to plans.Day, meterKey string) ([]billing.UsageRecord, error) {
+func (s *Store) UsageRange(ctx context.Context, organization uuid.UUID, from, to calendar.Day, meterKey string) ([]billing.UsageRecord, error) {
 	var records []billing.UsageRecord
 	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.UsageRange(ctx, db.UsageRangeParams{
@@ -144,7 +145,7 @@ func (s *Store) UsageRange(ctx context.Context, organization uuid.UUID, from, to
 			Meter:          meterKey,
 		})
 		records = convert(rows, func(r db.UsageRangeRow) billing.UsageRecord {
-			return billing.UsageRecord{Organization: organization, Meter: r.Meter, Day: plans.DayOf(r.Day), Value: r.Value, LastAt: r.LastAt}
+			return billing.UsageRecord{Organization: organization, Meter: r.Meter, Day: calendar.DayOf(r.Day), Value: r.Value, LastAt: r.LastAt}
 		})
 		return err
 	})
@@ -155,13 +156,13 @@ func (s *Store) UsageRange(ctx context.Context, organization uuid.UUID, from, to
 // organization and meter, in the order of organization and then of the catalog's
 // meters. Names and plans are those of now. UnitSeconds is left empty: it belongs to
 // rolled days, and records are not rolled. A sum beyond an int64, which takes more than 92
-// full days, is an [*accounts.FieldError]: nothing is cut.
-func (s *Store) UsageRangeAll(ctx context.Context, from, to plans.Day) ([]billing.UsageTotal, error) {
+// full days, is an [*fault.FieldError]: nothing is cut.
+func (s *Store) UsageRangeAll(ctx context.Context, from, to calendar.Day) ([]billing.UsageTotal, error) {
 	var totals []billing.UsageTotal
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.UsageRangeAll(ctx, date(from), date(to))
 		if i := slices.IndexFunc(rows, func(r db.UsageRangeAllRow) bool { return r.Beyond }); i >= 0 {
-			return &accounts.FieldError{Field: "to", Rule: fmt.Sprintf(
+			return &fault.FieldError{Field: "to", Rule: fmt.Sprintf(
 				"must be nearer to from: the sum of %s by organization %s over these days is beyond an int64", rows[i].Meter, rows[i].OrganizationID)}
 		}
 		totals = convert(rows, func(r db.UsageRangeAllRow) billing.UsageTotal {
@@ -182,12 +183,12 @@ func (s *Store) UsageRangeAll(ctx context.Context, from, to plans.Day) ([]billin
 
 // MonthToDate returns, for each meter of an organization, what the rolled days of
 // the day's month, up to the day, add up to. Days that are not rolled are not in it.
-func (s *Store) MonthToDate(ctx context.Context, organization uuid.UUID, day plans.Day) ([]billing.MonthToDate, error) {
+func (s *Store) MonthToDate(ctx context.Context, organization uuid.UUID, day calendar.Day) ([]billing.MonthToDate, error) {
 	var months []billing.MonthToDate
 	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.MonthToDate(ctx, organization, date(day.Month()), date(day))
 		months = convert(rows, func(r db.MonthToDateRow) billing.MonthToDate {
-			return billing.MonthToDate{Meter: r.Meter, Through: plans.DayOf(r.Day), Value: r.MonthToDate, UnitSeconds: r.UnitSeconds}
+			return billing.MonthToDate{Meter: r.Meter, Through: calendar.DayOf(r.Day), Value: r.MonthToDate, UnitSeconds: r.UnitSeconds}
 		})
 		return err
 	})
@@ -197,7 +198,7 @@ func (s *Store) MonthToDate(ctx context.Context, organization uuid.UUID, day pla
 // EnsurePartitions makes the partitions of the day's month and of monthsAhead months
 // after it, 0 to 119, where they are missing. Usage of a month that has none is
 // kept in a default partition, and moves when the month's is made.
-func (s *Store) EnsurePartitions(ctx context.Context, day plans.Day, monthsAhead int) error {
+func (s *Store) EnsurePartitions(ctx context.Context, day calendar.Day, monthsAhead int) error {
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		return tx.EnsurePartitions(ctx, date(day), int32(min(max(monthsAhead, -1), 1000)+1))
 	})

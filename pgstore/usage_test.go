@@ -11,6 +11,8 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/plans"
@@ -91,12 +93,12 @@ func TestDirectWritesRefuseWhatTheyCannotCount(t *testing.T) {
 		{"a negative peak", f.UpdatePeak(t.Context(), o.ID, entities, today, -1), "value"},
 	}
 	for _, c := range cases {
-		var field *accounts.FieldError
+		var field *fault.FieldError
 		require.ErrorAs(t, c.err, &field, c.name)
 		require.Equal(t, c.field, field.Field, c.name)
 		require.False(t, pgstore.Retryable(c.err), c.name)
 	}
-	require.ErrorIs(t, f.IncrementUsage(t.Context(), uuid.Must(uuid.NewV7()), evaluations, today, 1), accounts.ErrNotFound)
+	require.ErrorIs(t, f.IncrementUsage(t.Context(), uuid.Must(uuid.NewV7()), evaluations, today, 1), fault.ErrNotFound)
 	require.Zero(t, f.count(`SELECT count(*) FROM usage_batch_rows`))
 }
 
@@ -132,12 +134,12 @@ func TestRangeQuery(t *testing.T) {
 		row(o.ID, storage, today, 16), row(o.ID, entities, today, 32),
 		row(other.ID, evaluations, today, 64),
 	)
-	record := func(m string, day plans.Day, value int64) billing.UsageRecord {
+	record := func(m string, day calendar.Day, value int64) billing.UsageRecord {
 		return billing.UsageRecord{Organization: o.ID, Meter: m, Day: day, Value: value, LastAt: day.Start().Add(12 * time.Hour)}
 	}
 	cases := []struct {
 		name     string
-		from, to plans.Day
+		from, to calendar.Day
 		meter    string
 		want     []billing.UsageRecord
 	}{
@@ -243,7 +245,7 @@ func TestFullDaysAddUp(t *testing.T) {
 	require.EqualValues(t, 92*plans.MaxDaySum, totals[0].Value)
 	w.flush(row(o.ID, evaluations, month-62, plans.MaxDaySum))
 	_, err = f.UsageRangeAll(t.Context(), month-62, month+30)
-	var field *accounts.FieldError
+	var field *fault.FieldError
 	require.ErrorAs(t, err, &field)
 	require.Equal(t, "to", field.Field)
 	require.ErrorContains(t, err, o.ID.String())

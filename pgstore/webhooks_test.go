@@ -10,6 +10,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/webhooks"
 )
 
@@ -49,7 +50,7 @@ func TestPublishEventOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, string(before), string(after), "the bytes that are signed")
 	_, err = f.Event(t.Context(), again.ID)
-	require.ErrorIs(t, err, accounts.ErrNotFound)
+	require.ErrorIs(t, err, fault.ErrNotFound)
 
 	for owner, want := range map[uuid.UUID][]uuid.UUID{acme: {first.ID}, bolt: {}, uuid.Nil: {platform.ID, first.ID}} {
 		list, err := f.ListEvents(t.Context(), owner, "", uuid.Nil, 10)
@@ -64,8 +65,8 @@ func TestPublishEventOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 
-	require.ErrorIs(t, f.PublishEvent(t.Context(), events.Event{}), accounts.ErrInvalid)
-	require.ErrorIs(t, f.PublishEvent(t.Context(), occurred("k/3", events.ExportIssued, uuid.Max)), accounts.ErrNotFound)
+	require.ErrorIs(t, f.PublishEvent(t.Context(), events.Event{}), fault.ErrInvalid)
+	require.ErrorIs(t, f.PublishEvent(t.Context(), occurred("k/3", events.ExportIssued, uuid.Max)), fault.ErrNotFound)
 }
 
 func TestAChangeOfPlanIsAnEvent(t *testing.T) {
@@ -77,14 +78,14 @@ func TestAChangeOfPlanIsAnEvent(t *testing.T) {
 		require.NoError(t, err)
 	}
 	_, err := f.UpdateOrganization(t.Context(), o.ID, accounts.OrganizationChange{Plan: &wrong})
-	require.ErrorIs(t, err, accounts.ErrInvalid)
+	require.ErrorIs(t, err, fault.ErrInvalid)
 	list, err := f.ListEvents(t.Context(), o.ID, events.OrganizationUpgraded, uuid.Nil, 10)
 	require.NoError(t, err)
 	require.Len(t, list, 2, "one for each plan that is another one")
 	require.JSONEq(t, `{"organization_id":"`+o.ID.String()+`","previous_plan":"free","plan":"pro"}`, string(list[1].Data))
 	require.JSONEq(t, `{"organization_id":"`+o.ID.String()+`","previous_plan":"pro","plan":"free"}`, string(list[0].Data))
 	_, err = f.UpdateOrganization(t.Context(), uuid.Max, accounts.OrganizationChange{Plan: &pro})
-	require.ErrorIs(t, err, accounts.ErrNotFound)
+	require.ErrorIs(t, err, fault.ErrNotFound)
 }
 
 func TestEndpointsOfOwners(t *testing.T) {
@@ -111,7 +112,7 @@ func TestEndpointsOfOwners(t *testing.T) {
 		}
 	}
 	_, err := f.CreateEndpoint(t.Context(), webhooks.Endpoint{Organization: uuid.Max, URL: "https://example.com/"})
-	require.ErrorIs(t, err, accounts.ErrNotFound)
+	require.ErrorIs(t, err, fault.ErrNotFound)
 }
 
 func TestEndpointChanges(t *testing.T) {
@@ -121,7 +122,7 @@ func TestEndpointChanges(t *testing.T) {
 	check := func(changed webhooks.Endpoint) error { return changed.Validate(false) }
 	bad, good, yes, no := "http://example.com/", "https://example.org/", true, false
 	_, err := f.UpdateEndpoint(t.Context(), acme, e.ID, webhooks.Change{URL: &bad}, check)
-	require.ErrorIs(t, err, accounts.ErrInvalid)
+	require.ErrorIs(t, err, fault.ErrInvalid)
 	changed, err := f.UpdateEndpoint(t.Context(), acme, e.ID, webhooks.Change{
 		URL: &good, Kinds: &[]events.Kind{events.ExportClosed}, Description: &good, Disabled: &yes,
 	}, check)

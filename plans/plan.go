@@ -1,5 +1,7 @@
 package plans
 
+import "github.com/riverline/tollgate/calendar"
+
 // Mode says what happens beyond a limit.
 type Mode string
 
@@ -24,7 +26,7 @@ type Entitlement struct {
 	Mode Mode `json:"mode" yaml:"mode"`
 	// Window is the time after which counting starts again. The zero value of an
 	// unlimited entitlement means a day.
-	Window WindowKind `json:"window,omitempty" yaml:"window,omitempty"`
+	Window calendar.WindowKind `json:"window,omitempty" yaml:"window,omitempty"`
 	// Max is the largest usage in one window that is within the limit, in the
 	// meter's unit, 0 to [MaxQuantity]. An unlimited entitlement has none: 0.
 	Max int64 `json:"max,omitempty" yaml:"max,omitempty"`
@@ -73,10 +75,10 @@ func (p Plan) Entitlement(meter string) Entitlement {
 	for _, e := range p.Entitlements {
 		if e.Meter == meter {
 			if e.Window == "" {
-				e.Window = WindowDay
+				e.Window = calendar.WindowDay
 			}
 			return e
 		}
 	}
-	return Entitlement{Meter: meter, Mode: Unlimited, Window: WindowDay}
+	return Entitlement{Meter: meter, Mode: Unlimited, Window: calendar.WindowDay}
 }

@@ -3,11 +3,11 @@ package plans_test
 import (
 	"math"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -28,9 +28,9 @@ func TestDefaultCatalog(t *testing.T) {
 	enterprise, _ := c.Plan("enterprise")
 	for _, m := range c.Meters {
 		want := limits[m.Key]
-		require.Equal(t, plans.Entitlement{Meter: m.Key, Mode: plans.Hard, Window: plans.WindowDay, Max: want[0]}, free.Entitlement(m.Key))
-		require.Equal(t, plans.Entitlement{Meter: m.Key, Mode: plans.Soft, Window: plans.WindowDay, Max: want[1]}, pro.Entitlement(m.Key))
-		require.Equal(t, plans.Entitlement{Meter: m.Key, Mode: plans.Unlimited, Window: plans.WindowDay}, enterprise.Entitlement(m.Key))
+		require.Equal(t, plans.Entitlement{Meter: m.Key, Mode: plans.Hard, Window: calendar.WindowDay, Max: want[0]}, free.Entitlement(m.Key))
+		require.Equal(t, plans.Entitlement{Meter: m.Key, Mode: plans.Soft, Window: calendar.WindowDay, Max: want[1]}, pro.Entitlement(m.Key))
+		require.Equal(t, plans.Entitlement{Meter: m.Key, Mode: plans.Unlimited, Window: calendar.WindowDay}, enterprise.Entitlement(m.Key))
 	}
 }
 
@@ -102,48 +102,6 @@ func TestDecideLaws(t *testing.T) {
 	})
 }
 
-func TestWindows(t *testing.T) {
-	at := func(s string) time.Time {
-		v, err := time.Parse(time.RFC3339Nano, s)
-		require.NoError(t, err)
-		return v
-	}
-	for _, tc := range []struct {
-		kind          plans.WindowKind
-		t, start, end string
-	}{
-		{plans.WindowDay, "2026-11-24T00:00:00Z", "2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z"},
-		{plans.WindowDay, "2026-11-24T23:59:59.999999999Z", "2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z"},
-		{plans.WindowDay, "2026-11-24T01:00:00+02:00", "2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z"},
-		{plans.WindowDay, "1969-12-31T12:00:00Z", "1969-12-31T00:00:00Z", "1970-01-01T00:00:00Z"},
-		{plans.WindowMonth, "2028-02-29T12:00:00Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"},
-		{plans.WindowMonth, "2026-12-31T23:59:59Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"},
-	} {
-		w := tc.kind.At(at(tc.t))
-		require.Equal(t, plans.Window{Start: at(tc.start), End: at(tc.end)}, w, tc.t)
-		require.True(t, w.Contains(at(tc.t)))
-		require.False(t, w.Contains(w.End))
-	}
-}
-
-func TestDays(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		moment := time.Unix(rapid.Int64Range(-1e10, 1e11).Draw(t, "seconds"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanos"))
-		day := plans.DayOf(moment)
-		require.False(t, moment.Before(day.Start()))
-		require.True(t, moment.Before(day.End()))
-		if y := moment.UTC().Year(); y >= 0 && y <= 9999 {
-			again, err := plans.ParseDay(day.String())
-			require.NoError(t, err)
-			require.Equal(t, day, again)
-		}
-	})
-	for _, bad := range []string{"", "2026-13-01", "2026-02-30", "24.11.2026", "2026-11-24T00:00:00Z"} {
-		_, err := plans.ParseDay(bad)
-		require.ErrorContains(t, err, "YYYY-MM-DD", bad)
-	}
-}
-
 func TestParseNamesEveryBrokenRule(t *testing.T) {
 	_, err := plans.Parse([]byte(`
 meters:
@@ -199,7 +157,7 @@ func TestOverlayAndInForce(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, 2, got.Version, "the highest version is in force")
 	require.Len(t, merged.InForce(), 3)
-	require.Equal(t, plans.Entitlement{Meter: "tokens", Mode: plans.Unlimited, Window: plans.WindowDay}, got.Entitlement("tokens"),
+	require.Equal(t, plans.Entitlement{Meter: "tokens", Mode: plans.Unlimited, Window: calendar.WindowDay}, got.Entitlement("tokens"),
 		"a meter that a plan doesn't name is counted and never refused")
 	require.Len(t, base.Meters, 5, "the receiver is not changed")
 	_, ok = merged.Plan("gold")

@@ -14,15 +14,15 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/fault"
 )
 
 var (
 	// ErrEndpointNotFound says that there is no endpoint with that id, or none of the caller's.
-	ErrEndpointNotFound = &accounts.NotFoundError{Kind: "webhook endpoint"}
+	ErrEndpointNotFound = &fault.NotFoundError{Kind: "webhook endpoint"}
 	// ErrDeliveryNotFound says that the event was not delivered to that endpoint.
-	ErrDeliveryNotFound = &accounts.NotFoundError{Kind: "delivery"}
+	ErrDeliveryNotFound = &fault.NotFoundError{Kind: "delivery"}
 	// ErrTooManyEndpoints says that an organization has [MaxEndpoints] already.
 	ErrTooManyEndpoints = errors.New("too many webhook endpoints")
 )
@@ -76,7 +76,7 @@ func (e Endpoint) Wants(event events.Event) bool {
 }
 
 // Validate checks what owners set. allowPrivate is that of [ValidateURL]. A broken rule
-// is an [*accounts.FieldError].
+// is an [*fault.FieldError].
 func (e Endpoint) Validate(allowPrivate bool) error {
 	if err := ValidateURL(e.URL, allowPrivate); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (e Endpoint) Validate(allowPrivate bool) error {
 // name leads to a private address is known when it is resolved, at each attempt.
 // allowPrivate allows http and private addresses, for development.
 func ValidateURL(raw string, allowPrivate bool) error {
-	broken := func(rule string) error { return &accounts.FieldError{Field: "url", Rule: rule} }
+	broken := func(rule string) error { return &fault.FieldError{Field: "url", Rule: rule} }
 	if utf8.RuneCountInString(raw) > MaxURL {
 		return broken(fmt.Sprintf("must be at most %d characters", MaxURL))
 	}
@@ -127,10 +127,10 @@ func ValidateURL(raw string, allowPrivate bool) error {
 func ValidateKinds(kinds []events.Kind) error {
 	for i, k := range kinds {
 		if !k.Valid() {
-			return &accounts.FieldError{Field: "kinds", Rule: fmt.Sprintf("must be kinds of events, %q is not", k)}
+			return &fault.FieldError{Field: "kinds", Rule: fmt.Sprintf("must be kinds of events, %q is not", k)}
 		}
 		if slices.Contains(kinds[:i], k) {
-			return &accounts.FieldError{Field: "kinds", Rule: fmt.Sprintf("must name each kind once, %q is there twice", k)}
+			return &fault.FieldError{Field: "kinds", Rule: fmt.Sprintf("must name each kind once, %q is there twice", k)}
 		}
 	}
 	return nil
@@ -140,10 +140,10 @@ func ValidateKinds(kinds []events.Kind) error {
 // them a control character.
 func ValidateDescription(description string) error {
 	if n := utf8.RuneCountInString(description); n > MaxDescription {
-		return &accounts.FieldError{Field: "description", Rule: fmt.Sprintf("must be at most %d characters, has %d", MaxDescription, n)}
+		return &fault.FieldError{Field: "description", Rule: fmt.Sprintf("must be at most %d characters, has %d", MaxDescription, n)}
 	}
 	if strings.ContainsFunc(description, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-		return &accounts.FieldError{Field: "description", Rule: "must not contain control characters"}
+		return &fault.FieldError{Field: "description", Rule: "must not contain control characters"}
 	}
 	return nil
 }

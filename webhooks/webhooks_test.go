@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/webhooks"
 )
 
@@ -55,7 +55,7 @@ func TestValidateURL(t *testing.T) {
 				require.NoError(t, err, "%s, private %t", tc.url, private)
 				continue
 			}
-			var broken *accounts.FieldError
+			var broken *fault.FieldError
 			require.ErrorAs(t, err, &broken, "%s, private %t", tc.url, private)
 			require.Equal(t, "url", broken.Field)
 		}
@@ -78,7 +78,7 @@ func TestValidate(t *testing.T) {
 	} {
 		e := good
 		tc.spoil(&e)
-		var broken *accounts.FieldError
+		var broken *fault.FieldError
 		require.ErrorAs(t, e.Validate(false), &broken)
 		require.Equal(t, tc.field, broken.Field)
 	}

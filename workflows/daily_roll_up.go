@@ -7,8 +7,8 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 )
 
 // DailyRollUpInput is empty: the day comes from the scheduled time.
@@ -40,7 +40,7 @@ func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, e
 	if err != nil {
 		return DailyRollUpResult{}, err
 	}
-	day := plans.DayOf(at) - 1
+	day := calendar.DayOf(at) - 1
 	result := DailyRollUpResult{Day: day.String()}
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (DailyRollUpResult, error) { return result, nil }); err != nil {
 		return result, fmt.Errorf("handle the query %s: %w", QueryProgress, err)
@@ -49,7 +49,7 @@ func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, e
 	if err := workflow.ExecuteActivity(forBulk(ctx, "make partitions ahead"), onRollup.EnsurePartitions, partitions).Get(ctx, nil); err != nil {
 		return result, err
 	}
-	stale, err := rollUpDays(ctx, day-rollUpLookback, day, "schedule", func(day plans.Day, _ int) {
+	stale, err := rollUpDays(ctx, day-rollUpLookback, day, "schedule", func(day calendar.Day, _ int) {
 		workflow.SetCurrentDetails(ctx, fmt.Sprintf("Rolling up **%s**; %d days are done.\n", day, result.RolledUp))
 	}, func() { result.RolledUp++ })
 	if err != nil {
@@ -104,8 +104,8 @@ func (r DailyRollUpResult) stage() string {
 // calls began with the day and how many are left, and done after each. Where a day
 // stays out of date although it was rolled up [rollUpTries] times, it stops there and
 // returns that day.
-func rollUpDays(ctx workflow.Context, from, to plans.Day, requestedBy string, began func(day plans.Day, left int), done func()) (*plans.Day, error) {
-	tries := map[plans.Day]int{}
+func rollUpDays(ctx workflow.Context, from, to calendar.Day, requestedBy string, began func(day calendar.Day, left int), done func()) (*calendar.Day, error) {
+	tries := map[calendar.Day]int{}
 	for from <= to {
 		var found activities.DaysToRollUpResult
 		storeCtx := forStore(ctx, fmt.Sprintf("days to roll up from %s to %s", from, to))

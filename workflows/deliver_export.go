@@ -10,6 +10,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/sinks"
 )
 
@@ -214,18 +215,18 @@ func (r *exportRun) deliver(ctx workflow.Context) error {
 	}
 }
 
-func deliverExportAttributes(period billing.Period) []temporal.SearchAttributeUpdate {
+func deliverExportAttributes(period calendar.Period) []temporal.SearchAttributeUpdate {
 	return []temporal.SearchAttributeUpdate{
 		PeriodAttribute.ValueSet(period.String()), StageAttribute.ValueSet(string(billing.StageDelivering)),
 	}
 }
 
 // DeliverExportAttributes are the search attributes with which a DeliverExport is started.
-func DeliverExportAttributes(period billing.Period) temporal.SearchAttributes {
+func DeliverExportAttributes(period calendar.Period) temporal.SearchAttributes {
 	return temporal.NewSearchAttributes(deliverExportAttributes(period)...)
 }
 
 // DeliverExportSummary is the one line that lists of workflows show of a DeliverExport.
-func DeliverExportSummary(period billing.Period) string {
+func DeliverExportSummary(period calendar.Period) string {
 	return fmt.Sprintf("Delivers the statements of the billing period %s", period)
 }

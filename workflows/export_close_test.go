@@ -14,7 +14,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 )
 
@@ -77,7 +77,7 @@ func TestExportPeriodGoesOnWithADayThatStaysOutOfDate(t *testing.T) {
 	b := begun(true)
 	frozen := env.untilFrozen(b)
 	env.answer("DaysToRollUp", frozen)
-	days := []plans.Day{friday}
+	days := []calendar.Day{friday}
 	listing(env, october.FirstDay(), friday, days, days, days, days)
 	rollingUp(env, nil, friday, friday, friday)
 	env.answer("", append(frozen[4:], env.untilWritten(b, 0)...))
@@ -169,7 +169,7 @@ func TestExportPeriodFails(t *testing.T) {
 		},
 		"rollups": stage,
 		"DaysToRollUp": func(e environment) {
-			e.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []plans.Day{friday}}, nil).Once()
+			e.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []calendar.Day{friday}}, nil).Once()
 			rollingUp(e, curse, friday)
 		},
 		"freezing": stage,

@@ -11,7 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // ExportPeriodInput says what to export.
@@ -138,13 +138,13 @@ func ExportPeriod(ctx workflow.Context, in ExportPeriodInput) (ExportPeriodResul
 	return run.result, run.answerAll(ctx)
 }
 
-func periodOf(text string) (billing.Period, error) {
+func periodOf(text string) (calendar.Period, error) {
 	if text == "" {
-		return billing.Period{}, refuse(TypeInvalidInput, "period is missing: it must be a month of the form YYYY-MM")
+		return calendar.Period{}, refuse(TypeInvalidInput, "period is missing: it must be a month of the form YYYY-MM")
 	}
-	period, err := billing.ParsePeriod(text)
+	period, err := calendar.ParsePeriod(text)
 	if err != nil {
-		return billing.Period{}, refuse(TypeInvalidInput, "period: %s", err)
+		return calendar.Period{}, refuse(TypeInvalidInput, "period: %s", err)
 	}
 	return period, nil
 }
@@ -166,7 +166,7 @@ func checkExportInput(in ExportPeriodInput) (ExportPeriodInput, error) {
 
 type exportRun struct {
 	in     ExportPeriodInput
-	period billing.Period
+	period calendar.Period
 	begun  activities.BegunExport
 	result ExportPeriodResult
 	// decision is what finance decided; nil while the run waits. recorded says that it
@@ -181,7 +181,7 @@ type exportRun struct {
 	tooLate bool
 }
 
-func newExportRun(in ExportPeriodInput, period billing.Period, now time.Time) *exportRun {
+func newExportRun(in ExportPeriodInput, period calendar.Period, now time.Time) *exportRun {
 	run := &exportRun{in: in, period: period}
 	run.result.WorkflowID = ExportPeriodID(period)
 	run.result.Export = ExportPeriodProgress{
@@ -265,8 +265,8 @@ func (r *exportRun) rollUp(ctx workflow.Context) error {
 		return err
 	}
 	p := r.progress()
-	last := plans.DayOf(p.Cut) - 1
-	_, err := rollUpDays(ctx, r.period.FirstDay(), last, "export "+p.Period, func(day plans.Day, left int) {
+	last := calendar.DayOf(p.Cut) - 1
+	_, err := rollUpDays(ctx, r.period.FirstDay(), last, "export "+p.Period, func(day calendar.Day, left int) {
 		p.RollingUp, p.DaysLeft = day.String(), left
 		r.showDetails(ctx)
 	}, func() { p.RolledUp++ })
@@ -326,7 +326,7 @@ func (r *exportRun) enter(ctx workflow.Context, stage billing.Stage) error {
 }
 
 // startExportPeriod runs the period's ExportPeriod, or finds it running.
-func startExportPeriod(ctx workflow.Context, follow bool, in ExportPeriodInput, period billing.Period) (ExportPeriodResult, error) {
+func startExportPeriod(ctx workflow.Context, follow bool, in ExportPeriodInput, period calendar.Period) (ExportPeriodResult, error) {
 	options := childOptions(ExportPeriodID(period), ExportPeriodSummary(period), exportPeriodAttributes(period)...)
 	options.Memo = map[string]any{MemoRequestedBy: in.RequestedBy}
 	var result ExportPeriodResult
@@ -337,18 +337,18 @@ func startExportPeriod(ctx workflow.Context, follow bool, in ExportPeriodInput, 
 	return result, err
 }
 
-func exportPeriodAttributes(period billing.Period) []temporal.SearchAttributeUpdate {
+func exportPeriodAttributes(period calendar.Period) []temporal.SearchAttributeUpdate {
 	return []temporal.SearchAttributeUpdate{
 		PeriodAttribute.ValueSet(period.String()), StageAttribute.ValueSet(string(billing.StageWaiting)),
 	}
 }
 
 // ExportPeriodAttributes are the search attributes with which an ExportPeriod is started.
-func ExportPeriodAttributes(period billing.Period) temporal.SearchAttributes {
+func ExportPeriodAttributes(period calendar.Period) temporal.SearchAttributes {
 	return temporal.NewSearchAttributes(exportPeriodAttributes(period)...)
 }
 
 // ExportPeriodSummary is the one line that lists of workflows show of an ExportPeriod.
-func ExportPeriodSummary(period billing.Period) string {
+func ExportPeriodSummary(period calendar.Period) string {
 	return fmt.Sprintf("Exports the billing period %s", period)
 }

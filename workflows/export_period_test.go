@@ -14,7 +14,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 )
 
@@ -70,8 +70,8 @@ func (e environment) untilFrozen(b activities.BegunExport) []step {
 		}},
 		{"rollups", func() { e.stage(billing.StageRollups) }},
 		{"DaysToRollUp", func() {
-			last := plans.DayOf(b.Cut) - 1
-			listing(e, october.FirstDay(), last, []plans.Day{last}, nil)
+			last := calendar.DayOf(b.Cut) - 1
+			listing(e, october.FirstDay(), last, []calendar.Day{last}, nil)
 			rollingUp(e, nil, last)
 		}},
 		{"freezing", func() { e.stage(billing.StageFreezing) }},
@@ -209,7 +209,7 @@ func TestExportPeriodIsCanceledWhileItRollsUp(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, "export/2026-10")
 	env.expect(true, "DaysToRollUp")
-	env.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []plans.Day{friday}}, nil).Once()
+	env.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []calendar.Day{friday}}, nil).Once()
 	env.OnWorkflow(workflows.RollUpDay, mock.Anything, mock.Anything).Return(
 		func(ctx workflow.Context, _ workflows.RollUpDayInput) (workflows.RollUpDayResult, error) {
 			return workflows.RollUpDayResult{}, workflow.Sleep(ctx, time.Hour)

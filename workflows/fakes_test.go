@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -24,9 +25,9 @@ type fakeStore struct {
 	mu        sync.Mutex
 	instances map[uuid.UUID]meter.Instance
 	// toRollUp are the days that need a rollup.
-	toRollUp   []plans.Day
-	revisions  map[plans.Day]int
-	partitions []plans.Day
+	toRollUp   []calendar.Day
+	revisions  map[calendar.Day]int
+	partitions []calendar.Day
 	exports    map[uuid.UUID]billing.Export
 	usage      []billing.UsageTotal
 	fakeWebhooks
@@ -39,7 +40,7 @@ type fakeStore struct {
 func newFakeStore() *fakeStore {
 	return &fakeStore{
 		instances: map[uuid.UUID]meter.Instance{},
-		revisions: map[plans.Day]int{},
+		revisions: map[calendar.Day]int{},
 		exports:   map[uuid.UUID]billing.Export{},
 		fakeClose: newFakeClose(),
 		fakeSinks: newFakeSinks(),
@@ -114,17 +115,17 @@ func (s *fakeStore) MarkInstanceLost(ctx context.Context, id uuid.UUID, notSeenS
 	return i, marked, err
 }
 
-func (s *fakeStore) RollUpDay(ctx context.Context, day plans.Day) (out billing.DayRollup, err error) {
+func (s *fakeStore) RollUpDay(ctx context.Context, day calendar.Day) (out billing.DayRollup, err error) {
 	err = s.call(ctx, "RollUpDay", func() error {
 		s.revisions[day]++
-		s.toRollUp = slices.DeleteFunc(s.toRollUp, func(d plans.Day) bool { return d == day })
+		s.toRollUp = slices.DeleteFunc(s.toRollUp, func(d calendar.Day) bool { return d == day })
 		out = billing.DayRollup{Day: day, Revision: s.revisions[day], Batches: 2, Rows: int64(len(s.usage))}
 		return nil
 	})
 	return out, err
 }
 
-func (s *fakeStore) DaysToRollUp(ctx context.Context, from, to plans.Day) (out []plans.Day, err error) {
+func (s *fakeStore) DaysToRollUp(ctx context.Context, from, to calendar.Day) (out []calendar.Day, err error) {
 	err = s.call(ctx, "DaysToRollUp", func() error {
 		for _, day := range s.toRollUp {
 			if from <= day && day <= to {
@@ -136,7 +137,7 @@ func (s *fakeStore) DaysToRollUp(ctx context.Context, from, to plans.Day) (out [
 	return out, err
 }
 
-func (s *fakeStore) Reconcile(ctx context.Context, from, to plans.Day) (out billing.Reconciliation, err error) {
+func (s *fakeStore) Reconcile(ctx context.Context, from, to calendar.Day) (out billing.Reconciliation, err error) {
 	err = s.call(ctx, "Reconcile", func() error {
 		out = billing.Reconciliation{From: from, To: to}
 		for _, c := range billing.Comparisons() {
@@ -163,7 +164,7 @@ func (s *fakeStore) ExpireCredits(ctx context.Context, _ time.Time, _ int) (n in
 	return n, err
 }
 
-func (s *fakeStore) EnsurePartitions(ctx context.Context, day plans.Day, _ int) error {
+func (s *fakeStore) EnsurePartitions(ctx context.Context, day calendar.Day, _ int) error {
 	return s.call(ctx, "EnsurePartitions", func() error {
 		s.partitions = append(s.partitions, day)
 		return nil

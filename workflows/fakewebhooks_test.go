@@ -6,8 +6,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/webhooks"
 )
 
@@ -76,7 +76,7 @@ func (s *fakeWebhooks) ToDeliver(_ context.Context, event, endpoint uuid.UUID) (
 			return e, webhooks.Endpoint{ID: endpoint}, nil
 		}
 	}
-	return events.Event{}, webhooks.Endpoint{}, accounts.ErrNotFound
+	return events.Event{}, webhooks.Endpoint{}, fault.ErrNotFound
 }
 
 func (s *fakeWebhooks) Send(_ context.Context, _ webhooks.Endpoint, _ events.Event) (webhooks.Outcome, error) {

@@ -5,7 +5,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // MonthlyExportInput is empty: the period comes from the scheduled time.
@@ -26,7 +26,7 @@ func MonthlyExport(ctx workflow.Context, _ MonthlyExportInput) (MonthlyExportRes
 	if err != nil {
 		return MonthlyExportResult{}, err
 	}
-	period := billing.PeriodOf(at).Previous()
+	period := calendar.PeriodOf(at).Previous()
 	result := MonthlyExportResult{Period: period.String()}
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (MonthlyExportResult, error) { return result, nil }); err != nil {
 		return result, fmt.Errorf("handle the query %s: %w", QueryProgress, err)

@@ -4,8 +4,7 @@ import (
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // TaskQueue is the queue of all workflows, and of the activities that any worker may run.
@@ -18,14 +17,14 @@ func InstanceQueue(instance uuid.UUID) string { return "tollgate-instance-" + in
 func FlushLoopID(instance uuid.UUID) string { return "flush/" + instance.String() }
 
 // RollUpDayID returns the workflow ID of a day's RollUpDay.
-func RollUpDayID(day plans.Day) string { return "rollup/" + day.String() }
+func RollUpDayID(day calendar.Day) string { return "rollup/" + day.String() }
 
 // ExportPeriodID returns the workflow ID of a period's ExportPeriod.
-func ExportPeriodID(period billing.Period) string { return "export/" + period.String() }
+func ExportPeriodID(period calendar.Period) string { return "export/" + period.String() }
 
 // DeliverExportID returns the workflow ID of the delivery of a period's statements: one at a
 // time, whichever revision they are of.
-func DeliverExportID(period billing.Period) string { return ExportPeriodID(period) + "/deliver" }
+func DeliverExportID(period calendar.Period) string { return ExportPeriodID(period) + "/deliver" }
 
 // DispatchEventsID is the workflow ID of the one DispatchEvents.
 const DispatchEventsID = "dispatch-events"

@@ -9,7 +9,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // RollUpDayInput says which day to close.
@@ -79,11 +79,11 @@ func RollUpDay(ctx workflow.Context, in RollUpDayInput) (RollUpDayResult, error)
 	return RollUpDayResult{WorkflowID: RollUpDayID(day), Progress: r.progress}, nil
 }
 
-func rollUpDayOf(text string) (plans.Day, error) {
+func rollUpDayOf(text string) (calendar.Day, error) {
 	if text == "" {
 		return 0, refuse(TypeInvalidInput, "day is missing: it must be a day that has ended, of the form YYYY-MM-DD")
 	}
-	day, err := plans.ParseDay(text)
+	day, err := calendar.ParseDay(text)
 	if err != nil {
 		return 0, refuse(TypeInvalidInput, "day: %s", err)
 	}
@@ -91,7 +91,7 @@ func rollUpDayOf(text string) (plans.Day, error) {
 }
 
 type rollUp struct {
-	day      plans.Day
+	day      calendar.Day
 	progress RollUpDayProgress
 }
 
@@ -99,7 +99,7 @@ func (r *rollUp) begin(ctx workflow.Context) error {
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (RollUpDayProgress, error) { return r.progress, nil }); err != nil {
 		return fmt.Errorf("handle the query %s: %w", QueryProgress, err)
 	}
-	if err := workflow.UpsertTypedSearchAttributes(ctx, PeriodAttribute.ValueSet(billing.PeriodOf(r.day.Start()).String())); err != nil {
+	if err := workflow.UpsertTypedSearchAttributes(ctx, PeriodAttribute.ValueSet(calendar.PeriodOf(r.day.Start()).String())); err != nil {
 		return fmt.Errorf("set %s: %w", PeriodAttribute.GetName(), err)
 	}
 	return nil
@@ -199,7 +199,7 @@ func reconciledRows(found *activities.ReconcileResult) [][2]string {
 }
 
 // startRollUpDay runs the day's RollUpDay, or finds it running.
-func startRollUpDay(ctx workflow.Context, follow bool, day plans.Day, requestedBy string) (RollUpDayResult, error) {
+func startRollUpDay(ctx workflow.Context, follow bool, day calendar.Day, requestedBy string) (RollUpDayResult, error) {
 	options := childOptions(RollUpDayID(day), RollUpDaySummary(day), rollUpDayAttributes(day)...)
 	var result RollUpDayResult
 	joined, err := runFixed(ctx, follow, options, RollUpDay, RollUpDayInput{Day: day.String(), RequestedBy: requestedBy}, &result)
@@ -209,16 +209,16 @@ func startRollUpDay(ctx workflow.Context, follow bool, day plans.Day, requestedB
 	return result, err
 }
 
-func rollUpDayAttributes(day plans.Day) []temporal.SearchAttributeUpdate {
+func rollUpDayAttributes(day calendar.Day) []temporal.SearchAttributeUpdate {
 	return []temporal.SearchAttributeUpdate{
-		PeriodAttribute.ValueSet(billing.PeriodOf(day.Start()).String()), StageAttribute.ValueSet(string(RollUpWaiting)),
+		PeriodAttribute.ValueSet(calendar.PeriodOf(day.Start()).String()), StageAttribute.ValueSet(string(RollUpWaiting)),
 	}
 }
 
 // RollUpDayAttributes are the search attributes with which a RollUpDay is started.
-func RollUpDayAttributes(day plans.Day) temporal.SearchAttributes {
+func RollUpDayAttributes(day calendar.Day) temporal.SearchAttributes {
 	return temporal.NewSearchAttributes(rollUpDayAttributes(day)...)
 }
 
 // RollUpDaySummary is the one line that lists of workflows show of a RollUpDay.
-func RollUpDaySummary(day plans.Day) string { return fmt.Sprintf("Closes the day %s", day) }
+func RollUpDaySummary(day calendar.Day) string { return fmt.Sprintf("Closes the day %s", day) }

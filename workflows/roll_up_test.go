@@ -17,7 +17,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 )
 
@@ -33,8 +33,8 @@ var runsAlready = &temporal.ChildWorkflowExecutionAlreadyStartedError{}
 
 // friday is the day before now, october the period of now.
 var (
-	friday  = plans.DayOf(now) - 1
-	october = billing.PeriodOf(now)
+	friday  = calendar.DayOf(now) - 1
+	october = calendar.PeriodOf(now)
 )
 
 func rollUpInput() workflows.RollUpDayInput { return workflows.RollUpDayInput{Day: "2026-10-16"} }
@@ -80,7 +80,7 @@ func expiring(env environment) *billing.Expired {
 func expiringCredits(env environment) *billing.ExpiredCredits {
 	expired := billing.ExpiredCredits{Grants: 2}
 	env.OnActivity(onCredits.ExpireCredits, mock.Anything, mock.MatchedBy(func(in activities.ExpireCreditsInput) bool {
-		return plans.DayOf(in.At) == friday+1
+		return calendar.DayOf(in.At) == friday+1
 	})).Return(expired, nil).Once()
 	return &expired
 }
@@ -193,7 +193,7 @@ func scheduled(t *testing.T, at time.Time) environment {
 }
 
 // listing answers DaysToRollUp with one list after the other.
-func listing(env environment, from, to plans.Day, lists ...[]plans.Day) {
+func listing(env environment, from, to calendar.Day, lists ...[]calendar.Day) {
 	for _, days := range lists {
 		env.OnActivity(onRollup.DaysToRollUp, mock.Anything, activities.DaysToRollUpInput{From: from, To: to}).
 			Return(activities.DaysToRollUpResult{Days: days}, nil).Once()
@@ -201,7 +201,7 @@ func listing(env environment, from, to plans.Day, lists ...[]plans.Day) {
 }
 
 // rollingUp expects rollups, in this order, and answers each.
-func rollingUp(env environment, answer error, days ...plans.Day) {
+func rollingUp(env environment, answer error, days ...calendar.Day) {
 	for _, day := range days {
 		env.OnWorkflow(workflows.RollUpDay, mock.Anything, mock.MatchedBy(func(in workflows.RollUpDayInput) bool { return in.Day == day.String() })).
 			Return(workflows.RollUpDayResult{}, answer).Once()
@@ -218,7 +218,7 @@ func TestDailyRollUp(t *testing.T) {
 	env := scheduled(t, friday.End().Add(5*time.Minute)) // and started late
 	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, activities.EnsurePartitionsInput{Day: friday, MonthsAhead: 3}).Return(nil).Once()
 	// The first of them turns out to be unchanged, so the second is still good.
-	listing(env, friday-35, friday, []plans.Day{friday - 2, friday - 1, friday}, []plans.Day{friday}, nil)
+	listing(env, friday-35, friday, []calendar.Day{friday - 2, friday - 1, friday}, []calendar.Day{friday}, nil)
 	rollingUp(env, nil, friday-2, friday)
 	deleted, credits := expiring(env), expiringCredits(env)
 	ending(env, "done")
@@ -246,7 +246,7 @@ func TestDailyRollUpWaitsForARollUpThatRuns(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, now)
 	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
-	listing(env, friday-35, friday, []plans.Day{friday}, []plans.Day{friday}, nil)
+	listing(env, friday-35, friday, []calendar.Day{friday}, []calendar.Day{friday}, nil)
 	rollingUp(env, runsAlready, friday, friday)
 	deleted, credits := expiring(env), expiringCredits(env)
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
@@ -262,7 +262,7 @@ func TestDailyRollUpLeavesADayThatStaysOutOfDate(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, now)
 	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
-	days := []plans.Day{friday}
+	days := []calendar.Day{friday}
 	listing(env, friday-35, friday, days, days, days, days)
 	rollingUp(env, nil, friday, friday, friday)
 	deleted, credits := expiring(env), expiringCredits(env)
@@ -313,7 +313,7 @@ func TestDailyRollUpFails(t *testing.T) {
 		t.Parallel()
 		env := scheduled(t, now)
 		env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
-		listing(env, friday-35, friday, []plans.Day{friday})
+		listing(env, friday-35, friday, []calendar.Day{friday})
 		rollingUp(env, permanently("cursed"), friday)
 		_, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 		require.ErrorContains(t, err, "roll up 2026-10-16")
@@ -325,7 +325,7 @@ func TestDailyRollUpIsCanceledWhileItWaits(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, now)
 	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
-	env.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []plans.Day{friday}}, nil)
+	env.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []calendar.Day{friday}}, nil)
 	env.OnWorkflow(workflows.RollUpDay, mock.Anything, mock.Anything).Return(workflows.RollUpDayResult{}, runsAlready)
 	env.RegisterDelayedCallback(env.CancelWorkflow, 12*time.Second)
 	_, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})

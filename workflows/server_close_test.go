@@ -12,7 +12,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
@@ -28,7 +28,7 @@ func (s *system) requestExport(t *testing.T, in starter.StartExportInput) starte
 }
 
 // awaitStage waits until an export of a period is in a stage.
-func (s *system) awaitStage(t *testing.T, period billing.Period, stage billing.Stage) workflows.ExportPeriodProgress {
+func (s *system) awaitStage(t *testing.T, period calendar.Period, stage billing.Stage) workflows.ExportPeriodProgress {
 	t.Helper()
 	var progress workflows.ExportPeriodProgress
 	eventually(t, "the export is "+string(stage), func() bool {
@@ -50,7 +50,7 @@ func (s *system) decide(t *testing.T, in workflows.DecideInput) error {
 }
 
 // approve approves an export as soon as it waits for that.
-func (s *system) approve(t *testing.T, period billing.Period) {
+func (s *system) approve(t *testing.T, period calendar.Period) {
 	t.Helper()
 	s.awaitStage(t, period, billing.StageApproving)
 	require.NoError(t, s.decide(t, approval()))
@@ -124,7 +124,7 @@ func TestServerExportIsRejected(t *testing.T) {
 func TestServerExportIsCanceledByADecision(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	s.store.toRollUp = []plans.Day{past().LastDay()}
+	s.store.toRollUp = []calendar.Day{past().LastDay()}
 	reached, let := s.store.blockOn("RollUpDay")
 	defer let()
 	run := s.requestExport(t, starter.StartExportInput{})

@@ -14,16 +14,16 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
 
 // past is a billing period that is over.
-func past() billing.Period { return billing.PeriodOf(time.Now()).Previous() }
+func past() calendar.Period { return calendar.PeriodOf(time.Now()).Previous() }
 
-func yesterday() plans.Day { return plans.DayOf(time.Now()) - 1 }
+func yesterday() calendar.Day { return calendar.DayOf(time.Now()) - 1 }
 
 // blockOn makes the store wait in a call until the test lets it go or its context ends.
 // The first channel is closed once it waits.
@@ -54,7 +54,7 @@ func require1(t *testing.T, ch <-chan struct{}, what string) {
 	}
 }
 
-func (s *system) startExport(t *testing.T, period billing.Period) starter.Started {
+func (s *system) startExport(t *testing.T, period calendar.Period) starter.Started {
 	t.Helper()
 	run, err := starter.StartExport(t.Context(), s.client, starter.StartExportInput{Period: period, RequestedBy: "finance"})
 	require.NoError(t, err)
@@ -82,7 +82,7 @@ func TestServerExportIsFinal(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.store.put(meter.Instance{ID: uuid.Max, Status: meter.InstanceStopped, LastSeq: 9})
-	s.store.toRollUp = []plans.Day{past().LastDay() - 1, past().LastDay()}
+	s.store.toRollUp = []calendar.Day{past().LastDay() - 1, past().LastDay()}
 	reached, let := s.store.blockOn("RollUpDay")
 	run := s.startExport(t, past())
 	require1(t, reached, "the export rolls up")
@@ -151,7 +151,7 @@ func TestServerExportIsProvisional(t *testing.T) {
 	i := s.newInstance(t)
 	loop := s.startFlushLoop(t, i)
 	now := time.Now()
-	run := s.startExport(t, billing.PeriodOf(now))
+	run := s.startExport(t, calendar.PeriodOf(now))
 	ended, err := result[workflows.ExportPeriodResult](t, s, run)
 	require.NoError(t, err)
 	require.True(t, ended.Export.Provisional)
@@ -164,7 +164,7 @@ func TestServerExportIsProvisional(t *testing.T) {
 	require.Contains(t, s.details(t, run), "provisional")
 	s.keep(t, "export-provisional", run)
 
-	second, err := result[workflows.ExportPeriodResult](t, s, s.startExport(t, billing.PeriodOf(now)))
+	second, err := result[workflows.ExportPeriodResult](t, s, s.startExport(t, calendar.PeriodOf(now)))
 	require.NoError(t, err)
 	require.False(t, second.AlreadyFinal)
 	require.NotEqual(t, ended.Export.ID, second.Export.ID)
@@ -227,7 +227,7 @@ func TestServerExportIsCanceled(t *testing.T) {
 func TestServerExportIsCanceledWhileItRollsUp(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	s.store.toRollUp = []plans.Day{past().LastDay()}
+	s.store.toRollUp = []calendar.Day{past().LastDay()}
 	reached, let := s.store.blockOn("RollUpDay")
 	run := s.startExport(t, past())
 	require1(t, reached, "the export rolls up")
@@ -274,7 +274,7 @@ func TestServerExportUnderAnotherIDMeetsInTheSameRun(t *testing.T) {
 func TestServerRefusesWrongInputs(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	day := plans.DayOf(time.Now())
+	day := calendar.DayOf(time.Now())
 	for _, tc := range []struct {
 		name, id, workflow string
 		input              []any

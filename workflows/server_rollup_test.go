@@ -11,13 +11,13 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
 
-func (s *system) startRollUp(t *testing.T, day plans.Day) starter.Started {
+func (s *system) startRollUp(t *testing.T, day calendar.Day) starter.Started {
 	t.Helper()
 	run, err := starter.StartRollUp(t.Context(), s.client, starter.StartRollUpInput{Day: day, RequestedBy: "operator"})
 	require.NoError(t, err)
@@ -124,7 +124,7 @@ func TestServerSchedules(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	require.NoError(t, starter.EnsureSchedules(t.Context(), s.client))
-	s.store.toRollUp = []plans.Day{yesterday() - 3, yesterday()}
+	s.store.toRollUp = []calendar.Day{yesterday() - 3, yesterday()}
 
 	daily := s.trigger(t, workflows.DailyRollUpScheduleID)
 	require.Regexp(t, `^rollup/scheduled-\d{4}-`, daily.WorkflowID)
@@ -133,8 +133,8 @@ func TestServerSchedules(t *testing.T) {
 	require.Equal(t, workflows.DailyRollUpResult{
 		Day: yesterday().String(), RolledUp: 2, Expired: &billing.Expired{Events: 7}, ExpiredCredits: &billing.ExpiredCredits{Grants: 4},
 	}, rolledUp)
-	require.Equal(t, []plans.Day{yesterday()}, s.store.partitions)
-	require.Equal(t, map[plans.Day]int{yesterday() - 3: 1, yesterday(): 1}, s.store.revisions)
+	require.Equal(t, []calendar.Day{yesterday()}, s.store.partitions)
+	require.Equal(t, map[calendar.Day]int{yesterday() - 3: 1, yesterday(): 1}, s.store.revisions)
 	require.Contains(t, s.details(t, daily), "Closes the day before")
 	require.Equal(t, "done", s.stage(t, daily))
 	s.keep(t, "daily-roll-up", daily)
@@ -184,7 +184,7 @@ func TestServerDailyRollUpJoinsARollUp(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	require.NoError(t, starter.EnsureSchedules(t.Context(), s.client))
-	s.store.toRollUp = []plans.Day{yesterday()}
+	s.store.toRollUp = []calendar.Day{yesterday()}
 	reached, let := s.store.blockOn("RollUpDay")
 	mine := s.startRollUp(t, yesterday())
 	require1(t, reached, "the rollup folds")
@@ -204,6 +204,6 @@ func TestServerDailyRollUpJoinsARollUp(t *testing.T) {
 	rolledUp, err := result[workflows.DailyRollUpResult](t, s, daily)
 	require.NoError(t, err)
 	require.Zero(t, rolledUp.RolledUp)
-	require.Equal(t, map[plans.Day]int{yesterday(): 1}, s.store.revisions)
+	require.Equal(t, map[calendar.Day]int{yesterday(): 1}, s.store.revisions)
 	s.keep(t, "daily-roll-up-joins", daily)
 }

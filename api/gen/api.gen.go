@@ -19,6 +19,7 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/money"
@@ -325,7 +326,7 @@ type EntitlementPut struct {
 	Mode Mode `json:"mode"`
 
 	// Window Must be given unless the mode is unlimited.
-	Window *plans.WindowKind `json:"window,omitempty"`
+	Window *calendar.WindowKind `json:"window,omitempty"`
 }
 
 // Event defines model for Event.
@@ -811,8 +812,8 @@ type ProposedEntitlement struct {
 	Meter string `json:"meter"`
 
 	// Mode What happens beyond the limit. Hard refuses; soft allows and flags; unlimited has no limit.
-	Mode   Mode             `json:"mode"`
-	Window plans.WindowKind `json:"window,omitempty"`
+	Mode   Mode                `json:"mode"`
+	Window calendar.WindowKind `json:"window,omitempty"`
 }
 
 // ProposedPlan defines model for ProposedPlan.
@@ -859,9 +860,9 @@ type Quarantined struct {
 	Aggregation string `json:"aggregation"`
 
 	// At The time of its last report.
-	At        time.Time  `json:"at"`
-	Day       plans.Day  `json:"day"`
-	DecidedAt *time.Time `json:"decided_at"`
+	At        time.Time    `json:"at"`
+	Day       calendar.Day `json:"day"`
+	DecidedAt *time.Time   `json:"decided_at"`
 
 	// DecidedBy Who decided; empty until then.
 	DecidedBy string             `json:"decided_by"`
@@ -1055,19 +1056,19 @@ type Usage struct {
 type UsageHistory struct {
 	// Aggregation How reports fold into one value a day. Sum adds up; max is the peak; last is the level reported last.
 	Aggregation    Aggregation        `json:"aggregation"`
-	From           plans.Day          `json:"from"`
+	From           calendar.Day       `json:"from"`
 	Granularity    string             `json:"granularity"`
 	Meter          string             `json:"meter"`
 	OrganizationId openapi_types.UUID `json:"organization_id"`
 	Points         []UsagePoint       `json:"points"`
-	To             plans.Day          `json:"to"`
+	To             calendar.Day       `json:"to"`
 	Unit           string             `json:"unit"`
 }
 
 // UsagePoint defines model for UsagePoint.
 type UsagePoint struct {
 	// Start The day, or the first day of the month.
-	Start plans.Day `json:"start"`
+	Start calendar.Day `json:"start"`
 
 	// Value The sum, the peak or the last level.
 	Value int64 `json:"value"`
@@ -1162,10 +1163,10 @@ type WebhookWithSecret struct {
 }
 
 // Window The time in which a limit applies, from start up to but without end.
-type Window = plans.Window
+type Window = calendar.Window
 
 // WindowKind How long a limit counts before it starts again from zero. Both begin at UTC midnight.
-type WindowKind = plans.WindowKind
+type WindowKind = calendar.WindowKind
 
 // Before defines model for Before.
 type Before = openapi_types.UUID

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 )
 
@@ -45,7 +46,7 @@ func TestAnExportOfNothingCanBeReviewed(t *testing.T) {
 	finance := accounts.NewSecret(accounts.RoleFinance)
 	key, err := r.store.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "month-end"}, accounts.HashSecret(finance))
 	require.NoError(t, err)
-	period, err := billing.ParsePeriod("2026-01")
+	period, err := calendar.ParsePeriod("2026-01")
 	require.NoError(t, err)
 	const path = "/api/v1/billing/exports/2026-01"
 	routes := map[string]map[string]any{
@@ -99,7 +100,7 @@ func TestAnExportOfNothingIsNotRated(t *testing.T) {
 	finance := accounts.NewSecret(accounts.RoleFinance)
 	_, err := r.store.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "month-end"}, accounts.HashSecret(finance))
 	require.NoError(t, err)
-	period, err := billing.ParsePeriod("2026-01")
+	period, err := calendar.ParsePeriod("2026-01")
 	require.NoError(t, err)
 	_, _, err = r.store.BeginExport(t.Context(), billing.Export{
 		ID: uuid.Must(uuid.NewV7()), Period: period, WorkflowID: "export/2026-01", RunID: "run", Cut: period.End(), RequestedBy: "month-end", RequestedAt: now(),

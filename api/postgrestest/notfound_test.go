@@ -19,6 +19,7 @@ import (
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/meter"
@@ -123,7 +124,7 @@ func (l *lookups) endpoint(owner uuid.UUID) uuid.UUID {
 // export makes one that has files.
 func (l *lookups) export() {
 	l.t.Helper()
-	period, err := billing.ParsePeriod("2026-01")
+	period, err := calendar.ParsePeriod("2026-01")
 	require.NoError(l.t, err)
 	e := billing.Export{
 		ID: uuid.Must(uuid.NewV7()), Period: period, WorkflowID: "export/2026-01", RunID: "run", Cut: period.End(), RequestedBy: "month-end", RequestedAt: now(),

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -41,11 +42,11 @@ func TestOneRequestNeverStopsOthers(t *testing.T) {
 		require.Equal(t, http.StatusOK, status)
 		_, err := r.flusher.Flush(t.Context())
 		require.NoError(t, err)
-		record, err := r.store.CurrentUsage(t.Context(), other, "evaluations", plans.DayOf(now()))
+		record, err := r.store.CurrentUsage(t.Context(), other, "evaluations", calendar.DayOf(now()))
 		require.NoError(t, err)
 		require.EqualValues(t, 5*(n+1), record.Value)
 	}
-	record, err := one.store.CurrentUsage(t.Context(), greedy, "evaluations", plans.DayOf(yesterday))
+	record, err := one.store.CurrentUsage(t.Context(), greedy, "evaluations", calendar.DayOf(yesterday))
 	require.NoError(t, err)
 	require.EqualValues(t, plans.MaxDaySum, record.Value)
 
@@ -54,7 +55,7 @@ func TestOneRequestNeverStopsOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, waiting, 1)
 	require.EqualValues(t, plans.MaxDaySum, waiting[0].Value)
-	found, err := one.store.Reconcile(t.Context(), plans.DayOf(yesterday), plans.DayOf(now()))
+	found, err := one.store.Reconcile(t.Context(), calendar.DayOf(yesterday), calendar.DayOf(now()))
 	require.NoError(t, err)
 	require.Empty(t, found.Differences)
 	require.EqualValues(t, 1, found.Quarantined)

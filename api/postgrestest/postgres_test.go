@@ -21,6 +21,7 @@ import (
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
@@ -45,7 +46,7 @@ func (noWorkflows) Decide(context.Context, api.Decide) (billing.Stage, error) {
 	return "", api.ErrWorkflowsAway
 }
 
-func (noWorkflows) ExportProgress(context.Context, billing.Period) (api.ExportProgress, error) {
+func (noWorkflows) ExportProgress(context.Context, calendar.Period) (api.ExportProgress, error) {
 	return api.ExportProgress{}, api.ErrWorkflowsAway
 }
 

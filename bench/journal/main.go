@@ -18,8 +18,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter/journal"
-	"github.com/riverline/tollgate/plans"
 )
 
 func main() {
@@ -177,7 +177,7 @@ func newRecord(organization uuid.UUID, i int) journal.Record {
 	return journal.Record{
 		Organization: organization,
 		Meter:        meters[i%len(meters)],
-		Day:          plans.Day(20_416),
+		Day:          calendar.Day(20_416),
 		Quantity:     1,
 		At:           1_764_000_000_000_000_000 + int64(i),
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 )
 
 type exportCommand struct {
@@ -38,12 +39,12 @@ type exportCommand struct {
 
 // periodFlag names a period; the one that runs now is the default.
 type periodFlag struct {
-	Period billing.Period `placeholder:"YYYY-MM" help:"The month. Default: the current one, whose export is provisional."`
+	Period calendar.Period `placeholder:"YYYY-MM" help:"The month. Default: the current one, whose export is provisional."`
 }
 
 func (p periodFlag) period() string {
 	if p.Period.IsZero() {
-		return billing.PeriodOf(time.Now()).String()
+		return calendar.PeriodOf(time.Now()).String()
 	}
 	return p.Period.String()
 }

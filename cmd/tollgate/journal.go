@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter/journal"
-	"github.com/riverline/tollgate/plans"
 )
 
 type journalCommand struct {
@@ -65,15 +65,15 @@ type journalShow struct {
 
 // shownRecord is one line of `tollgate journal show`.
 type shownRecord struct {
-	Organization uuid.UUID        `json:"organization_id"`
-	Meter        string           `json:"meter"`
-	Day          plans.Day        `json:"day"`
-	Quantity     int64            `json:"quantity"`
-	At           time.Time        `json:"at"`
-	Lease        plans.WindowKind `json:"lease,omitempty"`
-	Plan         string           `json:"plan,omitempty"`
-	PlanVersion  int              `json:"plan_version,omitempty"`
-	Identity     string           `json:"identity,omitempty"`
+	Organization uuid.UUID           `json:"organization_id"`
+	Meter        string              `json:"meter"`
+	Day          calendar.Day        `json:"day"`
+	Quantity     int64               `json:"quantity"`
+	At           time.Time           `json:"at"`
+	Lease        calendar.WindowKind `json:"lease,omitempty"`
+	Plan         string              `json:"plan,omitempty"`
+	PlanVersion  int                 `json:"plan_version,omitempty"`
+	Identity     string              `json:"identity,omitempty"`
 }
 
 // Run prints what can be read. Damage ends it with an error, after the records before it.

@@ -15,18 +15,19 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
 // rateCommand tries a catalog on past usage.
 type rateCommand struct {
 	financeAccess
-	Catalog      string         `required:"" type:"existingfile" placeholder:"FILE" help:"The proposed catalog: YAML, as the API and the worker take it."`
-	Period       billing.Period `required:"" placeholder:"YYYY-MM" help:"The month whose export has the usage."`
-	Revision     int            `placeholder:"N" help:"A revision of the period's export, from 1. Default: the one that counts."`
-	Format       string         `enum:",table,csv,json" default:"" help:"table, csv or json. Default: table where the output is a terminal, csv with --output, and json otherwise."`
-	Output       string         `type:"path" placeholder:"FILE" help:"Write into this file; the totals are printed."`
-	Organization uuid.UUID      `placeholder:"ID" help:"Rate this organization alone."`
+	Catalog      string          `required:"" type:"existingfile" placeholder:"FILE" help:"The proposed catalog: YAML, as the API and the worker take it."`
+	Period       calendar.Period `required:"" placeholder:"YYYY-MM" help:"The month whose export has the usage."`
+	Revision     int             `placeholder:"N" help:"A revision of the period's export, from 1. Default: the one that counts."`
+	Format       string          `enum:",table,csv,json" default:"" help:"table, csv or json. Default: table where the output is a terminal, csv with --output, and json otherwise."`
+	Output       string          `type:"path" placeholder:"FILE" help:"Write into this file; the totals are printed."`
+	Organization uuid.UUID       `placeholder:"ID" help:"Rate this organization alone."`
 }
 
 // dryRunPage is what the API answers.

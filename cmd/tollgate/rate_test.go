@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 )
 
 // pages is an API that answers two pages; the second one of the run that is named.
@@ -34,7 +35,7 @@ func pages(t *testing.T, second string, asked *[]string) rateCommand {
 		_ = json.NewEncoder(w).Encode(page)
 	}))
 	t.Cleanup(server.Close)
-	period, err := billing.ParsePeriod("2026-10")
+	period, err := calendar.ParsePeriod("2026-10")
 	require.NoError(t, err)
 	return rateCommand{
 		financeAccess: financeAccess{server: at(server.URL), Key: "tg_key"}, Catalog: "../../plans/default.yaml", Period: period, Format: "csv",

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/pgstore"
-	"github.com/riverline/tollgate/plans"
 )
 
 // reconcileCommand compares what each layer says of the same usage.
@@ -50,15 +50,15 @@ func (c reconcileCommand) Run(ctx context.Context, out *output) error {
 	return nil
 }
 
-func (c reconcileCommand) days(now time.Time) (from, to plans.Day, err error) {
-	from, to = plans.DayOf(now).Month(), plans.DayOf(now)
+func (c reconcileCommand) days(now time.Time) (from, to calendar.Day, err error) {
+	from, to = calendar.DayOf(now).Month(), calendar.DayOf(now)
 	if c.From != "" {
-		if from, err = plans.ParseDay(c.From); err != nil {
+		if from, err = calendar.ParseDay(c.From); err != nil {
 			return 0, 0, fmt.Errorf("--from: %w", err)
 		}
 	}
 	if c.To != "" {
-		if to, err = plans.ParseDay(c.To); err != nil {
+		if to, err = calendar.ParseDay(c.To); err != nil {
 			return 0, 0, fmt.Errorf("--to: %w", err)
 		}
 	}

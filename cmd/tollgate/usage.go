@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -24,16 +25,16 @@ type usageAnswer struct {
 	Organization string `json:"organization_id"`
 	Plan         string `json:"plan"`
 	Meters       []struct {
-		Meter     string       `json:"meter"`
-		Unit      string       `json:"unit"`
-		Mode      plans.Mode   `json:"mode"`
-		Current   int64        `json:"current"`
-		Held      int64        `json:"held"`
-		Pending   int64        `json:"pending"`
-		Max       *int64       `json:"max"`
-		Remaining *int64       `json:"remaining"`
-		OverLimit bool         `json:"over_limit"`
-		Window    plans.Window `json:"window"`
+		Meter     string          `json:"meter"`
+		Unit      string          `json:"unit"`
+		Mode      plans.Mode      `json:"mode"`
+		Current   int64           `json:"current"`
+		Held      int64           `json:"held"`
+		Pending   int64           `json:"pending"`
+		Max       *int64          `json:"max"`
+		Remaining *int64          `json:"remaining"`
+		OverLimit bool            `json:"over_limit"`
+		Window    calendar.Window `json:"window"`
 	} `json:"meters"`
 }
 

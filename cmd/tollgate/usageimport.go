@@ -15,6 +15,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/internal/usagefile"
 	"github.com/riverline/tollgate/meter"
@@ -184,7 +185,7 @@ func (c usageImport) refuse(file *usagefile.File) error {
 func closedLines(ctx context.Context, store *pgstore.Store, file *usagefile.File) (map[string]int, error) {
 	closed := map[string]int{}
 	for month, lines := range file.LinesByMonth() {
-		period := billing.PeriodOf(month.Start())
+		period := calendar.PeriodOf(month.Start())
 		export, err := store.Export(ctx, period)
 		if errors.Is(err, billing.ErrExportNotFound) {
 			continue

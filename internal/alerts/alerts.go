@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/events"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -130,7 +131,7 @@ func (w *Watcher) publish(ctx context.Context, c crossing, now time.Time) error 
 	if err == nil {
 		err = w.config.Publish(ctx, e)
 	}
-	var asked interface{ Retryable() bool }
+	var asked fault.Retryable
 	if err != nil && ctx.Err() == nil && errors.As(err, &asked) && !asked.Retryable() {
 		w.config.Logger.Error("What an organization is told about its usage can't be kept", "organization", l.Organization, "event", e.Key, "error", err)
 		return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/internal/alerts"
 	"github.com/riverline/tollgate/meter"
@@ -46,8 +47,8 @@ func newWatcher(k *kept, now *time.Time, thresholds ...int) *alerts.Watcher {
 
 func level(used int64, at time.Time, exceeded bool) meter.Level {
 	return meter.Level{
-		Organization: uuid.Max, Plan: "free", Entitlement: plans.Entitlement{Meter: "evaluations", Mode: plans.Hard, Window: plans.WindowDay, Max: 1000},
-		Window: plans.WindowDay.At(at), Current: used, Exceeded: exceeded,
+		Organization: uuid.Max, Plan: "free", Entitlement: plans.Entitlement{Meter: "evaluations", Mode: plans.Hard, Window: calendar.WindowDay, Max: 1000},
+		Window: calendar.WindowDay.At(at), Current: used, Exceeded: exceeded,
 	}
 }
 

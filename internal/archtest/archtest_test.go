@@ -59,20 +59,22 @@ const (
 func TestLayersLookOneWay(t *testing.T) {
 	allowed := map[string][]string{
 		"money":      {},
+		"calendar":   {},
+		"fault":      {},
 		"instant":    {},
-		"plans":      {"money"},
-		"accounts":   {},
-		"events":     {"plans", "accounts"},
-		"webhooks":   {"accounts", "events"},
-		"meter":      {"plans", "accounts", "meter"},
-		"billing":    {"money", "plans", "accounts"},
-		"sinks":      {"money"},
+		"plans":      {"calendar", "fault", "money"},
+		"accounts":   {"fault"},
+		"events":     {"calendar", "fault", "plans", "accounts"},
+		"webhooks":   {"fault", "accounts", "events"},
+		"meter":      {"calendar", "fault", "plans", "accounts", "meter"},
+		"billing":    {"calendar", "fault", "money", "plans", "accounts"},
+		"sinks":      {"fault", "money"},
 		"migrations": {},
-		"pgstore":    {"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "migrations", "pgstore"},
-		"activities": {"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"},
-		"workflows":  {"money", "plans", "billing", "meter", "events", "webhooks", "sinks", "activities", "workflows"},
-		"gate":       {"plans", "meter"},
-		"api":        {"money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "gate", "instant", "api"},
+		"pgstore":    {"calendar", "fault", "money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "migrations", "pgstore"},
+		"activities": {"calendar", "fault", "money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"},
+		"workflows":  {"calendar", "fault", "money", "plans", "billing", "meter", "events", "webhooks", "sinks", "activities", "workflows"},
+		"gate":       {"calendar", "plans", "meter"},
+		"api":        {"calendar", "fault", "money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "gate", "instant", "api"},
 	}
 	packages := listPackages(t)
 	for path, p := range packages {
@@ -97,7 +99,7 @@ func TestLayersLookOneWay(t *testing.T) {
 // library, nor on anything that leads to one.
 func TestDomainIsPure(t *testing.T) {
 	packages := listPackages(t)
-	for _, path := range []string{"money", "instant", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"} {
+	for _, path := range []string{"money", "instant", "calendar", "fault", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"} {
 		p, ok := packages[path]
 		require.True(t, ok, path)
 		for _, dependency := range p.Deps {
@@ -113,7 +115,7 @@ func TestDomainIsPure(t *testing.T) {
 // TestDomainNeverReadsTheClock holds that time is an argument.
 func TestDomainNeverReadsTheClock(t *testing.T) {
 	packages := listPackages(t)
-	for _, path := range []string{"money", "instant", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"} {
+	for _, path := range []string{"money", "instant", "calendar", "fault", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"} {
 		for _, file := range packages[path].GoFiles {
 			source, err := os.ReadFile(filepath.Join(packages[path].Dir, file))
 			require.NoError(t, err)

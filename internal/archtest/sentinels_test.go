@@ -29,7 +29,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 		without map[string]string
 	}{
 		{"api/error_table.go", map[string]string{
-			"accounts.ErrInvalid": "it is the root of field errors, which are answered by their type", "plans.ErrQuantity": "it becomes a field error",
+			"fault.ErrInvalid": "it is the root of field errors, which are answered by their type", "plans.ErrQuantity": "it becomes a field error",
 			"plans.ErrMeterPublished": nowhere, "billing.ErrNotClosed": "a workflow refuses with it", "billing.ErrLaterPeriodClosed": "a workflow refuses with it",
 			"billing.ErrCorrectionsStale": nowhere, "billing.ErrProvisional": nowhere, "billing.ErrNotIssued": "a workflow refuses with it",
 			"billing.ErrCreditChanged": nowhere, "billing.ErrInvalidFocus": command, "billing.ErrInvalidManifest": command, "billing.ErrInvalidUsage": command,
@@ -37,7 +37,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 			"meter.ErrSequenceGap": nowhere, "meter.ErrAskRefused": nowhere, "meter.ErrNotTakenOver": nowhere, "sinks.ErrRefused": nowhere,
 		}},
 		{"activities/classify.go", map[string]string{
-			"accounts.ErrInvalid": "stores say that it is not retryable", "accounts.ErrCurrencyFixed": "the API alone meets it", "accounts.ErrWriteUnderWay": "the API alone meets it",
+			"fault.ErrInvalid": "stores say that it is not retryable", "accounts.ErrCurrencyFixed": "the API alone meets it", "accounts.ErrWriteUnderWay": "the API alone meets it",
 			"accounts.ErrWriteReused": "the API alone meets it", "plans.ErrInvalidCatalog": "the API alone meets it", "plans.ErrVersionPublished": "the API alone meets it",
 			"plans.ErrMeterPublished": "the API alone meets it", "plans.ErrQuantity": "the API alone meets it", "billing.ErrNotRated": "the API alone meets it",
 			"billing.ErrCreditSpent": "the API alone meets it", "billing.ErrCannotRate": "the organization is parked", "billing.ErrInvalidStatement": command, "billing.ErrMismatch": command,
@@ -70,7 +70,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 func domainSentinels(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
-	for _, folder := range []string{"accounts", "plans", "billing", "meter", "webhooks", "events", "sinks"} {
+	for _, folder := range []string{"fault", "accounts", "plans", "billing", "meter", "webhooks", "events", "sinks"} {
 		packages := token.NewFileSet()
 		files, err := filepath.Glob(filepath.Join("..", "..", folder, "*.go"))
 		require.NoError(t, err)

@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/devstack"
 	"github.com/riverline/tollgate/money"
@@ -206,9 +207,9 @@ func writeExport(t *testing.T, store *blobstore.Store, export billing.Export, co
 	return files
 }
 
-func october(t *testing.T) billing.Period {
+func october(t *testing.T) calendar.Period {
 	t.Helper()
-	period, err := billing.ParsePeriod("2026-10")
+	period, err := calendar.ParsePeriod("2026-10")
 	require.NoError(t, err)
 	return period
 }

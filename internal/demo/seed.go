@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -77,7 +79,7 @@ var staff = []struct {
 // had their plans since before their past usage ([SeedUsage]), which goes to the day before now.
 func Seed(ctx context.Context, store Store, organizations []Organization, env Env, now time.Time) error {
 	if !slices.ContainsFunc(organizations, func(o Organization) bool { return env[o.OrgVariable()] != "" }) {
-		env[untilVariable] = (plans.DayOf(now) - 1).String()
+		env[untilVariable] = (calendar.DayOf(now) - 1).String()
 	}
 	for _, demo := range organizations {
 		id, err := ensureOrganization(ctx, store, env, demo)
@@ -108,7 +110,7 @@ func ensureOrganization(ctx context.Context, store Store, env Env, demo Organiza
 		if err == nil {
 			return id, nil
 		}
-		if !errors.Is(err, accounts.ErrNotFound) {
+		if !errors.Is(err, fault.ErrNotFound) {
 			return uuid.Nil, fmt.Errorf("look up %s: %w", demo.Name, err)
 		}
 	}
@@ -133,7 +135,7 @@ func ensureKey(ctx context.Context, store Store, env Env, variable string, key a
 		if err == nil && there.RevokedAt == nil && there.Organization == key.Organization {
 			return nil
 		}
-		if err != nil && !errors.Is(err, accounts.ErrNotFound) {
+		if err != nil && !errors.Is(err, fault.ErrNotFound) {
 			return fmt.Errorf("look up the key of %s: %w", key.Name, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -52,7 +53,7 @@ var shapes = map[string]map[string]shape{
 
 // usedOn is what a shape has on a day, months after the last finished one (-1 before).
 // It is the same each time: a few percent up or down by plan, meter and day.
-func (s shape) usedOn(plan, meterKey string, day plans.Day, months int64, level bool) int64 {
+func (s shape) usedOn(plan, meterKey string, day calendar.Day, months int64, level bool) int64 {
 	value := s.base * (100 + s.growth*months) / 100
 	at := day.Start()
 	if weekday := at.Weekday(); weekday == time.Saturday || weekday == time.Sunday {
@@ -68,15 +69,15 @@ func (s shape) usedOn(plan, meterKey string, day plans.Day, months int64, level 
 }
 
 // beginning is the first day of the demo's past usage.
-func beginning(until plans.Day) plans.Day {
+func beginning(until calendar.Day) calendar.Day {
 	// The day after the last one is in the current month.
-	return plans.DayOf((until + 1).Month().Start().AddDate(0, -finishedMonths, 0))
+	return calendar.DayOf((until + 1).Month().Start().AddDate(0, -finishedMonths, 0))
 }
 
 // PastUsage returns what an organization has used from the beginning to a day, by month.
-func PastUsage(organization uuid.UUID, plan string, catalog *plans.Catalog, until plans.Day) map[plans.Day][]meter.Row {
-	rows := map[plans.Day][]meter.Row{}
-	last := plans.DayOf((until + 1).Month().Start().AddDate(0, -1, 0)).Start()
+func PastUsage(organization uuid.UUID, plan string, catalog *plans.Catalog, until calendar.Day) map[calendar.Day][]meter.Row {
+	rows := map[calendar.Day][]meter.Row{}
+	last := calendar.DayOf((until + 1).Month().Start().AddDate(0, -1, 0)).Start()
 	for day := beginning(until); day <= until; day++ {
 		at := day.Start()
 		months := int64((at.Year()-last.Year())*12 + int(at.Month()) - int(last.Month()))
@@ -96,7 +97,7 @@ func PastUsage(organization uuid.UUID, plan string, catalog *plans.Catalog, unti
 
 // Importer writes past usage.
 type Importer interface {
-	EnsurePartitions(ctx context.Context, day plans.Day, monthsAhead int) error
+	EnsurePartitions(ctx context.Context, day calendar.Day, monthsAhead int) error
 	ImportUsage(ctx context.Context, chunk meter.BatchID, host string, rows []meter.Row) (written bool, err error)
 }
 
@@ -108,7 +109,7 @@ func SeedUsage(ctx context.Context, store Importer, catalog *plans.Catalog, orga
 	if !ok {
 		return nil
 	}
-	months := map[plans.Day][]meter.Row{}
+	months := map[calendar.Day][]meter.Row{}
 	identity := sha256.New()
 	for _, o := range organizations {
 		id, err := uuid.Parse(env[o.OrgVariable()])
@@ -136,7 +137,7 @@ func SeedUsage(ctx context.Context, store Importer, catalog *plans.Catalog, orga
 	return nil
 }
 
-func usageUntil(env Env) (plans.Day, bool) {
-	until, err := plans.ParseDay(env[untilVariable])
+func usageUntil(env Env) (calendar.Day, bool) {
+	until, err := calendar.ParseDay(env[untilVariable])
 	return until, err == nil
 }

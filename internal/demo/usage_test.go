@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/demo"
 	"github.com/riverline/tollgate/plans"
 )
@@ -20,7 +21,7 @@ func TestPastUsageIsPlausible(t *testing.T) {
 		"2026-12-01": {"2026-10-01", "2026-11-01", "2026-12-01"},
 		"2027-01-31": {"2026-12-01", "2027-01-01"},
 	} {
-		until, err := plans.ParseDay(last)
+		until, err := calendar.ParseDay(last)
 		require.NoError(t, err)
 		id := uuid.UUID{15: 1}
 		for _, p := range plans.Default().Plans {
@@ -28,7 +29,7 @@ func TestPastUsageIsPlausible(t *testing.T) {
 			require.Equal(t, months, demo.PastUsage(id, p.Key, plans.Default(), until))
 			var got []string
 			for _, month := range want {
-				first, err := plans.ParseDay(month)
+				first, err := calendar.ParseDay(month)
 				require.NoError(t, err)
 				require.NotEmpty(t, months[first], "%s: %s", last, month)
 				got = append(got, month)

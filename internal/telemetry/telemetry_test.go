@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -17,7 +18,7 @@ import (
 
 type store struct{}
 
-func (store) LoadOrganization(_ context.Context, id uuid.UUID, _ plans.Day) (meter.Snapshot, error) {
+func (store) LoadOrganization(_ context.Context, id uuid.UUID, _ calendar.Day) (meter.Snapshot, error) {
 	return meter.Snapshot{Organization: id, Plan: "free"}, nil
 }
 

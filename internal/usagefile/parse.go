@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/instant"
 	"github.com/riverline/tollgate/plans"
 )
@@ -47,8 +48,8 @@ func (r *reader) aggregationOf(meterKey string) (plans.Aggregation, error) {
 }
 
 // parseDay reads a day that usage may be kept of, up to today.
-func (r *reader) parseDay(text string) (plans.Day, error) {
-	day, err := plans.ParseDay(text)
+func (r *reader) parseDay(text string) (calendar.Day, error) {
+	day, err := calendar.ParseDay(text)
 	switch {
 	case err != nil:
 		return day, fmt.Errorf("must be a day as 2026-10-31, is %q", text)
@@ -61,12 +62,12 @@ func (r *reader) parseDay(text string) (plans.Day, error) {
 }
 
 // parseAt reads a time, which must lie in the day and not in the future.
-func (r *reader) parseAt(text string, day plans.Day) (time.Time, error) {
+func (r *reader) parseAt(text string, day calendar.Day) (time.Time, error) {
 	at, err := instant.Parse(text)
 	switch {
 	case err != nil:
 		return at, err
-	case plans.DayOf(at) != day:
+	case calendar.DayOf(at) != day:
 		return at, fmt.Errorf("must lie in the day %s (UTC), is %q", day, text)
 	case at.After(r.config.Now):
 		return at, fmt.Errorf("must not be in the future, is %q", text)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -37,7 +38,7 @@ const ChunkLines = 10_000
 const MaxLines = 10_000_000
 
 // firstDay is the first day of which usage may be kept.
-var firstDay = plans.DayOf(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
+var firstDay = calendar.DayOf(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
 
 // Config says what lines are held against.
 type Config struct {
@@ -79,7 +80,7 @@ type File struct {
 	Broken   int
 	Problems []Problem
 	// From and To are the first and the last day.
-	From, To plans.Day
+	From, To calendar.Day
 
 	rows []meter.Row
 }
@@ -88,7 +89,7 @@ type File struct {
 // reading, or a file of more than [MaxLines].
 func Read(from io.Reader, config Config) (*File, error) {
 	r := &reader{
-		config: config, today: plans.DayOf(config.Now), file: &File{}, digest: sha256.New(),
+		config: config, today: calendar.DayOf(config.Now), file: &File{}, digest: sha256.New(),
 		aggregations: map[string]plans.Aggregation{}, sums: map[sumKey]int64{},
 	}
 	for _, m := range config.Catalog.Meters {
@@ -148,8 +149,8 @@ func (f *File) Organizations() int {
 }
 
 // LinesByMonth counts the lines of each month, by its first day.
-func (f *File) LinesByMonth() map[plans.Day]int {
-	lines := map[plans.Day]int{}
+func (f *File) LinesByMonth() map[calendar.Day]int {
+	lines := map[calendar.Day]int{}
 	for i := range f.rows {
 		lines[f.rows[i].Day.Month()]++
 	}
@@ -165,12 +166,12 @@ var errHeader = errors.New("the header is wrong")
 type sumKey struct {
 	organization uuid.UUID
 	meter        string
-	day          plans.Day
+	day          calendar.Day
 }
 
 type reader struct {
 	config       Config
-	today        plans.Day
+	today        calendar.Day
 	file         *File
 	digest       hash.Hash
 	aggregations map[string]plans.Aggregation

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/usagefile"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -115,7 +116,7 @@ func TestTimes(t *testing.T) {
 		file := read(t, usagefile.CSV, "organization_id,meter,day,value,at\n"+acme.String()+",evaluations,2026-11-05,1,\""+text+"\"\n")
 		if why == "" {
 			require.Empty(t, file.Problems, text)
-			require.Equal(t, mustDay(t, "2026-11-05"), plans.DayOf(file.Chunk(1)[0].At))
+			require.Equal(t, mustDay(t, "2026-11-05"), calendar.DayOf(file.Chunk(1)[0].At))
 			continue
 		}
 		require.Equal(t, []usagefile.Problem{{Line: 2, Field: "at", Rule: why}}, file.Problems, text)
@@ -133,7 +134,7 @@ func TestIdentity(t *testing.T) {
 	require.NotEqual(t, file.Instance(), read(t, usagefile.CSV, content+"\n").Instance())
 	require.Len(t, file.SHA256, 64)
 	require.EqualValues(t, 8, file.Instance().Version())
-	require.Equal(t, map[plans.Day]int{mustDay(t, "2026-10-01"): usagefile.ChunkLines + 1}, file.LinesByMonth())
+	require.Equal(t, map[calendar.Day]int{mustDay(t, "2026-10-01"): usagefile.ChunkLines + 1}, file.LinesByMonth())
 }
 
 func TestSumsThatNoDayHolds(t *testing.T) {
@@ -144,9 +145,9 @@ func TestSumsThatNoDayHolds(t *testing.T) {
 	require.Equal(t, "line 102: value must not take the sum of its day beyond 100000000000000000", file.Problems[0].String())
 }
 
-func mustDay(t *testing.T, s string) plans.Day {
+func mustDay(t *testing.T, s string) calendar.Day {
 	t.Helper()
-	day, err := plans.ParseDay(s)
+	day, err := calendar.ParseDay(s)
 	require.NoError(t, err)
 	return day
 }

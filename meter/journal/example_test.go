@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter/journal"
-	"github.com/riverline/tollgate/plans"
 )
 
 // A process appends, and ends before it could flush. The next one replays what is
@@ -30,7 +30,7 @@ func Example() {
 		_, err := first.Append(journal.Record{
 			Organization: organization,
 			Meter:        "evaluations",
-			Day:          plans.DayOf(now),
+			Day:          calendar.DayOf(now),
 			Quantity:     quantity,
 			At:           now.UnixNano(),
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/plans"
@@ -47,14 +48,14 @@ func TestRecordsKeepEveryValue(t *testing.T) {
 		{Meter: "a", Plan: "b", PlanVersion: 1, Identity: meter.Identity{1}, Receipt: meter.Receipt{Plan: "c"}},
 		{Organization: uuid.New(), Meter: "storage_bytes", Day: 1<<31 - 1, Quantity: 1<<63 - 1, At: 1<<63 - 1},
 		{
-			Organization: uuid.Max, Meter: string(longest), Lease: plans.WindowMonth, Quantity: -1, At: -1, Day: -1,
+			Organization: uuid.Max, Meter: string(longest), Lease: calendar.WindowMonth, Quantity: -1, At: -1, Day: -1,
 			Plan: string(longest), PlanVersion: 1<<32 - 1,
 			Identity: meter.KeyIdentity("k"), Fingerprint: meter.FingerprintOf("f"),
 			Receipt: meter.Receipt{
-				Plan: string(longest), Mode: plans.Unlimited, OverLimit: true, Current: -1 << 63, Max: 1<<63 - 1, Window: plans.WindowMonth,
+				Plan: string(longest), Mode: plans.Unlimited, OverLimit: true, Current: -1 << 63, Max: 1<<63 - 1, Window: calendar.WindowMonth,
 			},
 		},
-		{Meter: "a", Lease: plans.WindowDay, Identity: meter.Identity{15: 1}},
+		{Meter: "a", Lease: calendar.WindowDay, Identity: meter.Identity{15: 1}},
 	}
 	dir := t.TempDir()
 	j := open(t, journal.Config{Dir: dir, Instance: uuid.New()})

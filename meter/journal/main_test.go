@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/plans"
@@ -104,16 +105,16 @@ func record(i int) journal.Record {
 	r := journal.Record{
 		Organization: uuid.NewSHA1(uuid.Nil, []byte{byte(i % 7)}),
 		Meter:        meters[i%len(meters)],
-		Day:          plans.Day(20000 + i%3),
+		Day:          calendar.Day(20000 + i%3),
 		Quantity:     int64(i),
 		At:           1_764_000_000_000_000_000 + int64(i),
-		Lease:        []plans.WindowKind{"", plans.WindowDay, plans.WindowMonth}[i%3],
+		Lease:        []calendar.WindowKind{"", calendar.WindowDay, calendar.WindowMonth}[i%3],
 		Plan:         []string{"", "free", "pro"}[i%3],
 		PlanVersion:  i % 3,
 	}
 	if i%4 == 0 {
 		r.Identity = meter.KeyIdentity(fmt.Sprint(i))
-		r.Receipt = meter.Receipt{Plan: "free", Mode: plans.Hard, Current: int64(i), Max: 1000, Window: plans.WindowDay}
+		r.Receipt = meter.Receipt{Plan: "free", Mode: plans.Hard, Current: int64(i), Max: 1000, Window: calendar.WindowDay}
 	}
 	return r
 }

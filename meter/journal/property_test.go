@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/plans"
@@ -24,10 +25,10 @@ func drawRecord(t *rapid.T) journal.Record {
 	r := journal.Record{
 		Organization: organization,
 		Meter:        strings.Repeat("k", rapid.IntRange(1, journal.MaxKey).Draw(t, "meter")),
-		Day:          plans.Day(rapid.Int32().Draw(t, "day")),
+		Day:          calendar.Day(rapid.Int32().Draw(t, "day")),
 		Quantity:     rapid.Int64().Draw(t, "quantity"),
 		At:           rapid.Int64().Draw(t, "at"),
-		Lease:        rapid.SampledFrom([]plans.WindowKind{"", plans.WindowDay, plans.WindowMonth}).Draw(t, "lease"),
+		Lease:        rapid.SampledFrom([]calendar.WindowKind{"", calendar.WindowDay, calendar.WindowMonth}).Draw(t, "lease"),
 		Plan:         strings.Repeat("p", rapid.IntRange(0, journal.MaxKey).Draw(t, "priced by")),
 		PlanVersion:  int(rapid.Uint32().Draw(t, "version")),
 	}
@@ -45,7 +46,7 @@ func drawRecord(t *rapid.T) journal.Record {
 		OverLimit: rapid.Bool().Draw(t, "over limit"),
 		Current:   rapid.Int64().Draw(t, "current"),
 		Max:       rapid.Int64().Draw(t, "max"),
-		Window:    rapid.SampledFrom([]plans.WindowKind{"", plans.WindowDay, plans.WindowMonth}).Draw(t, "window"),
+		Window:    rapid.SampledFrom([]calendar.WindowKind{"", calendar.WindowDay, calendar.WindowMonth}).Draw(t, "window"),
 	}
 	return r
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -43,7 +44,7 @@ const (
 
 // What stands for names in a file: each its place, from 0.
 var (
-	windowCodes = []plans.WindowKind{"", plans.WindowDay, plans.WindowMonth}
+	windowCodes = []calendar.WindowKind{"", calendar.WindowDay, calendar.WindowMonth}
 	modeCodes   = []plans.Mode{"", plans.Hard, plans.Soft, plans.Unlimited}
 )
 
@@ -184,7 +185,7 @@ func isEvent(b []byte) bool {
 func decodeUsage(b []byte, keys map[string]string) Record {
 	r := Record{
 		Organization: uuid.UUID(b[8:24]),
-		Day:          plans.Day(binary.LittleEndian.Uint32(b[40:])),
+		Day:          calendar.Day(binary.LittleEndian.Uint32(b[40:])),
 		Quantity:     int64(binary.LittleEndian.Uint64(b[24:])),
 		At:           int64(binary.LittleEndian.Uint64(b[32:])),
 		Lease:        windowCodes[b[7]],

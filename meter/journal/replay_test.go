@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/plans"
@@ -78,7 +79,7 @@ func leave(t *testing.T, dir string, segments int) uuid.UUID {
 	j, err := journal.Open(journal.Config{Dir: dir, Instance: instance})
 	require.NoError(t, err)
 	for i := range segments {
-		_, err := j.Append(journal.Record{Organization: uuid.Max, Meter: "evaluations", Day: 20_000, Quantity: 1 << i, Lease: plans.WindowDay})
+		_, err := j.Append(journal.Record{Organization: uuid.Max, Meter: "evaluations", Day: 20_000, Quantity: 1 << i, Lease: calendar.WindowDay})
 		require.NoError(t, err)
 		if i < segments-1 {
 			_, err = j.Rotate()

@@ -6,14 +6,14 @@ import (
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/client"
 
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 )
 
 // DeliverExportInput says whose statements to deliver.
 type DeliverExportInput struct {
 	// Period is the billing period, Export the run that issued its statements. Required.
-	Period billing.Period
+	Period calendar.Period
 	Export uuid.UUID
 	// RequestedBy says who asks, for people. Required.
 	RequestedBy string
@@ -35,6 +35,6 @@ func StartDeliverExport(ctx context.Context, c client.Client, in DeliverExportIn
 
 // DeliverExportProgress asks the delivery of a period's statements how far it is, one that
 // has ended too.
-func DeliverExportProgress(ctx context.Context, c client.Client, period billing.Period) (workflows.DeliverExportProgress, error) {
+func DeliverExportProgress(ctx context.Context, c client.Client, period calendar.Period) (workflows.DeliverExportProgress, error) {
 	return progress[workflows.DeliverExportProgress](ctx, c, workflows.DeliverExportID(period))
 }

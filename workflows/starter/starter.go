@@ -17,7 +17,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 )
 
@@ -44,7 +44,7 @@ func (s Started) UILink(base, namespace string) (string, error) {
 // StartExportInput says what to export.
 type StartExportInput struct {
 	// Period is the billing period. Required.
-	Period billing.Period
+	Period calendar.Period
 	// RequestedBy says who asks, for people and for the export's record. Required.
 	RequestedBy string
 	// RequestedByID is that key, who may not approve; zero: anybody may.
@@ -75,7 +75,7 @@ func StartExport(ctx context.Context, c client.Client, in StartExportInput) (Sta
 // Decide tells the export of a period what finance decided. A decision that may not be is
 // a [*temporal.ApplicationError] of a type of package workflows; it is [ErrNotRunning]
 // where no export of the period runs.
-func Decide(ctx context.Context, c client.Client, period billing.Period, in workflows.DecideInput) (workflows.DecideResult, error) {
+func Decide(ctx context.Context, c client.Client, period calendar.Period, in workflows.DecideInput) (workflows.DecideResult, error) {
 	var out workflows.DecideResult
 	id := workflows.ExportPeriodID(period)
 	handle, err := c.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
@@ -90,7 +90,7 @@ func Decide(ctx context.Context, c client.Client, period billing.Period, in work
 // StartRollUpInput says which day to close.
 type StartRollUpInput struct {
 	// Day has ended. Required.
-	Day plans.Day
+	Day calendar.Day
 	// RequestedBy says who asks, for people. Required.
 	RequestedBy string
 }
@@ -163,13 +163,13 @@ func update(ctx context.Context, c client.Client, instance uuid.UUID, name strin
 
 // ExportProgress asks the export of a period how far it is, also after it has ended.
 // It is [ErrNotRunning] where there is none.
-func ExportProgress(ctx context.Context, c client.Client, period billing.Period) (workflows.ExportPeriodProgress, error) {
+func ExportProgress(ctx context.Context, c client.Client, period calendar.Period) (workflows.ExportPeriodProgress, error) {
 	return progress[workflows.ExportPeriodProgress](ctx, c, workflows.ExportPeriodID(period))
 }
 
 // RollUpProgress asks the rollup of a day how far it is, also after it has ended. It
 // is [ErrNotRunning] where there is none.
-func RollUpProgress(ctx context.Context, c client.Client, day plans.Day) (workflows.RollUpDayProgress, error) {
+func RollUpProgress(ctx context.Context, c client.Client, day calendar.Day) (workflows.RollUpDayProgress, error) {
 	return progress[workflows.RollUpDayProgress](ctx, c, workflows.RollUpDayID(day))
 }
 
@@ -190,7 +190,7 @@ func progress[T any](ctx context.Context, c client.Client, id string) (T, error)
 
 // CancelExport cancels the export of a period that runs. It is [ErrNotRunning] where
 // none does.
-func CancelExport(ctx context.Context, c client.Client, period billing.Period) error {
+func CancelExport(ctx context.Context, c client.Client, period calendar.Period) error {
 	id := workflows.ExportPeriodID(period)
 	run, err := c.DescribeWorkflow(ctx, id, "")
 	if err != nil {

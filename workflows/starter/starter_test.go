@@ -19,8 +19,8 @@ import (
 	"go.temporal.io/sdk/mocks"
 	"google.golang.org/grpc"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/temporaltest"
-	"github.com/riverline/tollgate/plans"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
@@ -194,7 +194,7 @@ func TestNothingRuns(t *testing.T) {
 			_, err := starter.FlushLoopProgress(t.Context(), c, uuid.Max)
 			return err
 		},
-		"rollup progress": func() error { _, err := starter.RollUpProgress(t.Context(), c, plans.Day(20_000)); return err },
+		"rollup progress": func() error { _, err := starter.RollUpProgress(t.Context(), c, calendar.Day(20_000)); return err },
 	} {
 		require.ErrorIs(t, call(), starter.ErrNotRunning, name)
 	}

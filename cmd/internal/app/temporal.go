@@ -13,6 +13,7 @@ import (
 
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/workflows"
@@ -67,7 +68,7 @@ func (w apiWorkflows) Decide(ctx context.Context, d api.Decide) (billing.Stage, 
 }
 
 // ExportProgress implements [api.Workflows].
-func (w apiWorkflows) ExportProgress(ctx context.Context, period billing.Period) (api.ExportProgress, error) {
+func (w apiWorkflows) ExportProgress(ctx context.Context, period calendar.Period) (api.ExportProgress, error) {
 	p, err := starter.ExportProgress(ctx, w.temporal, period)
 	if err != nil {
 		return api.ExportProgress{}, translate(err)

@@ -1,4 +1,4 @@
-package billing_test
+package calendar_test
 
 import (
 	"encoding/json"
@@ -8,8 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/riverline/tollgate/billing"
-	"github.com/riverline/tollgate/plans"
+	"github.com/riverline/tollgate/calendar"
 )
 
 func TestParsePeriod(t *testing.T) {
@@ -27,7 +26,7 @@ func TestParsePeriod(t *testing.T) {
 	} {
 		t.Run(tc.text, func(t *testing.T) {
 			t.Parallel()
-			p, err := billing.ParsePeriod(tc.text)
+			p, err := calendar.ParsePeriod(tc.text)
 			require.NoError(t, err)
 			require.Equal(t, tc.text, p.String())
 			require.Equal(t, tc.first, p.FirstDay().String())
@@ -37,7 +36,7 @@ func TestParsePeriod(t *testing.T) {
 		})
 	}
 	for _, text := range []string{"", "2026", "2026-13", "2026-00", "2026-1", "1999-12", "2026-10-01", "october", "10000-01", " 2026-10"} {
-		_, err := billing.ParsePeriod(text)
+		_, err := calendar.ParsePeriod(text)
 		require.ErrorContains(t, err, "YYYY-MM", text)
 	}
 }
@@ -48,9 +47,9 @@ func TestPeriodOfKnowsNoZones(t *testing.T) {
 	t.Parallel()
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	require.NoError(t, err)
-	require.Equal(t, "2026-09", billing.PeriodOf(time.Date(2026, 10, 1, 1, 59, 59, 0, berlin)).String())
-	require.Equal(t, "2026-10", billing.PeriodOf(time.Date(2026, 10, 1, 2, 0, 0, 0, berlin)).String())
-	march, err := billing.ParsePeriod("2026-03")
+	require.Equal(t, "2026-09", calendar.PeriodOf(time.Date(2026, 10, 1, 1, 59, 59, 0, berlin)).String())
+	require.Equal(t, "2026-10", calendar.PeriodOf(time.Date(2026, 10, 1, 2, 0, 0, 0, berlin)).String())
+	march, err := calendar.ParsePeriod("2026-03")
 	require.NoError(t, err)
 	require.Equal(t, 31*24*time.Hour, march.End().Sub(march.Start()))
 }
@@ -59,12 +58,12 @@ func TestPeriodsFollowEachOther(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		at := time.Unix(rapid.Int64Range(946684800, 253402300799).Draw(t, "seconds"), 0)
-		p := billing.PeriodOf(at)
+		p := calendar.PeriodOf(at)
 		require.False(t, at.Before(p.Start()))
 		require.True(t, at.Before(p.End()))
-		require.Equal(t, p, billing.PeriodOf(p.End()).Previous())
-		require.Equal(t, p.LastDay()+1, plans.DayOf(p.End()))
-		parsed, err := billing.ParsePeriod(p.String())
+		require.Equal(t, p, calendar.PeriodOf(p.End()).Previous())
+		require.Equal(t, p.LastDay()+1, calendar.DayOf(p.End()))
+		parsed, err := calendar.ParsePeriod(p.String())
 		require.NoError(t, err)
 		require.Equal(t, p, parsed)
 	})
@@ -72,7 +71,7 @@ func TestPeriodsFollowEachOther(t *testing.T) {
 
 func TestPeriodAsJSON(t *testing.T) {
 	t.Parallel()
-	var p billing.Period
+	var p calendar.Period
 	require.True(t, p.IsZero())
 	require.NoError(t, json.Unmarshal([]byte(`"2026-10"`), &p))
 	require.False(t, p.IsZero())

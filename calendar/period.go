@@ -1,10 +1,8 @@
-package billing
+package calendar
 
 import (
 	"fmt"
 	"time"
-
-	"github.com/riverline/tollgate/plans"
 )
 
 // Period is a billing month in UTC, [Start, End). The zero value is no period.
@@ -44,18 +42,16 @@ func (p Period) Previous() Period { return PeriodOf(p.Start().AddDate(0, -1, 0))
 func (p Period) Next() Period { return PeriodOf(p.End()) }
 
 // FirstDay returns the first day of the period.
-func (p Period) FirstDay() plans.Day { return plans.DayOf(p.Start()) }
+func (p Period) FirstDay() Day { return DayOf(p.Start()) }
 
 // LastDay returns the last day of the period.
-func (p Period) LastDay() plans.Day { return plans.DayOf(p.End()) - 1 }
+func (p Period) LastDay() Day { return DayOf(p.End()) - 1 }
+
+// Seconds returns how long the period is.
+func (p Period) Seconds() int64 { return int64(p.End().Sub(p.Start()) / time.Second) }
 
 // String returns the period as YYYY-MM.
 func (p Period) String() string { return p.Start().Format("2006-01") }
-
-// RevisionName is how errors name a revision of a period's export.
-func RevisionName(p Period, revision int) string {
-	return fmt.Sprintf("%s in revision %d", p, revision)
-}
 
 // MarshalText writes the period as YYYY-MM.
 func (p Period) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
