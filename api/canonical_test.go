@@ -38,9 +38,19 @@ func TestCanonicalBody(t *testing.T) {
 	for _, one := range [][]string{
 		{`{"plan":"pro","effective_at":"2026-12-28T10:00:00Z"}`, `{"effective_at":"2026-12-28t12:00:00.000+02:00", "plan":"pro"}`},
 		{`{"quantity":3}`, `{"quantity":"3"}`, `{"quantity":3e0}`, "\n{\"quantity\":3.0}"},
-		{`{"note":"3.0"}`}, {`{"note":"3"}`}, {`{"note":3}`, `{"note":3.0}`},
-		{`{"quantity":"x"}`}, {`{"effective_at":"soon"}`}, {`{"effective_at":1}`}, {`{"effective_at":null}`},
-		{`{}`}, {``}, {`null`}, {`[3]`}, {`{"quantity":3}{}`}, {`{"quantity":3} x`},
+		{`{"note":"3.0"}`},
+		{`{"note":"3"}`},
+		{`{"note":3}`, `{"note":3.0}`},
+		{`{"quantity":"x"}`},
+		{`{"effective_at":"soon"}`},
+		{`{"effective_at":1}`},
+		{`{"effective_at":null}`},
+		{`{}`},
+		{``},
+		{`null`},
+		{`[3]`},
+		{`{"quantity":3}{}`},
+		{`{"quantity":3} x`},
 	} {
 		for _, same := range one {
 			require.Equal(t, string(canonicalBody([]byte(one[0]))), string(canonicalBody([]byte(same))), same)
