@@ -66,7 +66,7 @@ func problemOf(err error) *gate.Problem {
 
 // typedProblem answers errors that say more than which one they are; nil: it is none.
 func typedProblem(err error) *gate.Problem {
-	var refused *refusedError
+	var refused *gate.Problem
 	var field *fault.FieldError
 	var absent *fault.NotFoundError
 	var refusal *accounts.Refusal
@@ -76,7 +76,7 @@ func typedProblem(err error) *gate.Problem {
 	var decision *DecisionRefused
 	switch {
 	case errors.As(err, &refused):
-		return refused.problem
+		return refused
 	case errors.As(err, &decision):
 		return decisionProblem(decision)
 	case errors.As(err, &field):
@@ -130,11 +130,6 @@ func contractProblem(refusal *accounts.Refusal) *gate.Problem {
 	}
 	return p
 }
-
-// refusedError is a refusal that was put into an answer where it was decided.
-type refusedError struct{ problem *gate.Problem }
-
-func (e *refusedError) Error() string { return e.problem.Message }
 
 // fail answers with an error, and logs what is ours: once.
 func (s *Server) fail(c *gin.Context, err error) {

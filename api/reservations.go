@@ -58,8 +58,8 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 		// No window has room for it. With a key it may have been held under another plan.
 		return nil, s.limitRefusal(ctx, &meter.QuotaShortError{Max: wanted.Max}, organization, index)
 	}
-	if problem := s.enforcer.Pace(c.Writer.Header(), organization, now); problem != nil {
-		return nil, &refusedError{problem}
+	if err := s.enforcer.Pace(c.Writer.Header(), organization, now); err != nil {
+		return nil, err
 	}
 	held, err := awaitQuota(ctx, func() (meter.StoredReservation, error) {
 		return s.config.Store.HoldReservation(ctx, wanted, plan.Version)
@@ -205,7 +205,7 @@ func (s *Server) limitRefusal(ctx context.Context, short *meter.QuotaShortError,
 	u := organization.Usage(index, now)
 	d := plans.Decision{Mode: plans.Hard, OverLimit: true, Current: max(u.Current, short.Current), Held: max(u.Held, short.Held), Max: short.Max}
 	d.Remaining = plans.Entitlement{Mode: plans.Hard, Max: d.Max}.Remaining(d.Current, d.Held)
-	return &refusedError{s.enforcer.LimitProblem(organization, index, organization.Plan().Key, d)}
+	return s.enforcer.LimitProblem(organization, index, organization.Plan().Key, d)
 }
 
 // CommitReservation counts what was used of a reservation.

@@ -85,8 +85,8 @@ func (s *Server) recordBatch(c *gin.Context) {
 		return
 	}
 	// Before the body is read: that is what a rate limit is to keep away.
-	if problem := s.enforcer.Pace(c.Writer.Header(), organization, now); problem != nil {
-		problem.Abort(c)
+	if err := s.enforcer.Pace(c.Writer.Header(), organization, now); err != nil {
+		s.fail(c, err)
 		return
 	}
 	items, fingerprint, err := s.readBatch(c, form, key, p.organization, now)
@@ -172,9 +172,9 @@ func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, i
 		r := receipt{Index: i}
 		err := items[i].err
 		if err == nil {
-			outcome := s.enforcer.Report(ctx, organization, items[i].report, known)
+			outcome, failed := s.enforcer.Report(ctx, organization, items[i].report, known)
 			r.Meter, r.Quantity = s.config.Meter.Catalog().Meters[items[i].report.Index].Key, &items[i].report.Quantity
-			err = r.decided(&outcome, items[i].names)
+			err = r.decided(&outcome, failed, items[i].names)
 		}
 		if errors.Is(err, meter.ErrUnavailable) && out.counts[statusAccepted] == 0 && !out.begun {
 			// Nothing is counted: the whole batch can be sent again.
@@ -190,17 +190,17 @@ func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, i
 }
 
 // decided fills the receipt of an item that was decided on. An error says why it was not.
-func (r *receipt) decided(o *meter.Outcome, names *itemNames) error {
+func (r *receipt) decided(o *meter.Outcome, failed error, names *itemNames) error {
 	d := &o.Decision
 	switch {
-	case errors.Is(o.Err, meter.ErrIdentityReused):
+	case errors.Is(failed, meter.ErrIdentityReused):
 		return invalid(names.key, "must not be used again: %s", meter.ErrIdentityReused)
-	case errors.Is(o.Err, meter.ErrQuantityOverflow):
+	case errors.Is(failed, meter.ErrQuantityOverflow):
 		return invalid(names.quantity, "%s", meter.ErrQuantityOverflow)
-	case errors.Is(o.Err, meter.ErrContractEnded):
+	case errors.Is(failed, meter.ErrContractEnded):
 		return invalid(names.timestamp, "must be of a time with a contract: %s", meter.ErrContractEnded)
-	case o.Err != nil:
-		return o.Err
+	case failed != nil:
+		return failed
 	case !d.Allowed:
 		r.Status, r.Current, r.Held, r.Max, r.Remaining = statusDenied, &d.Current, &d.Held, &d.Max, &d.Remaining
 		r.Message = "The plan's limit of " + r.Meter + " is reached."

@@ -52,22 +52,16 @@ func (s *Server) recordUsage(c *gin.Context) {
 			err = s.recordItem(c, p, buffers, &item, now)
 		}
 		if err != nil {
-			setPrincipal(c, p)
-			s.fail(c, err)
+			s.refuse(c, p, err)
 		}
 		if err != nil || more {
 			return
 		}
 		report = item.usageReport
 	}
-	admission, m, problem, err := s.consume(c, p, &report, now)
+	admission, m, err := s.consume(c, p, &report, now)
 	if err != nil {
-		setPrincipal(c, p)
-		s.fail(c, err)
-		return
-	}
-	if problem != nil {
-		problem.Abort(c)
+		s.refuse(c, p, err)
 		return
 	}
 	window := admission.Reservation.Window()
@@ -77,6 +71,17 @@ func (s *Server) recordUsage(c *gin.Context) {
 		return
 	}
 	buffers.answer(c, m.Key, admission.Plan, &admission.Decision, window)
+}
+
+// refuse answers with an error. A refusal by the plan or the rate limit is no more than an
+// answer: the log needs no caller.
+func (s *Server) refuse(c *gin.Context, p *principal, err error) {
+	if problem, ok := errors.AsType[*gate.Problem](err); ok {
+		problem.Abort(c)
+		return
+	}
+	setPrincipal(c, p)
+	s.fail(c, err)
 }
 
 // answer writes a decision.
@@ -89,22 +94,22 @@ func (b *scratch) answer(c *gin.Context, meterKey, plan string, d *plans.Decisio
 }
 
 // consume decides on a report. What it admits must be committed.
-func (s *Server) consume(c *gin.Context, p *principal, report *usageReport, now time.Time) (gate.Admission, *plans.Meter, *gate.Problem, error) {
+func (s *Server) consume(c *gin.Context, p *principal, report *usageReport, now time.Time) (gate.Admission, *plans.Meter, error) {
 	index, ok := s.config.Meter.Index(string(report.meter))
 	if !ok {
-		return gate.Admission{}, nil, nil, s.unknownMeter(&usageNames)
+		return gate.Admission{}, nil, s.unknownMeter(&usageNames)
 	}
 	m := &s.config.Meter.Catalog().Meters[index]
 	quantity, err := report.quantityFor(m, "quantity")
 	if err != nil {
-		return gate.Admission{}, nil, nil, err
+		return gate.Admission{}, nil, err
 	}
 	organization, err := s.organization(c, p, now)
 	if err != nil {
-		return gate.Admission{}, nil, nil, err
+		return gate.Admission{}, nil, err
 	}
-	admission, problem := s.enforcer.Admit(c.Request.Context(), c.Writer.Header(), organization, index, quantity, now)
-	return admission, m, problem, nil
+	admission, err := s.enforcer.Admit(c.Request.Context(), c.Writer.Header(), organization, index, quantity, now)
+	return admission, m, err
 }
 
 // readUsage reads a body that isn't plain, and the key in the header.
@@ -138,14 +143,11 @@ func (s *Server) recordItem(c *gin.Context, p *principal, buffers *scratch, item
 	if item.key != "" {
 		known = organization.Known(ctx, []meter.Identity{report.Identity})
 	}
-	out, problem := s.enforcer.AdmitReport(ctx, header, organization, report, known, now)
-	switch {
-	case problem != nil:
-		problem.Abort(c)
-		return nil
-	case out.Err != nil:
-		return out.Err
-	case out.Duplicate:
+	out, err := s.enforcer.AdmitReport(ctx, header, organization, report, known, now)
+	if err != nil {
+		return err
+	}
+	if out.Duplicate {
 		header[headerIdempotencyReplayed] = replayed
 	}
 	buffers.answer(c, s.config.Meter.Catalog().Meters[report.Index].Key, out.Plan, &out.Decision, out.Window)

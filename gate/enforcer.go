@@ -125,14 +125,14 @@ type Admission struct {
 
 // Admit decides whether a quantity may be used now: it reserves it, takes a
 // rate-limit token, and sets the answer's headers. Where either says no, nothing is
-// held, no token is gone, and the problem is the answer. It may wait briefly for quota
+// held, no token is gone, and the error is the [*Problem] to answer with. It may wait briefly for quota
 // that other instances hold.
 //
 // Index comes from [meter.Meter.Index]; quantity is 0 to [plans.MaxQuantity], and
 // at least 1 for a meter that sums.
 func (e *Enforcer) Admit(
 	ctx context.Context, h http.Header, o *meter.Organization, i meter.Index, quantity int64, now time.Time,
-) (Admission, *Problem) {
+) (Admission, error) {
 	if e.config.Meter.Refuses() != nil {
 		return Admission{}, Unavailable(h)
 	}
@@ -149,9 +149,9 @@ func (e *Enforcer) Admit(
 	if !decision.Allowed {
 		return Admission{}, e.LimitProblem(o, i, plan.Key, decision)
 	}
-	if problem := e.pace(h, o, plan.RateLimit, now); problem != nil {
+	if err := e.pace(h, o, plan.RateLimit, now); err != nil {
 		reservation.Release()
-		return Admission{}, problem
+		return Admission{}, err
 	}
 	if decision.OverLimit {
 		h[HeaderOverLimit] = overLimitValue
@@ -163,7 +163,7 @@ func (e *Enforcer) Admit(
 var overLimitValue = []string{"true"}
 
 // pace takes a token.
-func (e *Enforcer) pace(h http.Header, o *meter.Organization, limit plans.RateLimit, now time.Time) *Problem {
+func (e *Enforcer) pace(h http.Header, o *meter.Organization, limit plans.RateLimit, now time.Time) error {
 	if e.config.Limiter == nil {
 		return nil
 	}

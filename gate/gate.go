@@ -42,9 +42,9 @@ func (e *Enforcer) serve(c *gin.Context) {
 		NewProblem(http.StatusInternalServerError, CodeInternal, "The gateway's rules are wrong; nothing was charged.").Abort(c)
 		return
 	}
-	admission, problem := e.Admit(c.Request.Context(), c.Writer.Header(), organization, index, quantity, e.config.Now())
-	if problem != nil {
-		problem.Abort(c)
+	admission, err := e.Admit(c.Request.Context(), c.Writer.Header(), organization, index, quantity, e.config.Now())
+	if err != nil {
+		abort(c, err)
 		return
 	}
 	e.run(c, admission)
@@ -56,8 +56,8 @@ func (e *Enforcer) serveUnclassified(c *gin.Context, organization *meter.Organiz
 		NewProblem(http.StatusNotFound, CodeNotMetered, "The gateway has no rule for "+c.Request.Method+" "+c.Request.URL.EscapedPath()+".").Abort(c)
 		return
 	}
-	if problem := e.pace(c.Writer.Header(), organization, organization.Plan().RateLimit, e.config.Now()); problem != nil {
-		problem.Abort(c)
+	if err := e.pace(c.Writer.Header(), organization, organization.Plan().RateLimit, e.config.Now()); err != nil {
+		abort(c, err)
 	}
 }
 

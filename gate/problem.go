@@ -2,6 +2,7 @@ package gate
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -87,6 +88,10 @@ type Problem struct {
 	RequestID string `json:"request_id,omitempty"`
 }
 
+// Error returns the message: a problem is an error, and who answers the caller knows it by its
+// type.
+func (p *Problem) Error() string { return p.Message }
+
 // NewProblem makes a problem with the members that every one has.
 func NewProblem(status int, code, message string) *Problem {
 	return &Problem{
@@ -158,6 +163,15 @@ func (p *Problem) Write(w http.ResponseWriter) {
 	w.WriteHeader(out.Status)
 	// The client may be gone; there is nobody left to tell.
 	_, _ = w.Write(body)
+}
+
+// abort answers with the problem that an enforcer's error is.
+func abort(c *gin.Context, err error) {
+	problem, ok := errors.AsType[*Problem](err)
+	if !ok {
+		problem = NewProblem(http.StatusInternalServerError, CodeInternal, "Something went wrong here.")
+	}
+	problem.Abort(c)
 }
 
 // Abort answers with the problem and keeps the handlers that follow from running.

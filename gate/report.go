@@ -12,33 +12,33 @@ import (
 
 // AdmitReport decides on a report that bears an identity, or a time of its own, and
 // counts it; known is what [meter.Organization.Known] has returned. It sets the answer's
-// headers. Where the plan or the rate limit says no, or usage can't be taken now, the
-// problem is the answer; an error in the outcome is [meter.ErrIdentityReused] or the
+// headers. Where the plan or the rate limit says no, or usage can't be taken now, the error
+// is the [*Problem] to answer with; any other one is [meter.ErrIdentityReused] or the
 // context's.
 //
 // What is counted can't be taken back, so the rate-limit token comes first here
 // ([Enforcer.PaceAhead]). A repeated report takes none where known has it.
 func (e *Enforcer) AdmitReport(
 	ctx context.Context, h http.Header, o *meter.Organization, r meter.Report, known meter.KnownSet, now time.Time,
-) (meter.Outcome, *Problem) {
+) (meter.Outcome, error) {
 	if _, repeated := known[r.Identity]; !repeated {
 		if e.config.Meter.Refuses() != nil {
 			return meter.Outcome{}, Unavailable(h)
 		}
-		if problem := e.PaceAhead(h, o, r.Index, r.Quantity, now); problem != nil {
-			return meter.Outcome{}, problem
+		if err := e.PaceAhead(h, o, r.Index, r.Quantity, now); err != nil {
+			return meter.Outcome{}, err
 		}
 	}
-	out := e.Report(ctx, o, r, known)
+	out, err := e.Report(ctx, o, r, known)
 	switch {
-	case errors.Is(out.Err, meter.ErrUnavailable):
+	case errors.Is(err, meter.ErrUnavailable):
 		return meter.Outcome{}, Unavailable(h)
-	case errors.Is(out.Err, meter.ErrQuantityOverflow):
+	case errors.Is(err, meter.ErrQuantityOverflow):
 		return meter.Outcome{}, OverflowProblem()
-	case errors.Is(out.Err, meter.ErrContractEnded):
+	case errors.Is(err, meter.ErrContractEnded):
 		return meter.Outcome{}, ContractEndedProblem()
-	case out.Err != nil:
-		return out, nil
+	case err != nil:
+		return out, err
 	case !out.Decision.Allowed:
 		return meter.Outcome{}, e.LimitProblem(o, r.Index, out.Plan, out.Decision)
 	}
@@ -50,17 +50,17 @@ func (e *Enforcer) AdmitReport(
 
 // Report decides on a report and counts it, without a rate-limit token: one that is part
 // of a request that has taken its token with [Enforcer.Pace].
-func (e *Enforcer) Report(ctx context.Context, o *meter.Organization, r meter.Report, known meter.KnownSet) meter.Outcome {
-	out := o.ReportKnown(ctx, r, known)
-	if d := out.Decision; out.Err == nil && d.Allowed && d.OverLimit && !out.Duplicate {
+func (e *Enforcer) Report(ctx context.Context, o *meter.Organization, r meter.Report, known meter.KnownSet) (meter.Outcome, error) {
+	out, err := o.ReportKnown(ctx, r, known)
+	if d := out.Decision; err == nil && d.Allowed && d.OverLimit && !out.Duplicate {
 		e.flag(o, r.Index, out.Plan, d, out.Window)
 	}
-	return out
+	return out, err
 }
 
-// Pace takes a rate-limit token and sets the answer's headers. Where there is no token,
-// the problem is the answer.
-func (e *Enforcer) Pace(h http.Header, o *meter.Organization, now time.Time) *Problem {
+// Pace takes a rate-limit token and sets the answer's headers. Where there is no token, the
+// error is the [*Problem] to answer with.
+func (e *Enforcer) Pace(h http.Header, o *meter.Organization, now time.Time) error {
 	return e.pace(h, o, o.Plan().RateLimit, now)
 }
 
@@ -68,7 +68,7 @@ func (e *Enforcer) Pace(h http.Header, o *meter.Organization, now time.Time) *Pr
 // takes no token where the quantity is refused by what is in memory: then the plan is
 // what the caller must be told of, and it costs nothing. A quantity that is refused only
 // later, for a day that has passed or by what other instances hold, has cost its token.
-func (e *Enforcer) PaceAhead(h http.Header, o *meter.Organization, i meter.Index, quantity int64, now time.Time) *Problem {
+func (e *Enforcer) PaceAhead(h http.Header, o *meter.Organization, i meter.Index, quantity int64, now time.Time) error {
 	usage := o.Usage(i, now)
 	if !plans.Decide(usage.Meter.Aggregation, usage.Entitlement, usage.Current, usage.Held, quantity).Allowed {
 		return nil

@@ -38,19 +38,26 @@ func newReporter(t *testing.T, plan string) *reporter {
 }
 
 // report sends a report under a key; known says whether the store knows it.
-func (r *reporter) report(key string, quantity int64, known meter.KnownSet) (meter.Outcome, *gate.Problem) {
+func (r *reporter) report(key string, quantity int64, known meter.KnownSet) (meter.Outcome, error) {
 	r.header = http.Header{}
 	return r.AdmitReport(r.t.Context(), r.header, r.organization, meter.Report{
 		Index: r.index, Quantity: quantity, Identity: meter.KeyIdentity(key), Fingerprint: meter.FingerprintOf(key),
 	}, known, noon)
 }
 
+// refusal is the problem that an error is.
+func refusal(t *testing.T, err error) *gate.Problem {
+	t.Helper()
+	var problem *gate.Problem
+	require.ErrorAs(t, err, &problem)
+	return problem
+}
+
 func TestReportsOverASoftLimitAreFlaggedOnce(t *testing.T) {
 	r := newReporter(t, "soft")
 	for _, key := range []string{"a", "b", "b"} {
-		out, problem := r.report(key, 3, nil)
-		require.Nil(t, problem)
-		require.NoError(t, out.Err)
+		_, err := r.report(key, 3, nil)
+		require.NoError(t, err)
 		require.Equal(t, "true", r.header.Get(gate.HeaderOverLimit))
 	}
 	require.Equal(t, 1, strings.Count(r.log.String(), "Usage is over a soft limit"))
@@ -58,13 +65,14 @@ func TestReportsOverASoftLimitAreFlaggedOnce(t *testing.T) {
 
 func TestReportsBeyondAHardLimit(t *testing.T) {
 	r := newReporter(t, "hard")
-	_, problem := r.report("a", 3, nil)
+	_, err := r.report("a", 3, nil)
+	problem := refusal(t, err)
 	require.Equal(t, http.StatusPaymentRequired, problem.Status)
 	require.Equal(t, int64(0), *problem.Current)
 	require.Equal(t, int64(2), *problem.Max)
 	require.Equal(t, gate.UpgradeURL(r.organization.ID()), problem.UpgradeURL)
-	_, problem = r.report("a", 2, nil)
-	require.Nil(t, problem, "what was refused may come again")
+	_, err = r.report("a", 2, nil)
+	require.NoError(t, err, "what was refused may come again")
 }
 
 func TestReportsAndTheirTokens(t *testing.T) {
@@ -72,38 +80,37 @@ func TestReportsAndTheirTokens(t *testing.T) {
 	identity := meter.KeyIdentity("known")
 	known := meter.KnownSet{identity: {Event: meter.Event{Identity: identity, Fingerprint: meter.FingerprintOf("known")}}}
 	for range 5 {
-		_, problem := r.report("a", 2, nil)
-		require.Equal(t, http.StatusPaymentRequired, problem.Status, "plainly beyond the limit: no token")
-		out, problem := r.report("known", 1, known)
-		require.Nil(t, problem)
+		_, err := r.report("a", 2, nil)
+		require.Equal(t, http.StatusPaymentRequired, refusal(t, err).Status, "plainly beyond the limit: no token")
+		out, err := r.report("known", 1, known)
+		require.NoError(t, err)
 		require.True(t, out.Duplicate, "known before it is decided on: no token")
 	}
-	_, problem := r.report("a", 1, nil)
-	require.Nil(t, problem)
+	_, err := r.report("a", 1, nil)
+	require.NoError(t, err)
 	require.NotEmpty(t, r.header.Get("RateLimit"))
-	require.Nil(t, r.Pace(http.Header{}, r.organization, noon), "one token was left")
-	require.Equal(t, http.StatusTooManyRequests, r.Pace(http.Header{}, r.organization, noon).Status)
+	require.NoError(t, r.Pace(http.Header{}, r.organization, noon), "one token was left")
+	require.Equal(t, http.StatusTooManyRequests, refusal(t, r.Pace(http.Header{}, r.organization, noon)).Status)
 
 	slow := newReporter(t, "slow")
 	for _, key := range []string{"a", "b"} {
-		_, problem := slow.report(key, 1, nil)
-		require.Nil(t, problem)
+		_, err := slow.report(key, 1, nil)
+		require.NoError(t, err)
 	}
-	_, problem = slow.report("c", 1, nil)
-	require.Equal(t, http.StatusTooManyRequests, problem.Status)
+	_, err = slow.report("c", 1, nil)
+	require.Equal(t, http.StatusTooManyRequests, refusal(t, err).Status)
 	require.Equal(t, "1", slow.header.Get("Retry-After"))
 	require.Equal(t, int64(2), slow.organization.Usage(slow.index, noon).Current, "a 429 counted nothing")
 }
 
 func TestAReusedIdentityIsTheCallersToTell(t *testing.T) {
 	r := newReporter(t, "hard")
-	_, problem := r.report("a", 1, nil)
-	require.Nil(t, problem)
-	out, problem := r.AdmitReport(t.Context(), http.Header{}, r.organization, meter.Report{
+	_, err := r.report("a", 1, nil)
+	require.NoError(t, err)
+	_, err = r.AdmitReport(t.Context(), http.Header{}, r.organization, meter.Report{
 		Index: r.index, Quantity: 1, Identity: meter.KeyIdentity("a"), Fingerprint: meter.FingerprintOf("other"),
 	}, nil, noon)
-	require.Nil(t, problem)
-	require.ErrorIs(t, out.Err, meter.ErrIdentityReused)
+	require.ErrorIs(t, err, meter.ErrIdentityReused)
 }
 
 // Without a contract nothing is counted, and the answer says why.
@@ -112,9 +119,9 @@ func TestNothingIsCountedWithoutAContract(t *testing.T) {
 	e := gate.NewEnforcer(gate.Config{Meter: m, Now: func() time.Time { return noon }})
 	o, err := m.Organization(t.Context(), uuid.New(), noon)
 	require.NoError(t, err)
-	_, problem := e.Admit(t.Context(), http.Header{}, o, 0, 1, noon)
-	require.Equal(t, gate.ContractEndedProblem(), problem)
-	_, problem = e.AdmitReport(t.Context(), http.Header{}, o, meter.Report{Quantity: 1}, nil, noon)
-	require.Equal(t, gate.ContractEndedProblem(), problem)
+	_, err = e.Admit(t.Context(), http.Header{}, o, 0, 1, noon)
+	require.Equal(t, gate.ContractEndedProblem(), err)
+	_, err = e.AdmitReport(t.Context(), http.Header{}, o, meter.Report{Quantity: 1}, nil, noon)
+	require.Equal(t, gate.ContractEndedProblem(), err)
 	require.Zero(t, o.Usage(0, noon).Current)
 }

@@ -131,8 +131,8 @@ func (f *fleet) late(t *rapid.T) {
 	// Nobody calls for leases meanwhile: a report that finds none is refused at once.
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	out := o.Report(ctx, meter.Report{Index: meter.Index(index), Quantity: 3, At: at})
-	if out.Err == nil && out.Decision.Allowed {
+	out, err := o.Report(ctx, meter.Report{Index: meter.Index(index), Quantity: 3, At: at})
+	if err == nil && out.Decision.Allowed {
 		f.acknowledged[usageKey{n, index, calendar.DayOf(at), f.priceOf(m, n, o, at)}] += 3
 	}
 }
@@ -158,8 +158,8 @@ func (f *fleet) keyed(t *rapid.T) {
 	// Nobody calls for leases meanwhile: a report that finds none is refused at once.
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	out := o.ReportKnown(ctx, report, known)
-	if out.Err != nil || !out.Decision.Allowed || out.Duplicate {
+	out, err := o.ReportKnown(ctx, report, known)
+	if err != nil || !out.Decision.Allowed || out.Duplicate {
 		return
 	}
 	key := eventKey{f.ids[n], identity}

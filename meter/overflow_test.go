@@ -22,9 +22,9 @@ func TestLateReportsNeverWrap(t *testing.T) {
 	yesterday := r.clock.Now().Add(-24 * time.Hour)
 	accepted := int64(0)
 	for range 9400 {
-		out := o.Report(context.Background(), meter.Report{Index: r.index("evaluations"), Quantity: plans.MaxQuantity, At: yesterday})
-		if out.Err != nil {
-			require.ErrorIs(t, out.Err, meter.ErrQuantityOverflow)
+		out, err := o.Report(context.Background(), meter.Report{Index: r.index("evaluations"), Quantity: plans.MaxQuantity, At: yesterday})
+		if err != nil {
+			require.ErrorIs(t, err, meter.ErrQuantityOverflow)
 			continue
 		}
 		require.True(t, out.Decision.Allowed)
@@ -69,9 +69,9 @@ func TestSumsNeverWrap(t *testing.T) {
 					if keyed {
 						report.Identity = meter.KeyIdentity(uuid.NewString())
 					}
-					out := o.Report(context.Background(), report)
-					if out.Err != nil {
-						require.ErrorIs(rt, out.Err, meter.ErrQuantityOverflow)
+					out, err := o.Report(context.Background(), report)
+					if err != nil {
+						require.ErrorIs(rt, err, meter.ErrQuantityOverflow)
 						continue
 					}
 					require.True(rt, out.Decision.Allowed)

@@ -147,7 +147,8 @@ func TestDenyCoversWhatIsNotKnown(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = o.Admit(context.Background(), 0, 1, noon)
 	require.ErrorIs(t, err, meter.ErrUnavailable)
-	require.ErrorIs(t, o.Report(context.Background(), meter.Report{Quantity: 1}).Err, meter.ErrUnavailable)
+	_, err = o.Report(context.Background(), meter.Report{Quantity: 1})
+	require.ErrorIs(t, err, meter.ErrUnavailable)
 	store.set(func(s *memoryStore) { s.away = false })
 	require.Eventually(t, func() bool {
 		o, err := m.Organization(context.Background(), id, noon.Add(time.Since(started)+time.Second))

@@ -30,7 +30,7 @@ type Report struct {
 	Batch BatchKey
 }
 
-// Outcome says what became of a report.
+// Outcome says what became of a report that was decided on.
 type Outcome struct {
 	Decision plans.Decision
 	// Window is the one that was decided in.
@@ -40,10 +40,6 @@ type Outcome struct {
 	// Duplicate says that the report had been counted before: the other members are
 	// those of the first one's receipt.
 	Duplicate bool
-	// Err is [ErrIdentityReused] where the identity was used with another report,
-	// [ErrUnavailable] where it can't be taken now, [ErrQuantityOverflow] where its day
-	// can't hold the quantity, or the context's.
-	Err error
 }
 
 // KnownSet holds reports that the store has counted, by their identity.
@@ -120,8 +116,11 @@ func (o *Organization) Known(ctx context.Context, ids []Identity) KnownSet {
 	return known
 }
 
-// Report decides on a report and counts it. It may wait, as [Organization.Admit] does.
-func (o *Organization) Report(ctx context.Context, r Report) Outcome {
+// Report decides on a report and counts it. It may wait, as [Organization.Admit] does. An error
+// says that it was not decided on: [ErrIdentityReused] where the identity was used with another
+// report, [ErrUnavailable] where it can't be taken now, [ErrQuantityOverflow] where its day can't
+// hold the quantity, [ErrContractEnded] where there is no plan at its time, or the context's.
+func (o *Organization) Report(ctx context.Context, r Report) (Outcome, error) {
 	if r.Identity == (Identity{}) {
 		return o.report(ctx, r)
 	}
@@ -129,7 +128,7 @@ func (o *Organization) Report(ctx context.Context, r Report) Outcome {
 }
 
 // ReportKnown is [Organization.Report] with what [Organization.Known] has returned.
-func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet) Outcome {
+func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet) (Outcome, error) {
 	if r.Identity == (Identity{}) {
 		return o.report(ctx, r)
 	}
@@ -145,7 +144,7 @@ func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet
 		select {
 		case <-c.done:
 		case <-ctx.Done():
-			return Outcome{Err: ctx.Err()}
+			return Outcome{}, ctx.Err()
 		}
 		if c.counted {
 			return c.event.again(r.Fingerprint)
@@ -154,8 +153,7 @@ func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet
 }
 
 // settleClaim decides on a report whose identity nobody else decides on.
-func (o *Organization) settleClaim(ctx context.Context, key identityKey, c *claim, r Report) Outcome {
-	var out Outcome
+func (o *Organization) settleClaim(ctx context.Context, key identityKey, c *claim, r Report) (out Outcome, err error) {
 	counted := false
 	defer func() {
 		if !counted {
@@ -165,38 +163,38 @@ func (o *Organization) settleClaim(ctx context.Context, key identityKey, c *clai
 		c.counted = counted
 		close(c.done)
 	}()
-	out, c.event = o.reportEvent(ctx, r)
-	counted = out.Err == nil && out.Decision.Allowed
-	return out
+	out, c.event, err = o.reportEvent(ctx, r)
+	counted = err == nil && out.Decision.Allowed
+	return out, err
 }
 
 // again is the answer to a report that was counted before.
-func (k *KnownEvent) again(fingerprint Fingerprint) Outcome {
+func (k *KnownEvent) again(fingerprint Fingerprint) (Outcome, error) {
 	if k.Event.Fingerprint != fingerprint {
-		return Outcome{Err: ErrIdentityReused}
+		return Outcome{}, ErrIdentityReused
 	}
 	receipt := k.Event.Receipt
 	d := plans.Decision{
 		Allowed: true, OverLimit: receipt.OverLimit, Mode: receipt.Mode, Current: receipt.Current, Held: receipt.Held, Max: receipt.Max,
 	}
 	d.Remaining = plans.Entitlement{Mode: d.Mode, Max: d.Max}.Remaining(d.Current, d.Held)
-	return Outcome{Decision: d, Window: receipt.Window.On(k.Day), Plan: receipt.Plan, Duplicate: true}
+	return Outcome{Decision: d, Window: receipt.Window.On(k.Day), Plan: receipt.Plan, Duplicate: true}, nil
 }
 
 // report decides on a report without an identity, and counts it.
-func (o *Organization) report(ctx context.Context, r Report) Outcome {
-	out, reservation := o.decide(ctx, r)
+func (o *Organization) report(ctx context.Context, r Report) (Outcome, error) {
+	out, reservation, err := o.decide(ctx, r)
 	if reservation.Held() {
-		out.Err = reservation.TryCommit()
+		err = reservation.TryCommit()
 	}
-	return out
+	return out, err
 }
 
 // reportEvent decides on a report with an identity, and counts it.
-func (o *Organization) reportEvent(ctx context.Context, r Report) (Outcome, KnownEvent) {
-	out, reservation := o.decide(ctx, r)
+func (o *Organization) reportEvent(ctx context.Context, r Report) (Outcome, KnownEvent, error) {
+	out, reservation, err := o.decide(ctx, r)
 	if !reservation.Held() {
-		return out, KnownEvent{}
+		return out, KnownEvent{}, err
 	}
 	kind := calendar.WindowDay
 	if out.Window.End.Sub(out.Window.Start) > 24*time.Hour {
@@ -212,12 +210,11 @@ func (o *Organization) reportEvent(ctx context.Context, r Report) (Outcome, Know
 	}
 	known := KnownEvent{Organization: o.id, Meter: reservation.slot.meter.Key, Day: reservation.day, Event: event}
 	reservation.event = &event
-	out.Err = reservation.TryCommit()
-	return out, known
+	return out, known, reservation.TryCommit()
 }
 
 // decide decides on a report, and holds what is allowed.
-func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservation) {
+func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservation, error) {
 	now := o.meter.config.Now()
 	at := now.UnixNano()
 	own := !r.At.IsZero() && r.At.Before(now)
@@ -241,11 +238,11 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 		err = ErrContractEnded
 	case decided:
 	}
-	out := Outcome{Decision: d, Plan: o.Plan().Key, Window: reservation.Window(), Err: err}
+	out := Outcome{Decision: d, Plan: o.Plan().Key, Window: reservation.Window()}
 	if !reservation.Held() {
 		out.Window = o.view.Load().entitlements[r.Index].Window.At(time.Unix(0, at))
 	}
-	return out, reservation
+	return out, reservation, err
 }
 
 // decideAlone decides on a quantity of a window whose other usage isn't in memory. Only

@@ -86,13 +86,13 @@ func TestUsageBelongsToThePlanOfItsTime(t *testing.T) {
 	require.NoError(t, m.meter.Reload(t.Context(), o, time.Now()))
 	m.use(o, 11)
 	held.Commit()
-	out := m.organization(o).Report(t.Context(), meter.Report{Index: index, Quantity: 13, At: upgraded.Add(-time.Millisecond)})
-	require.NoError(t, out.Err)
+	out, err := m.organization(o).Report(t.Context(), meter.Report{Index: index, Quantity: 13, At: upgraded.Add(-time.Millisecond)})
+	require.NoError(t, err)
 	require.Equal(t, "pro", out.Plan, "the plan in force decides")
-	out = m.organization(o).Report(t.Context(), meter.Report{
+	out, err = m.organization(o).Report(t.Context(), meter.Report{
 		Index: index, Quantity: 17, At: upgraded.AddDate(0, 0, -1), Identity: meter.KeyIdentity("k"), Fingerprint: meter.FingerprintOf("k"),
 	})
-	require.NoError(t, out.Err)
+	require.NoError(t, err)
 	m.use(o, 19)
 	require.Equal(t, []string{"free/1: 42", "pro/1: 30"}, m.rows())
 	require.Empty(t, f.reconcile(calendar.DayOf(upgraded)-2, calendar.DayOf(upgraded)+1).Differences)
@@ -109,8 +109,8 @@ func TestUsageBelongsToTheVersionOfItsTime(t *testing.T) {
 	require.NoError(t, m.meter.SetCatalog(f.catalog()))
 	m.use(o, 11)
 	index, _ := m.meter.Index(evaluations)
-	out := m.organization(o).Report(t.Context(), meter.Report{Index: index, Quantity: 13, At: before.Add(-time.Second)})
-	require.NoError(t, out.Err)
+	_, err := m.organization(o).Report(t.Context(), meter.Report{Index: index, Quantity: 13, At: before.Add(-time.Second)})
+	require.NoError(t, err)
 	require.Equal(t, []string{"pro/1: 18", "pro/2: 11"}, m.rows())
 }
 
@@ -135,10 +135,10 @@ func TestPendingTermsBeginByThemselves(t *testing.T) {
 		require.Equal(t, want.err == nil, r.Held())
 		r.Release()
 	}
-	out := acme.Report(t.Context(), meter.Report{Index: index, Quantity: 3})
-	require.ErrorIs(t, out.Err, meter.ErrContractEnded)
-	out = acme.Report(t.Context(), meter.Report{Index: index, Quantity: 3, At: now.Add(-time.Hour)})
-	require.NoError(t, out.Err, "it was used under the contract")
+	_, err := acme.Report(t.Context(), meter.Report{Index: index, Quantity: 3})
+	require.ErrorIs(t, err, meter.ErrContractEnded)
+	_, err = acme.Report(t.Context(), meter.Report{Index: index, Quantity: 3, At: now.Add(-time.Hour)})
+	require.NoError(t, err, "it was used under the contract")
 	require.Equal(t, []string{"pro/1: 3"}, m.rows())
 }
 
