@@ -47,8 +47,8 @@ type CloseStore interface {
 	BilledAccount(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledAccount, error)
 }
 
-// StartExport says what is exported, and by whom.
-type StartExport struct {
+// ExportRequest says what is exported, and by whom.
+type ExportRequest struct {
 	Period calendar.Period
 	Actor  billing.Actor
 	// Reopen starts the next revision of a closed period; Reason says why.
@@ -59,8 +59,8 @@ type StartExport struct {
 	Documents billing.DocumentOptions
 }
 
-// Decide is a decision on an export that waits for one.
-type Decide struct {
+// ExportDecision is a decision on an export that waits for one.
+type ExportDecision struct {
 	Period        calendar.Period
 	Action        billing.Action
 	Actor         billing.Actor
@@ -68,16 +68,16 @@ type Decide struct {
 	WithoutParked bool
 }
 
-// DecisionRefused says that a decision may not be. Its code is one of those below.
-type DecisionRefused struct {
+// RefusedDecision says that a decision may not be. Its code is one of those below.
+type RefusedDecision struct {
 	Code    string
 	Message string
 }
 
 // Error returns the message.
-func (e *DecisionRefused) Error() string { return e.Message }
+func (e *RefusedDecision) Error() string { return e.Message }
 
-// The codes of [DecisionRefused].
+// The codes of [RefusedDecision].
 const (
 	CodeSelfApproval = "self_approval"
 	CodeNotReviewed  = "variances_not_reviewed"
@@ -127,7 +127,7 @@ func (s *Server) decide(ctx context.Context, text string, action billing.Action,
 	if err != nil {
 		return gen.Decided{}, err
 	}
-	d := Decide{Period: period, Action: action, Actor: actorOf(ctx)}
+	d := ExportDecision{Period: period, Action: action, Actor: actorOf(ctx)}
 	if body.Note != nil {
 		d.Note = *body.Note
 	}
@@ -178,7 +178,7 @@ func checkNote(note string, required bool) error {
 }
 
 func notAwaiting(e billing.Export, rule string) error {
-	return &DecisionRefused{Code: CodeNotAwaiting, Message: fmt.Sprintf("the export of %s is %s: %s", e.Period, e.Stage, rule)}
+	return &RefusedDecision{Code: CodeNotAwaiting, Message: fmt.Sprintf("the export of %s is %s: %s", e.Period, e.Stage, rule)}
 }
 
 // ReopenExport starts the next revision of a closed period.
@@ -203,7 +203,7 @@ func (s *Server) ReopenExport(ctx context.Context, request gen.ReopenExportReque
 	} else if err != nil {
 		return nil, err
 	}
-	start := StartExport{Period: period, Reopen: true, Reason: request.Body.Note}
+	start := ExportRequest{Period: period, Reopen: true, Reason: request.Body.Note}
 	started, err := s.startExport(ctx, start, request.Body.Variance, request.Body.Documents)
 	return gen.ReopenExport202JSONResponse{Body: started}, err
 }

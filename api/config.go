@@ -126,13 +126,13 @@ var (
 // Workflows reaches what runs durably.
 type Workflows interface {
 	// StartExport starts the run of a period, or finds the one that is under way.
-	StartExport(ctx context.Context, start StartExport) (ExportRun, error)
+	StartExport(ctx context.Context, start ExportRequest) (ExportRun, error)
 	// DeliverExport starts the delivery of an export's statements to the sinks, or finds the
 	// one of the period that is under way.
-	DeliverExport(ctx context.Context, d DeliverExport) (ExportRun, error)
+	DeliverExport(ctx context.Context, d DeliveryRequest) (ExportRun, error)
 	// Decide tells the run of a period what finance decided, and returns its stage then. It is
 	// a [*DecisionRefused] where that may not be, [ErrNotRunning] where none is under way.
-	Decide(ctx context.Context, d Decide) (billing.Stage, error)
+	Decide(ctx context.Context, d ExportDecision) (billing.Stage, error)
 	// ExportProgress asks the run of a period how far it is; [ErrNotRunning] where
 	// there is none under way.
 	ExportProgress(ctx context.Context, period calendar.Period) (ExportProgress, error)

@@ -30,14 +30,14 @@ func TestDecisions(t *testing.T) {
 	for _, tt := range []struct {
 		route, body string
 		stage       billing.Stage
-		want        Decide
+		want        ExportDecision
 	}{
-		{"review", `{"note":"A large customer came."}`, billing.StageApproving, Decide{Action: billing.ActionReviewed, Note: "A large customer came."}},
-		{"approve", `{}`, billing.StageIssuing, Decide{Action: billing.ActionApproved}},
-		{"approve", `{"note":"Fine.","without_parked":true}`, billing.StageIssuing, Decide{Action: billing.ActionApproved, Note: "Fine.", WithoutParked: true}},
-		{"reject", `{"note":"The prices are wrong."}`, billing.StageRejected, Decide{Action: billing.ActionRejected, Note: "The prices are wrong."}},
-		{"retry", `{"note":"They have a currency now."}`, billing.StageRating, Decide{Action: billing.ActionRetried, Note: "They have a currency now."}},
-		{"retry", `{"without_parked":false}`, billing.StageRating, Decide{Action: billing.ActionRetried}},
+		{"review", `{"note":"A large customer came."}`, billing.StageApproving, ExportDecision{Action: billing.ActionReviewed, Note: "A large customer came."}},
+		{"approve", `{}`, billing.StageIssuing, ExportDecision{Action: billing.ActionApproved}},
+		{"approve", `{"note":"Fine.","without_parked":true}`, billing.StageIssuing, ExportDecision{Action: billing.ActionApproved, Note: "Fine.", WithoutParked: true}},
+		{"reject", `{"note":"The prices are wrong."}`, billing.StageRejected, ExportDecision{Action: billing.ActionRejected, Note: "The prices are wrong."}},
+		{"retry", `{"note":"They have a currency now."}`, billing.StageRating, ExportDecision{Action: billing.ActionRetried, Note: "They have a currency now."}},
+		{"retry", `{"without_parked":false}`, billing.StageRating, ExportDecision{Action: billing.ActionRetried}},
 	} {
 		t.Run(tt.route+" "+tt.body, func(t *testing.T) {
 			r := newRig(t)
@@ -46,7 +46,7 @@ func TestDecisions(t *testing.T) {
 			require.Equal(t, http.StatusOK, a.Code, a.Body)
 			require.JSONEq(t, `{"period":"2026-10","stage":"`+string(tt.stage)+`","status_url":"`+octoberPath+`"}`, a.Body.String())
 			tt.want.Period, tt.want.Actor = period, billing.Actor{ID: r.keyIDs["finance"], Name: "month-end"}
-			require.Equal(t, []Decide{tt.want}, r.workflows.decided, "it is the key that decides")
+			require.Equal(t, []ExportDecision{tt.want}, r.workflows.decided, "it is the key that decides")
 		})
 	}
 }
@@ -107,11 +107,11 @@ func TestDecisionsAreRefused(t *testing.T) {
 		code   string
 		says   string
 	}{
-		{"by who requested it", &DecisionRefused{Code: CodeSelfApproval, Message: "who requested it may not approve it"}, 403, "self_approval", "Who requested it may not approve it."},
-		{"before the review", &DecisionRefused{Code: CodeNotReviewed, Message: "3 variances are not reviewed"}, 409, "variances_not_reviewed", "3 variances are not reviewed."},
-		{"while some are parked", &DecisionRefused{Code: CodeParked, Message: "2 organizations are parked"}, 409, "organizations_parked", "2 organizations are parked."},
-		{"too early or too late", &DecisionRefused{Code: CodeNotAwaiting, Message: "the export is rating"}, 409, "not_awaiting_decision", "The export is rating."},
-		{"what no decision can be", &DecisionRefused{Code: CodeInvalid, Message: "note must say why"}, 400, "invalid_request", "Note must say why."},
+		{"by who requested it", &RefusedDecision{Code: CodeSelfApproval, Message: "who requested it may not approve it"}, 403, "self_approval", "Who requested it may not approve it."},
+		{"before the review", &RefusedDecision{Code: CodeNotReviewed, Message: "3 variances are not reviewed"}, 409, "variances_not_reviewed", "3 variances are not reviewed."},
+		{"while some are parked", &RefusedDecision{Code: CodeParked, Message: "2 organizations are parked"}, 409, "organizations_parked", "2 organizations are parked."},
+		{"too early or too late", &RefusedDecision{Code: CodeNotAwaiting, Message: "the export is rating"}, 409, "not_awaiting_decision", "The export is rating."},
+		{"what no decision can be", &RefusedDecision{Code: CodeInvalid, Message: "note must say why"}, 400, "invalid_request", "Note must say why."},
 		{"while Temporal is away", ErrWorkflowsAway, 503, "unavailable", "Try again"},
 		{"a defect", errDefect, 500, "internal_error", "The log has the details"},
 	} {
@@ -154,7 +154,7 @@ func TestAnApprovalHappensOnce(t *testing.T) {
 	require.Equal(t, http.StatusOK, first.Code)
 	require.Empty(t, first.Header().Get("Idempotency-Replayed"))
 
-	r.workflows.err = &DecisionRefused{Code: CodeNotAwaiting, Message: "the export is issuing"}
+	r.workflows.err = &RefusedDecision{Code: CodeNotAwaiting, Message: "the export is issuing"}
 	again := r.do("finance", "POST", octoberPath+"/approve", `{"note":"Fine."}`, "Idempotency-Key", "k")
 	require.Equal(t, http.StatusOK, again.Code)
 	require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
@@ -191,7 +191,7 @@ func TestReopenExport(t *testing.T) {
 	require.Equal(t, http.StatusAccepted, a.Code, a.Body)
 	require.JSONEq(t, `{"period":"2026-10","workflow_id":"export/2026-10","run_id":"run-2","started":true,
 		"status_url":"/api/v1/billing/exports/2026-10","temporal_url":"http://temporal/export/2026-10/run-2"}`, a.Body.String())
-	require.Equal(t, []StartExport{{
+	require.Equal(t, []ExportRequest{{
 		Period: closed.Period, Actor: billing.Actor{ID: r.keyIDs["finance"], Name: "month-end"}, Reopen: true, Reason: "A price was wrong.",
 		Variance:  billing.VarianceThreshold{Percent: 20, Least: "0.50"},
 		Documents: billing.DocumentOptions{Compress: true, Focus: billing.Focus13, Issuer: "Riverline"},
@@ -220,7 +220,7 @@ func TestStartExportWithOptions(t *testing.T) {
 	require.Equal(t, false, a.json()["started"], "it was under way already")
 	require.Equal(t, 202, r.do("finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`).Code)
 	period, by := anExport(t).Period, billing.Actor{ID: r.keyIDs["finance"], Name: "month-end"}
-	require.Equal(t, []StartExport{
+	require.Equal(t, []ExportRequest{
 		{Period: period, Actor: by, Variance: billing.VarianceThreshold{Percent: 10}, Documents: billing.DocumentOptions{Compress: true}},
 		{Period: period, Actor: by},
 	}, r.workflows.started)

@@ -14,8 +14,8 @@ import (
 	"github.com/riverline/tollgate/sinks"
 )
 
-// DeliverExport says whose statements are delivered, and who asks.
-type DeliverExport struct {
+// DeliveryRequest says whose statements are delivered, and who asks.
+type DeliveryRequest struct {
 	Period calendar.Period
 	// Export is the run that issued the statements.
 	Export uuid.UUID
@@ -74,6 +74,6 @@ func (s *Server) DeliverExport(ctx context.Context, request gen.DeliverExportReq
 	}
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
-	run, err := s.config.Workflows.DeliverExport(ctx, DeliverExport{Period: found.Period, Export: found.ID, Actor: actorOf(ctx)})
+	run, err := s.config.Workflows.DeliverExport(ctx, DeliveryRequest{Period: found.Period, Export: found.ID, Actor: actorOf(ctx)})
 	return gen.DeliverExport202JSONResponse{Body: s.startedAnswer(found.Period, run, exportPath(found.Period)+"/deliveries")}, err
 }

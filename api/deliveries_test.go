@@ -36,7 +36,7 @@ func (s *fakeStore) DeliveryCounts(ctx context.Context, id uuid.UUID, _ string, 
 	})
 }
 
-func (w *fakeWorkflows) DeliverExport(_ context.Context, d DeliverExport) (ExportRun, error) {
+func (w *fakeWorkflows) DeliverExport(_ context.Context, d DeliveryRequest) (ExportRun, error) {
 	w.asked = append(w.asked, "deliver "+d.Period.String()+" "+d.Export.String()+" by "+d.Actor.Name)
 	return w.run, w.err
 }

@@ -73,7 +73,7 @@ func typedProblem(err error) *gate.Problem {
 	var tooLarge *batchLimitError
 	var largeBody *bodyTooLargeError
 	var misplaced *misplacedEventError
-	var decision *DecisionRefused
+	var decision *RefusedDecision
 	switch {
 	case errors.As(err, &refused):
 		return refused
@@ -99,7 +99,7 @@ func typedProblem(err error) *gate.Problem {
 }
 
 // decisionProblem says why a decision on an export may not be.
-func decisionProblem(refused *DecisionRefused) *gate.Problem {
+func decisionProblem(refused *RefusedDecision) *gate.Problem {
 	status := http.StatusConflict
 	switch refused.Code {
 	case CodeSelfApproval:

@@ -20,11 +20,11 @@ func (s *Server) StartExport(ctx context.Context, request gen.StartExportRequest
 	if s.config.Now().Before(period.Start()) {
 		return nil, invalid("period", "must have begun: %s has not", period)
 	}
-	started, err := s.startExport(ctx, StartExport{Period: period}, request.Body.Variance, request.Body.Documents)
+	started, err := s.startExport(ctx, ExportRequest{Period: period}, request.Body.Variance, request.Body.Documents)
 	return gen.StartExport202JSONResponse{Body: started}, err
 }
 
-func (s *Server) startExport(ctx context.Context, start StartExport, variance *billing.VarianceThreshold, documents *billing.DocumentOptions) (gen.StartedExport, error) {
+func (s *Server) startExport(ctx context.Context, start ExportRequest, variance *billing.VarianceThreshold, documents *billing.DocumentOptions) (gen.StartedExport, error) {
 	if variance != nil {
 		start.Variance = *variance
 	}
@@ -57,7 +57,7 @@ func (s *Server) startedAnswer(period calendar.Period, run ExportRun, statusURL 
 
 // runExport starts a run, and waits a moment until it is recorded, so that its status can
 // be asked for. A period that has a final export is answered with the run that made it.
-func (s *Server) runExport(ctx context.Context, start StartExport) (ExportRun, error) {
+func (s *Server) runExport(ctx context.Context, start ExportRequest) (ExportRun, error) {
 	if !start.Reopen {
 		found, err := s.config.Store.Export(ctx, start.Period)
 		if err == nil && isFinal(found) {

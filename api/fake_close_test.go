@@ -159,17 +159,17 @@ type fakeWorkflows struct {
 	err      error
 	asked    []string
 	// started and decided are what it was asked for, the last one last.
-	started []StartExport
-	decided []Decide
+	started []ExportRequest
+	decided []ExportDecision
 }
 
-func (w *fakeWorkflows) StartExport(_ context.Context, start StartExport) (ExportRun, error) {
+func (w *fakeWorkflows) StartExport(_ context.Context, start ExportRequest) (ExportRun, error) {
 	w.asked = append(w.asked, "start "+start.Period.String()+" by "+start.Actor.Name)
 	w.started = append(w.started, start)
 	return w.run, w.err
 }
 
-func (w *fakeWorkflows) Decide(_ context.Context, d Decide) (billing.Stage, error) {
+func (w *fakeWorkflows) Decide(_ context.Context, d ExportDecision) (billing.Stage, error) {
 	w.asked = append(w.asked, fmt.Sprintf("%s %s by %s", d.Action, d.Period, d.Actor.Name))
 	w.decided = append(w.decided, d)
 	return w.stage, w.err

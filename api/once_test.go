@@ -132,7 +132,7 @@ func TestFailedWritesMayComeAgain(t *testing.T) {
 // panickingWorkflows are those of a defect.
 type panickingWorkflows struct{ *fakeWorkflows }
 
-func (panickingWorkflows) StartExport(context.Context, StartExport) (ExportRun, error) {
+func (panickingWorkflows) StartExport(context.Context, ExportRequest) (ExportRun, error) {
 	panic("bad day")
 }
 
@@ -150,7 +150,7 @@ type waitingWorkflows struct {
 	entered, leave chan struct{}
 }
 
-func (w *waitingWorkflows) StartExport(ctx context.Context, start StartExport) (ExportRun, error) {
+func (w *waitingWorkflows) StartExport(ctx context.Context, start ExportRequest) (ExportRun, error) {
 	w.entered <- struct{}{}
 	<-w.leave
 	if ctx.Err() != nil {

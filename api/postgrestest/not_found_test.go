@@ -30,7 +30,7 @@ import (
 // idleWorkflows is a Temporal in which nothing runs.
 type idleWorkflows struct{ noWorkflows }
 
-func (idleWorkflows) Decide(context.Context, api.Decide) (billing.Stage, error) {
+func (idleWorkflows) Decide(context.Context, api.ExportDecision) (billing.Stage, error) {
 	return "", api.ErrNotRunning
 }
 

@@ -34,15 +34,15 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // noWorkflows is a Temporal that is away, and a blob store that is empty.
 type noWorkflows struct{}
 
-func (noWorkflows) StartExport(context.Context, api.StartExport) (api.ExportRun, error) {
+func (noWorkflows) StartExport(context.Context, api.ExportRequest) (api.ExportRun, error) {
 	return api.ExportRun{}, api.ErrWorkflowsAway
 }
 
-func (noWorkflows) DeliverExport(context.Context, api.DeliverExport) (api.ExportRun, error) {
+func (noWorkflows) DeliverExport(context.Context, api.DeliveryRequest) (api.ExportRun, error) {
 	return api.ExportRun{}, api.ErrWorkflowsAway
 }
 
-func (noWorkflows) Decide(context.Context, api.Decide) (billing.Stage, error) {
+func (noWorkflows) Decide(context.Context, api.ExportDecision) (billing.Stage, error) {
 	return "", api.ErrWorkflowsAway
 }
 

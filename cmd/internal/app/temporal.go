@@ -28,7 +28,7 @@ type apiWorkflows struct {
 }
 
 // StartExport implements [api.Workflows].
-func (w apiWorkflows) StartExport(ctx context.Context, start api.StartExport) (api.ExportRun, error) {
+func (w apiWorkflows) StartExport(ctx context.Context, start api.ExportRequest) (api.ExportRun, error) {
 	run, err := starter.StartExport(ctx, w.temporal, starter.StartExportInput{
 		Period: start.Period, RequestedBy: start.Actor.Name, RequestedByID: start.Actor.ID, Reopen: start.Reopen, Reason: start.Reason,
 		Variance: start.Variance, Documents: start.Documents, AllowSelfApproval: w.allowSelfApproval,
@@ -37,7 +37,7 @@ func (w apiWorkflows) StartExport(ctx context.Context, start api.StartExport) (a
 }
 
 // DeliverExport implements [api.Workflows].
-func (w apiWorkflows) DeliverExport(ctx context.Context, d api.DeliverExport) (api.ExportRun, error) {
+func (w apiWorkflows) DeliverExport(ctx context.Context, d api.DeliveryRequest) (api.ExportRun, error) {
 	run, err := starter.StartDeliverExport(ctx, w.temporal, starter.DeliverExportInput{
 		Period: d.Period, Export: d.Export, RequestedBy: d.Actor.Name,
 	})
@@ -54,14 +54,14 @@ var refusals = map[string]string{
 }
 
 // Decide implements [api.Workflows].
-func (w apiWorkflows) Decide(ctx context.Context, d api.Decide) (billing.Stage, error) {
+func (w apiWorkflows) Decide(ctx context.Context, d api.ExportDecision) (billing.Stage, error) {
 	out, err := starter.Decide(ctx, w.temporal, d.Period, workflows.DecideInput{
 		Action: d.Action, Actor: d.Actor, Note: d.Note, WithoutParked: d.WithoutParked,
 	})
 	var refused *temporal.ApplicationError
 	if errors.As(err, &refused) {
 		if code, ok := refusals[refused.Type()]; ok {
-			return "", &api.DecisionRefused{Code: code, Message: refused.Message()}
+			return "", &api.RefusedDecision{Code: code, Message: refused.Message()}
 		}
 	}
 	return out.Stage, translate(err)
