@@ -89,7 +89,7 @@ func TestUsageBelongsToThePlanOfItsTime(t *testing.T) {
 	out, err := m.organization(o).Report(t.Context(), meter.Report{Index: index, Quantity: 13, At: upgraded.Add(-time.Millisecond)})
 	require.NoError(t, err)
 	require.Equal(t, "pro", out.Plan, "the plan in force decides")
-	out, err = m.organization(o).Report(t.Context(), meter.Report{
+	_, err = m.organization(o).Report(t.Context(), meter.Report{
 		Index: index, Quantity: 17, At: upgraded.AddDate(0, 0, -1), Identity: meter.KeyIdentity("k"), Fingerprint: meter.FingerprintOf("k"),
 	})
 	require.NoError(t, err)
