@@ -155,7 +155,7 @@ func decide(r *meter.StoredReservation, plan plans.Plan, u *meter.Usage) {
 	if e.Mode != plans.Unlimited {
 		r.Max = e.Max
 	}
-	r.Current, r.Held = u.Current, u.Held-u.HeldInStore
+	r.Current = u.Current
 }
 
 // awaitQuota calls try until it isn't short of quota that instances are about to give

@@ -145,7 +145,7 @@ func (r *rig) usage() (counted, held int64) {
 	i, ok := r.meter.Index("evaluations")
 	require.True(r.t, ok)
 	u := r.organization.Usage(i, r.Now())
-	return u.Current, u.Held
+	return u.Pending, u.Current - u.Pending
 }
 
 func (r *rig) requireUsage(counted, held int64) {

@@ -27,7 +27,7 @@ func Example() {
 	decision, reservation := organization.Reserve(simulations, 50, now)
 	fmt.Println("first 50:", decision.Allowed)
 	decision, _ = organization.Reserve(simulations, 1, now)
-	fmt.Println("one more:", decision.Allowed, decision.Held, "held of", decision.Max)
+	fmt.Println("one more:", decision.Allowed, decision.Current, "of", decision.Max)
 	reservation.Commit()
 
 	flusher := meter.NewFlusher(meter.FlusherConfig{
@@ -37,6 +37,6 @@ func Example() {
 	fmt.Println("written:", summary.Rows, err)
 	// Output:
 	// first 50: true
-	// one more: false 50 held of 50
+	// one more: false 50 of 50
 	// written: 1 <nil>
 }

@@ -15,7 +15,7 @@ type Level struct {
 	Plan        string
 	Entitlement plans.Entitlement
 	Window      calendar.Window
-	// Current is the usage of the window, Held what reservations hold beside it.
+	// Current is the usage of the window, Held what reservations in the store hold beside it.
 	Current, Held int64
 	// Exceeded says that a request was refused in the window, or passed a soft limit.
 	// Without it, usage is at or beyond [FlusherConfig.WatchFrom].

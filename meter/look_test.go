@@ -52,7 +52,7 @@ func TestALookNeverWaitsLong(t *testing.T) {
 			o.Look(t.Context(), time.Now())
 			require.Less(t, time.Since(began), 5*time.Second)
 			u := o.Usage(i, time.Now())
-			require.Equal(t, [3]int64{0, 7, 993}, [3]int64{u.Current, u.Held, u.Remaining()})
+			require.Equal(t, [3]int64{7, 0, 993}, [3]int64{u.Current, u.Held, u.Remaining()})
 			r.Commit()
 			u = o.Usage(i, time.Now())
 			require.Equal(t, [3]int64{7, 0, 993}, [3]int64{u.Current, u.Held, u.Remaining()})

@@ -52,7 +52,7 @@ func TestReservationsHoldAndGiveBack(t *testing.T) {
 	require.True(t, d.Allowed)
 	d, refused := free.Reserve(i, 21, noon)
 	require.False(t, d.Allowed, "what is held can't be taken twice")
-	require.Equal(t, plans.Decision{OverLimit: true, Mode: plans.Hard, Held: 30, Max: 50, Remaining: 20}, d)
+	require.Equal(t, plans.Decision{OverLimit: true, Mode: plans.Hard, Current: 30, Max: 50, Remaining: 20}, d)
 	require.False(t, refused.Held())
 	refused.Commit()
 	refused.Release()
@@ -60,7 +60,7 @@ func TestReservationsHoldAndGiveBack(t *testing.T) {
 	held.Release()
 	held.Release()
 	held.Commit()
-	require.Zero(t, free.Usage(i, noon).Held, "settled once: the second and third do nothing")
+	require.Zero(t, free.Usage(i, noon).Current, "settled once: the second and third do nothing")
 
 	_, held = free.Reserve(i, 50, noon)
 	require.Zero(t, r.flush().Rows, "what is held is not yet usage")

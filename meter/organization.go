@@ -84,12 +84,10 @@ type Usage struct {
 	Meter       plans.Meter
 	Entitlement plans.Entitlement
 	Window      calendar.Window
-	// Current is the usage of the window: stored and pending, and under a hard limit what other
-	// instances are known to have admitted. Held is what reservations hold of it, at this
-	// instance, others and in the store: it is neither used nor free.
+	// Current is the usage of the window: stored, pending and admitted, and under a hard limit
+	// what other instances are known to have admitted. Held is what reservations in the store
+	// hold of it: it is neither used nor free.
 	Current, Held int64
-	// HeldInStore is the part of Held that reservations in the store hold.
-	HeldInStore int64
 	// Pending is what of the current day the store does not have yet, as far as this
 	// instance has not begun to write it.
 	Pending int64
@@ -114,7 +112,6 @@ func (o *Organization) Usage(i Index, now time.Time) Usage {
 		Window:      s.window(),
 		Current:     current,
 		Held:        held,
-		HeldInStore: s.heldInStore(),
 		Pending:     s.pendingShares() + s.pendingOf(),
 	}
 }
@@ -130,11 +127,9 @@ func (u *Usage) OverLimit() bool {
 // standing is what is used and what is held of the window, as decisions go by it.
 func (s *slot) standing(leased bool) (current, held int64) {
 	if q := s.quota; q != nil && leased {
-		held = q.heldInAll()
-		return max(0, q.counted()-held), held
+		return max(0, q.counted()-q.heldInStore), q.heldInStore
 	}
-	here := s.heldHere()
-	return max(0, s.used-here), here + s.heldInStore()
+	return max(0, s.used), s.heldInStore()
 }
 
 // pendingOf is what the current day's undrained events add to its pending usage.

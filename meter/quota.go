@@ -220,11 +220,6 @@ func (q *quota) counted() int64 {
 	return max(0, counted)
 }
 
-// heldInAll is what of it is held.
-func (q *quota) heldInAll() int64 {
-	return q.heldInStore + q.heldElsewhere + q.slot.heldIn(q.key.Start, q.end)
-}
-
 // refund takes back what was admitted, at a stamp, and not used. It is free to be admitted
 // again, unless a change since may have left less of the limit than that.
 func (q *quota) refund(quantity, stamp int64) {
@@ -316,7 +311,7 @@ func (q *quota) decision(e *plans.Entitlement, allowed bool) plans.Decision {
 
 // decide says where the window stands where so much of it is used or held.
 func (q *quota) decide(e *plans.Entitlement, allowed bool, counted int64) plans.Decision {
-	d := plans.Decision{Allowed: allowed, OverLimit: !allowed, Mode: plans.Hard, Held: q.heldInAll(), Max: e.Max}
+	d := plans.Decision{Allowed: allowed, OverLimit: !allowed, Mode: plans.Hard, Held: q.heldInStore, Max: e.Max}
 	d.Current = max(0, counted-d.Held)
 	d.Remaining = e.Remaining(d.Current, d.Held)
 	return d

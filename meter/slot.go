@@ -200,9 +200,6 @@ func (s *slot) take(e *plans.Entitlement, quantity int64) plans.Decision {
 	return d
 }
 
-// heldHere is what reservations at this instance hold of the window: it is in used.
-func (s *slot) heldHere() int64 { return s.heldIn(s.windowStart, s.windowEnd) }
-
 // heldInStore is what reservations in the store hold of the window, as far as is known.
 func (s *slot) heldInStore() int64 {
 	if s.rare == nil {

@@ -199,7 +199,7 @@ END $$;
 CREATE FUNCTION tollgate_window_current(w quota_windows) RETURNS bigint
     LANGUAGE sql STABLE SET search_path = public, pg_temp
 AS $$
-    SELECT w.consumed + w.unleased + coalesce(sum(l.granted - greatest(0, least(l.granted, l.issued - l.spent - l.awaited)) - least(l.granted, l.held)), 0)::bigint
+    SELECT w.consumed + w.unleased + coalesce(sum(l.granted - greatest(0, least(l.granted, l.issued - l.spent - l.awaited))), 0)::bigint
     FROM quota_leases l
     WHERE l.organization_id = w.organization_id AND l.meter = w.meter AND l.limit_window = w.limit_window AND l.window_start = w.window_start
 $$;

@@ -14,8 +14,8 @@ type Decision struct {
 	// Current is the usage of the window: with the quantity where it was allowed,
 	// without it where it was refused.
 	Current int64
-	// Held is what reservations hold of the window, this quantity's own not: it is neither
-	// used nor free.
+	// Held is what reservations in the store hold of the window: it is neither used nor free.
+	// What a request under way was admitted for is in Current.
 	Held int64
 	// Max is the entitlement's limit; 0 where the mode is unlimited.
 	Max int64
