@@ -292,10 +292,12 @@ func (s *slot) replan(i Index, was, now *view, at int64) {
 	}
 	s.roll(e.Window, at)
 	same := now.leased[i] && was.leased[i] && e.Window == before.Window
+	// A version that was in force in between, and never here, may have allowed more to others.
+	skipped := now.plan.Key == was.plan.Key && now.plan.Version > was.plan.Version+1
 	s.eachQuota(func(q *quota) {
 		q.forgetDry()
 		q.active = q == s.quota && now.leased[i] && e.Window == q.key.Kind
-		if !same || e.Max < before.Max || !q.active {
+		if !same || skipped || e.Max < before.Max || !q.active {
 			q.forfeit()
 		}
 	})

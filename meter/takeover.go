@@ -89,7 +89,7 @@ func (t *Takeover) Follow(ctx context.Context) (due time.Time, err error) {
 		through = max(through, c.Number)
 		if c.Organization == uuid.Nil {
 			published = true
-		} else if err := t.config.Meter.Reload(ctx, c.Organization, now); err != nil {
+		} else if err := t.config.Meter.takeOver(ctx, c.Organization, now); err != nil {
 			return due, err
 		}
 	}
@@ -109,6 +109,19 @@ func (t *Takeover) Follow(ctx context.Context) (due time.Time, err error) {
 	}
 	t.through = through
 	return due, nil
+}
+
+// takeOver puts a change of an organization's plan in force, and gives up what is free of its
+// limits. That is so also where the plan is the same as before: under another one that was in
+// force in between, and that this instance never saw, others may have used it up.
+func (m *Meter) takeOver(ctx context.Context, id uuid.UUID, now time.Time) error {
+	if err := m.Reload(ctx, id, now); err != nil {
+		return err
+	}
+	if o := m.orgs.find(id); o != nil && m.keeper != nil {
+		o.eachQuota((*quota).forfeit)
+	}
+	return nil
 }
 
 // tell sees that the store knows all that was admitted while no limit was in force: it is
