@@ -2,7 +2,6 @@ package gate
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -125,8 +124,8 @@ type Admission struct {
 
 // Admit decides whether a quantity may be used now: it reserves it, takes a
 // rate-limit token, and sets the answer's headers. Where either says no, nothing is
-// held, no token is gone, and the error is the [*Problem] to answer with. It may wait briefly for quota
-// that other instances hold.
+// held, no token is gone, and the error is the [*Problem] to answer with. It may wait briefly
+// for quota that other instances hold.
 //
 // Index comes from [meter.Meter.Index]; quantity is 0 to [plans.MaxQuantity], and
 // at least 1 for a meter that sums.
@@ -137,12 +136,10 @@ func (e *Enforcer) Admit(
 		return Admission{}, Unavailable(h)
 	}
 	decision, reservation, err := o.Admit(ctx, i, quantity, now)
-	switch {
-	case errors.Is(err, meter.ErrQuantityOverflow):
-		return Admission{}, OverflowProblem()
-	case errors.Is(err, meter.ErrContractEnded):
-		return Admission{}, ContractEndedProblem()
-	case err != nil:
+	if err != nil {
+		if problem := undecided(h, err); problem != nil {
+			return Admission{}, problem
+		}
 		return Admission{}, Unavailable(h)
 	}
 	plan := o.Plan()

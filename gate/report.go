@@ -30,22 +30,34 @@ func (e *Enforcer) AdmitReport(
 		}
 	}
 	out, err := e.Report(ctx, o, r, known)
-	switch {
-	case errors.Is(err, meter.ErrUnavailable):
-		return meter.Outcome{}, Unavailable(h)
-	case errors.Is(err, meter.ErrQuantityOverflow):
-		return meter.Outcome{}, OverflowProblem()
-	case errors.Is(err, meter.ErrContractEnded):
-		return meter.Outcome{}, ContractEndedProblem()
-	case err != nil:
+	if problem := undecided(h, err); problem != nil {
+		return meter.Outcome{}, problem
+	}
+	if err != nil {
 		return out, err
-	case !out.Decision.Allowed:
+	}
+	if !out.Decision.Allowed {
 		return meter.Outcome{}, e.LimitProblem(o, r.Index, out.Plan, out.Decision)
 	}
 	if out.Decision.OverLimit {
 		h[HeaderOverLimit] = overLimitValue
 	}
 	return out, nil
+}
+
+// undecided is the problem of what could not be decided on, with the headers that go with it;
+// nil where the error, if any, is none of the meter's about that.
+func undecided(h http.Header, err error) *Problem {
+	switch {
+	case errors.Is(err, meter.ErrUnavailable):
+		return Unavailable(h)
+	case errors.Is(err, meter.ErrQuantityOverflow):
+		return OverflowProblem()
+	case errors.Is(err, meter.ErrContractEnded):
+		return ContractEndedProblem()
+	default:
+		return nil
+	}
 }
 
 // Report decides on a report and counts it, without a rate-limit token: one that is part

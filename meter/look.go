@@ -19,7 +19,7 @@ const (
 // Freshen reads an organization's plan and usage again, what reservations hold included. It
 // waits half a second at most: where the store can't say by then, what is in memory stays.
 func (o *Organization) Freshen(ctx context.Context, now time.Time) {
-	o.bounded(ctx, "freshen", func(ctx context.Context) { o.freshen(ctx, now) })
+	o.bounded(ctx, func(ctx context.Context) { o.freshen(ctx, now) })
 }
 
 // Look is [Organization.Freshen] that also finds out where the windows of hard limits stand:
@@ -29,7 +29,7 @@ func (o *Organization) Look(ctx context.Context, now time.Time) {
 	if !o.mayLook(now.UnixNano()) {
 		return
 	}
-	o.bounded(ctx, "look", func(ctx context.Context) {
+	o.bounded(ctx, func(ctx context.Context) {
 		o.freshen(ctx, now)
 		o.lookAround(ctx, now)
 	})
@@ -50,19 +50,15 @@ func (o *Organization) mayLook(now int64) bool {
 	}
 }
 
-// bounded calls fn once for all who want the same at the same time, and waits for it as long
-// as it is worth it.
-func (o *Organization) bounded(ctx context.Context, what string, fn func(context.Context)) {
-	m := o.meter
+// bounded calls fn, and waits for it as long as it is worth it. Each caller has a call of its
+// own: one that was under way may have read the store before what this one is to see.
+func (o *Organization) bounded(ctx context.Context, fn func(context.Context)) {
 	done := make(chan struct{})
-	m.background.Go(func() {
+	o.meter.background.Go(func() {
 		defer close(done)
-		_, _, _ = m.looks.Do(what+o.id.String(), func() (any, error) {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
-			defer cancel()
-			fn(ctx)
-			return nil, nil
-		})
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+		defer cancel()
+		fn(ctx)
 	})
 	timer := time.NewTimer(lookTimeout)
 	defer timer.Stop()

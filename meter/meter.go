@@ -112,8 +112,7 @@ type Meter struct {
 	ended  *view
 	prices prices
 
-	// loads and looks do what several requests want at the same time once.
-	loads, looks singleflight.Group
+	loads singleflight.Group
 	// loading has the organizations that are being loaded: true where a change came since,
 	// so that they must be read again before anything is decided by what was read.
 	loadingMu sync.Mutex
