@@ -32,7 +32,7 @@ func (q *quota) ask(now int64) LeaseAsk {
 	q.version++
 	q.needed = q.spent + q.free + need
 	return LeaseAsk{
-		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Answered: q.answered, Issued: q.spent + q.free + max(0, more), Spent: q.spent, Adopted: q.adopted, Held: q.held,
+		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Answered: q.answered, Issued: q.spent + q.free + max(0, more), Spent: q.spent, Adopted: q.adopted,
 		Need: need, Look: looks, Plan: v.plan.Key, PlanVersion: v.plan.Version, Max: e.Max,
 	}
 }
@@ -87,7 +87,7 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 func (q *quota) learn(a *LeaseAnswer, now int64) {
 	q.total = a.Consumed + a.Unleased + a.Leased + a.Held
 	q.elsewhere = q.total - a.Idle - a.Issued
-	q.heldInStore, q.heldElsewhere = a.Held, a.HeldElsewhere
+	q.heldInStore = a.Held
 	if s := q.slot; q == s.quota && a.Held != s.heldInStore() {
 		s.extra().heldInStore = a.Held
 	}

@@ -19,7 +19,7 @@ type memoryWindow struct {
 }
 
 type memoryLease struct {
-	generation, version, issued, granted, spent, adopted, held, awaited int64
+	generation, version, issued, granted, spent, adopted, awaited int64
 }
 
 type memoryQuota struct {
@@ -102,7 +102,6 @@ func (s *memoryStore) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.Lease
 			continue
 		}
 		answer.Idle += max(0, min(lease.granted, lease.issued-lease.spent-lease.awaited))
-		answer.HeldElsewhere += min(lease.granted, lease.held)
 		if need > 0 && lease.granted > 0 && lease.issued > lease.spent {
 			answer.Waiting = true
 		}
@@ -143,7 +142,7 @@ func (s *memoryStore) move(w *memoryWindow, l *memoryLease, ask meter.LeaseAsk, 
 		w.leased += granted
 	}
 	w.max = max(w.planMax, w.consumed+w.leased)
-	l.spent, l.held, l.awaited = ask.Spent, ask.Held, max(0, min(ask.Need, l.issued-ask.Spent))
+	l.spent, l.awaited = ask.Spent, max(0, min(ask.Need, l.issued-ask.Spent))
 	return ask.Need - granted
 }
 

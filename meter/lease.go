@@ -45,9 +45,8 @@ type LeaseAsk struct {
 	Spent int64
 	// Adopted is the part of Issued that was admitted before the limit was in force and was
 	// not settled then: it is taken out of the window whatever that has left, also beyond the
-	// limit. Less than before: some was settled before the store was told of it. Held is how
-	// much of Spent is not settled.
-	Adopted, Held int64
+	// limit. Less than before: some was settled before the store was told of it.
+	Adopted int64
 	// Need is how much a request waits for. Up to it the instance is granted all that
 	// remains; beyond it at most its fair share. Where it can't be granted, other
 	// instances are asked to give back what they don't use. Zero: nobody waits.
@@ -80,9 +79,8 @@ type LeaseAnswer struct {
 	// Outstanding is this instance's part of Leased.
 	Outstanding int64
 	// Idle is the part of Leased that other instances had not spent when they last asked, and
-	// that no request of theirs waited for then; HeldElsewhere the part that they had spent
-	// on reservations that are not settled.
-	Idle, HeldElsewhere int64
+	// that no request of theirs waited for then.
+	Idle int64
 }
 
 // ErrAskRefused says that the store refuses an ask for what it names, and not because of a

@@ -41,10 +41,9 @@ type quota struct {
 	// nobody can have, as far as this instance knows.
 	total int64
 	// elsewhere + spent is what counts of the window, as of the last answer: elsewhere
-	// leaves out what others hold idle. heldInStore and heldElsewhere are the parts of it that
-	// reservations hold in the store and at other instances. answeredAt is when that was; 0:
-	// never.
-	elsewhere, heldInStore, heldElsewhere, answeredAt int64
+	// leaves out what others hold idle. heldInStore is the part of it that reservations in the
+	// store hold. answeredAt is when that was; 0: never.
+	elsewhere, heldInStore, answeredAt int64
 	// idleElsewhere is what others held idle when they last asked.
 	idleElsewhere int64
 	// low is how much must be free for no ask to be made ahead of need.
@@ -214,7 +213,7 @@ func (q *quota) disown(r *Reservation) int64 {
 func (q *quota) counted() int64 {
 	counted := q.elsewhere + q.spent
 	if q == q.slot.quota {
-		counted = max(counted, q.slot.used+q.heldInStore+q.heldElsewhere)
+		counted = max(counted, q.slot.used+q.heldInStore)
 	}
 	return max(0, counted)
 }

@@ -41,7 +41,6 @@ CREATE TABLE quota_leases (
     granted         bigint  NOT NULL CHECK (granted >= 0),
     spent           bigint  NOT NULL,
     adopted         bigint  NOT NULL CHECK (adopted >= 0),
-    held            bigint  NOT NULL CHECK (held >= 0),
     awaited         bigint  NOT NULL CHECK (awaited >= 0),
     PRIMARY KEY (organization_id, meter, limit_window, window_start, instance_id),
     FOREIGN KEY (organization_id, meter, limit_window, window_start) REFERENCES quota_windows
@@ -54,7 +53,6 @@ COMMENT ON COLUMN quota_leases.issued IS 'All that was granted over the life of 
 COMMENT ON COLUMN quota_leases.granted IS 'What is outstanding: issued, and neither given back nor flushed.';
 COMMENT ON COLUMN quota_leases.spent IS 'What the instance had admitted of issued when it asked. It may be asked to give the rest back.';
 COMMENT ON COLUMN quota_leases.adopted IS 'The part of issued that was admitted before the limit was in force.';
-COMMENT ON COLUMN quota_leases.held IS 'The part of spent that was held by reservations which were not settled.';
 COMMENT ON COLUMN quota_leases.awaited IS 'The part of issued that a request waited for when it was granted: it is as good as spent.';
 
 CREATE TABLE quota_lost_leases (

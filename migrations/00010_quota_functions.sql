@@ -210,10 +210,10 @@ $$;
 CREATE FUNCTION tollgate_adjust_lease(
     by_instance uuid, of_organization uuid, of_meter text, of_kind text, of_start date,
     ask_generation bigint, ask_version bigint, ask_answered boolean, ask_issued bigint, ask_spent bigint, ask_adopted bigint,
-    ask_held bigint, ask_need bigint, ask_look boolean, ask_plan text, ask_plan_version bigint, ask_max bigint,
+    ask_need bigint, ask_look boolean, ask_plan text, ask_plan_version bigint, ask_max bigint,
     OUT answer_issued bigint, OUT outdated boolean, OUT waiting boolean, OUT settling boolean,
     OUT answer_max bigint, OUT answer_consumed bigint, OUT answer_unleased bigint, OUT answer_leased bigint,
-    OUT answer_held bigint, OUT outstanding bigint, OUT answer_idle bigint, OUT held_elsewhere bigint)
+    OUT answer_held bigint, OUT outstanding bigint, OUT answer_idle bigint)
     LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
@@ -230,7 +230,7 @@ DECLARE
 BEGIN
     waiting := false;
     settling := false;
-    answer_idle := 0; held_elsewhere := 0;
+    answer_idle := 0;
     SELECT * INTO w FROM quota_windows q
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
     FOR NO KEY UPDATE;
@@ -255,7 +255,7 @@ BEGIN
     IF NOT FOUND OR ask_generation > l.generation THEN
         l := ROW (of_organization, of_meter, of_kind, of_start, by_instance, ask_generation, 0,
             CASE WHEN ask_answered THEN ask_spent ELSE 0 END, coalesce(l.granted, 0), 0,
-            CASE WHEN ask_answered THEN ask_adopted ELSE 0 END, 0, 0)::quota_leases;
+            CASE WHEN ask_answered THEN ask_adopted ELSE 0 END, 0)::quota_leases;
     END IF;
     change := ask_issued - l.issued;
     outdated := old_plan AND change > 0;
@@ -293,7 +293,6 @@ BEGIN
         END IF;
         l.granted := l.granted + granting;
         l.spent := ask_spent;
-        l.held := ask_held;
         l.awaited := greatest(0, least(ask_need, l.issued - ask_spent));
         w.leased := w.leased + granting;
         w.max := greatest(w.plan_max, w.consumed + w.leased + w.held);
@@ -303,14 +302,14 @@ BEGIN
         INSERT INTO quota_leases AS q VALUES (l.*)
         ON CONFLICT (organization_id, meter, limit_window, window_start, instance_id) DO UPDATE
         SET generation = excluded.generation, version = excluded.version, issued = excluded.issued, granted = excluded.granted,
-            spent = excluded.spent, adopted = excluded.adopted, held = excluded.held, awaited = excluded.awaited;
+            spent = excluded.spent, adopted = excluded.adopted, awaited = excluded.awaited;
     END IF;
     waiting := settling;
     IF NOT outdated AND NOT settling AND ask_issued > l.issued AND ask_need > greatest(granting, 0) THEN
         waiting := tollgate_recall_quota(of_organization, of_meter, of_kind, of_start, by_instance);
     END IF;
-    SELECT coalesce(sum(greatest(0, least(q.granted, q.issued - q.spent - q.awaited))), 0), coalesce(sum(least(q.granted, q.held)), 0)
-    INTO answer_idle, held_elsewhere
+    SELECT coalesce(sum(greatest(0, least(q.granted, q.issued - q.spent - q.awaited))), 0)
+    INTO answer_idle
     FROM quota_leases q
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
         AND q.instance_id <> by_instance;
@@ -375,7 +374,7 @@ END $$;
 
 DROP FUNCTION tollgate_hold_quota(uuid, text, date, bigint, text, text, bigint, bigint, boolean);
 DROP FUNCTION tollgate_adjust_lease(
-    uuid, uuid, text, text, date, bigint, bigint, boolean, bigint, bigint, bigint, bigint, bigint, boolean, text, bigint, bigint);
+    uuid, uuid, text, text, date, bigint, bigint, boolean, bigint, bigint, bigint, bigint, boolean, text, bigint, bigint);
 DROP FUNCTION tollgate_window_current(quota_windows);
 DROP FUNCTION tollgate_recall_quota(uuid, text, text, date, uuid);
 DROP FUNCTION tollgate_expire_held(uuid, text, text, date, uuid);

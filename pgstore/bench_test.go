@@ -42,7 +42,7 @@ func benchmarkApplyBatch(b *testing.B, size int, leased bool) {
 			SELECT organization_id, meter, 'day', day, day + 1, 1000000000, 1000000000, 500000000, 3 FROM usage_daily`)
 		f.exec(`
 			INSERT INTO quota_leases
-			SELECT organization_id, meter, limit_window, window_start, $1, 1, 1, leased, leased, 0, 0, 0, 0 FROM quota_windows`, w.id)
+			SELECT organization_id, meter, limit_window, window_start, $1, 1, 1, leased, leased, 0, 0, 0 FROM quota_windows`, w.id)
 	}
 	f.exec(`ANALYZE`)
 	for b.Loop() {

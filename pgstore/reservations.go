@@ -19,9 +19,8 @@ import (
 // HoldReservation stores a reservation as held. Its State, Committed and SettledAt are
 // ignored, and its window is the one that contains CreatedAt.
 //
-// Current is the window's usage, at least as far as the store knows it, and Held what is held
-// of it in the caller's memory: what reservations in the store hold, this one included, comes
-// on top, and OverLimit follows from that.
+// Current is the window's usage, at least as far as the store knows it. Held and OverLimit are
+// the store's to say.
 //
 // Under a hard limit the quantity is taken out of the window's quota, which is opened as
 // by [Store.AdjustLeases]; Max is then that of the window. planVersion is

@@ -118,7 +118,7 @@ func fillQuotas(f *fixture, instance uuid.UUID, organizations ...uuid.UUID) {
 		f.exec(`
 			INSERT INTO usage_conflicts VALUES ($1, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', '2026-10-15', 1, now(), $2, 1)`, o, instance)
 		f.exec(`INSERT INTO quota_windows VALUES ($1, 'evaluations', 'day', '2026-10-15', '2026-10-16', 1000, 1000, 0, 5, 1, 0)`, o)
-		f.exec(`INSERT INTO quota_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 1, 1, 5, 5, 5, 0, 0, 0)`, o, instance)
+		f.exec(`INSERT INTO quota_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 1, 1, 5, 5, 5, 0, 0)`, o, instance)
 		f.exec(`INSERT INTO plan_changes (organization_id, plan, effective_from, due_at) VALUES ($1, 'free', '2026-10-15', '2026-10-15')`, o)
 		f.exec(`INSERT INTO quota_lost_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 5)`, o, instance)
 		f.exec(`

@@ -12,10 +12,10 @@ WHERE organization_id = @organization_id AND (id = @id OR identity = sqlc.narg(i
 ORDER BY id <> @id LIMIT 1;
 
 -- name: SetReservationLimit :one
--- Held is what the caller knows of, and all that reservations in the store hold of the window.
+-- Held is all that reservations hold of the window, this one included.
 UPDATE reservations r
-SET max = w.max, current = w.current, held = r.held + h.quantity,
-    over_limit = r.mode = 'soft' AND w.current + r.held + h.quantity > w.max
+SET max = w.max, current = w.current, held = h.quantity,
+    over_limit = r.mode = 'soft' AND w.current + h.quantity > w.max
 FROM (SELECT @max::bigint AS max, @current::bigint AS current) AS w, (
     SELECT coalesce(sum(o.quantity), 0)::bigint AS quantity FROM reservations o
     WHERE o.organization_id = @organization_id AND o.meter = @meter AND o.state = 'held' AND o.expires_at > clock_timestamp()

@@ -307,8 +307,8 @@ func (q *Queries) SameReservation(ctx context.Context, organizationID uuid.UUID,
 
 const setReservationLimit = `-- name: SetReservationLimit :one
 UPDATE reservations r
-SET max = w.max, current = w.current, held = r.held + h.quantity,
-    over_limit = r.mode = 'soft' AND w.current + r.held + h.quantity > w.max
+SET max = w.max, current = w.current, held = h.quantity,
+    over_limit = r.mode = 'soft' AND w.current + h.quantity > w.max
 FROM (SELECT $3::bigint AS max, $4::bigint AS current) AS w, (
     SELECT coalesce(sum(o.quantity), 0)::bigint AS quantity FROM reservations o
     WHERE o.organization_id = $1 AND o.meter = $5 AND o.state = 'held' AND o.expires_at > clock_timestamp()
@@ -328,7 +328,7 @@ type SetReservationLimitParams struct {
 	WindowEnd      time.Time
 }
 
-// Held is what the caller knows of, and all that reservations in the store hold of the window.
+// Held is all that reservations hold of the window, this one included.
 func (q *Queries) SetReservationLimit(ctx context.Context, arg SetReservationLimitParams) (Reservation, error) {
 	row := q.db.QueryRow(ctx, setReservationLimit,
 		arg.OrganizationID,
