@@ -25,7 +25,7 @@ type CloseStore interface {
 	// RatingCounts says how far the rating is.
 	RatingCounts(ctx context.Context, id uuid.UUID) (billing.RatingCounts, error)
 	// Parked returns the next organizations that could not be rated.
-	Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedAccount, error)
+	Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedOrganization, error)
 	// NumberStatements gives the drafts their numbers, without a gap.
 	NumberStatements(ctx context.Context, id uuid.UUID) error
 	// Statements returns the next statements.
@@ -118,30 +118,30 @@ func (c *Close) PlanRating(ctx context.Context, in PlanRatingInput) (PlanRatingR
 	return PlanRatingResult{Until: until}, classify(err)
 }
 
-// RateAccountsInput names a page of organizations: those in (After, Until].
-type RateAccountsInput struct {
+// RateOrganizationsInput names a page of organizations: those in (After, Until].
+type RateOrganizationsInput struct {
 	ID    uuid.UUID `json:"id"`
 	After uuid.UUID `json:"after"`
 	Until uuid.UUID `json:"until"`
 }
 
-// RateAccountsResult counts what came of a page.
-type RateAccountsResult struct {
+// RateOrganizationsResult counts what came of a page.
+type RateOrganizationsResult struct {
 	Rated  int64 `json:"rated"`
 	Parked int64 `json:"parked"`
 }
 
-// RateHeartbeat is what [Close.RateAccounts] heartbeats: another attempt goes on after
+// RateHeartbeat is what [Close.RateOrganizations] heartbeats: another attempt goes on after
 // the organization, with the counts.
 type RateHeartbeat struct {
-	After  uuid.UUID          `json:"after"`
-	Counts RateAccountsResult `json:"counts"`
+	After  uuid.UUID               `json:"after"`
+	Counts RateOrganizationsResult `json:"counts"`
 }
 
-// RateAccounts makes the draft statements of a page. An organization that can't be rated is
+// RateOrganizations makes the draft statements of a page. An organization that can't be rated is
 // parked, and the others go on. Tried again, it goes on where the last attempt
 // stopped; a part that is rated twice is kept once.
-func (c *Close) RateAccounts(ctx context.Context, in RateAccountsInput) (RateAccountsResult, error) {
+func (c *Close) RateOrganizations(ctx context.Context, in RateOrganizationsInput) (RateOrganizationsResult, error) {
 	at := resume(ctx, RateHeartbeat{After: in.After})
 	beats := startBeating(ctx, at)
 	defer beats.stop()
@@ -161,7 +161,7 @@ func (c *Close) RateAccounts(ctx context.Context, in RateAccountsInput) (RateAcc
 		if err != nil {
 			return at.Counts, classify(err)
 		}
-		at.After = batch[len(batch)-1].Account.Organization
+		at.After = batch[len(batch)-1].OrganizationPeriod.Organization
 		at.Counts.Rated += int64(len(page.Statements))
 		at.Counts.Parked += int64(len(page.Parked))
 		beats.record(at)
@@ -174,12 +174,12 @@ func (c *Close) RateAccounts(ctx context.Context, in RateAccountsInput) (RateAcc
 func rate(batch []billing.Ratable, catalog *plans.Catalog) (billing.RatedPage, error) {
 	var page billing.RatedPage
 	for _, r := range batch {
-		id := r.Account.Organization
+		id := r.OrganizationPeriod.Organization
 		page.Organizations = append(page.Organizations, id)
 		statement, err := billing.Rate(r, catalog)
 		switch {
 		case errors.Is(err, billing.ErrCannotRate):
-			page.Parked = append(page.Parked, billing.ParkedAccount{Organization: id, Reason: err.Error()})
+			page.Parked = append(page.Parked, billing.ParkedOrganization{Organization: id, Reason: err.Error()})
 		case err != nil:
 			return page, err
 		default:
@@ -195,10 +195,10 @@ type RetryParkedInput struct {
 }
 
 // RetryParked rates what was parked again, each organization alone.
-func (c *Close) RetryParked(ctx context.Context, in RetryParkedInput) (RateAccountsResult, error) {
+func (c *Close) RetryParked(ctx context.Context, in RetryParkedInput) (RateOrganizationsResult, error) {
 	beats := startBeating(ctx, nil)
 	defer beats.stop()
-	var out RateAccountsResult
+	var out RateOrganizationsResult
 	catalog, err := c.config.Store.Catalog(ctx)
 	if err != nil {
 		return out, classify(err)
@@ -221,7 +221,7 @@ func (c *Close) RetryParked(ctx context.Context, in RetryParkedInput) (RateAccou
 	}
 }
 
-func (c *Close) rateOne(ctx context.Context, id, organization uuid.UUID, catalog *plans.Catalog, out *RateAccountsResult) error {
+func (c *Close) rateOne(ctx context.Context, id, organization uuid.UUID, catalog *plans.Catalog, out *RateOrganizationsResult) error {
 	batch, err := c.config.Store.Ratables(ctx, id, before(organization), organization, 1)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 // closing is a store of one export that is closed.
 type closing struct {
 	exports
-	accounts []uuid.UUID
+	organizations []uuid.UUID
 	// cursed are organizations that can't be rated.
 	cursed     map[uuid.UUID]bool
 	statements map[uuid.UUID]billing.Statement
@@ -47,7 +47,7 @@ func newClosing(n int, cursed ...int) *closing {
 		cursed: map[uuid.UUID]bool{}, statements: map[uuid.UUID]billing.Statement{}, parked: map[uuid.UUID]string{}, tried: map[uuid.UUID]int{},
 	}
 	for i := range n {
-		s.accounts = append(s.accounts, organization(i+1))
+		s.organizations = append(s.organizations, organization(i+1))
 	}
 	for _, i := range cursed {
 		s.cursed[organization(i)] = true
@@ -63,8 +63,8 @@ func (s *closing) ReopenExport(_ context.Context, e billing.Export) (billing.Exp
 
 func (s *closing) RatingPages(_ context.Context, _ uuid.UUID, size int) (pages []uuid.UUID, err error) {
 	s.sizes = append(s.sizes, size)
-	for i, id := range s.accounts {
-		if (i+1)%size == 0 || i == len(s.accounts)-1 {
+	for i, id := range s.organizations {
+		if (i+1)%size == 0 || i == len(s.organizations)-1 {
 			pages = append(pages, id)
 		}
 	}
@@ -73,7 +73,7 @@ func (s *closing) RatingPages(_ context.Context, _ uuid.UUID, size int) (pages [
 
 func (s *closing) Ratables(_ context.Context, _, after, until uuid.UUID, limit int) (out []billing.Ratable, err error) {
 	pro, _ := plans.Default().Plan("pro")
-	for _, id := range s.accounts {
+	for _, id := range s.organizations {
 		if slices.Compare(id[:], after[:]) <= 0 || slices.Compare(id[:], until[:]) > 0 || len(out) == limit {
 			continue
 		}
@@ -81,7 +81,7 @@ func (s *closing) Ratables(_ context.Context, _, after, until uuid.UUID, limit i
 		if s.cursed[id] {
 			plan.Version = 99
 		}
-		out = append(out, billing.Ratable{Account: billing.Account{
+		out = append(out, billing.Ratable{OrganizationPeriod: billing.OrganizationPeriod{
 			Organization: id, OrganizationName: "Acme", Currency: "USD", Period: october, Cut: october.End(), Meters: plans.Default().Meters,
 			Segments: []billing.Segment{{
 				Start: october.Start(), End: october.End(), Plan: plan, Usage: []billing.SegmentUsage{{Meter: "evaluations", Value: int64(id[15]) * 1e6}},
@@ -114,14 +114,14 @@ func (s *closing) PutStatements(ctx context.Context, _ uuid.UUID, page billing.R
 
 func (s *closing) RatingCounts(context.Context, uuid.UUID) (billing.RatingCounts, error) {
 	return billing.RatingCounts{
-		Organizations: int64(len(s.accounts)), Statements: int64(len(s.statements)), Parked: int64(len(s.parked)), Variances: s.variances,
+		Organizations: int64(len(s.organizations)), Statements: int64(len(s.statements)), Parked: int64(len(s.parked)), Variances: s.variances,
 	}, s.err
 }
 
-func (s *closing) Parked(_ context.Context, _, after uuid.UUID, limit int) (out []billing.ParkedAccount, err error) {
-	for _, id := range s.accounts {
+func (s *closing) Parked(_ context.Context, _, after uuid.UUID, limit int) (out []billing.ParkedOrganization, err error) {
+	for _, id := range s.organizations {
 		if reason, ok := s.parked[id]; ok && slices.Compare(id[:], after[:]) > 0 && len(out) < limit {
-			out = append(out, billing.ParkedAccount{Organization: id, Reason: reason})
+			out = append(out, billing.ParkedOrganization{Organization: id, Reason: reason})
 		}
 	}
 	return out, s.err
@@ -129,7 +129,7 @@ func (s *closing) Parked(_ context.Context, _, after uuid.UUID, limit int) (out 
 
 func (s *closing) NumberStatements(context.Context, uuid.UUID) error {
 	s.numbered++
-	for i, id := range s.accounts {
+	for i, id := range s.organizations {
 		if statement, ok := s.statements[id]; ok {
 			statement.Number = fmt.Sprintf("TG-2026-10-%06d", i+1)
 			s.statements[id] = statement
@@ -145,7 +145,7 @@ func (s *closing) Statements(ctx context.Context, _, after uuid.UUID, limit int)
 			return nil, err
 		}
 	}
-	for _, id := range s.accounts {
+	for _, id := range s.organizations {
 		if statement, ok := s.statements[id]; ok && slices.Compare(id[:], after[:]) > 0 && len(out) < limit {
 			out = append(out, statement)
 		}
@@ -213,19 +213,19 @@ func TestRateAccounts(t *testing.T) {
 	t.Parallel()
 	s := newClosing(12, 4, 9)
 	a := newClose(s, memory(t), 3)
-	in := activities.RateAccountsInput{ID: uuid.Max, After: organization(1), Until: organization(11)}
+	in := activities.RateOrganizationsInput{ID: uuid.Max, After: organization(1), Until: organization(11)}
 	e := newEnvironment(t, a)
-	out, err := run[activities.RateAccountsResult](t, e, a.RateAccounts, in)
+	out, err := run[activities.RateOrganizationsResult](t, e, a.RateOrganizations, in)
 	require.NoError(t, err)
-	require.Equal(t, activities.RateAccountsResult{Rated: 8, Parked: 2}, out)
+	require.Equal(t, activities.RateOrganizationsResult{Rated: 8, Parked: 2}, out)
 	require.NotContains(t, s.statements, organization(1), "the page begins after it")
 	require.NotContains(t, s.statements, organization(12), "the page ends before it")
 	require.Contains(t, s.parked[organization(4)], `plan "pro" version 99 is not in the catalog`)
 	require.Contains(t, heartbeats[activities.RateHeartbeat](t, e), activities.RateHeartbeat{
-		After: organization(4), Counts: activities.RateAccountsResult{Rated: 2, Parked: 1},
+		After: organization(4), Counts: activities.RateOrganizationsResult{Rated: 2, Parked: 1},
 	})
 	statements, parked := maps.Clone(s.statements), maps.Clone(s.parked)
-	again, err := run[activities.RateAccountsResult](t, newEnvironment(t, a), a.RateAccounts, in)
+	again, err := run[activities.RateOrganizationsResult](t, newEnvironment(t, a), a.RateOrganizations, in)
 	require.NoError(t, err)
 	require.Equal(t, out, again)
 	require.Equal(t, statements, s.statements)
@@ -238,10 +238,10 @@ func TestRateAccountsGoesOnFromItsHeartbeat(t *testing.T) {
 	s := newClosing(10)
 	a := newClose(s, memory(t), 3)
 	e := newEnvironment(t, a)
-	e.SetHeartbeatDetails(activities.RateHeartbeat{After: organization(6), Counts: activities.RateAccountsResult{Rated: 5, Parked: 1}})
-	out, err := run[activities.RateAccountsResult](t, e, a.RateAccounts, activities.RateAccountsInput{ID: uuid.Max, Until: organization(10)})
+	e.SetHeartbeatDetails(activities.RateHeartbeat{After: organization(6), Counts: activities.RateOrganizationsResult{Rated: 5, Parked: 1}})
+	out, err := run[activities.RateOrganizationsResult](t, e, a.RateOrganizations, activities.RateOrganizationsInput{ID: uuid.Max, Until: organization(10)})
 	require.NoError(t, err)
-	require.Equal(t, activities.RateAccountsResult{Rated: 9, Parked: 1}, out)
+	require.Equal(t, activities.RateOrganizationsResult{Rated: 9, Parked: 1}, out)
 	require.Len(t, s.statements, 4)
 	require.NotContains(t, s.tried, organization(6))
 }
@@ -254,7 +254,7 @@ func TestRateAccountsInTwoAttempts(t *testing.T) {
 		n := rapid.IntRange(1, 20).Draw(r, "organizations")
 		s := newClosing(n, rapid.IntRange(1, 20).Draw(r, "cursed"))
 		a := newClose(s, blobs, rapid.IntRange(1, 7).Draw(r, "batch"))
-		in := activities.RateAccountsInput{ID: uuid.Max, Until: organization(n)}
+		in := activities.RateOrganizationsInput{ID: uuid.Max, Until: organization(n)}
 		fails := rapid.IntRange(1, 20).Draw(r, "fails")
 		s.put = func(_ context.Context, at int) error {
 			if at == fails {
@@ -263,12 +263,12 @@ func TestRateAccountsInTwoAttempts(t *testing.T) {
 			return nil
 		}
 		first := newEnvironment(t, a)
-		out, err := run[activities.RateAccountsResult](t, first, a.RateAccounts, in)
+		out, err := run[activities.RateOrganizationsResult](t, first, a.RateOrganizations, in)
 		if err != nil {
 			beats := heartbeats[activities.RateHeartbeat](t, first)
 			second := newEnvironment(t, a)
 			second.SetHeartbeatDetails(beats[len(beats)-1])
-			out, err = run[activities.RateAccountsResult](t, second, a.RateAccounts, in)
+			out, err = run[activities.RateOrganizationsResult](t, second, a.RateOrganizations, in)
 		}
 		require.NoError(r, err)
 		require.EqualValues(r, n, out.Rated+out.Parked)
@@ -280,14 +280,14 @@ func TestRateAccountsInTwoAttempts(t *testing.T) {
 // A cancel and a stop of the worker end it between two batches.
 func TestRateAccountsLetsGo(t *testing.T) {
 	t.Parallel()
-	in := activities.RateAccountsInput{ID: uuid.Max, Until: organization(5)}
+	in := activities.RateOrganizationsInput{ID: uuid.Max, Until: organization(5)}
 	s := newClosing(5)
 	a := newClose(s, memory(t), 1)
 	e := newEnvironment(t, a)
 	ctx, cancel := context.WithCancel(t.Context())
 	e.cancelWith(ctx)
 	s.put = func(context.Context, int) error { cancel(); return nil }
-	_, err := run[activities.RateAccountsResult](t, e, a.RateAccounts, in)
+	_, err := run[activities.RateOrganizationsResult](t, e, a.RateOrganizations, in)
 	require.ErrorContains(t, err, "canceled")
 	require.Len(t, s.statements, 1)
 
@@ -298,8 +298,8 @@ func TestRateAccountsLetsGo(t *testing.T) {
 		}
 		return nil
 	}
-	_, err = run[activities.RateAccountsResult](t, e, a.RateAccounts, in)
-	requireTriedAgain(t, err, "another one takes over RateAccounts")
+	_, err = run[activities.RateOrganizationsResult](t, e, a.RateOrganizations, in)
+	requireTriedAgain(t, err, "another one takes over RateOrganizations")
 	require.Len(t, s.statements, 2)
 }
 
@@ -307,15 +307,15 @@ func TestRetryParked(t *testing.T) {
 	t.Parallel()
 	s := newClosing(300, 1, 7, 256, 300)
 	a := newClose(s, memory(t), 2)
-	_, err := run[activities.RateAccountsResult](t, newEnvironment(t, a), a.RateAccounts, activities.RateAccountsInput{ID: uuid.Max, Until: uuid.Max})
+	_, err := run[activities.RateOrganizationsResult](t, newEnvironment(t, a), a.RateOrganizations, activities.RateOrganizationsInput{ID: uuid.Max, Until: uuid.Max})
 	require.NoError(t, err)
 	require.Len(t, s.parked, 4)
 
 	s.cursed = map[uuid.UUID]bool{organization(7): true}
 	clear(s.tried)
-	out, err := run[activities.RateAccountsResult](t, newEnvironment(t, a), a.RetryParked, activities.RetryParkedInput{ID: uuid.Max})
+	out, err := run[activities.RateOrganizationsResult](t, newEnvironment(t, a), a.RetryParked, activities.RetryParkedInput{ID: uuid.Max})
 	require.NoError(t, err)
-	require.Equal(t, activities.RateAccountsResult{Rated: 3, Parked: 1}, out)
+	require.Equal(t, activities.RateOrganizationsResult{Rated: 3, Parked: 1}, out)
 	require.Equal(t, map[uuid.UUID]int{organization(1): 1, organization(7): 1, organization(256): 1, organization(300): 1}, s.tried, "each once, and nobody else")
 	require.Len(t, s.statements, 299)
 	require.Contains(t, s.parked, organization(7))

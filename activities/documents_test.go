@@ -21,7 +21,7 @@ func rated(t *testing.T, n int, cursed ...int) *closing {
 	t.Helper()
 	s := newClosing(n, cursed...)
 	a := newClose(s, memory(t), 0)
-	_, err := run[activities.RateAccountsResult](t, newEnvironment(t, a), a.RateAccounts, activities.RateAccountsInput{ID: uuid.Max, Until: uuid.Max})
+	_, err := run[activities.RateOrganizationsResult](t, newEnvironment(t, a), a.RateOrganizations, activities.RateOrganizationsInput{ID: uuid.Max, Until: uuid.Max})
 	require.NoError(t, err)
 	return s
 }
@@ -253,7 +253,7 @@ func TestErrorsOfTheClose(t *testing.T) {
 		for _, call := range map[string][2]any{
 			"reopen":   {a.ReopenExport, activities.BeginExportInput{Period: october, Cut: now}},
 			"plan":     {a.PlanRating, activities.PlanRatingInput{}},
-			"rate":     {a.RateAccounts, activities.RateAccountsInput{}},
+			"rate":     {a.RateOrganizations, activities.RateOrganizationsInput{}},
 			"retry":    {a.RetryParked, activities.RetryParkedInput{}},
 			"write":    {a.WriteStatements, writeInput(false)},
 			"manifest": {a.WriteManifest, manifestInput()},

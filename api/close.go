@@ -26,7 +26,7 @@ type CloseStore interface {
 	// Variances returns the statements that differ most from those before.
 	Variances(ctx context.Context, id uuid.UUID, limit int) ([]billing.StatementVariance, error)
 	// Parked returns organizations that could not be rated.
-	Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedAccount, error)
+	Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedOrganization, error)
 	// Decisions returns the audit trail, oldest first.
 	Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision, error)
 	// Corrections returns statements that correct closed periods.
@@ -41,10 +41,10 @@ type CloseStore interface {
 	// MoneyTotals adds up the statements by currency, and UsageControlTotals the usage by meter.
 	MoneyTotals(ctx context.Context, id uuid.UUID) ([]billing.MoneyTotal, error)
 	UsageControlTotals(ctx context.Context, id uuid.UUID) ([]billing.ControlTotal, error)
-	// BilledAccounts returns the next organizations with what they used and were billed, at
-	// most limit of them with IDs after `after`; BilledAccount returns one, or none.
-	BilledAccounts(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.BilledAccount, error)
-	BilledAccount(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledAccount, error)
+	// BilledPeriods returns the next organizations with what they used and were billed, at
+	// most limit of them with IDs after `after`; BilledPeriod returns one, or none.
+	BilledPeriods(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.BilledPeriod, error)
+	BilledPeriod(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledPeriod, error)
 }
 
 // ExportRequest says what is exported, and by whom.

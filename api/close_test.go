@@ -41,7 +41,7 @@ func aStatement(t *testing.T, organization uuid.UUID) billing.Statement {
 	pro, ok := plans.Default().Plan("pro")
 	require.True(t, ok)
 	period := anExport(t).Period
-	s, err := billing.NewStatement(billing.Account{
+	s, err := billing.NewStatement(billing.OrganizationPeriod{
 		Organization: organization, OrganizationName: "PRO & Sons", Currency: "USD", Period: period, Cut: period.End(), Meters: plans.Default().Meters,
 		Segments: []billing.Segment{{Start: period.Start(), End: period.End(), Plan: pro, Usage: []billing.SegmentUsage{{Meter: "evaluations", Value: 110_001}}}},
 	})
@@ -67,7 +67,7 @@ func TestShowClose(t *testing.T) {
 			{Organization: pro, OrganizationName: "PRO & Sons", Currency: "USD", Previous: usd("10"), Current: usd("51.5"), Percent: "415.0"},
 			{Organization: pro, OrganizationName: "PRO & Sons", Currency: "JPY", Current: money.NewAmount(decimal.NewFromInt(700), "JPY")},
 		},
-		parked: []billing.ParkedAccount{{Organization: pro, OrganizationName: "PRO & Sons", Reason: "no price book in NOK", Attempts: 2, ParkedAt: noon}},
+		parked: []billing.ParkedOrganization{{Organization: pro, OrganizationName: "PRO & Sons", Reason: "no price book in NOK", Attempts: 2, ParkedAt: noon}},
 		decisions: []billing.Decision{
 			{ID: uuid.New(), Action: billing.ActionRequested, Actor: billing.Actor{Name: "schedule"}, At: noon},
 			{ID: uuid.New(), Action: billing.ActionApproved, Actor: billing.Actor{ID: key, Name: "month-end"}, Note: "Fine.", At: noon},

@@ -36,12 +36,12 @@ func (s *Server) DryRunCatalog(ctx context.Context, request gen.DryRunCatalogReq
 	if !found.Stage.Rated() {
 		return nil, billing.ErrNotRated
 	}
-	billed, next, err := s.billedAccounts(ctx, found, request.Params, limit)
+	billed, next, err := s.billedPeriods(ctx, found, request.Params, limit)
 	if err != nil {
 		return nil, err
 	}
 	page := gen.DryRunCatalog200JSONResponse{
-		Period: found.Period.String(), Revision: found.Revision, RunId: found.RunID, Organizations: []billing.DryRunAccount{}, Next: next,
+		Period: found.Period.String(), Revision: found.Revision, RunId: found.RunID, Organizations: []billing.DryRunOrganization{}, Next: next,
 	}
 	for _, a := range billed {
 		if ctx.Err() != nil {
@@ -56,24 +56,24 @@ func (s *Server) DryRunCatalog(ctx context.Context, request gen.DryRunCatalogReq
 	return page, nil
 }
 
-// billedAccounts returns the page that is asked for, and where the next one begins.
-func (s *Server) billedAccounts(ctx context.Context, of billing.Export, asked gen.DryRunCatalogParams, limit int) ([]billing.BilledAccount, *uuid.UUID, error) {
+// billedPeriods returns the page that is asked for, and where the next one begins.
+func (s *Server) billedPeriods(ctx context.Context, of billing.Export, asked gen.DryRunCatalogParams, limit int) ([]billing.BilledPeriod, *uuid.UUID, error) {
 	if asked.OrganizationId != nil {
 		if asked.After != nil {
 			return nil, nil, invalid("after", "must be left out where an organization_id is given")
 		}
-		one, err := s.config.Store.BilledAccount(ctx, of.ID, *asked.OrganizationId)
+		one, err := s.config.Store.BilledPeriod(ctx, of.ID, *asked.OrganizationId)
 		if err == nil && len(one) == 0 {
 			err = accounts.ErrOrganizationNotFound.Of(fmt.Sprintf("%s in export %s", asked.OrganizationId, exportName(of.Period, asked.Revision)))
 		}
 		return one, nil, err
 	}
 	// One more than the page tells whether there is another page.
-	page, err := s.config.Store.BilledAccounts(ctx, of.ID, afterOf(asked.After), limit+1)
+	page, err := s.config.Store.BilledPeriods(ctx, of.ID, afterOf(asked.After), limit+1)
 	if err != nil || len(page) <= limit {
 		return page, nil, err
 	}
-	return page[:limit], &page[limit-1].Account.Organization, nil
+	return page[:limit], &page[limit-1].OrganizationPeriod.Organization, nil
 }
 
 // catalogOf reads a proposed catalog out of a request; its rules are checked later.

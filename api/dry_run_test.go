@@ -27,14 +27,14 @@ func billedRig(t *testing.T) *rig {
 	r.store.close = fakeClose{of: second.ID}
 	billed := usd("49")
 	for i, name := range []string{"Acme", "Bolt", "Core"} {
-		account := billing.Account{
+		period := billing.OrganizationPeriod{
 			Organization: uuid.UUID{byte(i + 1)}, OrganizationName: name, Currency: "USD", Period: second.Period, Cut: second.Period.End(),
 			Meters:   plans.Default().Meters,
 			Segments: []billing.Segment{{Start: second.Period.Start(), End: second.Period.End(), Plan: plans.Plan{Key: "pro", Version: 1}}},
 		}
-		r.store.close.billed = append(r.store.close.billed, billing.BilledAccount{Account: account, Billed: &billed})
+		r.store.close.billed = append(r.store.close.billed, billing.BilledPeriod{OrganizationPeriod: period, Billed: &billed})
 	}
-	r.store.close.billed[1].Account.Currency = "NOK"
+	r.store.close.billed[1].OrganizationPeriod.Currency = "NOK"
 	r.store.close.billed[2].Billed = nil
 	return r
 }

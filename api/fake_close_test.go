@@ -21,13 +21,13 @@ type fakeClose struct {
 	of          uuid.UUID
 	counts      billing.RatingCounts
 	variances   []billing.StatementVariance
-	parked      []billing.ParkedAccount
+	parked      []billing.ParkedOrganization
 	decisions   []billing.Decision
 	statements  []billing.Statement
 	moneyTotals []billing.MoneyTotal
 	usageTotals []billing.ControlTotal
 	// billed are in the order of their organizations.
-	billed     []billing.BilledAccount
+	billed     []billing.BilledPeriod
 	deliveries []sinks.Delivery
 	// limit is what a list was last asked for.
 	limit int
@@ -95,8 +95,8 @@ func (s *fakeStore) Variances(ctx context.Context, id uuid.UUID, limit int) ([]b
 	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.StatementVariance { return c.variances })
 }
 
-func (s *fakeStore) Parked(ctx context.Context, id, _ uuid.UUID, limit int) ([]billing.ParkedAccount, error) {
-	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.ParkedAccount { return c.parked })
+func (s *fakeStore) Parked(ctx context.Context, id, _ uuid.UUID, limit int) ([]billing.ParkedOrganization, error) {
+	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.ParkedOrganization { return c.parked })
 }
 
 func (s *fakeStore) Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision, error) {
@@ -128,10 +128,10 @@ func (s *fakeStore) Statement(ctx context.Context, id, organization uuid.UUID) (
 	return billing.Statement{}, billing.ErrStatementNotFound
 }
 
-func (s *fakeStore) BilledAccounts(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.BilledAccount, error) {
-	return ofClose(ctx, s, id, limit, func(c fakeClose) (page []billing.BilledAccount) {
+func (s *fakeStore) BilledPeriods(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.BilledPeriod, error) {
+	return ofClose(ctx, s, id, limit, func(c fakeClose) (page []billing.BilledPeriod) {
 		for _, b := range c.billed {
-			if b.Account.Organization.String() > after.String() && len(page) < limit {
+			if b.OrganizationPeriod.Organization.String() > after.String() && len(page) < limit {
 				page = append(page, b)
 			}
 		}
@@ -139,10 +139,10 @@ func (s *fakeStore) BilledAccounts(ctx context.Context, id, after uuid.UUID, lim
 	})
 }
 
-func (s *fakeStore) BilledAccount(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledAccount, error) {
-	return ofClose(ctx, s, id, 1, func(c fakeClose) (found []billing.BilledAccount) {
+func (s *fakeStore) BilledPeriod(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledPeriod, error) {
+	return ofClose(ctx, s, id, 1, func(c fakeClose) (found []billing.BilledPeriod) {
 		for _, b := range c.billed {
-			if b.Account.Organization == organization {
+			if b.OrganizationPeriod.Organization == organization {
 				found = append(found, b)
 			}
 		}

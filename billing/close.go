@@ -69,8 +69,8 @@ type Decision struct {
 	At   time.Time `json:"at"`
 }
 
-// ParkedAccount is an organization that could not be rated.
-type ParkedAccount struct {
+// ParkedOrganization is an organization that could not be rated.
+type ParkedOrganization struct {
 	Organization     uuid.UUID `json:"organization_id"`
 	OrganizationName string    `json:"organization_name"`
 	Reason           string    `json:"reason"`

@@ -11,7 +11,7 @@ import (
 
 // claim is a plan that was in force on a day, with the last of its parts there.
 type claim struct {
-	plan *planAccount
+	plan *planPeriod
 	part int
 }
 
@@ -19,11 +19,11 @@ type claim struct {
 // highest standing price of those that were in force on it at any instant, of equal ones
 // to the later, and there to the part that was in force last. Peaks and levels of a
 // segment within one day go with the day.
-func giveDays(a Account, byKey map[string]*planAccount) {
-	first := a.Period.FirstDay()
-	claims := make([][]claim, a.Period.LastDay()-first+1)
-	parts := map[*planAccount]int{}
-	for _, s := range a.Segments {
+func giveDays(o OrganizationPeriod, byKey map[string]*planPeriod) {
+	first := o.Period.FirstDay()
+	claims := make([][]claim, o.Period.LastDay()-first+1)
+	parts := map[*planPeriod]int{}
+	for _, s := range o.Segments {
 		plan := byKey[s.Plan.Key]
 		if plan == nil {
 			continue
@@ -35,7 +35,7 @@ func giveDays(a Account, byKey map[string]*planAccount) {
 		}
 		parts[plan]++
 	}
-	owners := make([]*planAccount, len(claims))
+	owners := make([]*planPeriod, len(claims))
 	for day, of := range claims {
 		if len(of) > 0 {
 			owner := highest(of)
@@ -43,7 +43,7 @@ func giveDays(a Account, byKey map[string]*planAccount) {
 			owners[day] = owner.plan
 		}
 	}
-	for _, s := range a.Segments {
+	for _, s := range o.Segments {
 		plan := byKey[s.Plan.Key]
 		if plan == nil {
 			continue
@@ -73,13 +73,13 @@ func highest(claims []claim) claim {
 // standingPrice returns what the terms of a part that are prorated by the day cost in a
 // whole month without usage: the base fee and the meters' minimums less the discount, at
 // least the plan's minimum.
-func (p *planAccount) standingPrice(i int) money.Fraction {
+func (p *planPeriod) standingPrice(i int) money.Fraction {
 	book := p.parts[i].book
 	sum := decimal.Zero
 	if p.baseFeeProration() == plans.ProrateDay {
 		sum = sum.Add(book.BaseFee.Amount)
 	}
-	for _, m := range p.account.Meters {
+	for _, m := range p.whole.Meters {
 		if price, ok := book.Price(m.Key); ok && p.meterProration(m.Key) == plans.ProrateDay {
 			sum = sum.Add(price.Minimum)
 		}

@@ -52,7 +52,7 @@ func openAll(contents map[string]*bytes.Buffer) func(string) (io.ReadCloser, err
 func TestStatementDocuments(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		s, err := billing.NewStatement(anyMonth.account(t))
+		s, err := billing.NewStatement(anyMonth.period(t))
 		require.NoError(t, err)
 		s.Number = "TG-2026-10-000001"
 		options := billing.DocumentOptions{
@@ -74,11 +74,11 @@ func TestStatementDocuments(t *testing.T) {
 
 func TestVerifyStatements(t *testing.T) {
 	t.Parallel()
-	account := billing.Account{
+	o := billing.OrganizationPeriod{
 		Organization: acme, Currency: "USD", Period: october2026, Cut: october2026.End(), Meters: statementMeters,
 		Segments: []billing.Segment{{Start: october2026.Start(), End: october2026.End(), Plan: proPlan(t)}},
 	}
-	s, err := billing.NewStatement(account)
+	s, err := billing.NewStatement(o)
 	require.NoError(t, err)
 	s.Number = "TG-2026-10-000001"
 	for says, change := range map[string]func(*billing.Manifest, *billing.Statement){
@@ -111,7 +111,7 @@ func sequence(statements ...billing.Statement) iter.Seq2[billing.Statement, erro
 func TestDiff(t *testing.T) {
 	t.Parallel()
 	one := func(usage int64) billing.Statement {
-		s, err := billing.NewStatement(billing.Account{
+		s, err := billing.NewStatement(billing.OrganizationPeriod{
 			Organization: acme, OrganizationName: "Acme", Currency: "USD", Period: october2026, Cut: october2026.End(), Meters: statementMeters,
 			Segments: []billing.Segment{{
 				Start: october2026.Start(), End: october2026.End(), Plan: proPlan(t), Usage: []billing.SegmentUsage{{Meter: "calls", Value: usage}},

@@ -12,9 +12,9 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// BilledAccount is a frozen account and what it was billed for its own period.
-type BilledAccount struct {
-	Account Account
+// BilledPeriod is a frozen period of an organization and what it was billed for it.
+type BilledPeriod struct {
+	OrganizationPeriod OrganizationPeriod
 	// Billed is the sum of base fees, usage, discounts and minimums: neither corrections of
 	// other periods nor credits. Nil: there is no statement, as the organization was parked.
 	Billed *money.Amount
@@ -54,8 +54,8 @@ func NewDryRun(config DryRunConfig) (*DryRun, error) {
 	return &DryRun{proposed: proposed, all: config.Published.Overlay(proposed)}, nil
 }
 
-// DryRunAccount says what one organization was billed, and what it would have been.
-type DryRunAccount struct {
+// DryRunOrganization says what one organization was billed, and what it would have been.
+type DryRunOrganization struct {
 	Organization     uuid.UUID `json:"organization_id"`
 	OrganizationName string    `json:"organization_name"`
 	// Plans are the keys of its plans in the period, each once, in the order of time.
@@ -80,10 +80,10 @@ type DryRunAccount struct {
 // reasonNotBilled is that of an organization that was parked in the export.
 const reasonNotBilled = "was not billed: it was parked"
 
-// Rate rates one account. What can't be rated has a reason; it is no error.
-func (d *DryRun) Rate(b BilledAccount) (DryRunAccount, error) {
-	a := b.Account
-	out := DryRunAccount{Organization: a.Organization, OrganizationName: a.OrganizationName, Plans: []string{}, Currency: a.Currency, Billed: b.Billed}
+// Rate rates the period of one organization. What can't be rated has a reason; it is no error.
+func (d *DryRun) Rate(b BilledPeriod) (DryRunOrganization, error) {
+	a := b.OrganizationPeriod
+	out := DryRunOrganization{Organization: a.Organization, OrganizationName: a.OrganizationName, Plans: []string{}, Currency: a.Currency, Billed: b.Billed}
 	for _, s := range a.Segments {
 		if s.Plan.Key == "" || slices.Contains(out.Plans, s.Plan.Key) {
 			continue
@@ -93,7 +93,7 @@ func (d *DryRun) Rate(b BilledAccount) (DryRunAccount, error) {
 			out.KeptPlans = append(out.KeptPlans, s.Plan.Key)
 		}
 	}
-	statement, err := Rate(Ratable{Account: a.Under(d.proposed)}, d.all)
+	statement, err := Rate(Ratable{OrganizationPeriod: a.Under(d.proposed)}, d.all)
 	switch {
 	case errors.Is(err, ErrCannotRate):
 		out.Reason = err.Error()
@@ -145,7 +145,7 @@ type DryRunMoney struct {
 	Higher int64 `json:"higher"`
 	Lower  int64 `json:"lower"`
 	Same   int64 `json:"same"`
-	// Difference is Proposed − Billed; Percent is as in [DryRunAccount].
+	// Difference is Proposed − Billed; Percent is as in [DryRunOrganization].
 	Billed     money.Amount `json:"billed"`
 	Proposed   money.Amount `json:"proposed"`
 	Difference money.Amount `json:"difference"`
@@ -153,37 +153,37 @@ type DryRunMoney struct {
 }
 
 // Add counts one organization.
-func (t *DryRunTotals) Add(a DryRunAccount) {
+func (t *DryRunTotals) Add(o DryRunOrganization) {
 	t.Organizations++
-	if len(a.KeptPlans) > 0 {
+	if len(o.KeptPlans) > 0 {
 		t.Kept++
 	}
-	for _, key := range a.KeptPlans {
+	for _, key := range o.KeptPlans {
 		if at, found := slices.BinarySearch(t.KeptPlans, key); !found {
 			t.KeptPlans = slices.Insert(t.KeptPlans, at, key)
 		}
 	}
 	switch {
-	case a.Proposed == nil:
+	case o.Proposed == nil:
 		t.Unrated++
 		return
-	case a.Difference == nil:
+	case o.Difference == nil:
 		t.Unbilled++
 		return
 	}
 	t.Compared++
-	at, found := slices.BinarySearchFunc(t.Money, a.Currency, func(m DryRunMoney, c money.Currency) int {
+	at, found := slices.BinarySearchFunc(t.Money, o.Currency, func(m DryRunMoney, c money.Currency) int {
 		return strings.Compare(string(m.Currency), string(c))
 	})
 	if !found {
-		t.Money = slices.Insert(t.Money, at, DryRunMoney{Currency: a.Currency})
+		t.Money = slices.Insert(t.Money, at, DryRunMoney{Currency: o.Currency})
 	}
-	t.Money[at].add(a)
+	t.Money[at].add(o)
 }
 
-func (m *DryRunMoney) add(a DryRunAccount) {
+func (m *DryRunMoney) add(o DryRunOrganization) {
 	m.Organizations++
-	switch a.Difference.Sign() {
+	switch o.Difference.Sign() {
 	case 1:
 		m.Higher++
 	case -1:
@@ -191,8 +191,8 @@ func (m *DryRunMoney) add(a DryRunAccount) {
 	default:
 		m.Same++
 	}
-	m.Billed = money.NewAmount(m.Billed.Add(a.Billed.Decimal), m.Currency)
-	m.Proposed = money.NewAmount(m.Proposed.Add(a.Proposed.Decimal), m.Currency)
+	m.Billed = money.NewAmount(m.Billed.Add(o.Billed.Decimal), m.Currency)
+	m.Proposed = money.NewAmount(m.Proposed.Add(o.Proposed.Decimal), m.Currency)
 	m.Difference = money.NewAmount(m.Proposed.Sub(m.Billed.Decimal), m.Currency)
 	m.Percent = percentOf(m.Difference.Decimal, m.Billed.Decimal)
 }

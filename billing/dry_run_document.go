@@ -76,7 +76,7 @@ func NewDryRunWriter(config DryRunWriterConfig) (*DryRunWriter, error) {
 func (w *DryRunWriter) Totals() DryRunTotals { return w.totals }
 
 // Write writes one organization. They come in the order of their IDs.
-func (w *DryRunWriter) Write(a DryRunAccount) error {
+func (w *DryRunWriter) Write(a DryRunOrganization) error {
 	first := w.totals.Organizations == 0
 	w.totals.Add(a)
 	switch w.format {

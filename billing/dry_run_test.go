@@ -32,30 +32,30 @@ func callsPlan(key string, version int, fee, price string, included int64, curre
 	return p
 }
 
-// using is an account whose plans follow each other in parts of October of the same length.
-func using(id byte, currency money.Currency, calls int64, segments ...plans.Plan) billing.Account {
-	a := billing.Account{
+// using is a period whose plans follow each other in parts of October of the same length.
+func using(id byte, currency money.Currency, calls int64, segments ...plans.Plan) billing.OrganizationPeriod {
+	o := billing.OrganizationPeriod{
 		Organization: uuid.UUID{id}, OrganizationName: fmt.Sprintf("Org %d", id), Currency: currency,
 		Period: october2026, Cut: october2026.End(), Meters: statementMeters,
 	}
 	length := october2026.End().Sub(october2026.Start()) / time.Duration(max(len(segments), 1))
 	for i, p := range segments {
 		start := october2026.Start().Add(time.Duration(i) * length)
-		a.Segments = append(a.Segments, billing.Segment{
+		o.Segments = append(o.Segments, billing.Segment{
 			Start: start, End: start.Add(length), Plan: plans.Plan{Key: p.Key, Version: p.Version},
 			Usage: []billing.SegmentUsage{{Meter: "calls", Value: calls}},
 		})
 	}
-	return a
+	return o
 }
 
-// billedFor rates an account under a catalog, as its export did.
-func billedFor(t require.TestingT, a billing.Account, catalog *plans.Catalog) billing.BilledAccount {
-	s, err := billing.Rate(billing.Ratable{Account: a}, catalog)
+// billedFor rates a period under a catalog, as its export did.
+func billedFor(t require.TestingT, o billing.OrganizationPeriod, catalog *plans.Catalog) billing.BilledPeriod {
+	s, err := billing.Rate(billing.Ratable{OrganizationPeriod: o}, catalog)
 	require.NoError(t, err)
 	own := s.Own()
 	require.True(t, own.Equal(s.Subtotal.Decimal))
-	return billing.BilledAccount{Account: a, Billed: &own}
+	return billing.BilledPeriod{OrganizationPeriod: o, Billed: &own}
 }
 
 func dryRun(t require.TestingT, published *plans.Catalog, proposed ...plans.Plan) *billing.DryRun {
@@ -75,10 +75,10 @@ var (
 func TestDryRun(t *testing.T) {
 	t.Parallel()
 	run := dryRun(t, tried, dollars3)
-	notBilled := billing.BilledAccount{Account: using(1, "USD", 2000, pro1)}
-	unpriced := billing.BilledAccount{Account: using(1, "CHF", 2000, pro1)}
+	notBilled := billing.BilledPeriod{OrganizationPeriod: using(1, "USD", 2000, pro1)}
+	unpriced := billing.BilledPeriod{OrganizationPeriod: using(1, "CHF", 2000, pro1)}
 	for name, tc := range map[string]struct {
-		given billing.BilledAccount
+		given billing.BilledPeriod
 		// want is billed, proposed, difference, percent, plans, kept plans, reason.
 		want string
 	}{
@@ -94,7 +94,7 @@ func TestDryRun(t *testing.T) {
 		},
 		"parked":         {notBilled, "- 61.00 -  [pro] [] was not billed: it was parked"},
 		"parked again":   {unpriced, "- - -  [pro] [] can't be rated: plan pro version 3 has no prices in CHF"},
-		"without a plan": {billing.BilledAccount{Account: using(1, "USD", 1)}, "- 0.00 -  [] [] was not billed: it was parked"},
+		"without a plan": {billing.BilledPeriod{OrganizationPeriod: using(1, "USD", 1)}, "- 0.00 -  [] [] was not billed: it was parked"},
 	} {
 		got, err := run.Rate(tc.given)
 		require.NoError(t, err, name)
@@ -115,11 +115,11 @@ func TestUnderJoinsVersions(t *testing.T) {
 	t.Parallel()
 	a := using(1, "USD", 300, pro1, pro2, free, pro2)
 	under := a.Under(&plans.Catalog{Plans: []plans.Plan{dollars3}})
-	require.Equal(t, 1, a.Segments[0].Plan.Version, "the account is as it was")
+	require.Equal(t, 1, a.Segments[0].Plan.Version, "the period is as it was")
 	require.Equal(t, []string{"pro 3", "pro 3", "free 1", "pro 3"}, []string{
 		planOf(under.Segments[0]), planOf(under.Segments[1]), planOf(under.Segments[2]), planOf(under.Segments[3]),
 	})
-	s, err := billing.Rate(billing.Ratable{Account: under}, &plans.Catalog{Plans: []plans.Plan{free, dollars3}})
+	s, err := billing.Rate(billing.Ratable{OrganizationPeriod: under}, &plans.Catalog{Plans: []plans.Plan{free, dollars3}})
 	require.NoError(t, err)
 	calls := slices.DeleteFunc(s.Lines, func(l billing.Line) bool { return l.Kind != billing.LineUsage || l.Plan != "pro" })
 	require.Len(t, calls, 1)
@@ -131,7 +131,7 @@ func planOf(s billing.Segment) string { return fmt.Sprintf("%s %d", s.Plan.Key, 
 // What a statement corrects of other periods, and what credits pay, isn't its own.
 func TestOwnLeavesCorrectionsAndCreditsOut(t *testing.T) {
 	t.Parallel()
-	s, err := billing.Rate(billing.Ratable{Account: using(1, "USD", 2000, pro1)}, tried)
+	s, err := billing.Rate(billing.Ratable{OrganizationPeriod: using(1, "USD", 2000, pro1)}, tried)
 	require.NoError(t, err)
 	again := s
 	again.Period = october2026.Previous()
@@ -170,12 +170,12 @@ func TestDryRunLaws(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		catalog := &plans.Catalog{Meters: statementMeters}
-		var billed []billing.BilledAccount
+		var billed []billing.BilledPeriod
 		for i := range rapid.IntRange(1, 4).Draw(t, "organizations") {
-			a := drawAccount(t)
+			a := drawOrganizationPeriod(t)
 			a.Organization = uuid.UUID{byte(i + 1)}
 			for j := range a.Segments {
-				// Each account's plans are its own.
+				// Each period's plans are its own.
 				a.Segments[j].Plan.Key = fmt.Sprintf("o%d_%s", i, a.Segments[j].Plan.Key)
 				catalog.Plans = append(catalog.Plans, a.Segments[j].Plan)
 			}
@@ -216,11 +216,11 @@ func TestDryRunGolden(t *testing.T) {
 	t.Parallel()
 	run := dryRun(t, tried, dollars3)
 	formula := billedFor(t, using(5, "JPY", 2000, pro1), tried)
-	formula.Account.OrganizationName = `=HYPERLINK("x")`
-	given := []billing.BilledAccount{
+	formula.OrganizationPeriod.OrganizationName = `=HYPERLINK("x")`
+	given := []billing.BilledPeriod{
 		billedFor(t, using(1, "USD", 2000, pro1), tried), billedFor(t, using(2, "USD", 1000, free, pro2), tried),
 		billedFor(t, using(3, "EUR", 1000, pro1), tried),
-		{Account: using(4, "USD", 1000, pro1)},
+		{OrganizationPeriod: using(4, "USD", 1000, pro1)},
 		formula,
 		billedFor(t, using(6, "USD", 123_456_789_012, pro2), tried), billedFor(t, using(7, "USD", 0, pro2), tried),
 		billedFor(t, using(8, "USD", 0, pro1), tried), billedFor(t, using(9, "EUR", 9, free), tried),
@@ -242,7 +242,7 @@ func TestDryRunGolden(t *testing.T) {
 	require.Equal(t, 2, strings.Count(dryRunText(t, run, billing.DryRunTable), "\n")-1)
 }
 
-func dryRunText(t *testing.T, run *billing.DryRun, format billing.DryRunFormat, given ...billing.BilledAccount) string {
+func dryRunText(t *testing.T, run *billing.DryRun, format billing.DryRunFormat, given ...billing.BilledPeriod) string {
 	t.Helper()
 	var out bytes.Buffer
 	w, err := billing.NewDryRunWriter(billing.DryRunWriterConfig{Out: &out, Format: format, Period: october2026, Revision: 2})

@@ -11,7 +11,7 @@ import (
 )
 
 // minimum tops all of the plan's lines up to what it costs at least.
-func (p *planAccount) minimum() {
+func (p *planPeriod) minimum() {
 	reached := decimal.Zero
 	for _, l := range p.lines {
 		reached = reached.Add(l.Amount.Decimal)
@@ -24,7 +24,7 @@ func (p *planAccount) minimum() {
 // topUp adds what is missing to a minimum, compared once with what all lines come to: with
 // the last part's minimum, or where it is prorated with the sum of the parts' shares. Its
 // lines are those of runs whose other terms are the same.
-func (p *planAccount) topUp(m plans.Meter, how plans.Proration, reached decimal.Decimal, least func(int) decimal.Decimal, same func(a, b int) bool) {
+func (p *planPeriod) topUp(m plans.Meter, how plans.Proration, reached decimal.Decimal, least func(int) decimal.Decimal, same func(a, b int) bool) {
 	runs := p.runs(same)
 	if !how.Prorates() {
 		runs = []run{{0, p.last()}}
@@ -36,19 +36,19 @@ func (p *planAccount) topUp(m plans.Meter, how plans.Proration, reached decimal.
 		if how.Prorates() {
 			exact, terms = p.shares(r.last, how, least)
 		}
-		due, _ := exact.Round(p.account.Currency, p.parts[r.last].book.Rounding)
+		due, _ := exact.Round(p.whole.Currency, p.parts[r.last].book.Rounding)
 		missing := decimal.Max(due.Sub(reached), decimal.Zero)
 		amount := missing.Sub(paid)
 		if amount.IsZero() {
 			continue
 		}
 		line := p.line(r, LineMinimum, "Minimum commitment"+onMeter(m), m)
-		line.Basis = fmt.Sprintf("at least %s − %s", money.Format(due, p.account.Currency), money.Format(reached, p.account.Currency))
+		line.Basis = fmt.Sprintf("at least %s − %s", money.Format(due, p.whole.Currency), money.Format(reached, p.whole.Currency))
 		if len(terms) > 0 {
-			line.Basis = fmt.Sprintf("at least %s = %s − %s", strings.Join(terms, " + "), money.Format(due, p.account.Currency), money.Format(reached, p.account.Currency))
+			line.Basis = fmt.Sprintf("at least %s = %s − %s", strings.Join(terms, " + "), money.Format(due, p.whole.Currency), money.Format(reached, p.whole.Currency))
 		}
 		if paid.IsPositive() {
-			line.Basis += fmt.Sprintf(" − %s for the time before", money.Format(paid, p.account.Currency))
+			line.Basis += fmt.Sprintf(" − %s for the time before", money.Format(paid, p.whole.Currency))
 		}
 		paid = missing
 		p.put(&ledger{}, r.last, line, money.Whole(amount))
@@ -57,7 +57,7 @@ func (p *planAccount) topUp(m plans.Meter, how plans.Proration, reached decimal.
 
 // shares returns the sum of the parts' shares of an amount, up to a part, and its terms
 // where they are not one whole.
-func (p *planAccount) shares(last int, how plans.Proration, amount func(int) decimal.Decimal) (money.Fraction, []string) {
+func (p *planPeriod) shares(last int, how plans.Proration, amount func(int) decimal.Decimal) (money.Fraction, []string) {
 	var sum money.Fraction
 	var terms []string
 	for _, r := range p.runs(func(i, j int) bool { return amount(i).Equal(amount(j)) }) {

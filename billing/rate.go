@@ -15,43 +15,43 @@ import (
 // Ratable is one organization with all that its statement is made from, as it was
 // frozen. The plans of its segments have a key and a version only: Rate looks them up.
 type Ratable struct {
-	Account Account
+	OrganizationPeriod OrganizationPeriod
 	// Closed are closed periods whose usage has changed since, oldest first.
-	Closed []ClosedAccount
+	Closed []ClosedPeriod
 	// Credits are the organization's grants with what remained when its usage was frozen.
 	Credits []CreditGrant
 }
 
-// ClosedAccount is a closed period with the usage that is known now.
-type ClosedAccount struct {
-	Account Account
+// ClosedPeriod is a closed period with the usage that is known now.
+type ClosedPeriod struct {
+	OrganizationPeriod OrganizationPeriod
 	// Billed is what was billed for it: its statement, and the corrections since then.
 	Billed []Billed
 }
 
 // Rate makes the statement, with corrections and then credits. It fails with [ErrCannotRate].
 func Rate(r Ratable, catalog *plans.Catalog) (Statement, error) {
-	if err := r.Account.resolve(catalog); err != nil {
+	if err := r.OrganizationPeriod.resolve(catalog); err != nil {
 		return Statement{}, err
 	}
-	s, err := NewStatement(r.Account)
+	s, err := NewStatement(r.OrganizationPeriod)
 	if err != nil {
 		return Statement{}, err
 	}
 	for _, closed := range r.Closed {
-		if err := closed.Account.resolve(catalog); err != nil {
+		if err := closed.OrganizationPeriod.resolve(catalog); err != nil {
 			return Statement{}, err
 		}
-		again, err := NewStatement(closed.Account)
+		again, err := NewStatement(closed.OrganizationPeriod)
 		if err != nil {
-			return Statement{}, fmt.Errorf("correction of %s: %w", closed.Account.Period, err)
+			return Statement{}, fmt.Errorf("correction of %s: %w", closed.OrganizationPeriod.Period, err)
 		}
 		if again.Currency != s.Currency {
 			return Statement{}, fmt.Errorf("%w: %s was billed in %s, and is now to be corrected in %s", ErrCannotRate, again.Period, again.Currency, s.Currency)
 		}
 		s.Correct(again, closed.Billed)
 	}
-	s.PayFrom(r.Credits, r.Account.Cut)
+	s.PayFrom(r.Credits, r.OrganizationPeriod.Cut)
 	return s, nil
 }
 
@@ -61,13 +61,13 @@ type RatedPage struct {
 	Organizations []uuid.UUID
 	Statements    []Statement
 	// Parked are those that couldn't be rated; of them Organization and Reason are kept.
-	Parked []ParkedAccount
+	Parked []ParkedOrganization
 }
 
 // resolve puts the plans of a catalog in place of their names.
-func (a *Account) resolve(catalog *plans.Catalog) error {
-	a.Segments = slices.Clone(a.Segments)
-	for i, s := range a.Segments {
+func (o *OrganizationPeriod) resolve(catalog *plans.Catalog) error {
+	o.Segments = slices.Clone(o.Segments)
+	for i, s := range o.Segments {
 		if s.Plan.Key == "" {
 			continue
 		}
@@ -75,23 +75,23 @@ func (a *Account) resolve(catalog *plans.Catalog) error {
 		if !ok {
 			return fmt.Errorf("%w: plan %q version %d is not in the catalog", ErrCannotRate, s.Plan.Key, s.Plan.Version)
 		}
-		a.Segments[i].Plan = found
+		o.Segments[i].Plan = found
 	}
 	return nil
 }
 
-// Under returns the account with the plans of another catalog in place of its own: of
+// Under returns the period with the plans of another catalog in place of its own: of
 // each plan the version that is in force there. A plan that isn't there stays as it was.
 // It is how a catalog is tried on past usage. Where a new version of one plan split the
 // period, nothing does: the other catalog has one version for all of it.
-func (a Account) Under(catalog *plans.Catalog) Account {
-	a.Segments = slices.Clone(a.Segments)
-	for i, s := range a.Segments {
+func (o OrganizationPeriod) Under(catalog *plans.Catalog) OrganizationPeriod {
+	o.Segments = slices.Clone(o.Segments)
+	for i, s := range o.Segments {
 		if p, named := catalog.Plan(s.Plan.Key); named {
-			a.Segments[i].Plan = plans.Plan{Key: p.Key, Version: p.Version}
+			o.Segments[i].Plan = plans.Plan{Key: p.Key, Version: p.Version}
 		}
 	}
-	return a
+	return o
 }
 
 // CatalogDigest returns the SHA-256 of a catalog's plans in lower-case hexadecimal: two

@@ -15,8 +15,8 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-func rated(t require.TestingT, a billing.Account) billing.Statement {
-	s, err := billing.NewStatement(a)
+func rated(t require.TestingT, o billing.OrganizationPeriod) billing.Statement {
+	s, err := billing.NewStatement(o)
 	require.NoError(t, err)
 	return s
 }
@@ -25,7 +25,7 @@ func rated(t require.TestingT, a billing.Account) billing.Statement {
 func TestCuttingAPartChangesNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		a := anyMonth.account(t)
+		a := anyMonth.period(t)
 		want := readable(rated(t, a))
 		for range rapid.IntRange(1, 3).Draw(t, "cuts") {
 			i := rapid.IntRange(0, len(a.Segments)-1).Draw(t, "segment")
@@ -52,7 +52,7 @@ func amounts(s billing.Statement) []string {
 func TestPublishingEqualTermsChangesNoAmount(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		a := anyMonth.account(t)
+		a := anyMonth.period(t)
 		plan := rapid.SampledFrom(a.Segments).Draw(t, "plan").Plan
 		again := published(t, a, plan.Key, anyMonth.instant(t, "published"))
 		require.Equal(t, amounts(rated(t, a)), amounts(rated(t, again)))
@@ -66,7 +66,7 @@ func TestSplittingALineChangesNoSum(t *testing.T) {
 	model := anyMonth
 	model.versions = 1
 	rapid.Check(t, func(t *rapid.T) {
-		a := model.account(t)
+		a := model.period(t)
 		at := model.instant(t, "published")
 		key := rapid.SampledFrom(a.Segments).Draw(t, "plan").Plan.Key
 		other := published(t, a, key, at)
@@ -111,7 +111,7 @@ func TestSharesAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		how := rapid.SampledFrom([]plans.Proration{plans.ProrateDay, plans.ProrateSecond}).Draw(t, "how")
 		model.prorations = []plans.Proration{how}
-		a := model.account(t)
+		a := model.period(t)
 		days, under := map[calendar.Day]bool{}, time.Duration(0)
 		for i, s := range a.Segments {
 			if s.Plan.Key == "" {
@@ -155,7 +155,7 @@ func TestAVisitNeverLowersTheSum(t *testing.T) {
 		if rapid.Bool().Draw(t, "several versions") {
 			model.versions, model.noMinimum = 3, true
 		}
-		a := model.account(t)
+		a := model.period(t)
 		other := rapid.SampledFrom(model.plan(t, "other")).Draw(t, "version")
 		if s := rapid.SampledFrom(a.Segments).Draw(t, "known plan"); model.versions == 1 && s.Plan.Key != "" && rapid.Bool().Draw(t, "known") {
 			other = s.Plan
@@ -171,7 +171,7 @@ func TestAnUnproratedFeeIsDueOnce(t *testing.T) {
 	model := anyMonth
 	model.prorations = []plans.Proration{"", plans.ProrateNone}
 	rapid.Check(t, func(t *rapid.T) {
-		a := model.account(t)
+		a := model.period(t)
 		last := map[string]plans.Plan{}
 		for _, s := range a.Segments {
 			last[s.Plan.Key] = s.Plan
@@ -199,7 +199,7 @@ func TestUsageCostsTheDifferenceOfTwoPrices(t *testing.T) {
 	model := anyMonth
 	model.prorations = []plans.Proration{plans.ProrateNone}
 	rapid.Check(t, func(t *rapid.T) {
-		a := model.account(t)
+		a := model.period(t)
 		want, reached, outside := map[string]money.Fraction{}, map[string]int64{}, int64(0)
 		lastOf := map[string]plans.PriceBook{}
 		for _, s := range a.Segments {

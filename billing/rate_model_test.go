@@ -14,7 +14,7 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// month draws accounts of every shape that the rules know: several plans with several
+// month draws periods of every shape that the rules know: several plans with several
 // versions each, all models, aggregations, bases, prorations and roundings, changes at
 // any instant, gaps, a contract that begins or ends within a day, and a cut.
 type month struct {
@@ -121,8 +121,8 @@ func (m month) instant(t *rapid.T, name string) time.Time {
 	return october2026.Start().Add(day + within)
 }
 
-// account draws an account. Segments are cut where a day that two plans share begins and ends.
-func (m month) account(t *rapid.T) billing.Account {
+// period draws an period. Segments are cut where a day that two plans share begins and ends.
+func (m month) period(t *rapid.T) billing.OrganizationPeriod {
 	var known [][]plans.Plan
 	for i := range rapid.IntRange(1, 3).Draw(t, "plans") {
 		known = append(known, m.plan(t, fmt.Sprintf("plan%d", i)))
@@ -139,7 +139,7 @@ func (m month) account(t *rapid.T) billing.Account {
 	}
 	slices.SortFunc(at, time.Time.Compare)
 	at = slices.CompactFunc(at, time.Time.Equal)
-	a := billing.Account{
+	o := billing.OrganizationPeriod{
 		Organization: acme, OrganizationName: "Acme", Currency: "USD", Period: october2026, Cut: cut, Meters: statementMeters,
 	}
 	version := map[string]int{}
@@ -151,20 +151,20 @@ func (m month) account(t *rapid.T) billing.Account {
 			version[key] = min(version[key]+rapid.IntRange(0, 1).Draw(t, "publish"), len(versions)-1)
 			s.Plan = versions[version[key]]
 		}
-		a.Segments = append(a.Segments, s)
+		o.Segments = append(o.Segments, s)
 	}
-	a.Segments = atSharedDays(a.Segments)
+	o.Segments = atSharedDays(o.Segments)
 	if !m.unused {
-		m.use(t, &a)
+		m.use(t, &o)
 	}
-	return a
+	return o
 }
 
 // use draws what is used in each segment. Levels hold until the next report.
-func (m month) use(t *rapid.T, a *billing.Account) {
+func (m month) use(t *rapid.T, o *billing.OrganizationPeriod) {
 	level := int64(0)
-	for i := range a.Segments {
-		s := &a.Segments[i]
+	for i := range o.Segments {
+		s := &o.Segments[i]
 		if rapid.Bool().Draw(t, "reports") {
 			level = rapid.Int64Range(0, 60).Draw(t, "level")
 		}
@@ -209,12 +209,12 @@ func atSharedDays(segments []billing.Segment) []billing.Segment {
 
 // cutAt cuts a segment at an instant within it. What was used is in either part: a sum is
 // divided, a peak was reached in one of them, and a level holds on.
-func cutAt(t *rapid.T, a billing.Account, i int, at time.Time) billing.Account {
-	before := a.Segments[i]
+func cutAt(t *rapid.T, o billing.OrganizationPeriod, i int, at time.Time) billing.OrganizationPeriod {
+	before := o.Segments[i]
 	after := before
 	before.End, after.Start = at, at
 	before.Usage, after.Usage = nil, nil
-	for _, u := range a.Segments[i].Usage {
+	for _, u := range o.Segments[i].Usage {
 		first, second := u, u
 		some := rapid.Int64Range(0, u.Value).Draw(t, "before the cut")
 		switch u.Meter {
@@ -232,21 +232,21 @@ func cutAt(t *rapid.T, a billing.Account, i int, at time.Time) billing.Account {
 		}
 		before.Usage, after.Usage = append(before.Usage, first), append(after.Usage, second)
 	}
-	a.Segments = slices.Concat(a.Segments[:i], []billing.Segment{before, after}, a.Segments[i+1:])
-	return a
+	o.Segments = slices.Concat(o.Segments[:i], []billing.Segment{before, after}, o.Segments[i+1:])
+	return o
 }
 
-// published returns the account with a new version of a plan, published at an instant,
+// published returns the period with a new version of a plan, published at an instant,
 // whose terms are equal: only its name and the spelling of its numbers are others.
-func published(t *rapid.T, a billing.Account, key string, at time.Time) billing.Account {
-	for i := 0; i < len(a.Segments); i++ {
-		if s := a.Segments[i]; s.Plan.Key == key && s.Start.Before(at) && at.Before(s.End) {
-			a = cutAt(t, a, i, at)
+func published(t *rapid.T, o billing.OrganizationPeriod, key string, at time.Time) billing.OrganizationPeriod {
+	for i := 0; i < len(o.Segments); i++ {
+		if s := o.Segments[i]; s.Plan.Key == key && s.Start.Before(at) && at.Before(s.End) {
+			o = cutAt(t, o, i, at)
 		}
 	}
-	a.Segments = slices.Clone(a.Segments)
+	o.Segments = slices.Clone(o.Segments)
 	longer := func(d decimal.Decimal) decimal.Decimal { return d.Add(decimal.New(0, -12)) }
-	for i, s := range a.Segments {
+	for i, s := range o.Segments {
 		if key == "" || s.Plan.Key != key || s.Start.Before(at) {
 			continue
 		}
@@ -266,16 +266,16 @@ func published(t *rapid.T, a billing.Account, key string, at time.Time) billing.
 			book.Prices[j] = price
 		}
 		p.PriceBooks = []plans.PriceBook{book}
-		a.Segments[i].Plan = p
+		o.Segments[i].Plan = p
 	}
-	return a
+	return o
 }
 
-// visit returns the account where another plan is in force for a while, within one day and
+// visit returns the period where another plan is in force for a while, within one day and
 // one segment, which stays in force for the rest of that day's part of it.
-func visit(t *rapid.T, a billing.Account, other plans.Plan) billing.Account {
-	i := rapid.IntRange(0, len(a.Segments)-1).Draw(t, "visited")
-	s := a.Segments[i]
+func visit(t *rapid.T, o billing.OrganizationPeriod, other plans.Plan) billing.OrganizationPeriod {
+	i := rapid.IntRange(0, len(o.Segments)-1).Draw(t, "visited")
+	s := o.Segments[i]
 	first, last := calendar.DayOf(s.Start), calendar.DayOf(s.End.Add(-time.Microsecond))
 	day := calendar.Day(rapid.Int32Range(int32(first), int32(last)).Draw(t, "day of the visit"))
 	from, until := s.Start, s.End
@@ -287,7 +287,7 @@ func visit(t *rapid.T, a billing.Account, other plans.Plan) billing.Account {
 	}
 	length := int64(until.Sub(from) / time.Microsecond)
 	if s.Plan.Key == "" || length < 2 {
-		return a
+		return o
 	}
 	at := rapid.Int64Range(1, length-1).Draw(t, "instant of the visit")
 	if rapid.Bool().Draw(t, "from the day's start") {
@@ -304,6 +304,6 @@ func visit(t *rapid.T, a billing.Account, other plans.Plan) billing.Account {
 			out = append(out, part)
 		}
 	}
-	a.Segments = atSharedDays(slices.Concat(a.Segments[:i], out, a.Segments[i+1:]))
-	return a
+	o.Segments = atSharedDays(slices.Concat(o.Segments[:i], out, o.Segments[i+1:]))
+	return o
 }

@@ -120,42 +120,42 @@ func (l Line) Explain(c money.Currency) []string {
 	return append(steps, last)
 }
 
-// NewStatement rates an account: for each plan its base fee, usage with each meter's
+// NewStatement rates a period: for each plan its base fee, usage with each meter's
 // discount and minimum, and the plan's discount and minimum; then what was used without
 // a contract, at no cost. It has no corrections and no credits yet: [Statement.Correct]
 // and [Statement.PayFrom] add them. It fails with [ErrCannotRate].
-func NewStatement(a Account) (Statement, error) {
-	if err := a.check(); err != nil {
+func NewStatement(o OrganizationPeriod) (Statement, error) {
+	if err := o.check(); err != nil {
 		return Statement{}, err
 	}
 	s := Statement{
-		Period: a.Period, Organization: a.Organization, OrganizationName: a.OrganizationName,
-		Currency: a.Currency, Plan: a.plan(), Lines: []Line{},
+		Period: o.Period, Organization: o.Organization, OrganizationName: o.OrganizationName,
+		Currency: o.Currency, Plan: o.plan(), Lines: []Line{},
 	}
-	accounts, err := planAccounts(a)
+	plans, err := planPeriods(o)
 	if err != nil {
 		return Statement{}, err
 	}
-	for _, p := range accounts {
+	for _, p := range plans {
 		for _, l := range p.rate() {
 			s.Lines = append(s.Lines, l.Line)
 		}
 	}
-	s.Lines = append(s.Lines, a.outside()...)
+	s.Lines = append(s.Lines, o.outside()...)
 	s.add()
 	return s, nil
 }
 
 // outside shows what was used before the first plan or after the contract's end: it costs nothing.
-func (a Account) outside() []Line {
+func (o OrganizationPeriod) outside() []Line {
 	var without []Segment
-	for _, s := range a.Segments {
+	for _, s := range o.Segments {
 		if s.Plan.Key == "" {
 			without = append(without, s)
 		}
 	}
 	var lines []Line
-	for _, m := range a.Meters {
+	for _, m := range o.Meters {
 		var sum money.Fraction
 		shown := false
 		for _, s := range without {
@@ -164,7 +164,7 @@ func (a Account) outside() []Line {
 			if m.Aggregation == plans.Max {
 				sum = money.Max(sum, money.Whole(decimal.NewFromInt(used.Value)))
 			} else {
-				sum = sum.Add(a.quantity(m, used))
+				sum = sum.Add(o.quantity(m, used))
 			}
 		}
 		if shown {
@@ -172,7 +172,7 @@ func (a Account) outside() []Line {
 				Kind: LineUsage, Description: m.Name + ", outside of the contract", Meter: m.Key, Unit: m.Unit, Outside: true,
 				Start: without[0].Start.UTC(), End: without[len(without)-1].End.UTC(),
 				Charge: &plans.Charge{Quantity: sum.Decimal(plans.ShownDecimals)}, Basis: "nothing is due outside of the contract",
-				Exact: "0", Rest: "0", Amount: money.NewAmount(decimal.Zero, a.Currency),
+				Exact: "0", Rest: "0", Amount: money.NewAmount(decimal.Zero, o.Currency),
 			})
 		}
 	}

@@ -72,20 +72,20 @@ func (c statementCase) grants() []billing.CreditGrant {
 	return grants
 }
 
-func (c statementCase) account(t *testing.T) billing.Account {
+func (c statementCase) period(t *testing.T) billing.OrganizationPeriod {
 	t.Helper()
 	catalog := plans.Catalog{Meters: statementMeters, Plans: c.Plans}
 	require.NoError(t, catalog.Validate())
 	period, err := calendar.ParsePeriod(c.Period)
 	require.NoError(t, err)
-	account := billing.Account{
+	o := billing.OrganizationPeriod{
 		Organization: acme, OrganizationName: "Acme", Currency: c.Currency, Period: period, Cut: period.End(), Meters: statementMeters,
 	}
 	if !c.Cut.IsZero() {
-		account.Cut = c.Cut
+		o.Cut = c.Cut
 	}
 	for i, s := range c.Segments {
-		segment := billing.Segment{Start: s.Start, End: account.Cut}
+		segment := billing.Segment{Start: s.Start, End: o.Cut}
 		if s.Start.IsZero() {
 			segment.Start = period.Start()
 		}
@@ -107,9 +107,9 @@ func (c statementCase) account(t *testing.T) billing.Account {
 			}
 			segment.Usage = append(segment.Usage, billing.SegmentUsage{Meter: u.Meter, Value: u.Value, UnitSeconds: seconds})
 		}
-		account.Segments = append(account.Segments, segment)
+		o.Segments = append(o.Segments, segment)
 	}
-	return account
+	return o
 }
 
 // TestStatementGolden makes the statement of each case. A file is the case, a line of
@@ -129,8 +129,8 @@ func TestStatementGolden(t *testing.T) {
 			var given statementCase
 			require.NoError(t, yaml.UnmarshalWithOptions(input, &given, yaml.DisallowUnknownField()))
 			var got string
-			account := given.account(t)
-			if s, err := billing.Rate(billing.Ratable{Account: account, Credits: given.grants()}, &plans.Catalog{Plans: given.Plans}); err != nil {
+			period := given.period(t)
+			if s, err := billing.Rate(billing.Ratable{OrganizationPeriod: period, Credits: given.grants()}, &plans.Catalog{Plans: given.Plans}); err != nil {
 				require.ErrorIs(t, err, billing.ErrCannotRate)
 				got = err.Error() + "\n"
 			} else {
@@ -162,12 +162,12 @@ func readable(s billing.Statement) string {
 func TestStatementLaws(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		account := anyMonth.account(t)
-		s, err := billing.NewStatement(account)
+		period := anyMonth.period(t)
+		s, err := billing.NewStatement(period)
 		require.NoError(t, err)
 		due := s.Due
 		credit := billing.CreditGrant{ID: acme, Currency: s.Currency, Remaining: decimal.New(rapid.Int64Range(0, 100).Draw(t, "credit"), -2)}
-		s.PayFrom([]billing.CreditGrant{credit}, account.Cut)
+		s.PayFrom([]billing.CreditGrant{credit}, period.Cut)
 		require.True(t, decimal.Max(decimal.Zero, decimal.Min(credit.Remaining, due.Decimal)).Equal(s.Credits.Decimal))
 		require.True(t, s.Subtotal.Equal(due.Decimal))
 		sum := decimal.Zero
@@ -194,22 +194,22 @@ func TestStatementLaws(t *testing.T) {
 func TestCorrectionsReachThePrice(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		account := anyMonth.account(t)
-		closed, err := billing.NewStatement(account)
+		period := anyMonth.period(t)
+		closed, err := billing.NewStatement(period)
 		require.NoError(t, err)
 		next := billing.Statement{Period: october2026.Next(), Currency: "USD"}
 		next.Correct(closed, closed.BilledBy())
 		require.Empty(t, next.Lines)
 
-		for i := range account.Segments {
-			for j := range account.Segments[i].Usage {
-				account.Segments[i].Usage[j].Value += rapid.Int64Range(0, 500).Draw(t, "late")
+		for i := range period.Segments {
+			for j := range period.Segments[i].Usage {
+				period.Segments[i].Usage[j].Value += rapid.Int64Range(0, 500).Draw(t, "late")
 			}
-			if len(account.Segments[i].Usage) == 0 && rapid.Bool().Draw(t, "used late") {
-				account.Segments[i].Usage = []billing.SegmentUsage{{Meter: "calls", Value: 7}}
+			if len(period.Segments[i].Usage) == 0 && rapid.Bool().Draw(t, "used late") {
+				period.Segments[i].Usage = []billing.SegmentUsage{{Meter: "calls", Value: 7}}
 			}
 		}
-		again, err := billing.NewStatement(account)
+		again, err := billing.NewStatement(period)
 		require.NoError(t, err)
 		next.Correct(again, closed.BilledBy())
 		require.True(t, next.Due.Equal(again.Due.Sub(closed.Due.Decimal)))
@@ -230,7 +230,7 @@ func outside(s billing.Statement) []billing.Line {
 
 var october2026 = calendar.PeriodOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))
 
-func drawAccount(t *rapid.T) billing.Account {
+func drawOrganizationPeriod(t *rapid.T) billing.OrganizationPeriod {
 	amount := func(name string) decimal.Decimal { return decimal.New(rapid.Int64Range(0, 9999).Draw(t, name), -3) }
 	proration := func() plans.Proration {
 		return rapid.SampledFrom([]plans.Proration{"", plans.ProrateDay}).Draw(t, "prorate")
@@ -245,23 +245,23 @@ func drawAccount(t *rapid.T) billing.Account {
 			},
 		}}}
 	}
-	account := billing.Account{
+	o := billing.OrganizationPeriod{
 		Organization: uuid.UUID{1}, Currency: "USD", Period: october2026, Cut: october2026.End(), Meters: statementMeters,
 	}
 	start := october2026.Start()
 	for i := range rapid.IntRange(1, 3).Draw(t, "segments") {
-		account.Segments = append(account.Segments, billing.Segment{
+		o.Segments = append(o.Segments, billing.Segment{
 			Start: start, End: october2026.End(), Plan: plan(fmt.Sprintf("plan%d", i)),
 			Usage: []billing.SegmentUsage{
 				{Meter: "calls", Value: rapid.Int64Range(0, 1000).Draw(t, "calls")}, {Meter: "seats", Value: rapid.Int64Range(0, 20).Draw(t, "seats")},
 			},
 		})
 		if i > 0 {
-			account.Segments[i-1].End = start
+			o.Segments[i-1].End = start
 		}
 		start = start.Add(time.Duration(rapid.IntRange(1, 10*24).Draw(t, "hours")) * time.Hour)
 	}
-	return account
+	return o
 }
 
 // proPlan costs 49.00, and 0.01 a call.

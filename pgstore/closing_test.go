@@ -85,7 +85,7 @@ func (f *fixture) ratables(id uuid.UUID, size int) map[uuid.UUID]billing.Ratable
 		page, err := f.Ratables(f.t.Context(), id, after, until, size)
 		require.NoError(f.t, err)
 		for _, r := range page {
-			out[r.Account.Organization] = r
+			out[r.OrganizationPeriod.Organization] = r
 		}
 		after = until
 	}
@@ -107,7 +107,7 @@ func (f *fixture) rate(id uuid.UUID, parked ...uuid.UUID) {
 		page.Organizations = append(page.Organizations, o)
 		s, err := billing.Rate(r, catalog)
 		if refused[o] || err != nil {
-			page.Parked = append(page.Parked, billing.ParkedAccount{Organization: o, Reason: "parked by the test"})
+			page.Parked = append(page.Parked, billing.ParkedOrganization{Organization: o, Reason: "parked by the test"})
 			continue
 		}
 		page.Statements = append(page.Statements, s)

@@ -11,30 +11,30 @@ import (
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
-// BilledAccounts returns the next organizations of an export as they were frozen, at most
+// BilledPeriods returns the next organizations of an export as they were frozen, at most
 // limit of them, with IDs after `after`, and what each was billed; none after the last.
 // It writes nothing.
-func (s *Store) BilledAccounts(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.BilledAccount, error) {
-	return s.billedAccounts(ctx, id, func(ctx context.Context, tx scoped) ([]db.AccountOrganizationsRow, error) {
+func (s *Store) BilledPeriods(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.BilledPeriod, error) {
+	return s.billedPeriods(ctx, id, func(ctx context.Context, tx scoped) ([]db.AccountOrganizationsRow, error) {
 		return tx.AccountOrganizations(ctx, db.AccountOrganizationsParams{ExportID: id, After: after, Until: uuid.Max, PageSize: pageSize(limit)})
 	})
 }
 
-// BilledAccount is [Store.BilledAccounts] of one organization; none where the export
+// BilledPeriod is [Store.BilledPeriods] of one organization; none where the export
 // doesn't have it.
-func (s *Store) BilledAccount(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledAccount, error) {
-	return s.billedAccounts(ctx, id, func(ctx context.Context, tx scoped) ([]db.AccountOrganizationsRow, error) {
+func (s *Store) BilledPeriod(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledPeriod, error) {
+	return s.billedPeriods(ctx, id, func(ctx context.Context, tx scoped) ([]db.AccountOrganizationsRow, error) {
 		rows, err := tx.AccountOrganization(ctx, id, organization)
 		return convert(rows, func(r db.AccountOrganizationRow) db.AccountOrganizationsRow { return db.AccountOrganizationsRow(r) }), err
 	})
 }
 
-func (s *Store) billedAccounts(
+func (s *Store) billedPeriods(
 	ctx context.Context, id uuid.UUID, organizations func(context.Context, scoped) ([]db.AccountOrganizationsRow, error),
-) ([]billing.BilledAccount, error) {
+) ([]billing.BilledPeriod, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	var out []billing.BilledAccount
+	var out []billing.BilledPeriod
 	err := s.asPlatformSnapshot(ctx, func(ctx context.Context, tx scoped) error {
 		export, err := frozenExport(ctx, tx, id)
 		if err != nil {
@@ -50,7 +50,7 @@ func (s *Store) billedAccounts(
 		}
 		billed, err := page.billed(ctx, tx)
 		for _, o := range page.organizations {
-			out = append(out, billing.BilledAccount{Account: *page.accounts[o], Billed: billed[o]})
+			out = append(out, billing.BilledPeriod{OrganizationPeriod: *page.periods[o], Billed: billed[o]})
 		}
 		return err
 	})

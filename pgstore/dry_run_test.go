@@ -13,23 +13,23 @@ import (
 
 // dryRun rates an export under plans, in pages of a size, and returns what came of each
 // organization by its name.
-func (f *fixture) dryRun(id uuid.UUID, size int, proposed ...plans.Plan) (map[string]billing.DryRunAccount, billing.DryRunTotals) {
+func (f *fixture) dryRun(id uuid.UUID, size int, proposed ...plans.Plan) (map[string]billing.DryRunOrganization, billing.DryRunTotals) {
 	f.t.Helper()
 	published, err := f.Catalog(f.t.Context())
 	require.NoError(f.t, err)
 	run, err := billing.NewDryRun(billing.DryRunConfig{Published: published, Proposed: &plans.Catalog{Plans: proposed}})
 	require.NoError(f.t, err)
-	out, totals, after := map[string]billing.DryRunAccount{}, billing.DryRunTotals{}, uuid.Nil
+	out, totals, after := map[string]billing.DryRunOrganization{}, billing.DryRunTotals{}, uuid.Nil
 	for {
-		page, err := f.BilledAccounts(f.t.Context(), id, after, size)
+		page, err := f.BilledPeriods(f.t.Context(), id, after, size)
 		require.NoError(f.t, err)
 		if len(page) == 0 {
 			return out, totals
 		}
 		require.LessOrEqual(f.t, len(page), size)
 		for _, b := range page {
-			require.Less(f.t, after.String(), b.Account.Organization.String())
-			after = b.Account.Organization
+			require.Less(f.t, after.String(), b.OrganizationPeriod.Organization.String())
+			after = b.OrganizationPeriod.Organization
 			a, err := run.Rate(b)
 			require.NoError(f.t, err)
 			out[a.OrganizationName] = a
@@ -87,11 +87,11 @@ func TestDryRunOfAClosedPeriod(t *testing.T) {
 			totals.Money[0].Difference.String()+" "+totals.Money[0].Percent)
 		require.Equal(t, []int64{4, 2, 1, 1, 1}, []int64{totals.Organizations, totals.Compared, totals.Unrated, totals.Unbilled, totals.Kept})
 	}
-	one, err := f.BilledAccount(t.Context(), e.ID, late)
+	one, err := f.BilledPeriod(t.Context(), e.ID, late)
 	require.NoError(t, err)
 	require.Len(t, one, 1)
 	require.Equal(t, "10.00", one[0].Billed.String())
-	none, err := f.BilledAccount(t.Context(), e.ID, uuid.New())
+	none, err := f.BilledPeriod(t.Context(), e.ID, uuid.New())
 	require.NoError(t, err)
 	require.Empty(t, none)
 	require.Equal(t, before, f.everything(), "a dry run writes nothing")

@@ -91,16 +91,16 @@ func exportMeters(ctx context.Context, tx scoped, id uuid.UUID) ([]plans.Meter, 
 	}), err
 }
 
-// ratingPage is the accounts of a page of organizations, by organization.
+// ratingPage is the periods of a page of organizations, by organization.
 type ratingPage struct {
 	export        db.Export
 	meters        []plans.Meter
 	organizations []uuid.UUID
-	accounts      map[uuid.UUID]*billing.Account
+	periods       map[uuid.UUID]*billing.OrganizationPeriod
 }
 
 func readPage(ctx context.Context, tx scoped, export db.Export, rows []db.AccountOrganizationsRow) (*ratingPage, error) {
-	page := &ratingPage{export: export, accounts: map[uuid.UUID]*billing.Account{}}
+	page := &ratingPage{export: export, periods: map[uuid.UUID]*billing.OrganizationPeriod{}}
 	err := tx.PlanEachTime(ctx)
 	if err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func readPage(ctx context.Context, tx scoped, export db.Export, rows []db.Accoun
 	}
 	for _, o := range rows {
 		page.organizations = append(page.organizations, o.OrganizationID)
-		page.accounts[o.OrganizationID] = &billing.Account{
+		page.periods[o.OrganizationID] = &billing.OrganizationPeriod{
 			Organization: o.OrganizationID, OrganizationName: o.Name, Currency: money.Currency(o.Currency),
 			Period: calendar.PeriodOf(export.Period), Cut: export.Cut, Meters: page.meters,
 		}
@@ -124,8 +124,8 @@ func readPage(ctx context.Context, tx scoped, export db.Export, rows []db.Accoun
 func (p *ratingPage) readSegments(ctx context.Context, tx scoped) error {
 	segments, err := tx.SegmentsOf(ctx, p.organizations, p.export.ID)
 	for _, s := range segments {
-		account := p.accounts[s.OrganizationID]
-		account.Segments = append(account.Segments, billing.Segment{
+		period := p.periods[s.OrganizationID]
+		period.Segments = append(period.Segments, billing.Segment{
 			Start: s.StartAt.UTC(), End: s.EndAt.UTC(), Plan: plans.Plan{Key: s.Plan, Version: int(s.PlanVersion)},
 		})
 	}
@@ -140,20 +140,20 @@ func (p *ratingPage) readUsage(ctx context.Context, tx scoped) error {
 		return err
 	}
 	for _, u := range totals {
-		account := p.accounts[u.OrganizationID]
-		if len(account.Segments) != 1 {
+		period := p.periods[u.OrganizationID]
+		if len(period.Segments) != 1 {
 			continue
 		}
 		used, err := segmentUsageOf(u.Meter, u.Value, u.UnitSeconds)
 		if err != nil {
 			return err
 		}
-		account.Segments[0].Usage = append(account.Segments[0].Usage, used)
+		period.Segments[0].Usage = append(period.Segments[0].Usage, used)
 	}
-	return readSegmentUsage(ctx, tx, p.export.ID, p.export.ID, p.organizations, p.accounts)
+	return readSegmentUsage(ctx, tx, p.export.ID, p.export.ID, p.organizations, p.periods)
 }
 
-func readSegmentUsage(ctx context.Context, tx scoped, id, of uuid.UUID, organizations []uuid.UUID, accounts map[uuid.UUID]*billing.Account) error {
+func readSegmentUsage(ctx context.Context, tx scoped, id, of uuid.UUID, organizations []uuid.UUID, periods map[uuid.UUID]*billing.OrganizationPeriod) error {
 	usage, err := tx.SegmentUsageOf(ctx, organizations, id, of)
 	if err != nil {
 		return err
@@ -163,10 +163,10 @@ func readSegmentUsage(ctx context.Context, tx scoped, id, of uuid.UUID, organiza
 		if err != nil {
 			return err
 		}
-		account := accounts[u.OrganizationID]
-		for i := range account.Segments {
-			if account.Segments[i].Start.Equal(u.StartAt) {
-				account.Segments[i].Usage = append(account.Segments[i].Usage, used)
+		period := periods[u.OrganizationID]
+		for i := range period.Segments {
+			if period.Segments[i].Start.Equal(u.StartAt) {
+				period.Segments[i].Usage = append(period.Segments[i].Usage, used)
 			}
 		}
 	}
@@ -197,12 +197,12 @@ func (p *ratingPage) ratables(ctx context.Context, tx scoped) ([]billing.Ratable
 	}
 	out := make([]billing.Ratable, len(p.organizations))
 	for i, id := range p.organizations {
-		out[i] = billing.Ratable{Account: *p.accounts[id], Closed: closed[id], Credits: credits[id]}
+		out[i] = billing.Ratable{OrganizationPeriod: *p.periods[id], Closed: closed[id], Credits: credits[id]}
 	}
 	return out, nil
 }
 
-func (p *ratingPage) closed(ctx context.Context, tx scoped) (map[uuid.UUID][]billing.ClosedAccount, error) {
+func (p *ratingPage) closed(ctx context.Context, tx scoped) (map[uuid.UUID][]billing.ClosedPeriod, error) {
 	rows, err := tx.CorrectionsOf(ctx, p.export.ID, p.organizations)
 	if err != nil || len(rows) == 0 {
 		return nil, err
@@ -222,54 +222,54 @@ func (p *ratingPage) closed(ctx context.Context, tx scoped) (map[uuid.UUID][]bil
 	closed := map[uuid.UUID]*ratingPage{}
 	billed := map[[2]uuid.UUID][]billing.Billed{}
 	for _, row := range rows {
-		account, of, err := p.closedAccount(row, corrections[row.OrganizationID])
+		period, of, err := p.closedPeriod(row, corrections[row.OrganizationID])
 		if err != nil {
 			return nil, err
 		}
 		page := closed[row.CorrectedID]
 		if page == nil {
-			page = &ratingPage{export: db.Export{ID: row.CorrectedID}, accounts: map[uuid.UUID]*billing.Account{}}
+			page = &ratingPage{export: db.Export{ID: row.CorrectedID}, periods: map[uuid.UUID]*billing.OrganizationPeriod{}}
 			closed[row.CorrectedID] = page
 		}
 		page.organizations = append(page.organizations, row.OrganizationID)
-		page.accounts[row.OrganizationID] = &account
+		page.periods[row.OrganizationID] = &period
 		billed[[2]uuid.UUID{row.CorrectedID, row.OrganizationID}] = of
 	}
 	for id, page := range closed {
 		if err := page.readSegments(ctx, tx); err != nil {
 			return nil, err
 		}
-		if err := readSegmentUsage(ctx, tx, p.export.ID, id, page.organizations, page.accounts); err != nil {
+		if err := readSegmentUsage(ctx, tx, p.export.ID, id, page.organizations, page.periods); err != nil {
 			return nil, err
 		}
 	}
 	// The rows have each organization's periods in their order.
-	out := map[uuid.UUID][]billing.ClosedAccount{}
+	out := map[uuid.UUID][]billing.ClosedPeriod{}
 	for _, row := range rows {
-		out[row.OrganizationID] = append(out[row.OrganizationID], billing.ClosedAccount{
-			Account: *closed[row.CorrectedID].accounts[row.OrganizationID], Billed: billed[[2]uuid.UUID{row.CorrectedID, row.OrganizationID}],
+		out[row.OrganizationID] = append(out[row.OrganizationID], billing.ClosedPeriod{
+			OrganizationPeriod: *closed[row.CorrectedID].periods[row.OrganizationID], Billed: billed[[2]uuid.UUID{row.CorrectedID, row.OrganizationID}],
 		})
 	}
 	return out, nil
 }
 
-// closedAccount returns the account of a closed period, without segments, and what was
+// closedPeriod returns a closed period, without segments, and what was
 // billed for it.
-func (p *ratingPage) closedAccount(row db.CorrectionsOfRow, corrections []billing.Statement) (billing.Account, []billing.Billed, error) {
-	account := *p.accounts[row.OrganizationID]
-	account.Period, account.Cut, account.Segments = calendar.PeriodOf(row.Period), row.Cut, nil
+func (p *ratingPage) closedPeriod(row db.CorrectionsOfRow, corrections []billing.Statement) (billing.OrganizationPeriod, []billing.Billed, error) {
+	period := *p.periods[row.OrganizationID]
+	period.Period, period.Cut, period.Segments = calendar.PeriodOf(row.Period), row.Cut, nil
 	var billed []billing.Billed
 	if row.Document != nil {
 		s, err := statement(*row.Document, "", "")
 		if err != nil {
-			return account, nil, fmt.Errorf("organization %s: %w", row.OrganizationID, err)
+			return period, nil, fmt.Errorf("organization %s: %w", row.OrganizationID, err)
 		}
-		account.Currency, billed = s.Currency, s.BilledBy()
+		period.Currency, billed = s.Currency, s.BilledBy()
 	}
 	for _, s := range corrections {
-		billed = append(billed, s.CorrectionsOf(account.Period)...)
+		billed = append(billed, s.CorrectionsOf(period.Period)...)
 	}
-	return account, billed, nil
+	return period, billed, nil
 }
 
 // PutStatements keeps the drafts of a page in place of any that were there, with what

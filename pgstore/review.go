@@ -45,12 +45,12 @@ func (s *Store) Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision
 
 // Parked returns the next organizations that couldn't be rated, at most limit of them,
 // whose IDs come after `after`.
-func (s *Store) Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedAccount, error) {
-	out := []billing.ParkedAccount{}
+func (s *Store) Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedOrganization, error) {
+	out := []billing.ParkedOrganization{}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.Parked(ctx, id, after, pageSize(limit))
 		for _, r := range rows {
-			out = append(out, billing.ParkedAccount{
+			out = append(out, billing.ParkedOrganization{
 				Organization: r.OrganizationID, OrganizationName: r.Name, Reason: r.Reason, Attempts: int(r.Attempts), ParkedAt: r.ParkedAt.UTC(),
 			})
 		}

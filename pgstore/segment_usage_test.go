@@ -25,7 +25,7 @@ type used struct {
 }
 
 // usageBySegment returns what each segment used, by meter.
-func usageBySegment(a billing.Account) []map[string]used {
+func usageBySegment(a billing.OrganizationPeriod) []map[string]used {
 	out := make([]map[string]used, len(a.Segments))
 	for i, s := range a.Segments {
 		out[i] = map[string]used{}
@@ -84,8 +84,8 @@ func TestUsageBySegment(t *testing.T) {
 					storage: levels(30, 20*seconds(today.End(), hour(lastDay, 12)), 30*seconds(hour(lastDay, 12), period.End())),
 				},
 			}
-			require.Empty(t, cmp.Diff(want, usageBySegment(r[o].Account)))
-			require.Empty(t, cmp.Diff([]map[string]used{{evaluations: {64, "0"}}}, usageBySegment(r[single].Account)))
+			require.Empty(t, cmp.Diff(want, usageBySegment(r[o].OrganizationPeriod)))
+			require.Empty(t, cmp.Diff([]map[string]used{{evaluations: {64, "0"}}}, usageBySegment(r[single].OrganizationPeriod)))
 			require.Zero(t, f.count(`SELECT count(*) FROM export_segment_usage WHERE organization_id = $1`, single), "one segment has the totals")
 		})
 	}
@@ -108,7 +108,7 @@ func TestUsageOutsideOfTheContract(t *testing.T) {
 		{evaluations: {1, "0"}, storage: {10, seconds(hour(firstDay+1, 0), noon)}},
 		{evaluations: {2, "0"}, storage: {10, seconds(noon, end)}},
 		{evaluations: {4, "0"}, storage: {10, seconds(end, period.End())}},
-	}, usageBySegment(r.Account)))
+	}, usageBySegment(r.OrganizationPeriod)))
 }
 
 // One back-dated report of a customer who signed up later bills no fee of a month before
@@ -226,7 +226,7 @@ func TestUsageCountsForThePlanThatItNames(t *testing.T) {
 	got := map[stretch]int64{}
 	r := f.ratables(f.frozen(period, "run").ID, 10)[o]
 	of := stretches(r)
-	for _, s := range r.Account.Segments {
+	for _, s := range r.OrganizationPeriod.Segments {
 		for _, stretch := range of {
 			if !s.Start.Before(stretch.Start) && s.Start.Before(stretch.End) {
 				for _, u := range s.Usage {
@@ -304,12 +304,12 @@ func TestSegmentsAddUpToTheTotals(t *testing.T) {
 		flushed = slices.DeleteFunc(flushed, func(r meter.Row) bool {
 			return r.Meter == storage || r.Day < first || r.Day > calendar.DayOf(e.Cut.Add(-time.Microsecond))
 		})
-		checkPlaces(rt, f.ratables(begun.ID, 100)[o].Account, flushed)
+		checkPlaces(rt, f.ratables(begun.ID, 100)[o].OrganizationPeriod, flushed)
 	})
 }
 
 // checkPlaces compares sums and peaks by segment with the rows, each put where it belongs.
-func checkPlaces(t require.TestingT, a billing.Account, rows []meter.Row) {
+func checkPlaces(t require.TestingT, a billing.OrganizationPeriod, rows []meter.Row) {
 	want := make([]map[string]int64, len(a.Segments))
 	for i := range want {
 		want[i] = map[string]int64{}
@@ -352,11 +352,11 @@ func checkSegments(t require.TestingT, f *fixture, e billing.Export, organizatio
 			totals[total.Meter] = total
 		}
 	}
-	account := f.ratables(e.ID, 100)[organization].Account
+	period := f.ratables(e.ID, 100)[organization].OrganizationPeriod
 	got := map[string]billing.SegmentUsage{}
-	for i, s := range account.Segments {
+	for i, s := range period.Segments {
 		if i > 0 {
-			require.Equal(t, account.Segments[i-1].End, s.Start, "no gap")
+			require.Equal(t, period.Segments[i-1].End, s.Start, "no gap")
 		}
 		for _, u := range s.Usage {
 			total, there := totals[u.Meter]

@@ -25,7 +25,7 @@ type stretch struct {
 // other, as where a day begins that two plans share, are one stretch.
 func stretches(r billing.Ratable) []stretch {
 	var out []stretch
-	for _, s := range r.Account.Segments {
+	for _, s := range r.OrganizationPeriod.Segments {
 		if n := len(out) - 1; n >= 0 && out[n].Plan == s.Plan.Key && out[n].Version == s.Plan.Version && out[n].End.Equal(s.Start) {
 			out[n].End = s.End
 			continue
@@ -137,7 +137,7 @@ func TestSegments(t *testing.T) {
 			require.Equal(t, c.want != nil, there)
 			require.Empty(t, cmp.Diff(c.want, stretches(got)))
 			if c.used {
-				require.Equal(t, []billing.SegmentUsage{{Meter: evaluations, Value: 5}}, got.Account.Segments[0].Usage)
+				require.Equal(t, []billing.SegmentUsage{{Meter: evaluations, Value: 5}}, got.OrganizationPeriod.Segments[0].Usage)
 			}
 		})
 	}
@@ -172,7 +172,7 @@ func TestSegmentsEndWithTheCut(t *testing.T) {
 	f.freeze(e.ID)
 	r := f.ratables(e.ID, 10)[o]
 	require.Equal(t, []stretch{{period.Start(), hour(today, 6), "free", 1}, {hour(today, 6), cut, "pro", 1}}, stretches(r))
-	require.Equal(t, cut, r.Account.Cut.UTC())
+	require.Equal(t, cut, r.OrganizationPeriod.Cut.UTC())
 }
 
 // What is rated is what was frozen, whatever is changed afterwards.

@@ -100,14 +100,14 @@ func TestExportPeriodRatesInPages(t *testing.T) {
 	env.OnActivity(onClose.PlanRating, mock.Anything, mock.Anything).Return(activities.PlanRatingResult{Until: until}, nil).Once()
 	var after uuid.UUID
 	for _, last := range until {
-		env.OnActivity(onClose.RateAccounts, mock.Anything, activities.RateAccountsInput{ID: uuid.Max, After: after, Until: last}).
-			Return(activities.RateAccountsResult{Rated: 10, Parked: 1}, nil).After(time.Minute).Once()
+		env.OnActivity(onClose.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, After: after, Until: last}).
+			Return(activities.RateOrganizationsResult{Rated: 10, Parked: 1}, nil).After(time.Minute).Once()
 		after = last
 	}
 	atOnce, most := 0, 0
 	var begun, over time.Time
 	env.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
-		if info.ActivityType.Name != "RateAccounts" {
+		if info.ActivityType.Name != "RateOrganizations" {
 			return
 		}
 		if begun.IsZero() {
@@ -117,7 +117,7 @@ func TestExportPeriodRatesInPages(t *testing.T) {
 		most = max(most, atOnce)
 	})
 	env.SetOnActivityCompletedListener(func(info *activity.Info, _ converter.EncodedValue, _ error) {
-		if info.ActivityType.Name == "RateAccounts" {
+		if info.ActivityType.Name == "RateOrganizations" {
 			atOnce--
 			over = env.Now()
 		}
@@ -181,9 +181,9 @@ func TestExportPeriodFails(t *testing.T) {
 		"PlanRating": func(e environment) {
 			e.OnActivity(onClose.PlanRating, mock.Anything, mock.Anything).Return(activities.PlanRatingResult{}, curse).Once()
 		},
-		"RateAccounts": func(e environment) {
-			e.OnActivity(onClose.RateAccounts, mock.Anything, mock.Anything).Return(activities.RateAccountsResult{}, curse).Once()
-			e.OnActivity(onClose.RateAccounts, mock.Anything, mock.Anything).Return(activities.RateAccountsResult{}, nil).After(time.Minute).Once()
+		"RateOrganizations": func(e environment) {
+			e.OnActivity(onClose.RateOrganizations, mock.Anything, mock.Anything).Return(activities.RateOrganizationsResult{}, curse).Once()
+			e.OnActivity(onClose.RateOrganizations, mock.Anything, mock.Anything).Return(activities.RateOrganizationsResult{}, nil).After(time.Minute).Once()
 		},
 		"WriteStatements": func(e environment) {
 			e.OnActivity(onClose.WriteStatements, mock.Anything, mock.Anything).Return(activities.WriteStatementsResult{}, curse).Once()

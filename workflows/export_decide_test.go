@@ -192,7 +192,7 @@ func TestExportPeriodIsReviewedThenApproved(t *testing.T) {
 func (e environment) retrying(parked, variances int64) {
 	b := begun(false)
 	e.recording(billing.ActionRetried)
-	e.OnActivity(onClose.RetryParked, mock.Anything, activities.RetryParkedInput{ID: uuid.Max}).Return(activities.RateAccountsResult{Rated: 1}, nil).Once()
+	e.OnActivity(onClose.RetryParked, mock.Anything, activities.RetryParkedInput{ID: uuid.Max}).Return(activities.RateOrganizationsResult{Rated: 1}, nil).Once()
 	e.OnActivity(onClose.WriteStatements, mock.Anything, mock.Anything).
 		Return(activities.WriteStatementsResult{Files: []billing.File{aStatementFile}}, nil).Once()
 	e.usageFile(b).Once()

@@ -33,13 +33,13 @@ func (r *exportRun) rate(ctx workflow.Context) error {
 }
 
 func (r *exportRun) ratePage(ctx workflow.Context, until []uuid.UUID, page int) error {
-	in := activities.RateAccountsInput{ID: r.begun.ID, Until: until[page]}
+	in := activities.RateOrganizationsInput{ID: r.begun.ID, Until: until[page]}
 	if page > 0 {
 		in.After = until[page-1]
 	}
-	var rated activities.RateAccountsResult
+	var rated activities.RateOrganizationsResult
 	summary := fmt.Sprintf("rate page %d of %d", page+1, len(until))
-	if err := workflow.ExecuteActivity(forBulk(ctx, summary), onClose.RateAccounts, in).Get(ctx, &rated); err != nil {
+	if err := workflow.ExecuteActivity(forBulk(ctx, summary), onClose.RateOrganizations, in).Get(ctx, &rated); err != nil {
 		return err
 	}
 	p := r.progress()

@@ -97,11 +97,11 @@ func (e environment) untilWritten(b activities.BegunExport, parked int64) []step
 			e.OnActivity(onClose.PlanRating, mock.Anything, activities.PlanRatingInput{ID: uuid.Max, PageSize: 2500}).
 				Return(activities.PlanRatingResult{Until: pages}, nil).Once()
 		}},
-		{"RateAccounts", func() {
-			e.OnActivity(onClose.RateAccounts, mock.Anything, activities.RateAccountsInput{ID: uuid.Max, Until: pages[0]}).
-				Return(activities.RateAccountsResult{Rated: 2 - parked, Parked: parked}, nil).After(time.Minute).Once()
-			e.OnActivity(onClose.RateAccounts, mock.Anything, activities.RateAccountsInput{ID: uuid.Max, After: pages[0], Until: pages[1]}).
-				Return(activities.RateAccountsResult{}, nil).After(time.Minute).Once()
+		{"RateOrganizations", func() {
+			e.OnActivity(onClose.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, Until: pages[0]}).
+				Return(activities.RateOrganizationsResult{Rated: 2 - parked, Parked: parked}, nil).After(time.Minute).Once()
+			e.OnActivity(onClose.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, After: pages[0], Until: pages[1]}).
+				Return(activities.RateOrganizationsResult{}, nil).After(time.Minute).Once()
 		}},
 		{"writing", func() { e.stage(billing.StageWriting) }},
 		{"WriteStatements", func() {

@@ -19,7 +19,7 @@ type fakeClose struct {
 	// cursed are organizations that can't be rated.
 	cursed     map[uuid.UUID]bool
 	statements map[uuid.UUID]billing.Statement
-	parked     map[uuid.UUID]billing.ParkedAccount
+	parked     map[uuid.UUID]billing.ParkedOrganization
 	// variances is how many statements differ from those before.
 	variances int64
 	decisions []billing.Decision
@@ -28,7 +28,7 @@ type fakeClose struct {
 
 func newFakeClose() fakeClose {
 	return fakeClose{
-		cursed: map[uuid.UUID]bool{}, statements: map[uuid.UUID]billing.Statement{}, parked: map[uuid.UUID]billing.ParkedAccount{},
+		cursed: map[uuid.UUID]bool{}, statements: map[uuid.UUID]billing.Statement{}, parked: map[uuid.UUID]billing.ParkedOrganization{},
 	}
 }
 
@@ -116,7 +116,7 @@ func (s *fakeStore) ratable(e billing.Export, organization uuid.UUID) billing.Ra
 			segment.Usage = append(segment.Usage, billing.SegmentUsage{Meter: total.Meter, Value: total.Value})
 		}
 	}
-	return billing.Ratable{Account: billing.Account{
+	return billing.Ratable{OrganizationPeriod: billing.OrganizationPeriod{
 		Organization: organization, OrganizationName: "Acme", Currency: "USD", Period: e.Period, Cut: e.Cut,
 		Meters: plans.Default().Meters, Segments: []billing.Segment{segment},
 	}}
@@ -149,7 +149,7 @@ func (s *fakeStore) RatingCounts(ctx context.Context, id uuid.UUID) (out billing
 	return out, err
 }
 
-func (s *fakeStore) Parked(ctx context.Context, id, after uuid.UUID, limit int) (out []billing.ParkedAccount, err error) {
+func (s *fakeStore) Parked(ctx context.Context, id, after uuid.UUID, limit int) (out []billing.ParkedOrganization, err error) {
 	err = s.change(ctx, "Parked", id, func(*billing.Export) error {
 		for _, organization := range s.organizations() {
 			p, ok := s.parked[organization]

@@ -287,7 +287,7 @@ type DeliveryPage struct {
 type DocumentOptions = billing.DocumentOptions
 
 // DryRunAccount Amounts are decimal numbers, without corrections and credits.
-type DryRunAccount = billing.DryRunAccount
+type DryRunAccount = billing.DryRunOrganization
 
 // DryRunPage defines model for DryRunPage.
 type DryRunPage struct {
@@ -599,7 +599,7 @@ type ParkedList struct {
 }
 
 // ParkedOrganization defines model for ParkedOrganization.
-type ParkedOrganization = billing.ParkedAccount
+type ParkedOrganization = billing.ParkedOrganization
 
 // Plan defines model for Plan.
 type Plan struct {

@@ -159,7 +159,7 @@ type exportParked struct{ exportQuery }
 // Run lists organizations that could not be rated.
 func (c exportParked) Run(ctx context.Context, out *output) error {
 	var list struct {
-		Parked []billing.ParkedAccount `json:"parked"`
+		Parked []billing.ParkedOrganization `json:"parked"`
 	}
 	if err := c.get(ctx, &list, "parked"); err != nil {
 		return err

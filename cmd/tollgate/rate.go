@@ -32,10 +32,10 @@ type rateCommand struct {
 
 // dryRunPage is what the API answers.
 type dryRunPage struct {
-	Revision      int                     `json:"revision"`
-	RunID         string                  `json:"run_id"`
-	Organizations []billing.DryRunAccount `json:"organizations"`
-	Next          *uuid.UUID              `json:"next"`
+	Revision      int                          `json:"revision"`
+	RunID         string                       `json:"run_id"`
+	Organizations []billing.DryRunOrganization `json:"organizations"`
+	Next          *uuid.UUID                   `json:"next"`
 }
 
 // dryRunPageSize is how many organizations are asked for at once.

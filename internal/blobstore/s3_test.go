@@ -231,7 +231,7 @@ func s3Statement(t *testing.T, n int) billing.Statement {
 	pro, ok := plans.Default().Plan("pro")
 	require.True(t, ok)
 	period := october(t)
-	s, err := billing.NewStatement(billing.Account{
+	s, err := billing.NewStatement(billing.OrganizationPeriod{
 		Organization: s3Organization(uint64(n)), OrganizationName: fmt.Sprintf("Organization %d", n), Currency: "USD",
 		Period: period, Cut: period.End(), Meters: plans.Default().Meters,
 		Segments: []billing.Segment{{Start: period.Start(), End: period.End(), Plan: pro, Usage: []billing.SegmentUsage{{Meter: "evaluations", Value: int64(n) * 1000}}}},

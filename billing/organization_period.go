@@ -51,8 +51,8 @@ func (s Segment) days() (first, last calendar.Day) {
 	return calendar.DayOf(s.Start), calendar.DayOf(s.End.Add(-time.Nanosecond))
 }
 
-// Account is all that one organization's statement is made from.
-type Account struct {
+// OrganizationPeriod is a period of one organization: all that its statement is made from.
+type OrganizationPeriod struct {
 	Organization     uuid.UUID
 	OrganizationName string
 	Currency         money.Currency
@@ -66,24 +66,24 @@ type Account struct {
 	Segments []Segment
 }
 
-// check reports what of an account can't be rated.
-func (a Account) check() error {
+// check reports what of a period can't be rated.
+func (o OrganizationPeriod) check() error {
 	// One that was withdrawn is rated on: what it was billed in may have to be corrected.
-	if !a.Currency.Known() {
-		return fmt.Errorf("%w: currency %q of organization %s is not an ISO 4217 code", ErrCannotRate, a.Currency, a.Organization)
+	if !o.Currency.Known() {
+		return fmt.Errorf("%w: currency %q of organization %s is not an ISO 4217 code", ErrCannotRate, o.Currency, o.Organization)
 	}
-	for i, s := range a.Segments {
-		if !s.Start.Before(s.End) || s.Start.Before(a.Period.Start()) || s.End.After(a.Period.End()) || (i > 0 && s.Start.Before(a.Segments[i-1].End)) {
+	for i, s := range o.Segments {
+		if !s.Start.Before(s.End) || s.Start.Before(o.Period.Start()) || s.End.After(o.Period.End()) || (i > 0 && s.Start.Before(o.Segments[i-1].End)) {
 			return fmt.Errorf("%w: segment %d of organization %s, %s to %s, must follow the one before within %s",
-				ErrCannotRate, i+1, a.Organization, s.Start.Format(time.RFC3339Nano), s.End.Format(time.RFC3339Nano), a.Period)
+				ErrCannotRate, i+1, o.Organization, s.Start.Format(time.RFC3339Nano), s.End.Format(time.RFC3339Nano), o.Period)
 		}
 	}
 	return nil
 }
 
 // plan returns the key of the last plan of the period; empty where there was none.
-func (a Account) plan() string {
-	for _, s := range slices.Backward(a.Segments) {
+func (o OrganizationPeriod) plan() string {
+	for _, s := range slices.Backward(o.Segments) {
 		if s.Plan.Key != "" {
 			return s.Plan.Key
 		}

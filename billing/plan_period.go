@@ -17,14 +17,15 @@ type part struct {
 	days int
 }
 
-// planAccount is one plan's account in a period: all segments of its key, also around
+// planPeriod is one plan in a period of an organization: all segments of its key, also around
 // another plan, with the lines that they cost.
-type planAccount struct {
-	account Account
-	key     string
-	parts   []part
-	lines   []planLine
-	// holds are the segments of the account whose peaks and levels are the plan's by day.
+type planPeriod struct {
+	// whole is the organization's period that the plan has a part in.
+	whole OrganizationPeriod
+	key   string
+	parts []part
+	lines []planLine
+	// holds are the segments of the period whose peaks and levels are the plan's by day.
 	holds []Segment
 }
 
@@ -37,34 +38,34 @@ type planLine struct {
 // run is a row of parts, both included, whose terms are equal: they cost what one would.
 type run struct{ first, last int }
 
-// planAccounts groups the segments of an account by plan, in the order of the first one.
-func planAccounts(a Account) ([]*planAccount, error) {
-	var out []*planAccount
-	byKey := map[string]*planAccount{}
-	for _, s := range a.Segments {
+// planPeriods groups the segments of a period by plan, in the order of the first one.
+func planPeriods(o OrganizationPeriod) ([]*planPeriod, error) {
+	var out []*planPeriod
+	byKey := map[string]*planPeriod{}
+	for _, s := range o.Segments {
 		if s.Plan.Key == "" {
 			continue
 		}
-		book, ok := s.Plan.PriceBook(a.Currency)
+		book, ok := s.Plan.PriceBook(o.Currency)
 		if !ok {
-			return nil, fmt.Errorf("%w: plan %s version %d has no prices in %s", ErrCannotRate, s.Plan.Key, s.Plan.Version, a.Currency)
+			return nil, fmt.Errorf("%w: plan %s version %d has no prices in %s", ErrCannotRate, s.Plan.Key, s.Plan.Version, o.Currency)
 		}
 		p := byKey[s.Plan.Key]
 		if p == nil {
-			p = &planAccount{account: a, key: s.Plan.Key}
+			p = &planPeriod{whole: o, key: s.Plan.Key}
 			byKey[p.key], out = p, append(out, p)
 		}
 		p.parts = append(p.parts, part{segment: s, book: book})
 	}
-	giveDays(a, byKey)
+	giveDays(o, byKey)
 	return out, nil
 }
 
 // rate adds the plan's lines: the base fee; each meter's usage, discount and minimum; the
 // plan's discount and minimum.
-func (p *planAccount) rate() []planLine {
+func (p *planPeriod) rate() []planLine {
 	p.baseFee()
-	for _, m := range p.account.Meters {
+	for _, m := range p.whole.Meters {
 		p.meter(m)
 	}
 	p.discount()
@@ -72,10 +73,10 @@ func (p *planAccount) rate() []planLine {
 	return p.lines
 }
 
-func (p *planAccount) last() int { return len(p.parts) - 1 }
+func (p *planPeriod) last() int { return len(p.parts) - 1 }
 
 // runs groups parts that follow each other and are the same.
-func (p *planAccount) runs(same func(a, b int) bool) []run {
+func (p *planPeriod) runs(same func(a, b int) bool) []run {
 	runs := []run{{}}
 	for i := 1; i < len(p.parts); i++ {
 		if same(i-1, i) {
@@ -88,7 +89,7 @@ func (p *planAccount) runs(same func(a, b int) bool) []run {
 }
 
 // due returns the runs in which a term is charged: all where it is prorated, else the last.
-func (p *planAccount) due(how plans.Proration, same func(a, b int) bool) []run {
+func (p *planPeriod) due(how plans.Proration, same func(a, b int) bool) []run {
 	runs := p.runs(same)
 	if how.Prorates() {
 		return runs
@@ -97,8 +98,8 @@ func (p *planAccount) due(how plans.Proration, same func(a, b int) bool) []run {
 }
 
 // share returns the share of the period that a run was in force for.
-func (p *planAccount) share(r run, how plans.Proration) plans.Share {
-	period := p.account.Period
+func (p *planPeriod) share(r run, how plans.Proration) plans.Share {
+	period := p.whole.Period
 	switch how {
 	case plans.ProrateDay:
 		share := plans.Share{Of: int(period.LastDay()-period.FirstDay()) + 1}
@@ -118,7 +119,7 @@ func (p *planAccount) share(r run, how plans.Proration) plans.Share {
 }
 
 // proration returns how the last part that has a term prorates it.
-func (p *planAccount) proration(of func(plans.PriceBook) (plans.Proration, bool)) plans.Proration {
+func (p *planPeriod) proration(of func(plans.PriceBook) (plans.Proration, bool)) plans.Proration {
 	for i := p.last(); i >= 0; i-- {
 		if how, ok := of(p.parts[i].book); ok {
 			return how
@@ -127,18 +128,18 @@ func (p *planAccount) proration(of func(plans.PriceBook) (plans.Proration, bool)
 	return plans.ProrateNone
 }
 
-func (p *planAccount) baseFeeProration() plans.Proration {
+func (p *planPeriod) baseFeeProration() plans.Proration {
 	return p.proration(func(b plans.PriceBook) (plans.Proration, bool) {
 		return b.BaseFee.Prorate, b.BaseFee.Amount.IsPositive()
 	})
 }
 
 // minimumProration is that of the plan's minimum, which is prorated as the base fee is.
-func (p *planAccount) minimumProration() plans.Proration {
+func (p *planPeriod) minimumProration() plans.Proration {
 	return p.proration(func(b plans.PriceBook) (plans.Proration, bool) { return b.BaseFee.Prorate, b.Minimum.IsPositive() })
 }
 
-func (p *planAccount) meterProration(meter string) plans.Proration {
+func (p *planPeriod) meterProration(meter string) plans.Proration {
 	return p.proration(func(b plans.PriceBook) (plans.Proration, bool) {
 		price, ok := b.Price(meter)
 		return price.Prorate, ok
@@ -146,11 +147,11 @@ func (p *planAccount) meterProration(meter string) plans.Proration {
 }
 
 // sameDiscount reports whether two parts take the same discount off all of the plan.
-func (p *planAccount) sameDiscount(a, b int) bool {
+func (p *planPeriod) sameDiscount(a, b int) bool {
 	return p.parts[a].book.DiscountPercent.Equal(p.parts[b].book.DiscountPercent)
 }
 
-func (p *planAccount) baseFee() {
+func (p *planPeriod) baseFee() {
 	how := p.baseFeeProration()
 	var paid ledger
 	for _, r := range p.due(how, func(a, b int) bool {
@@ -168,7 +169,7 @@ func (p *planAccount) baseFee() {
 }
 
 // discount takes the parts' percentages off what their lines come to.
-func (p *planAccount) discount() {
+func (p *planPeriod) discount() {
 	var given ledger
 	for _, r := range p.runs(p.sameDiscount) {
 		sum := decimal.Zero
@@ -182,18 +183,18 @@ func (p *planAccount) discount() {
 }
 
 // discountLine takes a percentage off an amount.
-func (p *planAccount) discountLine(given *ledger, r run, m plans.Meter, percent, of decimal.Decimal) {
+func (p *planPeriod) discountLine(given *ledger, r run, m plans.Meter, percent, of decimal.Decimal) {
 	if !percent.IsPositive() || !of.IsPositive() {
 		return
 	}
 	line := p.line(r, LineDiscount, "Discount "+percent.String()+" %"+onMeter(m), m)
-	line.Basis = fmt.Sprintf("− %s %% of %s", percent, money.Format(of, p.account.Currency))
+	line.Basis = fmt.Sprintf("− %s %% of %s", percent, money.Format(of, p.whole.Currency))
 	p.put(given, r.last, line, money.Whole(of.Mul(percent).Shift(-2).Neg()))
 }
 
 // line returns a line of a run: it names the last version, and spans from the first
 // start to the last end.
-func (p *planAccount) line(r run, kind LineKind, description string, m plans.Meter) Line {
+func (p *planPeriod) line(r run, kind LineKind, description string, m plans.Meter) Line {
 	first, last := p.parts[r.first].segment, p.parts[r.last].segment
 	return Line{
 		Kind: kind, Description: description, Plan: last.Plan.Key, PlanVersion: last.Plan.Version,
@@ -216,8 +217,8 @@ type ledger struct {
 }
 
 // put rounds a line, once, with the lines of its term before it, and adds it.
-func (p *planAccount) put(l *ledger, part int, line Line, exact money.Fraction) {
-	currency, rounding := p.account.Currency, p.parts[part].book.Rounding
+func (p *planPeriod) put(l *ledger, part int, line Line, exact money.Fraction) {
+	currency, rounding := p.whole.Currency, p.parts[part].book.Rounding
 	before := l.amount
 	l.exact = l.exact.Add(exact)
 	l.amount, _ = l.exact.Round(currency, rounding)

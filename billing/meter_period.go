@@ -9,9 +9,9 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// meterAccount is what a plan used of one meter in a period, and what its versions ask for it.
-type meterAccount struct {
-	*planAccount
+// meterPeriod is what a plan used of one meter in a period, and what its versions ask for it.
+type meterPeriod struct {
+	*planPeriod
 	meter plans.Meter
 	// prices are the parts'; nil where a part has none.
 	prices []*plans.Price
@@ -22,8 +22,8 @@ type meterAccount struct {
 }
 
 // meter adds the lines of one meter: usage with its discounts, and the minimum.
-func (p *planAccount) meter(m plans.Meter) {
-	a := meterAccount{planAccount: p, meter: m, how: p.meterProration(m.Key), reached: []money.Fraction{{}}}
+func (p *planPeriod) meter(m plans.Meter) {
+	a := meterPeriod{planPeriod: p, meter: m, how: p.meterProration(m.Key), reached: []money.Fraction{{}}}
 	priced := false
 	for _, part := range p.parts {
 		var own *plans.Price
@@ -31,7 +31,7 @@ func (p *planAccount) meter(m plans.Meter) {
 			own, priced = &price, true
 		}
 		a.prices = append(a.prices, own)
-		a.reached = append(a.reached, a.reached[len(a.reached)-1].Add(p.account.quantity(m, part.segment.used(m.Key))))
+		a.reached = append(a.reached, a.reached[len(a.reached)-1].Add(p.whole.quantity(m, part.segment.used(m.Key))))
 	}
 	if !priced {
 		return
@@ -62,19 +62,19 @@ func (p *planAccount) meter(m plans.Meter) {
 
 // quantity returns what a segment adds to a plan's quantity: its sum, or its part of the
 // average of a level.
-func (a Account) quantity(m plans.Meter, used SegmentUsage) money.Fraction {
+func (o OrganizationPeriod) quantity(m plans.Meter, used SegmentUsage) money.Fraction {
 	switch m.Aggregation {
 	case plans.Max:
 		return money.Fraction{}
 	case plans.Last:
-		return money.Quotient(used.UnitSeconds, decimal.NewFromInt(a.Period.Seconds()))
+		return money.Quotient(used.UnitSeconds, decimal.NewFromInt(o.Period.Seconds()))
 	default:
 		return money.Whole(decimal.NewFromInt(used.Value))
 	}
 }
 
 // same reports whether two parts ask the same for the meter's units, and bear the same discounts.
-func (a *meterAccount) same(i, j int) bool {
+func (a *meterPeriod) same(i, j int) bool {
 	p, q := a.prices[i], a.prices[j]
 	if p == nil || q == nil {
 		return p == q
@@ -84,7 +84,7 @@ func (a *meterAccount) same(i, j int) bool {
 
 // charge prices a run. There is none where nothing was used, or what is due once isn't
 // due in this run.
-func (a *meterAccount) charge(r run) (plans.Charge, bool) {
+func (a *meterPeriod) charge(r run) (plans.Charge, bool) {
 	if a.prices[r.last] == nil {
 		return plans.Charge{}, false
 	}
@@ -106,7 +106,7 @@ func (a *meterAccount) charge(r run) (plans.Charge, bool) {
 	charge := price.Charge(reach).Prorated(share)
 	charge.Pool = pool
 	if price.Averages(a.meter.Aggregation) {
-		charge.Seconds = a.account.Period.Seconds()
+		charge.Seconds = a.whole.Period.Seconds()
 		charge.UnitSeconds = reach.To.Sub(reach.From).Mul(money.Whole(decimal.NewFromInt(charge.Seconds))).Decimal(plans.ShownDecimals)
 	}
 	return charge, reach.From.Cmp(reach.To) < 0 || charge.Amount.Sign() != 0
@@ -114,7 +114,7 @@ func (a *meterAccount) charge(r run) (plans.Charge, bool) {
 
 // figure returns the plan's highest peak or last level: of its own segments, or where the
 // price is prorated by the day of the days that are the plan's.
-func (a *meterAccount) figure() money.Fraction {
+func (a *meterPeriod) figure() money.Fraction {
 	var value int64
 	segments := a.holds
 	if a.how != plans.ProrateDay {
@@ -135,7 +135,7 @@ func (a *meterAccount) figure() money.Fraction {
 // included returns how many units of the period cost nothing by a price: its own, or where
 // they are prorated one pool that all parts fill. Of what holds for a time the amount is
 // prorated, and nothing twice.
-func (a *meterAccount) included(price plans.Price) (money.Fraction, []plans.Pooled) {
+func (a *meterPeriod) included(price plans.Price) (money.Fraction, []plans.Pooled) {
 	if !a.how.Prorates() || price.Holds(a.meter.Aggregation) {
 		return money.Whole(decimal.NewFromInt(price.Included)), nil
 	}
