@@ -37,7 +37,7 @@ func (s *Server) ListStatementDeliveries(ctx context.Context, request gen.ListSt
 	if err != nil {
 		return nil, err
 	}
-	counts, err := s.config.Store.DeliveryCounts(ctx, found.ID, sink, uuid.Nil, uuid.Max)
+	counts, err := s.config.Store.StatementDeliveryCounts(ctx, found.ID, sink, uuid.Nil, uuid.Max)
 	out := gen.ListStatementDeliveries200JSONResponse{Sink: sink, Counts: counts, Deliveries: notNil(list)}
 	if len(list) == limit {
 		out.Next = &list[limit-1].Organization
