@@ -36,8 +36,8 @@ type CloseStore interface {
 	// StatementDeliveries returns what became of the next organizations' statements in a sink;
 	// an empty outcome means each.
 	StatementDeliveries(ctx context.Context, id uuid.UUID, sink string, outcome sinks.Outcome, after uuid.UUID, limit int) ([]sinks.Delivery, error)
-	// DeliveryCounts counts the outcomes of organizations in (after, until].
-	DeliveryCounts(ctx context.Context, id uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error)
+	// StatementDeliveryCounts counts the outcomes of organizations in (after, until].
+	StatementDeliveryCounts(ctx context.Context, id uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error)
 	// MoneyTotals adds up the statements by currency, and UsageControlTotals the usage by meter.
 	MoneyTotals(ctx context.Context, id uuid.UUID) ([]billing.MoneyTotal, error)
 	UsageControlTotals(ctx context.Context, id uuid.UUID) ([]billing.ControlTotal, error)

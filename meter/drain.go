@@ -89,7 +89,7 @@ func (s *slot) drain(rows []drained) []drained {
 	for i := range x.identified {
 		e := &x.identified[i]
 		rows = addIdentified(rows, first, s, e)
-		x.settleTaken(e.day, e.identified.Quantity)
+		x.acknowledgeTaken(e.day, e.identified.Quantity)
 		*e = dayIdentified{}
 	}
 	x.identified = x.identified[:0]

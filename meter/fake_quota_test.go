@@ -28,7 +28,7 @@ type memoryQuota struct {
 	live int64
 	// recalled are the windows that instances were asked to give back of.
 	recalled []meter.QuotaWindow
-	// lost adds up what was released unsettled.
+	// lost adds up what was released before it was consumed.
 	lost int64
 }
 
@@ -86,16 +86,16 @@ func (s *memoryStore) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.Lease
 			l.issued, l.adopted = ask.Spent, ask.Adopted
 		}
 	}
-	need, settling := int64(0), false
+	need, changing := int64(0), false
 	if ask.Generation == l.generation && ask.Version > l.version {
 		l.version = ask.Version
-		settling = !outdated && s.settling(ask.Organization)
-		need = s.move(w, l, ask, outdated || settling)
+		changing = !outdated && s.changing(ask.Organization)
+		need = s.move(w, l, ask, outdated || changing)
 	}
 	answer := meter.LeaseAnswer{
 		Issued: l.issued, Outdated: outdated && ask.Issued > l.issued, Max: w.planMax,
 		Consumed: w.consumed, Unleased: w.unleased, Leased: w.leased, Outstanding: l.granted,
-		Waiting: need > 0 && settling, Settling: settling,
+		Waiting: need > 0 && changing, Changing: changing,
 	}
 	for other, lease := range w.leases {
 		if other == instance {
@@ -150,18 +150,18 @@ func (s *memoryStore) move(w *memoryWindow, l *memoryLease, ask meter.LeaseAsk, 
 func (q *memoryQuota) settle(b meter.Batch) {
 	for _, row := range b.Rows {
 		if row.Aggregation == plans.Sum && !row.IdentifiedOnly {
-			q.settlePart(b.ID.Instance, row, row.Value, row.Leased)
+			q.consumePart(b.ID.Instance, row, row.Value, row.Leased)
 		}
 	}
 }
 
 func (q *memoryQuota) acknowledgeIdentified(instance uuid.UUID, row meter.Row, e meter.IdentifiedReport) {
 	if row.Aggregation == plans.Sum {
-		q.settlePart(instance, row, e.Quantity, e.Leased)
+		q.consumePart(instance, row, e.Quantity, e.Leased)
 	}
 }
 
-func (q *memoryQuota) settlePart(instance uuid.UUID, row meter.Row, value int64, leased meter.Leased) {
+func (q *memoryQuota) consumePart(instance uuid.UUID, row meter.Row, value int64, leased meter.Leased) {
 	for kind, part := range map[calendar.WindowKind]int64{calendar.WindowDay: leased.Day, calendar.WindowMonth: leased.Month} {
 		key := meter.QuotaWindow{
 			Organization: row.Organization, Meter: row.Meter, Kind: kind, Start: calendar.DayOf(kind.On(row.Day).Start),
@@ -170,14 +170,14 @@ func (q *memoryQuota) settlePart(instance uuid.UUID, row meter.Row, value int64,
 		if w == nil {
 			continue
 		}
-		settled := int64(0)
+		consumed := int64(0)
 		if l := w.leases[instance]; l != nil {
-			settled = min(part, l.granted)
-			l.granted -= settled
+			consumed = min(part, l.granted)
+			l.granted -= consumed
 		}
-		w.leased -= settled
-		w.consumed += settled
-		w.unleased += value - settled
+		w.leased -= consumed
+		w.consumed += consumed
+		w.unleased += value - consumed
 	}
 }
 

@@ -89,8 +89,8 @@ func (s *memoryStore) change(id uuid.UUID, plan string) {
 	s.changes = append(s.changes, meter.PlanChange{Number: int64(len(s.changes)) + 1, Organization: id})
 }
 
-// settling reports whether a live instance has yet to take a change over.
-func (s *memoryStore) settling(id uuid.UUID) bool {
+// changing reports whether a live instance has yet to take a change over.
+func (s *memoryStore) changing(id uuid.UUID) bool {
 	for _, c := range s.changes {
 		for _, through := range s.through {
 			if c.Organization == id && c.Number > through {

@@ -154,7 +154,7 @@ func (k *keeper) answered(ctx context.Context, q *quota, answer LeaseAnswer, now
 	if again {
 		k.later(ctx, q, pause)
 	}
-	q.slot.forgetSettled()
+	q.slot.forgetFinished()
 }
 
 // later enqueues a quota after a pause. The caller holds its slot's lock.

@@ -207,7 +207,7 @@ func (o *Organization) await(
 		select {
 		case <-woken:
 		case <-timer.C:
-			if !patient && found.isSettling() {
+			if !patient && found.isChanging() {
 				// A change of the plan is being taken over, which has a bound of its own.
 				patient = true
 				timer.Reset(o.meter.config.QuotaWait)
@@ -268,11 +268,11 @@ func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
 	return q.woken
 }
 
-// isSettling reports whether the store grants nothing until a change is taken over.
-func (q *quota) isSettling() bool {
+// isChanging reports whether the store grants nothing until a change is taken over.
+func (q *quota) isChanging() bool {
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
-	return q.settling
+	return q.changing
 }
 
 // inForce reports whether the quota is that of the slot's current window.
@@ -341,7 +341,7 @@ func (r *Reservation) Release() {
 		}
 		q.refund(q.disown(r), r.stamp)
 	})
-	s.rare.settleTaken(r.day, r.quantity)
+	s.rare.acknowledgeTaken(r.day, r.quantity)
 	if s.inWindow(r.day) && s.meter.Aggregation == plans.Sum {
 		s.used -= r.quantity
 	}

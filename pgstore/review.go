@@ -176,7 +176,7 @@ func (s *Store) IssueExport(ctx context.Context, id uuid.UUID) error {
 		if err := publishExport(ctx, tx, events.ExportIssued, export); err != nil {
 			return err
 		}
-		if err := settleCredits(ctx, tx, export); err != nil {
+		if err := applyCredits(ctx, tx, export); err != nil {
 			return err
 		}
 		return tx.SetIssued(ctx, id)
