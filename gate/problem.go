@@ -8,7 +8,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -22,7 +21,7 @@ const (
 	// CodeQuantityOverflow (422): the sum of a day can't take the quantity.
 	CodeQuantityOverflow = "quantity_overflow"
 	// CodeContractEnded (403): the organization has no contract at this time.
-	CodeContractEnded = accounts.CodeContractEnded
+	CodeContractEnded = "contract_ended"
 	// CodeUnauthorized (401): nobody knows whose request it is.
 	CodeUnauthorized = "unauthorized"
 	// CodeNotMetered (404): no rule says what the request is charged for, and such
