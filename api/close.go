@@ -28,7 +28,7 @@ type CloseStore interface {
 	// Parked returns organizations that could not be rated.
 	Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedOrganization, error)
 	// Decisions returns the audit trail, oldest first.
-	Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision, error)
+	Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDecision, error)
 	// Corrections returns statements that correct closed periods.
 	Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error)
 	// Statement returns one statement, or [billing.ErrStatementNotFound].

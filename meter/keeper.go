@@ -174,7 +174,7 @@ func (k *keeper) later(ctx context.Context, q *quota, pause time.Duration) {
 	})
 }
 
-// failed opens the gates for what waits (C5), and asks again what must be asked.
+// failed lets go what waits (C5), and asks again what must be asked.
 func (k *keeper) failed(ctx context.Context, batch []*quota, err error) {
 	if ctx.Err() != nil {
 		return

@@ -358,12 +358,12 @@ func (r *Reservation) commit(strict bool) error {
 		return nil
 	}
 	m := s.org.meter
-	gate := m.gates.of(s.org)
-	gate.RLock()
+	lock := m.drainLocks.of(s.org)
+	lock.RLock()
 	if m.config.Journal != nil {
 		if err := m.journal(r); err != nil {
 			if strict {
-				gate.RUnlock()
+				lock.RUnlock()
 				r.Release()
 				return fmt.Errorf("%w: %w", ErrUnavailable, err)
 			}
@@ -376,7 +376,7 @@ func (r *Reservation) commit(strict bool) error {
 	s.record(r)
 	passed := r.day != s.current.day
 	s.mu.Unlock()
-	gate.RUnlock()
+	lock.RUnlock()
 	if passed {
 		// After the usage is in the slot: a drain that sees no hold finds the usage.
 		m.holdDay(r.day, -1)

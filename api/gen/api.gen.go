@@ -245,7 +245,7 @@ type Decided struct {
 }
 
 // Decision defines model for Decision.
-type Decision = billing.Decision
+type Decision = billing.ExportDecision
 
 // DecisionList defines model for DecisionList.
 type DecisionList struct {
