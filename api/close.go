@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/sinks"
 )
@@ -56,7 +57,7 @@ type ExportRequest struct {
 	Reason string
 	// Variance and Documents are the caller's; zero values mean the defaults.
 	Variance  billing.VarianceThreshold
-	Documents billing.DocumentOptions
+	Documents documents.Options
 }
 
 // ExportDecision is a decision on an export that waits for one.

@@ -19,6 +19,7 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/meter"
@@ -62,7 +63,7 @@ type BaseFee struct {
 }
 
 // BillingExport defines model for BillingExport.
-type BillingExport = billing.BillingExport
+type BillingExport = documents.BillingExport
 
 // Catalog defines model for Catalog.
 type Catalog struct {
@@ -284,7 +285,7 @@ type DeliveryPage struct {
 }
 
 // DocumentOptions defines model for DocumentOptions.
-type DocumentOptions = billing.DocumentOptions
+type DocumentOptions = documents.Options
 
 // DryRunOrganization Amounts are decimal numbers, without corrections and credits.
 type DryRunOrganization = billing.DryRunOrganization
@@ -503,7 +504,7 @@ type Manifest = billing.Manifest
 type Meter = plans.Meter
 
 // MeterTotal defines model for MeterTotal.
-type MeterTotal = billing.MeterUsage
+type MeterTotal = documents.MeterUsage
 
 // MeterUsage defines model for MeterUsage.
 type MeterUsage struct {
@@ -591,7 +592,7 @@ type OrganizationUpdate struct {
 }
 
 // OrganizationUsage defines model for OrganizationUsage.
-type OrganizationUsage = billing.OrganizationUsage
+type OrganizationUsage = documents.OrganizationUsage
 
 // ParkedList defines model for ParkedList.
 type ParkedList struct {
