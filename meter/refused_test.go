@@ -23,7 +23,8 @@ func TestARefusedWindowHoldsUpNoOthers(t *testing.T) {
 			store := metertest.NewStore()
 			bad := store.Add("free")
 			store.Set(func(s *metertest.Store) { s.Refused = map[uuid.UUID]bool{bad: true} })
-			m := newLessee(t, store, func(c *meter.Config) { c.DenyUnleased = deny })
+			// On a busy machine, too, nobody gives up before the store has answered.
+			m := newLessee(t, store, func(c *meter.Config) { c.DenyUnleased, c.QuotaWait = deny, 10*time.Second })
 			admit := func(id uuid.UUID) error {
 				o, err := m.Organization(context.Background(), id, noon)
 				require.NoError(t, err)
