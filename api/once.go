@@ -42,8 +42,8 @@ func keepNoSecret(answer accounts.WriteAnswer) (accounts.WriteAnswer, error) {
 	return answer, err
 }
 
-// settleTimeout bounds the wait for the store to take note of how a write ended.
-const settleTimeout = 5 * time.Second
+// noteTimeout bounds the wait for the store to take note of how a write ended.
+const noteTimeout = 5 * time.Second
 
 // once carries a request out that bears an Idempotency-Key, unless the same one has been
 // carried out before: then it gives that one's answer again. A request without the header
@@ -98,7 +98,7 @@ func (s *Server) once(c *gin.Context, body []byte, keep func(accounts.WriteAnswe
 func (s *Server) endWrite(
 	c *gin.Context, w accounts.Write, answer accounts.WriteAnswer, keep func(accounts.WriteAnswer) (accounts.WriteAnswer, error),
 ) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), settleTimeout)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), noteTimeout)
 	defer cancel()
 	// What was refused for its quantity or its pace may be allowed later.
 	final := answer.Status < http.StatusInternalServerError && answer.Status != http.StatusPaymentRequired && answer.Status != http.StatusTooManyRequests

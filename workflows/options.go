@@ -62,9 +62,9 @@ const (
 
 	// joinedPoll is the time between looks at a run that somebody else started.
 	joinedPoll = 5 * time.Second
-	// rollUpTries is how often one run rolls up the same day: usage that keeps coming
+	// rollUpAttempts is how often one run rolls up the same day: usage that keeps coming
 	// for a day that is over must not hold up what follows.
-	rollUpTries = 3
+	rollUpAttempts = 3
 	// rollUpLookback is how many days before yesterday DailyRollUp looks for days that
 	// it missed, or that usage came to late: the billing month before, at least.
 	rollUpLookback = 35
@@ -80,7 +80,7 @@ const (
 	// than its epoch a Dispatch may run: a page that is under way.
 	dispatchPoll  = time.Second
 	dispatchSlack = 5 * time.Minute
-	// attemptTimeout bounds one try of a delivery, reading what to send included.
+	// attemptTimeout bounds one attempt of a delivery, reading what to send included.
 	attemptTimeout = time.Minute
 
 	// workerStop is how long a stopping worker lets its activities finish.

@@ -66,7 +66,7 @@ func requireRefusedDecision(t *testing.T, err error, kind, says string) {
 }
 
 // actions are those of the audit trail.
-func actions(decisions []billing.Decision) (out []billing.Action) {
+func actions(decisions []billing.ExportDecision) (out []billing.Action) {
 	for _, d := range decisions {
 		out = append(out, d.Action)
 	}

@@ -75,7 +75,7 @@ func TestServerExportIsDeliveredOnce(t *testing.T) {
 	}
 	var failures atomic.Int64
 	s.store.hook = func(_ context.Context, what string) error {
-		if what == "MarkDelivered" && failures.Add(1) <= 2 {
+		if what == "MarkStatementDelivered" && failures.Add(1) <= 2 {
 			return errAway
 		}
 		return nil

@@ -15,7 +15,7 @@ import (
 type Window struct {
 	// PlanMax is the limit in force, Max what was admitted already where that is more.
 	Max, PlanMax int64
-	// Consumed is the usage that leases were settled for, Leased what instances hold, and
+	// Consumed is the usage that came out of leases, Leased what instances hold, and
 	// Unleased the rest of the usage.
 	Consumed, Leased, Unleased int64
 
@@ -89,16 +89,16 @@ func (s *Store) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.LeaseAnswer
 			l.issued, l.adopted = ask.Spent, ask.Adopted
 		}
 	}
-	need, settling := int64(0), false
+	need, changing := int64(0), false
 	if ask.Generation == l.generation && ask.Version > l.version {
 		l.version = ask.Version
-		settling = !outdated && s.settling(ask.Organization)
-		need = s.move(w, l, ask, outdated || settling)
+		changing = !outdated && s.changing(ask.Organization)
+		need = s.move(w, l, ask, outdated || changing)
 	}
 	answer := meter.LeaseAnswer{
 		Issued: l.issued, Outdated: outdated && ask.Issued > l.issued, Max: w.PlanMax,
 		Consumed: w.Consumed, Unleased: w.Unleased, Leased: w.Leased, Outstanding: l.granted,
-		Waiting: need > 0 && settling, Settling: settling,
+		Waiting: need > 0 && changing, Changing: changing,
 	}
 	for other, lease := range w.leases {
 		if other == instance {
@@ -149,22 +149,22 @@ func (s *Store) move(w *Window, l *lease, ask meter.LeaseAsk, nothing bool) int6
 	return ask.Need - granted
 }
 
-// settle moves what a batch's reports without an identity were admitted out of.
-func (q *Quota) settle(b meter.Batch) {
+// consume moves what a batch's reports without an identity were admitted out of.
+func (q *Quota) consume(b meter.Batch) {
 	for _, row := range b.Rows {
 		if row.Aggregation == plans.Sum && !row.IdentifiedOnly {
-			q.settlePart(b.ID.Instance, row, row.Value, row.Leased)
+			q.consumePart(b.ID.Instance, row, row.Value, row.Leased)
 		}
 	}
 }
 
-func (q *Quota) settleIdentified(instance uuid.UUID, row meter.Row, e meter.IdentifiedReport) {
+func (q *Quota) consumeIdentified(instance uuid.UUID, row meter.Row, e meter.IdentifiedReport) {
 	if row.Aggregation == plans.Sum {
-		q.settlePart(instance, row, e.Quantity, e.Leased)
+		q.consumePart(instance, row, e.Quantity, e.Leased)
 	}
 }
 
-func (q *Quota) settlePart(instance uuid.UUID, row meter.Row, value int64, leased meter.Leased) {
+func (q *Quota) consumePart(instance uuid.UUID, row meter.Row, value int64, leased meter.Leased) {
 	for kind, part := range map[calendar.WindowKind]int64{calendar.WindowDay: leased.Day, calendar.WindowMonth: leased.Month} {
 		key := meter.QuotaWindow{
 			Organization: row.Organization, Meter: row.Meter, Kind: kind, Start: calendar.DayOf(kind.On(row.Day).Start),
@@ -173,14 +173,14 @@ func (q *Quota) settlePart(instance uuid.UUID, row meter.Row, value int64, lease
 		if w == nil {
 			continue
 		}
-		settled := int64(0)
+		consumed := int64(0)
 		if l := w.leases[instance]; l != nil {
-			settled = min(part, l.granted)
-			l.granted -= settled
+			consumed = min(part, l.granted)
+			l.granted -= consumed
 		}
-		w.Leased -= settled
-		w.Consumed += settled
-		w.Unleased += value - settled
+		w.Leased -= consumed
+		w.Consumed += consumed
+		w.Unleased += value - consumed
 	}
 }
 

@@ -156,8 +156,8 @@ func (s *Store) begin(ctx context.Context, call Call) error {
 	return nil
 }
 
-// settling reports whether a live instance has yet to take a change over.
-func (s *Store) settling(id uuid.UUID) bool {
+// changing reports whether a live instance has yet to take a change over.
+func (s *Store) changing(id uuid.UUID) bool {
 	for _, c := range s.Changes {
 		for _, through := range s.Through {
 			if c.Organization == id && c.Number > through {
@@ -237,7 +237,7 @@ func (s *Store) ApplyBatch(ctx context.Context, b meter.Batch) (meter.Applied, e
 		s.Seqs[b.ID.Instance] = b.ID.Seq
 		s.Watermark = b.Watermark
 		s.Batches = append(s.Batches, b)
-		s.Quota.settle(b)
+		s.Quota.consume(b)
 		for i, row := range b.Rows {
 			s.write(b.ID, row, i)
 		}
@@ -316,7 +316,7 @@ func (s *Store) write(batch meter.BatchID, row meter.Row, place int) {
 		one := row
 		one.Value, one.At = e.Quantity, e.At
 		s.fold(one)
-		s.Quota.settleIdentified(batch.Instance, row, e)
+		s.Quota.consumeIdentified(batch.Instance, row, e)
 	}
 }
 
