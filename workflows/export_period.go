@@ -119,7 +119,7 @@ func ExportPeriod(ctx workflow.Context, in ExportPeriodInput) (ExportPeriodResul
 		return ExportPeriodResult{}, refuse(TypePeriodNotBegun, "period %s has not begun: it begins at %s", period, stamp(period.Start()))
 	}
 	if in.RequestedBy == "" {
-		in.RequestedBy = "temporal-ui"
+		in.RequestedBy = temporalUI
 	}
 	if workflow.GetInfo(ctx).WorkflowExecution.ID != ExportPeriodID(period) {
 		return startExportPeriod(ctx, true, in, period)

@@ -25,10 +25,10 @@ const (
 
 	// DefaultLostAfter is how long an instance's queue may stand still, and how long
 	// the store must not have seen the instance, before it is declared lost.
-	// lostIntervals is the least in flush intervals: the instance's own ticker flushes
+	// LostIntervals is the least in flush intervals: the instance's own ticker flushes
 	// after three without a driver.
 	DefaultLostAfter = time.Minute
-	lostIntervals    = 5
+	LostIntervals    = 5
 
 	// promptPickup is how long a task waits on an instance's queue where a person or a
 	// stopping process waits.
@@ -89,6 +89,12 @@ const (
 	// a cancel reaches an activity no faster.
 	heartbeatThrottle = 5 * time.Second
 )
+
+// LostAfter is after how long an instance is declared lost, unless it is said otherwise:
+// [DefaultLostAfter], or [LostIntervals] of its flush intervals where that is more.
+func LostAfter(interval time.Duration) time.Duration {
+	return max(DefaultLostAfter, LostIntervals*interval)
+}
 
 // withoutEnd tries again after 1 s, 2 s, … 1 min.
 func withoutEnd() *temporal.RetryPolicy {
