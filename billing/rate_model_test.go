@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/billingtest"
 	"github.com/riverline/tollgate/calendar"
-	"github.com/riverline/tollgate/internal/billingtest"
 	"github.com/riverline/tollgate/plans"
 )
 

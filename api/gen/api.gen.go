@@ -1328,8 +1328,8 @@ type ListStatementDeliveriesParams struct {
 	// Sink The system that takes statements.
 	Sink *string `form:"sink,omitempty" json:"sink,omitempty"`
 
-	// Outcome List those with this outcome alone.
-	Outcome *string `form:"outcome,omitempty" json:"outcome,omitempty"`
+	// State List those in this state alone.
+	State *string `form:"state,omitempty" json:"state,omitempty"`
 
 	// After The `next` of the page before.
 	After *openapi_types.UUID `form:"after,omitempty" json:"after,omitempty"`
@@ -2377,11 +2377,11 @@ func (siw *ServerInterfaceWrapper) ListStatementDeliveries(c *gin.Context) {
 		return
 	}
 
-	// ------------- Optional query parameter "outcome" -------------
+	// ------------- Optional query parameter "state" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", c.Request.URL.Query(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", c.Request.URL.Query(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter outcome: %w", err), http.StatusBadRequest)
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter state: %w", err), http.StatusBadRequest)
 		return
 	}
 

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/billingtest"
 	"github.com/riverline/tollgate/billing/documents"
-	"github.com/riverline/tollgate/internal/billingtest"
 	"github.com/riverline/tollgate/plans"
 )
 

@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/billingtest"
 	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
-	"github.com/riverline/tollgate/internal/billingtest"
 )
 
 func october(t testing.TB) calendar.Period {

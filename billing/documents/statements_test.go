@@ -11,8 +11,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/billingtest"
 	"github.com/riverline/tollgate/billing/documents"
-	"github.com/riverline/tollgate/internal/billingtest"
 )
 
 // documentsOf writes statements and returns the files with their content.
