@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 )
 
@@ -111,7 +112,7 @@ func (s *shell) serves(m billing.Manifest, sent map[string]string) {
 	require.NoError(s.t, err)
 	s.answer = func(w http.ResponseWriter, r *http.Request) {
 		name := filepath.Base(r.URL.Path)
-		if name == billing.ManifestFile {
+		if name == documents.ManifestFile {
 			_, _ = w.Write(document)
 			return
 		}
@@ -129,7 +130,7 @@ const aTotal = `{"organization_id":"` + someID + `","organization_name":"Acme","
 // What is downloaded is what the manifest says, or it is no success; and nothing that broke
 // off stands under a file's name.
 func TestExportDownload(t *testing.T) {
-	files := map[string]string{billing.UsageFile: aTotal}
+	files := map[string]string{documents.UsageFile: aTotal}
 	totals := []billing.ControlTotal{{Meter: "evaluations", Organizations: 1, Value: "7"}}
 	for _, tt := range []struct {
 		name   string
@@ -138,12 +139,12 @@ func TestExportDownload(t *testing.T) {
 		says   string
 		left   []string
 	}{
-		{"all", nil, files, "", []string{billing.ManifestFile, billing.UsageFile}},
-		{"changed on the way", nil, map[string]string{billing.UsageFile: strings.Replace(aTotal, "7}", "8}", 1)}, billing.UsageFile, []string{billing.ManifestFile, billing.UsageFile}},
-		{"cut off", nil, map[string]string{billing.UsageFile: aTotal[:20]}, "download usage.jsonl: unexpected EOF", []string{billing.ManifestFile}},
-		{"out of the folder", func(m *billing.Manifest) { m.Files[0].Name = "../usage.jsonl" }, files, "must be the name of a file beside the manifest", []string{billing.ManifestFile}},
-		{"wrong sums", func(m *billing.Manifest) { m.Totals[0].Value = "8" }, files, "evaluations", []string{billing.ManifestFile, billing.UsageFile}},
-		{"of another program", func(m *billing.Manifest) { m.Format++ }, files, "is not known", []string{billing.ManifestFile}},
+		{"all", nil, files, "", []string{documents.ManifestFile, documents.UsageFile}},
+		{"changed on the way", nil, map[string]string{documents.UsageFile: strings.Replace(aTotal, "7}", "8}", 1)}, documents.UsageFile, []string{documents.ManifestFile, documents.UsageFile}},
+		{"cut off", nil, map[string]string{documents.UsageFile: aTotal[:20]}, "download usage.jsonl: unexpected EOF", []string{documents.ManifestFile}},
+		{"out of the folder", func(m *billing.Manifest) { m.Files[0].Name = "../usage.jsonl" }, files, "must be the name of a file beside the manifest", []string{documents.ManifestFile}},
+		{"wrong sums", func(m *billing.Manifest) { m.Totals[0].Value = "8" }, files, "evaluations", []string{documents.ManifestFile, documents.UsageFile}},
+		{"of another program", func(m *billing.Manifest) { m.Format++ }, files, "is not known", []string{documents.ManifestFile}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newShell(t)
@@ -170,7 +171,7 @@ func TestExportDownload(t *testing.T) {
 				return
 			}
 			require.Zero(t, code, stderr)
-			written, err := os.ReadFile(filepath.Join(folder, billing.UsageFile))
+			written, err := os.ReadFile(filepath.Join(folder, documents.UsageFile))
 			require.NoError(t, err)
 			require.Equal(t, aTotal, string(written))
 		})
@@ -180,12 +181,12 @@ func TestExportDownload(t *testing.T) {
 // A verification compares with the database unless it is offline, and says what differs.
 func TestExportVerify(t *testing.T) {
 	folder := t.TempDir()
-	m := october(t, map[string]string{billing.UsageFile: aTotal})
+	m := october(t, map[string]string{documents.UsageFile: aTotal})
 	m.Totals = []billing.ControlTotal{{Meter: "evaluations", Organizations: 1, Value: "7"}}
-	document, err := billing.EncodeManifest(m)
+	document, err := documents.EncodeManifest(m)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(folder, billing.ManifestFile), document, 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(folder, billing.UsageFile), []byte(aTotal), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, documents.ManifestFile), document, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, documents.UsageFile), []byte(aTotal), 0o600))
 	kept := `{"manifest":` + string(document) + `}`
 	totals := func(value string) string {
 		return `{"control_totals":[{"meter":"evaluations","value":` + value + `,"organizations":1}],"money_totals":null}`
@@ -206,11 +207,11 @@ func TestExportVerify(t *testing.T) {
 	require.Contains(t, stderr, "the control totals: ")
 	require.NotContains(t, stderr, "the manifest: ")
 
-	require.NoError(t, os.WriteFile(filepath.Join(folder, billing.UsageFile), []byte("{}\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, documents.UsageFile), []byte("{}\n"), 0o600))
 	s.asked = nil
 	code, _, stderr = s.run("export", "verify", folder)
 	require.Equal(t, 1, code)
-	require.Contains(t, stderr, billing.UsageFile)
+	require.Contains(t, stderr, documents.UsageFile)
 	require.Empty(t, s.asked, "what is broken is not compared")
 }
 
@@ -220,7 +221,7 @@ func TestExportDiff(t *testing.T) {
 	s := newShell(t)
 	after := strings.ReplaceAll(before, "49.00", "59.00")
 	folder := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(folder, billing.StatementsFile), []byte(after), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, documents.StatementsFile), []byte(after), 0o600))
 	s.answer = func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/2026-10") {
 			_, _ = io.WriteString(w, `{"files":[{"name":"usage.jsonl"},{"name":"statements.jsonl"}]}`)
