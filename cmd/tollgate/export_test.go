@@ -96,7 +96,7 @@ func october(t *testing.T, files map[string]string) billing.Manifest {
 	t.Helper()
 	period, err := calendar.ParsePeriod("2026-10")
 	require.NoError(t, err)
-	m := billing.Manifest{Format: billing.ManifestFormat, Period: period, Cut: period.End(), Revision: 1, Program: "1"}
+	m := billing.Manifest{Format: documents.ManifestFormat, Period: period, Cut: period.End(), Revision: 1, Program: "1"}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		sum := sha256.Sum256([]byte(files[name]))
 		m.Files = append(m.Files, billing.File{
