@@ -124,7 +124,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"export status --period 2026-13", "--period"},
 		{"export start --focus 9.9", "--focus"},
 		{"export start --timeout soon", "--timeout"},
-		{"export deliveries --outcome lost", "--outcome"},
+		{"export deliveries --state lost", "--state"},
 		{"export download --revision last", "--revision"},
 		{"export explain", "<organization>"},
 		{"rate --period 2026-10 --catalog /nowhere.yaml", "/nowhere.yaml"},

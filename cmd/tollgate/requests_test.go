@@ -63,7 +63,7 @@ func TestRequestsSayWhatTheFlagsSay(t *testing.T) {
 		{"export reopen --period 2026-10 --note late", "POST " + exports + "/reopen", settings(`"note":"late",`)},
 		{"export deliver --period 2026-10", "POST " + exports + "/deliver", ""},
 		{"export deliveries --period 2026-10", "GET " + exports + "/deliveries?limit=1000&sink=stripe", ""},
-		{"export deliveries --period 2026-10 --outcome failed --revision 2", "GET " + exports + "/deliveries?limit=1000&outcome=failed&revision=2&sink=stripe", ""},
+		{"export deliveries --period 2026-10 --state failed --revision 2", "GET " + exports + "/deliveries?limit=1000&revision=2&sink=stripe&state=failed", ""},
 		{"quarantine list", "GET quarantine?limit=1000&state=quarantined", ""},
 		{"quarantine list --all --organization " + someID, "GET quarantine?limit=1000&organization_id=" + someID, ""},
 		{"quarantine apply " + someID + " --note mended", "POST quarantine/" + someID + "/apply", `{"note":"mended"}`},
