@@ -113,8 +113,7 @@ func (w *Worker) register(b *base, blobs *blobstore.Store) (worker.Worker, error
 	}))
 	runner.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: b.store, Reconciled: reconciled}))
 	runner.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: b.store}))
-	runner.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs}))
-	runner.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
+	runner.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
 	runner.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: b.store, Sink: sinkOf(w.config.Stripe)}))
 	runner.RegisterActivity(newWebhooks(b, w.config.Webhooks))
 	return runner, nil
