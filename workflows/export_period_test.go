@@ -14,6 +14,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 )
@@ -36,7 +37,7 @@ func begun(provisional bool) activities.BegunExport {
 }
 
 var (
-	aFile   = billing.File{Name: billing.UsageFile, Rows: 3}
+	aFile   = billing.File{Name: documents.UsageFile, Rows: 3}
 	aTotals = []billing.ControlTotal{{Meter: "evaluations", Organizations: 2, Value: "1230"}}
 )
 
@@ -85,7 +86,7 @@ func (e environment) untilFrozen(b activities.BegunExport) []step {
 var pages = []uuid.UUID{{0: 1}, {0: 2}}
 
 var (
-	aStatementFile = billing.File{Name: billing.StatementsFile, Rows: 2}
+	aStatementFile = billing.File{Name: documents.StatementsFile, Rows: 2}
 	aMoney         = []billing.MoneyTotal{{Currency: "USD", Statements: 2, Lines: 5}}
 )
 
@@ -94,19 +95,19 @@ func (e environment) untilWritten(b activities.BegunExport, parked int64) []step
 	return []step{
 		{"rating", func() { e.stage(billing.StageRating) }},
 		{"PlanRating", func() {
-			e.OnActivity(onClose.PlanRating, mock.Anything, activities.PlanRatingInput{ID: uuid.Max, PageSize: 2500}).
+			e.OnActivity(onExport.PlanRating, mock.Anything, activities.PlanRatingInput{ID: uuid.Max, PageSize: 2500}).
 				Return(activities.PlanRatingResult{Until: pages}, nil).Once()
 		}},
 		{"RateOrganizations", func() {
-			e.OnActivity(onClose.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, Until: pages[0]}).
+			e.OnActivity(onExport.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, Until: pages[0]}).
 				Return(activities.RateOrganizationsResult{Rated: 2 - parked, Parked: parked}, nil).After(time.Minute).Once()
-			e.OnActivity(onClose.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, After: pages[0], Until: pages[1]}).
+			e.OnActivity(onExport.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, After: pages[0], Until: pages[1]}).
 				Return(activities.RateOrganizationsResult{}, nil).After(time.Minute).Once()
 		}},
 		{"writing", func() { e.stage(billing.StageWriting) }},
 		{"WriteStatements", func() {
-			e.OnActivity(onClose.WriteStatements, mock.Anything, activities.WriteStatementsInput{
-				ID: uuid.Max, Folder: b.Folder, Options: documents(), Numbered: !b.Provisional,
+			e.OnActivity(onExport.WriteStatements, mock.Anything, activities.WriteStatementsInput{
+				ID: uuid.Max, Folder: b.Folder, Options: fileOptions(), Numbered: !b.Provisional,
 			}).Return(activities.WriteStatementsResult{Files: []billing.File{aStatementFile}}, nil).Once()
 		}},
 		{"WriteUsageFile", func() { e.usageFile(b).After(time.Minute).Once() }},
@@ -120,16 +121,16 @@ func (e environment) usageFile(b activities.BegunExport) *testsuite.MockCallWrap
 }
 
 func (e environment) manifest(b activities.BegunExport, parked int64) *testsuite.MockCallWrapper {
-	return e.OnActivity(onClose.WriteManifest, mock.Anything, activities.WriteManifestInput{
+	return e.OnActivity(onExport.WriteManifest, mock.Anything, activities.WriteManifestInput{
 		Export: b, Files: []billing.File{aStatementFile, aFile}, Totals: aTotals,
 	}).Return(activities.WriteManifestResult{
-		Name: b.Folder + billing.ManifestFile, Money: aMoney, Counts: billing.RatingCounts{Organizations: 2, Statements: 2 - parked, Parked: parked},
+		Name: b.Folder + documents.ManifestFile, Money: aMoney, Counts: billing.RatingCounts{Organizations: 2, Statements: 2 - parked, Parked: parked},
 	}, nil)
 }
 
-// documents are the options of files that are used where none are given.
-func documents() billing.DocumentOptions {
-	return billing.DocumentOptions{Focus: billing.DefaultFocusVersion, Issuer: "Tollgate"}
+// fileOptions are the options of files that are used where none are given.
+func fileOptions() documents.Options {
+	return documents.Options{Focus: documents.DefaultFocusVersion, Issuer: "Tollgate"}
 }
 
 // expect answers the activities of an export up to, and without, one of them, or until
@@ -144,7 +145,7 @@ func (e environment) expect(provisional bool, until string) {
 }
 
 func (e environment) completing() {
-	e.OnActivity(onClose.CompleteExport, mock.Anything, activities.CompleteExportInput{ID: uuid.Max}).Return(nil).Once()
+	e.OnActivity(onExport.CompleteExport, mock.Anything, activities.CompleteExportInput{ID: uuid.Max}).Return(nil).Once()
 }
 
 func (e environment) stage(stage billing.Stage) {
