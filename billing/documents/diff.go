@@ -1,14 +1,13 @@
 package documents
 
 import (
-	"github.com/riverline/tollgate/billing"
-
 	"bytes"
 	"iter"
 
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/money"
 )
 

@@ -1,8 +1,6 @@
 package documents
 
 import (
-	"github.com/riverline/tollgate/billing"
-
 	"bufio"
 	"compress/gzip"
 	"crypto/sha256"
@@ -11,6 +9,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
+
+	"github.com/riverline/tollgate/billing"
 )
 
 // GzipSuffix is added to the name of a file that is compressed (RFC 1952).

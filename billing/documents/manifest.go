@@ -1,8 +1,6 @@
 package documents
 
 import (
-	"github.com/riverline/tollgate/billing"
-
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
@@ -13,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/billing"
 )
 
 // ManifestFormat is the version of the manifest's own form.

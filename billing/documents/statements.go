@@ -1,8 +1,6 @@
 package documents
 
 import (
-	"github.com/riverline/tollgate/billing"
-
 	"cmp"
 	"encoding/csv"
 	"encoding/json"
@@ -17,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/plans"
 )
 

@@ -1,13 +1,13 @@
 package documents
 
 import (
-	"github.com/riverline/tollgate/billing"
-
 	"encoding/json"
 	"math/big"
 	"slices"
 
 	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/billing"
 )
 
 // Totals adds up control totals. It is made by [NewTotals].

@@ -1,8 +1,6 @@
 package documents
 
 import (
-	"github.com/riverline/tollgate/billing"
-
 	"bufio"
 	"bytes"
 	"crypto/sha256"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/plans"
 )
 

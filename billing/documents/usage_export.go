@@ -1,8 +1,6 @@
 package documents
 
 import (
-	"github.com/riverline/tollgate/billing"
-
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -11,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )

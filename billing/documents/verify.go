@@ -1,8 +1,6 @@
 package documents
 
 import (
-	"github.com/riverline/tollgate/billing"
-
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +9,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/riverline/tollgate/billing"
 )
 
 // ErrMismatch is the root of every error about a file that isn't what its manifest

@@ -1,8 +1,6 @@
 package documents
 
 import (
-	"github.com/riverline/tollgate/billing"
-
 	"bufio"
 	"encoding/csv"
 	"encoding/json"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/money"
 )
 
