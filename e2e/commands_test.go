@@ -166,7 +166,7 @@ func TestProgramsRefuseWrongSettings(t *testing.T) {
 		{"worker", "TOLLGATE_LOG_LEVEL=loud", "--log-level"},
 	} {
 		listen := map[string]string{"api": "TOLLGATE_LISTEN", "worker": "TOLLGATE_WORKER_LISTEN"}[wrong.program]
-		p := s.launch(wrong.program, listen, freeAddress(t), wrong.setting, "TOLLGATE_DRAIN_DELAY=0s")
+		p := s.launch(wrong.program, listen, freeAddress(t), wrong.setting, endAtOnce())
 		select {
 		case <-p.ended:
 		case <-time.After(30 * time.Second):
