@@ -47,7 +47,7 @@ func (r *rollups) Reconcile(_ context.Context, from, to calendar.Day) (billing.R
 
 func (r *rollups) DeleteExpired(_ context.Context, before time.Time) (billing.Expired, error) {
 	r.before = before
-	return billing.Expired{Events: 5}, r.err
+	return billing.Expired{Identities: 5}, r.err
 }
 
 func TestReconcile(t *testing.T) {
@@ -67,7 +67,7 @@ func TestReconcile(t *testing.T) {
 
 	deleted, err := run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{Before: now})
 	require.NoError(t, err)
-	require.EqualValues(t, 5, deleted.Events)
+	require.EqualValues(t, 5, deleted.Identities)
 	require.True(t, now.Equal(r.before))
 	_, err = run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{})
 	require.ErrorContains(t, err, "before is missing")

@@ -208,5 +208,5 @@ func TestPlanAnswersNameEveryMeter(t *testing.T) {
 	require.Len(t, answer.Entitlements, 5)
 	require.Equal(t, plans.Unlimited, answer.Entitlements[4].Mode)
 	require.Equal(t, calendar.WindowDay, answer.Entitlements[4].Window)
-	require.Nil(t, organizationOf(accounts.Key{Role: roleAdmin}))
+	require.Nil(t, orAbsent(accounts.Key{Role: roleAdmin}.Organization))
 }

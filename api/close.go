@@ -233,14 +233,6 @@ func (s *Server) listOf(ctx context.Context, text string, revision, limit *int) 
 	return found, most, err
 }
 
-// notNil makes a list that holds nothing an empty one: null is no list in JSON.
-func notNil[T any](list []T) []T {
-	if list == nil {
-		return []T{}
-	}
-	return list
-}
-
 // ListVariances answers with the statements that differ from those before.
 func (s *Server) ListVariances(ctx context.Context, request gen.ListVariancesRequestObject) (gen.ListVariancesResponseObject, error) {
 	ctx = requestContext(ctx)

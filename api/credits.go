@@ -37,16 +37,8 @@ func (s *Server) ListCredits(ctx context.Context, request gen.ListCreditsRequest
 	if err != nil {
 		return nil, err
 	}
-	list := gen.ListCredits200JSONResponse{Balances: []gen.CreditBalance{}, Grants: []gen.CreditGrant{}}
-	for _, b := range billing.CreditBalances(grants, s.config.Now()) {
-		list.Balances = append(list.Balances, gen.CreditBalance{
-			Currency: string(b.Currency), Remaining: money.Format(b.Remaining, b.Currency), Usable: money.Format(b.Usable, b.Currency),
-		})
-	}
-	for _, g := range grants {
-		list.Grants = append(list.Grants, creditGrant(g))
-	}
-	return list, nil
+	balances := billing.CreditBalances(grants, s.config.Now())
+	return gen.ListCredits200JSONResponse{Balances: answersOf(balances, creditBalance), Grants: answersOf(grants, creditGrant)}, nil
 }
 
 // maySee checks that there is such an organization, and that a tenant asks for its own.
@@ -129,20 +121,16 @@ func (s *Server) ListCreditEntries(ctx context.Context, request gen.ListCreditEn
 	if err := s.maySee(ctx, request.Id); err != nil {
 		return nil, err
 	}
-	// One more than the page tells whether there is another page.
-	found, err := s.config.Store.CreditEntries(ctx, request.Id, afterOf(request.Params.After), limit+1)
-	if err != nil {
-		return nil, err
+	found, err := readPage(request.Params.After, limit, func(after uuid.UUID, limit int) ([]billing.CreditEntry, error) {
+		return s.config.Store.CreditEntries(ctx, request.Id, after, limit)
+	}, func(e billing.CreditEntry) uuid.UUID { return e.ID })
+	return gen.ListCreditEntries200JSONResponse{Entries: answersOf(found.items, creditEntry), Next: found.next}, err
+}
+
+func creditBalance(b billing.CreditBalance) gen.CreditBalance {
+	return gen.CreditBalance{
+		Currency: string(b.Currency), Remaining: money.Format(b.Remaining, b.Currency), Usable: money.Format(b.Usable, b.Currency),
 	}
-	page := gen.ListCreditEntries200JSONResponse{Entries: []gen.CreditEntry{}}
-	if len(found) > limit {
-		found = found[:limit]
-		page.Next = &found[limit-1].ID
-	}
-	for _, e := range found {
-		page.Entries = append(page.Entries, creditEntry(e))
-	}
-	return page, nil
 }
 
 func creditGrant(g billing.CreditGrant) gen.CreditGrant {
@@ -155,14 +143,11 @@ func creditGrant(g billing.CreditGrant) gen.CreditGrant {
 }
 
 func creditEntry(e billing.CreditEntry) gen.CreditEntry {
-	out := gen.CreditEntry{
+	return gen.CreditEntry{
 		Id: e.ID, GrantId: e.Grant, Kind: e.Kind, Debit: e.Debit, Credit: e.Credit,
 		Amount: money.Format(e.Amount, e.Currency), Currency: string(e.Currency), At: e.At, Note: e.Note,
+		ExportId: orAbsent(e.Export),
 	}
-	if e.Export != uuid.Nil {
-		out.ExportId = &e.Export
-	}
-	return out
 }
 
 // timeOrNull is null for the zero time.

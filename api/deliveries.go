@@ -33,16 +33,14 @@ func (s *Server) ListStatementDeliveries(ctx context.Context, request gen.ListSt
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.config.Store.StatementDeliveries(ctx, found.ID, sink, outcome, afterOf(request.Params.After), limit)
+	list, err := readPage(request.Params.After, limit, func(after uuid.UUID, limit int) ([]sinks.Delivery, error) {
+		return s.config.Store.StatementDeliveries(ctx, found.ID, sink, outcome, after, limit)
+	}, func(d sinks.Delivery) uuid.UUID { return d.Organization })
 	if err != nil {
 		return nil, err
 	}
 	counts, err := s.config.Store.DeliveryCounts(ctx, found.ID, sink, uuid.Nil, uuid.Max)
-	out := gen.ListStatementDeliveries200JSONResponse{Sink: sink, Counts: counts, Deliveries: notNil(list)}
-	if len(list) == limit {
-		out.Next = &list[limit-1].Organization
-	}
-	return out, err
+	return gen.ListStatementDeliveries200JSONResponse{Sink: sink, Counts: counts, Deliveries: notNil(list.items), Next: list.next}, err
 }
 
 func deliveryFilter(sink *string, outcome *string) (string, sinks.Outcome, error) {

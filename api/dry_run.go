@@ -36,14 +36,14 @@ func (s *Server) DryRunCatalog(ctx context.Context, request gen.DryRunCatalogReq
 	if !found.Stage.Rated() {
 		return nil, billing.ErrNotRated
 	}
-	billed, next, err := s.billedPeriods(ctx, found, request.Params, limit)
+	billed, err := s.billedPeriods(ctx, found, request.Params, limit)
 	if err != nil {
 		return nil, err
 	}
-	page := gen.DryRunCatalog200JSONResponse{
-		Period: found.Period.String(), Revision: found.Revision, RunId: found.RunID, Organizations: []billing.DryRunOrganization{}, Next: next,
+	out := gen.DryRunCatalog200JSONResponse{
+		Period: found.Period.String(), Revision: found.Revision, RunId: found.RunID, Organizations: []billing.DryRunOrganization{}, Next: billed.next,
 	}
-	for _, a := range billed {
+	for _, a := range billed.items {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -51,29 +51,26 @@ func (s *Server) DryRunCatalog(ctx context.Context, request gen.DryRunCatalogReq
 		if err != nil {
 			return nil, err
 		}
-		page.Organizations = append(page.Organizations, rated)
+		out.Organizations = append(out.Organizations, rated)
 	}
-	return page, nil
+	return out, nil
 }
 
-// billedPeriods returns the page that is asked for, and where the next one begins.
-func (s *Server) billedPeriods(ctx context.Context, of billing.Export, asked gen.DryRunCatalogParams, limit int) ([]billing.BilledPeriod, *uuid.UUID, error) {
+// billedPeriods returns the page that is asked for.
+func (s *Server) billedPeriods(ctx context.Context, of billing.Export, asked gen.DryRunCatalogParams, limit int) (page[billing.BilledPeriod], error) {
 	if asked.OrganizationId != nil {
 		if asked.After != nil {
-			return nil, nil, invalid("after", "must be left out where an organization_id is given")
+			return page[billing.BilledPeriod]{}, invalid("after", "must be left out where an organization_id is given")
 		}
 		one, err := s.config.Store.BilledPeriod(ctx, of.ID, *asked.OrganizationId)
 		if err == nil && len(one) == 0 {
 			err = accounts.ErrOrganizationNotFound.Of(fmt.Sprintf("%s in export %s", asked.OrganizationId, exportName(of.Period, asked.Revision)))
 		}
-		return one, nil, err
+		return page[billing.BilledPeriod]{items: one}, err
 	}
-	// One more than the page tells whether there is another page.
-	page, err := s.config.Store.BilledPeriods(ctx, of.ID, afterOf(asked.After), limit+1)
-	if err != nil || len(page) <= limit {
-		return page, nil, err
-	}
-	return page[:limit], &page[limit-1].OrganizationPeriod.Organization, nil
+	return readPage(asked.After, limit, func(after uuid.UUID, limit int) ([]billing.BilledPeriod, error) {
+		return s.config.Store.BilledPeriods(ctx, of.ID, after, limit)
+	}, func(b billing.BilledPeriod) uuid.UUID { return b.OrganizationPeriod.Organization })
 }
 
 // catalogOf reads a proposed catalog out of a request; its rules are checked later.

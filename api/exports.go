@@ -54,15 +54,8 @@ func (s *Server) ListExports(ctx context.Context, request gen.ListExportsRequest
 	if err != nil {
 		return nil, err
 	}
-	exports, err := s.config.Store.Exports(ctx, limit)
-	if err != nil {
-		return nil, err
-	}
-	out := gen.ListExports200JSONResponse{Exports: []gen.Export{}}
-	for _, e := range exports {
-		out.Exports = append(out.Exports, s.exportAnswer(e))
-	}
-	return out, nil
+	found, err := s.config.Store.Exports(ctx, limit)
+	return gen.ListExports200JSONResponse{Exports: answersOf(found, s.exportAnswer)}, err
 }
 
 // GetExport answers with a period's export, and with what its run does now.

@@ -12,10 +12,7 @@ import (
 func (s *Server) ListInstances(ctx context.Context, _ gen.ListInstancesRequestObject) (gen.ListInstancesResponseObject, error) {
 	ctx = requestContext(ctx)
 	found, err := s.config.Store.Instances(ctx)
-	if found == nil {
-		found = []meter.Instance{}
-	}
-	return gen.ListInstances200JSONResponse{Instances: found}, err
+	return gen.ListInstances200JSONResponse{Instances: notNil(found)}, err
 }
 
 // FlushInstance makes an instance flush, and waits for it.

@@ -3,8 +3,6 @@ package api
 import (
 	"context"
 
-	"github.com/google/uuid"
-
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
 )
@@ -31,16 +29,9 @@ func (s *Server) createKey(ctx context.Context, k accounts.Key) (gen.CreatedKey,
 	k.Prefix = accounts.SecretPrefix(secret)
 	made, err := s.config.Store.CreateKey(ctx, k, accounts.HashSecret(secret))
 	return gen.CreatedKey{
-		Id: made.ID, OrganizationId: organizationOf(made), Role: made.Role, Name: made.Name, Prefix: made.Prefix,
+		Id: made.ID, OrganizationId: orAbsent(made.Organization), Role: made.Role, Name: made.Name, Prefix: made.Prefix,
 		CreatedAt: made.CreatedAt, RevokedAt: made.RevokedAt, Secret: &secret,
 	}, err
-}
-
-func organizationOf(k accounts.Key) *uuid.UUID {
-	if k.Organization == uuid.Nil {
-		return nil
-	}
-	return &k.Organization
 }
 
 // ListOrganizationKeys answers with an organization's keys.
@@ -65,7 +56,7 @@ func keyList(keys []accounts.Key, wanted func(accounts.Key) bool) []gen.Key {
 	for _, k := range keys {
 		if wanted(k) {
 			out = append(out, gen.Key{
-				Id: k.ID, OrganizationId: organizationOf(k), Role: k.Role, Name: k.Name, Prefix: k.Prefix,
+				Id: k.ID, OrganizationId: orAbsent(k.Organization), Role: k.Role, Name: k.Name, Prefix: k.Prefix,
 				CreatedAt: k.CreatedAt, RevokedAt: k.RevokedAt,
 			})
 		}

@@ -11,11 +11,6 @@ import (
 	"github.com/riverline/tollgate/api/gen"
 )
 
-const (
-	defaultPage = 100
-	maxPage     = 1000
-)
-
 // CreateOrganization makes an organization.
 func (s *Server) CreateOrganization(ctx context.Context, request gen.CreateOrganizationRequestObject) (gen.CreateOrganizationResponseObject, error) {
 	ctx = requestContext(ctx)
@@ -46,38 +41,10 @@ func (s *Server) ListOrganizations(ctx context.Context, request gen.ListOrganiza
 	if err != nil {
 		return nil, err
 	}
-	// One more than the page tells whether there is another page.
-	found, err := s.config.Store.ListOrganizations(ctx, afterOf(request.Params.After), limit+1)
-	if err != nil {
-		return nil, err
-	}
-	page := gen.ListOrganizations200JSONResponse{Organizations: found}
-	if page.Organizations == nil {
-		page.Organizations = []accounts.Organization{}
-	}
-	if len(found) > limit {
-		page.Organizations = found[:limit]
-		page.Next = &found[limit-1].ID
-	}
-	return page, nil
-}
-
-func pageLimit(given *int) (int, error) {
-	if given == nil {
-		return defaultPage, nil
-	}
-	if *given < 1 || *given > maxPage {
-		return 0, invalid("limit", "must be a whole number, 1 to %d", maxPage)
-	}
-	return *given, nil
-}
-
-// afterOf is where a list goes on: after an ID, or from the start where none is given.
-func afterOf(id *uuid.UUID) uuid.UUID {
-	if id == nil {
-		return uuid.Nil
-	}
-	return *id
+	found, err := readPage(request.Params.After, limit, func(after uuid.UUID, limit int) ([]accounts.Organization, error) {
+		return s.config.Store.ListOrganizations(ctx, after, limit)
+	}, func(o accounts.Organization) uuid.UUID { return o.ID })
+	return gen.ListOrganizations200JSONResponse{Organizations: notNil(found.items), Next: found.next}, err
 }
 
 // GetOrganization answers with one organization.

@@ -41,27 +41,16 @@ func (s *Server) ListQuarantine(ctx context.Context, request gen.ListQuarantineR
 			return nil, invalid("state", "must be quarantined, applied or dropped, %q is neither", *request.Params.State)
 		}
 	}
-	organization := afterOf(request.Params.OrganizationId)
-	// One more than the page tells whether there is another page.
-	found, err := s.config.Store.Quarantine(ctx, state, organization, afterOf(request.Params.After), limit+1)
-	if err != nil {
-		return nil, err
-	}
-	page := gen.ListQuarantine200JSONResponse{Quarantined: []gen.Quarantined{}}
-	if len(found) > limit {
-		found = found[:limit]
-		page.Next = &found[limit-1].ID
-	}
-	for i := range found {
-		page.Quarantined = append(page.Quarantined, quarantined(&found[i]))
-	}
-	return page, nil
+	found, err := readPage(request.Params.After, limit, func(after uuid.UUID, limit int) ([]meter.Quarantined, error) {
+		return s.config.Store.Quarantine(ctx, state, orNil(request.Params.OrganizationId), after, limit)
+	}, func(q meter.Quarantined) uuid.UUID { return q.ID })
+	return gen.ListQuarantine200JSONResponse{Quarantined: answersOf(found.items, quarantined), Next: found.next}, err
 }
 
 // GetQuarantined answers with one thing that was set aside.
 func (s *Server) GetQuarantined(ctx context.Context, request gen.GetQuarantinedRequestObject) (gen.GetQuarantinedResponseObject, error) {
 	found, err := s.config.Store.Quarantined(requestContext(ctx), request.Id)
-	return gen.GetQuarantined200JSONResponse(quarantined(&found)), err
+	return gen.GetQuarantined200JSONResponse(quarantined(found)), err
 }
 
 // ApplyQuarantined writes what was set aside.
@@ -71,7 +60,7 @@ func (s *Server) ApplyQuarantined(ctx context.Context, request gen.ApplyQuaranti
 		return nil, err
 	}
 	decided, err := s.config.Store.ApplyQuarantined(ctx, request.Id, decider(ctx), request.Body.Note)
-	return gen.ApplyQuarantined200JSONResponse{Body: quarantined(&decided)}, err
+	return gen.ApplyQuarantined200JSONResponse{Body: quarantined(decided)}, err
 }
 
 // DropQuarantined gives up what was set aside.
@@ -81,7 +70,7 @@ func (s *Server) DropQuarantined(ctx context.Context, request gen.DropQuarantine
 		return nil, err
 	}
 	decided, err := s.config.Store.DropQuarantined(ctx, request.Id, decider(ctx), request.Body.Note)
-	return gen.DropQuarantined200JSONResponse{Body: quarantined(&decided)}, err
+	return gen.DropQuarantined200JSONResponse{Body: quarantined(decided)}, err
 }
 
 func checkDecisionNote(note string) error {
@@ -97,7 +86,7 @@ func decider(ctx context.Context) string {
 	return fmt.Sprintf("%s (key %s)", p.name, p.key)
 }
 
-func quarantined(q *meter.Quarantined) gen.Quarantined {
+func quarantined(q meter.Quarantined) gen.Quarantined {
 	out := gen.Quarantined{
 		Id: q.ID, InstanceId: q.Batch.Instance, Seq: q.Batch.Seq, OrganizationId: q.Organization, Meter: q.Meter, Aggregation: string(q.Aggregation),
 		Day: q.Day, Plan: q.Plan, PlanVersion: q.PlanVersion, Value: q.Value, At: q.At, LeasedDay: q.Leased.Day, LeasedMonth: q.Leased.Month,

@@ -78,50 +78,21 @@ func (s *Server) ListEvents(ctx context.Context, request gen.ListEventsRequestOb
 			return nil, invalid("kind", "must be one of the kinds of events, %q is not", kind)
 		}
 	}
-	// One more than the page tells whether there is another page.
-	found, err := s.config.Webhooks.ListEvents(ctx, principalOf(ctx).owner(), kind, orNil(request.Params.Before), limit+1)
-	if err != nil {
-		return nil, err
-	}
-	page := gen.ListEvents200JSONResponse{Events: []gen.Event{}}
-	if len(found) > limit {
-		found = found[:limit]
-		page.Next = &found[limit-1].ID
-	}
-	for _, e := range found {
-		page.Events = append(page.Events, gen.Event{
-			Id: e.ID, Kind: e.Kind, OrganizationId: orAbsent(e.Organization), OccurredAt: e.OccurredAt, Data: e.Data,
-		})
-	}
-	return page, nil
+	found, err := readPage(request.Params.Before, limit, func(before uuid.UUID, limit int) ([]events.Event, error) {
+		return s.config.Webhooks.ListEvents(ctx, principalOf(ctx).owner(), kind, before, limit)
+	}, func(e events.Event) uuid.UUID { return e.ID })
+	return gen.ListEvents200JSONResponse{Events: answersOf(found.items, eventAnswer), Next: found.next}, err
 }
 
-func orNil(id *uuid.UUID) uuid.UUID {
-	if id == nil {
-		return uuid.Nil
-	}
-	return *id
-}
-
-func orAbsent(id uuid.UUID) *uuid.UUID {
-	if id == uuid.Nil {
-		return nil
-	}
-	return &id
+func eventAnswer(e events.Event) gen.Event {
+	return gen.Event{Id: e.ID, Kind: e.Kind, OrganizationId: orAbsent(e.Organization), OccurredAt: e.OccurredAt, Data: e.Data}
 }
 
 // ListWebhooks answers with the caller's endpoints.
 func (s *Server) ListWebhooks(ctx context.Context, _ gen.ListWebhooksRequestObject) (gen.ListWebhooksResponseObject, error) {
 	ctx = requestContext(ctx)
 	found, err := s.config.Webhooks.ListEndpoints(ctx, principalOf(ctx).owner())
-	if err != nil {
-		return nil, err
-	}
-	out := gen.ListWebhooks200JSONResponse{Webhooks: []gen.Webhook{}}
-	for _, e := range found {
-		out.Webhooks = append(out.Webhooks, s.webhookAnswer(e))
-	}
-	return out, nil
+	return gen.ListWebhooks200JSONResponse{Webhooks: answersOf(found, s.webhookAnswer)}, err
 }
 
 // CreateWebhook makes an endpoint. Its secret is shown this once.
@@ -199,19 +170,10 @@ func (s *Server) ListDeliveries(ctx context.Context, request gen.ListDeliveriesR
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.config.Webhooks.ListDeliveries(ctx, principalOf(ctx).owner(), request.Id, orNil(request.Params.Before), limit+1)
-	if err != nil {
-		return nil, err
-	}
-	page := gen.ListDeliveries200JSONResponse{Deliveries: []gen.Delivery{}}
-	if len(found) > limit {
-		found = found[:limit]
-		page.Next = &found[limit-1].Event
-	}
-	for _, d := range found {
-		page.Deliveries = append(page.Deliveries, deliveryAnswer(d))
-	}
-	return page, nil
+	found, err := readPage(request.Params.Before, limit, func(before uuid.UUID, limit int) ([]webhooks.ListedDelivery, error) {
+		return s.config.Webhooks.ListDeliveries(ctx, principalOf(ctx).owner(), request.Id, before, limit)
+	}, func(d webhooks.ListedDelivery) uuid.UUID { return d.Event })
+	return gen.ListDeliveries200JSONResponse{Deliveries: answersOf(found.items, deliveryAnswer), Next: found.next}, err
 }
 
 func deliveryAnswer(d webhooks.ListedDelivery) gen.Delivery {

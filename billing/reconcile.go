@@ -10,11 +10,11 @@ import (
 
 // Expired counts what was deleted because its time was over.
 type Expired struct {
-	// Events are identities of usage, Keys those of batches, Conflicts reports that weren't
+	// Identities are those of usage, Keys those of batches, Conflicts reports that weren't
 	// counted as their key was another one's, Writes answers to administrative writes,
 	// Reservations those that had ended, Windows those of hard limits that were over,
 	// PlanChanges changes of plans that every live instance had taken over.
-	Events       int64 `json:"events"`
+	Identities   int64 `json:"identities"`
 	Keys         int64 `json:"keys,omitempty"`
 	Conflicts    int64 `json:"conflicts,omitempty"`
 	Writes       int64 `json:"writes"`

@@ -78,7 +78,7 @@ func TestReportsBeyondAHardLimit(t *testing.T) {
 func TestReportsAndTheirTokens(t *testing.T) {
 	r := newReporter(t, "slow_hard")
 	identity := meter.KeyIdentity("known")
-	known := meter.KnownSet{identity: {Event: meter.Event{Identity: identity, Fingerprint: meter.FingerprintOf("known")}}}
+	known := meter.KnownSet{identity: {Report: meter.IdentifiedReport{Identity: identity, Fingerprint: meter.FingerprintOf("known")}}}
 	for range 5 {
 		_, err := r.report("a", 2, nil)
 		require.Equal(t, http.StatusPaymentRequired, refusal(t, err).Status, "plainly beyond the limit: no token")

@@ -8,14 +8,14 @@ import (
 )
 
 // acknowledge takes note that the store has a drained row, and of the day's value
-// there. What others have added since moves into used. Repeated events of the row
+// there. What others have added since moves into used. Repeated identified reports of the row
 // were counted before: they are given back. What the store has set aside stays used.
 func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	inWindow := s.inWindow(row.day)
-	for i := range row.events {
-		s.settleEvent(row.day, &row.events[i], slices.Contains(repeated, i))
+	for i := range row.identified {
+		s.acknowledgeIdentified(row.day, &row.identified[i], slices.Contains(repeated, i))
 	}
 	s.forgetSettled()
 	switch s.meter.Aggregation {
@@ -50,13 +50,13 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []i
 // split adds up what the store has written of a row of sums, and what it has set aside.
 func (d *drained) split(repeated, quarantined []int) (written, apart int64) {
 	written = d.value
-	for i := range d.events {
+	for i := range d.identified {
 		switch {
 		case slices.Contains(repeated, i):
 		case slices.Contains(quarantined, i):
-			apart += d.events[i].Quantity
+			apart += d.identified[i].Quantity
 		default:
-			written += d.events[i].Quantity
+			written += d.identified[i].Quantity
 		}
 	}
 	if slices.Contains(quarantined, WholeRow) {
@@ -65,9 +65,9 @@ func (d *drained) split(repeated, quarantined []int) (written, apart int64) {
 	return written, apart
 }
 
-// settleEvent undoes an event that somebody else had counted before, and takes note of
+// acknowledgeIdentified undoes an identified report that somebody else had counted before, and takes note of
 // one that counts.
-func (s *slot) settleEvent(day calendar.Day, e *Event, repeated bool) {
+func (s *slot) acknowledgeIdentified(day calendar.Day, e *IdentifiedReport, repeated bool) {
 	if s.meter.Aggregation != plans.Sum {
 		return
 	}
@@ -116,18 +116,18 @@ func (s *slot) merge(kind calendar.WindowKind, stored Stored, now int64) {
 }
 
 func (s *slot) pendingPeak() int64 {
-	return max(s.pendingShares(), s.pendingEvents())
+	return max(s.pendingShares(), s.pendingIdentified())
 }
 
-// pendingEvents folds the undrained events of the current day.
-func (s *slot) pendingEvents() int64 {
+// pendingIdentified folds the undrained identified reports of the current day.
+func (s *slot) pendingIdentified() int64 {
 	folded := int64(0)
 	if s.rare == nil {
 		return folded
 	}
-	for i := range s.rare.events {
-		if e := &s.rare.events[i]; e.day == s.current.day {
-			folded = s.meter.Aggregation.Fold(folded, e.event.Quantity)
+	for i := range s.rare.identified {
+		if e := &s.rare.identified[i]; e.day == s.current.day {
+			folded = s.meter.Aggregation.Fold(folded, e.identified.Quantity)
 		}
 	}
 	return folded

@@ -53,12 +53,12 @@ type Row struct {
 	// Leased is the part of Value that was admitted out of the instance's leases; the
 	// rest is unleased ([plans.Sum] only).
 	Leased Leased
-	// EventsOnly says that Value stands for no report: the row's usage is that of its
-	// events alone.
-	EventsOnly bool
-	// Events are the reports that bear an identity. They are not in Value and Leased:
+	// IdentifiedOnly says that Value stands for no report: the row's usage is that of its
+	// identified reports alone.
+	IdentifiedOnly bool
+	// Identified are the reports that bear an identity. They are not in Value and Leased:
 	// only those that nobody has counted before come on top, in their order.
-	Events []Event
+	Identified []IdentifiedReport
 }
 
 // CompareRows orders rows as batches have them: by organization, meter, day, plan, version.
@@ -107,25 +107,25 @@ type Applied struct {
 	// Stored holds, for each row of the batch, the day's value after that row, usage of
 	// other instances included. Rows of one day under several plans follow each other.
 	Stored []int64
-	// Repeated holds, in their order, the events that had been counted before, by
+	// Repeated holds, in their order, the identified reports that had been counted before, by
 	// another batch, or that are conflicts: this one has not counted them.
-	Repeated []EventPlace
+	Repeated []BatchPlace
 	// Conflicts counts those of them whose key another instance had taken with another
 	// report, or for another request. Where Duplicate, it is 0.
 	Conflicts int
 	// Quarantined holds, in their order, what the store refuses for good and has set aside
-	// in this batch's transaction: rows with all that they have, and single events.
-	Quarantined []EventPlace
+	// in this batch's transaction: rows with all that they have, and single identified reports.
+	Quarantined []BatchPlace
 }
 
-// WholeRow is the [EventPlace.Event] of a row itself, with all its events.
+// WholeRow is the [BatchPlace.Report] of a row itself, with all its identified reports.
 const WholeRow = -1
 
-// EventPlace is where an event is in its batch.
-type EventPlace struct {
-	// Row is the row's place in [Batch.Rows], Event the event's in [Row.Events], or
+// BatchPlace is where an identified report is in its batch.
+type BatchPlace struct {
+	// Row is the row's place in [Batch.Rows], Report the identified report's in [Row.Identified], or
 	// [WholeRow].
-	Row, Event int
+	Row, Report int
 }
 
 // Stored is what the store has of one meter of an organization.

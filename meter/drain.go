@@ -56,12 +56,12 @@ type drained struct {
 	price price
 	// has says that reports without an identity were folded into value; reports counts
 	// them, those that a later one had overtaken included.
-	has     bool
-	reports uint32
-	value   int64
-	at      int64
-	leased  Leased
-	events  []Event
+	has        bool
+	reports    uint32
+	value      int64
+	at         int64
+	leased     Leased
+	identified []IdentifiedReport
 }
 
 // drain appends a row for each day and price with usage, and forgets the days that nothing can
@@ -86,13 +86,13 @@ func (s *slot) drain(rows []drained) []drained {
 	if x == nil {
 		return rows
 	}
-	for i := range x.events {
-		e := &x.events[i]
-		rows = addEvent(rows, first, s, e)
-		x.settleTaken(e.day, e.event.Quantity)
-		*e = dayEvent{}
+	for i := range x.identified {
+		e := &x.identified[i]
+		rows = addIdentified(rows, first, s, e)
+		x.settleTaken(e.day, e.identified.Quantity)
+		*e = dayIdentified{}
 	}
-	x.events = x.events[:0]
+	x.identified = x.identified[:0]
 	if x.idle() {
 		s.rare = nil
 	}
@@ -114,15 +114,15 @@ func (d *dayUsage) drain(s *slot, leased Leased, rows []drained) []drained {
 	return rows
 }
 
-// addEvent appends an event to the row of its day and price among rows[first:].
-func addEvent(rows []drained, first int, s *slot, e *dayEvent) []drained {
+// addIdentified appends an identified report to the row of its day and price among rows[first:].
+func addIdentified(rows []drained, first int, s *slot, e *dayIdentified) []drained {
 	for i := first; i < len(rows); i++ {
 		if rows[i].day == e.day && rows[i].price == e.price {
-			rows[i].events = append(rows[i].events, e.event)
+			rows[i].identified = append(rows[i].identified, e.identified)
 			return rows
 		}
 	}
-	return append(rows, drained{slot: s, day: e.day, price: e.price, events: []Event{e.event}})
+	return append(rows, drained{slot: s, day: e.day, price: e.price, identified: []IdentifiedReport{e.identified}})
 }
 
 // harvest is what a drain has taken.
@@ -245,7 +245,7 @@ func (m *Meter) journal(r *Reservation) error {
 	if r.quota != nil {
 		record.Lease = r.quota.key.Kind
 	}
-	if e := r.event; e != nil {
+	if e := r.identified; e != nil {
 		record.Identity, record.Fingerprint, record.Batch, record.Receipt = e.Identity, e.Fingerprint, e.Batch, e.Receipt
 	}
 	if _, err := m.config.Journal.Append(record); err != nil {

@@ -149,13 +149,13 @@ func (s *memoryStore) move(w *memoryWindow, l *memoryLease, ask meter.LeaseAsk, 
 // settle moves what a batch's reports without an identity were admitted out of.
 func (q *memoryQuota) settle(b meter.Batch) {
 	for _, row := range b.Rows {
-		if row.Aggregation == plans.Sum && !row.EventsOnly {
+		if row.Aggregation == plans.Sum && !row.IdentifiedOnly {
 			q.settlePart(b.ID.Instance, row, row.Value, row.Leased)
 		}
 	}
 }
 
-func (q *memoryQuota) settleEvent(instance uuid.UUID, row meter.Row, e meter.Event) {
+func (q *memoryQuota) acknowledgeIdentified(instance uuid.UUID, row meter.Row, e meter.IdentifiedReport) {
 	if row.Aggregation == plans.Sum {
 		q.settlePart(instance, row, e.Quantity, e.Leased)
 	}

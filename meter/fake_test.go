@@ -44,7 +44,7 @@ type memoryStore struct {
 	// do its work and then fail.
 	away, loseAnswer bool
 	watermark        time.Time
-	events           map[eventKey]countedEvent
+	identified       map[identifiedKey]countedIdentified
 	quota            memoryQuota
 	// looks are the windows that somebody looks at while others hold some idle.
 	looks chan meter.QuotaWindow
@@ -55,15 +55,15 @@ type memoryStore struct {
 	through map[uuid.UUID]int64
 	// quarantined is what was set aside of a day, apart by which batch.
 	quarantined map[recordKey]int64
-	apart       map[meter.BatchID][]meter.EventPlace
+	apart       map[meter.BatchID][]meter.BatchPlace
 }
 
 func newMemoryStore() *memoryStore {
 	return &memoryStore{
 		plans: map[uuid.UUID]string{}, terms: map[uuid.UUID][]meter.Term{}, records: map[recordKey]record{}, seqs: map[uuid.UUID]int64{},
-		events: map[eventKey]countedEvent{}, quota: newMemoryQuota(), through: map[uuid.UUID]int64{},
+		identified: map[identifiedKey]countedIdentified{}, quota: newMemoryQuota(), through: map[uuid.UUID]int64{},
 		looks:       make(chan meter.QuotaWindow, 100),
-		quarantined: map[recordKey]int64{}, apart: map[meter.BatchID][]meter.EventPlace{},
+		quarantined: map[recordKey]int64{}, apart: map[meter.BatchID][]meter.BatchPlace{},
 	}
 }
 
@@ -177,9 +177,9 @@ func (s *memoryStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applie
 	applied.Quarantined = s.apart[b.ID]
 	for i, row := range b.Rows {
 		applied.Stored = append(applied.Stored, s.records[recordKey{row.Organization, row.Meter, row.Day}].value)
-		for j, e := range row.Events {
-			if s.events[eventKey{row.Organization, e.Identity}].batch != b.ID {
-				applied.Repeated = append(applied.Repeated, meter.EventPlace{Row: i, Event: j})
+		for j, e := range row.Identified {
+			if s.identified[identifiedKey{row.Organization, e.Identity}].batch != b.ID {
+				applied.Repeated = append(applied.Repeated, meter.BatchPlace{Row: i, Report: j})
 			}
 		}
 	}
@@ -190,8 +190,8 @@ func (s *memoryStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applie
 	return applied, nil
 }
 
-// eventKey is an identity, which is its organization's own.
-type eventKey struct {
+// identifiedKey is an identity, which is its organization's own.
+type identifiedKey struct {
 	organization uuid.UUID
 	identity     meter.Identity
 }
@@ -202,65 +202,65 @@ type pricedBy struct {
 	version int
 }
 
-// countedEvent is an identity that was counted, and by which batch.
-type countedEvent struct {
+// countedIdentified is an identity that was counted, and by which batch.
+type countedIdentified struct {
 	batch meter.BatchID
 	// priced is what its row is priced by.
 	priced pricedBy
-	known  meter.KnownEvent
+	known  meter.KnownReport
 }
 
-// write folds a row, and those of its events that are new; or sets it aside, with them,
+// write folds a row, and those of its identified reports that are new; or sets it aside, with them,
 // where its day can't hold it.
 func (s *memoryStore) write(batch meter.BatchID, row meter.Row, place int) {
 	total := int64(0)
-	if !row.EventsOnly {
+	if !row.IdentifiedOnly {
 		total = row.Value
 	}
-	fresh := map[eventKey]bool{}
-	for _, e := range row.Events {
-		key := eventKey{row.Organization, e.Identity}
-		if _, there := s.events[key]; !there && !fresh[key] {
+	fresh := map[identifiedKey]bool{}
+	for _, e := range row.Identified {
+		key := identifiedKey{row.Organization, e.Identity}
+		if _, there := s.identified[key]; !there && !fresh[key] {
 			fresh[key] = true
 			total += e.Quantity
 		}
 	}
 	key := recordKey{row.Organization, row.Meter, row.Day}
 	if row.Aggregation == plans.Sum && s.records[key].value+total > plans.MaxDaySum {
-		for _, e := range row.Events {
-			if key := (eventKey{row.Organization, e.Identity}); fresh[key] {
-				s.events[key] = countedEvent{batch, pricedBy{row.Plan, row.PlanVersion}, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
+		for _, e := range row.Identified {
+			if key := (identifiedKey{row.Organization, e.Identity}); fresh[key] {
+				s.identified[key] = countedIdentified{batch, pricedBy{row.Plan, row.PlanVersion}, meter.KnownReport{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Report: e}}
 			}
 		}
 		s.quarantined[key] += total
-		s.apart[batch] = append(s.apart[batch], meter.EventPlace{Row: place, Event: meter.WholeRow})
+		s.apart[batch] = append(s.apart[batch], meter.BatchPlace{Row: place, Report: meter.WholeRow})
 		return
 	}
-	if !row.EventsOnly {
+	if !row.IdentifiedOnly {
 		s.fold(row)
 	}
-	for _, e := range row.Events {
-		key := eventKey{row.Organization, e.Identity}
-		if _, there := s.events[key]; there {
+	for _, e := range row.Identified {
+		key := identifiedKey{row.Organization, e.Identity}
+		if _, there := s.identified[key]; there {
 			continue
 		}
-		s.events[key] = countedEvent{batch, pricedBy{row.Plan, row.PlanVersion}, meter.KnownEvent{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Event: e}}
+		s.identified[key] = countedIdentified{batch, pricedBy{row.Plan, row.PlanVersion}, meter.KnownReport{Organization: row.Organization, Meter: row.Meter, Day: row.Day, Report: e}}
 		one := row
 		one.Value, one.At = e.Quantity, e.At
 		s.fold(one)
-		s.quota.settleEvent(batch.Instance, row, e)
+		s.quota.acknowledgeIdentified(batch.Instance, row, e)
 	}
 }
 
-// KnownEvents implements meter.EventStore.
-func (s *memoryStore) KnownEvents(_ context.Context, organization uuid.UUID, ids []meter.Identity) (out []meter.KnownEvent, _ error) {
+// KnownReports implements meter.IdentityStore.
+func (s *memoryStore) KnownReports(_ context.Context, organization uuid.UUID, ids []meter.Identity) (out []meter.KnownReport, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {
 		return nil, errAway
 	}
 	for _, id := range ids {
-		if found, ok := s.events[eventKey{organization, id}]; ok {
+		if found, ok := s.identified[identifiedKey{organization, id}]; ok {
 			out = append(out, found.known)
 		}
 	}

@@ -129,10 +129,10 @@ func (f *fleet) finish(t *rapid.T) {
 	for key, quantity := range f.acknowledged {
 		want[recordKey{f.ids[key.organization], f.catalog.Meters[key.meter].Key, key.day}] += quantity
 	}
-	require.Len(t, f.store.events, len(f.counted), "every identity that was acknowledged is there, and no other")
-	for key, e := range f.store.events {
+	require.Len(t, f.store.identified, len(f.counted), "every identity that was acknowledged is there, and no other")
+	for key, e := range f.store.identified {
 		require.Contains(t, f.counted[key], e.priced, "the plan of the report's time")
-		want[recordKey{key.organization, e.known.Meter, e.known.Day}] += e.known.Event.Quantity
+		want[recordKey{key.organization, e.known.Meter, e.known.Day}] += e.known.Report.Quantity
 	}
 	require.Len(t, f.store.records, len(want))
 	for key, value := range want {
@@ -152,7 +152,7 @@ func (f *fleet) requireRowsByPlan(t *rapid.T) {
 	got := map[usageKey]int64{}
 	for _, b := range f.store.batches {
 		for _, row := range b.Rows {
-			if row.EventsOnly {
+			if row.IdentifiedOnly {
 				continue
 			}
 			index := slices.IndexFunc(f.catalog.Meters, func(m plans.Meter) bool { return m.Key == row.Meter })
@@ -172,9 +172,9 @@ func (f *fleet) requireRowsByPlan(t *rapid.T) {
 func unleased(rows []meter.Row) []meter.Row {
 	out := slices.Clone(rows)
 	for i := range out {
-		out[i].Leased, out[i].Events = meter.Leased{}, slices.Clone(out[i].Events)
-		for j := range out[i].Events {
-			out[i].Events[j].Leased = meter.Leased{}
+		out[i].Leased, out[i].Identified = meter.Leased{}, slices.Clone(out[i].Identified)
+		for j := range out[i].Identified {
+			out[i].Identified[j].Leased = meter.Leased{}
 		}
 	}
 	return out

@@ -111,7 +111,7 @@ func (f *fleet) start() {
 	// Loads in the background read it, too.
 	clock := f.clock.Now
 	m.meter = meter.New(meter.WithManualLeases(meter.Config{
-		Catalog: f.catalog, Store: learned{f.store, m}, Leases: f.store, Events: f.store, Instance: id, Journal: m.journal, Now: clock,
+		Catalog: f.catalog, Store: learned{f.store, m}, Leases: f.store, Identities: f.store, Instance: id, Journal: m.journal, Now: clock,
 		DenyUnleased: f.strict, Logger: slog.New(slog.DiscardHandler),
 	}))
 	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.store, Instance: id, Now: clock})

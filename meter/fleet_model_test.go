@@ -27,7 +27,7 @@ type fleet struct {
 	acknowledged map[usageKey]int64
 	// counted are the identities that were acknowledged, with the plans that may price them:
 	// of the instances that took the report at once, the first to flush decides.
-	counted map[eventKey]map[pricedBy]bool
+	counted map[identifiedKey]map[pricedBy]bool
 	// segments are what the journals had of batches that were acknowledged.
 	segments map[meter.BatchID][]meter.Record
 	// strict says that nothing happens that may pass a limit: no lost instance, no store away,
@@ -64,7 +64,7 @@ func newFleet(t *rapid.T, strict bool) *fleet {
 	f := &fleet{
 		t: t, store: newMemoryStore(), catalog: fleetCatalog(), strict: strict,
 		clock:        &clock{now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC)},
-		acknowledged: map[usageKey]int64{}, counted: map[eventKey]map[pricedBy]bool{},
+		acknowledged: map[usageKey]int64{}, counted: map[identifiedKey]map[pricedBy]bool{},
 		segments: map[meter.BatchID][]meter.Record{},
 	}
 	require.NoError(t, f.catalog.Validate())
@@ -162,7 +162,7 @@ func (f *fleet) keyed(t *rapid.T) {
 	if err != nil || !out.Decision.Allowed || out.Duplicate {
 		return
 	}
-	key := eventKey{f.ids[n], identity}
+	key := identifiedKey{f.ids[n], identity}
 	if f.counted[key] == nil {
 		// The day of the first to reach the store counts: the store says which.
 		f.counted[key] = map[pricedBy]bool{}

@@ -202,7 +202,7 @@ func (f *Flusher) retain(h harvest) {
 	}
 	batch := Batch{ID: BatchID{Instance: f.config.Instance, Seq: f.seq}, Watermark: h.watermark, Rows: exported(h.rows)}
 	for i := range h.rows {
-		batch.Reports += int64(h.rows[i].reports) + int64(len(h.rows[i].events))
+		batch.Reports += int64(h.rows[i].reports) + int64(len(h.rows[i].identified))
 	}
 	if h.rotated {
 		records := f.config.Meter.config.Journal.Records(h.sealed)
@@ -213,7 +213,7 @@ func (f *Flusher) retain(h harvest) {
 
 // acknowledge tells the meter and the journal that the store has a batch.
 func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
-	repeated, quarantined := eventsByRow(applied.Repeated), eventsByRow(applied.Quarantined)
+	repeated, quarantined := identifiedByRow(applied.Repeated), identifiedByRow(applied.Quarantined)
 	m := f.config.Meter
 	if applied.Conflicts > 0 {
 		m.stats.conflicts.Add(int64(applied.Conflicts))
@@ -225,8 +225,8 @@ func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
 		if i < len(applied.Stored) {
 			row.slot.acknowledge(row, applied.Stored[i], repeated[i], quarantined[i])
 		}
-		for j := range row.events {
-			m.identities.forget(identityKey{row.slot.org.id, row.events[j].Identity})
+		for j := range row.identified {
+			m.identities.forget(identityKey{row.slot.org.id, row.identified[j].Identity})
 		}
 	}
 	if !p.journalled {
@@ -238,10 +238,10 @@ func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
 	}
 }
 
-func eventsByRow(places []EventPlace) map[int][]int {
+func identifiedByRow(places []BatchPlace) map[int][]int {
 	byRow := map[int][]int{}
 	for _, place := range places {
-		byRow[place.Row] = append(byRow[place.Row], place.Event)
+		byRow[place.Row] = append(byRow[place.Row], place.Report)
 	}
 	return byRow
 }
@@ -261,16 +261,16 @@ func exported(rows []drained) []Row {
 		d := &rows[i]
 		priced := d.slot.org.meter.prices.name(d.price)
 		out[i] = Row{
-			Organization: d.slot.org.id,
-			Meter:        d.slot.meter.Key,
-			Aggregation:  d.slot.meter.Aggregation,
-			Day:          d.day,
-			Plan:         priced.plan,
-			PlanVersion:  priced.version,
-			Value:        d.value,
-			Leased:       d.leased,
-			EventsOnly:   !d.has,
-			Events:       d.events,
+			Organization:   d.slot.org.id,
+			Meter:          d.slot.meter.Key,
+			Aggregation:    d.slot.meter.Aggregation,
+			Day:            d.day,
+			Plan:           priced.plan,
+			PlanVersion:    priced.version,
+			Value:          d.value,
+			Leased:         d.leased,
+			IdentifiedOnly: !d.has,
+			Identified:     d.identified,
 		}
 		if d.has {
 			out[i].At = time.Unix(0, d.at).UTC()

@@ -40,7 +40,7 @@ func BatchOf(id BatchID, catalog *plans.Catalog, records iter.Seq2[Record, error
 			places[k] = place
 			batch.Rows = append(batch.Rows, Row{
 				Organization: k.organization, Meter: k.meter, Aggregation: m.Aggregation, Day: k.day,
-				Plan: k.priced.plan, PlanVersion: k.priced.version, EventsOnly: true,
+				Plan: k.priced.plan, PlanVersion: k.priced.version, IdentifiedOnly: true,
 			})
 		}
 		batch.Rows[place].add(&record)
@@ -62,17 +62,17 @@ func (r *Row) full(record *Record) bool {
 func (r *Row) add(record *Record) {
 	at := time.Unix(0, record.At).UTC()
 	if record.Identity != (Identity{}) {
-		r.Events = append(r.Events, Event{
+		r.Identified = append(r.Identified, IdentifiedReport{
 			Identity: record.Identity, Fingerprint: record.Fingerprint, Batch: record.Batch, Quantity: record.Quantity, At: at,
 			Leased: record.leased(), Receipt: record.Receipt,
 		})
 		return
 	}
-	if r.Aggregation == plans.Last && !r.EventsOnly && at.Before(r.At) {
+	if r.Aggregation == plans.Last && !r.IdentifiedOnly && at.Before(r.At) {
 		return
 	}
-	if r.EventsOnly {
-		r.Value, r.EventsOnly = record.Quantity, false
+	if r.IdentifiedOnly {
+		r.Value, r.IdentifiedOnly = record.Quantity, false
 	} else {
 		r.Value = r.Aggregation.Fold(r.Value, record.Quantity)
 	}

@@ -96,11 +96,11 @@ type LeaseStore interface {
 	AdjustLeases(ctx context.Context, instance uuid.UUID, asks []LeaseAsk) ([]LeaseAnswer, error)
 }
 
-// EventStore knows the identities that were counted.
-type EventStore interface {
-	// KnownEvents returns those of the identities that were counted for an organization,
+// IdentityStore knows the identities that were counted.
+type IdentityStore interface {
+	// KnownReports returns those of the identities that were counted for an organization,
 	// in any order.
-	KnownEvents(ctx context.Context, organization uuid.UUID, identities []Identity) ([]KnownEvent, error)
+	KnownReports(ctx context.Context, organization uuid.UUID, identities []Identity) ([]KnownReport, error)
 }
 
 // LostLease is quota that was released because its instance was declared lost: the most

@@ -54,9 +54,9 @@ type Config struct {
 	// AskTimeout bounds a call for leases. After it the store is taken to be away. Zero: 2 s.
 	AskTimeout time.Duration
 
-	// Events knows the identities that were counted. Nil: only those that aren't flushed
+	// Identities knows the identities that were counted. Nil: only those that aren't flushed
 	// are known before the flush.
-	Events EventStore
+	Identities IdentityStore
 	// KnownTimeout bounds a look-up of identities. Zero: 500 ms.
 	KnownTimeout time.Duration
 

@@ -132,10 +132,10 @@ func (s *slot) standing(leased bool) (current, held int64) {
 	return max(0, s.used), s.heldInStore()
 }
 
-// pendingOf is what the current day's undrained events add to its pending usage.
+// pendingOf is what the current day's undrained identified reports add to its pending usage.
 func (s *slot) pendingOf() int64 {
 	if s.meter.Aggregation != plans.Sum {
 		return 0
 	}
-	return s.pendingEvents()
+	return s.pendingIdentified()
 }

@@ -134,7 +134,7 @@ func newReportRig(tb testing.TB, plan string) *reportRig {
 	tb.Helper()
 	r := &reportRig{rig: &rig{t: tb, store: newMemoryStore(), clock: &clock{now: noon}}}
 	r.id = r.store.add(plan)
-	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Events: r.store, Now: r.clock.Now})
+	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Identities: r.store, Now: r.clock.Now})
 	r.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: r.meter, Store: r.store, Instance: uuid.Must(uuid.NewV7()), Now: r.clock.Now,
 	})

@@ -25,7 +25,7 @@ type quota struct {
 	// pending is the leased part of the current day's pending usage.
 	pending int64
 	// open counts what was admitted out of it and may yet come back: reservations that are
-	// not settled, and events that are not acknowledged.
+	// not settled, and identified reports that are not acknowledged.
 	open int
 	// held is the part of spent that open reservations hold.
 	held int64

@@ -43,7 +43,7 @@ type Outcome struct {
 }
 
 // KnownSet holds reports that the store has counted, by their identity.
-type KnownSet map[Identity]KnownEvent
+type KnownSet map[Identity]KnownReport
 
 // identityKey is an identity, which is its organization's own.
 type identityKey struct {
@@ -61,9 +61,9 @@ type identities [64]struct {
 // claim is one identity.
 type claim struct {
 	// done is closed when it is decided; counted then says whether it was counted.
-	done    chan struct{}
-	counted bool
-	event   KnownEvent
+	done       chan struct{}
+	counted    bool
+	identified KnownReport
 }
 
 // take returns the claim on an identity, and whether it is the caller's: then the
@@ -96,12 +96,12 @@ func (s *identities) forget(key identityKey) {
 func (o *Organization) Known(ctx context.Context, ids []Identity) KnownSet {
 	m := o.meter
 	now := m.config.Now()
-	if m.config.Events == nil || len(ids) == 0 || now.UnixNano() < m.knownAway.Load() {
+	if m.config.Identities == nil || len(ids) == 0 || now.UnixNano() < m.knownAway.Load() {
 		return nil
 	}
 	asking, cancel := context.WithTimeout(ctx, m.config.KnownTimeout)
 	defer cancel()
-	found, err := m.config.Events.KnownEvents(asking, o.id, ids)
+	found, err := m.config.Identities.KnownReports(asking, o.id, ids)
 	if err != nil {
 		if ctx.Err() == nil {
 			m.knownAway.Store(now.Add(awayFor).UnixNano())
@@ -111,7 +111,7 @@ func (o *Organization) Known(ctx context.Context, ids []Identity) KnownSet {
 	}
 	known := make(KnownSet, len(found))
 	for _, k := range found {
-		known[k.Event.Identity] = k
+		known[k.Report.Identity] = k
 	}
 	return known
 }
@@ -147,7 +147,7 @@ func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet
 			return Outcome{}, ctx.Err()
 		}
 		if c.counted {
-			return c.event.again(r.Fingerprint)
+			return c.identified.again(r.Fingerprint)
 		}
 	}
 }
@@ -163,17 +163,17 @@ func (o *Organization) settleClaim(ctx context.Context, key identityKey, c *clai
 		c.counted = counted
 		close(c.done)
 	}()
-	out, c.event, err = o.reportEvent(ctx, r)
+	out, c.identified, err = o.reportIdentified(ctx, r)
 	counted = err == nil && out.Decision.Allowed
 	return out, err
 }
 
 // again is the answer to a report that was counted before.
-func (k *KnownEvent) again(fingerprint Fingerprint) (Outcome, error) {
-	if k.Event.Fingerprint != fingerprint {
+func (k *KnownReport) again(fingerprint Fingerprint) (Outcome, error) {
+	if k.Report.Fingerprint != fingerprint {
 		return Outcome{}, ErrIdentityReused
 	}
-	receipt := k.Event.Receipt
+	receipt := k.Report.Receipt
 	d := plans.Decision{
 		Allowed: true, OverLimit: receipt.OverLimit, Mode: receipt.Mode, Current: receipt.Current, Held: receipt.Held, Max: receipt.Max,
 	}
@@ -190,26 +190,26 @@ func (o *Organization) report(ctx context.Context, r Report) (Outcome, error) {
 	return out, err
 }
 
-// reportEvent decides on a report with an identity, and counts it.
-func (o *Organization) reportEvent(ctx context.Context, r Report) (Outcome, KnownEvent, error) {
+// reportIdentified decides on a report with an identity, and counts it.
+func (o *Organization) reportIdentified(ctx context.Context, r Report) (Outcome, KnownReport, error) {
 	out, reservation, err := o.decide(ctx, r)
 	if !reservation.Held() {
-		return out, KnownEvent{}, err
+		return out, KnownReport{}, err
 	}
 	kind := calendar.WindowDay
 	if out.Window.End.Sub(out.Window.Start) > 24*time.Hour {
 		kind = calendar.WindowMonth
 	}
 	d := out.Decision
-	event := Event{
+	identified := IdentifiedReport{
 		Identity: r.Identity, Fingerprint: r.Fingerprint, Batch: r.Batch, Quantity: r.Quantity, At: time.Unix(0, reservation.at).UTC(),
 		Receipt: Receipt{Plan: out.Plan, Mode: d.Mode, OverLimit: d.OverLimit, Current: d.Current, Held: d.Held, Max: d.Max, Window: kind},
 	}
 	if q := reservation.quota; q != nil {
-		event.Leased = leasedOf(q.key.Kind, r.Quantity)
+		identified.Leased = leasedOf(q.key.Kind, r.Quantity)
 	}
-	known := KnownEvent{Organization: o.id, Meter: reservation.slot.meter.Key, Day: reservation.day, Event: event}
-	reservation.event = &event
+	known := KnownReport{Organization: o.id, Meter: reservation.slot.meter.Key, Day: reservation.day, Report: identified}
+	reservation.identified = &identified
 	return out, known, reservation.TryCommit()
 }
 

@@ -29,8 +29,8 @@ type Reservation struct {
 	day, windowStart, windowEnd calendar.Day
 	// price is what the quantity is priced by.
 	price price
-	// event is what a report that bears an identity is counted as; nil: it bears none.
-	event *Event
+	// identified is the report as it is counted, where it bears an identity; nil: it bears none.
+	identified *IdentifiedReport
 }
 
 // Reserve decides whether quantity may be used now, and holds it where it may. An

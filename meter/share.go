@@ -86,7 +86,7 @@ func (s *slot) overtaken(r *Reservation) bool {
 // noteLevel keeps the time of a level that isn't in the current share's pending usage, but
 // of its day.
 func (s *slot) noteLevel(r *Reservation, older *olderDay) {
-	if (older != nil || r.event != nil) && r.day == s.current.day && s.meter.Aggregation == plans.Last {
+	if (older != nil || r.identified != nil) && r.day == s.current.day && s.meter.Aggregation == plans.Last {
 		x := s.extra()
 		x.levelAt = max(x.levelAt, r.at)
 	}

@@ -48,8 +48,8 @@ type rare struct {
 	// levelAt is the time of the current day's last report that isn't in its share: it has
 	// another price, or an identity (Last only).
 	levelAt int64
-	// events are the reports that bear an identity and are undrained.
-	events []dayEvent
+	// identified are the reports that bear an identity and are undrained.
+	identified []dayIdentified
 	// carried is the leased part of the current day's pending usage that quotas which
 	// are gone had admitted.
 	carried Leased
@@ -66,10 +66,10 @@ type rare struct {
 
 // idle reports whether there is nothing.
 func (x *rare) idle() bool {
-	return len(x.older) == 0 && len(x.events) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0 && x.levelAt == 0 && x.heldInStore == 0
+	return len(x.older) == 0 && len(x.identified) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0 && x.levelAt == 0 && x.heldInStore == 0
 }
 
-// dayUsage is the share of a slot that one day and one price have, but for its events.
+// dayUsage is the share of a slot that one day and one price have, but for its identified reports.
 type dayUsage struct {
 	// pending is what was committed since the last drain, if has.
 	pending int64
@@ -94,14 +94,14 @@ type dayUsage struct {
 type olderDay struct {
 	dayUsage
 	leased Leased
-	// taken is what was admitted of the day and isn't drained: pending, held, its events.
+	// taken is what was admitted of the day and isn't drained: pending, held, its identified reports.
 	taken int64
 }
 
-type dayEvent struct {
-	day   calendar.Day
-	price price
-	event Event
+type dayIdentified struct {
+	day        calendar.Day
+	price      price
+	identified IdentifiedReport
 }
 
 // extra returns the slot's rare part, which it makes at the first need.
@@ -177,8 +177,8 @@ func (s *slot) rewindow(kind calendar.WindowKind) {
 		d := &s.rare.older[i]
 		move(d.day, d.pending+d.held)
 	}
-	for i := range s.rare.events {
-		move(s.rare.events[i].day, s.rare.events[i].event.Quantity)
+	for i := range s.rare.identified {
+		move(s.rare.identified[i].day, s.rare.identified[i].identified.Quantity)
 	}
 }
 
@@ -306,18 +306,18 @@ func (s *slot) dayFor(day calendar.Day, p price) (*dayUsage, *olderDay) {
 func (s *slot) record(r *Reservation) {
 	quantity := r.quantity
 	d, older := s.dayFor(r.day, r.price)
-	if r.event != nil {
-		r.event.Leased = Leased{}
+	if r.identified != nil {
+		r.identified.Leased = Leased{}
 	}
 	s.unhold(d, r, func(q *quota) {
 		part := q.disown(r)
 		if part < quantity {
 			s.org.meter.unflushed.Store(true)
 		}
-		if r.event == nil {
+		if r.identified == nil {
 			s.countLeased(q, older, part)
 		} else {
-			r.event.Leased.add(q.key.Kind, part)
+			r.identified.Leased.add(q.key.Kind, part)
 			q.open++
 		}
 		if q == r.quota {
@@ -327,7 +327,7 @@ func (s *slot) record(r *Reservation) {
 	inWindow := s.inWindow(r.day)
 	if s.meter.Aggregation != plans.Sum {
 		late := s.meter.Aggregation == plans.Last && r.at < d.at
-		if late && r.event == nil {
+		if late && r.identified == nil {
 			// It changes nothing, and was acknowledged all the same.
 			d.reports++
 			return
@@ -337,9 +337,9 @@ func (s *slot) record(r *Reservation) {
 		}
 		s.noteLevel(r, older)
 	}
-	if r.event != nil {
+	if r.identified != nil {
 		x := s.extra()
-		x.events = append(x.events, dayEvent{day: r.day, price: r.price, event: *r.event})
+		x.identified = append(x.identified, dayIdentified{day: r.day, price: r.price, identified: *r.identified})
 		return
 	}
 	if d.has {

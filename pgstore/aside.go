@@ -21,17 +21,17 @@ import (
 
 // asideRow is a row of usage_quarantine on its way.
 type asideRow struct {
-	place meter.EventPlace
+	place meter.BatchPlace
 	row   meter.Row
-	// event is the single report that is set aside; nil: the row.
-	event     *meter.Event
-	reports   int
-	inWindows int64
-	why       error
+	// identified is the single report that is set aside; nil: the row.
+	identified *meter.IdentifiedReport
+	reports    int
+	inWindows  int64
+	why        error
 }
 
 // aside collects what is set aside, in the order of the batch. A refused row takes the
-// events along that nobody has counted; those that are refused by themselves are set aside
+// identified reports along that nobody has counted; those that are refused by themselves are set aside
 // by themselves.
 func (t *sorting) aside() []asideRow {
 	var out []asideRow
@@ -41,17 +41,17 @@ func (t *sorting) aside() []asideRow {
 				out = append(out, q)
 			}
 		}
-		for n := range t.rows[i].Events {
+		for n := range t.rows[i].Identified {
 			if !t.refused(i, n) {
 				continue
 			}
-			event := t.rows[i].Events[n]
+			identified := t.rows[i].Identified[n]
 			// As it came: what can't be stored has been made storable for its identity alone.
-			event.Quantity = t.batch.Rows[i].Events[n].Quantity
-			place := meter.EventPlace{Row: i, Event: n}
+			identified.Quantity = t.batch.Rows[i].Identified[n].Quantity
+			place := meter.BatchPlace{Row: i, Report: n}
 			row := t.rows[i]
-			row.Value, row.At, row.Leased = event.Quantity, event.At, event.Leased
-			out = append(out, asideRow{place: place, row: row, event: &event, reports: 1, why: t.why[place]})
+			row.Value, row.At, row.Leased = identified.Quantity, identified.At, identified.Leased
+			out = append(out, asideRow{place: place, row: row, identified: &identified, reports: 1, why: t.why[place]})
 		}
 	}
 	return out
@@ -59,10 +59,10 @@ func (t *sorting) aside() []asideRow {
 
 // wholeRow folds a refused row. There may be nothing left of it.
 func (t *sorting) wholeRow(i int) (asideRow, bool) {
-	place := meter.EventPlace{Row: i, Event: meter.WholeRow}
+	place := meter.BatchPlace{Row: i, Report: meter.WholeRow}
 	row := t.rows[i]
 	q := asideRow{place: place, why: t.why[place]}
-	some := !row.EventsOnly
+	some := !row.IdentifiedOnly
 	if !some {
 		row.Value, row.At, row.Leased = 0, time.Time{}, meter.Leased{}
 	}
@@ -70,20 +70,20 @@ func (t *sorting) wholeRow(i int) (asideRow, bool) {
 		if out {
 			continue
 		}
-		event := &row.Events[n]
+		identified := &row.Identified[n]
 		switch {
 		case !some:
-			row.Value = event.Quantity
-		case row.Aggregation == plans.Max || row.Aggregation == plans.Last && !event.At.Before(row.At):
-			row.Value = row.Aggregation.Fold(row.Value, event.Quantity)
+			row.Value = identified.Quantity
+		case row.Aggregation == plans.Max || row.Aggregation == plans.Last && !identified.At.Before(row.At):
+			row.Value = row.Aggregation.Fold(row.Value, identified.Quantity)
 		case row.Aggregation != plans.Last:
-			row.Value += event.Quantity
+			row.Value += identified.Quantity
 		}
-		if !some || event.At.After(row.At) {
-			row.At = event.At
+		if !some || identified.At.After(row.At) {
+			row.At = identified.At
 		}
-		row.Leased.Day += event.Leased.Day
-		row.Leased.Month += event.Leased.Month
+		row.Leased.Day += identified.Leased.Day
+		row.Leased.Month += identified.Leased.Month
 		some = true
 		q.reports++
 	}
@@ -126,7 +126,7 @@ func (t *sorting) settleAside(ctx context.Context, tx scoped, aside []asideRow) 
 			continue
 		}
 		row := q.row
-		row.Aggregation, row.Events, row.EventsOnly = plans.Sum, nil, false
+		row.Aggregation, row.Identified, row.IdentifiedOnly = plans.Sum, nil, false
 		month := row.Day.Month()
 		var waiting int64
 		err := tx.QueryRow(ctx, `
@@ -166,9 +166,9 @@ func (q *asideRow) queue(b *pgx.Batch, id meter.BatchID) error {
 		return err
 	}
 	var identity, fingerprint, receipt []byte
-	if q.event != nil {
-		identity, fingerprint = q.event.Identity[:], q.event.Fingerprint[:]
-		if receipt, err = json.Marshal(q.event.Receipt); err != nil {
+	if q.identified != nil {
+		identity, fingerprint = q.identified.Identity[:], q.identified.Fingerprint[:]
+		if receipt, err = json.Marshal(q.identified.Receipt); err != nil {
 			return err
 		}
 	}
@@ -189,14 +189,14 @@ func (q *asideRow) queue(b *pgx.Batch, id meter.BatchID) error {
 }
 
 // recallQuarantined returns what of a batch that was applied before was set aside.
-func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]meter.EventPlace, error) {
+func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]meter.BatchPlace, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT organization_id, meter, day - date '1970-01-01', plan, plan_version, coalesce(identity, '') FROM usage_quarantine
 		WHERE instance_id = $1 AND seq = $2 ORDER BY id`, batch.ID.Instance, batch.ID.Seq)
 	if err != nil {
 		return nil, err
 	}
-	var places []meter.EventPlace
+	var places []meter.BatchPlace
 	var organization uuid.UUID
 	var meterKey string
 	var plan string
@@ -210,10 +210,10 @@ func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]met
 				row.Plan != plan || row.PlanVersion != version {
 				continue
 			}
-			place := meter.EventPlace{Row: i, Event: meter.WholeRow}
+			place := meter.BatchPlace{Row: i, Report: meter.WholeRow}
 			if len(identity) > 0 {
-				place.Event = slices.IndexFunc(row.Events, func(e meter.Event) bool { return bytes.Equal(e.Identity[:], identity) })
-				if place.Event < 0 {
+				place.Report = slices.IndexFunc(row.Identified, func(e meter.IdentifiedReport) bool { return bytes.Equal(e.Identity[:], identity) })
+				if place.Report < 0 {
 					continue
 				}
 			}
@@ -238,12 +238,12 @@ func storableRow(row meter.Row) (meter.Row, bool) {
 	at := storableTime(row.At)
 	fits = fits && at.Equal(row.At)
 	row.At = at
-	row.Events = slices.Clone(row.Events)
+	row.Identified = slices.Clone(row.Identified)
 	return row, fits
 }
 
-// storableEvent is storableRow for an event.
-func storableEvent(e *meter.Event) bool {
+// storableIdentified is storableRow for an identified report.
+func storableIdentified(e *meter.IdentifiedReport) bool {
 	plan, fits := storableText(e.Receipt.Plan)
 	mode, fits2 := storableText(string(e.Receipt.Mode))
 	window, fits3 := storableText(string(e.Receipt.Window))
@@ -288,10 +288,10 @@ func storableDay(day calendar.Day) int32 {
 	return int32(min(max(day, calendar.DayOf(earliestStorable)), calendar.DayOf(latestStorable)))
 }
 
-// comparePlaces orders places by row and event.
-func comparePlaces(a, b meter.EventPlace) int {
+// comparePlaces orders places by row and identified report.
+func comparePlaces(a, b meter.BatchPlace) int {
 	if a.Row != b.Row {
 		return a.Row - b.Row
 	}
-	return a.Event - b.Event
+	return a.Report - b.Report
 }

@@ -163,10 +163,10 @@ func reserve(f *fixture, organizations []uuid.UUID, r *rand.Rand) error {
 func TestReconcileSeesBatchesWithoutRows(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
-	f.instance().flush(eventRow(o, evaluations, event("a", 1, 1)))
+	f.instance().flush(identifiedRow(o, evaluations, keyed("a", 1, 1)))
 	journalled := int64(0)
 	w := f.instance()
-	batch := w.batch(eventRow(o, evaluations, event("a", 1, 1)))
+	batch := w.batch(identifiedRow(o, evaluations, keyed("a", 1, 1)))
 	batch.Reports, batch.Journalled = 1, &journalled
 	f.apply(batch)
 	now := calendar.DayOf(time.Now())

@@ -19,7 +19,7 @@ import (
 // isn't there, or as a second row of the same key.
 //
 // The calls of one instance wait for each other; those of different instances
-// lock events, records and windows in the same order, and so never deadlock.
+// lock identified reports, records and windows in the same order, and so never deadlock.
 func (s *Store) ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applied, error) {
 	var applied meter.Applied
 	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) (err error) {
@@ -71,19 +71,19 @@ func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.I
 	if err != nil {
 		return meter.Applied{}, err
 	}
-	events := eventsOf(batch.Rows)
+	identified := identifiedOf(batch.Rows)
 	if !next {
-		return notNext(ctx, tx, batch, c, events)
+		return notNext(ctx, tx, batch, c, identified)
 	}
-	if err := events.count(ctx, tx, batch.ID, events.places); err != nil {
+	if err := identified.count(ctx, tx, batch.ID, identified.places); err != nil {
 		return meter.Applied{}, err
 	}
-	conflicts, err := events.noteConflicts(ctx, tx, batch.ID)
+	conflicts, err := identified.noteConflicts(ctx, tx, batch.ID)
 	if err != nil {
 		return meter.Applied{}, err
 	}
-	applied := meter.Applied{Repeated: events.repeated(), Conflicts: conflicts}
-	written, left := c.split(c.fold(batch.Rows, events))
+	applied := meter.Applied{Repeated: identified.repeated(), Conflicts: conflicts}
+	written, left := c.split(c.fold(batch.Rows, identified))
 	if len(batch.Rows) > 0 {
 		applied.Stored = make([]int64, len(batch.Rows))
 	}
@@ -98,7 +98,7 @@ func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.I
 }
 
 // notNext answers for a batch that doesn't follow its instance's last one.
-func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, events *reportEvents) (meter.Applied, error) {
+func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, identified *identifiedReports) (meter.Applied, error) {
 	var last int64
 	var applied bool
 	err := tx.QueryRow(ctx, `
@@ -113,10 +113,10 @@ func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, even
 		return meter.Applied{}, fmt.Errorf("%w: the last is %d", meter.ErrSequenceGap, last)
 	}
 	answer := meter.Applied{Duplicate: true}
-	if err := events.recall(ctx, tx, batch.ID); err != nil {
+	if err := identified.recall(ctx, tx, batch.ID); err != nil {
 		return meter.Applied{}, err
 	}
-	answer.Repeated = events.repeated()
+	answer.Repeated = identified.repeated()
 	if answer.Quarantined, err = recallQuarantined(ctx, tx, batch); err != nil {
 		return meter.Applied{}, err
 	}

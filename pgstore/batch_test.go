@@ -172,7 +172,7 @@ func TestBatchThatCannotBeCounted(t *testing.T) {
 	for n, c := range cases {
 		applied, err := f.ApplyBatch(t.Context(), w.batch(c.rows...))
 		require.NoError(t, err, c.name)
-		require.Equal(t, []meter.EventPlace{{Row: len(c.rows) - 1, Event: meter.WholeRow}}, applied.Quarantined, c.name)
+		require.Equal(t, []meter.BatchPlace{{Row: len(c.rows) - 1, Report: meter.WholeRow}}, applied.Quarantined, c.name)
 		waiting, err := f.Quarantine(t.Context(), meter.QuarantineWaiting, o, uuid.Nil, 10)
 		require.NoError(t, err)
 		require.Len(t, waiting, n+1)

@@ -71,12 +71,12 @@ func optional(id uuid.UUID) *uuid.UUID {
 	return &id
 }
 
-func knownEvent(e db.UsageEvent) meter.KnownEvent {
-	return meter.KnownEvent{
+func knownReport(e db.UsageEvent) meter.KnownReport {
+	return meter.KnownReport{
 		Organization: e.OrganizationID,
 		Meter:        e.Meter,
 		Day:          calendar.DayOf(e.Day),
-		Event: meter.Event{
+		Report: meter.IdentifiedReport{
 			Identity:    meter.Identity(e.Identity),
 			Fingerprint: meter.Fingerprint(e.Fingerprint),
 			Quantity:    e.Quantity,

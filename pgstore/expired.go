@@ -13,7 +13,7 @@ const expiredChunk = 10_000
 // The statements of [Store.DeleteExpired]: $1 is the time before which things are, $2 how
 // many are deleted at most.
 const (
-	deleteEvents = `
+	deleteIdentities = `
 		DELETE FROM usage_events WHERE (organization_id, identity) IN (
 			SELECT organization_id, identity FROM usage_events WHERE counted_at < $1 LIMIT $2)`
 	deleteKeys = `
@@ -63,7 +63,7 @@ func (s *Store) DeleteExpired(ctx context.Context, before time.Time) (billing.Ex
 		statement string
 		count     *int64
 	}{
-		{deleteEvents, &deleted.Events},
+		{deleteIdentities, &deleted.Identities},
 		{deleteKeys, &deleted.Keys},
 		{deleteConflicts, &deleted.Conflicts},
 		{deleteWrites, &deleted.Writes},

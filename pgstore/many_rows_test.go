@@ -9,7 +9,7 @@ import (
 	"github.com/riverline/tollgate/meter"
 )
 
-// A batch of more rows, and of more events, than one statement takes.
+// A batch of more rows, and of more identified reports, than one statement takes.
 func TestBatchOfManyStatements(t *testing.T) {
 	const size = 120_001
 	f := newFixture(t)
@@ -30,17 +30,17 @@ func TestBatchOfManyStatements(t *testing.T) {
 	require.EqualValues(t, size, f.count(`SELECT count(*) FROM usage_batch_rows`))
 }
 
-func TestBatchOfManyEvents(t *testing.T) {
+func TestBatchOfManyIdentifiedReports(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
-	events := make([]meter.Event, 120_001)
-	for i := range events {
-		events[i] = event(fmt.Sprint(i%120_000), 1, 1)
+	identified := make([]meter.IdentifiedReport, 120_001)
+	for i := range identified {
+		identified[i] = keyed(fmt.Sprint(i%120_000), 1, 1)
 	}
-	batch := w.batch(eventRow(o, evaluations, events...))
+	batch := w.batch(identifiedRow(o, evaluations, identified...))
 	applied := f.apply(batch)
-	require.Equal(t, meter.Applied{Stored: []int64{120_000}, Repeated: []meter.EventPlace{{Event: 120_000}}}, applied)
+	require.Equal(t, meter.Applied{Stored: []int64{120_000}, Repeated: []meter.BatchPlace{{Report: 120_000}}}, applied)
 	again := f.apply(batch)
 	require.Equal(t, applied.Repeated, again.Repeated)
 }

@@ -71,24 +71,24 @@ func TestRowsOfSeveralPlansFoldIntoOneRecord(t *testing.T) {
 	require.Empty(t, f.reconcile(today, today).Differences)
 }
 
-// Events that were counted before leave their row idle, whatever the other rows of the day
+// Reports that were counted before leave their row idle, whatever the other rows of the day
 // bring; the same identity under two plans counts once.
-func TestRepeatedEventsAmongRowsOfSeveralPlans(t *testing.T) {
+func TestRepeatedReportsAmongRowsOfSeveralPlans(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
-	f.instance().flush(eventRow(o, evaluations, event("a", 10, 1)))
+	f.instance().flush(identifiedRow(o, evaluations, keyed("a", 10, 1)))
 
 	w := f.instance()
 	batch := w.batch(
-		under(eventRow(o, evaluations, event("a", 10, 1)), "free", 1),
-		under(eventRow(o, evaluations, event("b", 5, 2)), "pro", 1),
+		under(identifiedRow(o, evaluations, keyed("a", 10, 1)), "free", 1),
+		under(identifiedRow(o, evaluations, keyed("b", 5, 2)), "pro", 1),
 		under(row(o, evaluations, today, 1), "pro", 2),
-		under(eventRow(o, evaluations, event("b", 5, 2)), "pro", 3),
+		under(identifiedRow(o, evaluations, keyed("b", 5, 2)), "pro", 3),
 	)
 	// Of a sum, each row is answered what the day had after it; one that wrote nothing, all of it.
 	want := meter.Applied{
 		Stored:   []int64{16, 15, 16, 16},
-		Repeated: []meter.EventPlace{{Row: 0}, {Row: 3}},
+		Repeated: []meter.BatchPlace{{Row: 0}, {Row: 3}},
 	}
 	require.Equal(t, want, f.apply(batch))
 	want.Duplicate, want.Stored[1] = true, 16

@@ -29,7 +29,7 @@ func (f *fixture) meteringBy(change func(*meter.Config)) *metering {
 	require.NoError(f.t, f.RegisterInstance(f.t.Context(), meter.Instance{ID: m.id, Host: "test", StartedAt: time.Now()}))
 	now := func() time.Time { return time.Now().UTC() }
 	config := meter.Config{
-		Catalog: f.catalog(), Store: f.Store, Instance: m.id, Events: f.Store, Now: now, Logger: slog.New(slog.DiscardHandler),
+		Catalog: f.catalog(), Store: f.Store, Instance: m.id, Identities: f.Store, Now: now, Logger: slog.New(slog.DiscardHandler),
 	}
 	change(&config)
 	m.meter = meter.New(config)

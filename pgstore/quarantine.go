@@ -39,7 +39,7 @@ func (s *Store) Quarantine(ctx context.Context, state meter.QuarantineState, org
 		rows, err := tx.Query(ctx, `
 			SELECT `+quarantineColumns+` FROM usage_quarantine
 			WHERE id > $1 AND ($2 = '' OR state = $2) AND ($3 = '00000000-0000-0000-0000-000000000000'::uuid OR organization_id = $3)
-			ORDER BY id LIMIT $4`, after, string(state), organization, limit)
+			ORDER BY id LIMIT $4`, after, string(state), organization, pageSize(limit))
 		if err != nil {
 			return err
 		}

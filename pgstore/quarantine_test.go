@@ -16,9 +16,9 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// event is a report of a quantity that bears an identity.
-func reported(key string, day calendar.Day, quantity int64) meter.Event {
-	return meter.Event{
+// reported is a report of a quantity that bears an identity.
+func reported(key string, day calendar.Day, quantity int64) meter.IdentifiedReport {
+	return meter.IdentifiedReport{
 		Identity: meter.KeyIdentity(key), Fingerprint: meter.FingerprintOf(key), Quantity: quantity, At: day.Start().Add(time.Hour),
 		Receipt: meter.Receipt{Plan: "free", Mode: plans.Hard, Window: calendar.WindowDay},
 	}
@@ -41,8 +41,8 @@ func TestPoisonIsSetAside(t *testing.T) {
 	w := f.instance()
 	w.flush(row(full, evaluations, today, plans.MaxDaySum))
 
-	withEvents := func(r meter.Row, events ...meter.Event) meter.Row {
-		r.Events = events
+	withIdentified := func(r meter.Row, identified ...meter.IdentifiedReport) meter.Row {
+		r.Identified = identified
 		return r
 	}
 	nextDay := today
@@ -54,21 +54,21 @@ func TestPoisonIsSetAside(t *testing.T) {
 		row      meter.Row
 		sqlstate string
 	}{
-		"a constraint":           {fresh(13), "23514"},
-		"a trigger":              {fresh(19), "P0001"},
-		"a trigger's constraint": {fresh(23), "23514"},
-		"less than 0":            {fresh(-5), "23514"},
-		"beyond a bigint":        {row(full, evaluations, today, 1<<63-1), "23514"},
-		"beyond a day":           {row(full, evaluations, today-1, plans.MaxDaySum+1), "23514"},
-		"no such organization":   {row(uuid.Must(uuid.NewV7()), evaluations, today, 3), ""},
-		"no such meter":          {meter.Row{Organization: victim, Meter: "gone", Aggregation: plans.Sum, Day: today, Value: 4, At: today.Start()}, ""},
-		"another aggregation":    {meter.Row{Organization: victim, Meter: entities, Aggregation: plans.Sum, Day: today, Value: 4, At: today.Start()}, ""},
-		"a zero byte":            {meter.Row{Organization: victim, Meter: "a\x00b", Aggregation: plans.Sum, Day: today, Value: 4, At: today.Start()}, ""},
-		"no UTF-8":               {meter.Row{Organization: victim, Meter: "a\xffb", Aggregation: plans.Sum, Day: today, Value: 4, At: today.Start()}, ""},
-		"a day that is no date":  {meter.Row{Organization: victim, Meter: evaluations, Aggregation: plans.Sum, Day: 1<<31 - 1, Value: 4, At: today.Start()}, "22008"},
-		"an event of a bad kind": {withEvents(row(victim, evaluations, today-200, 5), reported("seventeen", today-200, 17)), "23514"},
-		"an event less than 0":   {withEvents(row(victim, evaluations, today-201, 5), reported("negative", today-201, -1)), ""},
-		"the sum with an event":  {withEvents(row(victim, evaluations, today-202, 6), reported("seven", today-202, 7)), "23514"},
+		"a constraint":                       {fresh(13), "23514"},
+		"a trigger":                          {fresh(19), "P0001"},
+		"a trigger's constraint":             {fresh(23), "23514"},
+		"less than 0":                        {fresh(-5), "23514"},
+		"beyond a bigint":                    {row(full, evaluations, today, 1<<63-1), "23514"},
+		"beyond a day":                       {row(full, evaluations, today-1, plans.MaxDaySum+1), "23514"},
+		"no such organization":               {row(uuid.Must(uuid.NewV7()), evaluations, today, 3), ""},
+		"no such meter":                      {meter.Row{Organization: victim, Meter: "gone", Aggregation: plans.Sum, Day: today, Value: 4, At: today.Start()}, ""},
+		"another aggregation":                {meter.Row{Organization: victim, Meter: entities, Aggregation: plans.Sum, Day: today, Value: 4, At: today.Start()}, ""},
+		"a zero byte":                        {meter.Row{Organization: victim, Meter: "a\x00b", Aggregation: plans.Sum, Day: today, Value: 4, At: today.Start()}, ""},
+		"no UTF-8":                           {meter.Row{Organization: victim, Meter: "a\xffb", Aggregation: plans.Sum, Day: today, Value: 4, At: today.Start()}, ""},
+		"a day that is no date":              {meter.Row{Organization: victim, Meter: evaluations, Aggregation: plans.Sum, Day: 1<<31 - 1, Value: 4, At: today.Start()}, "22008"},
+		"an identified report of a bad kind": {withIdentified(row(victim, evaluations, today-200, 5), reported("seventeen", today-200, 17)), "23514"},
+		"an identified report less than 0":   {withIdentified(row(victim, evaluations, today-201, 5), reported("negative", today-201, -1)), ""},
+		"the sum with an identified report":  {withIdentified(row(victim, evaluations, today-202, 6), reported("seven", today-202, 7)), "23514"},
 	}
 	const good = 10_000
 	var rows []meter.Row
@@ -109,7 +109,7 @@ func TestPoisonIsSetAside(t *testing.T) {
 				require.EqualValues(t, 1000+n, f.value(id, evaluations, today-calendar.Day(n)))
 			}
 		}
-		// A row without its bad event is good.
+		// A row without its bad identified report is good.
 		require.EqualValues(t, 5, f.value(victim, evaluations, today-200))
 		require.EqualValues(t, 5, f.value(victim, evaluations, today-201))
 		require.EqualValues(t, 0, f.value(victim, evaluations, today-202))
@@ -127,11 +127,11 @@ func TestPoisonIsSetAside(t *testing.T) {
 	requireGood()
 
 	// Identities of what is set aside are known, and the sequence goes on.
-	repeat := w.batch(withEvents(meter.Row{Organization: victim, Meter: evaluations, Aggregation: plans.Sum, Day: today, EventsOnly: true},
+	repeat := w.batch(withIdentified(meter.Row{Organization: victim, Meter: evaluations, Aggregation: plans.Sum, Day: today, IdentifiedOnly: true},
 		reported("seven", today, 7), reported("negative", today, 9), reported("new", today, 9)))
 	applied, err = f.ApplyBatch(t.Context(), repeat)
 	require.NoError(t, err)
-	require.Equal(t, []meter.EventPlace{{Row: 0, Event: 0}, {Row: 0, Event: 1}}, applied.Repeated)
+	require.Equal(t, []meter.BatchPlace{{Row: 0, Report: 0}, {Row: 0, Report: 1}}, applied.Repeated)
 	require.Equal(t, []int64{9}, applied.Stored)
 
 	found, err := f.Reconcile(t.Context(), today-300, today)

@@ -110,10 +110,10 @@ func TestReconcileFindsADifferenceInEachLayer(t *testing.T) {
 
 func TestDeleteExpired(t *testing.T) {
 	f, o, _ := reconciled(t)
-	event := row(o, evaluations, today, 0)
-	event.EventsOnly = true
-	event.Events = []meter.Event{{Identity: meter.KeyIdentity("k"), Quantity: 1, At: today.Start()}}
-	f.instance().flush(event)
+	identified := row(o, evaluations, today, 0)
+	identified.IdentifiedOnly = true
+	identified.Identified = []meter.IdentifiedReport{{Identity: meter.KeyIdentity("k"), Quantity: 1, At: today.Start()}}
+	f.instance().flush(identified)
 	write := accounts.Write{Caller: uuid.New(), Key: [32]byte{1}}
 	_, err := f.BeginWrite(t.Context(), write)
 	require.NoError(t, err)
@@ -130,7 +130,7 @@ func TestDeleteExpired(t *testing.T) {
 	require.Equal(t, billing.Expired{Windows: 1}, deleted, "the window in which nothing is held or leased is over")
 	deleted, err = f.DeleteExpired(t.Context(), time.Now().Add(time.Hour))
 	require.NoError(t, err)
-	require.Equal(t, billing.Expired{Events: 1, Writes: 1, Reservations: 1}, deleted)
+	require.Equal(t, billing.Expired{Identities: 1, Writes: 1, Reservations: 1}, deleted)
 	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM quota_windows`), "one that somebody holds something of stays")
 	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM reservations`))
 }

@@ -22,11 +22,11 @@ type sorting struct {
 	batch meter.Batch
 	// rows are the batch's, with text and times that can be stored.
 	rows []meter.Row
-	// why has what is refused: rows with all that they have, and single events.
-	why map[meter.EventPlace]error
+	// why has what is refused: rows with all that they have, and single identified reports.
+	why map[meter.BatchPlace]error
 	// good are the places of the rows that are tried, in the order of columns.
-	good   []int
-	events *reportEvents
+	good       []int
+	identified *identifiedReports
 	// kept are the rows that are written, and stored their records.
 	kept   *columns
 	stored []int64
@@ -35,7 +35,7 @@ type sorting struct {
 // applySorted applies a batch that can't be applied as it is.
 func (s *Store) applySorted(ctx context.Context, batch meter.Batch) (meter.Applied, error) {
 	var applied meter.Applied
-	var why map[meter.EventPlace]error
+	var why map[meter.BatchPlace]error
 	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) (err error) {
 		t := newSorting(batch)
 		applied, err = t.apply(ctx, tx)
@@ -52,37 +52,37 @@ func (s *Store) applySorted(ctx context.Context, batch meter.Batch) (meter.Appli
 
 // newSorting refuses what can't be sent.
 func newSorting(batch meter.Batch) *sorting {
-	t := &sorting{batch: batch, rows: make([]meter.Row, len(batch.Rows)), why: map[meter.EventPlace]error{}}
+	t := &sorting{batch: batch, rows: make([]meter.Row, len(batch.Rows)), why: map[meter.BatchPlace]error{}}
 	for i := range batch.Rows {
 		row, fits := storableRow(batch.Rows[i])
 		t.rows[i] = row
 		if !fits {
 			t.refuse(i, meter.WholeRow, errUnstorable)
 		}
-		for n := range row.Events {
-			event := &row.Events[n]
-			fits := storableEvent(event)
+		for n := range row.Identified {
+			identified := &row.Identified[n]
+			fits := storableIdentified(identified)
 			switch {
 			case !fits:
 				t.refuse(i, n, errUnstorable)
-			case event.Quantity < 0:
+			case identified.Quantity < 0:
 				t.refuse(i, n, errNegative)
 			}
-			event.Quantity = max(0, event.Quantity)
+			identified.Quantity = max(0, identified.Quantity)
 		}
 	}
 	return t
 }
 
-func (t *sorting) refuse(row, event int, why error) {
-	place := meter.EventPlace{Row: row, Event: event}
+func (t *sorting) refuse(row, identified int, why error) {
+	place := meter.BatchPlace{Row: row, Report: identified}
 	if t.why[place] == nil {
 		t.why[place] = why
 	}
 }
 
-func (t *sorting) refused(row, event int) bool {
-	return t.why[meter.EventPlace{Row: row, Event: event}] != nil
+func (t *sorting) refused(row, identified int) bool {
+	return t.why[meter.BatchPlace{Row: row, Report: identified}] != nil
 }
 
 func (t *sorting) apply(ctx context.Context, tx scoped) (meter.Applied, error) {
@@ -98,21 +98,21 @@ func (t *sorting) apply(ctx context.Context, tx scoped) (meter.Applied, error) {
 	if err != nil {
 		return meter.Applied{}, err
 	}
-	t.events = eventsOf(t.rows)
+	t.identified = identifiedOf(t.rows)
 	if !next {
 		return t.again(ctx, tx, c)
 	}
-	if err := t.countEvents(ctx, tx); err != nil {
+	if err := t.countIdentified(ctx, tx); err != nil {
 		return meter.Applied{}, err
 	}
-	conflicts, err := t.events.noteConflicts(ctx, tx, t.batch.ID)
+	conflicts, err := t.identified.noteConflicts(ctx, tx, t.batch.ID)
 	if err != nil {
 		return meter.Applied{}, err
 	}
 	if err := t.writeRows(ctx, tx, c); err != nil {
 		return meter.Applied{}, err
 	}
-	applied := meter.Applied{Stored: t.stored, Repeated: t.events.repeated(), Conflicts: conflicts}
+	applied := meter.Applied{Stored: t.stored, Repeated: t.identified.repeated(), Conflicts: conflicts}
 	aside := t.aside()
 	for _, q := range aside {
 		applied.Quarantined = append(applied.Quarantined, q.place)
@@ -194,23 +194,23 @@ func (t *sorting) goodRows() []meter.Row {
 	return rows
 }
 
-// countEvents inserts the identities of all events, of refused rows too: sent again they
+// countIdentified inserts the identities of all identified reports, of refused rows too: sent again they
 // must not count.
-func (t *sorting) countEvents(ctx context.Context, tx scoped) error {
-	places := t.events.places
+func (t *sorting) countIdentified(ctx context.Context, tx scoped) error {
+	places := t.identified.places
 	err := byHalves(ctx, tx, 0, len(places), func(ctx context.Context, tx scoped, from, to int) error {
-		before := t.events.refusedOf(places[from:to])
-		err := t.events.count(ctx, tx, t.batch.ID, places[from:to])
+		before := t.identified.refusedOf(places[from:to])
+		err := t.identified.count(ctx, tx, t.batch.ID, places[from:to])
 		if err != nil {
-			t.events.restore(places[from:to], before)
+			t.identified.restore(places[from:to], before)
 		}
 		return err
-	}, func(i int, why error) { t.refuse(places[i].Row, places[i].Event, why) })
+	}, func(i int, why error) { t.refuse(places[i].Row, places[i].Report, why) })
 	if err != nil {
 		return err
 	}
 	for place := range t.why {
-		if place.Event != meter.WholeRow && t.events.isRefused(place) {
+		if place.Report != meter.WholeRow && t.identified.isRefused(place) {
 			// Somebody has counted it: it is a repeated one, and nothing is wrong with that.
 			delete(t.why, place)
 		}
@@ -218,24 +218,24 @@ func (t *sorting) countEvents(ctx context.Context, tx scoped) error {
 	return nil
 }
 
-// leftOut returns, for a row, which of its events it is written without.
+// leftOut returns, for a row, which of its identified reports it is written without.
 func (t *sorting) leftOut(place int) []bool {
-	left := make([]bool, len(t.rows[place].Events))
+	left := make([]bool, len(t.rows[place].Identified))
 	for n := range left {
-		left[n] = t.refused(place, n) || t.events.isRefused(meter.EventPlace{Row: place, Event: n})
+		left[n] = t.refused(place, n) || t.identified.isRefused(meter.BatchPlace{Row: place, Report: n})
 	}
 	return left
 }
 
-// refuseBeyond refuses the events with which a row's sum would leave an int64.
+// refuseBeyond refuses the identified reports with which a row's sum would leave an int64.
 func (t *sorting) refuseBeyond(place int) {
 	row := &t.rows[place]
 	sum := int64(0)
-	if !row.EventsOnly {
+	if !row.IdentifiedOnly {
 		sum = max(0, row.Value)
 	}
 	for n, out := range t.leftOut(place) {
-		switch quantity := row.Events[n].Quantity; {
+		switch quantity := row.Identified[n].Quantity; {
 		case out || row.Aggregation == plans.Max || row.Aggregation == plans.Last:
 		case quantity > math.MaxInt64-sum:
 			t.refuse(place, n, errBeyond)
@@ -248,7 +248,7 @@ func (t *sorting) refuseBeyond(place int) {
 // writeRows writes the rows that are not refused, and settles their windows. Where it is
 // a window that refuses, each part is written together with its windows.
 func (t *sorting) writeRows(ctx context.Context, tx scoped, c *columns) error {
-	counted := &reportEvents{rows: t.goodRows(), refused: map[int][]bool{}}
+	counted := &identifiedReports{rows: t.goodRows(), refused: map[int][]bool{}}
 	for place := range t.rows {
 		t.refuseBeyond(place)
 	}
@@ -333,7 +333,7 @@ func (t *sorting) readStored(ctx context.Context, tx scoped, c *columns, stored 
 
 // again answers for a batch that was applied before, or that doesn't follow.
 func (t *sorting) again(ctx context.Context, tx scoped, c *columns) (meter.Applied, error) {
-	answer, err := notNext(ctx, tx, t.batch, &columns{}, t.events)
+	answer, err := notNext(ctx, tx, t.batch, &columns{}, t.identified)
 	if err != nil {
 		return meter.Applied{}, err
 	}

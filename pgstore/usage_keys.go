@@ -71,9 +71,9 @@ type batchKeyOf struct {
 	key          meter.BatchKey
 }
 
-// bind binds the keys of requests that events came in, where nobody has bound them, and
-// refuses the events whose key is bound to another request. It returns the places of the others.
-func (e *reportEvents) bind(ctx context.Context, tx scoped, places []meter.EventPlace) (free []meter.EventPlace, err error) {
+// bind binds the keys of requests that identified reports came in, where nobody has bound them, and
+// refuses the identified reports whose key is bound to another request. It returns the places of the others.
+func (e *identifiedReports) bind(ctx context.Context, tx scoped, places []meter.BatchPlace) (free []meter.BatchPlace, err error) {
 	var keys []batchKeyOf
 	for _, p := range places {
 		if key := e.at(p).Batch; key != (meter.BatchKey{}) {
@@ -142,10 +142,10 @@ func bindKeys(ctx context.Context, tx scoped, keys []batchKeyOf, reused map[batc
 	return err
 }
 
-// noteConflicts keeps those of the events that aren't counted which differ from what was
+// noteConflicts keeps those of the identified reports that aren't counted which differ from what was
 // counted under their identity, or of whose identity nothing was: somebody was told that
 // they count. It returns how many there are.
-func (e *reportEvents) noteConflicts(ctx context.Context, tx scoped, id meter.BatchID) (found int, err error) {
+func (e *identifiedReports) noteConflicts(ctx context.Context, tx scoped, id meter.BatchID) (found int, err error) {
 	for chunk := range slices.Chunk(e.repeated(), chunkRows) {
 		a := e.arrays(chunk)
 		tag, err := tx.Exec(ctx, `

@@ -150,7 +150,7 @@ func (s *fakeStore) Reconcile(ctx context.Context, from, to calendar.Day) (out b
 
 func (s *fakeStore) DeleteExpired(ctx context.Context, before time.Time) (out billing.Expired, err error) {
 	err = s.call(ctx, "DeleteExpired", func() error {
-		out = billing.Expired{Events: 7}
+		out = billing.Expired{Identities: 7}
 		return nil
 	})
 	return out, err

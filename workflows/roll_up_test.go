@@ -71,7 +71,7 @@ func reconciling(env environment) {
 
 // expiring answers what was deleted.
 func expiring(env environment) *billing.Expired {
-	deleted := billing.Expired{Events: 3, Windows: 1}
+	deleted := billing.Expired{Identities: 3, Windows: 1}
 	env.OnActivity(onRollup.DeleteExpired, mock.Anything, mock.Anything).Return(deleted, nil).Once()
 	return &deleted
 }

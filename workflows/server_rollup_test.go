@@ -131,7 +131,7 @@ func TestServerSchedules(t *testing.T) {
 	rolledUp, err := result[workflows.DailyRollUpResult](t, s, daily)
 	require.NoError(t, err)
 	require.Equal(t, workflows.DailyRollUpResult{
-		Day: yesterday().String(), RolledUp: 2, Expired: &billing.Expired{Events: 7}, ExpiredCredits: &billing.ExpiredCredits{Grants: 4},
+		Day: yesterday().String(), RolledUp: 2, Expired: &billing.Expired{Identities: 7}, ExpiredCredits: &billing.ExpiredCredits{Grants: 4},
 	}, rolledUp)
 	require.Equal(t, []calendar.Day{yesterday()}, s.store.partitions)
 	require.Equal(t, map[calendar.Day]int{yesterday() - 3: 1, yesterday(): 1}, s.store.revisions)

@@ -87,7 +87,7 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 		ID: id, Host: "test", Status: meter.InstanceLive, StartedAt: now(), SeenAt: now(), Watermark: now(),
 	}))
 	m := meter.New(meter.Config{
-		Catalog: plans.Default(), Store: store, Logger: logger, Now: now, Leases: store, Instance: id, LeaseFor: time.Minute, Events: store,
+		Catalog: plans.Default(), Store: store, Logger: logger, Now: now, Leases: store, Instance: id, LeaseFor: time.Minute, Identities: store,
 	})
 	r := &replica{t: t, store: store, flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})}
 	r.changes = meter.NewTakeover(meter.TakeoverConfig{

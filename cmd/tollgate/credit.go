@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -113,6 +112,12 @@ type creditEntry struct {
 	Note     string                `json:"note"`
 }
 
+// creditEntryPage is a page of entries.
+type creditEntryPage struct {
+	Entries []creditEntry `json:"entries"`
+	cursor
+}
+
 type creditEntries struct {
 	anyAccess
 	format
@@ -122,20 +127,13 @@ type creditEntries struct {
 // Run lists all entries, page by page.
 func (c creditEntries) Run(ctx context.Context, out *output) error {
 	list := []creditEntry{}
-	for query := "?limit=1000"; ; {
-		var page struct {
-			Entries []creditEntry `json:"entries"`
-			Next    *uuid.UUID    `json:"next"`
-		}
-		from := path("organizations", c.Organization.String(), "credits", "entries") + query
-		if err := c.client().call(ctx, http.MethodGet, from, nil, &page); err != nil {
-			return err
-		}
+	entries := pageQuery{method: http.MethodGet, path: path("organizations", c.Organization.String(), "credits", "entries")}
+	err := eachPage(ctx, c.client(), entries, func(page creditEntryPage) error {
 		list = append(list, page.Entries...)
-		if page.Next == nil {
-			break
-		}
-		query = "?limit=1000&after=" + url.QueryEscape(page.Next.String())
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return c.print(out, list, "AT\tKIND\tDEBIT\tCREDIT\tAMOUNT\tCURRENCY\tGRANT\tNOTE", func(row func(...any)) {
 		for _, e := range list {

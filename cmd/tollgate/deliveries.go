@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/google/uuid"
-
 	"github.com/riverline/tollgate/sinks"
 )
 
@@ -22,31 +20,27 @@ type deliveryList struct {
 	Sink       string           `json:"sink"`
 	Counts     sinks.Counts     `json:"counts"`
 	Deliveries []sinks.Delivery `json:"deliveries"`
-	Next       *uuid.UUID       `json:"next,omitempty"`
+	cursor
 }
 
 // Run lists deliveries, page by page.
 func (c exportDeliveries) Run(ctx context.Context, out *output) error {
 	var all deliveryList
-	query := url.Values{"limit": {"1000"}, "sink": {c.Sink}}
+	query := url.Values{"sink": {c.Sink}}
 	if c.Outcome != "" {
 		query.Set("outcome", c.Outcome)
 	}
 	if c.Revision > 0 {
 		query.Set("revision", fmt.Sprint(c.Revision))
 	}
-	for {
-		var page deliveryList
-		at := path("billing", "exports", c.period(), "deliveries") + "?" + query.Encode()
-		if err := c.client().call(ctx, http.MethodGet, at, nil, &page); err != nil {
-			return err
-		}
+	deliveries := pageQuery{method: http.MethodGet, path: path("billing", "exports", c.period(), "deliveries"), query: query}
+	err := eachPage(ctx, c.client(), deliveries, func(page deliveryList) error {
 		page.Deliveries = append(all.Deliveries, page.Deliveries...)
 		all = page
-		if page.Next == nil {
-			break
-		}
-		query.Set("after", page.Next.String())
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return c.print(out, all, "ORGANIZATION\tNAME\tSTATEMENT\tOUTCOME\tIN THE SINK\tREASON", func(row func(...any)) {
 		for _, d := range all.Deliveries {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -83,24 +82,20 @@ type orgList struct {
 // Run lists all organizations, page by page.
 func (c orgList) Run(ctx context.Context, out *output) error {
 	list := []accounts.Organization{}
-	for after := ""; ; {
-		var page struct {
-			Organizations []accounts.Organization `json:"organizations"`
-			Next          *uuid.UUID              `json:"next"`
-		}
-		query := "?limit=1000"
-		if after != "" {
-			query += "&after=" + url.QueryEscape(after)
-		}
-		if err := c.client().call(ctx, http.MethodGet, path("organizations")+query, nil, &page); err != nil {
-			return err
-		}
+	err := eachPage(ctx, c.client(), pageQuery{method: http.MethodGet, path: path("organizations")}, func(page organizationPage) error {
 		list = append(list, page.Organizations...)
-		if page.Next == nil {
-			return c.organizations(out, list, list...)
-		}
-		after = page.Next.String()
+		return nil
+	})
+	if err != nil {
+		return err
 	}
+	return c.organizations(out, list, list...)
+}
+
+// organizationPage is a page of organizations.
+type organizationPage struct {
+	Organizations []accounts.Organization `json:"organizations"`
+	cursor
 }
 
 type orgShow struct {

@@ -59,30 +59,28 @@ type quarantineList struct {
 
 // Run lists, page by page.
 func (c quarantineList) Run(ctx context.Context, out *output) error {
-	all := struct {
-		Quarantined []quarantined `json:"quarantined"`
-		Next        *uuid.UUID    `json:"next"`
-	}{}
-	query := url.Values{"limit": {"1000"}}
+	query := url.Values{}
 	if !c.All {
 		query.Set("state", "quarantined")
 	}
 	if c.Organization != nil {
 		query.Set("organization_id", c.Organization.String())
 	}
-	for {
-		page := all
-		page.Quarantined, page.Next = nil, nil
-		if err := c.client().call(ctx, http.MethodGet, path("quarantine")+"?"+query.Encode(), nil, &page); err != nil {
-			return err
-		}
-		page.Quarantined = append(all.Quarantined, page.Quarantined...)
-		all = page
-		if page.Next == nil {
-			return c.quarantined(out, all.Quarantined, all.Quarantined...)
-		}
-		query.Set("after", page.Next.String())
+	list := []quarantined{}
+	err := eachPage(ctx, c.client(), pageQuery{method: http.MethodGet, path: path("quarantine"), query: query}, func(page quarantinePage) error {
+		list = append(list, page.Quarantined...)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
+	return c.quarantined(out, list, list...)
+}
+
+// quarantinePage is a page of what was set aside.
+type quarantinePage struct {
+	Quarantined []quarantined `json:"quarantined"`
+	cursor
 }
 
 type quarantineShow struct {

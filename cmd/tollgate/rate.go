@@ -35,11 +35,8 @@ type dryRunPage struct {
 	Revision      int                          `json:"revision"`
 	RunID         string                       `json:"run_id"`
 	Organizations []billing.DryRunOrganization `json:"organizations"`
-	Next          *uuid.UUID                   `json:"next"`
+	cursor
 }
-
-// dryRunPageSize is how many organizations are asked for at once.
-const dryRunPageSize = 1000
 
 // errExportChanged says that pages don't belong together.
 var errExportChanged = errors.New("the period was exported again meanwhile: start again")
@@ -90,56 +87,48 @@ func (c rateCommand) format(out *output) billing.DryRunFormat {
 
 // write asks for all pages. The first one says which export it is: all must be of that.
 func (c rateCommand) write(ctx context.Context, to io.Writer, format billing.DryRunFormat, catalog *plans.Catalog) (billing.DryRunTotals, error) {
-	var none billing.DryRunTotals
-	page, err := c.page(ctx, catalog, c.Revision, nil)
-	if err != nil {
-		return none, err
-	}
-	first := page
 	buffered := bufio.NewWriter(to)
-	w, err := billing.NewDryRunWriter(billing.DryRunWriterConfig{Out: buffered, Format: format, Period: c.Period, Revision: first.Revision})
-	if err != nil {
-		return none, err
-	}
-	for {
+	var w *billing.DryRunWriter
+	run, query := "", c.query(catalog)
+	err := eachPage(ctx, c.client(), query, func(page dryRunPage) (err error) {
+		if w == nil {
+			run = page.RunID
+			query.query.Set("revision", strconv.Itoa(page.Revision))
+			w, err = billing.NewDryRunWriter(billing.DryRunWriterConfig{Out: buffered, Format: format, Period: c.Period, Revision: page.Revision})
+		}
+		if err != nil {
+			return err
+		}
+		if page.RunID != run {
+			return errExportChanged
+		}
 		for _, a := range page.Organizations {
 			if err := w.Write(a); err != nil {
-				return none, err
+				return err
 			}
 		}
-		if page.Next == nil {
-			break
-		}
-		if err := buffered.Flush(); err != nil {
-			return none, err
-		}
-		if page, err = c.page(ctx, catalog, first.Revision, page.Next); err != nil {
-			return none, err
-		}
-		if page.RunID != first.RunID {
-			return none, errExportChanged
-		}
+		return buffered.Flush()
+	})
+	if err != nil {
+		return billing.DryRunTotals{}, err
 	}
 	if err := w.Close(); err != nil {
-		return none, err
+		return billing.DryRunTotals{}, err
 	}
 	return w.Totals(), buffered.Flush()
 }
 
-func (c rateCommand) page(ctx context.Context, catalog *plans.Catalog, revision int, after *uuid.UUID) (dryRunPage, error) {
-	query := url.Values{"limit": {strconv.Itoa(dryRunPageSize)}}
-	if revision != 0 {
-		query.Set("revision", strconv.Itoa(revision))
-	}
-	if after != nil {
-		query.Set("after", after.String())
+func (c rateCommand) query(catalog *plans.Catalog) pageQuery {
+	query := url.Values{}
+	if c.Revision != 0 {
+		query.Set("revision", strconv.Itoa(c.Revision))
 	}
 	if c.Organization != uuid.Nil {
 		query.Set("organization_id", c.Organization.String())
 	}
-	var page dryRunPage
-	err := c.client().call(ctx, http.MethodPost, path("billing", "exports", c.Period.String(), "dry-run")+"?"+query.Encode(), catalog, &page)
-	return page, err
+	return pageQuery{
+		method: http.MethodPost, path: path("billing", "exports", c.Period.String(), "dry-run"), query: query, in: catalog,
+	}
 }
 
 // replaceFile writes a file; one that breaks off leaves what was there.

@@ -156,17 +156,16 @@ func (c usageImport) fileFormat() usagefile.Format {
 }
 
 func organizationIDs(ctx context.Context, store *pgstore.Store) (map[uuid.UUID]bool, error) {
-	const page = 10_000
 	ids := map[uuid.UUID]bool{}
 	for after := uuid.Nil; ; {
-		list, err := store.ListOrganizations(ctx, after, page)
+		list, err := store.ListOrganizations(ctx, after, pageSize)
 		if err != nil {
 			return nil, err
 		}
 		for _, o := range list {
 			ids[o.ID] = true
 		}
-		if len(list) < page {
+		if len(list) < pageSize {
 			return ids, nil
 		}
 		after = list[len(list)-1].ID

@@ -76,7 +76,7 @@
 //	offset  size  what
 //	0       4     CRC of bytes 4 to the end of the record, XOR the segment's salt
 //	4       2     length of the record, head included
-//	6       1     kind: 1 usage, 2 mark, 3 event, 4 event of a batch with a key
+//	6       1     kind: 1 usage, 2 mark, 3 identified report, 4 identified report of a batch with a key
 //	7       1     lease: the window that it is of: 0 none, 1 day, 2 month
 //
 // A usage record, of 50 to 175 bytes, goes on:
@@ -91,7 +91,7 @@
 //	49      m     meter: its key, of 1 to 63 bytes
 //	49+m    0-63  key of the plan that prices it, to the end of the record
 //
-// An event is usage that bears an identity. It takes 103 to 291 bytes, is the same up to
+// An identified report is usage that bears an identity. It takes 103 to 291 bytes, is the same up to
 // byte 47, and goes on:
 //
 //	offset  size  what
@@ -110,7 +110,7 @@
 //	102+m   p     key of the plan that prices it
 //	102+m+p 0-63  receipt: the plan's key, to the end of the record
 //
-// An event of a request that bore a key for all its reports has 24 bytes more, at its end:
+// An identified report of a request that bore a key for all its reports has 24 bytes more, at its end:
 //
 //	16    identity of the key
 //	8     fingerprint of the request

@@ -32,7 +32,7 @@ func drawRecord(t *rapid.T) journal.Record {
 		Plan:         strings.Repeat("p", rapid.IntRange(0, journal.MaxKey).Draw(t, "priced by")),
 		PlanVersion:  int(rapid.Uint32().Draw(t, "version")),
 	}
-	if !rapid.Bool().Draw(t, "event") {
+	if !rapid.Bool().Draw(t, "identified") {
 		return r
 	}
 	r.Identity = meter.KeyIdentity(rapid.String().Draw(t, "identity"))

@@ -23,23 +23,23 @@ const MaxKey = 63
 
 // The kinds of records in a file.
 const (
-	kindUsage = 1
-	kindMark  = 2
-	kindEvent = 3
-	// kindBatchEvent is an event that came in a request with a key of its own, which is at the record's end.
-	kindBatchEvent = 4
+	kindUsage      = 1
+	kindMark       = 2
+	kindIdentified = 3
+	// kindBatchIdentified is an identified report that came in a request with a key of its own, which is at the record's end.
+	kindBatchIdentified = 4
 )
 
 const (
 	// frameHead is what every record begins with: checksum, length, kind, lease.
 	frameHead = 8
-	// usageHead is where a usage record's meter key begins, eventHead where an event's does.
-	usageHead = 49
-	eventHead = 102
-	markSize  = 16
-	minFrame  = markSize
-	batchTail = 24
-	maxFrame  = eventHead + 3*MaxKey + batchTail
+	// usageHead is where a usage record's meter key begins, identifiedHead where an identified report's does.
+	usageHead      = 49
+	identifiedHead = 102
+	markSize       = 16
+	minFrame       = markSize
+	batchTail      = 24
+	maxFrame       = identifiedHead + 3*MaxKey + batchTail
 )
 
 // What stands for names in a file: each its place, from 0.
@@ -77,10 +77,10 @@ func bearsBatch(r *Record) bool { return r.Batch != meter.BatchKey{} }
 // length returns how many bytes the record takes.
 func length(r *Record) int {
 	if bearsIdentity(r) && bearsBatch(r) {
-		return eventHead + len(r.Meter) + len(r.Plan) + len(r.Receipt.Plan) + batchTail
+		return identifiedHead + len(r.Meter) + len(r.Plan) + len(r.Receipt.Plan) + batchTail
 	}
 	if bearsIdentity(r) {
-		return eventHead + len(r.Meter) + len(r.Plan) + len(r.Receipt.Plan)
+		return identifiedHead + len(r.Meter) + len(r.Plan) + len(r.Receipt.Plan)
 	}
 	return usageHead + len(r.Meter) + len(r.Plan)
 }
@@ -98,7 +98,7 @@ func encode(r *Record, b []byte, salt uint32) {
 	binary.LittleEndian.PutUint64(b[32:], uint64(r.At))
 	binary.LittleEndian.PutUint32(b[40:], uint32(r.Day))
 	if bearsIdentity(r) {
-		encodeEvent(r, b)
+		encodeIdentified(r, b)
 	} else {
 		b[48] = byte(len(r.Meter))
 		copy(b[usageHead+copy(b[usageHead:], r.Meter):], r.Plan)
@@ -106,8 +106,8 @@ func encode(r *Record, b []byte, salt uint32) {
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli)^salt)
 }
 
-func encodeEvent(r *Record, b []byte) {
-	b[6] = kindEvent
+func encodeIdentified(r *Record, b []byte) {
+	b[6] = kindIdentified
 	copy(b[48:64], r.Identity[:])
 	copy(b[64:72], r.Fingerprint[:])
 	binary.LittleEndian.PutUint64(b[72:], uint64(r.Receipt.Current))
@@ -118,10 +118,10 @@ func encodeEvent(r *Record, b []byte) {
 		b[97] = 1
 	}
 	b[99], b[100], b[101] = byte(len(r.Meter)), byte(len(r.Plan)), 0
-	end := eventHead + copy(b[eventHead:], r.Meter)
+	end := identifiedHead + copy(b[identifiedHead:], r.Meter)
 	copy(b[end+copy(b[end:], r.Plan):], r.Receipt.Plan)
 	if bearsBatch(r) {
-		b[6] = kindBatchEvent
+		b[6] = kindBatchIdentified
 		tail := b[len(b)-batchTail:]
 		copy(tail[copy(tail, r.Batch.Identity[:]):], r.Batch.Fingerprint[:])
 	}
@@ -161,21 +161,21 @@ func isUsage(b []byte) bool {
 	case kindUsage:
 		return len(b) > usageHead && b[48] >= 1 && b[48] <= MaxKey &&
 			len(b) >= usageHead+int(b[48]) && len(b) <= usageHead+int(b[48])+MaxKey
-	case kindBatchEvent:
-		return len(b) > eventHead+batchTail && [batchTail]byte(b[len(b)-batchTail:]) != [batchTail]byte{} && isEvent(b[:len(b)-batchTail])
-	case kindEvent:
-		return isEvent(b)
+	case kindBatchIdentified:
+		return len(b) > identifiedHead+batchTail && [batchTail]byte(b[len(b)-batchTail:]) != [batchTail]byte{} && isIdentified(b[:len(b)-batchTail])
+	case kindIdentified:
+		return isIdentified(b)
 	default:
 		return false
 	}
 }
 
-// isEvent reports whether an intact record is one with an identity, and without what comes after it.
-func isEvent(b []byte) bool {
-	if len(b) <= eventHead || int(b[96]) >= len(modeCodes) || b[97] > 1 || int(b[98]) >= len(windowCodes) {
+// isIdentified reports whether an intact record is one with an identity, and without what comes after it.
+func isIdentified(b []byte) bool {
+	if len(b) <= identifiedHead || int(b[96]) >= len(modeCodes) || b[97] > 1 || int(b[98]) >= len(windowCodes) {
 		return false
 	}
-	names := eventHead + int(b[99]) + int(b[100])
+	names := identifiedHead + int(b[99]) + int(b[100])
 	return b[99] >= 1 && b[99] <= MaxKey && b[100] <= MaxKey && b[101] == 0 && len(b) >= names && len(b) <= names+MaxKey &&
 		meter.Identity(b[48:64]) != meter.Identity{}
 }
@@ -197,13 +197,13 @@ func decodeUsage(b []byte, keys map[string]string) Record {
 		return r
 	}
 	var batch meter.BatchKey
-	if b[6] == kindBatchEvent {
+	if b[6] == kindBatchIdentified {
 		tail := b[len(b)-batchTail:]
 		batch.Identity, batch.Fingerprint = meter.Identity(tail[:16]), meter.Fingerprint(tail[16:])
 		b = b[:len(b)-batchTail]
 	}
-	end := eventHead + int(b[99])
-	r.Meter, r.Plan = intern(keys, b[eventHead:end]), intern(keys, b[end:end+int(b[100])])
+	end := identifiedHead + int(b[99])
+	r.Meter, r.Plan = intern(keys, b[identifiedHead:end]), intern(keys, b[end:end+int(b[100])])
 	r.Identity = meter.Identity(b[48:64])
 	r.Fingerprint = meter.Fingerprint(b[64:72])
 	r.Batch = batch

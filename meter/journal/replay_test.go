@@ -63,7 +63,7 @@ func (s *replayStore) evaluations() (total int64) {
 	for _, b := range s.batches {
 		for _, row := range b.Rows {
 			total += row.Value
-			for _, e := range row.Events {
+			for _, e := range row.Identified {
 				total += e.Quantity
 			}
 		}

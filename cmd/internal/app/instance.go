@@ -80,7 +80,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	meterConfig := meter.Config{
 		Catalog: b.catalog, Store: b.store, Logger: i.logger, Now: clock,
 		Leases: b.store, Instance: id, LeaseFor: config.lostAfter() * leasePart / leaseWhole, DenyUnleased: config.LeasesAway == "deny",
-		Events: b.store, RefuseUnjournalled: config.JournalFull == "refuse",
+		Identities: b.store, RefuseUnjournalled: config.JournalFull == "refuse",
 	}
 	if journal.Durability(config.Durability) != journal.Memory {
 		meterConfig.Journal = i.journal

@@ -71,8 +71,8 @@ type BatchKey struct {
 // is none of those that [KeyIdentity] returns.
 func BatchIdentity(key string) Identity { return digest("batch", key) }
 
-// Event is a report that bears an identity.
-type Event struct {
+// IdentifiedReport is a report that bears an identity.
+type IdentifiedReport struct {
 	Identity    Identity
 	Fingerprint Fingerprint
 	// Batch is the key of the request that the report came in; zero: it bore none.
@@ -101,11 +101,11 @@ type Receipt struct {
 	Window calendar.WindowKind
 }
 
-// KnownEvent is a report that the store has counted.
-type KnownEvent struct {
+// KnownReport is a report that the store has counted.
+type KnownReport struct {
 	Organization uuid.UUID
 	// Meter is the meter's key, Day the day that the usage belongs to.
-	Meter string
-	Day   calendar.Day
-	Event Event
+	Meter  string
+	Day    calendar.Day
+	Report IdentifiedReport
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// event is a report of a quantity under a key, some hours into today.
-func event(key string, quantity int64, hours int) meter.Event {
-	return meter.Event{
+// keyed is a report of a quantity under a key, some hours into today.
+func keyed(key string, quantity int64, hours int) meter.IdentifiedReport {
+	return meter.IdentifiedReport{
 		Identity:    meter.KeyIdentity(key),
 		Fingerprint: meter.FingerprintOf(key, fmt.Sprint(quantity)),
 		Quantity:    quantity,
@@ -27,10 +27,10 @@ func event(key string, quantity int64, hours int) meter.Event {
 	}
 }
 
-// eventRow is a row that has events alone.
-func eventRow(organization uuid.UUID, meterKey string, events ...meter.Event) meter.Row {
+// identifiedRow is a row that has identified reports alone.
+func identifiedRow(organization uuid.UUID, meterKey string, identified ...meter.IdentifiedReport) meter.Row {
 	return meter.Row{
-		Organization: organization, Meter: meterKey, Aggregation: aggregations[meterKey], Day: today, EventsOnly: true, Events: events,
+		Organization: organization, Meter: meterKey, Aggregation: aggregations[meterKey], Day: today, IdentifiedOnly: true, Identified: identified,
 	}
 }
 
@@ -41,17 +41,17 @@ func (f *fixture) apply(batch meter.Batch) meter.Applied {
 	return applied
 }
 
-func TestEventsFoldIntoTheirRow(t *testing.T) {
+func TestIdentifiedReportsFoldIntoTheirRow(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
 	sum := row(o, evaluations, today, 5)
-	sum.Events = []meter.Event{event("a", 10, 18), event("b", 20, 1)}
+	sum.Identified = []meter.IdentifiedReport{keyed("a", 10, 18), keyed("b", 20, 1)}
 	peak := row(o, entities, today, 7)
-	peak.Events = []meter.Event{event("c", 9, 1), event("d", 8, 2)}
+	peak.Identified = []meter.IdentifiedReport{keyed("c", 9, 1), keyed("d", 8, 2)}
 	level := row(o, storage, today, 100)
-	level.Events = []meter.Event{event("e", 300, 13), event("f", 200, 1)}
-	applied := f.apply(w.batch(sum, peak, level, eventRow(o, simulations, event("g", 4, 3))))
+	level.Identified = []meter.IdentifiedReport{keyed("e", 300, 13), keyed("f", 200, 1)}
+	applied := f.apply(w.batch(sum, peak, level, identifiedRow(o, simulations, keyed("g", 4, 3))))
 	require.Equal(t, meter.Applied{Stored: []int64{35, 9, 300, 4}}, applied)
 	record, err := f.CurrentUsage(t.Context(), o, evaluations, today)
 	require.NoError(t, err)
@@ -60,26 +60,26 @@ func TestEventsFoldIntoTheirRow(t *testing.T) {
 	require.EqualValues(t, 3, f.count(`SELECT extract(hour FROM at AT TIME ZONE 'UTC')::int FROM usage_batch_rows WHERE meter = 'simulations'`))
 }
 
-func TestEventsAreCountedOnce(t *testing.T) {
+func TestIdentifiedReportsAreCountedOnce(t *testing.T) {
 	f := newFixture(t)
 	o, other := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	w, v := f.instance(), f.instance()
-	first := w.batch(eventRow(o, evaluations, event("a", 10, 1), event("b", 1, 2)))
+	first := w.batch(identifiedRow(o, evaluations, keyed("a", 10, 1), keyed("b", 1, 2)))
 	first.Reports = 2
 	require.Equal(t, meter.Applied{Stored: []int64{11}}, f.apply(first))
 
 	mixed := row(o, evaluations, today, 100)
-	mixed.Events = []meter.Event{event("b", 1, 2), event("c", 1000, 3), event("c", 1000, 4)}
+	mixed.Identified = []meter.IdentifiedReport{keyed("b", 1, 2), keyed("c", 1000, 3), keyed("c", 1000, 4)}
 	journalled := int64(6)
 	second := v.batch(
-		eventRow(o, simulations, event("a", 10, 1)), // The identity is the organization's, whatever the meter.
+		identifiedRow(o, simulations, keyed("a", 10, 1)), // The identity is the organization's, whatever the meter.
 		mixed,
-		eventRow(other, evaluations, event("a", 10, 1)),
+		identifiedRow(other, evaluations, keyed("a", 10, 1)),
 	)
 	second.Reports, second.Journalled = 6, &journalled
 	want := meter.Applied{
 		Stored:   []int64{0, 1111, 10},
-		Repeated: []meter.EventPlace{{Row: 0, Event: 0}, {Row: 1, Event: 0}, {Row: 1, Event: 2}},
+		Repeated: []meter.BatchPlace{{Row: 0, Report: 0}, {Row: 1, Report: 0}, {Row: 1, Report: 2}},
 	}
 	require.Equal(t, want, f.apply(second))
 	want.Duplicate = true
@@ -91,12 +91,12 @@ func TestEventsAreCountedOnce(t *testing.T) {
 	require.EqualValues(t, 1, f.count(`
 		SELECT count(*) FROM usage_batches WHERE row_count = 2 AND reports = 6 AND journalled = 6 AND repeated = 3`))
 
-	nothing := v.batch(eventRow(o, evaluations, event("a", 10, 1)))
-	require.Equal(t, meter.Applied{Stored: []int64{1111}, Repeated: []meter.EventPlace{{}}}, f.apply(nothing))
+	nothing := v.batch(identifiedRow(o, evaluations, keyed("a", 10, 1)))
+	require.Equal(t, meter.Applied{Stored: []int64{1111}, Repeated: []meter.BatchPlace{{}}}, f.apply(nothing))
 	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM usage_batches WHERE row_count = 0 AND journalled IS NULL`))
 }
 
-func TestEventsRaced(t *testing.T) {
+func TestIdentifiedReportsRaced(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	writers := []*writer{f.instance(), f.instance(), f.instance()}
@@ -107,11 +107,11 @@ func TestEventsRaced(t *testing.T) {
 	for n, w := range writers {
 		group.Go(func() error {
 			for b := range 10 {
-				var events []meter.Event
+				var identified []meter.IdentifiedReport
 				for i := range keys {
-					events = append(events, event(fmt.Sprint((i*7+n*20+b)%keys, b), 1, 1))
+					identified = append(identified, keyed(fmt.Sprint((i*7+n*20+b)%keys, b), 1, 1))
 				}
-				batch := w.batch(eventRow(o, evaluations, events...))
+				batch := w.batch(identifiedRow(o, evaluations, identified...))
 				applied, err := f.ApplyBatch(t.Context(), batch)
 				if err != nil {
 					return err
@@ -133,31 +133,31 @@ func TestEventsRaced(t *testing.T) {
 	require.Equal(t, 2*10*keys, repeated, "each is counted by one of three")
 }
 
-func TestEventsBringTheirLease(t *testing.T) {
+func TestIdentifiedReportsBringTheirLease(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := window(o, calendar.WindowDay)
 	l, other := f.lessee(w), f.lessee(w)
 	l.ask(100, 100)
 	other.ask(100, 100)
-	leased := event("a", 30, 1)
+	leased := keyed("a", 30, 1)
 	leased.Leased.Day = 30
-	require.Equal(t, meter.Applied{Stored: []int64{30}}, f.apply(l.batch(eventRow(o, evaluations, leased))))
-	require.Equal(t, meter.Applied{Stored: []int64{30}, Repeated: []meter.EventPlace{{}}}, f.apply(other.batch(eventRow(o, evaluations, leased))))
+	require.Equal(t, meter.Applied{Stored: []int64{30}}, f.apply(l.batch(identifiedRow(o, evaluations, leased))))
+	require.Equal(t, meter.Applied{Stored: []int64{30}, Repeated: []meter.BatchPlace{{}}}, f.apply(other.batch(identifiedRow(o, evaluations, leased))))
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 30, Leased: 170}, f.quota(w), "what was counted before is still the other's to give back")
 }
 
-func TestKnownEvents(t *testing.T) {
+func TestKnownReports(t *testing.T) {
 	f := newFixture(t)
 	o, other := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
-	e := event("a", 10, 1)
+	e := keyed("a", 10, 1)
 	e.Leased = meter.Leased{Day: 10}
 	e.Receipt.OverLimit = true
-	f.instance().flush(eventRow(o, evaluations, e))
-	known, err := f.KnownEvents(t.Context(), o, []meter.Identity{e.Identity, meter.KeyIdentity("b")})
+	f.instance().flush(identifiedRow(o, evaluations, e))
+	known, err := f.KnownReports(t.Context(), o, []meter.Identity{e.Identity, meter.KeyIdentity("b")})
 	require.NoError(t, err)
-	require.Equal(t, []meter.KnownEvent{{Organization: o, Meter: evaluations, Day: today, Event: e}}, known)
-	known, err = f.KnownEvents(t.Context(), other, []meter.Identity{e.Identity})
+	require.Equal(t, []meter.KnownReport{{Organization: o, Meter: evaluations, Day: today, Report: e}}, known)
+	known, err = f.KnownReports(t.Context(), other, []meter.Identity{e.Identity})
 	require.NoError(t, err)
 	require.Empty(t, known)
 }
@@ -175,8 +175,8 @@ func TestBatchWithoutRows(t *testing.T) {
 	require.ErrorContains(t, err, "only moves the watermark")
 }
 
-// ofBatch is an event of a request with a key, whose items were those of the fingerprint.
-func ofBatch(e meter.Event, key, items string) meter.Event {
+// ofBatch is an identified report of a request with a key, whose items were those of the fingerprint.
+func ofBatch(e meter.IdentifiedReport, key, items string) meter.IdentifiedReport {
 	e.Batch = meter.BatchKey{Identity: meter.BatchIdentity(key), Fingerprint: meter.FingerprintOf(items)}
 	return e
 }
@@ -187,21 +187,21 @@ func TestConflictsAreKeptAndNeverCounted(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w, v := f.instance(), f.instance()
-	require.Equal(t, meter.Applied{Stored: []int64{112}}, f.apply(w.batch(eventRow(o, evaluations,
-		event("single", 100, 1), ofBatch(event("b0", 5, 1), "b", "5 -1 7"), ofBatch(event("b2", 7, 1), "b", "5 -1 7")))))
-	other := event("single", 101, 1)
-	second := v.batch(eventRow(o, evaluations,
-		other, ofBatch(event("b0", 5, 1), "b", "5 7"), ofBatch(event("b1", 7, 1), "b", "5 7"), ofBatch(event("own", 9, 1), "b", "5 7"), event("free", 1, 1)))
+	require.Equal(t, meter.Applied{Stored: []int64{112}}, f.apply(w.batch(identifiedRow(o, evaluations,
+		keyed("single", 100, 1), ofBatch(keyed("b0", 5, 1), "b", "5 -1 7"), ofBatch(keyed("b2", 7, 1), "b", "5 -1 7")))))
+	other := keyed("single", 101, 1)
+	second := v.batch(identifiedRow(o, evaluations,
+		other, ofBatch(keyed("b0", 5, 1), "b", "5 7"), ofBatch(keyed("b1", 7, 1), "b", "5 7"), ofBatch(keyed("own", 9, 1), "b", "5 7"), keyed("free", 1, 1)))
 	want := meter.Applied{
 		Stored: []int64{113}, Conflicts: 3,
-		Repeated: []meter.EventPlace{{Event: 0}, {Event: 1}, {Event: 2}, {Event: 3}},
+		Repeated: []meter.BatchPlace{{Report: 0}, {Report: 1}, {Report: 2}, {Report: 3}},
 	}
 	require.Equal(t, want, f.apply(second))
 	want.Duplicate, want.Conflicts = true, 0
 	require.Equal(t, want, f.apply(second), "the answer was lost")
 	require.EqualValues(t, 3, f.count(`SELECT count(*) FROM usage_conflicts`))
 	require.EqualValues(t, 117, f.count(`SELECT sum(quantity)::bigint FROM usage_conflicts`))
-	require.Equal(t, meter.Applied{Stored: []int64{122}}, f.apply(v.batch(eventRow(o, evaluations, event("own", 9, 1)))), "in another request it counts")
+	require.Equal(t, meter.Applied{Stored: []int64{122}}, f.apply(v.batch(identifiedRow(o, evaluations, keyed("own", 9, 1)))), "in another request it counts")
 
 	deleted, err := f.DeleteExpired(t.Context(), time.Now().Add(time.Hour))
 	require.NoError(t, err)
@@ -222,7 +222,7 @@ func TestBatchKeysRaced(t *testing.T) {
 			for k := range keys {
 				key := fmt.Sprint((k*(n+1)*7 + n) % keys)
 				// The two bodies have no place in common.
-				batch := w.batch(eventRow(o, evaluations, ofBatch(event(key+"/"+fmt.Sprint(n), 1, 1), key, fmt.Sprint(n))))
+				batch := w.batch(identifiedRow(o, evaluations, ofBatch(keyed(key+"/"+fmt.Sprint(n), 1, 1), key, fmt.Sprint(n))))
 				if _, err := f.ApplyBatch(t.Context(), batch); err != nil {
 					return err
 				}

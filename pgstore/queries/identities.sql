@@ -1,2 +1,2 @@
--- name: KnownEvents :many
+-- name: KnownReports :many
 SELECT * FROM usage_events WHERE organization_id = $1 AND identity = ANY (@identities::bytea[]);

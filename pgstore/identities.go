@@ -15,26 +15,26 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// reportEvents are the reports of a batch that bear an identity.
-type reportEvents struct {
+// identifiedReports are the reports of a batch that bear an identity.
+type identifiedReports struct {
 	rows []meter.Row
 	// places has those that are the first of their identity within the batch, in the order of
 	// organization and identity.
-	places []meter.EventPlace
-	// refused has, for each row with events, those that aren't counted; nil where all are.
+	places []meter.BatchPlace
+	// refused has, for each row with identified reports, those that aren't counted; nil where all are.
 	refused map[int][]bool
 }
 
-// eventsOf finds the events of a batch. The same identity twice within it: the
+// identifiedOf finds the identified reports of a batch. The same identity twice within it: the
 // first counts.
-func eventsOf(rows []meter.Row) *reportEvents {
-	e := &reportEvents{rows: rows, refused: map[int][]bool{}}
+func identifiedOf(rows []meter.Row) *identifiedReports {
+	e := &identifiedReports{rows: rows, refused: map[int][]bool{}}
 	for r := range rows {
-		for i := range rows[r].Events {
-			e.places = append(e.places, meter.EventPlace{Row: r, Event: i})
+		for i := range rows[r].Identified {
+			e.places = append(e.places, meter.BatchPlace{Row: r, Report: i})
 		}
 	}
-	slices.SortStableFunc(e.places, func(a, b meter.EventPlace) int { return e.compare(a, b) })
+	slices.SortStableFunc(e.places, func(a, b meter.BatchPlace) int { return e.compare(a, b) })
 	firsts := e.places[:0]
 	for i, place := range e.places {
 		if i > 0 && e.compare(firsts[len(firsts)-1], place) == 0 {
@@ -47,60 +47,62 @@ func eventsOf(rows []meter.Row) *reportEvents {
 	return e
 }
 
-func (e *reportEvents) at(p meter.EventPlace) *meter.Event { return &e.rows[p.Row].Events[p.Event] }
+func (e *identifiedReports) at(p meter.BatchPlace) *meter.IdentifiedReport {
+	return &e.rows[p.Row].Identified[p.Report]
+}
 
-func (e *reportEvents) compare(a, b meter.EventPlace) int {
+func (e *identifiedReports) compare(a, b meter.BatchPlace) int {
 	return cmp.Or(
 		bytes.Compare(e.rows[a.Row].Organization[:], e.rows[b.Row].Organization[:]),
 		bytes.Compare(e.at(a).Identity[:], e.at(b).Identity[:]),
 	)
 }
 
-func (e *reportEvents) refuse(p meter.EventPlace) {
+func (e *identifiedReports) refuse(p meter.BatchPlace) {
 	if e.refused[p.Row] == nil {
-		e.refused[p.Row] = make([]bool, len(e.rows[p.Row].Events))
+		e.refused[p.Row] = make([]bool, len(e.rows[p.Row].Identified))
 	}
-	e.refused[p.Row][p.Event] = true
+	e.refused[p.Row][p.Report] = true
 }
 
-// isRefused reports whether an event isn't counted.
-func (e *reportEvents) isRefused(p meter.EventPlace) bool {
+// isRefused reports whether an identified report isn't counted.
+func (e *identifiedReports) isRefused(p meter.BatchPlace) bool {
 	refused := e.refused[p.Row]
-	return p.Event < len(refused) && refused[p.Event]
+	return p.Report < len(refused) && refused[p.Report]
 }
 
 // refusedOf returns which of the places are refused; restore makes it so again.
-func (e *reportEvents) refusedOf(places []meter.EventPlace) []bool {
+func (e *identifiedReports) refusedOf(places []meter.BatchPlace) []bool {
 	return convert(places, e.isRefused)
 }
 
-func (e *reportEvents) restore(places []meter.EventPlace, refused []bool) {
+func (e *identifiedReports) restore(places []meter.BatchPlace, refused []bool) {
 	for i, p := range places {
 		if e.isRefused(p) && !refused[i] {
-			e.refused[p.Row][p.Event] = false
+			e.refused[p.Row][p.Report] = false
 		}
 	}
 }
 
-// repeated returns the events that aren't counted, in their order.
-func (e *reportEvents) repeated() []meter.EventPlace {
-	var out []meter.EventPlace
+// repeated returns the identified reports that aren't counted, in their order.
+func (e *identifiedReports) repeated() []meter.BatchPlace {
+	var out []meter.BatchPlace
 	for row, refused := range e.refused {
 		for i := range refused {
 			if refused[i] {
-				out = append(out, meter.EventPlace{Row: row, Event: i})
+				out = append(out, meter.BatchPlace{Row: row, Report: i})
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b meter.EventPlace) int {
-		return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Event, b.Event))
+	slices.SortFunc(out, func(a, b meter.BatchPlace) int {
+		return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Report, b.Report))
 	})
 	return out
 }
 
-// count inserts events that are among the places, and refuses those whose identity is there. It waits for
+// count inserts identified reports that are among the places, and refuses those whose identity is there. It waits for
 // other batches that have inserted the same identity and not ended.
-func (e *reportEvents) count(ctx context.Context, tx scoped, id meter.BatchID, places []meter.EventPlace) error {
+func (e *identifiedReports) count(ctx context.Context, tx scoped, id meter.BatchID, places []meter.BatchPlace) error {
 	free, err := e.bind(ctx, tx, places)
 	if err != nil {
 		return err
@@ -130,8 +132,8 @@ func (e *reportEvents) count(ctx context.Context, tx scoped, id meter.BatchID, p
 	return nil
 }
 
-// recall refuses the events that a batch which was applied before has not counted.
-func (e *reportEvents) recall(ctx context.Context, tx scoped, id meter.BatchID) error {
+// recall refuses the identified reports that a batch which was applied before has not counted.
+func (e *identifiedReports) recall(ctx context.Context, tx scoped, id meter.BatchID) error {
 	for chunk := range slices.Chunk(e.places, chunkRows) {
 		a := e.arrays(chunk)
 		rows, err := tx.Query(ctx, `
@@ -153,9 +155,9 @@ func (e *reportEvents) recall(ctx context.Context, tx scoped, id meter.BatchID) 
 	return nil
 }
 
-// keep refuses the events of a chunk that aren't among the rows, which are in the
+// keep refuses the identified reports of a chunk that aren't among the rows, which are in the
 // chunk's order.
-func (e *reportEvents) keep(rows pgx.Rows, chunk []meter.EventPlace) error {
+func (e *identifiedReports) keep(rows pgx.Rows, chunk []meter.BatchPlace) error {
 	var organization uuid.UUID
 	var identity []byte
 	n := 0
@@ -173,8 +175,8 @@ func (e *reportEvents) keep(rows pgx.Rows, chunk []meter.EventPlace) error {
 	return err
 }
 
-// eventArrays are the columns of usage_events.
-type eventArrays struct {
+// identifiedArrays are the columns of usage_events.
+type identifiedArrays struct {
 	organizations            [][16]byte
 	identities, fingerprints [][]byte
 	meters                   []string
@@ -188,60 +190,60 @@ type eventArrays struct {
 	windows                  []string
 }
 
-func (e *reportEvents) arrays(places []meter.EventPlace) *eventArrays {
-	a := &eventArrays{}
+func (e *identifiedReports) arrays(places []meter.BatchPlace) *identifiedArrays {
+	a := &identifiedArrays{}
 	for _, p := range places {
-		row, event := &e.rows[p.Row], e.at(p)
+		row, identified := &e.rows[p.Row], e.at(p)
 		a.organizations = append(a.organizations, row.Organization)
-		a.identities = append(a.identities, event.Identity[:])
-		a.fingerprints = append(a.fingerprints, event.Fingerprint[:])
+		a.identities = append(a.identities, identified.Identity[:])
+		a.fingerprints = append(a.fingerprints, identified.Fingerprint[:])
 		a.meters = append(a.meters, row.Meter)
 		a.days = append(a.days, int32(row.Day))
-		a.quantities = append(a.quantities, event.Quantity)
-		a.ats = append(a.ats, event.At)
-		a.leasedDays = append(a.leasedDays, event.Leased.Day)
-		a.leasedMonths = append(a.leasedMonths, event.Leased.Month)
-		a.plans = append(a.plans, event.Receipt.Plan)
-		a.modes = append(a.modes, string(event.Receipt.Mode))
-		a.overLimits = append(a.overLimits, event.Receipt.OverLimit)
-		a.currents = append(a.currents, event.Receipt.Current)
-		a.helds = append(a.helds, event.Receipt.Held)
-		a.maxes = append(a.maxes, event.Receipt.Max)
-		a.windows = append(a.windows, string(event.Receipt.Window))
+		a.quantities = append(a.quantities, identified.Quantity)
+		a.ats = append(a.ats, identified.At)
+		a.leasedDays = append(a.leasedDays, identified.Leased.Day)
+		a.leasedMonths = append(a.leasedMonths, identified.Leased.Month)
+		a.plans = append(a.plans, identified.Receipt.Plan)
+		a.modes = append(a.modes, string(identified.Receipt.Mode))
+		a.overLimits = append(a.overLimits, identified.Receipt.OverLimit)
+		a.currents = append(a.currents, identified.Receipt.Current)
+		a.helds = append(a.helds, identified.Receipt.Held)
+		a.maxes = append(a.maxes, identified.Receipt.Max)
+		a.windows = append(a.windows, string(identified.Receipt.Window))
 	}
 	return a
 }
 
-// fold sets what is written of each row: its own value, and its counted events on
+// fold sets what is written of each row: its own value, and its counted identified reports on
 // top, in their order. It returns which rows have nothing to write.
-func (c *columns) fold(rows []meter.Row, e *reportEvents) (idle []bool) {
+func (c *columns) fold(rows []meter.Row, e *identifiedReports) (idle []bool) {
 	idle = make([]bool, len(rows))
 	for i := range rows {
 		place := c.placeOf(i)
 		row := &rows[place]
 		value, at, leased := row.Value, row.At, row.Leased
-		empty := row.EventsOnly
+		empty := row.IdentifiedOnly
 		if empty {
 			value, at, leased = 0, time.Time{}, meter.Leased{}
 		}
 		refused := e.refused[place]
-		for n := range row.Events {
+		for n := range row.Identified {
 			if n < len(refused) && refused[n] {
 				continue
 			}
-			event := &row.Events[n]
+			identified := &row.Identified[n]
 			switch {
 			case empty:
-				value = event.Quantity
+				value = identified.Quantity
 			case row.Aggregation == plans.Sum:
-				value = addUpTo(value, event.Quantity)
-			case row.Aggregation == plans.Max || !event.At.Before(at):
-				value = row.Aggregation.Fold(value, event.Quantity)
+				value = addUpTo(value, identified.Quantity)
+			case row.Aggregation == plans.Max || !identified.At.Before(at):
+				value = row.Aggregation.Fold(value, identified.Quantity)
 			}
-			leased.Day += event.Leased.Day
-			leased.Month += event.Leased.Month
-			if empty || event.At.After(at) {
-				at = event.At
+			leased.Day += identified.Leased.Day
+			leased.Month += identified.Leased.Month
+			if empty || identified.At.After(at) {
+				at = identified.At
 			}
 			empty = false
 		}
@@ -259,14 +261,14 @@ func addUpTo(a, b int64) int64 {
 	return a + b
 }
 
-// KnownEvents implements [meter.EventStore].
-func (s *Store) KnownEvents(ctx context.Context, organization uuid.UUID, identities []meter.Identity) ([]meter.KnownEvent, error) {
+// KnownReports implements [meter.IdentityStore].
+func (s *Store) KnownReports(ctx context.Context, organization uuid.UUID, identities []meter.Identity) ([]meter.KnownReport, error) {
 	asked := convert(identities, func(i meter.Identity) []byte { return i[:] })
-	var known []meter.KnownEvent
+	var known []meter.KnownReport
 	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
-		rows, err := tx.KnownEvents(ctx, organization, asked)
-		known = convert(rows, knownEvent)
+		rows, err := tx.KnownReports(ctx, organization, asked)
+		known = convert(rows, knownReport)
 		return err
 	})
-	return known, wrap(err, "look up events of organization %s", organization)
+	return known, wrap(err, "look up identified reports of organization %s", organization)
 }
