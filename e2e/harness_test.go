@@ -224,6 +224,12 @@ func (p *process) stop() {
 	}
 }
 
+// step names what a long story does from here on: a failure's log ends with where it was.
+func step(t *testing.T, name string) {
+	t.Helper()
+	t.Log("step:", name)
+}
+
 // freeAddress returns a loopback address on which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
