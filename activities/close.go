@@ -37,7 +37,7 @@ type CloseStore interface {
 	// ReviewVariances keeps which statements differ from those before, and counts them.
 	ReviewVariances(ctx context.Context, id uuid.UUID, threshold billing.VarianceThreshold) (int64, error)
 	// RecordDecision adds to the audit trail, once for each ID.
-	RecordDecision(ctx context.Context, id uuid.UUID, d billing.Decision) error
+	RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error
 	// IssueExport makes the statements final, all or none.
 	IssueExport(ctx context.Context, id uuid.UUID) error
 	// CompleteExport ends a run with the manifest that is kept: closed where its
@@ -273,7 +273,7 @@ type RecordDecisionInput struct {
 	Export uuid.UUID `json:"export"`
 	// ID makes recording idempotent.
 	ID       uuid.UUID        `json:"id"`
-	Decision billing.Decision `json:"decision"`
+	Decision billing.ExportDecision `json:"decision"`
 }
 
 // RecordDecision adds a row to the audit trail.

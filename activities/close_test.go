@@ -26,7 +26,7 @@ type closing struct {
 	parked     map[uuid.UUID]string
 	tried      map[uuid.UUID]int
 	sizes      []int
-	decisions  []billing.Decision
+	decisions  []billing.ExportDecision
 	manifests  []billing.Manifest
 	numbered   int
 	issued     int
@@ -167,7 +167,7 @@ func (s *closing) ReviewVariances(_ context.Context, _ uuid.UUID, threshold bill
 	return s.variances, s.err
 }
 
-func (s *closing) RecordDecision(_ context.Context, _ uuid.UUID, d billing.Decision) error {
+func (s *closing) RecordDecision(_ context.Context, _ uuid.UUID, d billing.ExportDecision) error {
 	s.decisions = append(s.decisions, d)
 	return s.err
 }
@@ -339,10 +339,10 @@ func TestDecideIssueAndComplete(t *testing.T) {
 	a := newClose(s, memory(t), 0)
 	e := newEnvironment(t, a)
 	_, err := run[any](t, e, a.RecordDecision, activities.RecordDecisionInput{
-		Export: uuid.Max, ID: organization(9), Decision: billing.Decision{Action: billing.ActionApproved, Actor: billing.Actor{Name: "finance"}, At: now},
+		Export: uuid.Max, ID: organization(9), Decision: billing.ExportDecision{Action: billing.ActionApproved, Actor: billing.Actor{Name: "finance"}, At: now},
 	})
 	require.NoError(t, err)
-	require.Equal(t, []billing.Decision{{ID: organization(9), Action: billing.ActionApproved, Actor: billing.Actor{Name: "finance"}, At: now}}, s.decisions)
+	require.Equal(t, []billing.ExportDecision{{ID: organization(9), Action: billing.ActionApproved, Actor: billing.Actor{Name: "finance"}, At: now}}, s.decisions)
 	_, err = run[any](t, e, a.IssueStatements, activities.IssueStatementsInput{ID: uuid.Max})
 	require.NoError(t, err)
 	_, err = run[any](t, e, a.CompleteExport, activities.CompleteExportInput{ID: uuid.Max})

@@ -11,19 +11,19 @@ import (
 
 // SinkStore reads issued statements and keeps what became of them.
 type SinkStore interface {
-	// DeliveryPages divides the organizations of an issued export into pages, at most `most`
+	// StatementDeliveryPages divides the organizations of an issued export into pages, at most `most`
 	// of them, and returns the last organization of each.
-	DeliveryPages(ctx context.Context, export uuid.UUID, size, most int) ([]uuid.UUID, error)
+	StatementDeliveryPages(ctx context.Context, export uuid.UUID, size, most int) ([]uuid.UUID, error)
 	// IssuedStatements returns the issued statements of the next organizations in
 	// (after, until], at most limit, with what decides how they are delivered to a sink. It
 	// is [billing.ErrNotIssued] where the export's statements don't count.
 	IssuedStatements(ctx context.Context, export uuid.UUID, sink string, after, until uuid.UUID, limit int) ([]sinks.Issued, error)
-	// MarkDelivered records that a sink has taken a statement. Called again, it changes nothing.
-	MarkDelivered(ctx context.Context, export, organization uuid.UUID, sink, externalID string) error
-	// MarkUndelivered records which statements a sink was not handed, and why.
-	MarkUndelivered(ctx context.Context, export uuid.UUID, sink string, undelivered []sinks.Undelivered) error
-	// DeliveryCounts says what became of the statements of the organizations in (after, until].
-	DeliveryCounts(ctx context.Context, export uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error)
+	// MarkStatementDelivered records that a sink has taken a statement. Called again, it changes nothing.
+	MarkStatementDelivered(ctx context.Context, export, organization uuid.UUID, sink, externalID string) error
+	// MarkStatementsUndelivered records which statements a sink was not handed, and why.
+	MarkStatementsUndelivered(ctx context.Context, export uuid.UUID, sink string, undelivered []sinks.Undelivered) error
+	// StatementDeliveryCounts says what became of the statements of the organizations in (after, until].
+	StatementDeliveryCounts(ctx context.Context, export uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error)
 }
 
 // Sink takes statements.
@@ -43,9 +43,9 @@ type SinksConfig struct {
 	Sink Sink
 	// PageSize is how many statements are read at a time. Zero: 200.
 	PageSize int
-	// Tries is how often in a row the sink may fail for a reason that passes, until the
+	// Attempts is how often in a row the sink may fail for a reason that passes, until the
 	// statement at hand is recorded as failed and the next one is tried. Zero: 10.
-	Tries int
+	Attempts int
 }
 
 // awayAfter is how many further statements are tried, once each, before the sink is taken
@@ -63,8 +63,8 @@ func NewSinks(config SinksConfig) *Sinks {
 	if config.PageSize == 0 {
 		config.PageSize = 200
 	}
-	if config.Tries == 0 {
-		config.Tries = 10
+	if config.Attempts == 0 {
+		config.Attempts = 10
 	}
 	return &Sinks{config: config}
 }
@@ -99,7 +99,7 @@ type PlanDeliveryResult struct {
 func (s *Sinks) PlanDelivery(ctx context.Context, in PlanDeliveryInput) (PlanDeliveryResult, error) {
 	beats := startBeating(ctx, nil)
 	defer beats.stop()
-	until, err := s.config.Store.DeliveryPages(ctx, in.Export, max(in.PageSize, 1), MaxPages)
+	until, err := s.config.Store.StatementDeliveryPages(ctx, in.Export, max(in.PageSize, 1), MaxPages)
 	return PlanDeliveryResult{Until: until}, classify(err)
 }
 
@@ -129,7 +129,7 @@ type DeliverHeartbeat struct {
 // DeliverStatements hands issued statements to a sink, those that it has not taken. Tried
 // again, it goes on after the organization that it heartbeated last; a statement that is
 // handed over twice is taken once. One that the sink refuses is recorded as failed, and so
-// is one that is not delivered after a number of tries: the others go on, and it never ends
+// is one that is not delivered after a number of attempts: the others go on, and it never ends
 // for a statement's sake. What the sink is not to be handed is recorded, with the reason.
 func (s *Sinks) DeliverStatements(ctx context.Context, in DeliverStatementsInput) (DeliverStatementsResult, error) {
 	if in.Export == uuid.Nil {
@@ -155,7 +155,7 @@ func (s *Sinks) DeliverStatements(ctx context.Context, in DeliverStatementsInput
 			return DeliverStatementsResult{}, classify(err)
 		}
 	}
-	counts, err := s.config.Store.DeliveryCounts(ctx, in.Export, in.Sink, in.After, in.Until)
+	counts, err := s.config.Store.StatementDeliveryCounts(ctx, in.Export, in.Sink, in.After, in.Until)
 	return DeliverStatementsResult{Counts: counts}, classify(err)
 }
 
@@ -177,7 +177,7 @@ func (s *Sinks) deliverPage(ctx context.Context, export uuid.UUID, page []sinks.
 		}
 		last = issued.Organization
 	}
-	if kept := s.config.Store.MarkUndelivered(ctx, export, s.config.Sink.Name(), undelivered); kept != nil {
+	if kept := s.config.Store.MarkStatementsUndelivered(ctx, export, s.config.Sink.Name(), undelivered); kept != nil {
 		return errors.Join(err, kept)
 	}
 	at.Organization = last
@@ -198,13 +198,13 @@ func (s *Sinks) deliver(ctx context.Context, export uuid.UUID, issued sinks.Issu
 		return nil, nil
 	case outcome != "":
 		return left(outcome, "")
-	case *failures >= s.config.Tries+awayAfter:
+	case *failures >= s.config.Attempts+awayAfter:
 		return left(sinks.Failed, "the sink was away, and was not asked")
 	}
 	made, err := s.config.Sink.Deliver(ctx, issued.Customer, due)
 	if err == nil {
 		*failures = 0
-		return nil, s.config.Store.MarkDelivered(ctx, export, issued.Organization, s.config.Sink.Name(), made)
+		return nil, s.config.Store.MarkStatementDelivered(ctx, export, issued.Organization, s.config.Sink.Name(), made)
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -213,7 +213,7 @@ func (s *Sinks) deliver(ctx context.Context, export uuid.UUID, issued sinks.Issu
 		*failures = 0
 		return left(sinks.Failed, err.Error())
 	}
-	if *failures++; *failures < s.config.Tries {
+	if *failures++; *failures < s.config.Attempts {
 		return nil, err
 	}
 	return left(sinks.Failed, err.Error())

@@ -44,7 +44,7 @@ func newLedger(organizations int) *ledger {
 	return l
 }
 
-func (l *ledger) DeliveryPages(_ context.Context, _ uuid.UUID, size, most int) ([]uuid.UUID, error) {
+func (l *ledger) StatementDeliveryPages(_ context.Context, _ uuid.UUID, size, most int) ([]uuid.UUID, error) {
 	return []uuid.UUID{nth(uint64(size)), nth(uint64(most))}, l.err
 }
 
@@ -62,13 +62,13 @@ func within(organization, after, until uuid.UUID) bool {
 	return bytes.Compare(organization[:], after[:]) > 0 && bytes.Compare(organization[:], until[:]) <= 0
 }
 
-func (l *ledger) MarkDelivered(_ context.Context, _, organization uuid.UUID, _, externalID string) error {
+func (l *ledger) MarkStatementDelivered(_ context.Context, _, organization uuid.UUID, _, externalID string) error {
 	l.delivered[organization] = externalID
 	delete(l.undelivered, organization)
 	return nil
 }
 
-func (l *ledger) MarkUndelivered(_ context.Context, _ uuid.UUID, _ string, undelivered []sinks.Undelivered) error {
+func (l *ledger) MarkStatementsUndelivered(_ context.Context, _ uuid.UUID, _ string, undelivered []sinks.Undelivered) error {
 	if len(undelivered) > 0 && l.markErr != nil {
 		return l.markErr
 	}
@@ -78,7 +78,7 @@ func (l *ledger) MarkUndelivered(_ context.Context, _ uuid.UUID, _ string, undel
 	return nil
 }
 
-func (l *ledger) DeliveryCounts(_ context.Context, _ uuid.UUID, _ string, after, until uuid.UUID) (c sinks.Counts, err error) {
+func (l *ledger) StatementDeliveryCounts(_ context.Context, _ uuid.UUID, _ string, after, until uuid.UUID) (c sinks.Counts, err error) {
 	for _, s := range l.statements {
 		if !within(s.Organization, after, until) {
 			continue
@@ -135,7 +135,7 @@ func (t *till) Deliver(_ context.Context, customer string, s sinks.Statement) (s
 var delivering = activities.DeliverStatementsInput{Export: uuid.Max, Sink: "till", Until: uuid.Max}
 
 func newSinks(l *ledger, sink activities.Sink) *activities.Sinks {
-	return activities.NewSinks(activities.SinksConfig{Store: l, Sink: sink, PageSize: 3, Tries: 3})
+	return activities.NewSinks(activities.SinksConfig{Store: l, Sink: sink, PageSize: 3, Attempts: 3})
 }
 
 // deliver runs the activity, and again from its last heartbeat for as long as it fails for

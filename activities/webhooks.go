@@ -17,23 +17,23 @@ type WebhookStore interface {
 	// UndispatchedEvents returns at most limit events whose deliveries have not all been
 	// started, in the order in which they were made.
 	UndispatchedEvents(ctx context.Context, limit int) ([]uuid.UUID, error)
-	// PrepareDeliveries makes a delivery for each endpoint that wants the event, and
+	// PrepareWebhookDeliveries makes a delivery for each endpoint that wants the event, and
 	// returns all of the event's.
-	PrepareDeliveries(ctx context.Context, event uuid.UUID) ([]webhooks.Delivery, error)
+	PrepareWebhookDeliveries(ctx context.Context, event uuid.UUID) ([]webhooks.Delivery, error)
 	// MarkEventDispatched notes that every delivery of the event has been started.
 	MarkEventDispatched(ctx context.Context, event uuid.UUID) error
-	// ToDeliver returns the event and the endpoint, or [webhooks.ErrEndpointNotFound].
-	ToDeliver(ctx context.Context, event, endpoint uuid.UUID) (events.Event, webhooks.Endpoint, error)
-	// RecordAttempt keeps a try and what becomes of the delivery, once an attempt's id.
-	RecordAttempt(ctx context.Context, a webhooks.Attempt) error
-	// EndDelivery notes that no further try is made, and why.
-	EndDelivery(ctx context.Context, event, endpoint uuid.UUID, reason string) error
+	// EventToDeliver returns the event and the endpoint, or [webhooks.ErrEndpointNotFound].
+	EventToDeliver(ctx context.Context, event, endpoint uuid.UUID) (events.Event, webhooks.Endpoint, error)
+	// RecordWebhookAttempt keeps an attempt and what becomes of the delivery, once an attempt's id.
+	RecordWebhookAttempt(ctx context.Context, a webhooks.Attempt) error
+	// EndWebhookDelivery notes that no further attempt is made, and why.
+	EndWebhookDelivery(ctx context.Context, event, endpoint uuid.UUID, reason string) error
 }
 
-// Sender makes one try.
+// Sender makes one attempt.
 type Sender interface {
-	// Send posts the event, signed. What comes of it is an outcome; an error is a mistake.
-	Send(ctx context.Context, to webhooks.Endpoint, e events.Event) (webhooks.Outcome, error)
+	// Send posts the event, signed. What comes of it is a response; an error is a mistake.
+	Send(ctx context.Context, to webhooks.Endpoint, e events.Event) (webhooks.Response, error)
 }
 
 // WebhooksConfig is what [Webhooks] are made from.
@@ -133,7 +133,7 @@ func (w *Webhooks) dispatchPage(ctx context.Context, summary *DispatchSummary) (
 		return false, err
 	}
 	for _, id := range found {
-		deliveries, err := w.config.Store.PrepareDeliveries(ctx, id)
+		deliveries, err := w.config.Store.PrepareWebhookDeliveries(ctx, id)
 		if err != nil {
 			return false, err
 		}
@@ -161,7 +161,7 @@ type AttemptInput struct {
 	Endpoint uuid.UUID `json:"endpoint"`
 }
 
-// AttemptResult is what came of a try.
+// AttemptResult is what came of an attempt.
 type AttemptResult struct {
 	// Withdrawn says why nothing was sent, and nothing is to be sent: the endpoint is gone
 	// or disabled. Empty: it was tried.
@@ -171,25 +171,25 @@ type AttemptResult struct {
 	Error  string `json:"error,omitempty"`
 	// RetryAfter is how long the receiver asks to be left alone.
 	RetryAfter Duration `json:"retry_after,omitzero"`
-	// At is when the try began, UTC, and Took how long it took.
+	// At is when the attempt began, UTC, and Took how long it took.
 	At   time.Time `json:"at,omitzero"`
 	Took Duration  `json:"took,omitzero"`
 }
 
-// Outcome returns the result as the domain has it.
-func (r AttemptResult) Outcome() webhooks.Outcome {
-	return webhooks.Outcome{
+// Response returns the result as the domain has it.
+func (r AttemptResult) Response() webhooks.Response {
+	return webhooks.Response{
 		Status: r.Status, Error: r.Error, RetryAfter: time.Duration(r.RetryAfter), At: r.At, Took: time.Duration(r.Took),
 	}
 }
 
-// Attempt makes one try. A receiver that can't be reached, or answers that it failed, is a
+// Attempt makes one attempt. A receiver that can't be reached, or answers that it failed, is a
 // result: when it is tried again is up to the workflow.
 func (w *Webhooks) Attempt(ctx context.Context, in AttemptInput) (AttemptResult, error) {
 	if err := in.check(); err != nil {
 		return AttemptResult{}, err
 	}
-	e, to, err := w.config.Store.ToDeliver(ctx, in.Event, in.Endpoint)
+	e, to, err := w.config.Store.EventToDeliver(ctx, in.Event, in.Endpoint)
 	switch {
 	case errors.Is(err, webhooks.ErrEndpointNotFound):
 		return AttemptResult{Withdrawn: "the endpoint was deleted"}, nil
@@ -217,12 +217,12 @@ func (in AttemptInput) check() error {
 	return nil
 }
 
-// RecordAttemptInput says what came of a try, and what becomes of the delivery.
+// RecordAttemptInput says what came of an attempt, and what becomes of the delivery.
 type RecordAttemptInput struct {
 	AttemptInput
-	// ID tells tries apart: the run and the try in it. Required.
+	// ID tells attempts apart: the run and the attempt in it. Required.
 	ID string `json:"id"`
-	// Manual says that somebody asked for the try.
+	// Manual says that somebody asked for the attempt.
 	Manual bool `json:"manual,omitempty"`
 	// Result is what came of it.
 	Result AttemptResult `json:"result"`
@@ -232,7 +232,7 @@ type RecordAttemptInput struct {
 	NextAttemptAt time.Time `json:"next_attempt_at,omitzero"`
 }
 
-// RecordAttempt keeps a try. It may be called again for the same one.
+// RecordAttempt keeps an attempt. It may be called again for the same one.
 func (w *Webhooks) RecordAttempt(ctx context.Context, in RecordAttemptInput) error {
 	if err := in.check(); err != nil {
 		return err
@@ -240,20 +240,20 @@ func (w *Webhooks) RecordAttempt(ctx context.Context, in RecordAttemptInput) err
 	if in.ID == "" {
 		return missing("id")
 	}
-	return classify(w.config.Store.RecordAttempt(ctx, webhooks.Attempt{
+	return classify(w.config.Store.RecordWebhookAttempt(ctx, webhooks.Attempt{
 		Event: in.Event, Endpoint: in.Endpoint, ID: in.ID, Manual: in.Manual,
-		Outcome: in.Result.Outcome(), State: in.State, NextAttemptAt: in.NextAttemptAt,
+		Response: in.Result.Response(), State: in.State, NextAttemptAt: in.NextAttemptAt,
 	}))
 }
 
-// EndDeliveryInput says which delivery ends without another try.
+// EndDeliveryInput says which delivery ends without another attempt.
 type EndDeliveryInput struct {
 	AttemptInput
 	// Reason is why, for people. Required.
 	Reason string `json:"reason"`
 }
 
-// EndDelivery notes that no further try is made.
+// EndDelivery notes that no further attempt is made.
 func (w *Webhooks) EndDelivery(ctx context.Context, in EndDeliveryInput) error {
 	if err := in.check(); err != nil {
 		return err
@@ -261,5 +261,5 @@ func (w *Webhooks) EndDelivery(ctx context.Context, in EndDeliveryInput) error {
 	if in.Reason == "" {
 		return missing("reason")
 	}
-	return classify(w.config.Store.EndDelivery(ctx, in.Event, in.Endpoint, in.Reason))
+	return classify(w.config.Store.EndWebhookDelivery(ctx, in.Event, in.Endpoint, in.Reason))
 }

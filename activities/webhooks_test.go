@@ -35,7 +35,7 @@ func (s *hookStore) UndispatchedEvents(_ context.Context, limit int) ([]uuid.UUI
 	return s.waiting[:min(len(s.waiting), limit)], s.err
 }
 
-func (s *hookStore) PrepareDeliveries(_ context.Context, event uuid.UUID) ([]webhooks.Delivery, error) {
+func (s *hookStore) PrepareWebhookDeliveries(_ context.Context, event uuid.UUID) ([]webhooks.Delivery, error) {
 	return []webhooks.Delivery{
 		{Event: event, Endpoint: uuid.Max, State: webhooks.Pending}, {Event: event, Endpoint: uuid.Max, State: webhooks.Delivered},
 	}, nil
@@ -47,28 +47,28 @@ func (s *hookStore) MarkEventDispatched(_ context.Context, event uuid.UUID) erro
 	return nil
 }
 
-func (s *hookStore) ToDeliver(context.Context, uuid.UUID, uuid.UUID) (events.Event, webhooks.Endpoint, error) {
+func (s *hookStore) EventToDeliver(context.Context, uuid.UUID, uuid.UUID) (events.Event, webhooks.Endpoint, error) {
 	return events.Event{ID: uuid.Max}, s.endpoint, s.err
 }
 
-func (s *hookStore) RecordAttempt(_ context.Context, a webhooks.Attempt) error {
+func (s *hookStore) RecordWebhookAttempt(_ context.Context, a webhooks.Attempt) error {
 	s.recorded = append(s.recorded, a)
 	return s.err
 }
 
-func (s *hookStore) EndDelivery(_ context.Context, _, _ uuid.UUID, reason string) error {
+func (s *hookStore) EndWebhookDelivery(_ context.Context, _, _ uuid.UUID, reason string) error {
 	s.endReasons = append(s.endReasons, reason)
 	return s.err
 }
 
 // hookSender answers as it is told.
 type hookSender struct {
-	out  webhooks.Outcome
+	out  webhooks.Response
 	err  error
 	sent int
 }
 
-func (s *hookSender) Send(context.Context, webhooks.Endpoint, events.Event) (webhooks.Outcome, error) {
+func (s *hookSender) Send(context.Context, webhooks.Endpoint, events.Event) (webhooks.Response, error) {
 	s.sent++
 	return s.out, s.err
 }
@@ -152,7 +152,7 @@ func TestAttempt(t *testing.T) {
 	}{
 		{
 			name:   "a receiver that fails is a result",
-			sender: hookSender{out: webhooks.Outcome{Status: 503, Error: "503", RetryAfter: time.Minute, At: now, Took: time.Second}},
+			sender: hookSender{out: webhooks.Response{Status: 503, Error: "503", RetryAfter: time.Minute, At: now, Took: time.Second}},
 			want: activities.AttemptResult{
 				Status: 503, Error: "503", RetryAfter: activities.Duration(time.Minute), At: now, Took: activities.Duration(time.Second),
 			},
@@ -192,7 +192,7 @@ func TestRecordAttemptAndEndDelivery(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []webhooks.Attempt{{
 		Event: uuid.Max, Endpoint: uuid.Max, ID: "run/1", Manual: true, State: webhooks.Pending, NextAttemptAt: now,
-		Outcome: webhooks.Outcome{Status: 500, Error: "500", At: now},
+		Response: webhooks.Response{Status: 500, Error: "500", At: now},
 	}}, store.recorded)
 	_, err = run[any](t, e, group.RecordAttempt, activities.RecordAttemptInput{AttemptInput: what})
 	requirePermanent(t, err, activities.TypeInvalidInput, "id is missing")

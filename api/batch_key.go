@@ -178,7 +178,7 @@ func (r *batchRun) end(ctx context.Context, final bool) {
 	if final && r.packer.Close() == nil {
 		answer = r.kept.Bytes()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
 	if err := r.server.config.Store.EndUsageKey(ctx, r.organization, r.key, answer); err != nil {
 		r.server.config.Logger.WarnContext(ctx, "Receipts of a batch could not be kept", "error", err)

@@ -28,7 +28,7 @@ type CloseStore interface {
 	// Parked returns organizations that could not be rated.
 	Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedOrganization, error)
 	// Decisions returns the audit trail, oldest first.
-	Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision, error)
+	Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDecision, error)
 	// Corrections returns statements that correct closed periods.
 	Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error)
 	// Statement returns one statement, or [billing.ErrStatementNotFound].
@@ -36,8 +36,8 @@ type CloseStore interface {
 	// StatementDeliveries returns what became of the next organizations' statements in a sink;
 	// an empty outcome means each.
 	StatementDeliveries(ctx context.Context, id uuid.UUID, sink string, outcome sinks.Outcome, after uuid.UUID, limit int) ([]sinks.Delivery, error)
-	// DeliveryCounts counts the outcomes of organizations in (after, until].
-	DeliveryCounts(ctx context.Context, id uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error)
+	// StatementDeliveryCounts counts the outcomes of organizations in (after, until].
+	StatementDeliveryCounts(ctx context.Context, id uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error)
 	// MoneyTotals adds up the statements by currency, and UsageControlTotals the usage by meter.
 	MoneyTotals(ctx context.Context, id uuid.UUID) ([]billing.MoneyTotal, error)
 	UsageControlTotals(ctx context.Context, id uuid.UUID) ([]billing.ControlTotal, error)

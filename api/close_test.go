@@ -68,7 +68,7 @@ func TestShowClose(t *testing.T) {
 			{Organization: pro, OrganizationName: "PRO & Sons", Currency: "JPY", Current: money.NewAmount(decimal.NewFromInt(700), "JPY")},
 		},
 		parked: []billing.ParkedOrganization{{Organization: pro, OrganizationName: "PRO & Sons", Reason: "no price book in NOK", Attempts: 2, ParkedAt: noon}},
-		decisions: []billing.Decision{
+		decisions: []billing.ExportDecision{
 			{ID: uuid.New(), Action: billing.ActionRequested, Actor: billing.Actor{Name: "schedule"}, At: noon},
 			{ID: uuid.New(), Action: billing.ActionApproved, Actor: billing.Actor{ID: key, Name: "month-end"}, Note: "Fine.", At: noon},
 		},
@@ -150,7 +150,7 @@ func TestRevisions(t *testing.T) {
 	first, _ := revisions(t, r)
 	r.store.close = fakeClose{
 		of: first.ID, statements: []billing.Statement{aStatement(t, r.organizations["pro"])},
-		decisions: []billing.Decision{{Action: billing.ActionRequested, Actor: billing.Actor{Name: "schedule"}, At: noon}},
+		decisions: []billing.ExportDecision{{Action: billing.ActionRequested, Actor: billing.Actor{Name: "schedule"}, At: noon}},
 	}
 	for query, want := range map[string]int{"": 0, "?revision=2": 0, "?revision=1": 1} {
 		require.Len(t, r.do("finance", "GET", octoberPath+"/decisions"+query, "").json()["decisions"], want, query)

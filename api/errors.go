@@ -136,7 +136,7 @@ func (s *Server) fail(c *gin.Context, err error) {
 	if errors.Is(err, context.Canceled) && c.Request.Context().Err() != nil {
 		// The client is gone: there is nobody to answer. The status is for the log.
 		c.Abort()
-		c.Status(statusClientClosedRequest)
+		c.Status(gate.StatusClientClosedRequest)
 		return
 	}
 	p := problemOf(err)
@@ -172,8 +172,6 @@ func (s *Server) fail(c *gin.Context, err error) {
 	}
 	p.Abort(c)
 }
-
-const statusClientClosedRequest = 499
 
 // invalid says which field or parameter breaks which rule.
 func invalid(field, rule string, args ...any) error {

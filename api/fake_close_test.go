@@ -22,7 +22,7 @@ type fakeClose struct {
 	counts      billing.RatingCounts
 	variances   []billing.StatementVariance
 	parked      []billing.ParkedOrganization
-	decisions   []billing.Decision
+	decisions   []billing.ExportDecision
 	statements  []billing.Statement
 	moneyTotals []billing.MoneyTotal
 	usageTotals []billing.ControlTotal
@@ -99,8 +99,8 @@ func (s *fakeStore) Parked(ctx context.Context, id, _ uuid.UUID, limit int) ([]b
 	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.ParkedOrganization { return c.parked })
 }
 
-func (s *fakeStore) Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision, error) {
-	return ofClose(ctx, s, id, 0, func(c fakeClose) []billing.Decision { return c.decisions })
+func (s *fakeStore) Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDecision, error) {
+	return ofClose(ctx, s, id, 0, func(c fakeClose) []billing.ExportDecision { return c.decisions })
 }
 
 func (s *fakeStore) Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error) {

@@ -126,7 +126,7 @@ func (h *fakeHooks) DeleteEndpoint(ctx context.Context, owner, id uuid.UUID) err
 	})
 }
 
-func (h *fakeHooks) ListDeliveries(ctx context.Context, owner, endpoint, before uuid.UUID, limit int) (out []webhooks.ListedDelivery, err error) {
+func (h *fakeHooks) ListWebhookDeliveries(ctx context.Context, owner, endpoint, before uuid.UUID, limit int) (out []webhooks.ListedDelivery, err error) {
 	err = h.store.call(ctx, func() error {
 		if _, err := h.find(owner, endpoint); err != nil {
 			return err
@@ -141,7 +141,7 @@ func (h *fakeHooks) ListDeliveries(ctx context.Context, owner, endpoint, before 
 	return out, err
 }
 
-func (h *fakeHooks) Delivery(ctx context.Context, owner, event, endpoint uuid.UUID) (out webhooks.Delivery, err error) {
+func (h *fakeHooks) WebhookDelivery(ctx context.Context, owner, event, endpoint uuid.UUID) (out webhooks.Delivery, err error) {
 	err = h.store.call(ctx, func() error {
 		for _, d := range h.deliveries {
 			if d.Event == event && d.Endpoint == endpoint && d.Organization == owner {

@@ -17,6 +17,7 @@ import (
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 	"github.com/riverline/tollgate/sinks"
@@ -30,7 +31,7 @@ type awayError struct{}
 func (awayError) Error() string   { return "connection refused" }
 func (awayError) Retryable() bool { return true }
 
-// fakeStore keeps in memory what a Store and a meter.Store keep, by the letter of both.
+// fakeStore keeps in memory what a Store keeps, by its letter.
 type fakeStore struct {
 	mu  sync.Mutex
 	err error
@@ -373,18 +374,18 @@ func (s *fakeStore) Instances(ctx context.Context) (found []meter.Instance, err 
 	return found, err
 }
 
-func (s *fakeStore) LoadOrganization(ctx context.Context, id uuid.UUID, _ calendar.Day) (snapshot meter.Snapshot, err error) {
-	err = s.call(ctx, func() error {
+// meterStore is what a meter reads of the store: plans, and failures.
+func (s *fakeStore) meterStore() *metertest.Store {
+	of := metertest.NewStore()
+	of.Before = func(ctx context.Context, _ metertest.Call) error { return s.call(ctx, func() error { return nil }) }
+	of.PlanOf = func(id uuid.UUID) (string, bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		o, err := s.find(id)
 		if err != nil {
-			return meter.ErrUnknownOrganization
+			return "", false
 		}
-		snapshot = meter.Snapshot{Organization: id, Plan: o.Plan}
-		return nil
-	})
-	return snapshot, err
-}
-
-func (s *fakeStore) ApplyBatch(ctx context.Context, b meter.Batch) (meter.Applied, error) {
-	return meter.Applied{Stored: make([]int64, len(b.Rows))}, s.call(ctx, func() error { return nil })
+		return o.Plan, true
+	}
+	return of
 }

@@ -39,7 +39,7 @@ func (r *requestIDs) next() string {
 // of returns the ID that the request brought, if it is one that may be shown in a
 // header and a log, or a new one.
 func (r *requestIDs) of(request *http.Request) string {
-	if given := request.Header["X-Request-Id"]; len(given) == 1 && len(given[0]) >= 1 && len(given[0]) <= 128 {
+	if given := request.Header[gate.HeaderRequestID]; len(given) == 1 && len(given[0]) >= 1 && len(given[0]) <= 128 {
 		odd := func(c rune) bool {
 			return !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || strings.ContainsRune("-_.:/+=@", c))
 		}

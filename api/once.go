@@ -42,8 +42,8 @@ func keepNoSecret(answer accounts.WriteAnswer) (accounts.WriteAnswer, error) {
 	return answer, err
 }
 
-// settleTimeout bounds the wait for the store to take note of how a write ended.
-const settleTimeout = 5 * time.Second
+// noteTimeout bounds the wait for the store to take note of how a write ended.
+const noteTimeout = 5 * time.Second
 
 // once carries a request out that bears an Idempotency-Key, unless the same one has been
 // carried out before: then it gives that one's answer again. A request without the header
@@ -74,7 +74,7 @@ func (s *Server) once(c *gin.Context, body []byte, keep func(accounts.WriteAnswe
 	}
 	c.Request = c.Request.WithContext(context.WithoutCancel(c.Request.Context()))
 	outer := c.Writer
-	kept := &keepingWriter{ResponseWriter: outer}
+	kept := &answerKeeper{ResponseWriter: outer}
 	c.Writer = kept
 	returned := false
 	// Not recover: a panic goes on as it was, with its own stack.
@@ -98,7 +98,7 @@ func (s *Server) once(c *gin.Context, body []byte, keep func(accounts.WriteAnswe
 func (s *Server) endWrite(
 	c *gin.Context, w accounts.Write, answer accounts.WriteAnswer, keep func(accounts.WriteAnswer) (accounts.WriteAnswer, error),
 ) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), settleTimeout)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), noteTimeout)
 	defer cancel()
 	// What was refused for its quantity or its pace may be allowed later.
 	final := answer.Status < http.StatusInternalServerError && answer.Status != http.StatusPaymentRequired && answer.Status != http.StatusTooManyRequests
@@ -140,38 +140,38 @@ func sendAnswer(w gin.ResponseWriter, answer accounts.WriteAnswer) {
 	_, _ = w.Write(answer.Body)
 }
 
-// keepingWriter keeps an answer instead of sending it; headers go to the writer below.
+// answerKeeper keeps an answer instead of sending it; headers go to the writer below.
 // The answers of writes are small.
-type keepingWriter struct {
+type answerKeeper struct {
 	gin.ResponseWriter
 	status int
 	body   bytes.Buffer
 }
 
 // Unwrap lets http.ResponseController reach what is below.
-func (w *keepingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *answerKeeper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader keeps the status; the last one counts, until the body begins.
-func (w *keepingWriter) WriteHeader(status int) {
+func (w *answerKeeper) WriteHeader(status int) {
 	if w.body.Len() == 0 {
 		w.status = status
 	}
 }
 
 // WriteHeaderNow does nothing: nothing is sent yet.
-func (w *keepingWriter) WriteHeaderNow() {}
+func (w *answerKeeper) WriteHeaderNow() {}
 
 // Flush does nothing either.
-func (w *keepingWriter) Flush() {}
+func (w *answerKeeper) Flush() {}
 
 // Write keeps a part of the body; WriteString too.
-func (w *keepingWriter) Write(data []byte) (int, error) { return w.body.Write(data) }
+func (w *answerKeeper) Write(data []byte) (int, error) { return w.body.Write(data) }
 
 // WriteString keeps a part of the body.
-func (w *keepingWriter) WriteString(text string) (int, error) { return w.body.WriteString(text) }
+func (w *answerKeeper) WriteString(text string) (int, error) { return w.body.WriteString(text) }
 
 // Status returns the status that is kept.
-func (w *keepingWriter) Status() int {
+func (w *answerKeeper) Status() int {
 	if w.status == 0 {
 		return http.StatusOK
 	}
@@ -179,12 +179,12 @@ func (w *keepingWriter) Status() int {
 }
 
 // Written reports whether a body was begun, Size how long it is.
-func (w *keepingWriter) Written() bool { return w.body.Len() > 0 }
+func (w *answerKeeper) Written() bool { return w.body.Len() > 0 }
 
 // Size returns the length of the body so far.
-func (w *keepingWriter) Size() int { return w.body.Len() }
+func (w *answerKeeper) Size() int { return w.body.Len() }
 
-func (w *keepingWriter) answer() accounts.WriteAnswer {
+func (w *answerKeeper) answer() accounts.WriteAnswer {
 	// Not nil: an empty body is an answer, too.
 	return accounts.WriteAnswer{
 		Status: w.Status(), ContentType: w.Header().Get("Content-Type"), Body: append([]byte{}, w.body.Bytes()...),

@@ -130,14 +130,14 @@ func TestReservationsBeyondAHardLimit(t *testing.T) {
 func TestWaitingForQuotaEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		var tries []int64
+		var attempts []int64
 		_, err := awaitQuota(t.Context(), func() (meter.StoredReservation, error) {
-			tries = append(tries, time.Since(began).Milliseconds())
+			attempts = append(attempts, time.Since(began).Milliseconds())
 			return meter.StoredReservation{}, &meter.QuotaShortError{Waiting: true}
 		})
 		var short *meter.QuotaShortError
 		require.ErrorAs(t, err, &short)
-		require.Equal(t, []int64{0, 20, 60, 140, 300, 620, 1000}, tries)
+		require.Equal(t, []int64{0, 20, 60, 140, 300, 620, 1000}, attempts)
 	})
 }
 

@@ -66,7 +66,7 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 	r.addKey("admin", accounts.Key{Role: roleAdmin, Name: "root"})
 
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Logger: logger, Now: r.Now})
+	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store.meterStore(), Logger: logger, Now: r.Now})
 	r.hooks.store = r.store
 	config := Config{
 		Meter: r.meter, Store: r.store, Workflows: r.workflows, Blobs: r.blobs, Now: r.Now, Logger: logger, RecordWait: time.Millisecond,

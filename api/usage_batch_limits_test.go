@@ -50,7 +50,7 @@ func strictRig(t *testing.T, room int64) (*rig, *fullJournal) {
 	var r *rig
 	r = newRig(t, func(c *Config) {
 		m := meter.New(meter.Config{
-			Catalog: plans.Default(), Store: c.Store.(*fakeStore), Journal: journal, RefuseUnjournalled: true,
+			Catalog: plans.Default(), Store: c.Store.(*fakeStore).meterStore(), Journal: journal, RefuseUnjournalled: true,
 			Now: func() time.Time { return r.Now() }, Logger: c.Logger,
 		})
 		t.Cleanup(m.Close)

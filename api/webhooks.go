@@ -32,10 +32,10 @@ type WebhookStore interface {
 	RotateEndpoint(ctx context.Context, organization, id uuid.UUID, secret string, now time.Time) (webhooks.Endpoint, error)
 	// DeleteEndpoint removes one.
 	DeleteEndpoint(ctx context.Context, organization, id uuid.UUID) error
-	// ListDeliveries returns at most limit deliveries before an event's, the newest first.
-	ListDeliveries(ctx context.Context, organization, endpoint, before uuid.UUID, limit int) ([]webhooks.ListedDelivery, error)
-	// Delivery returns one, or [webhooks.ErrDeliveryNotFound].
-	Delivery(ctx context.Context, organization, event, endpoint uuid.UUID) (webhooks.Delivery, error)
+	// ListWebhookDeliveries returns at most limit deliveries before an event's, the newest first.
+	ListWebhookDeliveries(ctx context.Context, organization, endpoint, before uuid.UUID, limit int) ([]webhooks.ListedDelivery, error)
+	// WebhookDelivery returns one, or [webhooks.ErrDeliveryNotFound].
+	WebhookDelivery(ctx context.Context, organization, event, endpoint uuid.UUID) (webhooks.Delivery, error)
 }
 
 // DeliveryRun identifies the run of a delivery.
@@ -163,17 +163,17 @@ func (s *Server) RotateWebhook(ctx context.Context, request gen.RotateWebhookReq
 	return gen.RotateWebhook200JSONResponse{Body: s.withSecret(changed)}, nil
 }
 
-// ListDeliveries answers with a page of what was sent to an endpoint.
-func (s *Server) ListDeliveries(ctx context.Context, request gen.ListDeliveriesRequestObject) (gen.ListDeliveriesResponseObject, error) {
+// ListWebhookDeliveries answers with a page of what was sent to an endpoint.
+func (s *Server) ListWebhookDeliveries(ctx context.Context, request gen.ListWebhookDeliveriesRequestObject) (gen.ListWebhookDeliveriesResponseObject, error) {
 	ctx = requestContext(ctx)
 	limit, err := pageLimit(request.Params.Limit)
 	if err != nil {
 		return nil, err
 	}
 	found, err := readPage(request.Params.Before, limit, func(before uuid.UUID, limit int) ([]webhooks.ListedDelivery, error) {
-		return s.config.Webhooks.ListDeliveries(ctx, principalOf(ctx).owner(), request.Id, before, limit)
+		return s.config.Webhooks.ListWebhookDeliveries(ctx, principalOf(ctx).owner(), request.Id, before, limit)
 	}, func(d webhooks.ListedDelivery) uuid.UUID { return d.Event })
-	return gen.ListDeliveries200JSONResponse{Deliveries: answersOf(found.items, deliveryAnswer), Next: found.next}, err
+	return gen.ListWebhookDeliveries200JSONResponse{Deliveries: answersOf(found.items, deliveryAnswer), Next: found.next}, err
 }
 
 func deliveryAnswer(d webhooks.ListedDelivery) gen.Delivery {
@@ -201,7 +201,7 @@ func (s *Server) Redeliver(ctx context.Context, request gen.RedeliverRequestObje
 	if e.DisabledAt != nil {
 		return nil, errWebhookDisabled
 	}
-	d, err := s.config.Webhooks.Delivery(ctx, owner, request.Event, request.Id)
+	d, err := s.config.Webhooks.WebhookDelivery(ctx, owner, request.Event, request.Id)
 	if err != nil {
 		return nil, err
 	}

@@ -58,8 +58,8 @@ const (
 // MaxNote is the longest note of a decision, in characters.
 const MaxNote = 1000
 
-// Decision is one row of the audit trail.
-type Decision struct {
+// ExportDecision is one row of the audit trail.
+type ExportDecision struct {
 	// ID makes recording idempotent.
 	ID     uuid.UUID `json:"-"`
 	Action Action    `json:"action"`

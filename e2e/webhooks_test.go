@@ -25,8 +25,8 @@ type hook struct {
 	mu      sync.Mutex
 	secrets []string
 	// failing is how many requests are answered 503.
-	failing int
-	tries   int
+	failing  int
+	attempts int
 	// got counts what was taken, by webhook-id.
 	got   map[string]int
 	kinds map[string]string
@@ -45,7 +45,7 @@ func newHook(t *testing.T, failing int) *hook {
 func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.tries++
+	h.attempts++
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		h.t.Error(err)
@@ -142,10 +142,10 @@ func TestWebhooksArrive(t *testing.T) {
 	arrive(platform, map[string]int{
 		"usage.threshold_reached 80": 2, "usage.threshold_reached 100": 2, "plan.limit_exceeded": 2, "organization.upgraded": 1,
 	})
-	own.with(func() { require.Equal(t, 6, own.tries, "two failed") })
+	own.with(func() { require.Equal(t, 6, own.attempts, "two failed") })
 
 	// A worker that is killed and one that takes its place send nothing of what is recorded
-	// twice. A try that is under way when it is killed may come again after its timeout.
+	// twice. An attempt that is under way when it is killed may come again after its timeout.
 	s.awaitRecorded(made[acme.key], acme.key, api.url, 4, 6)
 	worker.kill()
 	s.startWorker()
@@ -180,8 +180,8 @@ type webhookDelivery struct {
 }
 
 // awaitRecorded waits until an endpoint's log has as many deliveries, all of them delivered
-// in as many tries.
-func (s *system) awaitRecorded(endpoint, key, url string, want, tries int) (deliveries []webhookDelivery) {
+// in as many attempts.
+func (s *system) awaitRecorded(endpoint, key, url string, want, attempts int) (deliveries []webhookDelivery) {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool {
 		s.decode(s.tollgate("webhook", "deliveries", endpoint, "--key", key, "--url", url, "--json"), &deliveries)
@@ -191,7 +191,7 @@ func (s *system) awaitRecorded(endpoint, key, url string, want, tries int) (deli
 				made += d.Attempts
 			}
 		}
-		return len(deliveries) == want && made == tries
+		return len(deliveries) == want && made == attempts
 	}, 60*time.Second, 100*time.Millisecond)
 	return deliveries
 }
@@ -232,5 +232,5 @@ func TestWebhooksToPrivateAddressesAreRefused(t *testing.T) {
 		reason, _ := list[0].(map[string]any)["last_error"].(string)
 		return reason == "url must begin with https://"
 	}, 60*time.Second, 100*time.Millisecond)
-	h.with(func() { require.Zero(t, h.tries) })
+	h.with(func() { require.Zero(t, h.attempts) })
 }

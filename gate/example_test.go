@@ -1,7 +1,6 @@
 package gate_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,25 +12,16 @@ import (
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
-
-// memoryStore knows one organization; a real program gives the meter its database.
-type memoryStore struct{}
-
-func (memoryStore) LoadOrganization(_ context.Context, id uuid.UUID, _ calendar.Day) (meter.Snapshot, error) {
-	return meter.Snapshot{Organization: id, Plan: "tiny"}, nil
-}
-
-func (memoryStore) ApplyBatch(context.Context, meter.Batch) (meter.Applied, error) {
-	return meter.Applied{}, nil
-}
 
 // A gate in front of a handler: two evaluations a day, and only those that succeed
 // count.
 func Example() {
 	gin.SetMode(gin.ReleaseMode)
-	m := meter.New(meter.Config{Store: memoryStore{}, Catalog: &plans.Catalog{
+	// A real program gives the meter its database.
+	m := meter.New(meter.Config{Store: metertest.OnPlan("tiny"), Catalog: &plans.Catalog{
 		Meters: []plans.Meter{{Key: "evaluations", Aggregation: plans.Sum}},
 		Plans: []plans.Plan{{Key: "tiny", Version: 1, Entitlements: []plans.Entitlement{
 			{Meter: "evaluations", Mode: plans.Hard, Window: calendar.WindowDay, Max: 2},

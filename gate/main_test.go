@@ -2,7 +2,6 @@ package gate_test
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -16,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -58,17 +57,6 @@ plans:
   - { key: free_for_all, version: 1, name: Free for all }
 `
 
-// planStore is a meter.Store that knows every organization by its plan.
-type planStore struct{ plan string }
-
-func (s planStore) LoadOrganization(_ context.Context, id uuid.UUID, _ calendar.Day) (meter.Snapshot, error) {
-	return meter.Snapshot{Organization: id, Plan: s.plan}, nil
-}
-
-func (planStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applied, error) {
-	return meter.Applied{Stored: make([]int64, len(b.Rows))}, nil
-}
-
 // rig is a gate in front of a handler, behind a real server, with one organization.
 type rig struct {
 	t            testing.TB
@@ -88,7 +76,7 @@ func newRig(t testing.TB, plan string, change func(*gate.Config), handlers ...gi
 	catalog, err := plans.Parse([]byte(testCatalog))
 	require.NoError(t, err)
 	r := &rig{t: t, now: noon, log: &lockedBuffer{}}
-	r.meter = meter.New(meter.Config{Catalog: catalog, Store: planStore{plan}})
+	r.meter = meter.New(meter.Config{Catalog: catalog, Store: metertest.OnPlan(plan)})
 	r.organization, err = r.meter.Organization(t.Context(), uuid.Must(uuid.NewV7()), noon)
 	require.NoError(t, err)
 	r.config = gate.Config{

@@ -117,7 +117,7 @@ func (p *Proxy) Serve(c *gin.Context) {
 	}
 
 	ctx := context.WithValue(c.Request.Context(), organizationKey{}, p.config.Organization(c))
-	p.reverse.ServeHTTP(&keepingWriter{ResponseWriter: c.Writer, kept: maps.Clone(c.Writer.Header())}, c.Request.WithContext(ctx))
+	p.reverse.ServeHTTP(&headerKeeper{ResponseWriter: c.Writer, kept: maps.Clone(c.Writer.Header())}, c.Request.WithContext(ctx))
 }
 
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
@@ -150,7 +150,7 @@ func (p *Proxy) fail(w http.ResponseWriter, request *http.Request, err error) {
 	switch {
 	case request.Context().Err() != nil:
 		// The caller is gone. The status is for the log; it isn't a 2xx, so nothing counts.
-		w.WriteHeader(statusClientClosedRequest)
+		w.WriteHeader(StatusClientClosedRequest)
 	case errors.As(err, &tooLarge):
 		NewProblem(http.StatusRequestEntityTooLarge, CodeBodyTooLarge, "The request's body is too large.").Write(w)
 	case errors.As(err, &timeout) && timeout.Timeout():
@@ -162,8 +162,8 @@ func (p *Proxy) fail(w http.ResponseWriter, request *http.Request, err error) {
 	}
 }
 
-// statusClientClosedRequest is what nginx logs where the client went away.
-const statusClientClosedRequest = 499
+// StatusClientClosedRequest is what nginx logs where the client went away; no client sees it.
+const StatusClientClosedRequest = 499
 
 // ambiguous reports whether programs differ in how they read a path.
 func ambiguous(u *url.URL) bool {
@@ -185,19 +185,19 @@ func ambiguous(u *url.URL) bool {
 	return false
 }
 
-// keepingWriter puts back the headers that were set before the proxy ran:
+// headerKeeper puts back the headers that were set before the proxy ran:
 // httputil.ReverseProxy clears all headers after each informational answer.
-type keepingWriter struct {
+type headerKeeper struct {
 	gin.ResponseWriter
 	kept http.Header
 }
 
 // Unwrap lets http.ResponseController reach what is below.
-func (w *keepingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *headerKeeper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader sends an informational header on at once, and restores what is missing
 // before any other.
-func (w *keepingWriter) WriteHeader(status int) {
+func (w *headerKeeper) WriteHeader(status int) {
 	if informational(status) {
 		inform(w.ResponseWriter, status)
 		return

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -28,7 +29,7 @@ func newReporter(t *testing.T, plan string) *reporter {
 	t.Helper()
 	catalog, err := plans.Parse([]byte(testCatalog))
 	require.NoError(t, err)
-	m := meter.New(meter.Config{Catalog: catalog, Store: planStore{plan}, Now: func() time.Time { return noon }})
+	m := meter.New(meter.Config{Catalog: catalog, Store: metertest.OnPlan(plan), Now: func() time.Time { return noon }})
 	r := newRig(t, plan, func(c *gate.Config) { c.Meter = m })
 	out := &reporter{Enforcer: r.enforcer, t: t, log: r.log}
 	out.organization, err = m.Organization(t.Context(), uuid.Must(uuid.NewV7()), noon)
@@ -115,7 +116,7 @@ func TestAReusedIdentityIsTheCallersToTell(t *testing.T) {
 
 // Without a contract nothing is counted, and the answer says why.
 func TestNothingIsCountedWithoutAContract(t *testing.T) {
-	m := meter.New(meter.Config{Catalog: plans.Default(), Store: planStore{}, Now: func() time.Time { return noon }})
+	m := meter.New(meter.Config{Catalog: plans.Default(), Store: metertest.OnPlan(""), Now: func() time.Time { return noon }})
 	e := gate.NewEnforcer(gate.Config{Meter: m, Now: func() time.Time { return noon }})
 	o, err := m.Organization(t.Context(), uuid.New(), noon)
 	require.NoError(t, err)

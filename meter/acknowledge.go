@@ -17,7 +17,7 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []i
 	for i := range row.identified {
 		s.acknowledgeIdentified(row.day, &row.identified[i], slices.Contains(repeated, i))
 	}
-	s.forgetSettled()
+	s.forgetFinished()
 	switch s.meter.Aggregation {
 	case plans.Max:
 		if inWindow {

@@ -93,7 +93,7 @@ func (q *quota) learn(a *LeaseAnswer, now int64) {
 	}
 	q.idleElsewhere = a.Idle
 	q.answeredAt = now
-	q.settling = a.Settling
+	q.changing = a.Changing
 	// What was settled meanwhile is not adopted any more.
 	if booked := min(q.asked, q.adopted); !a.Outdated && booked > q.booked {
 		q.slot.org.meter.unbooked.Add(q.booked - booked)

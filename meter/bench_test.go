@@ -14,27 +14,9 @@ import (
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
-
-type emptyStore struct{ plan string }
-
-func (s emptyStore) LoadOrganization(_ context.Context, id uuid.UUID, _ calendar.Day) (meter.Snapshot, error) {
-	return meter.Snapshot{Organization: id, Plan: s.plan}, nil
-}
-
-func (emptyStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applied, error) {
-	return meter.Applied{Stored: make([]int64, len(b.Rows))}, nil
-}
-
-// AdjustLeases grants what is asked for.
-func (emptyStore) AdjustLeases(_ context.Context, _ uuid.UUID, asks []meter.LeaseAsk) ([]meter.LeaseAnswer, error) {
-	out := make([]meter.LeaseAnswer, len(asks))
-	for i, ask := range asks {
-		out[i] = meter.LeaseAnswer{Issued: ask.Issued, Max: ask.Max}
-	}
-	return out, nil
-}
 
 // benchCatalog is the default one, with a hard limit that nobody reaches.
 func benchCatalog() *plans.Catalog {
@@ -47,7 +29,7 @@ func benchCatalog() *plans.Catalog {
 
 func filledMeter(b *testing.B, organizations int, plan string, log meter.Journal) (*meter.Meter, []uuid.UUID, []*meter.Organization) {
 	b.Helper()
-	store := emptyStore{plan}
+	store := metertest.OnPlan(plan)
 	m := meter.New(meter.Config{
 		Catalog: benchCatalog(), Store: store, Leases: store, Instance: uuid.New(), Journal: log, Now: func() time.Time { return noon },
 	})
@@ -153,7 +135,7 @@ func benchConsume(b *testing.B, organizations int, plan string, log meter.Journa
 // BenchmarkDrain drains ten thousand organizations into batches.
 func BenchmarkDrain(b *testing.B) {
 	m, _, handles := filledMeter(b, 10_000, "enterprise", nil)
-	f := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: emptyStore{"enterprise"}, Instance: uuid.New(), Now: (&clock{now: noon}).Now})
+	f := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: metertest.OnPlan("enterprise"), Instance: uuid.New(), Now: (&clock{now: noon}).Now})
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, o := range handles {

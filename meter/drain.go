@@ -9,31 +9,31 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// gates is one lock in stripes. A commit holds the read side of its organization's
+// drainLocks is one lock in stripes. A commit holds the read side of its organization's
 // stripe from before its record is journalled until it is counted; a drain takes all
 // write sides for a moment, and begins another epoch. So a journal segment and the
 // batch that is drained with it have exactly the same reports.
-type gates [16]struct {
+type drainLocks [16]struct {
 	sync.RWMutex
 	_ [40]byte
 }
 
-func (g *gates) of(o *Organization) *sync.RWMutex { return &g[o.id[15]%uint8(len(g))].RWMutex }
+func (l *drainLocks) of(o *Organization) *sync.RWMutex { return &l[o.id[15]%uint8(len(l))].RWMutex }
 
-func (g *gates) lock() {
-	for i := range g {
-		g[i].Lock()
+func (l *drainLocks) lock() {
+	for i := range l {
+		l[i].Lock()
 	}
 }
 
-func (g *gates) unlock() {
-	for i := range g {
-		g[i].Unlock()
+func (l *drainLocks) unlock() {
+	for i := range l {
+		l[i].Unlock()
 	}
 }
 
 // enter puts the slot on the list that the next drain takes, before usage is
-// recorded. The caller holds the slot's lock and its organization's gate. What an
+// recorded. The caller holds the slot's lock and its organization's drain lock. What an
 // earlier drain is yet to take is set aside for it.
 func (s *slot) enter(m *Meter) {
 	epoch := m.epoch.Load()
@@ -89,7 +89,7 @@ func (s *slot) drain(rows []drained) []drained {
 	for i := range x.identified {
 		e := &x.identified[i]
 		rows = addIdentified(rows, first, s, e)
-		x.settleTaken(e.day, e.identified.Quantity)
+		x.acknowledgeTaken(e.day, e.identified.Quantity)
 		*e = dayIdentified{}
 	}
 	x.identified = x.identified[:0]
@@ -149,7 +149,7 @@ func (m *Meter) drain(now time.Time) harvest {
 		}
 	}
 
-	m.gates.lock()
+	m.drainLocks.lock()
 	m.dirtyMu.Lock()
 	taken := m.dirty
 	m.dirty = m.spare[:0]
@@ -159,7 +159,7 @@ func (m *Meter) drain(now time.Time) harvest {
 		m.epoch.Store(max(1, epoch+1))
 		h.rotate(m)
 	}
-	m.gates.unlock()
+	m.drainLocks.unlock()
 
 	h.rows = make([]drained, 0, len(taken))
 	for _, s := range taken {
@@ -235,7 +235,7 @@ func (o *Organization) roll(now int64) {
 	}
 }
 
-// journal keeps a report, before it is counted. The caller holds the gate.
+// journal keeps a report, before it is counted. The caller holds the drain lock.
 func (m *Meter) journal(r *Reservation) error {
 	record := Record{
 		Organization: r.slot.org.id, Meter: r.slot.meter.Key, Day: r.day, Quantity: r.quantity, At: r.at,

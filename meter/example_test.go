@@ -8,12 +8,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
 func Example() {
-	store := newMemoryStore()
-	id := store.add("free")
+	store := metertest.NewStore()
+	id := store.Add("free")
 	m := meter.New(meter.Config{Catalog: plans.Default(), Store: store})
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -24,7 +25,7 @@ type forced struct {
 
 // entitlement is the limit that is in force by the store.
 func (f *fleet) entitlement(n, index int) plans.Entitlement {
-	plan, _ := f.catalog.Plan(f.store.plans[f.ids[n]])
+	plan, _ := f.catalog.Plan(f.store.Plans[f.ids[n]])
 	return plan.Entitlement(f.catalog.Meters[index].Key)
 }
 
@@ -62,12 +63,12 @@ func (f *fleet) beyond(n int, e plans.Entitlement, window calendar.Window) int64
 // most the limit less all that was acknowledged or held before, whatever the mode was.
 func (f *fleet) requireLimitsHold(t *rapid.T, n int) {
 	change := int64(0)
-	for _, c := range f.store.changes {
+	for _, c := range f.store.Changes {
 		if c.Organization == f.ids[n] {
 			change = c.Number
 		}
 	}
-	for _, through := range f.store.through {
+	for _, through := range f.store.Through {
 		if through < change {
 			return
 		}
@@ -96,20 +97,20 @@ func (f *fleet) requireLimitsHold(t *rapid.T, n int) {
 // check holds L1 after every step, and without faults that the limits hold whatever
 // the instances think.
 func (f *fleet) check(t *rapid.T) {
-	f.store.mu.Lock()
-	defer f.store.mu.Unlock()
-	require.NoError(t, f.store.quota.check())
-	if !f.strict {
-		return
-	}
-	for n := range f.ids {
-		f.requireLimitsHold(t, n)
-	}
+	f.store.Set(func(s *metertest.Store) {
+		require.NoError(t, s.Quota.Check())
+		if !f.strict {
+			return
+		}
+		for n := range f.ids {
+			f.requireLimitsHold(t, n)
+		}
+	})
 }
 
 // finish lets everything come to rest, and holds the store to what was acknowledged.
 func (f *fleet) finish(t *rapid.T) {
-	f.store.set(func(s *memoryStore) { s.away, s.loseAnswer = false, false })
+	f.store.Set(func(s *metertest.Store) { s.Away, s.LoseAnswer = false, false })
 	for _, m := range f.members {
 		for _, h := range m.held {
 			h.reservation.Release()
@@ -125,22 +126,22 @@ func (f *fleet) finish(t *rapid.T) {
 		require.True(t, f.replay())
 	}
 	f.check(t)
-	want := map[recordKey]int64{}
+	want := map[metertest.Key]int64{}
 	for key, quantity := range f.acknowledged {
-		want[recordKey{f.ids[key.organization], f.catalog.Meters[key.meter].Key, key.day}] += quantity
+		want[metertest.Key{Organization: f.ids[key.organization], Meter: f.catalog.Meters[key.meter].Key, Day: key.day}] += quantity
 	}
-	require.Len(t, f.store.identified, len(f.counted), "every identity that was acknowledged is there, and no other")
-	for key, e := range f.store.identified {
-		require.Contains(t, f.counted[key], e.priced, "the plan of the report's time")
-		want[recordKey{key.organization, e.known.Meter, e.known.Day}] += e.known.Report.Quantity
+	require.Len(t, f.store.Identified, len(f.counted), "every identity that was acknowledged is there, and no other")
+	for key, e := range f.store.Identified {
+		require.Contains(t, f.counted[key], e.Priced, "the plan of the report's time")
+		want[metertest.Key{Organization: key.Organization, Meter: e.Known.Meter, Day: e.Known.Day}] += e.Known.Report.Quantity
 	}
-	require.Len(t, f.store.records, len(want))
+	require.Len(t, f.store.Records, len(want))
 	for key, value := range want {
-		require.Equal(t, value, f.store.records[key].value, "%v", key)
+		require.Equal(t, value, f.store.Records[key].Value, "%v", key)
 	}
 	f.requireRowsByPlan(t)
 	f.requireQuotaIsBack(t)
-	for _, b := range f.store.batches {
+	for _, b := range f.store.Batches {
 		require.NotNil(t, b.Journalled)
 		require.Equal(t, b.Reports, *b.Journalled, "batch %v", b.ID)
 	}
@@ -150,13 +151,13 @@ func (f *fleet) finish(t *rapid.T) {
 // version that priced it, and that a journal's segment is the same batch.
 func (f *fleet) requireRowsByPlan(t *rapid.T) {
 	got := map[usageKey]int64{}
-	for _, b := range f.store.batches {
+	for _, b := range f.store.Batches {
 		for _, row := range b.Rows {
 			if row.IdentifiedOnly {
 				continue
 			}
 			index := slices.IndexFunc(f.catalog.Meters, func(m plans.Meter) bool { return m.Key == row.Meter })
-			got[usageKey{slices.Index(f.ids, row.Organization), index, row.Day, pricedBy{row.Plan, row.PlanVersion}}] += row.Value
+			got[usageKey{slices.Index(f.ids, row.Organization), index, row.Day, metertest.PricedBy{Plan: row.Plan, Version: row.PlanVersion}}] += row.Value
 		}
 		if records := f.segments[b.ID]; records != nil {
 			again, err := meter.BatchOf(b.ID, f.catalog, slicesOf(records))
@@ -195,9 +196,9 @@ func slicesOf(records []meter.Record) iter.Seq2[meter.Record, error] {
 // and what the windows count is what the records say.
 func (f *fleet) requireQuotaIsBack(t *rapid.T) {
 	for range 3 {
-		f.store.set(func(s *memoryStore) {
-			for key := range s.quota.windows {
-				s.quota.recalled = append(s.quota.recalled, key)
+		f.store.Set(func(s *metertest.Store) {
+			for key := range s.Quota.Windows {
+				s.Quota.Recalled = append(s.Quota.Recalled, key)
 			}
 		})
 		f.recall()
@@ -205,15 +206,15 @@ func (f *fleet) requireQuotaIsBack(t *rapid.T) {
 			meter.KeepLeases(m.meter)
 		}
 	}
-	for key, w := range f.store.quota.windows {
+	for key, w := range f.store.Quota.Windows {
 		sum := int64(0)
-		for record, r := range f.store.records {
-			if record.organization == key.Organization && record.meter == key.Meter && key.Kind.On(key.Start).Contains(record.day.Start()) {
-				sum += r.value
+		for record, r := range f.store.Records {
+			if record.Organization == key.Organization && record.Meter == key.Meter && key.Kind.On(key.Start).Contains(record.Day.Start()) {
+				sum += r.Value
 			}
 		}
-		require.Equal(t, sum, w.consumed+w.unleased, "%v", key)
-		require.Zero(t, w.leased, "%v", key)
+		require.Equal(t, sum, w.Consumed+w.Unleased, "%v", key)
+		require.Zero(t, w.Leased, "%v", key)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 )
 
 // memoryJournal outlives the instance that writes it.
@@ -88,17 +89,17 @@ type heldUsage struct {
 type usageKey struct {
 	organization, meter int
 	day                 calendar.Day
-	priced              pricedBy
+	priced              metertest.PricedBy
 }
 
 // learned is the store as a member reads it: what it is told of plans over time is noted.
 type learned struct {
-	*memoryStore
+	*metertest.Store
 	member *member
 }
 
 func (s learned) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
-	snapshot, err := s.memoryStore.LoadOrganization(ctx, id, day)
+	snapshot, err := s.Store.LoadOrganization(ctx, id, day)
 	if err == nil {
 		s.member.terms[id] = snapshot.Terms
 	}
@@ -121,8 +122,8 @@ func (f *fleet) start() {
 		Catalog: func(context.Context) error { return nil },
 	})
 	f.members = append(f.members, m)
-	f.store.quota.live = int64(len(f.members))
-	f.store.set(func(s *memoryStore) { s.through[id] = int64(len(s.changes)) })
+	f.store.Quota.Live = int64(len(f.members))
+	f.store.Set(func(s *metertest.Store) { s.Through[id] = int64(len(s.Changes)) })
 }
 
 func (f *fleet) member(t *rapid.T) *member {
@@ -146,9 +147,9 @@ func (f *fleet) crash(t *rapid.T) {
 	for _, records := range f.members[n].journal.segments {
 		f.unknown = append(f.unknown, records...)
 	}
-	f.store.set(func(s *memoryStore) { delete(s.through, f.members[n].id) })
+	f.store.Set(func(s *metertest.Store) { delete(s.Through, f.members[n].id) })
 	f.members = append(f.members[:n:n], f.members[n+1:]...)
-	f.store.quota.live = int64(len(f.members))
+	f.store.Quota.Live = int64(len(f.members))
 }
 
 // replay does what the next process does with a dead one's journal.
@@ -158,7 +159,7 @@ func (f *fleet) replay() bool {
 	}
 	j := f.dead[0]
 	for seq := int64(1); seq <= j.active; seq++ {
-		if len(j.segments[seq]) == 0 && f.store.seqs[j.instance] >= seq {
+		if len(j.segments[seq]) == 0 && f.store.Seqs[j.instance] >= seq {
 			continue
 		}
 		batch, err := meter.BatchOf(meter.BatchID{Instance: j.instance, Seq: seq}, f.catalog, j.read(seq))
@@ -168,16 +169,12 @@ func (f *fleet) replay() bool {
 		}
 	}
 	f.dead = f.dead[1:]
-	f.store.set(func(s *memoryStore) { s.quota.release(j.instance, false) })
+	f.store.Set(func(s *metertest.Store) { s.Quota.Release(j.instance) })
 	return true
 }
 
 func (f *fleet) recall() {
-	f.store.mu.Lock()
-	recalled := f.store.quota.recalled
-	f.store.quota.recalled = nil
-	f.store.mu.Unlock()
-	for _, key := range recalled {
+	for _, key := range f.store.TakeRecalled() {
 		for _, m := range f.members {
 			m.meter.Recall(key)
 		}

@@ -11,13 +11,14 @@ import (
 
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
 // fleet is a few instances on one store, and the account of what was acknowledged.
 type fleet struct {
 	t       *rapid.T
-	store   *memoryStore
+	store   *metertest.Store
 	catalog *plans.Catalog
 	clock   *clock
 	ids     []uuid.UUID
@@ -27,7 +28,7 @@ type fleet struct {
 	acknowledged map[usageKey]int64
 	// counted are the identities that were acknowledged, with the plans that may price them:
 	// of the instances that took the report at once, the first to flush decides.
-	counted map[identifiedKey]map[pricedBy]bool
+	counted map[metertest.IdentityKey]map[metertest.PricedBy]bool
 	// segments are what the journals had of batches that were acknowledged.
 	segments map[meter.BatchID][]meter.Record
 	// strict says that nothing happens that may pass a limit: no lost instance, no store away,
@@ -62,16 +63,16 @@ func fleetCatalog() *plans.Catalog {
 
 func newFleet(t *rapid.T, strict bool) *fleet {
 	f := &fleet{
-		t: t, store: newMemoryStore(), catalog: fleetCatalog(), strict: strict,
+		t: t, store: metertest.NewStore(), catalog: fleetCatalog(), strict: strict,
 		clock:        &clock{now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC)},
-		acknowledged: map[usageKey]int64{}, counted: map[identifiedKey]map[pricedBy]bool{},
+		acknowledged: map[usageKey]int64{}, counted: map[metertest.IdentityKey]map[metertest.PricedBy]bool{},
 		segments: map[meter.BatchID][]meter.Record{},
 	}
 	require.NoError(t, f.catalog.Validate())
-	f.ids = []uuid.UUID{f.store.add("free"), f.store.add("free")}
+	f.ids = []uuid.UUID{f.store.Add("free"), f.store.Add("free")}
 	f.forced = make([]forced, len(f.ids))
 	for _, id := range f.ids {
-		f.store.terms[id] = []meter.Term{{Plan: "free", Version: 1, From: f.clock.Now().AddDate(0, 0, -1)}}
+		f.store.Terms[id] = []meter.Term{{Plan: "free", Version: 1, From: f.clock.Now().AddDate(0, 0, -1)}}
 	}
 	for range 3 {
 		f.start()
@@ -97,7 +98,7 @@ func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, ro
 		return
 	}
 	require.True(t, plan.Key != "" || !o.Loaded(), "without a contract nothing is admitted")
-	key := usageKey{n, index, calendar.DayOf(f.clock.Now()), pricedBy{plan.Key, plan.Version}}
+	key := usageKey{n, index, calendar.DayOf(f.clock.Now()), metertest.PricedBy{Plan: plan.Key, Version: plan.Version}}
 	if hold {
 		m.held = append(m.held, heldUsage{key, quantity, r})
 		return
@@ -162,10 +163,10 @@ func (f *fleet) keyed(t *rapid.T) {
 	if err != nil || !out.Decision.Allowed || out.Duplicate {
 		return
 	}
-	key := identifiedKey{f.ids[n], identity}
+	key := metertest.IdentityKey{Organization: f.ids[n], Identity: identity}
 	if f.counted[key] == nil {
 		// The day of the first to reach the store counts: the store says which.
-		f.counted[key] = map[pricedBy]bool{}
+		f.counted[key] = map[metertest.PricedBy]bool{}
 	}
 	f.counted[key][f.priceOf(m, n, o, at)] = true
 }
@@ -189,12 +190,12 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 		"clock": func(t *rapid.T) {
 			f.clock.add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour)
 			for n, id := range f.ids {
-				if plan := priceAt(f.store.terms[id], f.clock.Now()).plan; plan != f.store.plans[id] {
+				if plan := priceAt(f.store.Terms[id], f.clock.Now()).Plan; plan != f.store.Plans[id] {
 					f.change(n, plan)
 				}
 			}
 		},
-		"lose": func(*rapid.T) { f.store.set(func(s *memoryStore) { s.loseAnswer = true }) },
+		"lose": func(*rapid.T) { f.store.Set(func(s *metertest.Store) { s.LoseAnswer = true }) },
 		"late": f.late,
 		"":     f.check,
 
@@ -209,11 +210,11 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 		steps["schedule"] = f.schedule
 		steps["away"] = func(t *rapid.T) {
 			away := rapid.Bool().Draw(t, "away")
-			f.store.set(func(s *memoryStore) { s.away = away })
+			f.store.Set(func(s *metertest.Store) { s.Away = away })
 		}
 		steps["lost"] = func(t *rapid.T) {
 			m := f.member(t)
-			f.store.set(func(s *memoryStore) { s.quota.release(m.id, true) })
+			f.store.Set(func(s *metertest.Store) { s.Quota.Release(m.id) })
 		}
 	}
 	return steps

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -36,19 +37,19 @@ func (f *fleet) spree(t *rapid.T) {
 }
 
 // priceOf is what an instance prices usage of a time by.
-func (f *fleet) priceOf(m *member, n int, o *meter.Organization, at time.Time) pricedBy {
+func (f *fleet) priceOf(m *member, n int, o *meter.Organization, at time.Time) metertest.PricedBy {
 	if at.Before(f.clock.Now()) {
 		return priceAt(m.terms[f.ids[n]], at)
 	}
 	plan := o.Plan()
-	return pricedBy{plan.Key, plan.Version}
+	return metertest.PricedBy{Plan: plan.Key, Version: plan.Version}
 }
 
 // priceAt is the last term that has begun.
-func priceAt(terms []meter.Term, at time.Time) (priced pricedBy) {
+func priceAt(terms []meter.Term, at time.Time) (priced metertest.PricedBy) {
 	for _, t := range terms {
 		if !t.From.After(at) {
-			priced = pricedBy{t.Plan, t.Version}
+			priced = metertest.PricedBy{Plan: t.Plan, Version: t.Version}
 		}
 	}
 	return priced
@@ -59,16 +60,16 @@ func withVersion(terms []meter.Term, plan string, version int, now time.Time) []
 	current := priceAt(terms, now)
 	var next []meter.Term
 	for _, t := range terms {
-		if t.From.After(now) && current.plan == plan && current.version != version {
+		if t.From.After(now) && current.Plan == plan && current.Version != version {
 			next = append(next, meter.Term{Plan: plan, Version: version, From: now})
-			current.version = version
+			current.Version = version
 		}
 		if t.From.After(now) && t.Plan == plan {
 			t.Version = version
 		}
 		next = append(next, t)
 	}
-	if current.plan == plan && current.version != version {
+	if current.Plan == plan && current.Version != version {
 		next = append(next, meter.Term{Plan: plan, Version: version, From: now})
 	}
 	return next
@@ -86,7 +87,7 @@ func (f *fleet) term(plan string, from time.Time) meter.Term {
 // requirePlanOfNow holds that an instance has the plan in force that it was told of.
 func (f *fleet) requirePlanOfNow(t *rapid.T, m *member, n int, o *meter.Organization) {
 	if o.Loaded() {
-		require.Equal(t, priceAt(m.terms[f.ids[n]], f.clock.Now()).plan, o.Plan().Key)
+		require.Equal(t, priceAt(m.terms[f.ids[n]], f.clock.Now()).Plan, o.Plan().Key)
 	}
 }
 
@@ -98,7 +99,7 @@ func (f *fleet) publish(t *rapid.T) {
 	next.Version++
 	f.catalog = &plans.Catalog{Meters: f.catalog.Meters, Plans: append(slices.Clone(f.catalog.Plans), next)}
 	for _, id := range f.ids {
-		f.store.set(func(s *memoryStore) { s.terms[id] = withVersion(s.terms[id], plan, next.Version, f.clock.Now()) })
+		f.store.Set(func(s *metertest.Store) { s.Terms[id] = withVersion(s.Terms[id], plan, next.Version, f.clock.Now()) })
 	}
 	for _, m := range f.members {
 		if !rapid.Bool().Draw(t, "notified") {
@@ -119,15 +120,15 @@ func (f *fleet) schedule(t *rapid.T) {
 	n := rapid.IntRange(0, 1).Draw(t, "organization")
 	plan := rapid.SampledFrom([]string{"free", "plus", "pro", ""}).Draw(t, "plan")
 	from := f.clock.Now().Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "hours")) * time.Hour)
-	f.store.set(func(s *memoryStore) {
-		s.terms[f.ids[n]] = append(f.begun(n), f.term(plan, from))
+	f.store.Set(func(s *metertest.Store) {
+		s.Terms[f.ids[n]] = append(f.begun(n), f.term(plan, from))
 	})
 	f.notify(t, n)
 }
 
 // begun are the terms of an organization that have begun.
 func (f *fleet) begun(n int) []meter.Term {
-	return slices.DeleteFunc(slices.Clone(f.store.terms[f.ids[n]]), func(t meter.Term) bool { return t.From.After(f.clock.Now()) })
+	return slices.DeleteFunc(slices.Clone(f.store.Terms[f.ids[n]]), func(t meter.Term) bool { return t.From.After(f.clock.Now()) })
 }
 
 func (f *fleet) notify(t *rapid.T, n int) {
@@ -154,10 +155,10 @@ func (f *fleet) replan(t *rapid.T) {
 
 // change puts another plan in force now.
 func (f *fleet) change(n int, plan string) {
-	f.store.set(func(s *memoryStore) {
-		s.terms[f.ids[n]] = append(f.begun(n), f.term(plan, f.clock.Now()))
+	f.store.Set(func(s *metertest.Store) {
+		s.Terms[f.ids[n]] = append(f.begun(n), f.term(plan, f.clock.Now()))
 	})
-	f.store.change(f.ids[n], plan)
+	f.store.Change(f.ids[n], plan)
 }
 
 // follow takes changes over at an instance, as far as the store can be told.

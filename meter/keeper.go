@@ -154,7 +154,7 @@ func (k *keeper) answered(ctx context.Context, q *quota, answer LeaseAnswer, now
 	if again {
 		k.later(ctx, q, pause)
 	}
-	q.slot.forgetSettled()
+	q.slot.forgetFinished()
 }
 
 // later enqueues a quota after a pause. The caller holds its slot's lock.
@@ -174,7 +174,7 @@ func (k *keeper) later(ctx context.Context, q *quota, pause time.Duration) {
 	})
 }
 
-// failed opens the gates for what waits (C5), and asks again what must be asked.
+// failed lets go what waits (C5), and asks again what must be asked.
 func (k *keeper) failed(ctx context.Context, batch []*quota, err error) {
 	if ctx.Err() != nil {
 		return

@@ -69,11 +69,11 @@ type LeaseAnswer struct {
 	// was granted.
 	Outdated bool
 	// Waiting says that other instances may give quota back, or are yet to take a change of
-	// the plan over: the ask is worth repeating. Settling says that it is the latter: nothing
+	// the plan over: the ask is worth repeating. Changing says that it is the latter: nothing
 	// is granted until then.
-	Waiting, Settling bool
-	// Max is the limit in force. Consumed is the usage of the window that leases were
-	// settled for, Unleased the rest of it, Leased what all instances hold, this one
+	Waiting, Changing bool
+	// Max is the limit in force. Consumed is the usage of the window that leases
+	// covered, Unleased the rest of it, Leased what all instances hold, this one
 	// included, and Held what reservations hold.
 	Max, Consumed, Unleased, Leased, Held int64
 	// Outstanding is this instance's part of Leased.
@@ -108,6 +108,6 @@ type IdentityStore interface {
 type LostLease struct {
 	QuotaWindow
 	Instance uuid.UUID
-	// Outstanding is what was released without having been settled.
+	// Outstanding is what was released without having been consumed.
 	Outstanding int64
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -32,7 +33,7 @@ func (r *rig) watched() (take func() []meter.Level) {
 func TestAFlushShowsLevels(t *testing.T) {
 	r := newRig(t)
 	take := r.watched()
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	free, i := r.organization(id), r.index("simulations") // 50 a day, hard
 	free.Consume(i, 39, noon)
 	require.Empty(t, take(), "below the least percentage")
@@ -51,14 +52,14 @@ func TestAFlushShowsLevels(t *testing.T) {
 	require.Equal(t, []meter.Level{want}, take(), "refused, although nothing was written: once a flush")
 	require.Empty(t, take())
 
-	r.organization(r.store.add("enterprise")).Consume(i, 1_000_000, noon)
+	r.organization(r.store.Add("enterprise")).Consume(i, 1_000_000, noon)
 	require.Empty(t, take(), "there is no limit")
 }
 
 func TestAFlushShowsSoftLimitsThatArePassed(t *testing.T) {
 	r := newRig(t)
 	take := r.watched()
-	pro, i := r.organization(r.store.add("pro")), r.index("simulations") // 5,000, soft
+	pro, i := r.organization(r.store.Add("pro")), r.index("simulations") // 5,000, soft
 	pro.Consume(i, 5_000, noon)
 	levels := take()
 	require.Len(t, levels, 1)
@@ -74,7 +75,7 @@ func TestAFlushShowsSoftLimitsThatArePassed(t *testing.T) {
 func TestARefusalBelongsToItsWindow(t *testing.T) {
 	r := newRig(t)
 	take := r.watched()
-	free, i := r.organization(r.store.add("free")), r.index("simulations")
+	free, i := r.organization(r.store.Add("free")), r.index("simulations")
 	late := calendar.DayOf(noon).End().Add(-time.Second)
 	d, _ := free.Consume(i, 51, late)
 	require.False(t, d.Allowed)
@@ -88,19 +89,19 @@ func TestARefusalBelongsToItsWindow(t *testing.T) {
 func TestWhatIsExceededWaitsForAStore(t *testing.T) {
 	r := newRig(t)
 	take := r.watched()
-	free, i := r.organization(r.store.add("free")), r.index("simulations")
+	free, i := r.organization(r.store.Add("free")), r.index("simulations")
 	free.Consume(i, 1, noon)
 	free.Consume(i, 51, noon)
-	r.store.set(func(s *memoryStore) { s.away = true })
+	r.store.Set(func(s *metertest.Store) { s.Away = true })
 	_, err := r.flusher.Flush(t.Context())
-	require.ErrorIs(t, err, errAway)
-	r.store.set(func(s *memoryStore) { s.away = false })
+	require.ErrorIs(t, err, metertest.ErrAway)
+	r.store.Set(func(s *metertest.Store) { s.Away = false })
 	require.Len(t, take(), 1)
 }
 
 func TestRefusingAllocatesNothing(t *testing.T) {
 	r := newRig(t)
-	free, i := r.organization(r.store.add("free")), r.index("simulations")
+	free, i := r.organization(r.store.Add("free")), r.index("simulations")
 	free.Consume(i, 50, noon)
 	free.Consume(i, 1, noon)
 	require.Zero(t, testing.AllocsPerRun(1_000, func() { free.Consume(i, 1, noon) }))

@@ -9,24 +9,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
-
-// slowStore answers no load before its context ends.
-type slowStore struct {
-	*memoryStore
-	slow bool
-}
-
-func (s *slowStore) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
-	if s.slow {
-		<-ctx.Done()
-		return meter.Snapshot{}, ctx.Err()
-	}
-	return s.memoryStore.LoadOrganization(ctx, id, day)
-}
 
 // Where the store can't say, or not in time, a look shows what is in memory.
 func TestALookNeverWaitsLong(t *testing.T) {
@@ -35,19 +21,27 @@ func TestALookNeverWaitsLong(t *testing.T) {
 		away, slow bool
 	}{{"away", true, false}, {"slow", false, true}} {
 		t.Run(tc.name, func(t *testing.T) {
-			store := &slowStore{memoryStore: newMemoryStore()}
+			store := metertest.NewStore()
+			var slow atomic.Bool
+			store.Before = func(ctx context.Context, call metertest.Call) error {
+				if call == metertest.CallLoad && slow.Load() {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				return nil
+			}
 			m := meter.New(meter.Config{
 				Catalog: plans.Default(), Store: store, Leases: store, Instance: uuid.New(), Now: time.Now, LoadTimeout: time.Minute,
 			})
 			t.Cleanup(m.Close)
-			o, err := m.Organization(t.Context(), store.add("free"), time.Now())
+			o, err := m.Organization(t.Context(), store.Add("free"), time.Now())
 			require.NoError(t, err)
 			i, _ := m.Index("evaluations")
 			d, r, err := o.Admit(t.Context(), i, 7, time.Now())
 			require.NoError(t, err)
 			require.True(t, d.Allowed)
-			store.set(func(s *memoryStore) { s.away = tc.away })
-			store.slow = tc.slow
+			store.Set(func(s *metertest.Store) { s.Away = tc.away })
+			slow.Store(tc.slow)
 			began := time.Now()
 			o.Look(t.Context(), time.Now())
 			require.Less(t, time.Since(began), 5*time.Second)
@@ -63,9 +57,9 @@ func TestALookNeverWaitsLong(t *testing.T) {
 // What another instance has admitted and not flushed is found by a look, and costs it nothing
 // of what it holds.
 func TestALookFindsWhatOthersHaveAdmitted(t *testing.T) {
-	store := newMemoryStore()
-	store.quota.live = 2
-	id := store.add("free")
+	store := metertest.NewStore()
+	store.Quota.Live = 2
+	id := store.Add("free")
 	var meters []*meter.Meter
 	for range 2 {
 		m := meter.New(meter.Config{Catalog: plans.Default(), Store: store, Leases: store, Instance: uuid.New(), Now: time.Now})
@@ -88,7 +82,7 @@ func TestALookFindsWhatOthersHaveAdmitted(t *testing.T) {
 	go func() {
 		for {
 			select {
-			case key := <-store.looks:
+			case key := <-store.Looks:
 				meters[0].Tell(key)
 			case <-t.Context().Done():
 				return
@@ -101,10 +95,15 @@ func TestALookFindsWhatOthersHaveAdmitted(t *testing.T) {
 
 // Who polls costs the store no more than 20 looks a second; after a pause there are some again.
 func TestLooksAreBounded(t *testing.T) {
-	store := &countingStore{memoryStore: newMemoryStore()}
+	store := metertest.NewStore()
+	var loads atomic.Int64
+	store.Before = func(context.Context, metertest.Call) error {
+		loads.Add(1)
+		return nil
+	}
 	m := meter.New(meter.Config{Catalog: plans.Default(), Store: store})
 	t.Cleanup(m.Close)
-	o, err := m.Organization(t.Context(), store.add("free"), noon)
+	o, err := m.Organization(t.Context(), store.Add("free"), noon)
 	require.NoError(t, err)
 	for _, step := range []struct {
 		at    time.Duration
@@ -113,17 +112,6 @@ func TestLooksAreBounded(t *testing.T) {
 		for range 100 {
 			o.Look(t.Context(), noon.Add(step.at))
 		}
-		require.Equal(t, step.loads, store.loads.Load(), step.at)
+		require.Equal(t, step.loads, loads.Load(), step.at)
 	}
-}
-
-// countingStore counts loads.
-type countingStore struct {
-	*memoryStore
-	loads atomic.Int64
-}
-
-func (s *countingStore) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
-	s.loads.Add(1)
-	return s.memoryStore.LoadOrganization(ctx, id, day)
 }

@@ -125,7 +125,7 @@ type Meter struct {
 	// what was acknowledged.
 	storeMu sync.Mutex
 
-	gates gates
+	drainLocks drainLocks
 	// epoch counts the drains that took something, from 1; 0 is left out.
 	epoch   atomic.Uint32
 	dirtyMu sync.Mutex

@@ -14,6 +14,7 @@ import (
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestFreeIsRefusedBeyondItsLimit(t *testing.T) {
 	r := newRig(t)
-	free := r.organization(r.store.add("free"))
+	free := r.organization(r.store.Add("free"))
 	i := r.index("simulations")
 	for n := range int64(50) {
 		d, window := free.Consume(i, 1, noon)
@@ -36,15 +37,15 @@ func TestFreeIsRefusedBeyondItsLimit(t *testing.T) {
 func TestProIsFlaggedAndEnterpriseIsNot(t *testing.T) {
 	r := newRig(t)
 	i := r.index("simulations")
-	d, _ := r.organization(r.store.add("pro")).Consume(i, 5_001, noon)
+	d, _ := r.organization(r.store.Add("pro")).Consume(i, 5_001, noon)
 	require.Equal(t, plans.Decision{Allowed: true, OverLimit: true, Mode: plans.Soft, Current: 5_001, Max: 5_000}, d)
-	d, _ = r.organization(r.store.add("enterprise")).Consume(i, 1_000_000, noon)
+	d, _ = r.organization(r.store.Add("enterprise")).Consume(i, 1_000_000, noon)
 	require.Equal(t, plans.Decision{Allowed: true, Mode: plans.Unlimited, Current: 1_000_000}, d)
 }
 
 func TestReservationsHoldAndGiveBack(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	free := r.organization(id)
 	i := r.index("simulations")
 
@@ -66,12 +67,12 @@ func TestReservationsHoldAndGiveBack(t *testing.T) {
 	require.Zero(t, r.flush().Rows, "what is held is not yet usage")
 	held.Commit()
 	r.flush()
-	require.Equal(t, int64(50), r.store.value(id, "simulations", calendar.DayOf(noon)))
+	require.Equal(t, int64(50), r.store.Value(id, "simulations", calendar.DayOf(noon)))
 }
 
 func TestPeaksAndSnapshots(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	free := r.organization(id)
 	instances, storage := r.index("entity_instances"), r.index("storage_bytes")
 	for n, level := range []int64{40, 90, 70} {
@@ -90,21 +91,21 @@ func TestPeaksAndSnapshots(t *testing.T) {
 	require.Equal(t, int64(70), free.Usage(storage, noon).Current)
 
 	r.flush()
-	require.EqualValues(t, 3+4, r.store.batches[0].Reports)
+	require.EqualValues(t, 3+4, r.store.Batches[0].Reports)
 	free.Consume(storage, 5, noon.Add(time.Second))
 	r.flush()
-	require.EqualValues(t, 1, r.store.batches[1].Reports, "although it changes nothing")
-	require.Equal(t, int64(70), r.store.value(id, "storage_bytes", calendar.DayOf(noon)))
+	require.EqualValues(t, 1, r.store.Batches[1].Reports, "although it changes nothing")
+	require.Equal(t, int64(70), r.store.Value(id, "storage_bytes", calendar.DayOf(noon)))
 	free.Consume(instances, 10, noon.Add(time.Minute))
 	free.Consume(storage, 6, noon.Add(time.Second))
 	r.flush()
-	require.Equal(t, int64(90), r.store.value(id, "entity_instances", calendar.DayOf(noon)))
-	require.Equal(t, int64(70), r.store.value(id, "storage_bytes", calendar.DayOf(noon)))
+	require.Equal(t, int64(90), r.store.Value(id, "entity_instances", calendar.DayOf(noon)))
+	require.Equal(t, int64(70), r.store.Value(id, "storage_bytes", calendar.DayOf(noon)))
 }
 
 func TestCurrentIsStoredAndPending(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	i := r.index("evaluations")
 	r.organization(id).Consume(i, 600, noon)
 	r.flush()
@@ -126,7 +127,7 @@ func TestCurrentIsStoredAndPending(t *testing.T) {
 
 func TestUsageOfOtherInstancesArrivesWithTheFlush(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	i := r.index("evaluations")
 	one := r.organization(id)
 	one.Consume(i, 10, noon)
@@ -143,22 +144,22 @@ func TestUsageOfOtherInstancesArrivesWithTheFlush(t *testing.T) {
 
 func TestStoreFailureAllows(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	i := r.index("evaluations")
 	r.organization(id).Consume(i, 900, noon)
 	r.flush()
 	r.restart()
 
-	r.store.set(func(s *memoryStore) { s.away = true })
+	r.store.Set(func(s *metertest.Store) { s.Away = true })
 	free := r.organization(id)
 	require.False(t, free.Loaded())
 	d, _ := free.Consume(i, 5_000, noon)
 	require.True(t, d.Allowed, "never a false 402 (C5)")
 	require.Equal(t, int64(1), r.meter.Counts(i).Unloaded)
 	_, err := r.flusher.Flush(context.Background())
-	require.ErrorIs(t, err, errAway)
+	require.ErrorIs(t, err, metertest.ErrAway)
 
-	r.store.set(func(s *memoryStore) { s.away = false })
+	r.store.Set(func(s *metertest.Store) { s.Away = false })
 	r.clock.add(2 * time.Second)
 	r.organization(id)
 	r.meter.Close()
@@ -167,7 +168,7 @@ func TestStoreFailureAllows(t *testing.T) {
 	d, _ = free.Consume(i, 1, noon)
 	require.False(t, d.Allowed)
 	r.flush()
-	require.Equal(t, int64(5_900), r.store.value(id, "evaluations", calendar.DayOf(noon)))
+	require.Equal(t, int64(5_900), r.store.Value(id, "evaluations", calendar.DayOf(noon)))
 	require.Equal(t, int64(5_900), free.Usage(i, noon).Current)
 }
 
@@ -180,14 +181,14 @@ func TestUnknownOrganization(t *testing.T) {
 
 func TestUpgradeKeepsUsage(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	free := r.organization(id)
 	i := r.index("evaluations")
 	free.Consume(i, 1_000, noon)
 	d, _ := free.Consume(i, 1, noon)
 	require.False(t, d.Allowed)
 
-	r.store.set(func(s *memoryStore) { s.plans[id] = "pro" })
+	r.store.Set(func(s *metertest.Store) { s.Plans[id] = "pro" })
 	require.NoError(t, r.meter.Reload(context.Background(), id, noon))
 	d, _ = free.Consume(i, 1, noon)
 	require.Equal(t, plans.Decision{Allowed: true, Mode: plans.Soft, Current: 1_001, Max: 100_000, Remaining: 98_999}, d)
@@ -196,13 +197,13 @@ func TestUpgradeKeepsUsage(t *testing.T) {
 
 func TestCatalogChangesInPlace(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	free := r.organization(id)
 	i := r.index("evaluations")
 
 	// Yesterday's usage counts in a monthly window only.
-	r.store.set(func(s *memoryStore) {
-		s.records[recordKey{id, "evaluations", calendar.DayOf(noon) - 1}] = record{value: 700, at: noon.AddDate(0, 0, -1)}
+	r.store.Set(func(s *metertest.Store) {
+		s.Records[metertest.Key{Organization: id, Meter: "evaluations", Day: calendar.DayOf(noon) - 1}] = metertest.Record{Value: 700, At: noon.AddDate(0, 0, -1)}
 	})
 	free.Consume(i, 200, noon)
 
@@ -227,7 +228,7 @@ func TestCatalogChangesInPlace(t *testing.T) {
 	d, _ = free.Consume(tokens, 7, noon)
 	require.Equal(t, plans.Decision{Allowed: true, Mode: plans.Unlimited, Current: 7}, d)
 	r.flush()
-	require.Equal(t, int64(7), r.store.value(id, "tokens", calendar.DayOf(noon)))
+	require.Equal(t, int64(7), r.store.Value(id, "tokens", calendar.DayOf(noon)))
 
 	next.Meters[0].Aggregation = plans.Max
 	require.ErrorIs(t, r.meter.SetCatalog(next), plans.ErrInvalidCatalog)
@@ -235,7 +236,7 @@ func TestCatalogChangesInPlace(t *testing.T) {
 
 func TestWindowsRollOver(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	free := r.organization(id)
 	i := r.index("simulations")
 	today := calendar.DayOf(noon)
@@ -258,13 +259,13 @@ func TestWindowsRollOver(t *testing.T) {
 	r.clock.add(time.Second)
 	summary = r.flush()
 	require.Equal(t, afterMidnight.Add(time.Second), summary.Watermark)
-	require.Equal(t, int64(50), r.store.value(id, "simulations", today))
-	require.Equal(t, int64(50), r.store.value(id, "simulations", today+1))
+	require.Equal(t, int64(50), r.store.Value(id, "simulations", today))
+	require.Equal(t, int64(50), r.store.Value(id, "simulations", today+1))
 }
 
 func TestWatermarkWaitsForIdleOrganizations(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	i := r.index("simulations")
 	_, held := r.organization(id).Reserve(i, 10, noon)
 	day := calendar.DayOf(noon)
@@ -276,52 +277,52 @@ func TestWatermarkWaitsForIdleOrganizations(t *testing.T) {
 
 func TestNothingIsCountedTwiceOrLostWhenTheStoreFails(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("enterprise")
+	id := r.store.Add("enterprise")
 	o := r.organization(id)
 	i := r.index("evaluations")
 	day := calendar.DayOf(noon)
 
 	o.Consume(i, 1, noon)
-	r.store.set(func(s *memoryStore) { s.loseAnswer = true })
+	r.store.Set(func(s *metertest.Store) { s.LoseAnswer = true })
 	_, err := r.flusher.Flush(context.Background())
-	require.ErrorIs(t, err, errAway)
-	require.Equal(t, int64(1), r.store.value(id, "evaluations", day), "it was written, but we could not know")
+	require.ErrorIs(t, err, metertest.ErrAway)
+	require.Equal(t, int64(1), r.store.Value(id, "evaluations", day), "it was written, but we could not know")
 
 	o.Consume(i, 10, noon)
-	r.store.set(func(s *memoryStore) { s.away = true })
+	r.store.Set(func(s *metertest.Store) { s.Away = true })
 	summary, err := r.flusher.Flush(context.Background())
-	require.ErrorIs(t, err, errAway)
+	require.ErrorIs(t, err, metertest.ErrAway)
 	require.Equal(t, 2, summary.Retained)
 
 	o.Consume(i, 100, noon)
-	r.store.set(func(s *memoryStore) { s.away = false })
+	r.store.Set(func(s *metertest.Store) { s.Away = false })
 	summary = r.flush()
 	require.Zero(t, summary.Retained)
 	require.Equal(t, int64(3), summary.Seq)
-	require.Equal(t, int64(111), r.store.value(id, "evaluations", day))
+	require.Equal(t, int64(111), r.store.Value(id, "evaluations", day))
 	require.Equal(t, int64(111), o.Usage(i, noon).Current)
 	require.Zero(t, r.flush().Rows, "a second flush writes nothing")
-	require.Equal(t, int64(111), r.store.value(id, "evaluations", day))
+	require.Equal(t, int64(111), r.store.Value(id, "evaluations", day))
 }
 
 func TestOneDrainIsOneBatch(t *testing.T) {
 	r := newRig(t)
 	i := r.index("evaluations")
 	for range 8 {
-		r.organization(r.store.add("enterprise")).Consume(i, 1, noon)
+		r.organization(r.store.Add("enterprise")).Consume(i, 1, noon)
 	}
 	r.clock.add(time.Second)
 	summary := r.flush()
 	require.Equal(t, 1, summary.Batches)
 	require.Equal(t, 8, summary.Rows)
-	require.Len(t, r.store.batches, 1)
-	require.Equal(t, r.clock.Now(), r.store.batches[0].Watermark)
-	require.EqualValues(t, 8, r.store.batches[0].Reports)
+	require.Len(t, r.store.Batches, 1)
+	require.Equal(t, r.clock.Now(), r.store.Batches[0].Watermark)
+	require.EqualValues(t, 8, r.store.Batches[0].Reports)
 }
 
 func TestConcurrentCallersNeverPassAHardLimit(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("free")
+	id := r.store.Add("free")
 	free := r.organization(id)
 	i := r.index("evaluations")
 	var admitted atomic.Int64
@@ -368,12 +369,12 @@ func TestConcurrentCallersNeverPassAHardLimit(t *testing.T) {
 	}
 	r.flush()
 	require.Equal(t, int64(1_000), admitted.Load(), "the last unit is found, and no more")
-	require.Equal(t, int64(1_000), r.store.value(id, "evaluations", calendar.DayOf(noon)), "nothing is lost across drains")
+	require.Equal(t, int64(1_000), r.store.Value(id, "evaluations", calendar.DayOf(noon)), "nothing is lost across drains")
 }
 
 func TestTheHotPathAllocatesNothing(t *testing.T) {
 	r := newRig(t)
-	id := r.store.add("enterprise")
+	id := r.store.Add("enterprise")
 	i := r.index("evaluations")
 	ctx := context.Background()
 	r.organization(id).Consume(i, 1, noon)
@@ -391,7 +392,7 @@ func TestTheHotPathAllocatesNothingWithLeaseAndJournal(t *testing.T) {
 	j, err := journal.Open(journal.Config{Dir: t.TempDir(), Instance: instance})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, j.Close()) }()
-	store := emptyStore{"large"}
+	store := metertest.OnPlan("large")
 	m := meter.New(meter.Config{
 		Catalog: benchCatalog(), Store: store, Leases: store, Instance: instance, Journal: j, Now: func() time.Time { return noon },
 	})
@@ -411,8 +412,8 @@ func TestTheHotPathAllocatesNothingWithLeaseAndJournal(t *testing.T) {
 }
 
 func TestRunFlushesWhenNothingElseDoes(t *testing.T) {
-	store := newMemoryStore()
-	id := store.add("enterprise")
+	store := metertest.NewStore()
+	id := store.Add("enterprise")
 	m := meter.New(meter.Config{Catalog: plans.Default(), Store: store})
 	var undriven atomic.Int64
 	f := meter.NewFlusher(meter.FlusherConfig{
@@ -427,7 +428,7 @@ func TestRunFlushesWhenNothingElseDoes(t *testing.T) {
 	require.NoError(t, err)
 	i, _ := m.Index("evaluations")
 	o.Consume(i, 3, now)
-	require.Eventually(t, func() bool { return store.value(id, "evaluations", calendar.DayOf(now)) == 3 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return store.Value(id, "evaluations", calendar.DayOf(now)) == 3 }, 5*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return undriven.Load() > 0 }, 5*time.Second, time.Millisecond)
 	cancel()
 	wg.Wait()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -59,10 +60,11 @@ func TestMeterAgainstModel(t *testing.T) {
 	catalog := modelCatalog()
 	require.NoError(t, catalog.Validate())
 	rapid.Check(t, func(t *rapid.T) {
-		store := newMemoryStore()
-		ids := []uuid.UUID{store.add("free"), store.add("free")}
+		store := metertest.NewStore()
+		ids := []uuid.UUID{store.Add("free"), store.Add("free")}
 		now := time.Date(2026, 11, 28, 22, 0, 0, 0, time.UTC)
-		m := meter.New(meter.Config{Catalog: catalog, Store: &modelStore{store, catalog}})
+		// Every load is answered, so that the model need not know of fail-open.
+		m := meter.New(meter.Config{Catalog: catalog, Store: metertest.OnPlan("free")})
 		flusher := meter.NewFlusher(meter.FlusherConfig{
 			Meter: m, Store: store, Instance: uuid.New(), Now: func() time.Time { return now },
 		})
@@ -139,9 +141,9 @@ func TestMeterAgainstModel(t *testing.T) {
 			"flush":   func(*rapid.T) { _, _ = flusher.Flush(context.Background()) },
 			"clock":   func(t *rapid.T) { now = now.Add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },
 			"store": func(t *rapid.T) {
-				store.set(func(s *memoryStore) {
-					s.away = rapid.Bool().Draw(t, "away")
-					s.loseAnswer = rapid.Bool().Draw(t, "lose answer")
+				store.Set(func(s *metertest.Store) {
+					s.Away = rapid.Bool().Draw(t, "away")
+					s.LoseAnswer = rapid.Bool().Draw(t, "lose answer")
 				})
 			},
 			"": func(t *rapid.T) {
@@ -167,29 +169,19 @@ func TestMeterAgainstModel(t *testing.T) {
 		for len(expected.held) > 0 {
 			settle(t, true)
 		}
-		store.set(func(s *memoryStore) { s.away, s.loseAnswer = false, false })
+		store.Set(func(s *metertest.Store) { s.Away, s.LoseAnswer = false, false })
 		_, err := flusher.Flush(context.Background())
 		require.NoError(t, err)
 		_, err = flusher.Flush(context.Background())
 		require.NoError(t, err)
-		require.Equal(t, now, store.watermark)
-		want := map[recordKey]int64{}
+		require.Equal(t, now, store.Watermark)
+		want := map[metertest.Key]int64{}
 		for _, u := range expected.committed {
-			want[recordKey{ids[u.organization], catalog.Meters[u.meter].Key, u.day}] += u.quantity
+			want[metertest.Key{Organization: ids[u.organization], Meter: catalog.Meters[u.meter].Key, Day: u.day}] += u.quantity
 		}
-		require.Len(t, store.records, len(want))
+		require.Len(t, store.Records, len(want))
 		for key, value := range want {
-			require.Equal(t, value, store.records[key].value, "%v", key)
+			require.Equal(t, value, store.Records[key].Value, "%v", key)
 		}
 	})
-}
-
-// modelStore answers every load, so that the model need not know of fail-open.
-type modelStore struct {
-	*memoryStore
-	catalog *plans.Catalog
-}
-
-func (s *modelStore) LoadOrganization(_ context.Context, id uuid.UUID, _ calendar.Day) (meter.Snapshot, error) {
-	return meter.Snapshot{Organization: id, Plan: "free"}, nil
 }

@@ -56,8 +56,8 @@ func (s *slot) takenAt() int64 {
 	return s.current.pending + s.pendingOf() + s.current.held
 }
 
-// settleTaken notes that a quantity of an older day has been drained or given back.
-func (x *rare) settleTaken(day calendar.Day, quantity int64) {
+// acknowledgeTaken notes that a quantity of an older day has been drained or given back.
+func (x *rare) acknowledgeTaken(day calendar.Day, quantity int64) {
 	if x == nil {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -31,7 +32,7 @@ func TestLateReportsNeverWrap(t *testing.T) {
 		accepted++
 	}
 	r.flush()
-	stored := r.store.value(r.id, "evaluations", calendar.DayOf(yesterday))
+	stored := r.store.Value(r.id, "evaluations", calendar.DayOf(yesterday))
 	require.Equal(t, accepted*plans.MaxQuantity, stored)
 	require.Equal(t, int64(plans.MaxDaySum), stored)
 }
@@ -117,7 +118,7 @@ func TestSumsNeverWrap(t *testing.T) {
 		}
 		r.flush()
 		for day, value := range want {
-			stored, apart := r.store.value(r.id, "evaluations", day), r.store.quarantined[recordKey{r.id, "evaluations", day}]
+			stored, apart := r.store.Value(r.id, "evaluations", day), r.store.Quarantined[metertest.Key{Organization: r.id, Meter: "evaluations", Day: day}]
 			require.Equal(rt, value, stored+apart, "%s", day)
 			require.LessOrEqual(rt, stored, int64(plans.MaxDaySum), "%s", day)
 		}
@@ -132,8 +133,8 @@ type reportRig struct {
 
 func newReportRig(tb testing.TB, plan string) *reportRig {
 	tb.Helper()
-	r := &reportRig{rig: &rig{t: tb, store: newMemoryStore(), clock: &clock{now: noon}}}
-	r.id = r.store.add(plan)
+	r := &reportRig{rig: &rig{t: tb, store: metertest.NewStore(), clock: &clock{now: noon}}}
+	r.id = r.store.Add(plan)
 	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Identities: r.store, Now: r.clock.Now})
 	r.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: r.meter, Store: r.store, Instance: uuid.Must(uuid.NewV7()), Now: r.clock.Now,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -19,8 +20,8 @@ func pricedRow(r meter.Row) string {
 	return fmt.Sprintf("%s %s/%d %d at %s", r.Meter, r.Plan, r.PlanVersion, r.Value, r.At.Sub(noon))
 }
 
-func pricedRows(store *memoryStore) (out []string) {
-	for _, b := range store.batches {
+func pricedRows(store *metertest.Store) (out []string) {
+	for _, b := range store.Batches {
 		for _, r := range b.Rows {
 			out = append(out, pricedRow(r))
 		}
@@ -32,8 +33,8 @@ func pricedRows(store *memoryStore) (out []string) {
 func (r *rig) onTerms() uuid.UUID {
 	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Now: r.clock.Now})
 	r.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: r.meter, Store: r.store, Instance: uuid.Must(uuid.NewV7()), Now: r.clock.Now})
-	id := r.store.add("free")
-	r.store.terms[id] = []meter.Term{
+	id := r.store.Add("free")
+	r.store.Terms[id] = []meter.Term{
 		{Plan: "free", Version: 1, From: noon.AddDate(0, 0, -2)},
 		{Plan: "pro", Version: 1, From: noon.Add(time.Hour)},
 		{Plan: "free", Version: 1, From: noon.Add(2 * time.Hour)},
@@ -67,7 +68,7 @@ func TestAFlushKeepsPlansApart(t *testing.T) {
 		"evaluations free/1 5 at 2h0m0s", "evaluations pro/1 4 at 1h0m0s",
 		"storage_bytes free/1 2 at 2h0m0s", "storage_bytes pro/1 4 at 1h0m0s",
 	}, pricedRows(r.store))
-	require.Equal(t, int64(2), r.store.value(id, "storage_bytes", calendar.DayOf(noon)))
+	require.Equal(t, int64(2), r.store.Value(id, "storage_bytes", calendar.DayOf(noon)))
 	require.EqualValues(t, 9, r.organization(id).Usage(r.index("evaluations"), r.clock.Now()).Current)
 }
 
@@ -83,7 +84,7 @@ func TestALateLevelOfThePlanBefore(t *testing.T) {
 	require.EqualValues(t, 70, r.organization(id).Usage(index, r.clock.Now()).Current)
 	r.flush()
 	require.ElementsMatch(t, []string{"storage_bytes pro/1 70 at 1h1m0s", "storage_bytes free/1 5 at 30m0s"}, pricedRows(r.store))
-	require.EqualValues(t, 70, r.store.value(id, "storage_bytes", calendar.DayOf(noon)))
+	require.EqualValues(t, 70, r.store.Value(id, "storage_bytes", calendar.DayOf(noon)))
 }
 
 // A reservation is priced by the plan at its making, also when it is settled on another day,
@@ -103,7 +104,7 @@ func TestAReservationThatSpansAChange(t *testing.T) {
 	released.Release()
 	require.Equal(t, r.clock.Now(), r.flush().Watermark)
 	require.ElementsMatch(t, []string{"evaluations pro/1 5 at 1h0m0s", "evaluations free/1 3 at 0s"}, pricedRows(r.store))
-	require.EqualValues(t, 8, r.store.value(id, "evaluations", calendar.DayOf(noon)))
+	require.EqualValues(t, 8, r.store.Value(id, "evaluations", calendar.DayOf(noon)))
 }
 
 // The store's clock is ahead: the plan that it says is in force is, and the next change is
@@ -111,7 +112,7 @@ func TestAReservationThatSpansAChange(t *testing.T) {
 func TestTermsUnderAnotherClock(t *testing.T) {
 	r := newRig(t)
 	id := r.onTerms()
-	r.store.readAt = noon.Add(time.Hour)
+	r.store.ReadAt = noon.Add(time.Hour)
 	r.clock.set(noon.Add(59 * time.Minute))
 	require.Equal(t, "pro", r.organization(id).Plan().Key)
 	r.clock.set(noon.Add(2 * time.Hour))

@@ -12,7 +12,7 @@ import (
 // lease. Its slot's lock guards it.
 //
 // What was issued in all is spent + free: usage moves from free to spent when it is
-// admitted, and back when it is released. What a flush settles changes neither.
+// admitted, and back when it is released. What a flush consumes changes neither.
 type quota struct {
 	key   QuotaWindow
 	index Index
@@ -60,9 +60,9 @@ type quota struct {
 	// stands. version counts the asks.
 	queued, asking, recalled, looks bool
 	// surrenders says that the next ask gives all back that isn't spent or free, whoever
-	// waits; void that the ask under way was made before that; settling that the store grants nothing
+	// waits; void that the ask under way was made before that; changing that the store grants nothing
 	// until a change of the plan is taken over.
-	surrenders, void, settling bool
+	surrenders, void, changing bool
 	// answered says that an ask was answered.
 	answered            bool
 	generation, version int64
@@ -330,14 +330,14 @@ func (q *quota) wake() {
 	}
 }
 
-// forgetSettled forgets the quotas of other windows that nothing more comes of.
-func (s *slot) forgetSettled() {
+// forgetFinished forgets the quotas of other windows that nothing more comes of.
+func (s *slot) forgetFinished() {
 	if s.rare != nil {
-		s.rare.quotas = slices.DeleteFunc(s.rare.quotas, (*quota).settled)
+		s.rare.quotas = slices.DeleteFunc(s.rare.quotas, (*quota).finished)
 	}
 }
 
-// settled reports whether a quota of another window can be forgotten.
-func (q *quota) settled() bool {
+// finished reports whether a quota of another window can be forgotten.
+func (q *quota) finished() bool {
 	return !q.active && q.free == 0 && q.wanted == 0 && q.open == 0 && q.held == 0 && !q.queued && !q.asking
 }

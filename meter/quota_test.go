@@ -11,26 +11,30 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
-// slowLeases takes a while for each call, as a database does.
-type slowLeases struct{ *memoryStore }
-
-func (s slowLeases) AdjustLeases(ctx context.Context, instance uuid.UUID, asks []meter.LeaseAsk) ([]meter.LeaseAnswer, error) {
-	time.Sleep(200 * time.Microsecond)
-	return s.memoryStore.AdjustLeases(ctx, instance, asks)
+// leasesTakeAWhile makes each call for leases last, as a database does.
+func leasesTakeAWhile(_ context.Context, call metertest.Call) error {
+	if call == metertest.CallAdjust {
+		time.Sleep(200 * time.Microsecond)
+	}
+	return nil
 }
 
 // newLessee is an instance with leases, which come at the real time.
-func newLessee(t *testing.T, store *memoryStore, change func(*meter.Config)) *meter.Meter {
+func newLessee(t *testing.T, store *metertest.Store, change func(*meter.Config)) *meter.Meter {
 	t.Helper()
 	config := meter.Config{
-		Catalog: plans.Default(), Store: store, Leases: slowLeases{store}, Instance: uuid.Must(uuid.NewV7()),
+		Catalog: plans.Default(), Store: store, Leases: store, Instance: uuid.Must(uuid.NewV7()),
 		Now: func() time.Time { return noon.Add(time.Since(started)) },
 	}
 	if change != nil {
 		change(&config)
+	}
+	if store.Before == nil {
+		store.Before = leasesTakeAWhile
 	}
 	m := meter.New(config)
 	t.Cleanup(m.Close)
@@ -41,7 +45,7 @@ var started = time.Now()
 
 // deliverRecalls passes on to the instances what the store asks of them, as
 // notifications do.
-func deliverRecalls(t *testing.T, store *memoryStore, instances ...*meter.Meter) {
+func deliverRecalls(t *testing.T, store *metertest.Store, instances ...*meter.Meter) {
 	t.Helper()
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -52,11 +56,7 @@ func deliverRecalls(t *testing.T, store *memoryStore, instances ...*meter.Meter)
 				return
 			case <-time.After(time.Millisecond):
 			}
-			store.mu.Lock()
-			recalled := store.quota.recalled
-			store.quota.recalled = nil
-			store.mu.Unlock()
-			for _, key := range recalled {
+			for _, key := range store.TakeRecalled() {
 				for _, m := range instances {
 					m.Recall(key)
 				}
@@ -69,13 +69,13 @@ func deliverRecalls(t *testing.T, store *memoryStore, instances ...*meter.Meter)
 // TestConcurrentRequestsFindAllOfALimit holds that nobody is refused while there is
 // quota, and nobody admitted beyond it, however many ask at once and wherever.
 func TestConcurrentRequestsFindAllOfALimit(t *testing.T) {
-	store := newMemoryStore()
-	id := store.add("free")
+	store := metertest.NewStore()
+	id := store.Add("free")
 	var instances []*meter.Meter
 	for range 3 {
 		instances = append(instances, newLessee(t, store, nil))
 	}
-	store.quota.live = 3
+	store.Quota.Live = 3
 	deliverRecalls(t, store, instances...)
 	var admitted, refused atomic.Int64
 	var wg sync.WaitGroup
@@ -100,18 +100,18 @@ func TestConcurrentRequestsFindAllOfALimit(t *testing.T) {
 	wg.Wait()
 	require.EqualValues(t, 1_000, admitted.Load())
 	require.EqualValues(t, 800, refused.Load())
-	require.NoError(t, store.quota.check())
+	require.NoError(t, store.Quota.Check())
 }
 
 // TestStoreAwayAllowsOrDenies is L6.
 func TestStoreAwayAllowsOrDenies(t *testing.T) {
 	for _, deny := range []bool{false, true} {
-		store := newMemoryStore()
-		id := store.add("free")
+		store := metertest.NewStore()
+		id := store.Add("free")
 		m := newLessee(t, store, func(c *meter.Config) { c.DenyUnleased = deny })
 		o, err := m.Organization(context.Background(), id, noon)
 		require.NoError(t, err)
-		store.set(func(s *memoryStore) { s.away = true })
+		store.Set(func(s *metertest.Store) { s.Away = true })
 		d, r, err := o.Admit(context.Background(), 0, 5, noon.Add(time.Since(started)))
 		if deny {
 			require.ErrorIs(t, err, meter.ErrUnavailable)
@@ -123,14 +123,14 @@ func TestStoreAwayAllowsOrDenies(t *testing.T) {
 		r.Commit()
 		require.EqualValues(t, 5, m.Totals().Unleased, "what was admitted without a lease is shown")
 
-		store.set(func(s *memoryStore) { s.away = false })
+		store.Set(func(s *metertest.Store) { s.Away = false })
 		require.Eventually(t, func() bool {
 			d, r, err := o.Admit(context.Background(), 0, 1, noon.Add(time.Since(started)))
 			require.NoError(t, err)
 			require.True(t, d.Allowed)
 			r.Release()
 			windows := 0
-			store.set(func(s *memoryStore) { windows = len(s.quota.windows) })
+			store.Set(func(s *metertest.Store) { windows = len(s.Quota.Windows) })
 			return windows > 0
 		}, 5*time.Second, 10*time.Millisecond)
 	}
@@ -139,17 +139,17 @@ func TestStoreAwayAllowsOrDenies(t *testing.T) {
 // TestDenyCoversWhatIsNotKnown holds that an organization whose plan could not be read is
 // not taken for one without limits, where the settings are strict.
 func TestDenyCoversWhatIsNotKnown(t *testing.T) {
-	store := newMemoryStore()
-	id := store.add("free")
+	store := metertest.NewStore()
+	id := store.Add("free")
 	m := newLessee(t, store, func(c *meter.Config) { c.DenyUnleased, c.LoadRetry = true, time.Millisecond })
-	store.set(func(s *memoryStore) { s.away = true })
+	store.Set(func(s *metertest.Store) { s.Away = true })
 	o, err := m.Organization(context.Background(), id, noon)
 	require.NoError(t, err)
 	_, _, err = o.Admit(context.Background(), 0, 1, noon)
 	require.ErrorIs(t, err, meter.ErrUnavailable)
 	_, err = o.Report(context.Background(), meter.Report{Quantity: 1})
 	require.ErrorIs(t, err, meter.ErrUnavailable)
-	store.set(func(s *memoryStore) { s.away = false })
+	store.Set(func(s *metertest.Store) { s.Away = false })
 	require.Eventually(t, func() bool {
 		o, err := m.Organization(context.Background(), id, noon.Add(time.Since(started)+time.Second))
 		require.NoError(t, err)
@@ -161,8 +161,8 @@ func TestDenyCoversWhatIsNotKnown(t *testing.T) {
 
 // TestFence holds that an instance that the store may have given up relies on no lease.
 func TestFence(t *testing.T) {
-	store := newMemoryStore()
-	id := store.add("free")
+	store := metertest.NewStore()
+	id := store.Add("free")
 	clock := &clock{now: noon}
 	m := newLessee(t, store, func(c *meter.Config) { c.Now, c.LeaseFor, c.DenyUnleased = clock.Now, time.Minute, true })
 	f := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: uuid.New(), Now: clock.Now})
@@ -184,8 +184,8 @@ func TestFence(t *testing.T) {
 
 // TestUpgradeAndDowngrade holds that a change of the plan applies to leases that are out.
 func TestUpgradeAndDowngrade(t *testing.T) {
-	store := newMemoryStore()
-	id := store.add("free")
+	store := metertest.NewStore()
+	id := store.Add("free")
 	m := newLessee(t, store, nil)
 	o, err := m.Organization(context.Background(), id, noon)
 	require.NoError(t, err)
@@ -198,12 +198,12 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 	require.True(t, admit(1_000))
 	require.False(t, admit(1))
 	change := func(plan string) {
-		store.set(func(s *memoryStore) { s.plans[id] = plan })
+		store.Set(func(s *metertest.Store) { s.Plans[id] = plan })
 		require.NoError(t, m.Reload(context.Background(), id, noon))
 	}
 	change("enterprise")
 	require.True(t, admit(5_000))
 	change("free")
 	require.False(t, admit(1), "what was used without a limit counts")
-	require.NoError(t, store.quota.check())
+	require.NoError(t, store.Quota.Check())
 }

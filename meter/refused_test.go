@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 )
 
 // TestARefusedWindowHoldsUpNoOthers holds that a window that the store refuses to grant
@@ -19,10 +20,11 @@ func TestARefusedWindowHoldsUpNoOthers(t *testing.T) {
 	for _, deny := range []bool{false, true} {
 		t.Run(fmt.Sprint("deny ", deny), func(t *testing.T) {
 			t.Parallel()
-			store := newMemoryStore()
-			bad := store.add("free")
-			store.set(func(s *memoryStore) { s.refuses = map[uuid.UUID]bool{bad: true} })
-			m := newLessee(t, store, func(c *meter.Config) { c.DenyUnleased = deny })
+			store := metertest.NewStore()
+			bad := store.Add("free")
+			store.Set(func(s *metertest.Store) { s.Refused = map[uuid.UUID]bool{bad: true} })
+			// On a busy machine, too, nobody gives up before the store has answered.
+			m := newLessee(t, store, func(c *meter.Config) { c.DenyUnleased, c.QuotaWait = deny, 10*time.Second })
 			admit := func(id uuid.UUID) error {
 				o, err := m.Organization(context.Background(), id, noon)
 				require.NoError(t, err)
@@ -33,7 +35,7 @@ func TestARefusedWindowHoldsUpNoOthers(t *testing.T) {
 			}
 			var wg sync.WaitGroup
 			for range 20 {
-				id := store.add("free")
+				id := store.Add("free")
 				wg.Go(func() {
 					for range 20 {
 						require.NoError(t, admit(id))
@@ -54,12 +56,12 @@ func TestARefusedWindowHoldsUpNoOthers(t *testing.T) {
 			} else {
 				require.EqualValues(t, 100, m.Totals().Unleased, "of the refused window alone")
 			}
-			store.set(func(s *memoryStore) { s.refuses = nil })
+			store.Set(func(s *metertest.Store) { s.Refused = nil })
 			require.Eventually(t, func() bool {
 				leased := false
 				_ = admit(bad)
-				store.set(func(s *memoryStore) {
-					for key := range s.quota.windows {
+				store.Set(func(s *metertest.Store) {
+					for key := range s.Quota.Windows {
 						leased = leased || key.Organization == bad
 					}
 				})
@@ -73,11 +75,11 @@ func TestARefusedWindowHoldsUpNoOthers(t *testing.T) {
 // TestARefusedWindowHoldsUpNoTakeover holds that what can't be told of one window keeps the
 // instance from taking no change over.
 func TestARefusedWindowHoldsUpNoTakeover(t *testing.T) {
-	store := newMemoryStore()
-	id := store.add("pro")
+	store := metertest.NewStore()
+	id := store.Add("pro")
 	m := newLessee(t, store, nil)
 	instance := uuid.Must(uuid.NewV7())
-	store.set(func(s *memoryStore) { s.refuses, s.through[instance] = map[uuid.UUID]bool{id: true}, 0 })
+	store.Set(func(s *metertest.Store) { s.Refused, s.Through[instance] = map[uuid.UUID]bool{id: true}, 0 })
 	now := func() time.Time { return noon.Add(time.Since(started)) }
 	takeover := meter.NewTakeover(meter.TakeoverConfig{
 		Meter: m, Flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: instance, Now: now}),
@@ -87,7 +89,7 @@ func TestARefusedWindowHoldsUpNoTakeover(t *testing.T) {
 	require.NoError(t, err)
 	d, held := o.Reserve(0, 7, now())
 	require.True(t, d.Allowed)
-	store.change(id, "free")
+	store.Change(id, "free")
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	_, err = takeover.Follow(ctx)

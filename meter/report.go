@@ -67,7 +67,7 @@ type claim struct {
 }
 
 // take returns the claim on an identity, and whether it is the caller's: then the
-// caller settles it.
+// caller decides it.
 func (s *identities) take(key identityKey) (c *claim, mine bool) {
 	shard := &s[key.identity[0]%uint8(len(s))]
 	shard.mu.Lock()
@@ -139,7 +139,7 @@ func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet
 	for {
 		c, mine := o.meter.identities.take(key)
 		if mine {
-			return o.settleClaim(ctx, key, c, r)
+			return o.decideClaimed(ctx, key, c, r)
 		}
 		select {
 		case <-c.done:
@@ -152,8 +152,8 @@ func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet
 	}
 }
 
-// settleClaim decides on a report whose identity nobody else decides on.
-func (o *Organization) settleClaim(ctx context.Context, key identityKey, c *claim, r Report) (out Outcome, err error) {
+// decideClaimed decides on a report whose identity nobody else decides on.
+func (o *Organization) decideClaimed(ctx context.Context, key identityKey, c *claim, r Report) (out Outcome, err error) {
 	counted := false
 	defer func() {
 		if !counted {

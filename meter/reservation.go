@@ -207,7 +207,7 @@ func (o *Organization) await(
 		select {
 		case <-woken:
 		case <-timer.C:
-			if !patient && found.isSettling() {
+			if !patient && found.isChanging() {
 				// A change of the plan is being taken over, which has a bound of its own.
 				patient = true
 				timer.Reset(o.meter.config.QuotaWait)
@@ -268,11 +268,11 @@ func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
 	return q.woken
 }
 
-// isSettling reports whether the store grants nothing until a change is taken over.
-func (q *quota) isSettling() bool {
+// isChanging reports whether the store grants nothing until a change is taken over.
+func (q *quota) isChanging() bool {
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
-	return q.settling
+	return q.changing
 }
 
 // inForce reports whether the quota is that of the slot's current window.
@@ -341,7 +341,7 @@ func (r *Reservation) Release() {
 		}
 		q.refund(q.disown(r), r.stamp)
 	})
-	s.rare.settleTaken(r.day, r.quantity)
+	s.rare.acknowledgeTaken(r.day, r.quantity)
 	if s.inWindow(r.day) && s.meter.Aggregation == plans.Sum {
 		s.used -= r.quantity
 	}
@@ -358,12 +358,12 @@ func (r *Reservation) commit(strict bool) error {
 		return nil
 	}
 	m := s.org.meter
-	gate := m.gates.of(s.org)
-	gate.RLock()
+	lock := m.drainLocks.of(s.org)
+	lock.RLock()
 	if m.config.Journal != nil {
 		if err := m.journal(r); err != nil {
 			if strict {
-				gate.RUnlock()
+				lock.RUnlock()
 				r.Release()
 				return fmt.Errorf("%w: %w", ErrUnavailable, err)
 			}
@@ -376,7 +376,7 @@ func (r *Reservation) commit(strict bool) error {
 	s.record(r)
 	passed := r.day != s.current.day
 	s.mu.Unlock()
-	gate.RUnlock()
+	lock.RUnlock()
 	if passed {
 		// After the usage is in the slot: a drain that sees no hold finds the usage.
 		m.holdDay(r.day, -1)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -23,35 +24,35 @@ func TestWhatIsFreeEndsWithAChange(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name   string
-		change func(*memoryStore, *meter.Meter, uuid.UUID) error
+		change func(*metertest.Store, *meter.Meter, uuid.UUID) error
 		free   bool
 	}{
-		{"nothing changes", func(*memoryStore, *meter.Meter, uuid.UUID) error { return nil }, true},
-		{"another plan, and back", func(s *memoryStore, _ *meter.Meter, id uuid.UUID) error {
-			s.change(id, "pro")
-			s.change(id, "free")
+		{"nothing changes", func(*metertest.Store, *meter.Meter, uuid.UUID) error { return nil }, true},
+		{"another plan, and back", func(s *metertest.Store, _ *meter.Meter, id uuid.UUID) error {
+			s.Change(id, "pro")
+			s.Change(id, "free")
 			return nil
 		}, false},
-		{"another plan, and back before it is read", func(s *memoryStore, _ *meter.Meter, id uuid.UUID) error {
-			s.change(id, "free")
+		{"another plan, and back before it is read", func(s *metertest.Store, _ *meter.Meter, id uuid.UUID) error {
+			s.Change(id, "free")
 			return nil
 		}, false},
-		{"by way of a soft limit to a higher one", func(s *memoryStore, _ *meter.Meter, id uuid.UUID) error {
-			s.change(id, "pro")
-			s.change(id, "plus")
+		{"by way of a soft limit to a higher one", func(s *metertest.Store, _ *meter.Meter, id uuid.UUID) error {
+			s.Change(id, "pro")
+			s.Change(id, "plus")
 			return nil
 		}, false},
-		{"the next version", func(_ *memoryStore, m *meter.Meter, _ uuid.UUID) error { return m.SetCatalog(catalogOf(2)) }, true},
-		{"a version, and the next", func(_ *memoryStore, m *meter.Meter, _ uuid.UUID) error { return m.SetCatalog(catalogOf(3)) }, false},
+		{"the next version", func(_ *metertest.Store, m *meter.Meter, _ uuid.UUID) error { return m.SetCatalog(catalogOf(2)) }, true},
+		{"a version, and the next", func(_ *metertest.Store, m *meter.Meter, _ uuid.UUID) error { return m.SetCatalog(catalogOf(3)) }, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			store, instance := newMemoryStore(), uuid.Must(uuid.NewV7())
-			id := store.add("free")
+			store, instance := metertest.NewStore(), uuid.Must(uuid.NewV7())
+			id := store.Add("free")
 			now := func() time.Time { return noon }
 			m := meter.New(meter.WithManualLeases(meter.Config{
 				Catalog: catalogOf(1), Store: store, Leases: store, Instance: instance, Now: now,
 			}))
-			store.set(func(s *memoryStore) { s.through[instance] = 0 })
+			store.Set(func(s *metertest.Store) { s.Through[instance] = 0 })
 			takeover := meter.NewTakeover(meter.TakeoverConfig{
 				Meter: m, Flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: instance, Now: now}),
 				Store: store, Instance: instance, Now: now, Catalog: func(context.Context) error { return nil },

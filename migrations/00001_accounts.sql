@@ -1,4 +1,5 @@
--- The role as which every process runs, organizations, their plans over time, and API keys.
+-- The role as which every process runs, organizations, their plans over time, API keys, and the administrative requests
+-- of keys that bore an Idempotency-Key.
 
 -- +goose Up
 
@@ -46,10 +47,12 @@ CREATE TABLE organizations (
     id         uuid        PRIMARY KEY,
     name       text        NOT NULL CHECK (char_length(name) BETWEEN 1 AND 200),
     created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now()
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    currency   text        NOT NULL DEFAULT 'USD' CHECK (currency ~ '^[A-Z]{3}$')
 );
 CREATE INDEX organizations_updated ON organizations (updated_at);
 COMMENT ON TABLE organizations IS 'The tenants.';
+COMMENT ON COLUMN organizations.currency IS 'ISO 4217 code in which the organization is billed.';
 
 CREATE TABLE organization_plans (
     organization_id uuid        NOT NULL REFERENCES organizations (id),
@@ -103,6 +106,22 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_organization_id ON api_keys (organization_id);
 COMMENT ON TABLE api_keys IS 'API keys. Only the SHA-256 of a secret is kept.';
 
+CREATE TABLE idempotent_writes (
+    caller       uuid        NOT NULL,
+    key          bytea       NOT NULL CHECK (octet_length(key) = 32),
+    fingerprint  bytea       NOT NULL CHECK (octet_length(fingerprint) = 32),
+    begun_at     timestamptz NOT NULL,
+    status       integer,
+    content_type text,
+    body         bytea,
+    PRIMARY KEY (caller, key),
+    CONSTRAINT idempotent_writes_answer CHECK (
+        (status IS NULL) = (content_type IS NULL) AND (status IS NULL) = (body IS NULL))
+);
+CREATE INDEX idempotent_writes_begun_at ON idempotent_writes (begun_at);
+COMMENT ON TABLE idempotent_writes IS 'Requests that change something and bear an Idempotency-Key. Without a status it is under way.';
+COMMENT ON COLUMN idempotent_writes.caller IS 'The API key that the request bore.';
+
 CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON organizations
     FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('organization', 'id');
 CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON organization_plans
@@ -134,16 +153,20 @@ CREATE POLICY tollgate_scope ON api_keys TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
-GRANT SELECT, INSERT, UPDATE (name, updated_at) ON organizations TO tollgate_api;
+ALTER TABLE idempotent_writes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON idempotent_writes TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+GRANT SELECT, INSERT, UPDATE (name, updated_at, currency) ON organizations TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (effective_from, announced), DELETE ON organization_plans TO tollgate_api;
 GRANT SELECT, INSERT ON organization_plan_changes TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON idempotent_writes TO tollgate_api;
 
 -- +goose Down
 
 -- The role stays: it belongs to the cluster, and other databases may use it.
 DROP FUNCTION tollgate_plan_at(uuid, timestamptz);
-DROP TABLE api_keys, organization_plan_changes, organization_plans, organizations;
+DROP TABLE idempotent_writes, api_keys, organization_plan_changes, organization_plans, organizations;
 DROP FUNCTION tollgate_notify_change();
 REVOKE ALL ON goose_db_version FROM tollgate_api;
 REVOKE ALL ON SCHEMA public FROM tollgate_api;

@@ -1,33 +1,44 @@
--- Instances, the batches that they flush, and the usage records that batches fold into.
+-- Instances, the batches that they flush, the usage records that batches fold into, the identities of reports, and what was
+-- refused.
 
 -- +goose Up
 
 CREATE TABLE instances (
-    id         uuid        PRIMARY KEY,
-    host       text        NOT NULL,
-    status     text        NOT NULL CHECK (status IN ('live', 'stopped', 'lost')),
-    started_at timestamptz NOT NULL,
-    seen_at    timestamptz NOT NULL,
-    last_seq   bigint      NOT NULL DEFAULT 0 CHECK (last_seq >= 0),
-    watermark  timestamptz NOT NULL,
+    id            uuid        PRIMARY KEY,
+    host          text        NOT NULL,
+    status        text        NOT NULL CHECK (status IN ('live', 'stopped', 'lost')),
+    started_at    timestamptz NOT NULL,
+    seen_at       timestamptz NOT NULL,
+    last_seq      bigint      NOT NULL DEFAULT 0 CHECK (last_seq >= 0),
+    watermark     timestamptz NOT NULL,
     plans_through bigint      NOT NULL DEFAULT 0,
     plans_until   timestamptz NOT NULL DEFAULT 'epoch'
 );
 COMMENT ON TABLE instances IS 'Processes that meter.';
-COMMENT ON COLUMN instances.plans_through IS 'The last of plan_changes that the instance has taken over.';
-COMMENT ON COLUMN instances.plans_until IS 'Time, by the instance''s clock, up to which it has put in force what those changes say.';
 COMMENT ON COLUMN instances.last_seq IS 'Sequence of the last batch; 0 before the first.';
 COMMENT ON COLUMN instances.watermark IS 'Time up to which the instance has flushed all that it admitted.';
+COMMENT ON COLUMN instances.plans_through IS 'The last of plan_changes that the instance has taken over.';
+COMMENT ON COLUMN instances.plans_until IS 'Time, by the instance''s clock, up to which it has put in force what those changes say.';
 
 CREATE TABLE usage_batches (
     instance_id uuid        NOT NULL REFERENCES instances (id),
     seq         bigint      NOT NULL CHECK (seq > 0),
     watermark   timestamptz NOT NULL,
-    row_count   integer     NOT NULL CHECK (row_count > 0),
+    row_count   integer     NOT NULL CHECK (row_count >= 0),
     applied_at  timestamptz NOT NULL DEFAULT now(),
+    reports     bigint      NOT NULL DEFAULT 0 CHECK (reports >= 0),
+    journalled  bigint      CHECK (journalled >= 0),
+    repeated    bigint      NOT NULL DEFAULT 0 CHECK (repeated >= 0),
+    quarantined bigint      NOT NULL DEFAULT 0 CHECK (quarantined >= 0),
     PRIMARY KEY (instance_id, seq)
 );
+CREATE INDEX usage_batches_quarantined ON usage_batches (applied_at) WHERE quarantined > 0;
 COMMENT ON TABLE usage_batches IS 'The identity of each batch that was applied: what makes a flush count once.';
+COMMENT ON COLUMN usage_batches.row_count IS 'Rows of usage_batch_rows; none where all of it had been counted before.';
+COMMENT ON COLUMN usage_batches.reports IS 'Reports that the batch acknowledges, repeated ones included.';
+COMMENT ON COLUMN usage_batches.journalled IS 'Those of them that the journal had; NULL where there is no journal.';
+COMMENT ON COLUMN usage_batches.repeated IS 'Events that another batch had counted, or this one already.';
+COMMENT ON COLUMN usage_batches.quarantined IS 'Rows of usage_quarantine: what of the batch was set aside.';
 
 -- The usage tables have no foreign keys: 50,000 look-ups a batch would halve the rate of flushes.
 -- The batch, its instance and its meters are checked in the same transaction.
@@ -65,6 +76,110 @@ COMMENT ON TABLE usage_daily IS 'The usage records: one value for each organizat
 COMMENT ON COLUMN usage_daily.value IS 'At most 10^17, so that the days of a month add up within a bigint.';
 COMMENT ON COLUMN usage_daily.last_at IS 'Time of the last report; it decides which snapshot is the later one.';
 
+-- Reports that bear an identity count once, whatever instance they reach; what a batch acknowledges is kept with it.
+CREATE TABLE usage_events (
+    organization_id uuid        NOT NULL,
+    identity        bytea       NOT NULL CHECK (octet_length(identity) = 16),
+    fingerprint     bytea       NOT NULL CHECK (octet_length(fingerprint) = 8),
+    meter           text        NOT NULL,
+    day             date        NOT NULL,
+    quantity        bigint      NOT NULL CHECK (quantity >= 0),
+    at              timestamptz NOT NULL,
+    instance_id     uuid        NOT NULL,
+    seq             bigint      NOT NULL,
+    leased_day      bigint      NOT NULL CHECK (leased_day >= 0),
+    leased_month    bigint      NOT NULL CHECK (leased_month >= 0),
+    plan            text        NOT NULL,
+    mode            text        NOT NULL,
+    over_limit      boolean     NOT NULL,
+    current         bigint      NOT NULL,
+    held            bigint      NOT NULL,
+    max             bigint      NOT NULL,
+    limit_window    text        NOT NULL,
+    counted_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, identity)
+);
+CREATE INDEX usage_events_counted_at ON usage_events (counted_at);
+COMMENT ON TABLE usage_events IS 'Identities that were counted, with the batch that counted them and what the caller was told.';
+COMMENT ON COLUMN usage_events.fingerprint IS 'Digest of the report: the same identity with another one is a mistake of the caller.';
+
+CREATE TABLE usage_keys (
+    organization_id uuid        NOT NULL,
+    identity        bytea       NOT NULL CHECK (octet_length(identity) = 16),
+    fingerprint     bytea       NOT NULL CHECK (octet_length(fingerprint) = 8),
+    begun_at        timestamptz NOT NULL,
+    ended_at        timestamptz,
+    answer          bytea,
+    PRIMARY KEY (organization_id, identity),
+    CONSTRAINT usage_keys_answer CHECK (answer IS NULL OR ended_at IS NOT NULL)
+);
+CREATE INDEX usage_keys_begun_at ON usage_keys (begun_at);
+COMMENT ON TABLE usage_keys IS 'Idempotency keys of batches of reports, each bound to what its request said.';
+COMMENT ON COLUMN usage_keys.fingerprint IS 'Digest of all items in their order: the same key with another one is a mistake of the caller.';
+COMMENT ON COLUMN usage_keys.ended_at IS 'NULL while the request is under way.';
+COMMENT ON COLUMN usage_keys.answer IS 'The receipts, packed; NULL where the request may be carried out again, since not all of it was decided for good.';
+
+CREATE TABLE usage_conflicts (
+    organization_id uuid        NOT NULL,
+    identity        bytea       NOT NULL CHECK (octet_length(identity) = 16),
+    fingerprint     bytea       NOT NULL CHECK (octet_length(fingerprint) = 8),
+    meter           text        NOT NULL,
+    day             date        NOT NULL,
+    quantity        bigint      NOT NULL,
+    at              timestamptz NOT NULL,
+    instance_id     uuid        NOT NULL,
+    seq             bigint      NOT NULL,
+    found_at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, identity, instance_id, seq)
+);
+CREATE INDEX usage_conflicts_found_at ON usage_conflicts (found_at);
+COMMENT ON TABLE usage_conflicts IS 'Reports that were acknowledged and never counted: their key was used for other ones at another instance before either had flushed.';
+
+-- Usage that the database refuses for good. It is set aside with the reason, so that it holds up nothing, until somebody decides.
+CREATE TABLE usage_quarantine (
+    id              uuid        PRIMARY KEY,
+    instance_id     uuid        NOT NULL,
+    seq             bigint      NOT NULL,
+    organization_id uuid        NOT NULL,
+    meter           text        NOT NULL,
+    aggregation     text        NOT NULL,
+    day             date        NOT NULL,
+    plan            text        NOT NULL,
+    plan_version    bigint      NOT NULL,
+    value           bigint      NOT NULL,
+    at              timestamptz NOT NULL,
+    leased_day      bigint      NOT NULL,
+    leased_month    bigint      NOT NULL,
+    in_windows      bigint      NOT NULL DEFAULT 0 CHECK (in_windows >= 0),
+    reports         bigint      NOT NULL,
+    identity        bytea,
+    fingerprint     bytea,
+    receipt         jsonb,
+    reason          text        NOT NULL,
+    sqlstate        text        NOT NULL,
+    quarantined_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    state           text        NOT NULL DEFAULT 'quarantined' CHECK (state IN ('quarantined', 'applied', 'dropped')),
+    decided_by      text,
+    decided_at      timestamptz,
+    note            text,
+    CONSTRAINT usage_quarantine_decided CHECK (
+        (state = 'quarantined') = (decided_at IS NULL) AND (decided_at IS NULL) = (decided_by IS NULL) AND (decided_at IS NULL) = (note IS NULL))
+);
+CREATE INDEX usage_quarantine_batch ON usage_quarantine (instance_id, seq);
+CREATE UNIQUE INDEX usage_quarantine_identity ON usage_quarantine (organization_id, identity) WHERE identity IS NOT NULL;
+CREATE INDEX usage_quarantine_waiting ON usage_quarantine (organization_id, meter, day) WHERE state = 'quarantined';
+COMMENT ON TABLE usage_quarantine IS 'Rows and reports of batches that were refused for good. What no text or date can be made of is written in its place as near as can be.';
+COMMENT ON COLUMN usage_quarantine.value IS 'What the row or the report has, as a batch row would have it.';
+COMMENT ON COLUMN usage_quarantine.leased_day IS 'The part of value that leases of day windows covered; leased_month that of month windows.';
+COMMENT ON COLUMN usage_quarantine.in_windows IS 'How much of value the windows of its day have as used: a sum within its bounds, until it is dropped.';
+COMMENT ON COLUMN usage_quarantine.reports IS 'How many of the reports in value bore an identity: usage_events knows them.';
+COMMENT ON COLUMN usage_quarantine.identity IS 'Of a single report that was refused; NULL for a row.';
+COMMENT ON COLUMN usage_quarantine.sqlstate IS 'The code of the refusal by PostgreSQL; empty where it was refused before it was sent.';
+
+-- Instances that show the organization's usage are told of a decision.
+CREATE TRIGGER usage_quarantine_changed AFTER UPDATE OF state ON usage_quarantine
+    FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('usage', 'organization_id');
+
 ALTER TABLE instances ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON instances TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
 ALTER TABLE usage_batches ENABLE ROW LEVEL SECURITY;
@@ -82,10 +197,34 @@ CREATE POLICY tollgate_scope ON usage_daily TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
+ALTER TABLE usage_events ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON usage_events TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+ALTER TABLE usage_keys ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON usage_keys TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+ALTER TABLE usage_conflicts ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON usage_conflicts TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+ALTER TABLE usage_quarantine ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON usage_quarantine TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
 GRANT SELECT, INSERT, UPDATE ON instances TO tollgate_api;
 GRANT SELECT, INSERT ON usage_batches, usage_batch_rows TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (value, last_at) ON usage_daily TO tollgate_api;
+GRANT SELECT, INSERT, DELETE ON usage_events TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_keys TO tollgate_api;
+GRANT SELECT, INSERT, DELETE ON usage_conflicts TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE (state, decided_by, decided_at, note, in_windows) ON usage_quarantine TO tollgate_api;
 
 -- +goose Down
 
-DROP TABLE usage_daily, usage_batch_rows, usage_batches, instances;
+DROP TABLE usage_quarantine, usage_conflicts, usage_keys, usage_events, usage_daily, usage_batch_rows, usage_batches, instances;

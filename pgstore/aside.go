@@ -97,7 +97,7 @@ const maxInWindows = 10 * plans.MaxDaySum
 
 // finish writes what there is of the batch beside its rows.
 func (t *sorting) finish(ctx context.Context, tx scoped, repeated int, aside []asideRow) error {
-	if err := t.settleAside(ctx, tx, aside); err != nil {
+	if err := t.consumeAside(ctx, tx, aside); err != nil {
 		return err
 	}
 	var b pgx.Batch
@@ -113,9 +113,9 @@ func (t *sorting) finish(ctx context.Context, tx scoped, repeated int, aside []a
 	return tx.SendBatch(ctx, &b).Close()
 }
 
-// settleAside counts in the windows what is set aside: it stays consumed until it is
+// consumeAside counts in the windows what is set aside: it stays consumed until it is
 // dropped. What a window refuses, or what is no quantity of a sum, stays out.
-func (t *sorting) settleAside(ctx context.Context, tx scoped, aside []asideRow) error {
+func (t *sorting) consumeAside(ctx context.Context, tx scoped, aside []asideRow) error {
 	published, err := publishedMeters(ctx, tx)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (t *sorting) settleAside(ctx context.Context, tx scoped, aside []asideRow) 
 			return err
 		}
 		c.put(0, row.Value, row.At, row.Leased)
-		err = within(ctx, tx, func(ctx context.Context, tx scoped) error { return c.settleOpen(ctx, tx, t.batch.ID.Instance) })
+		err = within(ctx, tx, func(ctx context.Context, tx scoped) error { return c.consumeOpen(ctx, tx, t.batch.ID.Instance) })
 		if err == nil {
 			q.inWindows = row.Value
 		} else if !refusedForGood(err) {

@@ -91,7 +91,7 @@ func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.I
 	if err != nil {
 		return meter.Applied{}, err
 	}
-	if err := written.settle(ctx, tx, batch.ID.Instance, open, held); err != nil {
+	if err := written.consume(ctx, tx, batch.ID.Instance, open, held); err != nil {
 		return meter.Applied{}, err
 	}
 	return applied, left.read(ctx, tx, applied.Stored)

@@ -49,7 +49,7 @@ func (u *creditUses) plan(ctx context.Context, tx scoped, export uuid.UUID, orga
 // [billing.ErrCreditChanged]; the caller's transaction must end then, and nothing is burned.
 // The same again burns nothing more: an entry's key is burn/<export>/<grant>.
 //
-// The grants are locked by [settleCredits].
+// The grants are locked by [applyCredits].
 func burnCredits(ctx context.Context, tx scoped, export uuid.UUID) (int64, error) {
 	burned, err := tx.BurnCredits(ctx, export)
 	if overdrawn(err) {
@@ -61,7 +61,7 @@ func burnCredits(ctx context.Context, tx scoped, export uuid.UUID) (int64, error
 // restoreCredits gives back what the export burned, by one statement, and returns how
 // many entries it wrote: none where it has been given back. What is given back of a grant
 // whose time is over can be frozen for a cut before that time, and goes at the next
-// [Store.ExpireCredits]. The grants are locked by [settleCredits].
+// [Store.ExpireCredits]. The grants are locked by [applyCredits].
 func restoreCredits(ctx context.Context, tx scoped, export uuid.UUID) (int64, error) {
 	return tx.RestoreCredits(ctx, &export)
 }
@@ -98,10 +98,10 @@ func overdrawn(err error) bool {
 	return errors.As(err, &server) && server.ConstraintName == creditsWithinGrant
 }
 
-// settleCredits gives back what the revision before burned, and burns what the export
+// applyCredits gives back what the revision before burned, and burns what the export
 // takes: all or none, with the errors of [burnCredits]. It takes the locks of number 8
 // (README.md), the last ones, at once.
-func settleCredits(ctx context.Context, tx scoped, export db.Export) error {
+func applyCredits(ctx context.Context, tx scoped, export db.Export) error {
 	exports := []uuid.UUID{export.ID}
 	if export.Reopens != nil {
 		exports = append(exports, *export.Reopens)

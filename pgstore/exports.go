@@ -89,7 +89,7 @@ func beginExport(ctx context.Context, tx scoped, e billing.Export, reopen bool) 
 		return db.Export{}, err
 	}
 	// The run's own id: there is one such row for each.
-	err = putDecision(ctx, tx, e.ID, billing.Decision{
+	err = putDecision(ctx, tx, e.ID, billing.ExportDecision{
 		ID: e.ID, Action: action, Actor: billing.Actor{ID: e.RequestedByID, Name: e.RequestedBy}, Note: e.Reason, At: e.RequestedAt,
 	})
 	if err != nil {

@@ -69,7 +69,7 @@ func adjust(ctx context.Context, tx scoped, instance uuid.UUID, asks []meter.Lea
 			instance, ask.Organization, ask.Meter, ask.Kind, date(ask.Start), ask.Generation, ask.Version, ask.Answered,
 			ask.Issued, ask.Spent, ask.Adopted, ask.Need, ask.Look, ask.Plan, ask.PlanVersion, ask.Max).
 			QueryRow(func(row pgx.Row) error {
-				return row.Scan(&a.Issued, &a.Outdated, &a.Waiting, &a.Settling, &a.Max, &a.Consumed, &a.Unleased, &a.Leased,
+				return row.Scan(&a.Issued, &a.Outdated, &a.Waiting, &a.Changing, &a.Max, &a.Consumed, &a.Unleased, &a.Leased,
 					&a.Held, &a.Outstanding, &a.Idle)
 			})
 	}

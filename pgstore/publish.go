@@ -78,9 +78,9 @@ func (s *Store) UndispatchedEvents(ctx context.Context, limit int) ([]uuid.UUID,
 	return found, wrap(err, "look for events")
 }
 
-// PrepareDeliveries makes a delivery for each endpoint that wants the event and has none
+// PrepareWebhookDeliveries makes a delivery for each endpoint that wants the event and has none
 // yet, and returns all deliveries of the event, those that have ended included.
-func (s *Store) PrepareDeliveries(ctx context.Context, id uuid.UUID) ([]webhooks.Delivery, error) {
+func (s *Store) PrepareWebhookDeliveries(ctx context.Context, id uuid.UUID) ([]webhooks.Delivery, error) {
 	var found []webhooks.Delivery
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		if err := tx.InsertDeliveries(ctx, id); err != nil {

@@ -176,7 +176,7 @@ func applyQuarantined(ctx context.Context, tx scoped, q *meter.Quarantined, inWi
 			Value: q.Value, At: q.At,
 		}},
 	}
-	_, err = applyStopped(ctx, tx, meter.BatchID{Instance: DirectInstance}, directHost, batch, &heldQuota{settled: inWindows > 0})
+	_, err = applyStopped(ctx, tx, meter.BatchID{Instance: DirectInstance}, directHost, batch, &heldQuota{consumed: inWindows > 0})
 	return err
 }
 

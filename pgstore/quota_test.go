@@ -292,7 +292,7 @@ func TestAsksForSeveralWindows(t *testing.T) {
 	require.ErrorIs(t, err, meter.ErrUnknownInstance)
 }
 
-func TestSettling(t *testing.T) {
+func TestFlushConsumesLeases(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := window(o, calendar.WindowDay)

@@ -17,24 +17,24 @@ import (
 
 // RecordDecision adds a row to the audit trail of an export. Called again with the same
 // ID it changes nothing.
-func (s *Store) RecordDecision(ctx context.Context, id uuid.UUID, d billing.Decision) error {
+func (s *Store) RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error {
 	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, _ db.Export) error { return putDecision(ctx, tx, id, d) })
 	return wrap(err, "record a decision on export %s", id)
 }
 
-func putDecision(ctx context.Context, tx scoped, id uuid.UUID, d billing.Decision) error {
+func putDecision(ctx context.Context, tx scoped, id uuid.UUID, d billing.ExportDecision) error {
 	return tx.PutDecision(ctx, db.PutDecisionParams{
 		ID: d.ID, ExportID: id, Action: string(d.Action), ActorID: optional(d.Actor.ID), Actor: d.Actor.Name, Note: d.Note, At: d.At,
 	})
 }
 
 // Decisions returns the audit trail of an export, oldest first.
-func (s *Store) Decisions(ctx context.Context, id uuid.UUID) ([]billing.Decision, error) {
-	out := []billing.Decision{}
+func (s *Store) Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDecision, error) {
+	out := []billing.ExportDecision{}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.Decisions(ctx, id)
 		for _, r := range rows {
-			out = append(out, billing.Decision{
+			out = append(out, billing.ExportDecision{
 				Action: billing.Action(r.Action), Actor: billing.Actor{ID: orNil(r.ActorID), Name: r.Actor}, Note: r.Note, At: r.At.UTC(),
 			})
 		}
@@ -176,7 +176,7 @@ func (s *Store) IssueExport(ctx context.Context, id uuid.UUID) error {
 		if err := publishExport(ctx, tx, events.ExportIssued, export); err != nil {
 			return err
 		}
-		if err := settleCredits(ctx, tx, export); err != nil {
+		if err := applyCredits(ctx, tx, export); err != nil {
 			return err
 		}
 		return tx.SetIssued(ctx, id)

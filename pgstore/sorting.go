@@ -245,7 +245,7 @@ func (t *sorting) refuseBeyond(place int) {
 	}
 }
 
-// writeRows writes the rows that are not refused, and settles their windows. Where it is
+// writeRows writes the rows that are not refused, and moves what leases cover of them to consumed. Where it is
 // a window that refuses, each part is written together with its windows.
 func (t *sorting) writeRows(ctx context.Context, tx scoped, c *columns) error {
 	counted := &identifiedReports{rows: t.goodRows(), refused: map[int][]bool{}}
@@ -282,14 +282,14 @@ func (t *sorting) writeParts(ctx context.Context, tx scoped, c, written *columns
 		if !withWindows {
 			return nil
 		}
-		return part.settle(ctx, tx, t.batch.ID.Instance, openKinds{day: true, month: true}, nil)
+		return part.consume(ctx, tx, t.batch.ID.Instance, openKinds{day: true, month: true}, nil)
 	}, func(i int, err error) { out[i], why[i] = true, err })
 	if err != nil {
 		return err
 	}
 	kept, _ := written.split(out)
 	if !withWindows {
-		if err := kept.settleOpen(ctx, tx, t.batch.ID.Instance); err != nil {
+		if err := kept.consumeOpen(ctx, tx, t.batch.ID.Instance); err != nil {
 			return err
 		}
 	}
@@ -302,8 +302,8 @@ func (t *sorting) writeParts(ctx context.Context, tx scoped, c, written *columns
 	return t.readStored(ctx, tx, c, stored)
 }
 
-// settleOpen settles the windows that are open on the rows' days.
-func (c *columns) settleOpen(ctx context.Context, tx scoped, instance uuid.UUID) error {
+// consumeOpen consumes what the windows that are open on the rows' days.
+func (c *columns) consumeOpen(ctx context.Context, tx scoped, instance uuid.UUID) error {
 	if len(c.values) == 0 {
 		return nil
 	}
@@ -313,7 +313,7 @@ func (c *columns) settleOpen(ctx context.Context, tx scoped, instance uuid.UUID)
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
-	return c.settle(ctx, tx, instance, open, nil)
+	return c.consume(ctx, tx, instance, open, nil)
 }
 
 // readStored puts the records, as they are now, in the order of the batch.

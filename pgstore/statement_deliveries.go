@@ -25,11 +25,11 @@ func deliverable(ctx context.Context, tx scoped, id uuid.UUID) (db.Export, error
 	return export, nil
 }
 
-// DeliveryPages divides the organizations of an issued export into pages of a size, or of a
+// StatementDeliveryPages divides the organizations of an issued export into pages of a size, or of a
 // larger one where that would be more than `most` pages. It returns the last organization of
 // each; the last page has no end ([uuid.Max]). It is [billing.ErrNotIssued] where the export's
 // statements don't count.
-func (s *Store) DeliveryPages(ctx context.Context, id uuid.UUID, size, most int) ([]uuid.UUID, error) {
+func (s *Store) StatementDeliveryPages(ctx context.Context, id uuid.UUID, size, most int) ([]uuid.UUID, error) {
 	var pages []uuid.UUID
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		if _, err := deliverable(ctx, tx, id); err != nil {
@@ -149,9 +149,9 @@ func sinkStatement(export db.Export, document, number string) (sinks.Statement, 
 	return out, nil
 }
 
-// MarkDelivered records that a sink has taken an organization's statement, and what it made
+// MarkStatementDelivered records that a sink has taken an organization's statement, and what it made
 // of it. What was recorded before stays.
-func (s *Store) MarkDelivered(ctx context.Context, export, organization uuid.UUID, sink, externalID string) error {
+func (s *Store) MarkStatementDelivered(ctx context.Context, export, organization uuid.UUID, sink, externalID string) error {
 	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
 		if err := tx.DeleteUndelivered(ctx, export, organization, sink); err != nil {
 			return err
@@ -163,9 +163,9 @@ func (s *Store) MarkDelivered(ctx context.Context, export, organization uuid.UUI
 	return wrap(err, "record the delivery of organization %s of export %s to %s", organization, export, sink)
 }
 
-// MarkUndelivered records which statements of an export a sink was not handed, and why, in
+// MarkStatementsUndelivered records which statements of an export a sink was not handed, and why, in
 // place of what was recorded before. One that it has taken stays delivered.
-func (s *Store) MarkUndelivered(ctx context.Context, export uuid.UUID, sink string, undelivered []sinks.Undelivered) error {
+func (s *Store) MarkStatementsUndelivered(ctx context.Context, export uuid.UUID, sink string, undelivered []sinks.Undelivered) error {
 	if len(undelivered) == 0 {
 		return nil
 	}
@@ -184,9 +184,9 @@ func (s *Store) MarkUndelivered(ctx context.Context, export uuid.UUID, sink stri
 	return wrap(err, "record what of export %s was not delivered to %s", export, sink)
 }
 
-// DeliveryCounts says what became of an export's issued statements in a sink, those of the
+// StatementDeliveryCounts says what became of an export's issued statements in a sink, those of the
 // organizations in (after, until].
-func (s *Store) DeliveryCounts(ctx context.Context, export uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error) {
+func (s *Store) StatementDeliveryCounts(ctx context.Context, export uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error) {
 	var out sinks.Counts
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		if err := tx.AvoidNestedLoops(ctx); err != nil {

@@ -41,7 +41,7 @@ func due(t *testing.T, s sinks.Issued) string {
 
 func (f *fixture) deliveryCounts(id uuid.UUID) sinks.Counts {
 	f.t.Helper()
-	counts, err := f.DeliveryCounts(f.t.Context(), id, sinks.Stripe, uuid.Nil, uuid.Max)
+	counts, err := f.StatementDeliveryCounts(f.t.Context(), id, sinks.Stripe, uuid.Nil, uuid.Max)
 	require.NoError(f.t, err)
 	return counts
 }
@@ -53,7 +53,7 @@ func (f *fixture) putCustomer(organization uuid.UUID) {
 
 func (f *fixture) deliver(id, organization uuid.UUID) {
 	f.t.Helper()
-	require.NoError(f.t, f.MarkDelivered(f.t.Context(), id, organization, sinks.Stripe, "in_"+id.String()))
+	require.NoError(f.t, f.MarkStatementDelivered(f.t.Context(), id, organization, sinks.Stripe, "in_"+id.String()))
 }
 
 func TestIssuedStatements(t *testing.T) {
@@ -64,7 +64,7 @@ func TestIssuedStatements(t *testing.T) {
 	f.draft(e)
 	_, err := f.IssuedStatements(t.Context(), e.ID, sinks.Stripe, uuid.Nil, uuid.Max, 10)
 	require.ErrorIs(t, err, billing.ErrNotIssued, "a draft is delivered to nobody")
-	_, err = f.DeliveryPages(t.Context(), e.ID, 1, 10)
+	_, err = f.StatementDeliveryPages(t.Context(), e.ID, 1, 10)
 	require.ErrorIs(t, err, billing.ErrNotIssued)
 	_, err = f.IssuedStatements(t.Context(), uuid.Max, sinks.Stripe, uuid.Nil, uuid.Max, 10)
 	require.ErrorIs(t, err, billing.ErrExportNotFound)
@@ -107,7 +107,7 @@ func TestDeliveryPages(t *testing.T) {
 		{5, 10, []uuid.UUID{uuid.Max}},
 		{1, 2, []uuid.UUID{all[2], uuid.Max}},
 	} {
-		pages, err := f.DeliveryPages(t.Context(), e.ID, c.size, c.most)
+		pages, err := f.StatementDeliveryPages(t.Context(), e.ID, c.size, c.most)
 		require.NoError(t, err)
 		require.Equal(t, c.want, pages)
 	}
@@ -132,9 +132,9 @@ func TestStatementDeliveries(t *testing.T) {
 		{Organization: a, Outcome: sinks.Failed, Reason: "no such customer"}, {Organization: b, Outcome: sinks.NoCustomer}, {Organization: c, Outcome: sinks.NothingDue},
 	}
 	for range 2 {
-		require.NoError(t, f.MarkUndelivered(t.Context(), e.ID, sinks.Stripe, undelivered))
+		require.NoError(t, f.MarkStatementsUndelivered(t.Context(), e.ID, sinks.Stripe, undelivered))
 	}
-	require.NoError(t, f.MarkUndelivered(t.Context(), e.ID, sinks.Stripe, nil))
+	require.NoError(t, f.MarkStatementsUndelivered(t.Context(), e.ID, sinks.Stripe, nil))
 	require.Equal(t, sinks.Counts{Failed: 1, NoCustomer: 1, NothingDue: 1}, f.deliveryCounts(e.ID))
 	failed := list(sinks.Failed, uuid.Nil, 10)
 	require.Len(t, failed, 1)
@@ -145,12 +145,12 @@ func TestStatementDeliveries(t *testing.T) {
 	}, failed[0])
 
 	f.deliver(e.ID, a)
-	require.NoError(t, f.MarkDelivered(t.Context(), e.ID, a, sinks.Stripe, "in_again"), "what was recorded stays")
-	require.NoError(t, f.MarkDelivered(t.Context(), e.ID, b, "elsewhere", "x"))
-	require.NoError(t, f.MarkUndelivered(t.Context(), e.ID, sinks.Stripe, undelivered[:1]), "what was delivered stays so")
-	require.Error(t, f.MarkDelivered(t.Context(), uuid.Max, a, sinks.Stripe, "in_3"), "there is no such export")
+	require.NoError(t, f.MarkStatementDelivered(t.Context(), e.ID, a, sinks.Stripe, "in_again"), "what was recorded stays")
+	require.NoError(t, f.MarkStatementDelivered(t.Context(), e.ID, b, "elsewhere", "x"))
+	require.NoError(t, f.MarkStatementsUndelivered(t.Context(), e.ID, sinks.Stripe, undelivered[:1]), "what was delivered stays so")
+	require.Error(t, f.MarkStatementDelivered(t.Context(), uuid.Max, a, sinks.Stripe, "in_3"), "there is no such export")
 	require.Equal(t, sinks.Counts{Delivered: 1, NoCustomer: 1, NothingDue: 1}, f.deliveryCounts(e.ID))
-	counts, err := f.DeliveryCounts(t.Context(), e.ID, sinks.Stripe, a, b)
+	counts, err := f.StatementDeliveryCounts(t.Context(), e.ID, sinks.Stripe, a, b)
 	require.NoError(t, err)
 	require.Equal(t, sinks.Counts{NoCustomer: 1}, counts)
 	delivered := list(sinks.Delivered, uuid.Nil, 10)
@@ -190,7 +190,7 @@ func TestARevisionLeavesTheDifference(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, sinks.Unchanged, outcome)
 	}
-	require.NoError(t, f.MarkUndelivered(t.Context(), second.ID, sinks.Stripe, []sinks.Undelivered{{Organization: same, Outcome: sinks.Unchanged}}))
+	require.NoError(t, f.MarkStatementsUndelivered(t.Context(), second.ID, sinks.Stripe, []sinks.Undelivered{{Organization: same, Outcome: sinks.Unchanged}}))
 	f.deliver(second.ID, more)
 	f.deliver(second.ID, gone)
 	require.Equal(t, sinks.Counts{Delivered: 2, Unchanged: 1, Pending: 1}, f.deliveryCounts(second.ID))
@@ -236,7 +236,7 @@ func TestIssuedStatementsOfMany(t *testing.T) {
 		for i, s := range page {
 			undelivered[i] = sinks.Undelivered{Organization: s.Organization, Outcome: sinks.NothingDue}
 		}
-		require.NoError(t, f.MarkUndelivered(t.Context(), e.ID, sinks.Stripe, undelivered))
+		require.NoError(t, f.MarkStatementsUndelivered(t.Context(), e.ID, sinks.Stripe, undelivered))
 		f.deliver(e.ID, page[0].Organization)
 		seen, after = seen+len(page), page[len(page)-1].Organization
 	}

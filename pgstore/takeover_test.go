@@ -114,7 +114,7 @@ func TestASilentInstanceIsPassedOver(t *testing.T) {
 
 	f.takesOver(l.id, time.Now())
 	got := l.ask(600, 600)
-	require.True(t, got.Settling)
+	require.True(t, got.Changing)
 	require.True(t, got.Waiting)
 	require.Zero(t, got.Issued)
 	_, err := f.HoldReservation(t.Context(), draft(o, 1), 1)
@@ -147,7 +147,7 @@ func TestOnlyLiveInstancesAreWaitedFor(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, marked)
 	f.changePlan(o, time.Now(), "free")
-	require.True(t, l.ask(5, 5).Settling, "it has yet to take the change over itself")
+	require.True(t, l.ask(5, 5).Changing, "it has yet to take the change over itself")
 	f.takesOver(l.id, time.Now())
 	require.EqualValues(t, 5, l.ask(5, 5).Issued)
 }
@@ -172,9 +172,9 @@ func TestAChangeToComeIsTakenOver(t *testing.T) {
 	time.Sleep(time.Until(due) + time.Millisecond)
 	require.True(t, l.ask(10, 10).Outdated)
 	l.plan, l.max = "small", 100
-	require.True(t, l.ask(10, 10).Settling)
+	require.True(t, l.ask(10, 10).Changing)
 	f.takesOver(l.id, time.Now())
-	require.True(t, l.ask(10, 10).Settling, "the other one took it over before it was in force")
+	require.True(t, l.ask(10, 10).Changing, "the other one took it over before it was in force")
 	require.NoError(t, f.TakenOver(t.Context(), slow.id, 0, due))
 	require.EqualValues(t, 40, l.ask(10, 10).Issued)
 	require.Less(t, time.Since(due), time.Second, "the machine is too slow for this test")

@@ -171,7 +171,7 @@ func TestDeliveriesAreForWhoWantsThem(t *testing.T) {
 	} {
 		require.NoError(t, f.PublishEvent(t.Context(), e))
 		for range 2 {
-			deliveries, err := f.PrepareDeliveries(t.Context(), e.ID)
+			deliveries, err := f.PrepareWebhookDeliveries(t.Context(), e.ID)
 			require.NoError(t, err)
 			to := map[uuid.UUID]webhooks.Delivery{}
 			for _, d := range deliveries {
@@ -200,9 +200,9 @@ func TestRecordAttempts(t *testing.T) {
 	to := f.endpoint(acme)
 	e := occurred("1", events.ExportIssued, acme)
 	require.NoError(t, f.PublishEvent(t.Context(), e))
-	_, err := f.PrepareDeliveries(t.Context(), e.ID)
+	_, err := f.PrepareWebhookDeliveries(t.Context(), e.ID)
 	require.NoError(t, err)
-	found, endpoint, err := f.ToDeliver(t.Context(), e.ID, to.ID)
+	found, endpoint, err := f.EventToDeliver(t.Context(), e.ID, to.ID)
 	require.NoError(t, err)
 	require.Equal(t, e.ID, found.ID)
 	require.Equal(t, to, endpoint)
@@ -210,49 +210,49 @@ func TestRecordAttempts(t *testing.T) {
 	at := today.Start()
 	failed := webhooks.Attempt{
 		Event: e.ID, Endpoint: to.ID, ID: "run/1", State: webhooks.Pending, NextAttemptAt: at.Add(5 * time.Second),
-		Outcome: webhooks.Outcome{Status: 503, Error: "503 Service Unavailable", At: at, Took: 20 * time.Millisecond},
+		Response: webhooks.Response{Status: 503, Error: "503 Service Unavailable", At: at, Took: 20 * time.Millisecond},
 	}
 	for range 2 {
-		require.NoError(t, f.RecordAttempt(t.Context(), failed))
+		require.NoError(t, f.RecordWebhookAttempt(t.Context(), failed))
 	}
-	d, err := f.Delivery(t.Context(), acme, e.ID, to.ID)
+	d, err := f.WebhookDelivery(t.Context(), acme, e.ID, to.ID)
 	require.NoError(t, err)
 	require.Equal(t, 1, d.Attempts)
 	require.Equal(t, 503, d.LastStatus)
 	require.Equal(t, at.Add(5*time.Second), *d.NextAttemptAt)
-	_, err = f.Delivery(t.Context(), bolt, e.ID, to.ID)
+	_, err = f.WebhookDelivery(t.Context(), bolt, e.ID, to.ID)
 	require.ErrorIs(t, err, webhooks.ErrDeliveryNotFound)
-	_, err = f.Delivery(t.Context(), uuid.Nil, e.ID, to.ID)
+	_, err = f.WebhookDelivery(t.Context(), uuid.Nil, e.ID, to.ID)
 	require.ErrorIs(t, err, webhooks.ErrDeliveryNotFound, "the platform administers its own")
 
-	gone := webhooks.Attempt{Event: e.ID, Endpoint: to.ID, ID: "run/2", Manual: true, State: webhooks.Exhausted, Outcome: webhooks.Outcome{Status: 410, Error: "410 Gone", At: at}}
-	require.NoError(t, f.RecordAttempt(t.Context(), gone))
-	require.NoError(t, f.RecordAttempt(t.Context(), failed), "late and again")
-	list, err := f.ListDeliveries(t.Context(), acme, to.ID, uuid.Nil, 10)
+	gone := webhooks.Attempt{Event: e.ID, Endpoint: to.ID, ID: "run/2", Manual: true, State: webhooks.Exhausted, Response: webhooks.Response{Status: 410, Error: "410 Gone", At: at}}
+	require.NoError(t, f.RecordWebhookAttempt(t.Context(), gone))
+	require.NoError(t, f.RecordWebhookAttempt(t.Context(), failed), "late and again")
+	list, err := f.ListWebhookDeliveries(t.Context(), acme, to.ID, uuid.Nil, 10)
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.Equal(t, events.ExportIssued, list[0].Kind)
 	require.Equal(t, webhooks.Exhausted, list[0].State)
 	require.Equal(t, 2, list[0].Attempts)
 	require.Nil(t, list[0].NextAttemptAt)
-	list, err = f.ListDeliveries(t.Context(), acme, to.ID, e.ID, 10)
+	list, err = f.ListWebhookDeliveries(t.Context(), acme, to.ID, e.ID, 10)
 	require.NoError(t, err)
 	require.Empty(t, list)
-	_, err = f.ListDeliveries(t.Context(), bolt, to.ID, uuid.Nil, 10)
+	_, err = f.ListWebhookDeliveries(t.Context(), bolt, to.ID, uuid.Nil, 10)
 	require.ErrorIs(t, err, webhooks.ErrEndpointNotFound)
 	disabled, err := f.Endpoint(t.Context(), acme, to.ID)
 	require.NoError(t, err)
 	require.NotNil(t, disabled.DisabledAt, "by 410 Gone")
-	attempts, err := f.DeliveryAttempts(t.Context(), e.ID, to.ID)
+	attempts, err := f.WebhookAttempts(t.Context(), e.ID, to.ID)
 	require.NoError(t, err)
 	require.Len(t, attempts, 2)
-	require.Equal(t, failed.Outcome, attempts[0].Outcome)
+	require.Equal(t, failed.Response, attempts[0].Response)
 	require.True(t, attempts[1].Manual)
 
-	require.NoError(t, f.EndDelivery(t.Context(), e.ID, to.ID, "the endpoint is disabled"))
-	require.ErrorIs(t, f.EndDelivery(t.Context(), e.ID, uuid.Max, "x"), webhooks.ErrDeliveryNotFound)
-	require.ErrorIs(t, f.RecordAttempt(t.Context(), webhooks.Attempt{Event: e.ID, Endpoint: uuid.Max, ID: "x"}), webhooks.ErrDeliveryNotFound)
+	require.NoError(t, f.EndWebhookDelivery(t.Context(), e.ID, to.ID, "the endpoint is disabled"))
+	require.ErrorIs(t, f.EndWebhookDelivery(t.Context(), e.ID, uuid.Max, "x"), webhooks.ErrDeliveryNotFound)
+	require.ErrorIs(t, f.RecordWebhookAttempt(t.Context(), webhooks.Attempt{Event: e.ID, Endpoint: uuid.Max, ID: "x"}), webhooks.ErrDeliveryNotFound)
 	require.NoError(t, f.DeleteEndpoint(t.Context(), acme, to.ID))
-	_, _, err = f.ToDeliver(t.Context(), e.ID, to.ID)
+	_, _, err = f.EventToDeliver(t.Context(), e.ID, to.ID)
 	require.ErrorIs(t, err, webhooks.ErrEndpointNotFound)
 }

@@ -17,7 +17,7 @@ const (
 	Pending State = "pending"
 	// Delivered says that the receiver answered 2xx.
 	Delivered State = "delivered"
-	// Exhausted says that no further try is made: all failed, or the endpoint is gone.
+	// Exhausted says that no further attempt is made: all failed, or the endpoint is gone.
 	Exhausted State = "exhausted"
 )
 
@@ -30,11 +30,11 @@ type Delivery struct {
 	// Organization is that of the endpoint; [uuid.Nil] is the platform.
 	Organization uuid.UUID
 	State        State
-	// Attempts counts the tries so far.
+	// Attempts counts the attempts so far.
 	Attempts int
 	// NextAttemptAt is when it is tried again, UTC; nil once it has ended.
 	NextAttemptAt *time.Time
-	// LastStatus is the HTTP status of the last try, 0 where there was no answer, and
+	// LastStatus is the HTTP status of the last attempt, 0 where there was no answer, and
 	// LastError what went wrong; empty after a success.
 	LastStatus int
 	LastError  string
@@ -48,15 +48,15 @@ type ListedDelivery struct {
 	Kind events.Kind
 }
 
-// Outcome is what came of one try.
-type Outcome struct {
+// Response is what came of one attempt: the answer, or that there was none.
+type Response struct {
 	// Status is the HTTP status; 0 where there was no answer.
 	Status int
 	// Error says what went wrong, for people; empty after a success.
 	Error string
 	// RetryAfter is how long the receiver asks to be left alone; 0 where it doesn't say.
 	RetryAfter time.Duration
-	// At is when the try began, UTC, and Took how long it took.
+	// At is when the attempt began, UTC, and Took how long it took.
 	At   time.Time
 	Took time.Duration
 }
@@ -65,19 +65,19 @@ type Outcome struct {
 const statusGone = 410
 
 // Delivered reports whether the receiver has taken the event: any 2xx.
-func (o Outcome) Delivered() bool { return o.Status/100 == 2 }
+func (r Response) Delivered() bool { return r.Status/100 == 2 }
 
 // Gone reports whether the receiver asks for no more events.
-func (o Outcome) Gone() bool { return o.Status == statusGone }
+func (r Response) Gone() bool { return r.Status == statusGone }
 
-// Attempt is one try of a delivery, as it is kept.
+// Attempt is one attempt of a delivery, as it is kept.
 type Attempt struct {
 	Event, Endpoint uuid.UUID
-	// ID tells the tries of a delivery apart, so that one is recorded once.
+	// ID tells the attempts of a delivery apart, so that one is recorded once.
 	ID string
 	// Manual says that somebody asked for it.
 	Manual bool
-	Outcome
+	Response
 	// State is that of the delivery after it, NextAttemptAt when it is tried again; zero
 	// where it is not.
 	State         State

@@ -163,10 +163,10 @@ func TestRetryAfterStaysWithinTheSchedule(t *testing.T) {
 	})
 }
 
-func TestOutcome(t *testing.T) {
+func TestResponse(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int][2]bool{0: {}, 200: {true}, 204: {true}, 301: {}, 410: {false, true}, 500: {}} {
-		o := webhooks.Outcome{Status: status}
+		o := webhooks.Response{Status: status}
 		require.Equal(t, want, [2]bool{o.Delivered(), o.Gone()}, status)
 	}
 	require.True(t, webhooks.Delivered.Ended())

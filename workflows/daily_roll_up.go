@@ -102,10 +102,10 @@ func (r DailyRollUpResult) stage() string {
 // rollUpDays rolls up the days of a range that need it, in order: a day continues the
 // one before it, so that rolling them up side by side would do the work twice. It
 // calls began with the day and how many are left, and done after each. Where a day
-// stays out of date although it was rolled up [rollUpTries] times, it stops there and
+// stays out of date although it was rolled up [rollUpAttempts] times, it stops there and
 // returns that day.
 func rollUpDays(ctx workflow.Context, from, to calendar.Day, requestedBy string, began func(day calendar.Day, left int), done func()) (*calendar.Day, error) {
-	tries := map[calendar.Day]int{}
+	attempts := map[calendar.Day]int{}
 	for from <= to {
 		var found activities.DaysToRollUpResult
 		storeCtx := forStore(ctx, fmt.Sprintf("days to roll up from %s to %s", from, to))
@@ -117,7 +117,7 @@ func rollUpDays(ctx workflow.Context, from, to calendar.Day, requestedBy string,
 			return nil, nil
 		}
 		day := found.Days[0]
-		if tries[day] == rollUpTries {
+		if attempts[day] == rollUpAttempts {
 			workflow.GetLogger(ctx).Warn("A day stays out of date: usage of it keeps coming", "day", day.String())
 			return &day, nil
 		}
@@ -132,7 +132,7 @@ func rollUpDays(ctx workflow.Context, from, to calendar.Day, requestedBy string,
 			}
 			continue
 		}
-		tries[day]++
+		attempts[day]++
 		done()
 	}
 	return nil, nil

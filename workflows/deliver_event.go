@@ -20,7 +20,7 @@ type DeliverEventInput struct {
 	Endpoint uuid.UUID `json:"endpoint"`
 	// Organization is that of the endpoint; [uuid.Nil] is the platform.
 	Organization uuid.UUID `json:"organization,omitzero"`
-	// Schedule is the time before each try. Empty: [webhooks.StandardSchedule].
+	// Schedule is the time before each attempt. Empty: [webhooks.StandardSchedule].
 	Schedule []activities.Duration `json:"schedule,omitempty"`
 }
 
@@ -28,11 +28,11 @@ type DeliverEventInput struct {
 type DeliverEventProgress struct {
 	// State is pending, delivered or exhausted.
 	State webhooks.State `json:"state"`
-	// Attempts counts the tries of this run, those that somebody asked for included.
+	// Attempts counts the attempts of this run, those that somebody asked for included.
 	Attempts int `json:"attempts"`
 	// NextAttemptAt is when it is tried again, UTC; zero where it is not.
 	NextAttemptAt time.Time `json:"next_attempt_at,omitzero"`
-	// LastStatus is the HTTP status of the last try, 0 where there was no answer, and
+	// LastStatus is the HTTP status of the last attempt, 0 where there was no answer, and
 	// LastError what went wrong.
 	LastStatus int    `json:"last_status,omitempty"`
 	LastError  string `json:"last_error,omitempty"`
@@ -60,7 +60,7 @@ func DeliverEvent(ctx workflow.Context, in DeliverEventInput) (DeliverEventProgr
 			return d.progress, err
 		}
 		d.show(ctx)
-		// What is asked for while a try is under way is another try.
+		// What is asked for while an attempt is under way is another attempt.
 		if d.progress.State.Ended() && d.asked.Len() == 0 {
 			return d.progress, setStage(ctx, string(d.progress.State))
 		}
@@ -70,7 +70,7 @@ func DeliverEvent(ctx workflow.Context, in DeliverEventInput) (DeliverEventProgr
 type eventDelivery struct {
 	in       DeliverEventInput
 	schedule webhooks.Schedule
-	// made counts the tries of the schedule.
+	// made counts the attempts of the schedule.
 	made     int
 	asked    workflow.ReceiveChannel
 	progress DeliverEventProgress
@@ -102,7 +102,7 @@ func newDelivery(ctx workflow.Context, in DeliverEventInput) (*eventDelivery, er
 	return d, setStage(ctx, string(webhooks.Pending))
 }
 
-// await waits until the next try is due, or somebody asks for one.
+// await waits until the next attempt is due, or somebody asks for one.
 func (d *eventDelivery) await(ctx workflow.Context) (manual bool, err error) {
 	for d.asked.ReceiveAsync(nil) {
 		manual = true
@@ -126,9 +126,9 @@ func (d *eventDelivery) await(ctx workflow.Context) (manual bool, err error) {
 	return manual, err
 }
 
-// attempt makes a try and records what came of it.
+// attempt makes an attempt and records what came of it.
 func (d *eventDelivery) attempt(ctx workflow.Context, manual bool) error {
-	// A try that is due is the schedule's, whoever asked for it.
+	// An attempt that is due is the schedule's, whoever asked for it.
 	scheduled := d.progress.State == webhooks.Pending && !workflow.Now(ctx).Before(d.progress.NextAttemptAt)
 	d.progress.Attempts++
 	what := activities.AttemptInput{Event: d.in.Event, Endpoint: d.in.Endpoint}
@@ -145,7 +145,7 @@ func (d *eventDelivery) attempt(ctx workflow.Context, manual bool) error {
 	if scheduled {
 		d.made++
 	}
-	d.decide(ctx, result.Outcome(), scheduled)
+	d.decide(ctx, result.Response(), scheduled)
 	// What was sent is recorded, though a cancel comes in between.
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	return workflow.ExecuteActivity(forStore(ctx, "record try "+strconv.Itoa(d.progress.Attempts)), onWebhooks.RecordAttempt,
@@ -157,8 +157,8 @@ func (d *eventDelivery) attempt(ctx workflow.Context, manual bool) error {
 		}).Get(ctx, nil)
 }
 
-// decide says what becomes of the delivery after a try.
-func (d *eventDelivery) decide(ctx workflow.Context, out webhooks.Outcome, scheduled bool) {
+// decide says what becomes of the delivery after an attempt.
+func (d *eventDelivery) decide(ctx workflow.Context, out webhooks.Response, scheduled bool) {
 	p := &d.progress
 	p.LastStatus, p.LastError = out.Status, out.Error
 	switch {
@@ -205,8 +205,8 @@ func (d *eventDelivery) show(ctx workflow.Context) {
 		status = strconv.Itoa(p.LastStatus)
 	}
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("**%s** · event `%s` to endpoint `%s`\n\n", p.State, d.in.Event, d.in.Endpoint)+table(
-		[2]string{"tries", fmt.Sprintf("%d, of the schedule %d of %d", p.Attempts, d.made, len(d.schedule))},
-		[2]string{"next try", stamp(p.NextAttemptAt)},
+		[2]string{"attempts", fmt.Sprintf("%d, of the schedule %d of %d", p.Attempts, d.made, len(d.schedule))},
+		[2]string{"next attempt", stamp(p.NextAttemptAt)},
 		[2]string{"last status", status},
 		[2]string{"last error", p.LastError},
 	))

@@ -63,7 +63,7 @@ func DeliverExport(ctx workflow.Context, in DeliverExportInput) (DeliverExportPr
 		return DeliverExportProgress{}, refuse(TypeInvalidInput, "the workflow ID is %q: it must be %q, so that one runs at a time", id, DeliverExportID(period))
 	}
 	if in.RequestedBy == "" {
-		in.RequestedBy = "temporal-ui"
+		in.RequestedBy = temporalUI
 	}
 	d := &delivery{progress: DeliverExportProgress{Period: in.Period, Export: in.Export, RequestedBy: in.RequestedBy, Sinks: []SinkDelivery{}}}
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (DeliverExportProgress, error) { return d.progress, nil }); err != nil {

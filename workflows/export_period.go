@@ -119,7 +119,7 @@ func ExportPeriod(ctx workflow.Context, in ExportPeriodInput) (ExportPeriodResul
 		return ExportPeriodResult{}, refuse(TypePeriodNotBegun, "period %s has not begun: it begins at %s", period, stamp(period.Start()))
 	}
 	if in.RequestedBy == "" {
-		in.RequestedBy = "temporal-ui"
+		in.RequestedBy = temporalUI
 	}
 	if workflow.GetInfo(ctx).WorkflowExecution.ID != ExportPeriodID(period) {
 		return startExportPeriod(ctx, true, in, period)
@@ -171,11 +171,11 @@ type exportRun struct {
 	result ExportPeriodResult
 	// decision is what finance decided; nil while the run waits. recorded says that it
 	// is in the audit trail.
-	decision *billing.Decision
+	decision *billing.ExportDecision
 	recorded bool
 	// cancelation is who canceled the run by a decision, nil where nobody did; cancel ends what
 	// the run waits for.
-	cancelation *billing.Decision
+	cancelation *billing.ExportDecision
 	cancel      workflow.CancelFunc
 	// tooLate says that a cancel changes nothing any more: what fails then has failed.
 	tooLate bool

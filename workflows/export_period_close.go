@@ -179,7 +179,7 @@ func (r *exportRun) retryParked(ctx workflow.Context) error {
 }
 
 // awaitDecision waits without end, and reminds.
-func (r *exportRun) awaitDecision(ctx workflow.Context) (billing.Decision, error) {
+func (r *exportRun) awaitDecision(ctx workflow.Context) (billing.ExportDecision, error) {
 	p := r.progress()
 	p.AwaitingSince = workflow.Now(ctx).UTC()
 	r.showDetails(ctx)
@@ -188,7 +188,7 @@ func (r *exportRun) awaitDecision(ctx workflow.Context) (billing.Decision, error
 			Timeout: r.remindAfter(), TimerOptions: workflow.TimerOptions{Summary: "remind finance of " + string(p.Stage)},
 		}, func() bool { return r.decision != nil && r.recorded })
 		if err != nil {
-			return billing.Decision{}, err
+			return billing.ExportDecision{}, err
 		}
 		if decided {
 			return *r.decision, nil

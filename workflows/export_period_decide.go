@@ -111,7 +111,7 @@ func (r *exportRun) mayApprove(in DecideInput) error {
 
 // decide records a decision, and lets the run go on.
 func (r *exportRun) decide(ctx workflow.Context, in DecideInput) (DecideResult, error) {
-	decision := billing.Decision{Action: in.Action, Actor: in.Actor, Note: in.Note, At: workflow.Now(ctx).UTC()}
+	decision := billing.ExportDecision{Action: in.Action, Actor: in.Actor, Note: in.Note, At: workflow.Now(ctx).UTC()}
 	if in.Action == billing.ActionCanceled {
 		return r.cancelBy(ctx, decision)
 	}
@@ -125,7 +125,7 @@ func (r *exportRun) decide(ctx workflow.Context, in DecideInput) (DecideResult, 
 }
 
 // cancelBy records who cancels the run, and cancels it. Once it issues, that changes nothing.
-func (r *exportRun) cancelBy(ctx workflow.Context, decision billing.Decision) (DecideResult, error) {
+func (r *exportRun) cancelBy(ctx workflow.Context, decision billing.ExportDecision) (DecideResult, error) {
 	r.cancelation = &decision
 	if err := r.record(ctx, decision); err != nil {
 		r.cancelation = nil
@@ -136,7 +136,7 @@ func (r *exportRun) cancelBy(ctx workflow.Context, decision billing.Decision) (D
 }
 
 // record adds a decision to the audit trail.
-func (r *exportRun) record(ctx workflow.Context, decision billing.Decision) error {
+func (r *exportRun) record(ctx workflow.Context, decision billing.ExportDecision) error {
 	update := workflow.GetCurrentUpdateInfo(ctx)
 	// Derived, so that a retry records nothing twice.
 	id := uuid.NewSHA1(r.begun.ID, []byte(update.ID))
@@ -155,6 +155,6 @@ func (r *exportRun) answerAll(ctx workflow.Context) error {
 }
 
 // errRejected ends a run that finance rejected.
-func errRejected(d billing.Decision) error {
+func errRejected(d billing.ExportDecision) error {
 	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("rejected by %s: %s", d.Actor.Name, d.Note), TypeRejected, nil)
 }

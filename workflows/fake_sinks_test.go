@@ -31,9 +31,9 @@ func (s *fakeStore) allHanded() []string {
 	return slices.Clone(s.handed)
 }
 
-// DeliveryPages makes pages of one organization each.
-func (s *fakeStore) DeliveryPages(ctx context.Context, id uuid.UUID, _, _ int) (out []uuid.UUID, err error) {
-	err = s.change(ctx, "DeliveryPages", id, func(e *billing.Export) error {
+// StatementDeliveryPages makes pages of one organization each.
+func (s *fakeStore) StatementDeliveryPages(ctx context.Context, id uuid.UUID, _, _ int) (out []uuid.UUID, err error) {
+	err = s.change(ctx, "StatementDeliveryPages", id, func(e *billing.Export) error {
 		if e.IssuedAt == nil {
 			return billing.ErrNotIssued
 		}
@@ -63,16 +63,16 @@ func (s *fakeStore) IssuedStatements(ctx context.Context, id uuid.UUID, _ string
 	return out, err
 }
 
-func (s *fakeStore) MarkDelivered(ctx context.Context, id, organization uuid.UUID, _, externalID string) error {
-	return s.change(ctx, "MarkDelivered", id, func(*billing.Export) error {
+func (s *fakeStore) MarkStatementDelivered(ctx context.Context, id, organization uuid.UUID, _, externalID string) error {
+	return s.change(ctx, "MarkStatementDelivered", id, func(*billing.Export) error {
 		s.delivered[organization] = externalID
 		delete(s.undelivered, organization)
 		return nil
 	})
 }
 
-func (s *fakeStore) MarkUndelivered(ctx context.Context, id uuid.UUID, _ string, undelivered []sinks.Undelivered) error {
-	return s.change(ctx, "MarkUndelivered", id, func(*billing.Export) error {
+func (s *fakeStore) MarkStatementsUndelivered(ctx context.Context, id uuid.UUID, _ string, undelivered []sinks.Undelivered) error {
+	return s.change(ctx, "MarkStatementsUndelivered", id, func(*billing.Export) error {
 		for _, u := range undelivered {
 			s.undelivered[u.Organization] = u
 		}
@@ -80,8 +80,8 @@ func (s *fakeStore) MarkUndelivered(ctx context.Context, id uuid.UUID, _ string,
 	})
 }
 
-func (s *fakeStore) DeliveryCounts(ctx context.Context, id uuid.UUID, _ string, after, until uuid.UUID) (out sinks.Counts, err error) {
-	err = s.change(ctx, "DeliveryCounts", id, func(*billing.Export) error {
+func (s *fakeStore) StatementDeliveryCounts(ctx context.Context, id uuid.UUID, _ string, after, until uuid.UUID) (out sinks.Counts, err error) {
+	err = s.change(ctx, "StatementDeliveryCounts", id, func(*billing.Export) error {
 		for organization := range s.statements {
 			if slices.Compare(organization[:], after[:]) <= 0 || slices.Compare(organization[:], until[:]) > 0 {
 				continue

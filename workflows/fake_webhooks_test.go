@@ -20,9 +20,9 @@ type fakeWebhooks struct {
 	dispatched map[uuid.UUID]bool
 	attempts   []webhooks.Attempt
 	ended      map[uuid.UUID]string
-	// answers are those of the receiver, by the number of tries it has seen; the last one
-	// stays. sent counts the tries.
-	answers []webhooks.Outcome
+	// answers are those of the receiver, by the number of attempts it has seen; the last one
+	// stays. sent counts the attempts.
+	answers []webhooks.Response
 	sent    int
 }
 
@@ -49,7 +49,7 @@ func (s *fakeWebhooks) UndispatchedEvents(_ context.Context, limit int) (out []u
 	return out, nil
 }
 
-func (s *fakeWebhooks) PrepareDeliveries(_ context.Context, event uuid.UUID) (out []webhooks.Delivery, err error) {
+func (s *fakeWebhooks) PrepareWebhookDeliveries(_ context.Context, event uuid.UUID) (out []webhooks.Delivery, err error) {
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()
 	for _, endpoint := range s.endpoints {
@@ -68,7 +68,7 @@ func (s *fakeWebhooks) MarkEventDispatched(_ context.Context, event uuid.UUID) e
 	return nil
 }
 
-func (s *fakeWebhooks) ToDeliver(_ context.Context, event, endpoint uuid.UUID) (events.Event, webhooks.Endpoint, error) {
+func (s *fakeWebhooks) EventToDeliver(_ context.Context, event, endpoint uuid.UUID) (events.Event, webhooks.Endpoint, error) {
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()
 	for _, e := range s.events {
@@ -79,14 +79,14 @@ func (s *fakeWebhooks) ToDeliver(_ context.Context, event, endpoint uuid.UUID) (
 	return events.Event{}, webhooks.Endpoint{}, fault.ErrNotFound
 }
 
-func (s *fakeWebhooks) Send(_ context.Context, _ webhooks.Endpoint, _ events.Event) (webhooks.Outcome, error) {
+func (s *fakeWebhooks) Send(_ context.Context, _ webhooks.Endpoint, _ events.Event) (webhooks.Response, error) {
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()
 	s.sent++
 	return s.answers[min(s.sent, len(s.answers))-1], nil
 }
 
-func (s *fakeWebhooks) RecordAttempt(_ context.Context, a webhooks.Attempt) error {
+func (s *fakeWebhooks) RecordWebhookAttempt(_ context.Context, a webhooks.Attempt) error {
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()
 	for _, known := range s.attempts {
@@ -98,7 +98,7 @@ func (s *fakeWebhooks) RecordAttempt(_ context.Context, a webhooks.Attempt) erro
 	return nil
 }
 
-func (s *fakeWebhooks) EndDelivery(_ context.Context, event, _ uuid.UUID, reason string) error {
+func (s *fakeWebhooks) EndWebhookDelivery(_ context.Context, event, _ uuid.UUID, reason string) error {
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()
 	if s.ended == nil {
@@ -110,7 +110,7 @@ func (s *fakeWebhooks) EndDelivery(_ context.Context, event, _ uuid.UUID, reason
 
 func (s *fakeWebhooks) startNothing(context.Context, webhooks.Delivery) error { return nil }
 
-// recorded returns the tries so far.
+// recorded returns the attempts so far.
 func (s *fakeWebhooks) recorded() []webhooks.Attempt {
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()

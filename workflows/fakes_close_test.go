@@ -22,7 +22,7 @@ type fakeClose struct {
 	parked     map[uuid.UUID]billing.ParkedOrganization
 	// variances is how many statements differ from those before.
 	variances int64
-	decisions []billing.Decision
+	decisions []billing.ExportDecision
 	issued    []uuid.UUID
 }
 
@@ -40,7 +40,7 @@ func (s *fakeStore) curse(organization uuid.UUID, cursed bool) {
 }
 
 // decided returns the audit trail.
-func (s *fakeStore) decided() []billing.Decision {
+func (s *fakeStore) decided() []billing.ExportDecision {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.decisions)
@@ -226,9 +226,9 @@ func (s *fakeStore) ReviewVariances(ctx context.Context, id uuid.UUID, _ billing
 	return n, err
 }
 
-func (s *fakeStore) RecordDecision(ctx context.Context, id uuid.UUID, d billing.Decision) error {
+func (s *fakeStore) RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error {
 	return s.change(ctx, "RecordDecision", id, func(*billing.Export) error {
-		if !slices.ContainsFunc(s.decisions, func(known billing.Decision) bool { return known.ID == d.ID }) {
+		if !slices.ContainsFunc(s.decisions, func(known billing.ExportDecision) bool { return known.ID == d.ID }) {
 			s.decisions = append(s.decisions, d)
 		}
 		return nil

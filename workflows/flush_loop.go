@@ -126,7 +126,7 @@ func newFlushLoop(ctx workflow.Context, in FlushLoopInput) (*flushLoop, error) {
 	}
 	loop.epochFor = max(loop.epochFor, time.Duration(in.Interval))
 	if loop.lostAfter == 0 {
-		loop.lostAfter = max(DefaultLostAfter, lostIntervals*time.Duration(in.Interval))
+		loop.lostAfter = LostAfter(time.Duration(in.Interval))
 	}
 	if in.Progress != nil {
 		loop.progress = *in.Progress

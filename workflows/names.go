@@ -4,6 +4,7 @@ import (
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/calendar"
 )
 
@@ -58,8 +59,12 @@ const (
 	QueryProgress = "progress"
 )
 
-// MemoRequestedBy is the memo that says who started a workflow.
-const MemoRequestedBy = "requested_by"
+// MemoRequestedBy is the memo that says who started a workflow, and temporalUI who did where
+// the input doesn't say: somebody by hand.
+const (
+	MemoRequestedBy = "requested_by"
+	temporalUI      = "temporal-ui"
+)
 
 // The search attributes, all of type Keyword.
 var (
@@ -85,7 +90,7 @@ var scheduledTime = temporal.NewSearchAttributeKeyTime("TemporalScheduledStartTi
 // A type never changes its name.
 const (
 	// TypeInvalidInput is an input that breaks a rule; the text names the field.
-	TypeInvalidInput = "InvalidInput"
+	TypeInvalidInput = activities.TypeInvalidInput
 	// TypeDayNotOver is a rollup of a day that has not ended.
 	TypeDayNotOver = "DayNotOver"
 	// TypePeriodNotBegun is an export of a period that lies in the future.

@@ -25,10 +25,10 @@ const (
 
 	// DefaultLostAfter is how long an instance's queue may stand still, and how long
 	// the store must not have seen the instance, before it is declared lost.
-	// lostIntervals is the least in flush intervals: the instance's own ticker flushes
+	// LostIntervals is the least in flush intervals: the instance's own ticker flushes
 	// after three without a driver.
 	DefaultLostAfter = time.Minute
-	lostIntervals    = 5
+	LostIntervals    = 5
 
 	// promptPickup is how long a task waits on an instance's queue where a person or a
 	// stopping process waits.
@@ -62,9 +62,9 @@ const (
 
 	// joinedPoll is the time between looks at a run that somebody else started.
 	joinedPoll = 5 * time.Second
-	// rollUpTries is how often one run rolls up the same day: usage that keeps coming
+	// rollUpAttempts is how often one run rolls up the same day: usage that keeps coming
 	// for a day that is over must not hold up what follows.
-	rollUpTries = 3
+	rollUpAttempts = 3
 	// rollUpLookback is how many days before yesterday DailyRollUp looks for days that
 	// it missed, or that usage came to late: the billing month before, at least.
 	rollUpLookback = 35
@@ -80,7 +80,7 @@ const (
 	// than its epoch a Dispatch may run: a page that is under way.
 	dispatchPoll  = time.Second
 	dispatchSlack = 5 * time.Minute
-	// attemptTimeout bounds one try of a delivery, reading what to send included.
+	// attemptTimeout bounds one attempt of a delivery, reading what to send included.
 	attemptTimeout = time.Minute
 
 	// workerStop is how long a stopping worker lets its activities finish.
@@ -89,6 +89,12 @@ const (
 	// a cancel reaches an activity no faster.
 	heartbeatThrottle = 5 * time.Second
 )
+
+// LostAfter is after how long an instance is declared lost, unless it is said otherwise:
+// [DefaultLostAfter], or [LostIntervals] of its flush intervals where that is more.
+func LostAfter(interval time.Duration) time.Duration {
+	return max(DefaultLostAfter, LostIntervals*interval)
+}
 
 // withoutEnd tries again after 1 s, 2 s, … 1 min.
 func withoutEnd() *temporal.RetryPolicy {

@@ -18,9 +18,9 @@ import (
 )
 
 // requestExport starts an export that somebody with a key asked for.
-func (s *system) requestExport(t *testing.T, in starter.StartExportInput) starter.Started {
+func (s *system) requestExport(t *testing.T, in workflows.ExportPeriodInput) starter.Started {
 	t.Helper()
-	in.Period, in.RequestedBy, in.RequestedByID = past(), requester.Name, requester.ID
+	in.Period, in.RequestedBy, in.RequestedByID = past().String(), requester.Name, requester.ID
 	run, err := starter.StartExport(t.Context(), s.client, in)
 	require.NoError(t, err)
 	require.False(t, run.Joined)
@@ -66,7 +66,7 @@ func requireRefusedDecision(t *testing.T, err error, kind, says string) {
 }
 
 // actions are those of the audit trail.
-func actions(decisions []billing.Decision) (out []billing.Action) {
+func actions(decisions []billing.ExportDecision) (out []billing.Action) {
 	for _, d := range decisions {
 		out = append(out, d.Action)
 	}
@@ -78,7 +78,7 @@ func TestServerExportIsReviewedAndApproved(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.store.variances = 2
-	run := s.requestExport(t, starter.StartExportInput{Documents: billing.DocumentOptions{Compress: true}})
+	run := s.requestExport(t, workflows.ExportPeriodInput{Documents: billing.DocumentOptions{Compress: true}})
 	waiting := s.awaitStage(t, past(), billing.StageReviewing)
 	require.EqualValues(t, 2, waiting.Variances)
 	require.Equal(t, "reviewing", s.stage(t, run))
@@ -107,7 +107,7 @@ func TestServerExportIsReviewedAndApproved(t *testing.T) {
 func TestServerExportIsRejected(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	run := s.requestExport(t, starter.StartExportInput{})
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	s.awaitStage(t, past(), billing.StageApproving)
 	require.NoError(t, s.decide(t, workflows.DecideInput{Action: billing.ActionRejected, Actor: approver, Note: "prices are wrong"}))
 	_, err := result[workflows.ExportPeriodResult](t, s, run)
@@ -127,7 +127,7 @@ func TestServerExportIsCanceledByADecision(t *testing.T) {
 	s.store.toRollUp = []calendar.Day{past().LastDay()}
 	reached, let := s.store.blockOn("RollUpDay")
 	defer let()
-	run := s.requestExport(t, starter.StartExportInput{})
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	require1(t, reached, "the export rolls up")
 	require.NoError(t, s.decide(t, workflows.DecideInput{Action: billing.ActionCanceled, Actor: requester, Note: "usage is missing"}))
 	_, err := result[workflows.ExportPeriodResult](t, s, run)
@@ -146,7 +146,7 @@ func TestServerExportRetriesWhatIsParked(t *testing.T) {
 	s := newSystem(t)
 	cursed := s.store.usage[2].Organization
 	s.store.curse(cursed, true)
-	run := s.requestExport(t, starter.StartExportInput{})
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	waiting := s.awaitStage(t, past(), billing.StageApproving)
 	require.EqualValues(t, 1, waiting.Parked)
 	require.EqualValues(t, 1, waiting.Statements)
@@ -175,14 +175,14 @@ func TestServerExportRetriesWhatIsParked(t *testing.T) {
 func TestServerExportReopens(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	_, err := result[workflows.ExportPeriodResult](t, s, s.requestExport(t, starter.StartExportInput{Reopen: true, Reason: "too early"}))
+	_, err := result[workflows.ExportPeriodResult](t, s, s.requestExport(t, workflows.ExportPeriodInput{Reopen: true, Reason: "too early"}))
 	require.ErrorContains(t, err, billing.ErrNotClosed.Error())
-	first := s.requestExport(t, starter.StartExportInput{})
+	first := s.requestExport(t, workflows.ExportPeriodInput{})
 	s.approve(t, past())
 	_, err = result[workflows.ExportPeriodResult](t, s, first)
 	require.NoError(t, err)
 
-	second := s.requestExport(t, starter.StartExportInput{Reopen: true, Reason: "a late batch"})
+	second := s.requestExport(t, workflows.ExportPeriodInput{Reopen: true, Reason: "a late batch"})
 	s.approve(t, past())
 	ended, err := result[workflows.ExportPeriodResult](t, s, second)
 	require.NoError(t, err)
@@ -198,7 +198,7 @@ func TestServerExportReopens(t *testing.T) {
 func TestServerExportIsCanceledWhileItAwaitsApproval(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	run := s.requestExport(t, starter.StartExportInput{})
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	s.awaitStage(t, past(), billing.StageApproving)
 	require.NoError(t, starter.CancelExport(t.Context(), s.client, past()))
 	_, err := result[workflows.ExportPeriodResult](t, s, run)
@@ -214,7 +214,7 @@ func TestServerExportIsCanceledTooLate(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	reached, let := s.store.blockOn("IssueExport")
-	run := s.requestExport(t, starter.StartExportInput{})
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	s.approve(t, past())
 	require1(t, reached, "the export issues")
 	require.NoError(t, starter.CancelExport(t.Context(), s.client, past()))
@@ -245,7 +245,7 @@ func TestServerExportLeavesNoWriterBehind(t *testing.T) {
 		}
 		return nil
 	}
-	run := s.requestExport(t, starter.StartExportInput{})
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	_, err := result[workflows.ExportPeriodResult](t, s, run)
 	require.ErrorContains(t, err, "the statements are cursed")
 	select {

@@ -35,7 +35,7 @@ func TestServerExportIsDelivered(t *testing.T) {
 		}
 		return nil
 	}
-	run := s.requestExport(t, starter.StartExportInput{})
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	s.approve(t, past())
 	ended, err := result[workflows.ExportPeriodResult](t, s, run)
 	require.NoError(t, err)
@@ -53,7 +53,7 @@ func TestServerExportIsDelivered(t *testing.T) {
 	s.store.mu.Lock()
 	s.store.customers[second] = true
 	s.store.mu.Unlock()
-	again, err := starter.StartDeliverExport(t.Context(), s.client, starter.DeliverExportInput{Period: past(), Export: ended.Export.ID, RequestedBy: "finance"})
+	again, err := starter.StartDeliverExport(t.Context(), s.client, workflows.DeliverExportInput{Period: past().String(), Export: ended.Export.ID, RequestedBy: "finance"})
 	require.NoError(t, err)
 	require.False(t, again.Joined)
 	done, err := result[workflows.DeliverExportProgress](t, s, again)
@@ -75,12 +75,12 @@ func TestServerExportIsDeliveredOnce(t *testing.T) {
 	}
 	var failures atomic.Int64
 	s.store.hook = func(_ context.Context, what string) error {
-		if what == "MarkDelivered" && failures.Add(1) <= 2 {
+		if what == "MarkStatementDelivered" && failures.Add(1) <= 2 {
 			return errAway
 		}
 		return nil
 	}
-	run := s.requestExport(t, starter.StartExportInput{})
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	s.approve(t, past())
 	ended, err := result[workflows.ExportPeriodResult](t, s, run)
 	require.NoError(t, err)
@@ -94,7 +94,7 @@ func TestServerDeliveryIsCanceled(t *testing.T) {
 	s := newSystemWithSink(t)
 	reached, let := s.store.blockOn("IssuedStatements")
 	defer let()
-	run := s.requestExport(t, starter.StartExportInput{})
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	s.approve(t, past())
 	require1(t, reached, "the export delivers")
 	delivery := starter.Started{WorkflowID: workflows.DeliverExportID(past())}

@@ -56,7 +56,7 @@ func require1(t *testing.T, ch <-chan struct{}, what string) {
 
 func (s *system) startExport(t *testing.T, period calendar.Period) starter.Started {
 	t.Helper()
-	run, err := starter.StartExport(t.Context(), s.client, starter.StartExportInput{Period: period, RequestedBy: "finance"})
+	run, err := starter.StartExport(t.Context(), s.client, workflows.ExportPeriodInput{Period: period.String(), RequestedBy: "finance"})
 	require.NoError(t, err)
 	require.Equal(t, workflows.ExportPeriodID(period), run.WorkflowID)
 	return run

@@ -19,7 +19,7 @@ import (
 
 func (s *system) startRollUp(t *testing.T, day calendar.Day) starter.Started {
 	t.Helper()
-	run, err := starter.StartRollUp(t.Context(), s.client, starter.StartRollUpInput{Day: day, RequestedBy: "operator"})
+	run, err := starter.StartRollUp(t.Context(), s.client, workflows.RollUpDayInput{Day: day.String(), RequestedBy: "operator"})
 	require.NoError(t, err)
 	require.Equal(t, workflows.RollUpDayID(day), run.WorkflowID)
 	return run

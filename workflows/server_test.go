@@ -85,7 +85,7 @@ func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *syste
 	shared.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{
 		Store: s.store, Sender: s.store, PageSize: 2,
 		Start: func(ctx context.Context, d webhooks.Delivery) error {
-			_, err := starter.StartDelivery(ctx, s.client, deliveryInput(d.Event, d.Endpoint))
+			_, err := starter.StartDeliverEvent(ctx, s.client, deliveryInput(d.Event, d.Endpoint))
 			return err
 		},
 	}))

@@ -32,7 +32,7 @@ func (s *system) answer(statuses ...int) {
 	defer s.store.hooksMu.Unlock()
 	s.store.answers, s.store.sent = nil, 0
 	for _, status := range statuses {
-		s.store.answers = append(s.store.answers, webhooks.Outcome{Status: status, At: time.Now().UTC()})
+		s.store.answers = append(s.store.answers, webhooks.Response{Status: status, At: time.Now().UTC()})
 	}
 }
 
@@ -55,7 +55,7 @@ func TestServerDispatchesAndDelivers(t *testing.T) {
 	eventually(t, "six deliveries", func() bool { return len(s.store.recorded()) == 6 })
 	late := s.happen(t, "4")
 	eventually(t, "two more", func() bool { return len(s.store.recorded()) == 8 })
-	delivery, err := starter.StartDelivery(t.Context(), s.client, deliveryInput(late.ID, first))
+	delivery, err := starter.StartDeliverEvent(t.Context(), s.client, deliveryInput(late.ID, first))
 	require.NoError(t, err)
 	require.True(t, delivery.Joined, "what has ended is not sent again")
 	seen := map[[2]uuid.UUID]bool{}
@@ -83,9 +83,9 @@ func TestServerRedelivers(t *testing.T) {
 	s.answer(500, 500, 200)
 	e := s.happen(t, "1")
 	in := deliveryInput(e.ID, uuid.Must(uuid.NewV7()))
-	run, err := starter.StartDelivery(t.Context(), s.client, in)
+	run, err := starter.StartDeliverEvent(t.Context(), s.client, in)
 	require.NoError(t, err)
-	eventually(t, "two tries", func() bool { return len(s.store.recorded()) == 2 })
+	eventually(t, "two attempts", func() bool { return len(s.store.recorded()) == 2 })
 	require.Equal(t, "pending", s.stage(t, run))
 	require.Contains(t, s.details(t, run), "Delivers event "+e.ID.String())
 	asked, err := starter.Redeliver(t.Context(), s.client, in)
@@ -116,7 +116,7 @@ func TestServerDeliveryIsExhaustedOrCanceled(t *testing.T) {
 	e := s.happen(t, "1")
 	in := deliveryInput(e.ID, uuid.Must(uuid.NewV7()))
 	in.Schedule = in.Schedule[:2]
-	run, err := starter.StartDelivery(t.Context(), s.client, in)
+	run, err := starter.StartDeliverEvent(t.Context(), s.client, in)
 	require.NoError(t, err)
 	out, err := result[workflows.DeliverEventProgress](t, s, run)
 	require.NoError(t, err)
@@ -125,9 +125,9 @@ func TestServerDeliveryIsExhaustedOrCanceled(t *testing.T) {
 	s.keep(t, "deliver-event-exhausted", run)
 
 	waits := deliveryInput(e.ID, uuid.Must(uuid.NewV7()))
-	run, err = starter.StartDelivery(t.Context(), s.client, waits)
+	run, err = starter.StartDeliverEvent(t.Context(), s.client, waits)
 	require.NoError(t, err)
-	eventually(t, "two tries", func() bool { return len(s.store.recorded()) == 4 })
+	eventually(t, "two attempts", func() bool { return len(s.store.recorded()) == 4 })
 	require.NoError(t, s.client.CancelWorkflow(t.Context(), run.WorkflowID, run.RunID))
 	_, err = result[workflows.DeliverEventProgress](t, s, run)
 	require.True(t, temporal.IsCanceledError(err), err)

@@ -30,10 +30,10 @@ func deliveryInput(event, endpoint uuid.UUID) workflows.DeliverEventInput {
 // delivery is a DeliverEvent in the test environment, with its receiver.
 type delivery struct {
 	environment
-	// statuses are what the receiver answers, by the number of the try; the last one stays.
+	// statuses are what the receiver answers, by the number of the attempt; the last one stays.
 	statuses   []int
 	retryAfter time.Duration
-	tries      []time.Time
+	attempts   []time.Time
 	recorded   []activities.RecordAttemptInput
 }
 
@@ -42,8 +42,8 @@ func newDelivery(t *testing.T, statuses ...int) *delivery {
 	d := &delivery{environment: newEnvironment(t, workflows.DeliverEventID(someEventID, someEndpointID)), statuses: statuses}
 	d.OnActivity(onWebhooks.Attempt, mock.Anything, activities.AttemptInput{Event: someEventID, Endpoint: someEndpointID}).Return(
 		func(context.Context, activities.AttemptInput) (activities.AttemptResult, error) {
-			d.tries = append(d.tries, d.Now().UTC())
-			status := d.statuses[min(len(d.tries), len(d.statuses))-1]
+			d.attempts = append(d.attempts, d.Now().UTC())
+			status := d.statuses[min(len(d.attempts), len(d.statuses))-1]
 			out := activities.AttemptResult{Status: status, At: d.Now().UTC(), RetryAfter: activities.Duration(d.retryAfter)}
 			if status/100 != 2 {
 				out.Error = "failed"
@@ -68,10 +68,10 @@ func (d *delivery) redeliver(after time.Duration) {
 	d.RegisterDelayedCallback(func() { d.SignalWorkflow(workflows.SignalRedeliver, nil) }, after)
 }
 
-// waits returns the time between each two tries.
+// waits returns the time between each two attempts.
 func (d *delivery) waits() (out []time.Duration) {
-	for i := 1; i < len(d.tries); i++ {
-		out = append(out, d.tries[i].Sub(d.tries[i-1]).Round(time.Second))
+	for i := 1; i < len(d.attempts); i++ {
+		out = append(out, d.attempts[i].Sub(d.attempts[i-1]).Round(time.Second))
 	}
 	return out
 }
@@ -142,7 +142,7 @@ func TestDeliverEventToAnEndpointThatWasDisabled(t *testing.T) {
 	require.Equal(t, workflows.DeliverEventProgress{State: webhooks.Exhausted, Attempts: 1, LastError: "the endpoint is disabled"}, out)
 }
 
-// A try that somebody asks for takes nothing from the schedule.
+// An attempt that somebody asks for takes nothing from the schedule.
 func TestDeliverEventOnDemand(t *testing.T) {
 	t.Parallel()
 	d := newDelivery(t, 500, 500, 500, 200)
@@ -179,7 +179,7 @@ func TestDeliverEventCanceled(t *testing.T) {
 	d.RegisterDelayedCallback(d.CancelWorkflow, time.Minute)
 	_, err := d.run(t)
 	require.True(t, temporal.IsCanceledError(err), err)
-	require.Len(t, d.tries, 2)
+	require.Len(t, d.attempts, 2)
 }
 
 func TestDeliverEventRefusesInput(t *testing.T) {

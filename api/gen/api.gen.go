@@ -245,7 +245,7 @@ type Decided struct {
 }
 
 // Decision defines model for Decision.
-type Decision = billing.Decision
+type Decision = billing.ExportDecision
 
 // DecisionList defines model for DecisionList.
 type DecisionList struct {
@@ -254,7 +254,7 @@ type DecisionList struct {
 
 // Delivery defines model for Delivery.
 type Delivery struct {
-	// Attempts Tries so far.
+	// Attempts Attempts so far.
 	Attempts  int                `json:"attempts"`
 	CreatedAt time.Time          `json:"created_at"`
 	EventId   openapi_types.UUID `json:"event_id"`
@@ -263,7 +263,7 @@ type Delivery struct {
 	// LastError What went wrong; missing after a success.
 	LastError *string `json:"last_error,omitempty"`
 
-	// LastStatus HTTP status of the last try; missing where there was no answer.
+	// LastStatus HTTP status of the last attempt; missing where there was no answer.
 	LastStatus *int `json:"last_status,omitempty"`
 
 	// NextAttemptAt When it is tried again; null once it has ended.
@@ -286,16 +286,16 @@ type DeliveryPage struct {
 // DocumentOptions defines model for DocumentOptions.
 type DocumentOptions = billing.DocumentOptions
 
-// DryRunAccount Amounts are decimal numbers, without corrections and credits.
-type DryRunAccount = billing.DryRunOrganization
+// DryRunOrganization Amounts are decimal numbers, without corrections and credits.
+type DryRunOrganization = billing.DryRunOrganization
 
 // DryRunPage defines model for DryRunPage.
 type DryRunPage struct {
 	// Next The `after` of the next page, if there is one.
-	Next          *openapi_types.UUID `json:"next,omitempty"`
-	Organizations []DryRunAccount     `json:"organizations"`
-	Period        string              `json:"period"`
-	Revision      int                 `json:"revision"`
+	Next          *openapi_types.UUID  `json:"next,omitempty"`
+	Organizations []DryRunOrganization `json:"organizations"`
+	Period        string               `json:"period"`
+	Revision      int                  `json:"revision"`
 
 	// RunId Of the export. All pages of one dry run should have the same.
 	RunId string `json:"run_id"`
@@ -1636,8 +1636,8 @@ type UpdateWebhookParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
-// ListDeliveriesParams defines parameters for ListDeliveries.
-type ListDeliveriesParams struct {
+// ListWebhookDeliveriesParams defines parameters for ListWebhookDeliveries.
+type ListWebhookDeliveriesParams struct {
 	// Before The `next` of the page before.
 	Before *Before `form:"before,omitempty" json:"before,omitempty"`
 
@@ -1907,9 +1907,9 @@ type ServerInterface interface {
 	// UpdateWebhook Change, disable or enable an endpoint
 	// (PATCH /api/v1/webhooks/{id})
 	UpdateWebhook(c *gin.Context, id WebhookPath, params UpdateWebhookParams)
-	// ListDeliveries What was sent to an endpoint
+	// ListWebhookDeliveries What was sent to an endpoint
 	// (GET /api/v1/webhooks/{id}/deliveries)
-	ListDeliveries(c *gin.Context, id WebhookPath, params ListDeliveriesParams)
+	ListWebhookDeliveries(c *gin.Context, id WebhookPath, params ListWebhookDeliveriesParams)
 	// Redeliver Try a delivery again, now
 	// (POST /api/v1/webhooks/{id}/deliveries/{event}/redeliver)
 	Redeliver(c *gin.Context, id WebhookPath, event openapi_types.UUID, params RedeliverParams)
@@ -4347,8 +4347,8 @@ func (siw *ServerInterfaceWrapper) UpdateWebhook(c *gin.Context) {
 	siw.Handler.UpdateWebhook(c, id, params)
 }
 
-// ListDeliveries operation middleware
-func (siw *ServerInterfaceWrapper) ListDeliveries(c *gin.Context) {
+// ListWebhookDeliveries operation middleware
+func (siw *ServerInterfaceWrapper) ListWebhookDeliveries(c *gin.Context) {
 
 	var err error
 	_ = err
@@ -4363,7 +4363,7 @@ func (siw *ServerInterfaceWrapper) ListDeliveries(c *gin.Context) {
 	}
 
 	// Parameter object where we will unmarshal all parameters from the context
-	var params ListDeliveriesParams
+	var params ListWebhookDeliveriesParams
 
 	// ------------- Optional query parameter "before" -------------
 
@@ -4388,7 +4388,7 @@ func (siw *ServerInterfaceWrapper) ListDeliveries(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.ListDeliveries(c, id, params)
+	siw.Handler.ListWebhookDeliveries(c, id, params)
 }
 
 // Redeliver operation middleware
@@ -4609,7 +4609,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/webhooks/:id", wrapper.GetWebhook)
 	router.PATCH(options.BaseURL+"/api/v1/webhooks/:id", wrapper.UpdateWebhook)
 	router.POST(options.BaseURL+"/api/v1/webhooks/:id/rotate", wrapper.RotateWebhook)
-	router.GET(options.BaseURL+"/api/v1/webhooks/:id/deliveries", wrapper.ListDeliveries)
+	router.GET(options.BaseURL+"/api/v1/webhooks/:id/deliveries", wrapper.ListWebhookDeliveries)
 	router.POST(options.BaseURL+"/api/v1/webhooks/:id/deliveries/:event/redeliver", wrapper.Redeliver)
 	router.GET(options.BaseURL+"/api/v1/events", wrapper.ListEvents)
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth)
@@ -13751,18 +13751,18 @@ func (response UpdateWebhook503ApplicationProblemPlusJSONResponse) VisitUpdateWe
 	return err
 }
 
-type ListDeliveriesRequestObject struct {
+type ListWebhookDeliveriesRequestObject struct {
 	Id     WebhookPath `json:"id"`
-	Params ListDeliveriesParams
+	Params ListWebhookDeliveriesParams
 }
 
-type ListDeliveriesResponseObject interface {
-	VisitListDeliveriesResponse(w http.ResponseWriter) error
+type ListWebhookDeliveriesResponseObject interface {
+	VisitListWebhookDeliveriesResponse(w http.ResponseWriter) error
 }
 
-type ListDeliveries200JSONResponse DeliveryPage
+type ListWebhookDeliveries200JSONResponse DeliveryPage
 
-func (response ListDeliveries200JSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+func (response ListWebhookDeliveries200JSONResponse) VisitListWebhookDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -13774,11 +13774,11 @@ func (response ListDeliveries200JSONResponse) VisitListDeliveriesResponse(w http
 	return err
 }
 
-type ListDeliveries400ApplicationProblemPlusJSONResponse struct {
+type ListWebhookDeliveries400ApplicationProblemPlusJSONResponse struct {
 	BadRequestApplicationProblemPlusJSONResponse
 }
 
-func (response ListDeliveries400ApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+func (response ListWebhookDeliveries400ApplicationProblemPlusJSONResponse) VisitListWebhookDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -13790,11 +13790,11 @@ func (response ListDeliveries400ApplicationProblemPlusJSONResponse) VisitListDel
 	return err
 }
 
-type ListDeliveries401ApplicationProblemPlusJSONResponse struct {
+type ListWebhookDeliveries401ApplicationProblemPlusJSONResponse struct {
 	UnauthorizedApplicationProblemPlusJSONResponse
 }
 
-func (response ListDeliveries401ApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+func (response ListWebhookDeliveries401ApplicationProblemPlusJSONResponse) VisitListWebhookDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -13807,11 +13807,11 @@ func (response ListDeliveries401ApplicationProblemPlusJSONResponse) VisitListDel
 	return err
 }
 
-type ListDeliveries403ApplicationProblemPlusJSONResponse struct {
+type ListWebhookDeliveries403ApplicationProblemPlusJSONResponse struct {
 	ForbiddenApplicationProblemPlusJSONResponse
 }
 
-func (response ListDeliveries403ApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+func (response ListWebhookDeliveries403ApplicationProblemPlusJSONResponse) VisitListWebhookDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -13823,11 +13823,11 @@ func (response ListDeliveries403ApplicationProblemPlusJSONResponse) VisitListDel
 	return err
 }
 
-type ListDeliveries404ApplicationProblemPlusJSONResponse struct {
+type ListWebhookDeliveries404ApplicationProblemPlusJSONResponse struct {
 	NotFoundApplicationProblemPlusJSONResponse
 }
 
-func (response ListDeliveries404ApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+func (response ListWebhookDeliveries404ApplicationProblemPlusJSONResponse) VisitListWebhookDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -13839,11 +13839,11 @@ func (response ListDeliveries404ApplicationProblemPlusJSONResponse) VisitListDel
 	return err
 }
 
-type ListDeliveries500ApplicationProblemPlusJSONResponse struct {
+type ListWebhookDeliveries500ApplicationProblemPlusJSONResponse struct {
 	InternalErrorApplicationProblemPlusJSONResponse
 }
 
-func (response ListDeliveries500ApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+func (response ListWebhookDeliveries500ApplicationProblemPlusJSONResponse) VisitListWebhookDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -13855,11 +13855,11 @@ func (response ListDeliveries500ApplicationProblemPlusJSONResponse) VisitListDel
 	return err
 }
 
-type ListDeliveries503ApplicationProblemPlusJSONResponse struct {
+type ListWebhookDeliveries503ApplicationProblemPlusJSONResponse struct {
 	UnavailableApplicationProblemPlusJSONResponse
 }
 
-func (response ListDeliveries503ApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+func (response ListWebhookDeliveries503ApplicationProblemPlusJSONResponse) VisitListWebhookDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -14437,9 +14437,9 @@ type StrictServerInterface interface {
 	// UpdateWebhook Change, disable or enable an endpoint
 	// (PATCH /api/v1/webhooks/{id})
 	UpdateWebhook(ctx context.Context, request UpdateWebhookRequestObject) (UpdateWebhookResponseObject, error)
-	// ListDeliveries What was sent to an endpoint
+	// ListWebhookDeliveries What was sent to an endpoint
 	// (GET /api/v1/webhooks/{id}/deliveries)
-	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
+	ListWebhookDeliveries(ctx context.Context, request ListWebhookDeliveriesRequestObject) (ListWebhookDeliveriesResponseObject, error)
 	// Redeliver Try a delivery again, now
 	// (POST /api/v1/webhooks/{id}/deliveries/{event}/redeliver)
 	Redeliver(ctx context.Context, request RedeliverRequestObject) (RedeliverResponseObject, error)
@@ -16487,26 +16487,26 @@ func (sh *strictHandler) UpdateWebhook(ctx *gin.Context, id WebhookPath, params 
 	}
 }
 
-// ListDeliveries operation middleware
-func (sh *strictHandler) ListDeliveries(ctx *gin.Context, id WebhookPath, params ListDeliveriesParams) {
-	var request ListDeliveriesRequestObject
+// ListWebhookDeliveries operation middleware
+func (sh *strictHandler) ListWebhookDeliveries(ctx *gin.Context, id WebhookPath, params ListWebhookDeliveriesParams) {
+	var request ListWebhookDeliveriesRequestObject
 
 	request.Id = id
 	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.ListDeliveries(ctx, request.(ListDeliveriesRequestObject))
+		return sh.ssi.ListWebhookDeliveries(ctx, request.(ListWebhookDeliveriesRequestObject))
 	}
 	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "ListDeliveries")
+		handler = middleware(handler, "ListWebhookDeliveries")
 	}
 
 	response, err := handler(ctx, request)
 
 	if err != nil {
 		sh.options.HandlerErrorFunc(ctx, err)
-	} else if validResponse, ok := response.(ListDeliveriesResponseObject); ok {
-		if err := validResponse.VisitListDeliveriesResponse(ctx.Writer); err != nil {
+	} else if validResponse, ok := response.(ListWebhookDeliveriesResponseObject); ok {
+		if err := validResponse.VisitListWebhookDeliveriesResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -176,7 +176,7 @@ type exportDecisions struct{ exportQuery }
 // Run shows the audit trail.
 func (c exportDecisions) Run(ctx context.Context, out *output) error {
 	var list struct {
-		Decisions []billing.Decision `json:"decisions"`
+		Decisions []billing.ExportDecision `json:"decisions"`
 	}
 	if err := c.get(ctx, &list, "decisions"); err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -44,7 +45,7 @@ func (c flushCommand) Run(ctx context.Context, out *output) error {
 	}
 	return c.print(out, done, "INSTANCE\tBATCH\tROWS\tWATERMARK", func(row func(...any)) {
 		for _, f := range done {
-			row(f.Instance, f.Seq, f.Rows, f.Watermark.Format("2006-01-02T15:04:05Z"))
+			row(f.Instance, f.Seq, f.Rows, f.Watermark.Format(time.RFC3339))
 		}
 	})
 }

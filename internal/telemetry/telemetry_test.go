@@ -10,28 +10,18 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
-
-type store struct{}
-
-func (store) LoadOrganization(_ context.Context, id uuid.UUID, _ calendar.Day) (meter.Snapshot, error) {
-	return meter.Snapshot{Organization: id, Plan: "free"}, nil
-}
-
-func (store) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applied, error) {
-	return meter.Applied{Stored: make([]int64, len(b.Rows))}, nil
-}
 
 func TestMetricsSayWhatTheMeterDid(t *testing.T) {
 	ctx := context.Background()
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
-	m := meter.New(meter.Config{Catalog: plans.Default(), Store: store{}})
-	f := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store{}, Instance: uuid.New(), Now: clock})
+	m := meter.New(meter.Config{Catalog: plans.Default(), Store: metertest.OnPlan("free")})
+	f := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: metertest.OnPlan("free"), Instance: uuid.New(), Now: clock})
 	tel, err := telemetry.Setup(ctx, telemetry.Config{Service: "tollgate-test"})
 	require.NoError(t, err)
 	require.NoError(t, telemetry.ObserveMetering(tel.Metrics, m, f, clock))

@@ -23,7 +23,7 @@ import (
 type Config struct {
 	// AllowPrivate lets it connect to private addresses, and by http: for development.
 	AllowPrivate bool
-	// Timeout bounds one try, answer included. Zero: 15 s (Standard Webhooks recommends 15 to
+	// Timeout bounds one attempt, answer included. Zero: 15 s (Standard Webhooks recommends 15 to
 	// 30 s).
 	Timeout time.Duration
 	// UserAgent is the header of that name. Empty: Tollgate-Webhooks.
@@ -82,19 +82,19 @@ func New(config Config) *Client {
 	}}
 }
 
-// Send makes one try: it signs the event's document with each secret that is in force, and
-// posts it. Whatever comes of it is an outcome; an error is a mistake of this program's.
-func (c *Client) Send(ctx context.Context, to webhooks.Endpoint, e events.Event) (webhooks.Outcome, error) {
+// Send makes one attempt: it signs the event's document with each secret that is in force, and
+// posts it. Whatever comes of it is a response; an error is a mistake of this program's.
+func (c *Client) Send(ctx context.Context, to webhooks.Endpoint, e events.Event) (webhooks.Response, error) {
 	body, err := e.Document()
 	if err != nil {
-		return webhooks.Outcome{}, err
+		return webhooks.Response{}, err
 	}
 	now := c.config.Now()
 	signature, err := Sign(e.ID.String(), now, body, to.Secrets.Signing(now))
 	if err != nil {
-		return webhooks.Outcome{}, err
+		return webhooks.Response{}, err
 	}
-	out := webhooks.Outcome{At: now}
+	out := webhooks.Response{At: now}
 	if err := webhooks.ValidateURL(to.URL, c.config.AllowPrivate); err != nil {
 		// The settings may have been others when it was made.
 		out.Error = err.Error()

@@ -77,7 +77,7 @@ func TestSendSigns(t *testing.T) {
 	require.NotContains(t, err.Error(), "!")
 }
 
-func TestSendOutcomes(t *testing.T) {
+func TestSendResponses(t *testing.T) {
 	t.Parallel()
 	elsewhere := false
 	other := receiver(t, func(http.ResponseWriter, *http.Request) { elsewhere = true })

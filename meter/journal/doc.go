@@ -22,7 +22,7 @@
 // # How a meter uses it
 //
 // Segment n is batch n. Appends and the counters they stand for change under the
-// read side of one gate, and the drain takes its write side, so that a segment and
+// read side of one lock, and the drain takes its write side, so that a segment and
 // the rows of its batch hold exactly the same usage:
 //
 //	gate.RLock()                            // each request
@@ -44,7 +44,7 @@
 // but the gate.
 //
 // Append returns the segment that the record landed in. Who tags the counters with
-// it needs no gate: a drain then takes what is tagged with the sealed segment, when
+// it needs no such lock: a drain then takes what is tagged with the sealed segment, when
 // the appends to it have been counted.
 //
 // On start, each of [Journal.Recovered] is read, folded, and applied as the batch

@@ -268,7 +268,7 @@ func (j *Journal) Records(seq int64) int64 {
 	if !ok {
 		return 0
 	}
-	return s.settled().records
+	return s.appended().records
 }
 
 // Remove deletes a segment's file, when its batch has been acknowledged. The

@@ -228,8 +228,8 @@ func (s *segment) health() error {
 	return cmp.Or(s.failure, s.full)
 }
 
-// settled returns what appends came to, when those that are under way have ended.
-func (s *segment) settled() counts {
+// appended returns what appends came to, when those that are under way have ended.
+func (s *segment) appended() counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.leading || s.forming != nil {

@@ -3,34 +3,26 @@ package starter
 import (
 	"context"
 
-	"github.com/google/uuid"
 	"go.temporal.io/sdk/client"
 
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 )
 
-// DeliverExportInput says whose statements to deliver.
-type DeliverExportInput struct {
-	// Period is the billing period, Export the run that issued its statements. Required.
-	Period calendar.Period
-	Export uuid.UUID
-	// RequestedBy says who asks, for people. Required.
-	RequestedBy string
-}
-
 // StartDeliverExport starts the delivery of an export's statements, or finds one of the
 // period running.
-func StartDeliverExport(ctx context.Context, c client.Client, in DeliverExportInput) (Started, error) {
+func StartDeliverExport(ctx context.Context, c client.Client, in workflows.DeliverExportInput) (Started, error) {
+	period, err := calendar.ParsePeriod(in.Period)
+	if err != nil {
+		return Started{}, err
+	}
 	options := client.StartWorkflowOptions{
-		ID:                    workflows.DeliverExportID(in.Period),
-		TypedSearchAttributes: workflows.DeliverExportAttributes(in.Period),
-		StaticSummary:         workflows.DeliverExportSummary(in.Period),
+		ID:                    workflows.DeliverExportID(period),
+		TypedSearchAttributes: workflows.DeliverExportAttributes(period),
+		StaticSummary:         workflows.DeliverExportSummary(period),
 		Memo:                  map[string]any{workflows.MemoRequestedBy: in.RequestedBy},
 	}
-	return start(ctx, c, options, workflows.DeliverExport, workflows.DeliverExportInput{
-		Period: in.Period.String(), Export: in.Export, RequestedBy: in.RequestedBy,
-	})
+	return start(ctx, c, options, workflows.DeliverExport, in)
 }
 
 // DeliverExportProgress asks the delivery of a period's statements how far it is, one that

@@ -16,7 +16,6 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/riverline/tollgate/activities"
-	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 )
@@ -41,35 +40,19 @@ func (s Started) UILink(base, namespace string) (string, error) {
 	return link, nil
 }
 
-// StartExportInput says what to export.
-type StartExportInput struct {
-	// Period is the billing period. Required.
-	Period calendar.Period
-	// RequestedBy says who asks, for people and for the export's record. Required.
-	RequestedBy string
-	// RequestedByID is that key, who may not approve; zero: anybody may.
-	RequestedByID uuid.UUID
-	// Reopen, Reason, Variance, Documents and AllowSelfApproval are those of
-	// [workflows.ExportPeriodInput].
-	Reopen            bool
-	Reason            string
-	Variance          billing.VarianceThreshold
-	Documents         billing.DocumentOptions
-	AllowSelfApproval bool
-}
-
 // StartExport starts the export of a period, or finds it running.
-func StartExport(ctx context.Context, c client.Client, in StartExportInput) (Started, error) {
+func StartExport(ctx context.Context, c client.Client, in workflows.ExportPeriodInput) (Started, error) {
+	period, err := calendar.ParsePeriod(in.Period)
+	if err != nil {
+		return Started{}, err
+	}
 	options := client.StartWorkflowOptions{
-		ID:                    workflows.ExportPeriodID(in.Period),
-		TypedSearchAttributes: workflows.ExportPeriodAttributes(in.Period),
-		StaticSummary:         workflows.ExportPeriodSummary(in.Period),
+		ID:                    workflows.ExportPeriodID(period),
+		TypedSearchAttributes: workflows.ExportPeriodAttributes(period),
+		StaticSummary:         workflows.ExportPeriodSummary(period),
 		Memo:                  map[string]any{workflows.MemoRequestedBy: in.RequestedBy},
 	}
-	return start(ctx, c, options, workflows.ExportPeriod, workflows.ExportPeriodInput{
-		Period: in.Period.String(), RequestedBy: in.RequestedBy, RequestedByID: in.RequestedByID, Reopen: in.Reopen, Reason: in.Reason,
-		Variance: in.Variance, Documents: in.Documents, AllowSelfApproval: in.AllowSelfApproval,
-	})
+	return start(ctx, c, options, workflows.ExportPeriod, in)
 }
 
 // Decide tells the export of a period what finance decided. A decision that may not be is
@@ -87,23 +70,19 @@ func Decide(ctx context.Context, c client.Client, period calendar.Period, in wor
 	return out, asked(err, workflows.UpdateDecide, id)
 }
 
-// StartRollUpInput says which day to close.
-type StartRollUpInput struct {
-	// Day has ended. Required.
-	Day calendar.Day
-	// RequestedBy says who asks, for people. Required.
-	RequestedBy string
-}
-
 // StartRollUp starts the rollup of a day, or finds it running.
-func StartRollUp(ctx context.Context, c client.Client, in StartRollUpInput) (Started, error) {
+func StartRollUp(ctx context.Context, c client.Client, in workflows.RollUpDayInput) (Started, error) {
+	day, err := calendar.ParseDay(in.Day)
+	if err != nil {
+		return Started{}, err
+	}
 	options := client.StartWorkflowOptions{
-		ID:                    workflows.RollUpDayID(in.Day),
-		TypedSearchAttributes: workflows.RollUpDayAttributes(in.Day),
-		StaticSummary:         workflows.RollUpDaySummary(in.Day),
+		ID:                    workflows.RollUpDayID(day),
+		TypedSearchAttributes: workflows.RollUpDayAttributes(day),
+		StaticSummary:         workflows.RollUpDaySummary(day),
 		Memo:                  map[string]any{workflows.MemoRequestedBy: in.RequestedBy},
 	}
-	return start(ctx, c, options, workflows.RollUpDay, workflows.RollUpDayInput{Day: in.Day.String(), RequestedBy: in.RequestedBy})
+	return start(ctx, c, options, workflows.RollUpDay, in)
 }
 
 // EnsureFlushLoop starts the flush loop of an instance, or finds it running. It may

@@ -22,9 +22,9 @@ func EnsureDispatchEvents(ctx context.Context, c client.Client, in workflows.Dis
 	return start(ctx, c, options, workflows.DispatchEvents, in)
 }
 
-// StartDelivery starts the delivery of an event to an endpoint. One that was started before
+// StartDeliverEvent starts the delivery of an event to an endpoint. One that was started before
 // is joined, even where it has ended: it is not sent again.
-func StartDelivery(ctx context.Context, c client.Client, in workflows.DeliverEventInput) (Started, error) {
+func StartDeliverEvent(ctx context.Context, c client.Client, in workflows.DeliverEventInput) (Started, error) {
 	options := deliveryOptions(in)
 	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
 	return start(ctx, c, options, workflows.DeliverEvent, in)

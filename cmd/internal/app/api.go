@@ -60,14 +60,11 @@ func (c APIConfig) Validate() error {
 	)
 }
 
-// lostIntervals is the least of --lost-after, in flush intervals.
-const lostIntervals = 5
-
 func (c APIConfig) checkLostAfter() error {
 	if c.LostAfter == 0 {
 		return nil
 	}
-	return within("--lost-after", c.LostAfter, lostIntervals*c.FlushInterval, 24*time.Hour)
+	return within("--lost-after", c.LostAfter, workflows.LostIntervals*c.FlushInterval, 24*time.Hour)
 }
 
 // lostAfter is the setting or its default.
@@ -75,7 +72,7 @@ func (c APIConfig) lostAfter() time.Duration {
 	if c.LostAfter > 0 {
 		return c.LostAfter
 	}
-	return max(workflows.DefaultLostAfter, lostIntervals*c.FlushInterval)
+	return workflows.LostAfter(c.FlushInterval)
 }
 
 func within(flag string, value, least, most time.Duration) error {
@@ -97,6 +94,9 @@ func NewAPI(config APIConfig) *API { return &API{config: config, ready: newReady
 // Ready is closed once the API serves.
 func (a *API) Ready() <-chan struct{} { return a.ready.done }
 
+// apiService names the API in traces, metrics and logs.
+const apiService = "tollgate-api"
+
 // resyncEvery is the time between two re-reads of what changed, should a
 // notification have been missed.
 const resyncEvery = time.Minute
@@ -105,7 +105,7 @@ const resyncEvery = time.Minute
 // that are under way, and flushes for the last time.
 func (a *API) Run(ctx context.Context) (err error) {
 	gin.SetMode(gin.ReleaseMode)
-	b, err := a.config.open(ctx, "tollgate-api")
+	b, err := a.config.open(ctx, apiService)
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 		MaxLate:    a.config.MaxLate,
 		MaxAhead:   a.config.MaxAhead,
 		Metrics:    b.telemetry.Handler(),
-		Middleware: []gin.HandlerFunc{otelgin.Middleware("tollgate-api", otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))},
+		Middleware: []gin.HandlerFunc{otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))},
 		Logger:     b.logger,
 	}
 	if a.config.RefuseUnknown {

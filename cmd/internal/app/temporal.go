@@ -29,8 +29,8 @@ type apiWorkflows struct {
 
 // StartExport implements [api.Workflows].
 func (w apiWorkflows) StartExport(ctx context.Context, start api.ExportRequest) (api.ExportRun, error) {
-	run, err := starter.StartExport(ctx, w.temporal, starter.StartExportInput{
-		Period: start.Period, RequestedBy: start.Actor.Name, RequestedByID: start.Actor.ID, Reopen: start.Reopen, Reason: start.Reason,
+	run, err := starter.StartExport(ctx, w.temporal, workflows.ExportPeriodInput{
+		Period: start.Period.String(), RequestedBy: start.Actor.Name, RequestedByID: start.Actor.ID, Reopen: start.Reopen, Reason: start.Reason,
 		Variance: start.Variance, Documents: start.Documents, AllowSelfApproval: w.allowSelfApproval,
 	})
 	return api.ExportRun{WorkflowID: run.WorkflowID, RunID: run.RunID, Started: !run.Joined}, translate(err)
@@ -38,8 +38,8 @@ func (w apiWorkflows) StartExport(ctx context.Context, start api.ExportRequest) 
 
 // DeliverExport implements [api.Workflows].
 func (w apiWorkflows) DeliverExport(ctx context.Context, d api.DeliveryRequest) (api.ExportRun, error) {
-	run, err := starter.StartDeliverExport(ctx, w.temporal, starter.DeliverExportInput{
-		Period: d.Period, Export: d.Export, RequestedBy: d.Actor.Name,
+	run, err := starter.StartDeliverExport(ctx, w.temporal, workflows.DeliverExportInput{
+		Period: d.Period.String(), Export: d.Export, RequestedBy: d.Actor.Name,
 	})
 	return api.ExportRun{WorkflowID: run.WorkflowID, RunID: run.RunID, Started: !run.Joined}, translate(err)
 }

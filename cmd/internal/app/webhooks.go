@@ -20,7 +20,7 @@ import (
 // Webhooks are the settings of webhooks, which API and worker share.
 type Webhooks struct {
 	WebhookAllowPrivate bool            `env:"TOLLGATE_WEBHOOK_ALLOW_PRIVATE" help:"Let webhooks be sent to private addresses and by http: for development. Whoever may make an endpoint then reaches what the worker reaches."`
-	WebhookSchedule     []time.Duration `hidden:"" env:"TOLLGATE_WEBHOOK_SCHEDULE" help:"Time before each try of a delivery, for tests. Default: that of Standard Webhooks."`
+	WebhookSchedule     []time.Duration `hidden:"" env:"TOLLGATE_WEBHOOK_SCHEDULE" help:"Time before each attempt of a delivery, for tests. Default: that of Standard Webhooks."`
 }
 
 // Validate checks the settings.
@@ -50,7 +50,7 @@ func newWebhooks(b *base, settings Webhooks) *activities.Webhooks {
 			AllowPrivate: settings.WebhookAllowPrivate, UserAgent: "Tollgate-Webhooks/" + version.String(),
 		}),
 		Start: func(ctx context.Context, d webhooks.Delivery) error {
-			_, err := starter.StartDelivery(ctx, b.temporal, settings.deliveryOf(d))
+			_, err := starter.StartDeliverEvent(ctx, b.temporal, settings.deliveryOf(d))
 			return err
 		},
 	})

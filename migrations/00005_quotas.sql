@@ -1,4 +1,5 @@
--- What is left of hard limits, and which instance holds how much of it.
+-- What is left of hard limits, which instance holds how much of it, and reservations: quantities that are held in the store,
+-- so that they outlive the instance that made them.
 
 -- +goose Up
 
@@ -68,72 +69,51 @@ CREATE TABLE quota_lost_leases (
 CREATE INDEX quota_lost_leases_instance_id ON quota_lost_leases (instance_id);
 COMMENT ON TABLE quota_lost_leases IS 'What lost instances held when it was released: the most that can have been admitted beyond a limit.';
 
-CREATE TABLE plan_changes (
-    number          bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-    organization_id uuid,
-    plan            text,
-    effective_from  timestamptz NOT NULL,
-    due_at          timestamptz NOT NULL,
-    CONSTRAINT plan_changes_of_one CHECK (organization_id IS NOT NULL OR plan IS NOT NULL)
+CREATE TABLE reservations (
+    organization_id uuid        NOT NULL REFERENCES organizations (id),
+    id              uuid        NOT NULL,
+    meter           text        NOT NULL REFERENCES meters (key),
+    day             date        NOT NULL,
+    quantity        bigint      NOT NULL CHECK (quantity BETWEEN 1 AND 1000000000000000),
+    committed       bigint      CHECK (committed BETWEEN 0 AND 1000000000000000),
+    state           text        NOT NULL CHECK (state IN ('held', 'committed', 'released', 'expired')),
+    created_at      timestamptz NOT NULL,
+    expires_at      timestamptz NOT NULL,
+    settled_at      timestamptz,
+    plan            text        NOT NULL,
+    plan_version    bigint      NOT NULL CHECK (plan_version >= 0),
+    mode            text        NOT NULL,
+    limit_window    text        NOT NULL CHECK (limit_window IN ('day', 'month')),
+    window_start    date        NOT NULL,
+    max             bigint      NOT NULL,
+    current         bigint      NOT NULL,
+    held            bigint      NOT NULL,
+    over_limit      boolean     NOT NULL,
+    identity        bytea       CHECK (octet_length(identity) = 16),
+    fingerprint     bytea       CHECK (octet_length(fingerprint) = 8),
+    PRIMARY KEY (organization_id, id),
+    UNIQUE (organization_id, identity),
+    CONSTRAINT reservations_expiry CHECK (expires_at > created_at),
+    CONSTRAINT reservations_settled CHECK ((state = 'held') = (settled_at IS NULL)),
+    CONSTRAINT reservations_committed CHECK ((state = 'committed') = (committed IS NOT NULL)),
+    CONSTRAINT reservations_identity_has_fingerprint CHECK ((identity IS NULL) = (fingerprint IS NULL))
 );
-CREATE INDEX plan_changes_due ON plan_changes (due_at);
-COMMENT ON TABLE plan_changes IS 'Changes of plans, which instances take over before quota is granted by them. Numbers are in the order of commits.';
-COMMENT ON COLUMN plan_changes.organization_id IS 'Whose plan changed; NULL: another version of the plan was published.';
-COMMENT ON COLUMN plan_changes.due_at IS 'The later of when it was made and when it comes into force.';
+CREATE INDEX reservations_due ON reservations (expires_at) WHERE state = 'held';
+CREATE INDEX reservations_held ON reservations (organization_id, meter, day) WHERE state = 'held';
+CREATE INDEX reservations_settled_at ON reservations (settled_at) WHERE state <> 'held';
+COMMENT ON TABLE reservations IS 'Reservations that are held in the store. Only a held one changes.';
+COMMENT ON COLUMN reservations.plan IS 'The plan that decided, in its version: it prices the usage, whenever that is committed.';
+COMMENT ON COLUMN reservations.day IS 'The day that the usage belongs to: that of created_at. While it is held, each open window with the day holds it.';
 
--- Notes a change as its transaction commits: the lock keeps numbers in the order of commits, and is held for that moment.
--- An organization's first plan, and a plan's first version, change nothing that anybody could know.
--- +goose StatementBegin
-CREATE FUNCTION tollgate_note_plan_change() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
-AS $$
-DECLARE
-    changed organization_plans;
-    from_at timestamptz;
-BEGIN
-    IF TG_OP = 'DELETE' THEN
-        changed := OLD;
-        from_at := clock_timestamp();
-    ELSE
-        changed := NEW;
-        from_at := NEW.effective_from;
-    END IF;
-    IF TG_OP = 'INSERT' AND NOT EXISTS (
-        SELECT FROM organization_plans p
-        WHERE p.organization_id = changed.organization_id AND p.effective_from <> changed.effective_from) THEN
-        RETURN NULL;
-    END IF;
-    -- 0x546f6c6d, "Tolm".
-    PERFORM pg_advisory_xact_lock(1416588397, 0);
-    INSERT INTO plan_changes (organization_id, plan, effective_from, due_at)
-    VALUES (changed.organization_id, changed.plan, from_at, greatest(from_at, clock_timestamp()));
-    RETURN NULL;
-END $$;
-
-CREATE FUNCTION tollgate_note_plan_version() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
-AS $$
-BEGIN
-    IF EXISTS (SELECT FROM plans p WHERE p.key = NEW.key AND p.version < NEW.version) THEN
-        PERFORM pg_advisory_xact_lock(1416588397, 0);
-        INSERT INTO plan_changes (plan, effective_from, due_at) VALUES (NEW.key, clock_timestamp(), clock_timestamp());
-    END IF;
-    RETURN NULL;
-END $$;
--- +goose StatementEnd
-
-REVOKE ALL ON FUNCTION tollgate_note_plan_change(), tollgate_note_plan_version() FROM PUBLIC;
-
-CREATE CONSTRAINT TRIGGER note_plan_change AFTER INSERT OR UPDATE OR DELETE ON organization_plans
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate_note_plan_change();
-CREATE CONSTRAINT TRIGGER note_plan_version AFTER INSERT ON plans
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tollgate_note_plan_version();
-
-ALTER TABLE plan_changes ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tollgate_scope ON plan_changes TO tollgate_api USING (
-    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
-    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
-GRANT SELECT, DELETE ON plan_changes TO tollgate_api;
+CREATE TABLE reservations_stuck (
+    organization_id uuid        NOT NULL,
+    id              uuid        NOT NULL,
+    reason          text        NOT NULL,
+    tried_at        timestamptz NOT NULL,
+    PRIMARY KEY (organization_id, id),
+    FOREIGN KEY (organization_id, id) REFERENCES reservations ON DELETE CASCADE
+);
+COMMENT ON TABLE reservations_stuck IS 'Reservations that have expired and that Postgres refuses to end: they are tried again a minute after tried_at.';
 
 ALTER TABLE quota_windows ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON quota_windows TO tollgate_api USING (
@@ -148,13 +128,21 @@ CREATE POLICY tollgate_scope ON quota_lost_leases TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
+ALTER TABLE reservations ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON reservations TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
+ALTER TABLE reservations_stuck ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON reservations_stuck TO tollgate_api USING (
+    organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
+    OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+
 GRANT SELECT, INSERT, UPDATE, DELETE ON quota_windows, quota_leases TO tollgate_api;
 GRANT SELECT, INSERT, DELETE ON quota_lost_leases TO tollgate_api;
+GRANT SELECT, INSERT, DELETE, UPDATE (committed, state, settled_at, expires_at, max, current, held, over_limit) ON reservations TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON reservations_stuck TO tollgate_api;
 
 -- +goose Down
 
-DROP TRIGGER note_plan_version ON plans;
-DROP TRIGGER note_plan_change ON organization_plans;
-DROP FUNCTION tollgate_note_plan_version();
-DROP FUNCTION tollgate_note_plan_change();
-DROP TABLE plan_changes, quota_lost_leases, quota_leases, quota_windows;
+DROP TABLE reservations_stuck, reservations, quota_lost_leases, quota_leases, quota_windows;

@@ -13,9 +13,9 @@ import (
 	"github.com/riverline/tollgate/webhooks"
 )
 
-// Delivery returns a delivery to an endpoint of an owner ([uuid.Nil] is the platform), or
+// WebhookDelivery returns a delivery to an endpoint of an owner ([uuid.Nil] is the platform), or
 // [webhooks.ErrDeliveryNotFound].
-func (s *Store) Delivery(ctx context.Context, organization, event, endpoint uuid.UUID) (webhooks.Delivery, error) {
+func (s *Store) WebhookDelivery(ctx context.Context, organization, event, endpoint uuid.UUID) (webhooks.Delivery, error) {
 	var found webhooks.Delivery
 	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Delivery(ctx, event, endpoint)
@@ -31,9 +31,9 @@ func (s *Store) Delivery(ctx context.Context, organization, event, endpoint uuid
 	return found, wrap(err, "read the delivery of event %s to endpoint %s", event, endpoint)
 }
 
-// ListDeliveries returns at most limit deliveries to an endpoint of an owner, those of the
+// ListWebhookDeliveries returns at most limit deliveries to an endpoint of an owner, those of the
 // newest events first, from the one before the event `before`; [uuid.Nil] is after all.
-func (s *Store) ListDeliveries(ctx context.Context, organization, id, before uuid.UUID, limit int) ([]webhooks.ListedDelivery, error) {
+func (s *Store) ListWebhookDeliveries(ctx context.Context, organization, id, before uuid.UUID, limit int) ([]webhooks.ListedDelivery, error) {
 	var found []webhooks.ListedDelivery
 	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Endpoint(ctx, id)
@@ -47,9 +47,9 @@ func (s *Store) ListDeliveries(ctx context.Context, organization, id, before uui
 	return found, wrap(err, "list the deliveries to endpoint %s", id)
 }
 
-// ToDeliver returns what a try needs: the event and the endpoint with its secrets. An
+// EventToDeliver returns what an attempt needs: the event and the endpoint with its secrets. An
 // endpoint that was deleted is [webhooks.ErrEndpointNotFound].
-func (s *Store) ToDeliver(ctx context.Context, eventID, endpointID uuid.UUID) (events.Event, webhooks.Endpoint, error) {
+func (s *Store) EventToDeliver(ctx context.Context, eventID, endpointID uuid.UUID) (events.Event, webhooks.Endpoint, error) {
 	var e events.Event
 	var to webhooks.Endpoint
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
@@ -65,10 +65,10 @@ func (s *Store) ToDeliver(ctx context.Context, eventID, endpointID uuid.UUID) (e
 	return e, to, wrap(err, "read what event %s is for endpoint %s", eventID, endpointID)
 }
 
-// RecordAttempt keeps what came of a try, and what becomes of the delivery, and disables the
-// endpoint where its answer was 410 Gone. It is idempotent by the attempt's id: of a try
+// RecordWebhookAttempt keeps what came of an attempt, and what becomes of the delivery, and disables the
+// endpoint where its answer was 410 Gone. It is idempotent by the attempt's id: of an attempt
 // that is recorded again nothing changes.
-func (s *Store) RecordAttempt(ctx context.Context, a webhooks.Attempt) error {
+func (s *Store) RecordWebhookAttempt(ctx context.Context, a webhooks.Attempt) error {
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.LockDelivery(ctx, a.Event, a.Endpoint)
 		if err != nil {
@@ -96,11 +96,11 @@ func (s *Store) RecordAttempt(ctx context.Context, a webhooks.Attempt) error {
 		}
 		return nil
 	})
-	return wrap(err, "record a try of event %s to endpoint %s", a.Event, a.Endpoint)
+	return wrap(err, "record an attempt of event %s to endpoint %s", a.Event, a.Endpoint)
 }
 
-// EndDelivery notes that no further try is made, and why.
-func (s *Store) EndDelivery(ctx context.Context, event, endpoint uuid.UUID, reason string) error {
+// EndWebhookDelivery notes that no further attempt is made, and why.
+func (s *Store) EndWebhookDelivery(ctx context.Context, event, endpoint uuid.UUID, reason string) error {
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		row, err := tx.LockDelivery(ctx, event, endpoint)
 		if err != nil {
@@ -114,19 +114,19 @@ func (s *Store) EndDelivery(ctx context.Context, event, endpoint uuid.UUID, reas
 	return wrap(err, "end the delivery of event %s to endpoint %s", event, endpoint)
 }
 
-// DeliveryAttempts returns the tries of a delivery, the first one first.
-func (s *Store) DeliveryAttempts(ctx context.Context, event, endpoint uuid.UUID) ([]webhooks.Attempt, error) {
+// WebhookAttempts returns the attempts of a delivery, the first one first.
+func (s *Store) WebhookAttempts(ctx context.Context, event, endpoint uuid.UUID) ([]webhooks.Attempt, error) {
 	var found []webhooks.Attempt
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.DeliveryAttempts(ctx, event, endpoint)
 		found = convert(rows, func(r db.WebhookAttempt) webhooks.Attempt {
-			return webhooks.Attempt{Event: r.EventID, Endpoint: r.EndpointID, ID: r.ID, Manual: r.Manual, Outcome: webhooks.Outcome{
+			return webhooks.Attempt{Event: r.EventID, Endpoint: r.EndpointID, ID: r.ID, Manual: r.Manual, Response: webhooks.Response{
 				Status: int(r.Status), Error: r.Error, At: r.At, Took: time.Duration(r.TookMs) * time.Millisecond,
 			}}
 		})
 		return err
 	})
-	return found, wrap(err, "read the tries of event %s to endpoint %s", event, endpoint)
+	return found, wrap(err, "read the attempts of event %s to endpoint %s", event, endpoint)
 }
 
 func orNoDelivery(err error, event, endpoint uuid.UUID) error {

@@ -122,15 +122,15 @@ type heldQuota struct {
 	// limit: what is used beyond what is held must be within it. Empty: there is none.
 	limit calendar.WindowKind
 	max   int64
-	// settled says that the windows have the usage already: it was quarantined.
-	settled bool
+	// consumed says that the windows have the usage already: it was quarantined.
+	consumed bool
 }
 
-// settle moves usage that leases covered from leased to consumed, in the windows that
+// consume moves usage that leases covered from leased to consumed, in the windows that
 // are open, and adds the rest to what is unleased. The windows are locked first, in a
 // statement of their own.
-func (c *columns) settle(ctx context.Context, tx scoped, instance uuid.UUID, open openKinds, held *heldQuota) error {
-	if !open.day && !open.month || held != nil && held.settled {
+func (c *columns) consume(ctx context.Context, tx scoped, instance uuid.UUID, open openKinds, held *heldQuota) error {
+	if !open.day && !open.month || held != nil && held.consumed {
 		return nil
 	}
 	all, found := c.quotaUse(open), &quotaUse{}
@@ -141,14 +141,14 @@ func (c *columns) settle(ctx context.Context, tx scoped, instance uuid.UUID, ope
 	}
 	if held != nil && held.reservation != uuid.Nil {
 		for i := range found.starts {
-			if err := held.settle(ctx, tx, calendar.WindowKind(found.kinds[i]), calendar.Day(found.starts[i])); err != nil {
+			if err := held.consume(ctx, tx, calendar.WindowKind(found.kinds[i]), calendar.Day(found.starts[i])); err != nil {
 				return err
 			}
 			found.values[i] = 0
 		}
 	}
 	for _, part := range found.parts() {
-		if _, err := tx.Exec(ctx, settleLeases, instance, part.organizations, part.meters, part.kinds, part.starts, part.values, part.leased); err != nil {
+		if _, err := tx.Exec(ctx, consumeLeases, instance, part.organizations, part.meters, part.kinds, part.starts, part.values, part.leased); err != nil {
 			return err
 		}
 	}
@@ -176,37 +176,37 @@ func (u *quotaUse) lock(ctx context.Context, tx scoped, found *quotaUse) error {
 	return err
 }
 
-// settleLeases settles usage of locked windows. Who changes a lease has locked its
+// consumeLeases moves usage of locked windows to consumed. Who changes a lease has locked its
 // window, so leases need no lock of their own.
-const settleLeases = `
+const consumeLeases = `
 	WITH used AS (
 		SELECT u.organization_id, u.meter, u.limit_window, date '1970-01-01' + u.start AS window_start, u.value,
-			least(u.leased, coalesce(l.granted, 0)) AS settled
+			least(u.leased, coalesce(l.granted, 0)) AS consuming
 		FROM unnest($2::uuid[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::int8[])
 			AS u (organization_id, meter, limit_window, start, value, leased)
 		LEFT JOIN quota_leases l ON l.organization_id = u.organization_id AND l.meter = u.meter
 			AND l.limit_window = u.limit_window AND l.window_start = date '1970-01-01' + u.start AND l.instance_id = $1
 		WHERE u.value > 0
 	), spent AS (
-		UPDATE quota_leases l SET granted = l.granted - u.settled
+		UPDATE quota_leases l SET granted = l.granted - u.consuming
 		FROM used u
 		WHERE l.organization_id = u.organization_id AND l.meter = u.meter AND l.limit_window = u.limit_window
-			AND l.window_start = u.window_start AND l.instance_id = $1 AND u.settled > 0
+			AND l.window_start = u.window_start AND l.instance_id = $1 AND u.consuming > 0
 	)
 	UPDATE quota_windows w
-	SET leased = w.leased - u.settled, consumed = w.consumed + u.settled,
-		unleased = w.unleased + u.value - u.settled
+	SET leased = w.leased - u.consuming, consumed = w.consumed + u.consuming,
+		unleased = w.unleased + u.value - u.consuming
 	FROM used u
 	WHERE w.organization_id = u.organization_id AND w.meter = u.meter AND w.limit_window = u.limit_window
 		AND w.window_start = u.window_start`
 
-// settle moves what a reservation held of a window to consumed: less than that frees the
+// consume moves what a reservation held of a window to consumed: less than that frees the
 // rest, more takes what is missing. The window is locked. Where it is the limit's and
 // hasn't got the missing part, the answer is [meter.QuotaShortError].
-func (h *heldQuota) settle(ctx context.Context, tx scoped, kind calendar.WindowKind, start calendar.Day) error {
+func (h *heldQuota) consume(ctx context.Context, tx scoped, kind calendar.WindowKind, start calendar.Day) error {
 	for expired := false; ; expired = true {
-		quota, settled, err := h.try(ctx, tx, kind, start)
-		if err != nil || settled {
+		quota, done, err := h.try(ctx, tx, kind, start)
+		if err != nil || done {
 			return err
 		}
 		if expired || quota.Waiting {
@@ -219,11 +219,11 @@ func (h *heldQuota) settle(ctx context.Context, tx scoped, kind calendar.WindowK
 	}
 }
 
-// try settles where there is enough, and returns the window as it was. What is used of a
+// try does it where there is enough, and returns the window as it was. What is used of a
 // window without a limit, beyond what was held, is unleased.
 func (h *heldQuota) try(ctx context.Context, tx scoped, kind calendar.WindowKind, start calendar.Day) (*meter.QuotaShortError, bool, error) {
 	var quota meter.QuotaShortError
-	var settled bool
+	var done bool
 	limited := kind == h.limit && h.used > h.held
 	err := tx.QueryRow(ctx, `
 		WITH settling AS MATERIALIZED (
@@ -241,6 +241,6 @@ func (h *heldQuota) try(ctx context.Context, tx scoped, kind calendar.WindowKind
 		FROM quota_windows
 		WHERE organization_id = $1 AND meter = $2 AND limit_window = $3 AND window_start = $4`,
 		h.organization, h.meter, kind, date(start), h.held, h.used, limited, h.max).
-		Scan(&quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held, &quota.Current, &quota.Waiting, &settled)
-	return &quota, settled, err
+		Scan(&quota.Max, &quota.Consumed, &quota.Unleased, &quota.Leased, &quota.Held, &quota.Current, &quota.Waiting, &done)
+	return &quota, done, err
 }

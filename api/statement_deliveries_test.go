@@ -23,7 +23,7 @@ func (s *fakeStore) StatementDeliveries(ctx context.Context, id uuid.UUID, sink 
 	})
 }
 
-func (s *fakeStore) DeliveryCounts(ctx context.Context, id uuid.UUID, _ string, _, _ uuid.UUID) (sinks.Counts, error) {
+func (s *fakeStore) StatementDeliveryCounts(ctx context.Context, id uuid.UUID, _ string, _, _ uuid.UUID) (sinks.Counts, error) {
 	return ofClose(ctx, s, id, s.close.limit, func(c fakeClose) (counts sinks.Counts) {
 		for _, d := range c.deliveries {
 			if d.Outcome == sinks.Delivered {

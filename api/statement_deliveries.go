@@ -39,7 +39,7 @@ func (s *Server) ListStatementDeliveries(ctx context.Context, request gen.ListSt
 	if err != nil {
 		return nil, err
 	}
-	counts, err := s.config.Store.DeliveryCounts(ctx, found.ID, sink, uuid.Nil, uuid.Max)
+	counts, err := s.config.Store.StatementDeliveryCounts(ctx, found.ID, sink, uuid.Nil, uuid.Max)
 	return gen.ListStatementDeliveries200JSONResponse{Sink: sink, Counts: counts, Deliveries: notNil(list.items), Next: list.next}, err
 }
 
