@@ -35,6 +35,7 @@ var closing = []billing.Stage{
 // wrote. What a killed worker held comes back after a heartbeat's timeout: two closes wait
 // for theirs at the same time.
 func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
+	t.Parallel()
 	for name, stages := range map[string][]billing.Stage{"until it is rated": closing[:4], "from its files on": closing[4:]} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
