@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 )
@@ -77,8 +78,8 @@ var permanent = []struct {
 }{
 	{errInvalidInput, TypeInvalidInput},
 	{errDrained, TypeDrained},
-	{billing.ErrInvalidUsage, TypeInvalidUsage},
-	{billing.ErrInvalidManifest, TypeInvalidManifest},
+	{documents.ErrInvalidUsage, TypeInvalidUsage},
+	{documents.ErrInvalidManifest, TypeInvalidManifest},
 	{billing.ErrExportNotFound, TypeExportNotFound},
 	{billing.ErrExportEnded, TypeExportEnded},
 	{billing.ErrExportNotFrozen, TypeExportNotFrozen},
@@ -86,7 +87,7 @@ var permanent = []struct {
 	{billing.ErrNotClosed, TypeNotClosed},
 	{billing.ErrLaterPeriodClosed, TypeLaterPeriodClosed},
 	{billing.ErrCorrectionsStale, TypeCorrectionsStale},
-	{billing.ErrInvalidFocus, TypeInvalidStatement},
+	{documents.ErrInvalidFocus, TypeInvalidStatement},
 	{errNoSink, TypeNoSink},
 	{billing.ErrCreditChanged, TypeCreditChanged},
 	{billing.ErrProvisional, TypeProvisional},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -19,7 +20,7 @@ func TestDomainErrorsAreNotTriedAgain(t *testing.T) {
 		activities.TypeNotFound:        billing.ErrStatementNotFound.Of("x"),
 		activities.TypeExportNotFrozen: billing.ErrExportNotFrozen, activities.TypePeriodFinal: billing.ErrPeriodFinal,
 		activities.TypeCreditChanged: billing.ErrCreditChanged, activities.TypeProvisional: billing.ErrProvisional,
-		activities.TypeInvalidUsage: billing.ErrInvalidUsage, activities.TypeInvalidManifest: billing.ErrInvalidManifest,
+		activities.TypeInvalidUsage: documents.ErrInvalidUsage, activities.TypeInvalidManifest: documents.ErrInvalidManifest,
 		activities.TypeUnknownInstance: meter.ErrUnknownInstance.Of("x"), activities.TypeSequenceGap: meter.ErrSequenceGap,
 		activities.TypePermanent: fmt.Errorf("freeze: %w", errCurse),
 	} {

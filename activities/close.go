@@ -272,7 +272,7 @@ func (c *Close) ReviewVariances(ctx context.Context, in ReviewVariancesInput) (R
 type RecordDecisionInput struct {
 	Export uuid.UUID `json:"export"`
 	// ID makes recording idempotent.
-	ID       uuid.UUID        `json:"id"`
+	ID       uuid.UUID              `json:"id"`
 	Decision billing.ExportDecision `json:"decision"`
 }
 

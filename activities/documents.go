@@ -7,14 +7,15 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 )
 
 // WriteStatementsInput says what to write, and how.
 type WriteStatementsInput struct {
 	ID uuid.UUID `json:"id"`
 	// Folder is that of the export, with a slash at the end.
-	Folder  string                  `json:"folder"`
-	Options billing.DocumentOptions `json:"options"`
+	Folder  string            `json:"folder"`
+	Options documents.Options `json:"options"`
 	// Numbered says that the statements are to be numbered first: those of a final export.
 	Numbered bool `json:"numbered"`
 }
@@ -43,7 +44,7 @@ func (c *Close) WriteStatements(ctx context.Context, in WriteStatementsInput) (o
 	}
 	blobs := newBlobSet(ctx, c.config.Blobs)
 	open := func(name string) (io.Writer, error) { return blobs.open(in.Folder + name) }
-	documents, err := billing.NewStatementDocuments(open, catalog.Meters, in.Options)
+	documents, err := documents.NewStatementWriter(open, catalog.Meters, in.Options)
 	if err == nil {
 		err = c.copyStatements(ctx, in.ID, documents, beats)
 	}
@@ -57,7 +58,7 @@ func (c *Close) WriteStatements(ctx context.Context, in WriteStatementsInput) (o
 	return out, nil
 }
 
-func (c *Close) copyStatements(ctx context.Context, id uuid.UUID, documents *billing.StatementDocuments, beats *beating) error {
+func (c *Close) copyStatements(ctx context.Context, id uuid.UUID, documents *documents.StatementWriter, beats *beating) error {
 	at := WriteHeartbeat{}
 	for {
 		page, err := c.config.Store.Statements(ctx, id, at.Organization, c.config.BatchSize)
@@ -107,7 +108,7 @@ func (c *Close) WriteManifest(ctx context.Context, in WriteManifestInput) (Write
 }
 
 func (c *Close) manifest(ctx context.Context, in WriteManifestInput) (out WriteManifestResult, m billing.Manifest, err error) {
-	out.Name = in.Export.Folder + billing.ManifestFile
+	out.Name = in.Export.Folder + documents.ManifestFile
 	// The export is frozen: this is how its marks are read.
 	marks, err := c.config.Store.FreezeExport(ctx, in.Export.ID)
 	if err != nil {
@@ -125,7 +126,7 @@ func (c *Close) manifest(ctx context.Context, in WriteManifestInput) (out WriteM
 	}
 	digest, err := billing.CatalogDigest(catalog)
 	return out, billing.Manifest{
-		Format: billing.ManifestFormat, Period: in.Export.Period, Cut: in.Export.Cut, Provisional: in.Export.Provisional,
+		Format: documents.ManifestFormat, Period: in.Export.Period, Cut: in.Export.Cut, Provisional: in.Export.Provisional,
 		Revision: in.Export.Revision, Program: c.config.Program, Watermark: marks, Files: in.Files, Totals: in.Totals,
 		Catalog: digest, Money: out.Money, Parked: out.Counts.Parked,
 	}, err

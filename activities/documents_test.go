@@ -13,6 +13,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/internal/blobstore"
 )
 
@@ -27,7 +28,7 @@ func rated(t *testing.T, n int, cursed ...int) *closing {
 }
 
 func writeInput(compress bool) activities.WriteStatementsInput {
-	return activities.WriteStatementsInput{ID: uuid.Max, Folder: folder, Options: billing.DocumentOptions{Compress: compress}, Numbered: true}
+	return activities.WriteStatementsInput{ID: uuid.Max, Folder: folder, Options: documents.Options{Compress: compress}, Numbered: true}
 }
 
 // Pages of another size, another attempt: the same bytes.
@@ -43,11 +44,11 @@ func TestWriteStatements(t *testing.T) {
 			out, err := run[activities.WriteStatementsResult](t, e, a.WriteStatements, writeInput(compress))
 			require.NoError(t, err)
 			require.Equal(t, 1, s.numbered)
-			require.Len(t, out.Files, len(billing.StatementFiles()))
+			require.Len(t, out.Files, len(documents.StatementFiles()))
 			require.Contains(t, heartbeats[activities.WriteHeartbeat](t, e), activities.WriteHeartbeat{Rows: 25, Organization: organization(25)})
 			texts := map[string]string{}
 			for i, file := range out.Files {
-				require.Equal(t, billing.FileName(billing.StatementFiles()[i], compress), file.Name)
+				require.Equal(t, documents.FileName(documents.StatementFiles()[i], compress), file.Name)
 				texts[file.Name] = contents(t, blobs, folder+file.Name)
 				require.Len(t, texts[file.Name], int(file.Bytes))
 				require.Positive(t, file.Rows)
@@ -84,7 +85,7 @@ func TestWriteStatementsOfNobody(t *testing.T) {
 
 func requireNoFile(t *testing.T, blobs *blobstore.Store) {
 	t.Helper()
-	for _, name := range append(billing.StatementFiles(), billing.ManifestFile) {
+	for _, name := range append(documents.StatementFiles(), documents.ManifestFile) {
 		_, err := blobs.NewReader(t.Context(), folder+name)
 		require.ErrorIs(t, err, fs.ErrNotExist)
 	}
@@ -159,7 +160,7 @@ func (w failingWriter) Close() error {
 func TestWriteStatementsPublishesNothingAfterAFailure(t *testing.T) {
 	t.Parallel()
 	blobs := memory(t)
-	a := newClose(rated(t, 2), failingBlobs{blobs, billing.StatementFiles()[0]}, 0)
+	a := newClose(rated(t, 2), failingBlobs{blobs, documents.StatementFiles()[0]}, 0)
 	_, err := run[activities.WriteStatementsResult](t, newEnvironment(t, a), a.WriteStatements, writeInput(false))
 	requireTriedAgain(t, err, "the store is away")
 	requireNoFile(t, blobs)
@@ -200,7 +201,7 @@ func TestWriteManifest(t *testing.T) {
 	require.Equal(t, billing.RatingCounts{Organizations: 5, Statements: 4, Parked: 1}, out.Counts)
 	require.Len(t, out.Money, 1)
 	text := contents(t, blobs, out.Name)
-	manifest, err := billing.ParseManifest([]byte(text))
+	manifest, err := documents.ParseManifest([]byte(text))
 	require.NoError(t, err)
 	require.Equal(t, []billing.Manifest{manifest}, s.manifests)
 	require.Len(t, manifest.Catalog, 64)
@@ -242,7 +243,7 @@ func TestErrorsOfTheClose(t *testing.T) {
 	t.Parallel()
 	for kind, domain := range map[string]error{
 		activities.TypeNotClosed: billing.ErrNotClosed, activities.TypeLaterPeriodClosed: billing.ErrLaterPeriodClosed,
-		activities.TypeCorrectionsStale: billing.ErrCorrectionsStale, activities.TypeInvalidStatement: billing.ErrInvalidFocus,
+		activities.TypeCorrectionsStale: billing.ErrCorrectionsStale, activities.TypeInvalidStatement: documents.ErrInvalidFocus,
 		activities.TypeExportEnded: billing.ErrExportEnded, activities.TypeExportNotFound: billing.ErrExportNotFound,
 		activities.TypePermanent: fmt.Errorf("issue: %w", errCurse), "": passingError("the store is busy"),
 	} {

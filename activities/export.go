@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
@@ -178,9 +179,9 @@ func (e *Export) WriteUsageFile(ctx context.Context, in WriteUsageFileInput) (Wr
 		return WriteUsageFileResult{}, classify(err)
 	}
 	var out WriteUsageFileResult
-	err = publish(ctx, e.config.Blobs, in.Folder+billing.FileName(billing.UsageFile, in.Compress), func(w io.Writer) error {
-		file := billing.NewFileWriter(w, billing.UsageFile, in.Compress)
-		usage := billing.NewUsageWriter(file, catalog.Meters)
+	err = publish(ctx, e.config.Blobs, in.Folder+documents.FileName(documents.UsageFile, in.Compress), func(w io.Writer) error {
+		file := documents.NewFileWriter(w, documents.UsageFile, in.Compress)
+		usage := documents.NewUsageWriter(file, catalog.Meters)
 		if err := e.copyTotals(ctx, in.ID, usage, beats); err != nil {
 			return err
 		}
@@ -195,7 +196,7 @@ func (e *Export) WriteUsageFile(ctx context.Context, in WriteUsageFileInput) (Wr
 }
 
 // copyTotals writes the totals page by page.
-func (e *Export) copyTotals(ctx context.Context, id uuid.UUID, usage *billing.UsageWriter, beats *beating) error {
+func (e *Export) copyTotals(ctx context.Context, id uuid.UUID, usage *documents.UsageWriter, beats *beating) error {
 	var after uuid.UUID
 	for {
 		page, err := e.config.Store.ExportTotals(ctx, id, after, e.config.PageSize)

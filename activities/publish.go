@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 )
 
 // blobSet are files of which none is published before all are written. Where publishing
@@ -66,11 +67,11 @@ func publish(ctx context.Context, blobs Blobs, name string, write func(io.Writer
 
 // publishManifest writes a manifest, and returns it as it reads back.
 func publishManifest(ctx context.Context, blobs Blobs, name string, m billing.Manifest) (billing.Manifest, error) {
-	document, err := billing.EncodeManifest(m)
+	document, err := documents.EncodeManifest(m)
 	if err != nil {
 		return m, err
 	}
-	parsed, err := billing.ParseManifest(document)
+	parsed, err := documents.ParseManifest(document)
 	if err != nil {
 		return m, err
 	}

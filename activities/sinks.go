@@ -187,17 +187,17 @@ func (s *Sinks) deliverPage(ctx context.Context, export uuid.UUID, page []sinks.
 // deliver hands one statement over. It returns what is not delivered, and an error where
 // it is to be tried again.
 func (s *Sinks) deliver(ctx context.Context, export uuid.UUID, issued sinks.Issued, failures *int) (*sinks.Undelivered, error) {
-	left := func(outcome sinks.Outcome, reason string) (*sinks.Undelivered, error) {
-		return &sinks.Undelivered{Organization: issued.Organization, Outcome: outcome, Reason: reason}, nil
+	left := func(state sinks.State, reason string) (*sinks.Undelivered, error) {
+		return &sinks.Undelivered{Organization: issued.Organization, State: state, Reason: reason}, nil
 	}
-	due, outcome, err := issued.ToDeliver()
+	due, state, err := issued.ToDeliver()
 	switch {
 	case err != nil:
 		return left(sinks.Failed, err.Error())
-	case outcome == sinks.Delivered:
+	case state == sinks.Delivered:
 		return nil, nil
-	case outcome != "":
-		return left(outcome, "")
+	case state != "":
+		return left(state, "")
 	case *failures >= s.config.Attempts+awayAfter:
 		return left(sinks.Failed, "the sink was away, and was not asked")
 	}

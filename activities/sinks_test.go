@@ -86,13 +86,13 @@ func (l *ledger) StatementDeliveryCounts(_ context.Context, _ uuid.UUID, _ strin
 		switch {
 		case l.delivered[s.Organization] != "":
 			c.Delivered++
-		case l.undelivered[s.Organization].Outcome == sinks.NoCustomer:
+		case l.undelivered[s.Organization].State == sinks.NoCustomer:
 			c.NoCustomer++
-		case l.undelivered[s.Organization].Outcome == sinks.NothingDue:
+		case l.undelivered[s.Organization].State == sinks.NothingDue:
 			c.NothingDue++
-		case l.undelivered[s.Organization].Outcome == sinks.Unchanged:
+		case l.undelivered[s.Organization].State == sinks.Unchanged:
 			c.Unchanged++
-		case l.undelivered[s.Organization].Outcome == sinks.Failed:
+		case l.undelivered[s.Organization].State == sinks.Failed:
 			c.Failed++
 		default:
 			c.Pending++

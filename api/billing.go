@@ -8,6 +8,7 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 )
 
@@ -29,7 +30,7 @@ func (s *Server) GetBillingExport(ctx context.Context, request gen.GetBillingExp
 	if format == "csv" {
 		return usageCSV{from: from, to: to, totals: totals}, nil
 	}
-	return gen.GetBillingExport200JSONResponse(billing.NewBillingExport(from, to, totals)), nil
+	return gen.GetBillingExport200JSONResponse(documents.NewBillingExport(from, to, totals)), nil
 }
 
 // usageCSV writes the export as it goes, instead of holding it as text.
@@ -44,7 +45,7 @@ func (u usageCSV) VisitGetBillingExportResponse(w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
 	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="tollgate-usage-%s-%s.csv"`, u.from, u.to))
 	w.WriteHeader(http.StatusOK)
-	out := billing.NewUsageCSVWriter(w)
+	out := documents.NewUsageCSVWriter(w)
 	for _, t := range u.totals {
 		if err := out.Write(t); err != nil {
 			return err

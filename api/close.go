@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/sinks"
 )
@@ -34,9 +35,9 @@ type CloseStore interface {
 	// Statement returns one statement, or [billing.ErrStatementNotFound].
 	Statement(ctx context.Context, id, organization uuid.UUID) (billing.Statement, error)
 	// StatementDeliveries returns what became of the next organizations' statements in a sink;
-	// an empty outcome means each.
-	StatementDeliveries(ctx context.Context, id uuid.UUID, sink string, outcome sinks.Outcome, after uuid.UUID, limit int) ([]sinks.Delivery, error)
-	// StatementDeliveryCounts counts the outcomes of organizations in (after, until].
+	// an empty state means each.
+	StatementDeliveries(ctx context.Context, id uuid.UUID, sink string, state sinks.State, after uuid.UUID, limit int) ([]sinks.Delivery, error)
+	// StatementDeliveryCounts counts the states of organizations in (after, until].
 	StatementDeliveryCounts(ctx context.Context, id uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error)
 	// MoneyTotals adds up the statements by currency, and UsageControlTotals the usage by meter.
 	MoneyTotals(ctx context.Context, id uuid.UUID) ([]billing.MoneyTotal, error)
@@ -56,7 +57,7 @@ type ExportRequest struct {
 	Reason string
 	// Variance and Documents are the caller's; zero values mean the defaults.
 	Variance  billing.VarianceThreshold
-	Documents billing.DocumentOptions
+	Documents documents.Options
 }
 
 // ExportDecision is a decision on an export that waits for one.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
@@ -25,7 +26,7 @@ func revisions(t *testing.T, r *rig) (first, second billing.Export) {
 	second.ID = uuid.MustParse("0199d4c5-8b7e-7c3a-9a51-3f0c5b1f6a02")
 	second.Stage, second.IssuedAt, second.Revision, second.Reason = billing.StageClosed, &issued, 2, "A price was wrong."
 	for _, e := range []*billing.Export{&first, &second} {
-		e.Manifest.Format, e.Manifest.Revision = billing.ManifestFormat, e.Revision
+		e.Manifest.Format, e.Manifest.Revision = documents.ManifestFormat, e.Revision
 	}
 	r.store.exports = []billing.Export{second, first}
 	return first, second

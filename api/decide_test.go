@@ -10,6 +10,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 )
 
 const octoberPath = "/api/v1/billing/exports/2026-10"
@@ -194,7 +195,7 @@ func TestReopenExport(t *testing.T) {
 	require.Equal(t, []ExportRequest{{
 		Period: closed.Period, Actor: billing.Actor{ID: r.keyIDs["finance"], Name: "month-end"}, Reopen: true, Reason: "A price was wrong.",
 		Variance:  billing.VarianceThreshold{Percent: 20, Least: "0.50"},
-		Documents: billing.DocumentOptions{Compress: true, Focus: billing.Focus13, Issuer: "Riverline"},
+		Documents: documents.Options{Compress: true, Focus: documents.Focus13, Issuer: "Riverline"},
 	}}, r.workflows.started)
 
 	later := closed
@@ -221,7 +222,7 @@ func TestStartExportWithOptions(t *testing.T) {
 	require.Equal(t, 202, r.do("finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`).Code)
 	period, by := anExport(t).Period, billing.Actor{ID: r.keyIDs["finance"], Name: "month-end"}
 	require.Equal(t, []ExportRequest{
-		{Period: period, Actor: by, Variance: billing.VarianceThreshold{Percent: 10}, Documents: billing.DocumentOptions{Compress: true}},
+		{Period: period, Actor: by, Variance: billing.VarianceThreshold{Percent: 10}, Documents: documents.Options{Compress: true}},
 		{Period: period, Actor: by},
 	}, r.workflows.started)
 	for body, field := range map[string]string{

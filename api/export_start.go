@@ -7,6 +7,7 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 )
 
@@ -24,12 +25,12 @@ func (s *Server) StartExport(ctx context.Context, request gen.StartExportRequest
 	return gen.StartExport202JSONResponse{Body: started}, err
 }
 
-func (s *Server) startExport(ctx context.Context, start ExportRequest, variance *billing.VarianceThreshold, documents *billing.DocumentOptions) (gen.StartedExport, error) {
+func (s *Server) startExport(ctx context.Context, start ExportRequest, variance *billing.VarianceThreshold, options *documents.Options) (gen.StartedExport, error) {
 	if variance != nil {
 		start.Variance = *variance
 	}
-	if documents != nil {
-		start.Documents = *documents
+	if options != nil {
+		start.Documents = *options
 	}
 	if _, err := start.Variance.WithDefaults(); err != nil {
 		return gen.StartedExport{}, optionError("variance", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 )
 
@@ -114,7 +115,7 @@ func (s *Server) exportAnswer(e billing.Export) gen.Export {
 	for _, f := range e.Manifest.Files {
 		out.Files = append(out.Files, gen.ExportFile{Name: f.Name, Url: url(f.Name), Sha256: &f.SHA256, Bytes: &f.Bytes, Rows: &f.Rows})
 	}
-	out.Files = append(out.Files, gen.ExportFile{Name: billing.ManifestFile, Url: url(billing.ManifestFile)})
+	out.Files = append(out.Files, gen.ExportFile{Name: documents.ManifestFile, Url: url(documents.ManifestFile)})
 	return out
 }
 
@@ -151,7 +152,7 @@ func fileOf(e billing.Export, name string) (file billing.File, ok bool) {
 			return f, true
 		}
 	}
-	return billing.File{Name: billing.ManifestFile}, name == billing.ManifestFile
+	return billing.File{Name: documents.ManifestFile}, name == documents.ManifestFile
 }
 
 // download is the answer with a file.

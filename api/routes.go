@@ -111,7 +111,7 @@ var accessTo = map[string]access{
 		body: into[gen.DryRunCatalogJSONRequestBody], maxBody: maxCatalogBody,
 	},
 	"POST /api/v1/billing/exports/:period/deliver":   {roles: []role{roleFinance}, keep: keepAll},
-	"GET /api/v1/billing/exports/:period/deliveries": {roles: []role{roleFinance}, query: []string{"revision", "sink", "outcome", "after", "limit"}},
+	"GET /api/v1/billing/exports/:period/deliveries": {roles: []role{roleFinance}, query: []string{"revision", "sink", "state", "after", "limit"}},
 
 	"GET /api/v1/billing/exports/:period/variances":                {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
 	"GET /api/v1/billing/exports/:period/parked":                   {roles: []role{roleFinance}, query: []string{"revision", "limit"}},

@@ -25,7 +25,7 @@ type DeliveryRequest struct {
 // ListStatementDeliveries answers with what became of an export's statements in a sink.
 func (s *Server) ListStatementDeliveries(ctx context.Context, request gen.ListStatementDeliveriesRequestObject) (gen.ListStatementDeliveriesResponseObject, error) {
 	ctx = requestContext(ctx)
-	sink, outcome, err := deliveryFilter(request.Params.Sink, request.Params.Outcome)
+	sink, state, err := deliveryFilter(request.Params.Sink, request.Params.State)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (s *Server) ListStatementDeliveries(ctx context.Context, request gen.ListSt
 		return nil, err
 	}
 	list, err := readPage(request.Params.After, limit, func(after uuid.UUID, limit int) ([]sinks.Delivery, error) {
-		return s.config.Store.StatementDeliveries(ctx, found.ID, sink, outcome, after, limit)
+		return s.config.Store.StatementDeliveries(ctx, found.ID, sink, state, after, limit)
 	}, func(d sinks.Delivery) uuid.UUID { return d.Organization })
 	if err != nil {
 		return nil, err
@@ -43,19 +43,19 @@ func (s *Server) ListStatementDeliveries(ctx context.Context, request gen.ListSt
 	return gen.ListStatementDeliveries200JSONResponse{Sink: sink, Counts: counts, Deliveries: notNil(list.items), Next: list.next}, err
 }
 
-func deliveryFilter(sink *string, outcome *string) (string, sinks.Outcome, error) {
-	of, only := sinks.Stripe, sinks.Outcome("")
+func deliveryFilter(sink *string, state *string) (string, sinks.State, error) {
+	of, only := sinks.Stripe, sinks.State("")
 	if sink != nil {
 		of = *sink
 	}
 	if !slices.Contains(sinks.Names(), of) {
 		return "", "", invalid("sink", "must be one of %s", strings.Join(sinks.Names(), ", "))
 	}
-	if outcome != nil {
-		only = sinks.Outcome(*outcome)
+	if state != nil {
+		only = sinks.State(*state)
 	}
-	if only != "" && !slices.Contains(sinks.Outcomes(), only) {
-		return "", "", invalid("outcome", "must be one of %s", strings.Trim(fmt.Sprint(sinks.Outcomes()), "[]"))
+	if only != "" && !slices.Contains(sinks.States(), only) {
+		return "", "", invalid("state", "must be one of %s", strings.Trim(fmt.Sprint(sinks.States()), "[]"))
 	}
 	return of, only, nil
 }

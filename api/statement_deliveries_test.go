@@ -12,10 +12,10 @@ import (
 	"github.com/riverline/tollgate/sinks"
 )
 
-func (s *fakeStore) StatementDeliveries(ctx context.Context, id uuid.UUID, sink string, outcome sinks.Outcome, after uuid.UUID, limit int) ([]sinks.Delivery, error) {
+func (s *fakeStore) StatementDeliveries(ctx context.Context, id uuid.UUID, sink string, state sinks.State, after uuid.UUID, limit int) ([]sinks.Delivery, error) {
 	return ofClose(ctx, s, id, limit, func(c fakeClose) (found []sinks.Delivery) {
 		for _, d := range c.deliveries {
-			if d.Sink == sink && (outcome == "" || d.Outcome == outcome) && d.Organization.String() > after.String() && len(found) < limit {
+			if d.Sink == sink && (state == "" || d.State == state) && d.Organization.String() > after.String() && len(found) < limit {
 				found = append(found, d)
 			}
 		}
@@ -26,7 +26,7 @@ func (s *fakeStore) StatementDeliveries(ctx context.Context, id uuid.UUID, sink 
 func (s *fakeStore) StatementDeliveryCounts(ctx context.Context, id uuid.UUID, _ string, _, _ uuid.UUID) (sinks.Counts, error) {
 	return ofClose(ctx, s, id, s.close.limit, func(c fakeClose) (counts sinks.Counts) {
 		for _, d := range c.deliveries {
-			if d.Outcome == sinks.Delivered {
+			if d.State == sinks.Delivered {
 				counts.Delivered++
 			} else {
 				counts.Failed++
@@ -46,16 +46,16 @@ func TestListStatementDeliveries(t *testing.T) {
 	first, second := revisions(t, r)
 	a, b := uuid.UUID{15: 1}, uuid.UUID{15: 2}
 	r.store.close = fakeClose{of: second.ID, deliveries: []sinks.Delivery{
-		{Organization: a, OrganizationName: "A", Statement: "TG-1", Sink: sinks.Stripe, Outcome: sinks.Delivered, ExternalID: "in_1", At: noon},
-		{Organization: b, OrganizationName: "B", Statement: "TG-2", Sink: sinks.Stripe, Outcome: sinks.Failed, Reason: "no such customer", Attempts: 2, At: noon},
+		{Organization: a, OrganizationName: "A", Statement: "TG-1", Sink: sinks.Stripe, State: sinks.Delivered, ExternalID: "in_1", At: noon},
+		{Organization: b, OrganizationName: "B", Statement: "TG-2", Sink: sinks.Stripe, State: sinks.Failed, Reason: "no such customer", Attempts: 2, At: noon},
 	}}
 	counts := `"counts":{"delivered":1,"no_customer":0,"nothing_due":0,"unchanged":0,"failed":1,"pending":0}`
-	one := `{"organization_id":"` + a.String() + `","organization_name":"A","statement":"TG-1","sink":"stripe","outcome":"delivered","external_id":"in_1","at":"2026-11-24T12:00:00Z"}`
-	two := `{"organization_id":"` + b.String() + `","organization_name":"B","statement":"TG-2","sink":"stripe","outcome":"failed","reason":"no such customer","attempts":2,"at":"2026-11-24T12:00:00Z"}`
+	one := `{"organization_id":"` + a.String() + `","organization_name":"A","statement":"TG-1","sink":"stripe","state":"delivered","external_id":"in_1","at":"2026-11-24T12:00:00Z"}`
+	two := `{"organization_id":"` + b.String() + `","organization_name":"B","statement":"TG-2","sink":"stripe","state":"failed","reason":"no such customer","attempts":2,"at":"2026-11-24T12:00:00Z"}`
 	for query, want := range map[string]string{
 		"":                             `"deliveries":[` + one + "," + two + `]`,
-		"?outcome=failed":              `"deliveries":[` + two + `]`,
-		"?outcome=pending":             `"deliveries":[]`,
+		"?state=failed":                `"deliveries":[` + two + `]`,
+		"?state=pending":               `"deliveries":[]`,
 		"?sink=stripe&revision=2":      `"deliveries":[` + one + "," + two + `]`,
 		"?limit=1":                     `"deliveries":[` + one + `],"next":"` + a.String() + `"`,
 		"?limit=2&after=" + a.String(): `"deliveries":[` + two + `]`,
@@ -68,7 +68,7 @@ func TestListStatementDeliveries(t *testing.T) {
 	require.Equal(t, http.StatusOK, got.Code, first.ID)
 	require.JSONEq(t, `{"sink":"stripe","counts":{"delivered":0,"no_customer":0,"nothing_due":0,"unchanged":0,"failed":0,"pending":0},"deliveries":[]}`, got.Body.String())
 	for query, field := range map[string]string{
-		"?sink=elsewhere": "sink", "?outcome=lost": "outcome", "?after=x": "after", "?limit=0": "limit", "?revision=0": "revision",
+		"?sink=elsewhere": "sink", "?state=lost": "state", "?after=x": "after", "?limit=0": "limit", "?revision=0": "revision",
 	} {
 		require.Equal(t, field, r.problem(400, "invalid_request", "finance", "GET", octoberPath+"/deliveries"+query, "")["field"], query)
 	}

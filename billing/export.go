@@ -115,9 +115,6 @@ func (e Export) Folder() string {
 	return "exports/" + e.Period.String() + "/" + e.ID.String() + "/"
 }
 
-// ManifestFormat is the version of the manifest's own form.
-const ManifestFormat = 2
-
 // Manifest says what a run's files hold, so that they can be checked without the
 // system that wrote them. It holds nothing that differs between two runs over the
 // same frozen usage.

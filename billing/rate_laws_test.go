@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/billingtest"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
@@ -25,7 +26,7 @@ func rated(t require.TestingT, o billing.OrganizationPeriod) billing.Statement {
 func TestCuttingAPartChangesNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		a := anyMonth.period(t)
+		a := billingtest.AnyMonth.Period(t)
 		want := readable(rated(t, a))
 		for range rapid.IntRange(1, 3).Draw(t, "cuts") {
 			i := rapid.IntRange(0, len(a.Segments)-1).Draw(t, "segment")
@@ -52,9 +53,9 @@ func amounts(s billing.Statement) []string {
 func TestPublishingEqualTermsChangesNoAmount(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		a := anyMonth.period(t)
+		a := billingtest.AnyMonth.Period(t)
 		plan := rapid.SampledFrom(a.Segments).Draw(t, "plan").Plan
-		again := published(t, a, plan.Key, anyMonth.instant(t, "published"))
+		again := published(t, a, plan.Key, billingtest.AnyMonth.Instant(t, "published"))
 		require.Equal(t, amounts(rated(t, a)), amounts(rated(t, again)))
 	})
 }
@@ -63,11 +64,11 @@ func TestPublishingEqualTermsChangesNoAmount(t *testing.T) {
 // and not by a cent what the lines of the plan come to.
 func TestSplittingALineChangesNoSum(t *testing.T) {
 	t.Parallel()
-	model := anyMonth
-	model.versions = 1
+	model := billingtest.AnyMonth
+	model.Versions = 1
 	rapid.Check(t, func(t *rapid.T) {
-		a := model.period(t)
-		at := model.instant(t, "published")
+		a := model.Period(t)
+		at := model.Instant(t, "published")
 		key := rapid.SampledFrom(a.Segments).Draw(t, "plan").Plan.Key
 		other := published(t, a, key, at)
 		for i, s := range other.Segments {
@@ -107,11 +108,11 @@ func TestSplittingALineChangesNoSum(t *testing.T) {
 // them.
 func TestSharesAddUp(t *testing.T) {
 	t.Parallel()
-	model := anyMonth
+	model := billingtest.AnyMonth
 	rapid.Check(t, func(t *rapid.T) {
 		how := rapid.SampledFrom([]plans.Proration{plans.ProrateDay, plans.ProrateSecond}).Draw(t, "how")
-		model.prorations = []plans.Proration{how}
-		a := model.period(t)
+		model.Prorations = []plans.Proration{how}
+		a := model.Period(t)
 		days, under := map[calendar.Day]bool{}, time.Duration(0)
 		for i, s := range a.Segments {
 			if s.Plan.Key == "" {
@@ -151,13 +152,13 @@ func TestSharesAddUp(t *testing.T) {
 func TestAVisitNeverLowersTheSum(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		model := month{prorations: []plans.Proration{plans.ProrateDay}, versions: 1, exact: true, unused: true}
+		model := billingtest.Month{Prorations: []plans.Proration{plans.ProrateDay}, Versions: 1, Exact: true, Unused: true}
 		if rapid.Bool().Draw(t, "several versions") {
-			model.versions, model.noMinimum = 3, true
+			model.Versions, model.NoMinimum = 3, true
 		}
-		a := model.period(t)
-		other := rapid.SampledFrom(model.plan(t, "other")).Draw(t, "version")
-		if s := rapid.SampledFrom(a.Segments).Draw(t, "known plan"); model.versions == 1 && s.Plan.Key != "" && rapid.Bool().Draw(t, "known") {
+		a := model.Period(t)
+		other := rapid.SampledFrom(model.Plan(t, "other")).Draw(t, "version")
+		if s := rapid.SampledFrom(a.Segments).Draw(t, "known plan"); model.Versions == 1 && s.Plan.Key != "" && rapid.Bool().Draw(t, "known") {
 			other = s.Plan
 		}
 		before, after := rated(t, a), rated(t, visit(t, a, other))
@@ -168,10 +169,10 @@ func TestAVisitNeverLowersTheSum(t *testing.T) {
 // What isn't prorated is due once for each plan, whatever was in force in between.
 func TestAnUnproratedFeeIsDueOnce(t *testing.T) {
 	t.Parallel()
-	model := anyMonth
-	model.prorations = []plans.Proration{"", plans.ProrateNone}
+	model := billingtest.AnyMonth
+	model.Prorations = []plans.Proration{"", plans.ProrateNone}
 	rapid.Check(t, func(t *rapid.T) {
-		a := model.period(t)
+		a := model.Period(t)
 		last := map[string]plans.Plan{}
 		for _, s := range a.Segments {
 			last[s.Plan.Key] = s.Plan
@@ -196,10 +197,10 @@ func TestAnUnproratedFeeIsDueOnce(t *testing.T) {
 // costs nothing and is shown: checked against the prices of whole quantities.
 func TestUsageCostsTheDifferenceOfTwoPrices(t *testing.T) {
 	t.Parallel()
-	model := anyMonth
-	model.prorations = []plans.Proration{plans.ProrateNone}
+	model := billingtest.AnyMonth
+	model.Prorations = []plans.Proration{plans.ProrateNone}
 	rapid.Check(t, func(t *rapid.T) {
-		a := model.period(t)
+		a := model.Period(t)
 		want, reached, outside := map[string]money.Fraction{}, map[string]int64{}, int64(0)
 		lastOf := map[string]plans.PriceBook{}
 		for _, s := range a.Segments {

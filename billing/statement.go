@@ -17,6 +17,10 @@ import (
 // be rated; its text says why. Such an organization is parked: the others go on.
 var ErrCannotRate = errors.New("can't be rated")
 
+// ErrInvalidStatement is the root of every error about a statement in a file. The
+// error's text names the statement and the rule that is broken.
+var ErrInvalidStatement = errors.New("invalid statement")
+
 // LineKind says what a line of a statement is for.
 type LineKind string
 
@@ -192,4 +196,15 @@ func (s *Statement) add() {
 	s.Subtotal = money.NewAmount(subtotal, s.Currency)
 	s.Credits = money.NewAmount(credits, s.Currency)
 	s.Due = money.NewAmount(subtotal.Sub(credits), s.Currency)
+}
+
+// Check reports what of a statement doesn't add up, as [ErrInvalidStatement].
+func (s Statement) Check() error {
+	again := s
+	again.add()
+	if !again.Subtotal.Equal(s.Subtotal.Decimal) || !again.Credits.Equal(s.Credits.Decimal) || !again.Due.Equal(s.Due.Decimal) {
+		return fmt.Errorf("%w: %s of organization %s: its lines add up to %s − %s = %s, it says %s − %s = %s", ErrInvalidStatement,
+			s.Number, s.Organization, again.Subtotal, again.Credits, again.Due, s.Subtotal, s.Credits, s.Due)
+	}
+	return nil
 }

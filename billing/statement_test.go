@@ -3,6 +3,7 @@ package billing_test
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,17 +20,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/billingtest"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
 
-// statementMeters are the meters of the cases: a sum, a peak and a snapshot.
-var statementMeters = []plans.Meter{
-	{Key: "calls", Name: "Calls", Aggregation: plans.Sum, Unit: "call"},
-	{Key: "seats", Name: "Seats", Aggregation: plans.Max, Unit: "seat"},
-	{Key: "storage", Name: "Storage", Aggregation: plans.Last, Unit: "byte"},
-}
+var update = flag.Bool("update", false, "write the golden files anew")
 
 // statementCase is the input of a golden case.
 type statementCase struct {
@@ -65,7 +62,7 @@ func (c statementCase) grants() []billing.CreditGrant {
 	for i, g := range c.Credits {
 		remaining := decimal.RequireFromString(g.Remaining)
 		grants = append(grants, billing.CreditGrant{
-			ID: uuid.UUID{15: byte(i + 1)}, Organization: acme, Currency: g.Currency, Amount: remaining, Remaining: remaining,
+			ID: uuid.UUID{15: byte(i + 1)}, Organization: billingtest.Acme, Currency: g.Currency, Amount: remaining, Remaining: remaining,
 			Priority: g.Priority, EffectiveAt: g.Effective, ExpiresAt: g.Expires, Note: g.Note,
 		})
 	}
@@ -74,12 +71,12 @@ func (c statementCase) grants() []billing.CreditGrant {
 
 func (c statementCase) period(t *testing.T) billing.OrganizationPeriod {
 	t.Helper()
-	catalog := plans.Catalog{Meters: statementMeters, Plans: c.Plans}
+	catalog := plans.Catalog{Meters: billingtest.Meters, Plans: c.Plans}
 	require.NoError(t, catalog.Validate())
 	period, err := calendar.ParsePeriod(c.Period)
 	require.NoError(t, err)
 	o := billing.OrganizationPeriod{
-		Organization: acme, OrganizationName: "Acme", Currency: c.Currency, Period: period, Cut: period.End(), Meters: statementMeters,
+		Organization: billingtest.Acme, OrganizationName: "Acme", Currency: c.Currency, Period: period, Cut: period.End(), Meters: billingtest.Meters,
 	}
 	if !c.Cut.IsZero() {
 		o.Cut = c.Cut
@@ -162,11 +159,11 @@ func readable(s billing.Statement) string {
 func TestStatementLaws(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		period := anyMonth.period(t)
+		period := billingtest.AnyMonth.Period(t)
 		s, err := billing.NewStatement(period)
 		require.NoError(t, err)
 		due := s.Due
-		credit := billing.CreditGrant{ID: acme, Currency: s.Currency, Remaining: decimal.New(rapid.Int64Range(0, 100).Draw(t, "credit"), -2)}
+		credit := billing.CreditGrant{ID: billingtest.Acme, Currency: s.Currency, Remaining: decimal.New(rapid.Int64Range(0, 100).Draw(t, "credit"), -2)}
 		s.PayFrom([]billing.CreditGrant{credit}, period.Cut)
 		require.True(t, decimal.Max(decimal.Zero, decimal.Min(credit.Remaining, due.Decimal)).Equal(s.Credits.Decimal))
 		require.True(t, s.Subtotal.Equal(due.Decimal))
@@ -194,10 +191,10 @@ func TestStatementLaws(t *testing.T) {
 func TestCorrectionsReachThePrice(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		period := anyMonth.period(t)
+		period := billingtest.AnyMonth.Period(t)
 		closed, err := billing.NewStatement(period)
 		require.NoError(t, err)
-		next := billing.Statement{Period: october2026.Next(), Currency: "USD"}
+		next := billing.Statement{Period: billingtest.October.Next(), Currency: "USD"}
 		next.Correct(closed, closed.BilledBy())
 		require.Empty(t, next.Lines)
 
@@ -217,8 +214,8 @@ func TestCorrectionsReachThePrice(t *testing.T) {
 		for _, l := range outside(next) {
 			require.True(t, l.Amount.IsZero(), "%s costs %s", l.Description, l.Amount)
 		}
-		third := billing.Statement{Period: october2026.Next().Next(), Currency: "USD"}
-		third.Correct(again, append(closed.BilledBy(), next.CorrectionsOf(october2026)...))
+		third := billing.Statement{Period: billingtest.October.Next().Next(), Currency: "USD"}
+		third.Correct(again, append(closed.BilledBy(), next.CorrectionsOf(billingtest.October)...))
 		require.Empty(t, third.Lines)
 	})
 }
@@ -227,8 +224,6 @@ func TestCorrectionsReachThePrice(t *testing.T) {
 func outside(s billing.Statement) []billing.Line {
 	return slices.DeleteFunc(slices.Clone(s.Lines), func(l billing.Line) bool { return !strings.HasSuffix(l.Description, ", outside of the contract") })
 }
-
-var october2026 = calendar.PeriodOf(time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC))
 
 func drawOrganizationPeriod(t *rapid.T) billing.OrganizationPeriod {
 	amount := func(name string) decimal.Decimal { return decimal.New(rapid.Int64Range(0, 9999).Draw(t, name), -3) }
@@ -246,12 +241,12 @@ func drawOrganizationPeriod(t *rapid.T) billing.OrganizationPeriod {
 		}}}
 	}
 	o := billing.OrganizationPeriod{
-		Organization: uuid.UUID{1}, Currency: "USD", Period: october2026, Cut: october2026.End(), Meters: statementMeters,
+		Organization: uuid.UUID{1}, Currency: "USD", Period: billingtest.October, Cut: billingtest.October.End(), Meters: billingtest.Meters,
 	}
-	start := october2026.Start()
+	start := billingtest.October.Start()
 	for i := range rapid.IntRange(1, 3).Draw(t, "segments") {
 		o.Segments = append(o.Segments, billing.Segment{
-			Start: start, End: october2026.End(), Plan: plan(fmt.Sprintf("plan%d", i)),
+			Start: start, End: billingtest.October.End(), Plan: plan(fmt.Sprintf("plan%d", i)),
 			Usage: []billing.SegmentUsage{
 				{Meter: "calls", Value: rapid.Int64Range(0, 1000).Draw(t, "calls")}, {Meter: "seats", Value: rapid.Int64Range(0, 20).Draw(t, "seats")},
 			},
@@ -262,15 +257,6 @@ func drawOrganizationPeriod(t *rapid.T) billing.OrganizationPeriod {
 		start = start.Add(time.Duration(rapid.IntRange(1, 10*24).Draw(t, "hours")) * time.Hour)
 	}
 	return o
-}
-
-// proPlan costs 49.00, and 0.01 a call.
-func proPlan(t *testing.T) plans.Plan {
-	t.Helper()
-	return plans.Plan{Key: "pro", Version: 1, Name: "Pro", PriceBooks: []plans.PriceBook{{
-		Currency: "USD", BaseFee: plans.BaseFee{Amount: decimal.NewFromInt(49)},
-		Prices: []plans.Price{{Meter: "calls", Model: plans.PerUnit, UnitPrice: decimal.RequireFromString("0.01")}},
-	}}}
 }
 
 // The worked examples of the documents are the statements of golden cases, to the letter.

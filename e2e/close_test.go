@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
@@ -160,7 +161,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	require.Contains(t, s.tollgate("export", "explain", "--period", period, pro.id.String()), `"due": "199.00"`)
 	require.Equal(t, []string{"grant 50.00", "burn 50.00"}, s.creditEntries(pro))
 	s.tryCatalog(period, pro.id)
-	require.NoError(t, os.WriteFile(filepath.Join(first, billing.StatementsFile), []byte("{}\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(first, documents.StatementsFile), []byte("{}\n"), 0o600))
 	refused, err = s.try("export", "verify", first)
 	require.Error(t, err)
 	require.Contains(t, refused, "statements.jsonl")

@@ -122,7 +122,7 @@ $$;
 -- Whether a live instance may yet admit by what an organization's plan was before: it has not said to have taken the last
 -- change over. One that has not within a second is passed over: what it admitted is unleased once it is flushed.
 -- +goose StatementBegin
-CREATE FUNCTION tollgate_plan_settling(of_organization uuid) RETURNS boolean
+CREATE FUNCTION tollgate_plan_changing(of_organization uuid) RETURNS boolean
     LANGUAGE sql VOLATILE SET search_path = public, pg_temp
 AS $$
     SELECT EXISTS (
@@ -211,7 +211,7 @@ CREATE FUNCTION tollgate_adjust_lease(
     by_instance uuid, of_organization uuid, of_meter text, of_kind text, of_start date,
     ask_generation bigint, ask_version bigint, ask_answered boolean, ask_issued bigint, ask_spent bigint, ask_adopted bigint,
     ask_need bigint, ask_look boolean, ask_plan text, ask_plan_version bigint, ask_max bigint,
-    OUT answer_issued bigint, OUT outdated boolean, OUT waiting boolean, OUT settling boolean,
+    OUT answer_issued bigint, OUT outdated boolean, OUT waiting boolean, OUT changing boolean,
     OUT answer_max bigint, OUT answer_consumed bigint, OUT answer_unleased bigint, OUT answer_leased bigint,
     OUT answer_held bigint, OUT outstanding bigint, OUT answer_idle bigint)
     LANGUAGE plpgsql SET search_path = public, pg_temp
@@ -229,7 +229,7 @@ DECLARE
     granting  bigint := 0;
 BEGIN
     waiting := false;
-    settling := false;
+    changing := false;
     answer_idle := 0;
     SELECT * INTO w FROM quota_windows q
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
@@ -277,16 +277,16 @@ BEGIN
             granting := -least(-change, l.granted);
             l.issued := ask_issued;
         ELSIF change > 0 AND NOT old_plan THEN
-            settling := tollgate_plan_settling(of_organization);
+            changing := tollgate_plan_changing(of_organization);
             SELECT count(*), coalesce(bool_or(i.id = by_instance), false) INTO live, alive FROM instances i WHERE i.status = 'live';
             need := least(greatest(ask_need, 0), change);
             available := w.plan_max - w.consumed - w.leased - w.held - w.unleased;
-            IF available < need AND NOT settling THEN
+            IF available < need AND NOT changing THEN
                 w.held := w.held - tollgate_expire_held(of_organization, of_meter, of_kind, of_start);
                 available := w.plan_max - w.consumed - w.leased - w.held - w.unleased;
             END IF;
             -- All that remains for who waits; beyond that no more than a fair share.
-            IF alive AND NOT settling THEN
+            IF alive AND NOT changing THEN
                 granting := greatest(0, least(available, greatest(need, least(change, available / greatest(1, live)))));
             END IF;
             l.issued := l.issued + granting;
@@ -304,8 +304,8 @@ BEGIN
         SET generation = excluded.generation, version = excluded.version, issued = excluded.issued, granted = excluded.granted,
             spent = excluded.spent, adopted = excluded.adopted, awaited = excluded.awaited;
     END IF;
-    waiting := settling;
-    IF NOT outdated AND NOT settling AND ask_issued > l.issued AND ask_need > greatest(granting, 0) THEN
+    waiting := changing;
+    IF NOT outdated AND NOT changing AND ask_issued > l.issued AND ask_need > greatest(granting, 0) THEN
         waiting := tollgate_recall_quota(of_organization, of_meter, of_kind, of_start, by_instance);
     END IF;
     SELECT coalesce(sum(greatest(0, least(q.granted, q.issued - q.spent - q.awaited))), 0)
@@ -343,7 +343,7 @@ BEGIN
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.window_start <= of_day AND q.window_end > of_day
     ORDER BY q.limit_window FOR NO KEY UPDATE;
     again := NOT was_outdated AND tollgate_plan_outdated(of_organization, known_plan, known_version)
-        OR hard_kind IS NOT NULL AND tollgate_plan_settling(of_organization);
+        OR hard_kind IS NOT NULL AND tollgate_plan_changing(of_organization);
     taken := NOT again;
     answer_max := known_max; answer_consumed := 0; answer_unleased := 0; answer_leased := 0; answer_held := 0; answer_current := 0;
     IF hard_kind IS NOT NULL THEN
@@ -378,7 +378,7 @@ DROP FUNCTION tollgate_adjust_lease(
 DROP FUNCTION tollgate_window_current(quota_windows);
 DROP FUNCTION tollgate_recall_quota(uuid, text, text, date, uuid);
 DROP FUNCTION tollgate_expire_held(uuid, text, text, date, uuid);
-DROP FUNCTION tollgate_plan_settling(uuid);
+DROP FUNCTION tollgate_plan_changing(uuid);
 DROP FUNCTION tollgate_limit_in_force(uuid, text);
 DROP FUNCTION tollgate_plan_outdated(uuid, text, bigint);
 DROP FUNCTION tollgate_open_quota_windows(uuid[], text[], text[], date[], bigint[]);

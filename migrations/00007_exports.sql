@@ -205,7 +205,7 @@ CREATE TABLE statement_undelivered (
     export_id       uuid        NOT NULL REFERENCES exports (id),
     organization_id uuid        NOT NULL REFERENCES organizations (id),
     sink            text        NOT NULL CHECK (sink <> ''),
-    outcome         text        NOT NULL CHECK (outcome IN ('no_customer', 'nothing_due', 'unchanged', 'failed')),
+    state           text        NOT NULL CHECK (state IN ('no_customer', 'nothing_due', 'unchanged', 'failed')),
     reason          text        NOT NULL,
     attempts        integer     NOT NULL DEFAULT 1,
     at              timestamptz NOT NULL DEFAULT now(),

@@ -226,18 +226,18 @@ func (h *heldQuota) try(ctx context.Context, tx scoped, kind calendar.WindowKind
 	var done bool
 	limited := kind == h.limit && h.used > h.held
 	err := tx.QueryRow(ctx, `
-		WITH settling AS MATERIALIZED (
-			SELECT $7 AND tollgate_plan_settling($1) AS yet
+		WITH changing AS MATERIALIZED (
+			SELECT $7 AND tollgate_plan_changing($1) AS yet
 		), settled AS (
 			UPDATE quota_windows
 			SET held = held - $5::int8, consumed = consumed + CASE WHEN $7 THEN $6::int8 ELSE least($5::int8, $6::int8) END,
 				unleased = unleased + CASE WHEN $7 THEN 0 ELSE greatest(0, $6::int8 - $5::int8) END,
 				max = greatest(CASE WHEN $7 THEN $8::int8 ELSE plan_max END, consumed + leased + held, max)
 			WHERE organization_id = $1 AND meter = $2 AND limit_window = $3 AND window_start = $4
-				AND (NOT $7 OR NOT (SELECT yet FROM settling) AND $6::int8 - $5::int8 <= $8::int8 - consumed - leased - held - unleased)
+				AND (NOT $7 OR NOT (SELECT yet FROM changing) AND $6::int8 - $5::int8 <= $8::int8 - consumed - leased - held - unleased)
 			RETURNING 1
 		)
-		SELECT CASE WHEN $7 THEN $8::int8 ELSE plan_max END, consumed, unleased, leased, held, tollgate_window_current(quota_windows), (SELECT yet FROM settling), EXISTS (SELECT FROM settled)
+		SELECT CASE WHEN $7 THEN $8::int8 ELSE plan_max END, consumed, unleased, leased, held, tollgate_window_current(quota_windows), (SELECT yet FROM changing), EXISTS (SELECT FROM settled)
 		FROM quota_windows
 		WHERE organization_id = $1 AND meter = $2 AND limit_window = $3 AND window_start = $4`,
 		h.organization, h.meter, kind, date(start), h.held, h.used, limited, h.max).

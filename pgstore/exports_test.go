@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore"
 )
@@ -51,7 +52,7 @@ func (f *fixture) freeze(id uuid.UUID) []billing.BatchMark {
 
 func manifest(e billing.Export) billing.Manifest {
 	return billing.Manifest{
-		Format: billing.ManifestFormat, Period: e.Period, Cut: e.Cut, Program: "test",
+		Format: documents.ManifestFormat, Period: e.Period, Cut: e.Cut, Program: "test",
 		Watermark: []billing.BatchMark{{Instance: uuid.Must(uuid.NewV7()), Through: 7}},
 		Files:     []billing.File{{Name: "usage.jsonl", SHA256: "ab", Bytes: 10, Rows: 1}},
 		Totals:    []billing.ControlTotal{{Meter: evaluations, Organizations: 1, Value: "12345678901234567890"}},

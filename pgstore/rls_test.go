@@ -90,7 +90,7 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 	for _, o := range []uuid.UUID{a, b} {
 		require.NoError(t, f.PutCustomer(t.Context(), sinks.Customer{Organization: o, Sink: sinks.Stripe, ExternalID: "cus_" + o.String()}))
 		require.NoError(t, f.MarkStatementDelivered(t.Context(), e.ID, o, sinks.Stripe, "in_"+o.String()))
-		require.NoError(t, f.MarkStatementsUndelivered(t.Context(), e.ID, "elsewhere", []sinks.Undelivered{{Organization: o, Outcome: sinks.NoCustomer}}))
+		require.NoError(t, f.MarkStatementsUndelivered(t.Context(), e.ID, "elsewhere", []sinks.Undelivered{{Organization: o, State: sinks.NoCustomer}}))
 	}
 	fillClose(f, e.ID, a, b)
 	return f, a, b

@@ -172,7 +172,7 @@ func (s *Store) MarkStatementsUndelivered(ctx context.Context, export uuid.UUID,
 	in := db.MarkUndeliveredParams{ExportID: export, Sink: sink}
 	for _, u := range undelivered {
 		in.Organizations = append(in.Organizations, u.Organization)
-		in.Outcomes = append(in.Outcomes, string(u.Outcome))
+		in.States = append(in.States, string(u.State))
 		in.Reasons = append(in.Reasons, u.Reason)
 	}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
@@ -203,20 +203,20 @@ func (s *Store) StatementDeliveryCounts(ctx context.Context, export uuid.UUID, s
 }
 
 // StatementDeliveries returns what became of an export's issued statements in a sink, those
-// of the next organizations, at most limit of them, with IDs after `after`. An empty outcome
+// of the next organizations, at most limit of them, with IDs after `after`. An empty state
 // means each; otherwise only that one is listed.
-func (s *Store) StatementDeliveries(ctx context.Context, export uuid.UUID, sink string, outcome sinks.Outcome, after uuid.UUID, limit int) ([]sinks.Delivery, error) {
+func (s *Store) StatementDeliveries(ctx context.Context, export uuid.UUID, sink string, state sinks.State, after uuid.UUID, limit int) ([]sinks.Delivery, error) {
 	out := []sinks.Delivery{}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		if err := tx.AvoidNestedLoops(ctx); err != nil {
 			return err
 		}
 		rows, err := tx.ListStatementDeliveries(ctx, db.ListStatementDeliveriesParams{
-			ExportID: export, Sink: sink, Outcome: string(outcome), After: after, PageSize: pageSize(limit),
+			ExportID: export, Sink: sink, State: string(state), After: after, PageSize: pageSize(limit),
 		})
 		for _, r := range rows {
 			out = append(out, sinks.Delivery{
-				Organization: r.OrganizationID, OrganizationName: r.Name, Statement: r.Number, Sink: sink, Outcome: sinks.Outcome(r.Outcome),
+				Organization: r.OrganizationID, OrganizationName: r.Name, Statement: r.Number, Sink: sink, State: sinks.State(r.State),
 				ExternalID: r.ExternalID, Reason: r.Reason, Attempts: int(r.Attempts), At: r.At.UTC(),
 			})
 		}

@@ -119,8 +119,8 @@ func TestStatementDeliveries(t *testing.T) {
 	a, b, c := f.customer("A"), f.customer("B"), f.customer("C")
 	f.instance().flush(row(a, evaluations, today, 5), row(b, evaluations, today, 7))
 	e := f.closePeriod(period)
-	list := func(outcome sinks.Outcome, after uuid.UUID, limit int) []sinks.Delivery {
-		found, err := f.StatementDeliveries(t.Context(), e.ID, sinks.Stripe, outcome, after, limit)
+	list := func(state sinks.State, after uuid.UUID, limit int) []sinks.Delivery {
+		found, err := f.StatementDeliveries(t.Context(), e.ID, sinks.Stripe, state, after, limit)
 		require.NoError(t, err)
 		return found
 	}
@@ -129,7 +129,7 @@ func TestStatementDeliveries(t *testing.T) {
 	require.True(t, list("", uuid.Nil, 1)[0].At.IsZero())
 
 	undelivered := []sinks.Undelivered{
-		{Organization: a, Outcome: sinks.Failed, Reason: "no such customer"}, {Organization: b, Outcome: sinks.NoCustomer}, {Organization: c, Outcome: sinks.NothingDue},
+		{Organization: a, State: sinks.Failed, Reason: "no such customer"}, {Organization: b, State: sinks.NoCustomer}, {Organization: c, State: sinks.NothingDue},
 	}
 	for range 2 {
 		require.NoError(t, f.MarkStatementsUndelivered(t.Context(), e.ID, sinks.Stripe, undelivered))
@@ -141,7 +141,7 @@ func TestStatementDeliveries(t *testing.T) {
 	require.WithinDuration(t, time.Now(), failed[0].At, time.Minute)
 	failed[0].At = time.Time{}
 	require.Equal(t, sinks.Delivery{
-		Organization: a, OrganizationName: "A", Statement: "TG-2026-10-000001", Sink: sinks.Stripe, Outcome: sinks.Failed, Reason: "no such customer", Attempts: 2,
+		Organization: a, OrganizationName: "A", Statement: "TG-2026-10-000001", Sink: sinks.Stripe, State: sinks.Failed, Reason: "no such customer", Attempts: 2,
 	}, failed[0])
 
 	f.deliver(e.ID, a)
@@ -186,11 +186,11 @@ func TestARevisionLeavesTheDifference(t *testing.T) {
 		require.Equal(t, "TG-2026-10-000003-withdrawn-R2", found[gone].Number)
 		require.Equal(t, gone, found[gone].Organization)
 		require.Nil(t, found[undelivered].Replaces)
-		_, outcome, err := found[same].ToDeliver()
+		_, state, err := found[same].ToDeliver()
 		require.NoError(t, err)
-		require.Equal(t, sinks.Unchanged, outcome)
+		require.Equal(t, sinks.Unchanged, state)
 	}
-	require.NoError(t, f.MarkStatementsUndelivered(t.Context(), second.ID, sinks.Stripe, []sinks.Undelivered{{Organization: same, Outcome: sinks.Unchanged}}))
+	require.NoError(t, f.MarkStatementsUndelivered(t.Context(), second.ID, sinks.Stripe, []sinks.Undelivered{{Organization: same, State: sinks.Unchanged}}))
 	f.deliver(second.ID, more)
 	f.deliver(second.ID, gone)
 	require.Equal(t, sinks.Counts{Delivered: 2, Unchanged: 1, Pending: 1}, f.deliveryCounts(second.ID))
@@ -234,7 +234,7 @@ func TestIssuedStatementsOfMany(t *testing.T) {
 		}
 		undelivered := make([]sinks.Undelivered, len(page))
 		for i, s := range page {
-			undelivered[i] = sinks.Undelivered{Organization: s.Organization, Outcome: sinks.NothingDue}
+			undelivered[i] = sinks.Undelivered{Organization: s.Organization, State: sinks.NothingDue}
 		}
 		require.NoError(t, f.MarkStatementsUndelivered(t.Context(), e.ID, sinks.Stripe, undelivered))
 		f.deliver(e.ID, page[0].Organization)

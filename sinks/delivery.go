@@ -10,28 +10,28 @@ import (
 	"github.com/riverline/tollgate/money"
 )
 
-// Outcome says what became of a statement in a sink.
-type Outcome string
+// State says what became of a statement in a sink.
+type State string
 
-// The outcomes.
+// The states.
 const (
 	// Delivered: the sink has taken it. It is never delivered again.
-	Delivered Outcome = "delivered"
+	Delivered State = "delivered"
 	// NoCustomer: the sink doesn't know the organization.
-	NoCustomer Outcome = "no_customer"
+	NoCustomer State = "no_customer"
 	// NothingDue: no line of the statement has an amount.
-	NothingDue Outcome = "nothing_due"
+	NothingDue State = "nothing_due"
 	// Unchanged: it replaces a statement that the sink has taken, and the same is due.
-	Unchanged Outcome = "unchanged"
+	Unchanged State = "unchanged"
 	// Failed: the sink refused it, or could not be asked.
-	Failed Outcome = "failed"
+	Failed State = "failed"
 	// Pending: it has not been tried.
-	Pending Outcome = "pending"
+	Pending State = "pending"
 )
 
-// Outcomes returns the outcomes that there are.
-func Outcomes() []Outcome {
-	return []Outcome{Delivered, NoCustomer, NothingDue, Unchanged, Failed, Pending}
+// States returns the states that there are.
+func States() []State {
+	return []State{Delivered, NoCustomer, NothingDue, Unchanged, Failed, Pending}
 }
 
 // Issued is an issued statement, with what decides how it is delivered to a sink.
@@ -46,23 +46,23 @@ type Issued struct {
 	Replaces *Statement
 }
 
-// ToDeliver returns what to hand to the sink. Where that is nothing, the outcome says why;
+// ToDeliver returns what to hand to the sink. Where that is nothing, the state says why;
 // it is empty otherwise. An error says that a person has to settle what the sink has.
-func (i Issued) ToDeliver() (Statement, Outcome, error) {
+func (i Issued) ToDeliver() (Statement, State, error) {
 	if i.ExternalID != "" {
 		return Statement{}, Delivered, nil
 	}
-	due, outcome := i.Statement, NothingDue
+	due, state := i.Statement, NothingDue
 	if i.Replaces != nil {
 		var err error
 		if due, err = due.Since(*i.Replaces); err != nil {
 			return Statement{}, Failed, err
 		}
-		outcome = Unchanged
+		state = Unchanged
 	}
 	switch {
 	case !due.hasAmounts():
-		return Statement{}, outcome, nil
+		return Statement{}, state, nil
 	case i.Customer == "":
 		return Statement{}, NoCustomer, nil
 	}
@@ -107,8 +107,8 @@ func (s Statement) Since(before Statement) (Statement, error) {
 // Undelivered is a statement that was not handed over, and why.
 type Undelivered struct {
 	Organization uuid.UUID
-	// Outcome is neither [Delivered] nor [Pending].
-	Outcome Outcome
+	// State is neither [Delivered] nor [Pending].
+	State State
 	// Reason is what the sink said of one that failed; empty otherwise.
 	Reason string
 }
@@ -119,9 +119,9 @@ type Delivery struct {
 	OrganizationName string    `json:"organization_name"`
 	// Statement is the statement's number; empty where there is none, and an earlier
 	// revision's is taken back.
-	Statement string  `json:"statement,omitempty"`
-	Sink      string  `json:"sink"`
-	Outcome   Outcome `json:"outcome"`
+	Statement string `json:"statement,omitempty"`
+	Sink      string `json:"sink"`
+	State     State  `json:"state"`
 	// ExternalID is what the sink made of it, an invoice's id; empty unless delivered.
 	ExternalID string `json:"external_id,omitempty"`
 	// Reason is what the sink said of one that failed; empty otherwise.
@@ -132,7 +132,7 @@ type Delivery struct {
 	At time.Time `json:"at,omitzero"`
 }
 
-// Counts says how many statements of an export have which outcome in a sink.
+// Counts says how many statements of an export have which state in a sink.
 type Counts struct {
 	Delivered  int64 `json:"delivered"`
 	NoCustomer int64 `json:"no_customer"`

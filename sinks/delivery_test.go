@@ -22,10 +22,10 @@ func TestToDeliver(t *testing.T) {
 	t.Parallel()
 	before := aStatement("TG-1", "USD", "200", "49")
 	for name, c := range map[string]struct {
-		issued  sinks.Issued
-		outcome sinks.Outcome
-		due     string
-		says    string
+		issued sinks.Issued
+		state  sinks.State
+		due    string
+		says   string
 	}{
 		"whole":            {sinks.Issued{Statement: aStatement("TG-1", "USD", "1.10", "2"), Customer: "c"}, "", "3.1", ""},
 		"balanced":         {sinks.Issued{Statement: aStatement("TG-1", "USD", "5", "-5"), Customer: "c"}, "", "0", ""},
@@ -40,8 +40,8 @@ func TestToDeliver(t *testing.T) {
 		"more, nobody":     {sinks.Issued{Statement: aStatement("TG-2", "USD", "250"), Replaces: &before}, sinks.NoCustomer, "0", ""},
 		"another currency": {sinks.Issued{Statement: aStatement("TG-2", "EUR", "249"), Customer: "c", Replaces: &before}, sinks.Failed, "0", "was delivered in USD and not in EUR"},
 	} {
-		due, outcome, err := c.issued.ToDeliver()
-		require.Equal(t, c.outcome, outcome, name)
+		due, state, err := c.issued.ToDeliver()
+		require.Equal(t, c.state, state, name)
 		require.Equal(t, c.due, due.Due().String(), name)
 		if c.says == "" {
 			require.NoError(t, err, name)
@@ -66,5 +66,5 @@ func TestCountsAdd(t *testing.T) {
 	t.Parallel()
 	one := sinks.Counts{Delivered: 1, NoCustomer: 2, NothingDue: 3, Unchanged: 4, Failed: 5, Pending: 6}
 	require.Equal(t, sinks.Counts{Delivered: 2, NoCustomer: 4, NothingDue: 6, Unchanged: 8, Failed: 10, Pending: 12}, one.Add(one))
-	require.Len(t, sinks.Outcomes(), 6)
+	require.Len(t, sinks.States(), 6)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 )
 
@@ -29,7 +30,7 @@ type ExportPeriodInput struct {
 	// Variance says which differences from the period before have to be reviewed.
 	Variance billing.VarianceThreshold `json:"variance,omitzero"`
 	// Documents says how files are written.
-	Documents billing.DocumentOptions `json:"documents,omitzero"`
+	Documents documents.Options `json:"documents,omitzero"`
 	// AllowSelfApproval lets the requester approve. False: somebody else has to.
 	AllowSelfApproval bool `json:"allow_self_approval,omitempty"`
 	// RemindAfter is the time after which a wait for a decision reminds, again and again.
@@ -243,7 +244,7 @@ func (r *exportRun) run(ctx workflow.Context) error {
 // answer gives the period's final export, which was done before.
 func (r *exportRun) answer(ctx workflow.Context) error {
 	r.result.AlreadyFinal = true
-	r.result.Manifest = r.begun.Folder + billing.ManifestFile
+	r.result.Manifest = r.begun.Folder + documents.ManifestFile
 	r.progress().Files, r.progress().Totals = r.begun.Files, r.begun.Totals
 	return r.show(ctx, r.begun.Stage)
 }

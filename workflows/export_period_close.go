@@ -10,6 +10,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 )
 
 // rate is the stage rating: the organizations in pages, several at a time. What can't
@@ -62,7 +63,7 @@ func (r *exportRun) writeFiles(ctx workflow.Context) error {
 	p := r.progress()
 	options := r.in.Documents
 	writing, stop := workflow.WithCancel(ctx)
-	usage := workflow.ExecuteActivity(forBulk(writing, "write "+billing.UsageFile), onExport.WriteUsageFile, activities.WriteUsageFileInput{
+	usage := workflow.ExecuteActivity(forBulk(writing, "write "+documents.UsageFile), onExport.WriteUsageFile, activities.WriteUsageFileInput{
 		ID: r.begun.ID, Folder: r.begun.Folder, Compress: options.Compress,
 	})
 	statements := workflow.ExecuteActivity(forBulk(writing, "write the statements"), onClose.WriteStatements, activities.WriteStatementsInput{
@@ -81,7 +82,7 @@ func (r *exportRun) writeFiles(ctx workflow.Context) error {
 	}
 	p.Files, p.Totals = slices.Concat(ofStatements.Files, []billing.File{ofUsage.File}), ofUsage.Totals
 	var manifest activities.WriteManifestResult
-	err := workflow.ExecuteActivity(forBulk(ctx, "write "+billing.ManifestFile), onClose.WriteManifest, activities.WriteManifestInput{
+	err := workflow.ExecuteActivity(forBulk(ctx, "write "+documents.ManifestFile), onClose.WriteManifest, activities.WriteManifestInput{
 		Export: r.begun, Files: p.Files, Totals: p.Totals,
 	}).Get(ctx, &manifest)
 	if err != nil {

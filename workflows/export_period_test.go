@@ -15,6 +15,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 )
@@ -37,7 +38,7 @@ func begun(provisional bool) activities.BegunExport {
 }
 
 var (
-	aFile   = billing.File{Name: billing.UsageFile, Rows: 3}
+	aFile   = billing.File{Name: documents.UsageFile, Rows: 3}
 	aTotals = []billing.ControlTotal{{Meter: "evaluations", Organizations: 2, Value: "1230"}}
 )
 
@@ -107,7 +108,7 @@ func (e environment) untilFrozen(b activities.BegunExport) script {
 var pages = []uuid.UUID{{0: 1}, {0: 2}}
 
 var (
-	aStatementFile = billing.File{Name: billing.StatementsFile, Rows: 2}
+	aStatementFile = billing.File{Name: documents.StatementsFile, Rows: 2}
 	aMoney         = []billing.MoneyTotal{{Currency: "USD", Statements: 2, Lines: 5}}
 )
 
@@ -128,7 +129,7 @@ func (e environment) untilWritten(b activities.BegunExport, parked int64) script
 		{"writing", func() { e.stage(billing.StageWriting) }},
 		{"WriteStatements", func() {
 			e.OnActivity(onClose.WriteStatements, mock.Anything, activities.WriteStatementsInput{
-				ID: uuid.Max, Folder: b.Folder, Options: documents(), Numbered: !b.Provisional,
+				ID: uuid.Max, Folder: b.Folder, Options: fileOptions(), Numbered: !b.Provisional,
 			}).Return(activities.WriteStatementsResult{Files: []billing.File{aStatementFile}}, nil).Once()
 		}},
 		{"WriteUsageFile", func() { e.usageFile(b).After(time.Minute).Once() }},
@@ -145,13 +146,13 @@ func (e environment) manifest(b activities.BegunExport, parked int64) *testsuite
 	return e.OnActivity(onClose.WriteManifest, mock.Anything, activities.WriteManifestInput{
 		Export: b, Files: []billing.File{aStatementFile, aFile}, Totals: aTotals,
 	}).Return(activities.WriteManifestResult{
-		Name: b.Folder + billing.ManifestFile, Money: aMoney, Counts: billing.RatingCounts{Organizations: 2, Statements: 2 - parked, Parked: parked},
+		Name: b.Folder + documents.ManifestFile, Money: aMoney, Counts: billing.RatingCounts{Organizations: 2, Statements: 2 - parked, Parked: parked},
 	}, nil)
 }
 
-// documents are the options of files that are used where none are given.
-func documents() billing.DocumentOptions {
-	return billing.DocumentOptions{Focus: billing.DefaultFocusVersion, Issuer: "Tollgate"}
+// fileOptions are the options of files that are used where none are given.
+func fileOptions() documents.Options {
+	return documents.Options{Focus: documents.DefaultFocusVersion, Issuer: "Tollgate"}
 }
 
 // expect answers the activities of an export up to, and without, one of them, or until

@@ -89,9 +89,9 @@ func (s *fakeStore) StatementDeliveryCounts(ctx context.Context, id uuid.UUID, _
 			switch {
 			case s.delivered[organization] != "":
 				out.Delivered++
-			case s.undelivered[organization].Outcome == sinks.NoCustomer:
+			case s.undelivered[organization].State == sinks.NoCustomer:
 				out.NoCustomer++
-			case s.undelivered[organization].Outcome == sinks.Failed:
+			case s.undelivered[organization].State == sinks.Failed:
 				out.Failed++
 			default:
 				out.Pending++

@@ -12,6 +12,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
@@ -78,7 +79,7 @@ func TestServerExportIsReviewedAndApproved(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.store.variances = 2
-	run := s.requestExport(t, workflows.ExportPeriodInput{Documents: billing.DocumentOptions{Compress: true}})
+	run := s.requestExport(t, workflows.ExportPeriodInput{Documents: documents.Options{Compress: true}})
 	waiting := s.awaitStage(t, past(), billing.StageReviewing)
 	require.EqualValues(t, 2, waiting.Variances)
 	require.Equal(t, "reviewing", s.stage(t, run))

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/workflows"
@@ -65,14 +66,14 @@ func (s *system) startExport(t *testing.T, period calendar.Period) starter.Start
 // verify checks an export's files as anybody can, without the system.
 func (s *system) verify(t *testing.T, folder string) billing.Manifest {
 	t.Helper()
-	r, err := s.blobs.NewReader(t.Context(), folder+billing.ManifestFile)
+	r, err := s.blobs.NewReader(t.Context(), folder+documents.ManifestFile)
 	require.NoError(t, err)
 	document, err := io.ReadAll(r)
 	require.NoError(t, err)
 	require.NoError(t, r.Close())
-	manifest, err := billing.ParseManifest(document)
+	manifest, err := documents.ParseManifest(document)
 	require.NoError(t, err)
-	require.NoError(t, billing.Verify(manifest, func(name string) (io.ReadCloser, error) {
+	require.NoError(t, documents.Verify(manifest, func(name string) (io.ReadCloser, error) {
 		return s.blobs.NewReader(t.Context(), folder+name)
 	}))
 	return manifest
@@ -114,7 +115,7 @@ func TestServerExportIsFinal(t *testing.T) {
 	require.Equal(t, []billing.ControlTotal{
 		{Meter: "evaluations", Organizations: 2, Value: "1230"}, {Meter: "entity_instances", Organizations: 1, Value: "7"},
 	}, ended.Export.Totals)
-	require.Equal(t, ended.Export.Folder+billing.ManifestFile, ended.Manifest)
+	require.Equal(t, ended.Export.Folder+documents.ManifestFile, ended.Manifest)
 	manifest := s.verify(t, ended.Export.Folder)
 	require.Equal(t, []billing.BatchMark{{Instance: uuid.Max, Through: 9}}, manifest.Watermark)
 	kept := s.store.allExports()
@@ -216,7 +217,7 @@ func TestServerExportIsCanceled(t *testing.T) {
 	require.Equal(t, billing.StageCanceled, kept[0].Stage)
 	require.Equal(t, "canceled in stage writing", kept[0].Error)
 	require.Equal(t, "canceled", s.stage(t, run))
-	for _, name := range []string{billing.UsageFile, billing.ManifestFile} {
+	for _, name := range []string{documents.UsageFile, documents.ManifestFile} {
 		_, err := s.blobs.NewReader(t.Context(), kept[0].Folder()+name)
 		require.ErrorIs(t, err, fs.ErrNotExist)
 	}

@@ -19,6 +19,7 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/meter"
@@ -62,7 +63,7 @@ type BaseFee struct {
 }
 
 // BillingExport defines model for BillingExport.
-type BillingExport = billing.BillingExport
+type BillingExport = documents.BillingExport
 
 // Catalog defines model for Catalog.
 type Catalog struct {
@@ -284,7 +285,7 @@ type DeliveryPage struct {
 }
 
 // DocumentOptions defines model for DocumentOptions.
-type DocumentOptions = billing.DocumentOptions
+type DocumentOptions = documents.Options
 
 // DryRunOrganization Amounts are decimal numbers, without corrections and credits.
 type DryRunOrganization = billing.DryRunOrganization
@@ -503,7 +504,7 @@ type Manifest = billing.Manifest
 type Meter = plans.Meter
 
 // MeterTotal defines model for MeterTotal.
-type MeterTotal = billing.MeterUsage
+type MeterTotal = documents.MeterUsage
 
 // MeterUsage defines model for MeterUsage.
 type MeterUsage struct {
@@ -591,7 +592,7 @@ type OrganizationUpdate struct {
 }
 
 // OrganizationUsage defines model for OrganizationUsage.
-type OrganizationUsage = billing.OrganizationUsage
+type OrganizationUsage = documents.OrganizationUsage
 
 // ParkedList defines model for ParkedList.
 type ParkedList struct {
@@ -1327,8 +1328,8 @@ type ListStatementDeliveriesParams struct {
 	// Sink The system that takes statements.
 	Sink *string `form:"sink,omitempty" json:"sink,omitempty"`
 
-	// Outcome List those with this outcome alone.
-	Outcome *string `form:"outcome,omitempty" json:"outcome,omitempty"`
+	// State List those in this state alone.
+	State *string `form:"state,omitempty" json:"state,omitempty"`
 
 	// After The `next` of the page before.
 	After *openapi_types.UUID `form:"after,omitempty" json:"after,omitempty"`
@@ -2376,11 +2377,11 @@ func (siw *ServerInterfaceWrapper) ListStatementDeliveries(c *gin.Context) {
 		return
 	}
 
-	// ------------- Optional query parameter "outcome" -------------
+	// ------------- Optional query parameter "state" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", c.Request.URL.Query(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", c.Request.URL.Query(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
-		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter outcome: %w", err), http.StatusBadRequest)
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter state: %w", err), http.StatusBadRequest)
 		return
 	}
 

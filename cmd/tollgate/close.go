@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 )
 
 // note says why somebody decides.
@@ -106,7 +107,7 @@ type exportSettings struct {
 func (s exportSettings) body() map[string]any {
 	return map[string]any{
 		"variance":  billing.VarianceThreshold{Percent: s.VariancePercent, Least: s.VarianceLeast},
-		"documents": billing.DocumentOptions{Compress: s.Compress, Focus: billing.FocusVersion(s.Focus), Issuer: s.Issuer},
+		"documents": documents.Options{Compress: s.Compress, Focus: documents.FocusVersion(s.Focus), Issuer: s.Issuer},
 	}
 }
 

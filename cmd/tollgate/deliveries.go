@@ -11,8 +11,8 @@ import (
 
 type exportDeliveries struct {
 	exportQuery
-	Sink    string `enum:"stripe" default:"stripe" help:"The system: stripe."`
-	Outcome string `enum:",delivered,no_customer,nothing_due,unchanged,failed,pending" default:"" help:"List those alone that are delivered, no_customer, nothing_due, unchanged, failed or pending."`
+	Sink  string `enum:"stripe" default:"stripe" help:"The system: stripe."`
+	State string `enum:",delivered,no_customer,nothing_due,unchanged,failed,pending" default:"" help:"List those alone that are delivered, no_customer, nothing_due, unchanged, failed or pending."`
 }
 
 // deliveryList is what the API says of an export's deliveries.
@@ -27,8 +27,8 @@ type deliveryList struct {
 func (c exportDeliveries) Run(ctx context.Context, out *output) error {
 	var all deliveryList
 	query := url.Values{"sink": {c.Sink}}
-	if c.Outcome != "" {
-		query.Set("outcome", c.Outcome)
+	if c.State != "" {
+		query.Set("state", c.State)
 	}
 	if c.Revision > 0 {
 		query.Set("revision", fmt.Sprint(c.Revision))
@@ -44,7 +44,7 @@ func (c exportDeliveries) Run(ctx context.Context, out *output) error {
 	}
 	return c.print(out, all, "ORGANIZATION\tNAME\tSTATEMENT\tOUTCOME\tIN THE SINK\tREASON", func(row func(...any)) {
 		for _, d := range all.Deliveries {
-			row(d.Organization, d.OrganizationName, d.Statement, d.Outcome, d.ExternalID, d.Reason)
+			row(d.Organization, d.OrganizationName, d.Statement, d.State, d.ExternalID, d.Reason)
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 )
 
 type exportDownload struct {
@@ -27,7 +28,7 @@ func (c exportDownload) Run(ctx context.Context, out *output) error {
 	api := c.client()
 	// A file may take longer than a call may.
 	api.http.Timeout = 0
-	if err := c.fetch(ctx, out, api, billing.File{Name: billing.ManifestFile, Bytes: -1}); err != nil {
+	if err := c.fetch(ctx, out, api, billing.File{Name: documents.ManifestFile, Bytes: -1}); err != nil {
 		return err
 	}
 	manifest, err := readManifest(c.To)
@@ -39,7 +40,7 @@ func (c exportDownload) Run(ctx context.Context, out *output) error {
 			return err
 		}
 	}
-	if err := billing.Verify(manifest, filesIn(c.To)); err != nil {
+	if err := documents.Verify(manifest, filesIn(c.To)); err != nil {
 		return err
 	}
 	return c.print(out, manifest, "FILE\tROWS\tBYTES\tSHA-256", func(row func(...any)) {
@@ -51,11 +52,11 @@ func (c exportDownload) Run(ctx context.Context, out *output) error {
 
 // readManifest reads the manifest of the files in a folder.
 func readManifest(folder string) (billing.Manifest, error) {
-	document, err := os.ReadFile(filepath.Join(folder, billing.ManifestFile))
+	document, err := os.ReadFile(filepath.Join(folder, documents.ManifestFile))
 	if err != nil {
 		return billing.Manifest{}, fmt.Errorf("read the manifest: %w", err)
 	}
-	return billing.ParseManifest(document)
+	return documents.ParseManifest(document)
 }
 
 // filesIn opens files by their names in a folder.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
@@ -60,41 +61,41 @@ func (c rateCommand) Run(ctx context.Context, out *output) error {
 		if err := replaceFile(c.Output, write); err != nil {
 			return err
 		}
-		return billing.WriteDryRunTotals(out, totals)
+		return documents.WriteDryRunTotals(out, totals)
 	}
 	if err := write(out); err != nil {
 		return err
 	}
-	if c.format(out) == billing.DryRunCSV {
+	if c.format(out) == documents.DryRunCSV {
 		// A program reads the records alone.
-		return billing.WriteDryRunTotals(os.Stderr, totals)
+		return documents.WriteDryRunTotals(os.Stderr, totals)
 	}
 	return nil
 }
 
-func (c rateCommand) format(out *output) billing.DryRunFormat {
+func (c rateCommand) format(out *output) documents.DryRunFormat {
 	switch {
 	case c.Format != "":
-		return billing.DryRunFormat(c.Format)
+		return documents.DryRunFormat(c.Format)
 	case c.Output != "":
-		return billing.DryRunCSV
+		return documents.DryRunCSV
 	case out.terminal:
-		return billing.DryRunTable
+		return documents.DryRunTable
 	default:
-		return billing.DryRunJSON
+		return documents.DryRunJSON
 	}
 }
 
 // write asks for all pages. The first one says which export it is: all must be of that.
-func (c rateCommand) write(ctx context.Context, to io.Writer, format billing.DryRunFormat, catalog *plans.Catalog) (billing.DryRunTotals, error) {
+func (c rateCommand) write(ctx context.Context, to io.Writer, format documents.DryRunFormat, catalog *plans.Catalog) (billing.DryRunTotals, error) {
 	buffered := bufio.NewWriter(to)
-	var w *billing.DryRunWriter
+	var w *documents.DryRunWriter
 	run, query := "", c.query(catalog)
 	err := eachPage(ctx, c.client(), query, func(page dryRunPage) (err error) {
 		if w == nil {
 			run = page.RunID
 			query.query.Set("revision", strconv.Itoa(page.Revision))
-			w, err = billing.NewDryRunWriter(billing.DryRunWriterConfig{Out: buffered, Format: format, Period: c.Period, Revision: page.Revision})
+			w, err = documents.NewDryRunWriter(documents.DryRunWriterConfig{Out: buffered, Format: format, Period: c.Period, Revision: page.Revision})
 		}
 		if err != nil {
 			return err

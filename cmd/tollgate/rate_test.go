@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 )
 
@@ -90,13 +90,13 @@ func TestRateFormats(t *testing.T) {
 	for _, tt := range []struct {
 		given, file string
 		terminal    bool
-		want        billing.DryRunFormat
+		want        documents.DryRunFormat
 	}{
-		{"", "", true, billing.DryRunTable},
-		{"", "", false, billing.DryRunJSON},
-		{"", "f", true, billing.DryRunCSV},
-		{"json", "f", true, billing.DryRunJSON},
-		{"table", "", false, billing.DryRunTable},
+		{"", "", true, documents.DryRunTable},
+		{"", "", false, documents.DryRunJSON},
+		{"", "f", true, documents.DryRunCSV},
+		{"json", "f", true, documents.DryRunJSON},
+		{"table", "", false, documents.DryRunTable},
 	} {
 		require.Equal(t, tt.want, rateCommand{Format: tt.given, Output: tt.file}.format(&output{terminal: tt.terminal}))
 	}

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 )
 
 type exportVerify struct {
@@ -41,7 +42,7 @@ func (c exportVerify) Run(ctx context.Context, out *output) error {
 	if err != nil {
 		return err
 	}
-	err = billing.Verify(manifest, filesIn(c.Folder))
+	err = documents.Verify(manifest, filesIn(c.Folder))
 	if err == nil && !c.Offline {
 		err = c.againstDatabase(ctx, manifest)
 	}
@@ -90,7 +91,7 @@ func (c exportVerify) againstDatabase(ctx context.Context, manifest billing.Mani
 			return fmt.Errorf("compare %s: %w", pair.what, err)
 		}
 		if !bytes.Equal(here, now) && string(here)+string(now) != "null[]" {
-			found = append(found, fmt.Errorf("%w: %s: %s here, %s in the database", billing.ErrMismatch, pair.what, here, now))
+			found = append(found, fmt.Errorf("%w: %s: %s here, %s in the database", documents.ErrMismatch, pair.what, here, now))
 		}
 	}
 	return errors.Join(found...)
@@ -118,7 +119,7 @@ func (c exportDiff) Run(ctx context.Context, out *output) error {
 	}
 	defer closeAfter()
 	encoder := json.NewEncoder(out)
-	for d, err := range billing.Diff(before, after) {
+	for d, err := range documents.Diff(before, after) {
 		if err != nil {
 			return err
 		}
@@ -133,7 +134,7 @@ func (c exportDiff) Run(ctx context.Context, out *output) error {
 	return nil
 }
 
-func showDifference(out io.Writer, d billing.StatementDifference) {
+func showDifference(out io.Writer, d documents.StatementDifference) {
 	_, _ = fmt.Fprintf(out, "%s %s: %s → %s %s (%s)\n", d.Organization, d.OrganizationName, orMissing(d.Before), orMissing(d.After), d.Currency, d.Change())
 	for _, l := range d.Lines {
 		_, _ = fmt.Fprintf(out, "  %s\n", l.Description)
@@ -163,9 +164,9 @@ func (c exportDiff) open(ctx context.Context, from string) (iter.Seq2[billing.St
 	}
 	name := from
 	if info, err := os.Stat(from); err == nil && info.IsDir() {
-		name = filepath.Join(from, billing.StatementsFile)
+		name = filepath.Join(from, documents.StatementsFile)
 		if _, err := os.Stat(name); err != nil {
-			name += billing.GzipSuffix
+			name += documents.GzipSuffix
 		}
 	}
 	file, err := os.Open(name)
@@ -183,7 +184,7 @@ func (c exportDiff) download(ctx context.Context, revision revisionFlag) (iter.S
 		return nil, nil, err
 	}
 	for _, f := range e.Files {
-		if strings.TrimSuffix(f.Name, billing.GzipSuffix) == billing.StatementsFile {
+		if strings.TrimSuffix(f.Name, documents.GzipSuffix) == documents.StatementsFile {
 			// Who reads the statements closes the body.
 			response, err := api.send(ctx, http.MethodGet, revision.path(c.period(), "files", f.Name), nil) //nolint:bodyclose // closed by the caller
 			if err != nil {
@@ -197,12 +198,12 @@ func (c exportDiff) download(ctx context.Context, revision revisionFlag) (iter.S
 
 func statementsIn(name string, file io.ReadCloser) (iter.Seq2[billing.Statement, error], func(), error) {
 	var in io.Reader = file
-	if strings.HasSuffix(name, billing.GzipSuffix) {
+	if strings.HasSuffix(name, documents.GzipSuffix) {
 		unpacked, err := gzip.NewReader(file)
 		if err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("read %s: %w", name, err), file.Close())
 		}
 		in = unpacked
 	}
-	return billing.ReadStatements(in), func() { _ = file.Close() }, nil
+	return documents.ReadStatements(in), func() { _ = file.Close() }, nil
 }

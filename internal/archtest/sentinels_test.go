@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -32,15 +33,15 @@ func TestEverySentinelIsMapped(t *testing.T) {
 			"fault.ErrInvalid": "it is the root of field errors, which are answered by their type", "plans.ErrQuantity": "it becomes a field error",
 			"plans.ErrMeterPublished": nowhere, "billing.ErrNotClosed": "a workflow refuses with it", "billing.ErrLaterPeriodClosed": "a workflow refuses with it",
 			"billing.ErrCorrectionsStale": nowhere, "billing.ErrProvisional": nowhere, "billing.ErrNotIssued": "a workflow refuses with it",
-			"billing.ErrCreditChanged": nowhere, "billing.ErrInvalidFocus": command, "billing.ErrInvalidManifest": command, "billing.ErrInvalidUsage": command,
-			"billing.ErrInvalidStatement": command, "billing.ErrMismatch": command, "billing.ErrExportNotFrozen": nowhere, "billing.ErrCannotRate": nowhere,
+			"billing.ErrCreditChanged": nowhere, "documents.ErrInvalidFocus": command, "documents.ErrInvalidManifest": command, "documents.ErrInvalidUsage": command,
+			"billing.ErrInvalidStatement": command, "documents.ErrMismatch": command, "billing.ErrExportNotFrozen": nowhere, "billing.ErrCannotRate": nowhere,
 			"meter.ErrSequenceGap": nowhere, "meter.ErrAskRefused": nowhere, "meter.ErrNotTakenOver": nowhere, "sinks.ErrRefused": nowhere,
 		}},
 		{"activities/classify.go", map[string]string{
 			"fault.ErrInvalid": "stores say that it is not retryable", "accounts.ErrCurrencyFixed": "the API alone meets it", "accounts.ErrWriteUnderWay": "the API alone meets it",
 			"accounts.ErrWriteReused": "the API alone meets it", "plans.ErrInvalidCatalog": "the API alone meets it", "plans.ErrVersionPublished": "the API alone meets it",
 			"plans.ErrMeterPublished": "the API alone meets it", "plans.ErrQuantity": "the API alone meets it", "billing.ErrNotRated": "the API alone meets it",
-			"billing.ErrCreditSpent": "the API alone meets it", "billing.ErrCannotRate": "the organization is parked", "billing.ErrInvalidStatement": command, "billing.ErrMismatch": command,
+			"billing.ErrCreditSpent": "the API alone meets it", "billing.ErrCannotRate": "the organization is parked", "billing.ErrInvalidStatement": command, "documents.ErrMismatch": command,
 			"meter.ErrIdentityReused": "the API alone meets it", "meter.ErrReservationEnded": "the API alone meets it", "meter.ErrAskRefused": nowhere,
 			"meter.ErrQuantityOverflow": "the API alone meets it", "meter.ErrContractEnded": "the API alone meets it", "meter.ErrQuarantineDecided": "the API alone meets it",
 			"meter.ErrQuarantineRefused": "the API alone meets it", "meter.ErrUnavailable": "the API alone meets it", "meter.ErrNotTakenOver": nowhere,
@@ -70,7 +71,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 func domainSentinels(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
-	for _, folder := range []string{"fault", "accounts", "plans", "billing", "meter", "webhooks", "events", "sinks"} {
+	for _, folder := range []string{"fault", "accounts", "plans", "billing", "billing/documents", "meter", "webhooks", "events", "sinks"} {
 		packages := token.NewFileSet()
 		files, err := filepath.Glob(filepath.Join("..", "..", folder, "*.go"))
 		require.NoError(t, err)
@@ -90,9 +91,9 @@ func domainSentinels(t *testing.T) map[string]bool {
 					if n := one.Names[0].Name; strings.HasPrefix(n, "Err") && len(one.Values) == 1 {
 						switch one.Values[0].(type) {
 						case *ast.UnaryExpr, *ast.SelectorExpr:
-							found[folder+"."+n] = true
+							found[path.Base(folder)+"."+n] = true
 						default:
-							found[folder+"."+n] = false
+							found[path.Base(folder)+"."+n] = false
 						}
 					}
 				}

@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/devstack"
@@ -138,15 +139,15 @@ func testS3SameBytes(t *testing.T, store *blobstore.Store, compress bool) {
 		require.Equal(t, here[i].Bytes, info.Bytes)
 		require.Equal(t, digest(t, local, info.Name), digest(t, store, info.Name), info.Name)
 	}
-	manifest, err := billing.ParseManifest([]byte(get(t, store, export.Folder()+billing.ManifestFile)))
+	manifest, err := documents.ParseManifest([]byte(get(t, store, export.Folder()+documents.ManifestFile)))
 	require.NoError(t, err)
-	require.NoError(t, billing.Verify(manifest, func(name string) (io.ReadCloser, error) {
+	require.NoError(t, documents.Verify(manifest, func(name string) (io.ReadCloser, error) {
 		return store.NewReader(t.Context(), export.Folder()+name)
 	}))
 
 	// The same file again takes the place of the first.
-	put(t, store, export.Folder()+billing.UsageFile, "short")
-	require.Equal(t, "short", get(t, store, export.Folder()+billing.UsageFile))
+	put(t, store, export.Folder()+documents.UsageFile, "short")
+	require.Equal(t, "short", get(t, store, export.Folder()+documents.UsageFile))
 }
 
 // organizations makes a usage file of some 16 MB: the driver's parts are of 8 MB or so.
@@ -161,10 +162,10 @@ func writeExport(t *testing.T, store *blobstore.Store, export billing.Export, co
 		writers = append(writers, w)
 		return w, err
 	}
-	w, err := create(billing.FileName(billing.UsageFile, compress))
+	w, err := create(documents.FileName(documents.UsageFile, compress))
 	require.NoError(t, err)
-	file := billing.NewFileWriter(w, billing.UsageFile, compress)
-	usage := billing.NewUsageWriter(file, plans.Default().Meters)
+	file := documents.NewFileWriter(w, documents.UsageFile, compress)
+	usage := documents.NewUsageWriter(file, plans.Default().Meters)
 	rows := uint64(organizations)
 	if compress {
 		rows /= 10
@@ -179,9 +180,9 @@ func writeExport(t *testing.T, store *blobstore.Store, export billing.Export, co
 		require.Greater(t, file.File().Bytes, int64(10<<20))
 	}
 
-	options, err := billing.DocumentOptions{Compress: compress}.WithDefaults()
+	options, err := documents.Options{Compress: compress}.WithDefaults()
 	require.NoError(t, err)
-	documents, err := billing.NewStatementDocuments(create, plans.Default().Meters, options)
+	documents, err := documents.NewStatementWriter(create, plans.Default().Meters, options)
 	require.NoError(t, err)
 	total := billing.MoneyTotal{Currency: "USD"}
 	for n := range 200 {
@@ -198,12 +199,12 @@ func writeExport(t *testing.T, store *blobstore.Store, export billing.Export, co
 		require.NoError(t, w.Close())
 	}
 	files := append(documents.Files(), file.File())
-	document, err := billing.EncodeManifest(billing.Manifest{
-		Format: billing.ManifestFormat, Period: export.Period, Cut: export.Period.End(), Program: "test", Revision: 1,
+	document, err := documents.EncodeManifest(billing.Manifest{
+		Format: documents.ManifestFormat, Period: export.Period, Cut: export.Period.End(), Program: "test", Revision: 1,
 		Files: files, Totals: usage.Totals(), Money: []billing.MoneyTotal{total},
 	})
 	require.NoError(t, err)
-	put(t, store, export.Folder()+billing.ManifestFile, string(document))
+	put(t, store, export.Folder()+documents.ManifestFile, string(document))
 	return files
 }
 

@@ -71,13 +71,13 @@ DELETE FROM statement_undelivered WHERE export_id = @export_id AND organization_
 
 -- name: MarkUndelivered :exec
 -- One that was delivered meanwhile stays so.
-INSERT INTO statement_undelivered (export_id, organization_id, sink, outcome, reason)
-SELECT @export_id::uuid, u.organization_id, @sink::text, u.outcome, u.reason
-FROM (SELECT unnest(@organizations::uuid[]) AS organization_id, unnest(@outcomes::text[]) AS outcome, unnest(@reasons::text[]) AS reason) AS u
+INSERT INTO statement_undelivered (export_id, organization_id, sink, state, reason)
+SELECT @export_id::uuid, u.organization_id, @sink::text, u.state, u.reason
+FROM (SELECT unnest(@organizations::uuid[]) AS organization_id, unnest(@states::text[]) AS state, unnest(@reasons::text[]) AS reason) AS u
 WHERE NOT EXISTS (SELECT FROM statement_deliveries d
     WHERE d.export_id = @export_id::uuid AND d.organization_id = u.organization_id AND d.sink = @sink::text)
 ON CONFLICT (export_id, organization_id, sink) DO UPDATE
-SET outcome = excluded.outcome, reason = excluded.reason, attempts = statement_undelivered.attempts + 1, at = now();
+SET state = excluded.state, reason = excluded.reason, attempts = statement_undelivered.attempts + 1, at = now();
 
 -- name: DeliveryCounts :one
 -- Of the organizations in (after, until].
@@ -87,19 +87,19 @@ SELECT (SELECT count(*) FROM statements s WHERE s.export_id = @export_id AND s.i
     ) AS pending,
     (SELECT count(*) FROM statement_deliveries d
         WHERE d.export_id = @export_id AND d.sink = @sink AND d.organization_id > @after AND d.organization_id <= @until) AS delivered,
-    count(*) FILTER (WHERE u.outcome = 'no_customer') AS no_customer, count(*) FILTER (WHERE u.outcome = 'nothing_due') AS nothing_due,
-    count(*) FILTER (WHERE u.outcome = 'unchanged') AS unchanged, count(*) FILTER (WHERE u.outcome = 'failed') AS failed
+    count(*) FILTER (WHERE u.state = 'no_customer') AS no_customer, count(*) FILTER (WHERE u.state = 'nothing_due') AS nothing_due,
+    count(*) FILTER (WHERE u.state = 'unchanged') AS unchanged, count(*) FILTER (WHERE u.state = 'failed') AS failed
 FROM statement_undelivered u
 WHERE u.export_id = @export_id AND u.sink = @sink AND u.organization_id > @after AND u.organization_id <= @until;
 
 -- name: ListStatementDeliveries :many
 SELECT o.organization_id, coalesce(n.name, '')::text AS name, coalesce(s.number, '')::text AS number,
-    coalesce(o.outcome, 'pending')::text AS outcome, o.external_id::text AS external_id, o.reason::text AS reason, o.attempts::integer AS attempts, o.at::timestamptz AS at
+    coalesce(o.state, 'pending')::text AS state, o.external_id::text AS external_id, o.reason::text AS reason, o.attempts::integer AS attempts, o.at::timestamptz AS at
 FROM (
-    SELECT d.organization_id, 'delivered' AS outcome, d.external_id, '' AS reason, 0 AS attempts, d.delivered_at AS at
+    SELECT d.organization_id, 'delivered' AS state, d.external_id, '' AS reason, 0 AS attempts, d.delivered_at AS at
     FROM statement_deliveries d WHERE d.export_id = @export_id AND d.sink = @sink AND d.organization_id > @after
     UNION ALL
-    SELECT u.organization_id, u.outcome, '', u.reason, u.attempts, u.at
+    SELECT u.organization_id, u.state, '', u.reason, u.attempts, u.at
     FROM statement_undelivered u WHERE u.export_id = @export_id AND u.sink = @sink AND u.organization_id > @after
     UNION ALL
     SELECT i.organization_id, 'pending', '', '', 0, '0001-01-01 00:00:00Z'
@@ -109,5 +109,5 @@ FROM (
 ) AS o
 LEFT JOIN statements s ON s.export_id = @export_id AND s.organization_id = o.organization_id
 LEFT JOIN export_organizations n ON n.export_id = @export_id AND n.organization_id = o.organization_id
-WHERE @outcome::text = '' OR o.outcome = @outcome::text
+WHERE @state::text = '' OR o.state = @state::text
 ORDER BY o.organization_id LIMIT @page_size;

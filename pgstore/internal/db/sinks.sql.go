@@ -28,8 +28,8 @@ SELECT (SELECT count(*) FROM statements s WHERE s.export_id = $1 AND s.issued AN
     ) AS pending,
     (SELECT count(*) FROM statement_deliveries d
         WHERE d.export_id = $1 AND d.sink = $4 AND d.organization_id > $2 AND d.organization_id <= $3) AS delivered,
-    count(*) FILTER (WHERE u.outcome = 'no_customer') AS no_customer, count(*) FILTER (WHERE u.outcome = 'nothing_due') AS nothing_due,
-    count(*) FILTER (WHERE u.outcome = 'unchanged') AS unchanged, count(*) FILTER (WHERE u.outcome = 'failed') AS failed
+    count(*) FILTER (WHERE u.state = 'no_customer') AS no_customer, count(*) FILTER (WHERE u.state = 'nothing_due') AS nothing_due,
+    count(*) FILTER (WHERE u.state = 'unchanged') AS unchanged, count(*) FILTER (WHERE u.state = 'failed') AS failed
 FROM statement_undelivered u
 WHERE u.export_id = $1 AND u.sink = $4 AND u.organization_id > $2 AND u.organization_id <= $3
 `
@@ -246,12 +246,12 @@ func (q *Queries) LastDelivered(ctx context.Context, earlier []uuid.UUID, organi
 
 const listStatementDeliveries = `-- name: ListStatementDeliveries :many
 SELECT o.organization_id, coalesce(n.name, '')::text AS name, coalesce(s.number, '')::text AS number,
-    coalesce(o.outcome, 'pending')::text AS outcome, o.external_id::text AS external_id, o.reason::text AS reason, o.attempts::integer AS attempts, o.at::timestamptz AS at
+    coalesce(o.state, 'pending')::text AS state, o.external_id::text AS external_id, o.reason::text AS reason, o.attempts::integer AS attempts, o.at::timestamptz AS at
 FROM (
-    SELECT d.organization_id, 'delivered' AS outcome, d.external_id, '' AS reason, 0 AS attempts, d.delivered_at AS at
+    SELECT d.organization_id, 'delivered' AS state, d.external_id, '' AS reason, 0 AS attempts, d.delivered_at AS at
     FROM statement_deliveries d WHERE d.export_id = $1 AND d.sink = $2 AND d.organization_id > $3
     UNION ALL
-    SELECT u.organization_id, u.outcome, '', u.reason, u.attempts, u.at
+    SELECT u.organization_id, u.state, '', u.reason, u.attempts, u.at
     FROM statement_undelivered u WHERE u.export_id = $1 AND u.sink = $2 AND u.organization_id > $3
     UNION ALL
     SELECT i.organization_id, 'pending', '', '', 0, '0001-01-01 00:00:00Z'
@@ -261,7 +261,7 @@ FROM (
 ) AS o
 LEFT JOIN statements s ON s.export_id = $1 AND s.organization_id = o.organization_id
 LEFT JOIN export_organizations n ON n.export_id = $1 AND n.organization_id = o.organization_id
-WHERE $4::text = '' OR o.outcome = $4::text
+WHERE $4::text = '' OR o.state = $4::text
 ORDER BY o.organization_id LIMIT $5
 `
 
@@ -269,7 +269,7 @@ type ListStatementDeliveriesParams struct {
 	ExportID uuid.UUID
 	Sink     string
 	After    uuid.UUID
-	Outcome  string
+	State    string
 	PageSize int32
 }
 
@@ -277,7 +277,7 @@ type ListStatementDeliveriesRow struct {
 	OrganizationID uuid.UUID
 	Name           string
 	Number         string
-	Outcome        string
+	State          string
 	ExternalID     string
 	Reason         string
 	Attempts       int32
@@ -289,7 +289,7 @@ func (q *Queries) ListStatementDeliveries(ctx context.Context, arg ListStatement
 		arg.ExportID,
 		arg.Sink,
 		arg.After,
-		arg.Outcome,
+		arg.State,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -303,7 +303,7 @@ func (q *Queries) ListStatementDeliveries(ctx context.Context, arg ListStatement
 			&i.OrganizationID,
 			&i.Name,
 			&i.Number,
-			&i.Outcome,
+			&i.State,
 			&i.ExternalID,
 			&i.Reason,
 			&i.Attempts,
@@ -342,20 +342,20 @@ func (q *Queries) MarkDelivered(ctx context.Context, arg MarkDeliveredParams) er
 }
 
 const markUndelivered = `-- name: MarkUndelivered :exec
-INSERT INTO statement_undelivered (export_id, organization_id, sink, outcome, reason)
-SELECT $1::uuid, u.organization_id, $2::text, u.outcome, u.reason
-FROM (SELECT unnest($3::uuid[]) AS organization_id, unnest($4::text[]) AS outcome, unnest($5::text[]) AS reason) AS u
+INSERT INTO statement_undelivered (export_id, organization_id, sink, state, reason)
+SELECT $1::uuid, u.organization_id, $2::text, u.state, u.reason
+FROM (SELECT unnest($3::uuid[]) AS organization_id, unnest($4::text[]) AS state, unnest($5::text[]) AS reason) AS u
 WHERE NOT EXISTS (SELECT FROM statement_deliveries d
     WHERE d.export_id = $1::uuid AND d.organization_id = u.organization_id AND d.sink = $2::text)
 ON CONFLICT (export_id, organization_id, sink) DO UPDATE
-SET outcome = excluded.outcome, reason = excluded.reason, attempts = statement_undelivered.attempts + 1, at = now()
+SET state = excluded.state, reason = excluded.reason, attempts = statement_undelivered.attempts + 1, at = now()
 `
 
 type MarkUndeliveredParams struct {
 	ExportID      uuid.UUID
 	Sink          string
 	Organizations []uuid.UUID
-	Outcomes      []string
+	States        []string
 	Reasons       []string
 }
 
@@ -365,7 +365,7 @@ func (q *Queries) MarkUndelivered(ctx context.Context, arg MarkUndeliveredParams
 		arg.ExportID,
 		arg.Sink,
 		arg.Organizations,
-		arg.Outcomes,
+		arg.States,
 		arg.Reasons,
 	)
 	return err

@@ -1,6 +1,8 @@
-package billing
+package documents
 
 import (
+	"github.com/riverline/tollgate/billing"
+
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -44,7 +46,7 @@ type MeterUsage struct {
 
 // NewBillingExport groups totals by organization. The totals of one organization
 // follow each other; their order is kept.
-func NewBillingExport(from, to calendar.Day, totals []UsageTotal) BillingExport {
+func NewBillingExport(from, to calendar.Day, totals []billing.UsageTotal) BillingExport {
 	export := BillingExport{From: from, To: to, Organizations: []OrganizationUsage{}}
 	for _, t := range totals {
 		last := len(export.Organizations) - 1
@@ -76,7 +78,7 @@ func NewUsageCSVWriter(w io.Writer) *UsageCSVWriter {
 }
 
 // Write writes one total.
-func (c *UsageCSVWriter) Write(t UsageTotal) error {
+func (c *UsageCSVWriter) Write(t billing.UsageTotal) error {
 	if err := c.head(); err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
-package billing
+package documents
 
 import (
+	"github.com/riverline/tollgate/billing"
+
 	"bufio"
 	"encoding/csv"
 	"encoding/json"
@@ -15,23 +17,19 @@ import (
 	"github.com/riverline/tollgate/money"
 )
 
-// ErrInvalidStatement is the root of every error about a statement in a file. The
-// error's text names the statement and the rule that is broken.
-var ErrInvalidStatement = errors.New("invalid statement")
-
 var errMoreInLine = errors.New("something follows the document in its line")
 
 // ReadStatements reads a file of statements, one a line. It ends at the first error,
 // [ErrInvalidStatement] with the number of the line, or the reader's own.
-func ReadStatements(r io.Reader) iter.Seq2[Statement, error] {
-	return func(yield func(Statement, error) bool) {
+func ReadStatements(r io.Reader) iter.Seq2[billing.Statement, error] {
+	return func(yield func(billing.Statement, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
 		for number := 1; ; number++ {
 			line, err := readLine(in)
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			var s Statement
+			var s billing.Statement
 			if err == nil {
 				decoder := json.NewDecoder(strings.NewReader(string(line)))
 				decoder.DisallowUnknownFields()
@@ -39,11 +37,11 @@ func ReadStatements(r io.Reader) iter.Seq2[Statement, error] {
 					err = errMoreInLine
 				}
 				if err != nil {
-					err = fmt.Errorf("%w: %w", ErrInvalidStatement, err)
+					err = fmt.Errorf("%w: %w", billing.ErrInvalidStatement, err)
 				}
 			}
 			if err != nil {
-				yield(Statement{}, fmt.Errorf("line %d: %w", number, err))
+				yield(billing.Statement{}, fmt.Errorf("line %d: %w", number, err))
 				return
 			}
 			if !yield(s, nil) {
@@ -53,20 +51,9 @@ func ReadStatements(r io.Reader) iter.Seq2[Statement, error] {
 	}
 }
 
-// Check reports what of a statement doesn't add up, as [ErrInvalidStatement].
-func (s Statement) Check() error {
-	again := s
-	again.add()
-	if !again.Subtotal.Equal(s.Subtotal.Decimal) || !again.Credits.Equal(s.Credits.Decimal) || !again.Due.Equal(s.Due.Decimal) {
-		return fmt.Errorf("%w: %s of organization %s: its lines add up to %s − %s = %s, it says %s − %s = %s", ErrInvalidStatement,
-			s.Number, s.Organization, again.Subtotal, again.Credits, again.Due, s.Subtotal, s.Credits, s.Due)
-	}
-	return nil
-}
-
 // verifyStatements checks sums, numbers and totals.
-func verifyStatements(m Manifest, file File, in io.Reader, differs func(format string, args ...any)) {
-	totals := map[money.Currency]MoneyTotal{}
+func verifyStatements(m billing.Manifest, file billing.File, in io.Reader, differs func(format string, args ...any)) {
+	totals := map[money.Currency]billing.MoneyTotal{}
 	count := 0
 	for s, err := range ReadStatements(in) {
 		if err == nil {
@@ -77,7 +64,7 @@ func verifyStatements(m Manifest, file File, in io.Reader, differs func(format s
 			return
 		}
 		count++
-		if want := fmt.Sprintf("%s%06d", NumberSeries(m.Period, m.Revision), count); !m.Provisional && s.Number != want {
+		if want := fmt.Sprintf("%s%06d", billing.NumberSeries(m.Period, m.Revision), count); !m.Provisional && s.Number != want {
 			differs("statement %d has number %q, not %s", count, s.Number, want)
 		}
 		total := totals[s.Currency]
@@ -105,7 +92,7 @@ func verifyStatements(m Manifest, file File, in io.Reader, differs func(format s
 }
 
 // verifyLines checks that the lines add up to what is due.
-func verifyLines(m Manifest, file File, in io.Reader, differs func(format string, args ...any)) {
+func verifyLines(m billing.Manifest, file billing.File, in io.Reader, differs func(format string, args ...any)) {
 	const currencyColumn, amountColumn = 5, 18
 	sums, rows := map[string]decimal.Decimal{}, int64(-1)
 	records := csv.NewReader(in)

@@ -1,6 +1,8 @@
-package billing
+package documents
 
 import (
+	"github.com/riverline/tollgate/billing"
+
 	"cmp"
 	"encoding/csv"
 	"encoding/json"
@@ -33,7 +35,7 @@ type DryRunWriter struct {
 	revision int
 	out      io.Writer
 	csv      *csv.Writer
-	totals   DryRunTotals
+	totals   billing.DryRunTotals
 }
 
 // DryRunWriterConfig is what a [DryRunWriter] is made from.
@@ -73,10 +75,10 @@ func NewDryRunWriter(config DryRunWriterConfig) (*DryRunWriter, error) {
 }
 
 // Totals returns what was added up so far.
-func (w *DryRunWriter) Totals() DryRunTotals { return w.totals }
+func (w *DryRunWriter) Totals() billing.DryRunTotals { return w.totals }
 
 // Write writes one organization. They come in the order of their IDs.
-func (w *DryRunWriter) Write(a DryRunOrganization) error {
+func (w *DryRunWriter) Write(a billing.DryRunOrganization) error {
 	first := w.totals.Organizations == 0
 	w.totals.Add(a)
 	switch w.format {
@@ -115,7 +117,7 @@ func (w *DryRunWriter) Close() error {
 		w.csv.Flush()
 		return w.csv.Error()
 	case DryRunJSON:
-		document, err := json.Marshal(w.totals.listed())
+		document, err := json.Marshal(listed(w.totals))
 		if err != nil {
 			return fmt.Errorf("write totals: %w", err)
 		}
@@ -130,8 +132,8 @@ func (w *DryRunWriter) Close() error {
 }
 
 // listed returns the totals with empty lists in place of none: null is no list in JSON.
-func (t DryRunTotals) listed() DryRunTotals {
-	t.KeptPlans, t.Money = append([]string{}, t.KeptPlans...), append([]DryRunMoney{}, t.Money...)
+func listed(t billing.DryRunTotals) billing.DryRunTotals {
+	t.KeptPlans, t.Money = append([]string{}, t.KeptPlans...), append([]billing.DryRunMoney{}, t.Money...)
 	return t
 }
 
@@ -139,7 +141,7 @@ func (t DryRunTotals) listed() DryRunTotals {
 const dryRunTotal = "%-8s  %13s  %16s  %16s  %16s  %8s  %8s  %8s  %8s\n"
 
 // WriteDryRunTotals writes totals for people.
-func WriteDryRunTotals(out io.Writer, t DryRunTotals) error {
+func WriteDryRunTotals(out io.Writer, t billing.DryRunTotals) error {
 	if len(t.Money) > 0 {
 		_, err := fmt.Fprintf(out, dryRunTotal, "CURRENCY", "ORGANIZATIONS", "BILLED", "PROPOSED", "DIFFERENCE", "PERCENT", "HIGHER", "LOWER", "SAME")
 		if err != nil {

@@ -1,6 +1,8 @@
-package billing
+package documents
 
 import (
+	"github.com/riverline/tollgate/billing"
+
 	"encoding/json"
 	"math/big"
 	"slices"
@@ -28,7 +30,7 @@ func NewTotals(meters []string) *Totals {
 
 // Add adds one usage total. An organization whose rows of one meter follow each
 // other counts once. A meter that was not named at first is listed after the others.
-func (t *Totals) Add(usage UsageTotal) {
+func (t *Totals) Add(usage billing.UsageTotal) {
 	t.rows++
 	running, ok := t.byKey[usage.Meter]
 	if !ok {
@@ -47,11 +49,11 @@ func (t *Totals) Add(usage UsageTotal) {
 
 // List returns one control total for each meter that has usage. A meter without
 // any is left out, so that the list depends on the usage alone.
-func (t *Totals) List() []ControlTotal {
-	out := make([]ControlTotal, 0, len(t.byKey))
+func (t *Totals) List() []billing.ControlTotal {
+	out := make([]billing.ControlTotal, 0, len(t.byKey))
 	for _, meter := range t.meters {
 		if running, ok := t.byKey[meter]; ok {
-			out = append(out, ControlTotal{
+			out = append(out, billing.ControlTotal{
 				Meter:         meter,
 				Organizations: running.organizations,
 				Value:         json.Number(running.value.String()),

@@ -1,4 +1,4 @@
-package billing_test
+package documents_test
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/billingtest"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 )
 
@@ -27,11 +29,11 @@ func october(t testing.TB) calendar.Period {
 // aManifest returns a manifest and the file that it describes.
 func aManifest(t testing.TB) (billing.Manifest, []byte) {
 	t.Helper()
-	document, w := write(t, []billing.UsageTotal{evaluations(acme, 5), storage(acme, 7, "604800"), evaluations(globex, 6)}, 10)
+	document, w := write(t, []billing.UsageTotal{evaluations(billingtest.Acme, 5), storage(billingtest.Acme, 7, "604800"), evaluations(billingtest.Globex, 6)}, 10)
 	return billing.Manifest{
-		Format: billing.ManifestFormat, Period: october(t), Cut: october(t).End(), Revision: 1, Program: "1.0.0",
-		Watermark: []billing.BatchMark{{Instance: acme, Through: 9}, {Instance: globex, Through: 3}},
-		Files:     []billing.File{w.File(billing.UsageFile)},
+		Format: documents.ManifestFormat, Period: october(t), Cut: october(t).End(), Revision: 1, Program: "1.0.0",
+		Watermark: []billing.BatchMark{{Instance: billingtest.Acme, Through: 9}, {Instance: billingtest.Globex, Through: 3}},
+		Files:     []billing.File{w.File(documents.UsageFile)},
 		Totals:    w.Totals(),
 	}, document
 }
@@ -43,7 +45,7 @@ func TestEncodeManifestSortsAndLeavesTheArgumentAlone(t *testing.T) {
 	m.Cut = m.Cut.In(time.FixedZone("", 7200))
 	slices.Reverse(m.Watermark)
 	before := slices.Clone(m.Watermark)
-	document, err := billing.EncodeManifest(m)
+	document, err := documents.EncodeManifest(m)
 	require.NoError(t, err)
 	require.Equal(t, before, m.Watermark)
 	require.True(t, bytes.HasSuffix(document, []byte("}\n")))
@@ -51,11 +53,11 @@ func TestEncodeManifestSortsAndLeavesTheArgumentAlone(t *testing.T) {
 	slices.Reverse(m.Watermark)
 	slices.Reverse(m.Files)
 	m.Cut = m.Cut.UTC()
-	other, err := billing.EncodeManifest(m)
+	other, err := documents.EncodeManifest(m)
 	require.NoError(t, err)
 	require.Equal(t, string(document), string(other))
 
-	parsed, err := billing.ParseManifest(document)
+	parsed, err := documents.ParseManifest(document)
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(m, parsed, cmp.Comparer(func(a, b calendar.Period) bool { return a == b })))
 }
@@ -63,7 +65,7 @@ func TestEncodeManifestSortsAndLeavesTheArgumentAlone(t *testing.T) {
 func TestEncodeManifestWithoutUsage(t *testing.T) {
 	t.Parallel()
 	at := october(t).Start().Add(time.Hour)
-	document, err := billing.EncodeManifest(billing.Manifest{Format: 2, Period: october(t), Cut: at, Provisional: true, Revision: 1, Program: "dev"})
+	document, err := documents.EncodeManifest(billing.Manifest{Format: 2, Period: october(t), Cut: at, Provisional: true, Revision: 1, Program: "dev"})
 	require.NoError(t, err)
 	require.Equal(t, `{
   "format": 2,
@@ -112,8 +114,8 @@ func TestManifestRefuses(t *testing.T) {
 			t.Parallel()
 			m, _ := aManifest(t)
 			tc.change(&m)
-			_, err := billing.EncodeManifest(m)
-			require.ErrorIs(t, err, billing.ErrInvalidManifest)
+			_, err := documents.EncodeManifest(m)
+			require.ErrorIs(t, err, documents.ErrInvalidManifest)
 			require.ErrorContains(t, err, tc.says)
 		})
 	}
@@ -122,21 +124,21 @@ func TestManifestRefuses(t *testing.T) {
 func TestParseManifestRefuses(t *testing.T) {
 	t.Parallel()
 	m, _ := aManifest(t)
-	document, err := billing.EncodeManifest(m)
+	document, err := documents.EncodeManifest(m)
 	require.NoError(t, err)
 	for says, broken := range map[string]string{
 		"unexpected EOF":                   string(document[:len(document)-3]),
 		"something follows the document":   string(document) + "{}",
 		`unknown field "colour"`:           strings.Replace(string(document), `"cut"`, `"colour": 1, "cut"`, 1),
 		`period "2026-13"`:                 strings.Replace(string(document), "2026-10", "2026-13", 1),
-		"watermark[1].instance":            strings.ReplaceAll(string(document), acme.String(), globex.String()),
+		"watermark[1].instance":            strings.ReplaceAll(string(document), billingtest.Acme.String(), billingtest.Globex.String()),
 		"format: 7 is not known":           strings.Replace(string(document), `"format": 2`, `"format": 7`, 1),
 		"cannot unmarshal string into":     strings.Replace(string(document), `"rows": 3`, `"rows": "3"`, 1),
 		`value: "11.5" must be a whole`:    strings.Replace(string(document), `"value": 11`, `"value": 11.5`, 1),
 		"files[0].sha256: \"\" must be 64": strings.Replace(string(document), m.Files[0].SHA256, "", 1),
 	} {
-		_, err := billing.ParseManifest([]byte(broken))
-		require.ErrorIs(t, err, billing.ErrInvalidManifest, says)
+		_, err := documents.ParseManifest([]byte(broken))
+		require.ErrorIs(t, err, documents.ErrInvalidManifest, says)
 		require.ErrorContains(t, err, says)
 	}
 }
@@ -144,21 +146,21 @@ func TestParseManifestRefuses(t *testing.T) {
 // What is parsed can be encoded, and the encoded form is stable.
 func FuzzParseManifest(f *testing.F) {
 	m, _ := aManifest(f)
-	document, err := billing.EncodeManifest(m)
+	document, err := documents.EncodeManifest(m)
 	require.NoError(f, err)
 	f.Add(document)
 	f.Add([]byte(`{"format":2,"period":"2026-10","cut":"2026-10-31T23:00:00-01:00","provisional":false,"revision":1,"program":"x"}`))
 	f.Fuzz(func(t *testing.T, document []byte) {
-		m, err := billing.ParseManifest(document)
+		m, err := documents.ParseManifest(document)
 		if err != nil {
-			require.ErrorIs(t, err, billing.ErrInvalidManifest)
+			require.ErrorIs(t, err, documents.ErrInvalidManifest)
 			return
 		}
-		encoded, err := billing.EncodeManifest(m)
+		encoded, err := documents.EncodeManifest(m)
 		require.NoError(t, err)
-		again, err := billing.ParseManifest(encoded)
+		again, err := documents.ParseManifest(encoded)
 		require.NoError(t, err)
-		other, err := billing.EncodeManifest(again)
+		other, err := documents.EncodeManifest(again)
 		require.NoError(t, err)
 		require.Equal(t, string(encoded), string(other))
 	})
@@ -178,7 +180,7 @@ func files(documents map[string]string) func(string) (io.ReadCloser, error) {
 func TestVerify(t *testing.T) {
 	t.Parallel()
 	m, document := aManifest(t)
-	require.NoError(t, billing.Verify(m, files(map[string]string{"usage.jsonl": string(document)})))
+	require.NoError(t, documents.Verify(m, files(map[string]string{"usage.jsonl": string(document)})))
 	for _, tc := range []struct {
 		name   string
 		change func(m *billing.Manifest, document *string)
@@ -216,8 +218,8 @@ func TestVerify(t *testing.T) {
 			changed, _ := aManifest(t)
 			text := string(document)
 			tc.change(&changed, &text)
-			err := billing.Verify(changed, files(map[string]string{"usage.jsonl": text}))
-			require.ErrorIs(t, err, billing.ErrMismatch)
+			err := documents.Verify(changed, files(map[string]string{"usage.jsonl": text}))
+			require.ErrorIs(t, err, documents.ErrMismatch)
 			for _, says := range tc.says {
 				require.ErrorContains(t, err, says)
 			}
@@ -232,16 +234,16 @@ func TestVerifyOfOtherFiles(t *testing.T) {
 		Name: "a.txt", Bytes: 3, SHA256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
 	}}, m.Files...)
 	texts := map[string]string{"usage.jsonl": string(document), "a.txt": "abc"}
-	require.NoError(t, billing.Verify(m, files(texts)))
+	require.NoError(t, documents.Verify(m, files(texts)))
 	texts["a.txt"] = "abd"
-	require.ErrorIs(t, billing.Verify(m, files(texts)), billing.ErrMismatch)
+	require.ErrorIs(t, documents.Verify(m, files(texts)), documents.ErrMismatch)
 	delete(texts, "a.txt")
-	err := billing.Verify(m, files(texts))
+	err := documents.Verify(m, files(texts))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.ErrorContains(t, err, "open a.txt")
 
-	err = billing.Verify(m, func(string) (io.ReadCloser, error) { return io.NopCloser(&brokenPipe{}), nil })
+	err = documents.Verify(m, func(string) (io.ReadCloser, error) { return io.NopCloser(&brokenPipe{}), nil })
 	require.ErrorIs(t, err, errPipe)
 	m.Format = 0
-	require.ErrorIs(t, billing.Verify(m, files(nil)), billing.ErrInvalidManifest)
+	require.ErrorIs(t, documents.Verify(m, files(nil)), documents.ErrInvalidManifest)
 }

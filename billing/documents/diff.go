@@ -1,6 +1,8 @@
-package billing
+package documents
 
 import (
+	"github.com/riverline/tollgate/billing"
+
 	"bytes"
 	"iter"
 
@@ -28,7 +30,7 @@ type LineDifference struct {
 	// Before and After are amounts; empty where the line isn't there.
 	Before string `json:"before,omitempty"`
 	After  string `json:"after,omitempty"`
-	// WhyBefore and WhyAfter are the steps of [Line.Explain].
+	// WhyBefore and WhyAfter are the steps of [billing.Line.Explain].
 	WhyBefore []string `json:"why_before,omitempty"`
 	WhyAfter  []string `json:"why_after,omitempty"`
 }
@@ -36,7 +38,7 @@ type LineDifference struct {
 // Diff compares two files of statements, both in the order of the organization, and
 // yields each organization whose amounts or lines differ. It holds one statement of
 // each at a time.
-func Diff(before, after iter.Seq2[Statement, error]) iter.Seq2[StatementDifference, error] {
+func Diff(before, after iter.Seq2[billing.Statement, error]) iter.Seq2[StatementDifference, error] {
 	return func(yield func(StatementDifference, error) bool) {
 		nextBefore, stopBefore := iter.Pull2(before)
 		defer stopBefore()
@@ -60,7 +62,7 @@ func Diff(before, after iter.Seq2[Statement, error]) iter.Seq2[StatementDifferen
 			default:
 				order = bytes.Compare(a.Organization[:], b.Organization[:])
 			}
-			var left, right *Statement
+			var left, right *billing.Statement
 			if order <= 0 {
 				one := a
 				left = &one
@@ -80,14 +82,14 @@ func Diff(before, after iter.Seq2[Statement, error]) iter.Seq2[StatementDifferen
 
 // lineKey is what makes two lines the same one.
 type lineKey struct {
-	kind, corrected   LineKind
+	kind, corrected   billing.LineKind
 	meter, plan       string
 	start             string
 	description, from string
 	grant             uuid.UUID
 }
 
-func keyOf(l Line) lineKey {
+func keyOf(l billing.Line) lineKey {
 	k := lineKey{kind: l.Kind, corrected: l.Corrected, meter: l.Meter, plan: l.Plan, start: l.Start.String(), description: l.Description, grant: l.Grant}
 	if l.Corrects != nil {
 		k.from = l.Corrects.String()
@@ -96,11 +98,11 @@ func keyOf(l Line) lineKey {
 }
 
 // compare returns what differs; either statement may be missing.
-func compare(a, b *Statement) (StatementDifference, bool) {
+func compare(a, b *billing.Statement) (StatementDifference, bool) {
 	var d StatementDifference
-	lines := map[lineKey][2]*Line{}
+	lines := map[lineKey][2]*billing.Line{}
 	var order []lineKey
-	for side, s := range []*Statement{a, b} {
+	for side, s := range []*billing.Statement{a, b} {
 		if s == nil {
 			continue
 		}
@@ -129,7 +131,7 @@ func compare(a, b *Statement) (StatementDifference, bool) {
 	return d, len(d.Lines) > 0 || d.Before == nil || d.After == nil || !d.Before.Equal(d.After.Decimal)
 }
 
-func compareLines(c money.Currency, k lineKey, pair [2]*Line) (LineDifference, bool) {
+func compareLines(c money.Currency, k lineKey, pair [2]*billing.Line) (LineDifference, bool) {
 	out := LineDifference{Description: k.description}
 	if pair[0] != nil && pair[1] != nil && pair[0].Exact == pair[1].Exact && pair[0].Amount.Equal(pair[1].Amount.Decimal) {
 		return out, false

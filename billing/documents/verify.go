@@ -1,6 +1,8 @@
-package billing
+package documents
 
 import (
+	"github.com/riverline/tollgate/billing"
+
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -19,8 +21,8 @@ var ErrMismatch = errors.New("export doesn't match its manifest")
 // and for usage totals their form, their rows and the control totals. It returns
 // everything that differs, joined, under [ErrMismatch]; a file that can't be opened
 // or read is the error of open, joined to the rest.
-func Verify(m Manifest, open func(name string) (io.ReadCloser, error)) error {
-	if err := m.Validate(); err != nil {
+func Verify(m billing.Manifest, open func(name string) (io.ReadCloser, error)) error {
+	if err := validateManifest(m); err != nil {
 		return err
 	}
 	var found []error
@@ -30,7 +32,7 @@ func Verify(m Manifest, open func(name string) (io.ReadCloser, error)) error {
 	return errors.Join(found...)
 }
 
-func verifyFile(m Manifest, file File, open func(name string) (io.ReadCloser, error)) (err error) {
+func verifyFile(m billing.Manifest, file billing.File, open func(name string) (io.ReadCloser, error)) (err error) {
 	in, err := open(file.Name)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", file.Name, err)
@@ -61,7 +63,7 @@ func verifyFile(m Manifest, file File, open func(name string) (io.ReadCloser, er
 }
 
 // verifyContent checks what is in a file, by its name.
-func verifyContent(m Manifest, file File, in io.Reader, differs func(format string, args ...any)) error {
+func verifyContent(m billing.Manifest, file billing.File, in io.Reader, differs func(format string, args ...any)) error {
 	name, compressed := strings.CutSuffix(file.Name, GzipSuffix)
 	if compressed && (name == UsageFile || name == StatementsFile || name == LinesFile) {
 		unpacked, err := gzip.NewReader(in)
@@ -81,7 +83,7 @@ func verifyContent(m Manifest, file File, in io.Reader, differs func(format stri
 	return nil
 }
 
-func verifyUsage(m Manifest, file File, in io.Reader, differs func(format string, args ...any)) {
+func verifyUsage(m billing.Manifest, file billing.File, in io.Reader, differs func(format string, args ...any)) {
 	meters := make([]string, len(m.Totals))
 	for i, total := range m.Totals {
 		meters[i] = total.Meter
@@ -99,7 +101,7 @@ func verifyUsage(m Manifest, file File, in io.Reader, differs func(format string
 	}
 	list := totals.List()
 	for _, want := range m.Totals {
-		i := slices.IndexFunc(list, func(t ControlTotal) bool { return t.Meter == want.Meter })
+		i := slices.IndexFunc(list, func(t billing.ControlTotal) bool { return t.Meter == want.Meter })
 		if i < 0 {
 			differs("has no usage of meter %s, not %s of %d organizations", want.Meter, want.Value, want.Organizations)
 		} else if list[i] != want {

@@ -1,6 +1,8 @@
-package billing
+package documents
 
 import (
+	"github.com/riverline/tollgate/billing"
+
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +14,9 @@ import (
 
 	"github.com/google/uuid"
 )
+
+// ManifestFormat is the version of the manifest's own form.
+const ManifestFormat = 2
 
 // The names of an export's files.
 const (
@@ -26,19 +31,19 @@ const (
 var ErrInvalidManifest = errors.New("invalid manifest")
 
 // EncodeManifest returns a manifest in its one form: indented JSON with the members
-// in the order of [Manifest], batch marks in the order of the instance, files in
+// in the order of [billing.Manifest], batch marks in the order of the instance, files in
 // that of their name, control totals as given, and a newline at the end. The
 // argument isn't changed. It answers [ErrInvalidManifest] where a rule is broken.
-func EncodeManifest(m Manifest) ([]byte, error) {
+func EncodeManifest(m billing.Manifest) ([]byte, error) {
 	m.Cut = m.Cut.UTC()
-	m.Watermark = append([]BatchMark{}, m.Watermark...)
-	slices.SortFunc(m.Watermark, func(a, b BatchMark) int { return bytes.Compare(a.Instance[:], b.Instance[:]) })
-	m.Files = append([]File{}, m.Files...)
-	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
-	m.Totals = append([]ControlTotal{}, m.Totals...)
+	m.Watermark = append([]billing.BatchMark{}, m.Watermark...)
+	slices.SortFunc(m.Watermark, func(a, b billing.BatchMark) int { return bytes.Compare(a.Instance[:], b.Instance[:]) })
+	m.Files = append([]billing.File{}, m.Files...)
+	slices.SortFunc(m.Files, func(a, b billing.File) int { return strings.Compare(a.Name, b.Name) })
+	m.Totals = append([]billing.ControlTotal{}, m.Totals...)
 	m.Money = slices.Clone(m.Money)
-	slices.SortFunc(m.Money, func(a, b MoneyTotal) int { return strings.Compare(string(a.Currency), string(b.Currency)) })
-	if err := m.Validate(); err != nil {
+	slices.SortFunc(m.Money, func(a, b billing.MoneyTotal) int { return strings.Compare(string(a.Currency), string(b.Currency)) })
+	if err := validateManifest(m); err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer
@@ -53,26 +58,26 @@ func EncodeManifest(m Manifest) ([]byte, error) {
 
 // ParseManifest reads a manifest and checks it. A member that isn't known, a wrong
 // type and a broken rule are errors under [ErrInvalidManifest].
-func ParseManifest(document []byte) (Manifest, error) {
-	var m Manifest
+func ParseManifest(document []byte) (billing.Manifest, error) {
+	var m billing.Manifest
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&m); err != nil {
-		return Manifest{}, fmt.Errorf("%w: %w", ErrInvalidManifest, err)
+		return billing.Manifest{}, fmt.Errorf("%w: %w", ErrInvalidManifest, err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return Manifest{}, fmt.Errorf("%w: something follows the document", ErrInvalidManifest)
+		return billing.Manifest{}, fmt.Errorf("%w: something follows the document", ErrInvalidManifest)
 	}
-	if err := m.Validate(); err != nil {
-		return Manifest{}, err
+	if err := validateManifest(m); err != nil {
+		return billing.Manifest{}, err
 	}
 	m.Cut = m.Cut.UTC()
 	return m, nil
 }
 
-// Validate checks every rule of a manifest and returns all that are broken, joined,
+// validateManifest checks every rule of a manifest and returns all that are broken, joined,
 // under [ErrInvalidManifest].
-func (m Manifest) Validate() error {
+func validateManifest(m billing.Manifest) error {
 	var broken []error
 	report := func(field, rule string, args ...any) {
 		broken = append(broken, fmt.Errorf("%s: %s", field, fmt.Sprintf(rule, args...)))
@@ -83,7 +88,7 @@ func (m Manifest) Validate() error {
 	if m.Revision < 1 {
 		report("revision", "%d must be 1 or more", m.Revision)
 	}
-	m.validatePeriod(report)
+	validatePeriod(m, report)
 	if m.Program == "" {
 		report("program", "is missing")
 	}
@@ -101,7 +106,7 @@ func (m Manifest) Validate() error {
 	}
 	for i, file := range m.Files {
 		field := fmt.Sprintf("files[%d]", i)
-		file.validate(field, report)
+		validateFile(file, field, report)
 		if i > 0 && m.Files[i-1].Name >= file.Name {
 			report(field+".name", "%q is there twice or out of order", file.Name)
 		}
@@ -126,7 +131,7 @@ func (m Manifest) Validate() error {
 	return nil
 }
 
-func (m Manifest) validatePeriod(report func(field, rule string, args ...any)) {
+func validatePeriod(m billing.Manifest, report func(field, rule string, args ...any)) {
 	if m.Period.IsZero() {
 		report("period", "is missing")
 		return
@@ -142,7 +147,7 @@ func (m Manifest) validatePeriod(report func(field, rule string, args ...any)) {
 	}
 }
 
-func (f File) validate(field string, report func(field, rule string, args ...any)) {
+func validateFile(f billing.File, field string, report func(field, rule string, args ...any)) {
 	if f.Name == "" || f.Name == "." || f.Name == ".." || strings.ContainsAny(f.Name, "/\\") || f.Name == ManifestFile {
 		report(field+".name", "%q must be the name of a file beside the manifest", f.Name)
 	}

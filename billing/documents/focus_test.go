@@ -1,4 +1,4 @@
-package billing_test
+package documents_test
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/money"
 )
 
@@ -29,11 +29,11 @@ func dec(text string) decimal.Decimal { return decimal.RequireFromString(text) }
 func some(text string) decimal.NullDecimal { return decimal.NewNullDecimal(dec(text)) }
 
 // focusRow returns a row of Acme's October, of which a test changes what it is about.
-func focusRow(position int, kind billing.FocusKind, billed string, change func(*billing.FocusRow)) billing.FocusRow {
-	row := billing.FocusRow{
+func focusRow(position int, kind documents.FocusKind, billed string, change func(*documents.FocusRow)) documents.FocusRow {
+	row := documents.FocusRow{
 		Statement: "TG-2026-10-000001", Position: position,
 		Organization: uuid.MustParse("0199a000-0000-7000-8000-000000000001"), OrganizationName: `Acme "East", Inc.`,
-		Plan: billing.FocusPlan{Key: "pro", Name: "Pro", Version: 3}, Kind: kind,
+		Plan: documents.FocusPlan{Key: "pro", Name: "Pro", Version: 3}, Kind: kind,
 		ChargeStart: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC), ChargeEnd: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC),
 		BillingStart: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC), BillingEnd: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC),
 		Billed: dec(billed), List: dec(billed), Currency: "USD", Description: "Line " + string(kind),
@@ -45,9 +45,9 @@ func focusRow(position int, kind billing.FocusKind, billed string, change func(*
 	return row
 }
 
-func metered(quantity, price string) func(*billing.FocusRow) {
-	return func(r *billing.FocusRow) {
-		r.Meter = billing.FocusMeter{Key: "evaluations", Name: "Evaluations", Unit: "Evaluations"}
+func metered(quantity, price string) func(*documents.FocusRow) {
+	return func(r *documents.FocusRow) {
+		r.Meter = documents.FocusMeter{Key: "evaluations", Name: "Evaluations", Unit: "Evaluations"}
 		r.Quantity = some(quantity)
 		if price != "" {
 			r.UnitPrice = some(price)
@@ -56,52 +56,52 @@ func metered(quantity, price string) func(*billing.FocusRow) {
 }
 
 // goldenRows holds every kind, and every way in which a price is found.
-func goldenRows() []billing.FocusRow {
-	september := func(r *billing.FocusRow) {
+func goldenRows() []documents.FocusRow {
+	september := func(r *documents.FocusRow) {
 		r.ChargeStart, r.ChargeEnd = r.ChargeStart.AddDate(0, -1, 0), r.ChargeStart
 	}
-	return []billing.FocusRow{
-		focusRow(1, billing.FocusBaseFee, "99.00", nil),
-		focusRow(2, billing.FocusBaseFee, "-12.77", func(r *billing.FocusRow) { r.Description = "Rest of Starter, given back" }),
+	return []documents.FocusRow{
+		focusRow(1, documents.FocusBaseFee, "99.00", nil),
+		focusRow(2, documents.FocusBaseFee, "-12.77", func(r *documents.FocusRow) { r.Description = "Rest of Starter, given back" }),
 		// The price of one unit is known, and the amount is rounded.
-		focusRow(3, billing.FocusUsage, "1.23", metered("1234567", "0.000001")),
+		focusRow(3, documents.FocusUsage, "1.23", metered("1234567", "0.000001")),
 		// Discounted by 10 %: two prices.
-		focusRow(4, billing.FocusUsage, "90.00", func(r *billing.FocusRow) {
+		focusRow(4, documents.FocusUsage, "90.00", func(r *documents.FocusRow) {
 			metered("1000", "0.1")(r)
 			r.List = dec("100.00")
 		}),
 		// Tiers: an average price.
-		focusRow(5, billing.FocusUsage, "55.55", metered("700", "")),
+		focusRow(5, documents.FocusUsage, "55.55", metered("700", "")),
 		// A minimum of a package for nothing used: no average.
-		focusRow(6, billing.FocusUsage, "5.00", metered("0", "0.1")),
-		focusRow(7, billing.FocusUsage, "0.00", metered("0", "0.1")),
-		focusRow(8, billing.FocusMinimum, "44.45", nil),
-		focusRow(9, billing.FocusDiscount, "-28.25", nil),
-		focusRow(10, billing.FocusCorrection, "-3.50", func(r *billing.FocusRow) {
+		focusRow(6, documents.FocusUsage, "5.00", metered("0", "0.1")),
+		focusRow(7, documents.FocusUsage, "0.00", metered("0", "0.1")),
+		focusRow(8, documents.FocusMinimum, "44.45", nil),
+		focusRow(9, documents.FocusDiscount, "-28.25", nil),
+		focusRow(10, documents.FocusCorrection, "-3.50", func(r *documents.FocusRow) {
 			metered("-35", "0.1")(r)
 			september(r)
 		}),
-		focusRow(11, billing.FocusCorrection, "-1.00", september),
-		focusRow(12, billing.FocusCorrection, "2.00", func(r *billing.FocusRow) {
+		focusRow(11, documents.FocusCorrection, "-1.00", september),
+		focusRow(12, documents.FocusCorrection, "2.00", func(r *documents.FocusRow) {
 			metered("0", "")(r)
 			r.Quantity = decimal.NullDecimal{}
 			september(r)
 		}),
-		focusRow(13, billing.FocusCredit, "-20.00", nil),
+		focusRow(13, documents.FocusCredit, "-20.00", nil),
 		// No minor unit, another organization without a name or a plan, no statement yet.
-		focusRow(0, billing.FocusUsage, "1500", func(r *billing.FocusRow) {
+		focusRow(0, documents.FocusUsage, "1500", func(r *documents.FocusRow) {
 			metered("3.5", "428.571428571428")(r)
-			r.Statement, r.OrganizationName, r.Plan, r.Currency = "", "", billing.FocusPlan{}, "JPY"
+			r.Statement, r.OrganizationName, r.Plan, r.Currency = "", "", documents.FocusPlan{}, "JPY"
 			r.Organization = uuid.MustParse("0199a000-0000-7000-8000-000000000002")
 			r.ChargeStart = r.ChargeStart.In(time.FixedZone("", 7200))
 		}),
 	}
 }
 
-func focusText(t testing.TB, options billing.FocusOptions, rows ...billing.FocusRow) []byte {
+func focusText(t testing.TB, options documents.FocusOptions, rows ...documents.FocusRow) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	w, err := billing.NewFocusWriter(&out, options)
+	w, err := documents.NewFocusWriter(&out, options)
 	require.NoError(t, err)
 	for _, row := range rows {
 		require.NoError(t, w.Write(row))
@@ -127,10 +127,10 @@ func focusRecords(t testing.TB, text []byte) (header []string, records []focusRe
 
 func TestFocusGolden(t *testing.T) {
 	t.Parallel()
-	for _, version := range billing.FocusVersions() {
+	for _, version := range documents.FocusVersions() {
 		t.Run(string(version), func(t *testing.T) {
 			t.Parallel()
-			text := focusText(t, billing.FocusOptions{Version: version, Service: "Tollgate", Category: "Developer Tools", Subcategory: "Developer Platforms"}, goldenRows()...)
+			text := focusText(t, documents.FocusOptions{Version: version, Service: "Tollgate", Category: "Developer Tools", Subcategory: "Developer Platforms"}, goldenRows()...)
 			name := filepath.Join("testdata", "focus", "focus-"+string(version)+".csv")
 			if *update {
 				require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o750))
@@ -156,10 +156,10 @@ func TestFocusGolden(t *testing.T) {
 }
 
 // The header is the specification's columns in its order, then ours ("Column Handling").
-func requireFocusHeader(t *testing.T, version billing.FocusVersion, header []string) {
+func requireFocusHeader(t *testing.T, version documents.FocusVersion, header []string) {
 	t.Helper()
 	schema := focusSchemaOf(version)
-	require.Len(t, schema, map[billing.FocusVersion]int{billing.Focus12: 57, billing.Focus13: 65, billing.Focus14: 65}[version])
+	require.Len(t, schema, map[documents.FocusVersion]int{documents.Focus12: 57, documents.Focus13: 65, documents.Focus14: 65}[version])
 	for i, column := range schema {
 		require.Equal(t, column.id, header[i])
 	}
@@ -172,7 +172,7 @@ func requireFocusHeader(t *testing.T, version billing.FocusVersion, header []str
 // What rows of each kind come to, beyond what the rules say.
 func TestFocusOfEachKind(t *testing.T) {
 	t.Parallel()
-	_, records := focusRecords(t, focusText(t, billing.FocusOptions{}, goldenRows()...))
+	_, records := focusRecords(t, focusText(t, documents.FocusOptions{}, goldenRows()...))
 	for i, want := range []string{
 		"Purchase//Recurring 1 Units 99 99",
 		"Purchase//Recurring -1 Units 12.77 12.77",
@@ -204,8 +204,8 @@ func TestFocusOfEachKind(t *testing.T) {
 // Whatever is billed, the rules hold.
 func TestFocusLaws(t *testing.T) {
 	t.Parallel()
-	kinds := []billing.FocusKind{
-		billing.FocusBaseFee, billing.FocusUsage, billing.FocusMinimum, billing.FocusDiscount, billing.FocusCorrection, billing.FocusCredit,
+	kinds := []documents.FocusKind{
+		documents.FocusBaseFee, documents.FocusUsage, documents.FocusMinimum, documents.FocusDiscount, documents.FocusCorrection, documents.FocusCredit,
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		kind := rapid.SampledFrom(kinds).Draw(rt, "kind")
@@ -213,16 +213,16 @@ func TestFocusLaws(t *testing.T) {
 		row.Currency = rapid.SampledFrom([]money.Currency{"USD", "JPY", "KWD", "RSD", "CLF", "BGN"}).Draw(rt, "currency")
 		row.Billed = decimal.New(rapid.Int64Range(-1e12, 1e12).Draw(rt, "billed"), -row.Currency.Digits())
 		row.List = row.Billed.Add(decimal.New(rapid.Int64Range(0, 1e9).Draw(rt, "discount"), -row.Currency.Digits()))
-		if kind == billing.FocusUsage || (kind == billing.FocusCorrection && rapid.Bool().Draw(rt, "metered")) {
+		if kind == documents.FocusUsage || (kind == documents.FocusCorrection && rapid.Bool().Draw(rt, "metered")) {
 			metered("0", "")(&row)
 			row.Quantity = decimal.NewNullDecimal(decimal.New(rapid.Int64Range(-1e15, 1e15).Draw(rt, "quantity"), int32(rapid.IntRange(-9, 3).Draw(rt, "exponent"))))
 			if rapid.Bool().Draw(rt, "priced") {
 				row.UnitPrice = decimal.NewNullDecimal(decimal.New(rapid.Int64Range(0, 1e12).Draw(rt, "price"), -12))
 			}
 		}
-		version := rapid.SampledFrom(billing.FocusVersions()).Draw(rt, "version")
-		text := focusText(t, billing.FocusOptions{Version: version}, row)
-		require.Equal(rt, text, focusText(t, billing.FocusOptions{Version: version}, row), "the same row, the same bytes")
+		version := rapid.SampledFrom(documents.FocusVersions()).Draw(rt, "version")
+		text := focusText(t, documents.FocusOptions{Version: version}, row)
+		require.Equal(rt, text, focusText(t, documents.FocusOptions{Version: version}, row), "the same row, the same bytes")
 		_, records := focusRecords(t, text)
 		require.Empty(rt, focusBroken(version, records[0]))
 		require.True(rt, records[0].number("BilledCost").Equal(row.Billed))
@@ -232,7 +232,7 @@ func TestFocusLaws(t *testing.T) {
 // A rule that nothing breaks guards nothing: each one is broken by one of these.
 func TestFocusRulesBite(t *testing.T) {
 	t.Parallel()
-	_, records := focusRecords(t, focusText(t, billing.FocusOptions{Version: billing.Focus14}, goldenRows()...))
+	_, records := focusRecords(t, focusText(t, documents.FocusOptions{Version: documents.Focus14}, goldenRows()...))
 	const fee, usage, discount = 0, 3, 8
 	bitten := map[string]bool{}
 	for _, wrong := range []struct {
@@ -287,7 +287,7 @@ func TestFocusRulesBite(t *testing.T) {
 	} {
 		record := maps.Clone(records[wrong.row])
 		record[wrong.id] = wrong.value
-		broken := focusBroken(billing.Focus14, record)
+		broken := focusBroken(documents.Focus14, record)
 		require.NotEmpty(t, broken, "%s = %q", wrong.id, wrong.value)
 		for _, rule := range broken {
 			bitten[rule] = true
@@ -298,40 +298,40 @@ func TestFocusRulesBite(t *testing.T) {
 	}
 	gone := maps.Clone(records[fee])
 	delete(gone, "BilledCost")
-	require.Contains(t, focusBroken(billing.Focus14, gone), "BilledCost: present")
+	require.Contains(t, focusBroken(documents.Focus14, gone), "BilledCost: present")
 }
 
 func TestFocusRefuses(t *testing.T) {
 	t.Parallel()
-	for says, change := range map[string]func(*billing.FocusRow){
-		`kind "gift" is not known`:                             func(r *billing.FocusRow) { r.Kind = "gift" },
-		`currency "usd" is no code of ISO 4217`:                func(r *billing.FocusRow) { r.Currency = "usd" },
-		"billed 1.005 is no whole number of minor units":       func(r *billing.FocusRow) { r.Billed = dec("1.005") },
-		"unit price -1 must not be negative":                   func(r *billing.FocusRow) { r.UnitPrice = some("-1") },
-		"kind usage needs a meter and a quantity":              func(r *billing.FocusRow) { r.Kind = billing.FocusUsage },
-		"quantity needs the unit of a meter":                   func(r *billing.FocusRow) { r.Quantity = some("1") },
-		"position must be 1 or more":                           func(r *billing.FocusRow) { r.Position = 0 },
-		"organization is missing":                              func(r *billing.FocusRow) { r.Organization = uuid.Nil },
-		"provider is missing":                                  func(r *billing.FocusRow) { r.Provider = "" },
-		"publisher is missing":                                 func(r *billing.FocusRow) { r.Publisher = "" },
-		"issuer is missing":                                    func(r *billing.FocusRow) { r.Issuer = "" },
-		"periods must begin before they end":                   func(r *billing.FocusRow) { r.ChargeEnd = r.ChargeStart },
-		"periods must be in whole seconds: 2026-10-01T00:00:0": func(r *billing.FocusRow) { r.ChargeStart = r.ChargeStart.Add(1) },
+	for says, change := range map[string]func(*documents.FocusRow){
+		`kind "gift" is not known`:                             func(r *documents.FocusRow) { r.Kind = "gift" },
+		`currency "usd" is no code of ISO 4217`:                func(r *documents.FocusRow) { r.Currency = "usd" },
+		"billed 1.005 is no whole number of minor units":       func(r *documents.FocusRow) { r.Billed = dec("1.005") },
+		"unit price -1 must not be negative":                   func(r *documents.FocusRow) { r.UnitPrice = some("-1") },
+		"kind usage needs a meter and a quantity":              func(r *documents.FocusRow) { r.Kind = documents.FocusUsage },
+		"quantity needs the unit of a meter":                   func(r *documents.FocusRow) { r.Quantity = some("1") },
+		"position must be 1 or more":                           func(r *documents.FocusRow) { r.Position = 0 },
+		"organization is missing":                              func(r *documents.FocusRow) { r.Organization = uuid.Nil },
+		"provider is missing":                                  func(r *documents.FocusRow) { r.Provider = "" },
+		"publisher is missing":                                 func(r *documents.FocusRow) { r.Publisher = "" },
+		"issuer is missing":                                    func(r *documents.FocusRow) { r.Issuer = "" },
+		"periods must begin before they end":                   func(r *documents.FocusRow) { r.ChargeEnd = r.ChargeStart },
+		"periods must be in whole seconds: 2026-10-01T00:00:0": func(r *documents.FocusRow) { r.ChargeStart = r.ChargeStart.Add(1) },
 	} {
 		var out bytes.Buffer
-		w, err := billing.NewFocusWriter(&out, billing.FocusOptions{Version: billing.Focus14})
+		w, err := documents.NewFocusWriter(&out, documents.FocusOptions{Version: documents.Focus14})
 		require.NoError(t, err)
-		err = w.Write(focusRow(1, billing.FocusBaseFee, "1.00", change))
-		require.ErrorIs(t, err, billing.ErrInvalidFocus)
+		err = w.Write(focusRow(1, documents.FocusBaseFee, "1.00", change))
+		require.ErrorIs(t, err, documents.ErrInvalidFocus)
 		require.ErrorContains(t, err, says)
 		require.NoError(t, w.Flush())
 		require.Equal(t, 1, bytes.Count(out.Bytes(), []byte("\n")), "only the header")
 	}
-	_, err := billing.NewFocusWriter(&bytes.Buffer{}, billing.FocusOptions{Version: "0.5"})
+	_, err := documents.NewFocusWriter(&bytes.Buffer{}, documents.FocusOptions{Version: "0.5"})
 	require.ErrorContains(t, err, `version "0.5" is not known: this program knows [1.2 1.3 1.4]`)
-	_, err = billing.NewFocusWriter(&bytes.Buffer{}, billing.FocusOptions{Category: "Web"})
+	_, err = documents.NewFocusWriter(&bytes.Buffer{}, documents.FocusOptions{Category: "Web"})
 	require.ErrorContains(t, err, "needs a subcategory")
-	require.True(t, slices.Contains(billing.FocusVersions(), billing.DefaultFocusVersion))
+	require.True(t, slices.Contains(documents.FocusVersions(), documents.DefaultFocusVersion))
 }
 
 type deadPipe struct{}
@@ -340,8 +340,8 @@ func (deadPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe")
 
 func TestFocusShowsFailedWrites(t *testing.T) {
 	t.Parallel()
-	w, err := billing.NewFocusWriter(deadPipe{}, billing.FocusOptions{})
+	w, err := documents.NewFocusWriter(deadPipe{}, documents.FocusOptions{})
 	require.NoError(t, err)
 	require.ErrorContains(t, w.Flush(), "write FOCUS: broken pipe")
-	require.ErrorContains(t, w.Write(focusRow(1, billing.FocusBaseFee, "1.00", nil)), "broken pipe")
+	require.ErrorContains(t, w.Write(focusRow(1, documents.FocusBaseFee, "1.00", nil)), "broken pipe")
 }

@@ -1,4 +1,4 @@
-package billing_test
+package documents_test
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -14,12 +15,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/billingtest"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/plans"
-)
-
-var (
-	acme   = uuid.MustParse("0199a000-0000-7000-8000-000000000001")
-	globex = uuid.MustParse("0199a000-0000-7000-8000-000000000002")
 )
 
 func evaluations(organization uuid.UUID, value int64) billing.UsageTotal {
@@ -37,9 +35,9 @@ func storage(organization uuid.UUID, value int64, unitSeconds string) billing.Us
 }
 
 // write writes the totals in pages and returns the bytes.
-func write(t require.TestingT, totals []billing.UsageTotal, page int) ([]byte, *billing.UsageWriter) {
+func write(t require.TestingT, totals []billing.UsageTotal, page int) ([]byte, *documents.UsageWriter) {
 	var out bytes.Buffer
-	w := billing.NewUsageWriter(&out, plans.Default().Meters)
+	w := documents.NewUsageWriter(&out, plans.Default().Meters)
 	for i, total := range totals {
 		require.NoError(t, w.Write(total))
 		if (i+1)%page == 0 {
@@ -52,7 +50,7 @@ func write(t require.TestingT, totals []billing.UsageTotal, page int) ([]byte, *
 
 func read(t require.TestingT, document []byte) []billing.UsageTotal {
 	var totals []billing.UsageTotal
-	for total, err := range billing.ReadUsageJSONL(bytes.NewReader(document)) {
+	for total, err := range documents.ReadUsageJSONL(bytes.NewReader(document)) {
 		require.NoError(t, err)
 		totals = append(totals, total)
 	}
@@ -61,12 +59,12 @@ func read(t require.TestingT, document []byte) []billing.UsageTotal {
 
 func TestUsageWriterDescribesWhatItWrote(t *testing.T) {
 	t.Parallel()
-	totals := []billing.UsageTotal{evaluations(acme, 5), storage(acme, 7, "604800"), evaluations(globex, 1<<62), evaluations(uuid.Max, 1<<62)}
+	totals := []billing.UsageTotal{evaluations(billingtest.Acme, 5), storage(billingtest.Acme, 7, "604800"), evaluations(billingtest.Globex, 1<<62), evaluations(uuid.Max, 1<<62)}
 	document, w := write(t, totals, 1)
 	sum := sha256.Sum256(document)
 	require.Equal(t, billing.File{
 		Name: "usage.jsonl", SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(document)), Rows: 4,
-	}, w.File(billing.UsageFile))
+	}, w.File(documents.UsageFile))
 	require.Equal(t, []billing.ControlTotal{
 		{Meter: "evaluations", Organizations: 3, Value: "9223372036854775813"}, // beyond an int64
 		{Meter: "storage_bytes", Organizations: 1, Value: "7"},
@@ -116,7 +114,7 @@ func TestBytesDependOnTheRowsAlone(t *testing.T) {
 func TestUsageWriterRefuses(t *testing.T) {
 	t.Parallel()
 	change := func(fn func(*billing.UsageTotal)) []billing.UsageTotal {
-		total := storage(acme, 1, "")
+		total := storage(billingtest.Acme, 1, "")
 		fn(&total)
 		return []billing.UsageTotal{total}
 	}
@@ -137,20 +135,20 @@ func TestUsageWriterRefuses(t *testing.T) {
 		{change(func(u *billing.UsageTotal) { u.UnitSeconds = strings.Repeat("9", 61) }), "must be a decimal number"},
 		{change(func(u *billing.UsageTotal) { u.Aggregation, u.UnitSeconds = plans.Max, "1" }), "unit_seconds must be left out where the aggregation is max"},
 		{change(func(u *billing.UsageTotal) { u.OrganizationName = "a\xff" }), `organization_name "a\xff" must be valid UTF-8`},
-		{[]billing.UsageTotal{evaluations(globex, 1), evaluations(acme, 1)}, "rows are in the order of organization_id"},
-		{[]billing.UsageTotal{evaluations(acme, 1), evaluations(acme, 1)}, `has meter "evaluations" twice`},
-		{[]billing.UsageTotal{storage(acme, 1, ""), evaluations(acme, 1)}, "out of the catalog's order"},
+		{[]billing.UsageTotal{evaluations(billingtest.Globex, 1), evaluations(billingtest.Acme, 1)}, "rows are in the order of organization_id"},
+		{[]billing.UsageTotal{evaluations(billingtest.Acme, 1), evaluations(billingtest.Acme, 1)}, `has meter "evaluations" twice`},
+		{[]billing.UsageTotal{storage(billingtest.Acme, 1, ""), evaluations(billingtest.Acme, 1)}, "out of the catalog's order"},
 	} {
 		t.Run(tc.says, func(t *testing.T) {
 			t.Parallel()
-			w := billing.NewUsageWriter(&bytes.Buffer{}, plans.Default().Meters)
+			w := documents.NewUsageWriter(&bytes.Buffer{}, plans.Default().Meters)
 			var err error
 			for _, total := range tc.totals {
 				if err = w.Write(total); err != nil {
 					break
 				}
 			}
-			require.ErrorIs(t, err, billing.ErrInvalidUsage)
+			require.ErrorIs(t, err, documents.ErrInvalidUsage)
 			require.ErrorContains(t, err, tc.says)
 		})
 	}
@@ -171,10 +169,10 @@ func (b *brokenPipe) Read([]byte) (int, error) { return 0, errPipe }
 
 func TestUsageWriterReportsWhatItCannotWrite(t *testing.T) {
 	t.Parallel()
-	w := billing.NewUsageWriter(&brokenPipe{}, plans.Default().Meters)
-	require.NoError(t, w.Write(evaluations(acme, 1)))
+	w := documents.NewUsageWriter(&brokenPipe{}, plans.Default().Meters)
+	require.NoError(t, w.Write(evaluations(billingtest.Acme, 1)))
 	require.ErrorIs(t, w.Flush(), errPipe)
-	require.ErrorIs(t, w.Write(evaluations(globex, 1)), errPipe)
+	require.ErrorIs(t, w.Write(evaluations(billingtest.Globex, 1)), errPipe)
 }
 
 const acmeLine = `{"organization_id":"0199a000-0000-7000-8000-000000000001","organization_name":"Acme & Co","plan":"pro",` +
@@ -199,23 +197,23 @@ func TestReadUsageJSONLRefuses(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			var last error
-			for _, err := range billing.ReadUsageJSONL(strings.NewReader(tc.document)) {
+			for _, err := range documents.ReadUsageJSONL(strings.NewReader(tc.document)) {
 				last = err
 			}
-			require.ErrorIs(t, last, billing.ErrInvalidUsage)
+			require.ErrorIs(t, last, documents.ErrInvalidUsage)
 			require.ErrorContains(t, last, tc.says)
 		})
 	}
-	for _, err := range billing.ReadUsageJSONL(&brokenPipe{}) {
+	for _, err := range documents.ReadUsageJSONL(&brokenPipe{}) {
 		require.ErrorIs(t, err, errPipe)
-		require.NotErrorIs(t, err, billing.ErrInvalidUsage)
+		require.NotErrorIs(t, err, documents.ErrInvalidUsage)
 	}
 }
 
 func TestReadUsageJSONLEndsWithItsLoop(t *testing.T) {
 	t.Parallel()
 	count := 0
-	for _, err := range billing.ReadUsageJSONL(strings.NewReader(acmeLine + strings.Replace(acmeLine, "0001", "0002", 1))) {
+	for _, err := range documents.ReadUsageJSONL(strings.NewReader(acmeLine + strings.Replace(acmeLine, "0001", "0002", 1))) {
 		require.NoError(t, err)
 		count++
 		break
@@ -233,13 +231,13 @@ func FuzzReadUsageJSONL(f *testing.F) {
 		var out bytes.Buffer
 		encoder := json.NewEncoder(&out)
 		encoder.SetEscapeHTML(false)
-		for total, err := range billing.ReadUsageJSONL(bytes.NewReader(document)) {
+		for total, err := range documents.ReadUsageJSONL(bytes.NewReader(document)) {
 			if err != nil {
-				require.ErrorIs(t, err, billing.ErrInvalidUsage)
+				require.ErrorIs(t, err, documents.ErrInvalidUsage)
 				require.True(t, bytes.HasPrefix(document, out.Bytes()))
 				return
 			}
-			require.NoError(t, total.Validate())
+			require.NoError(t, documents.NewUsageWriter(io.Discard, []plans.Meter{{Key: total.Meter}}).Write(total))
 			require.NoError(t, encoder.Encode(total))
 		}
 		require.Equal(t, string(document), out.String())

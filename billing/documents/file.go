@@ -1,6 +1,8 @@
-package billing
+package documents
 
 import (
+	"github.com/riverline/tollgate/billing"
+
 	"bufio"
 	"compress/gzip"
 	"crypto/sha256"
@@ -66,6 +68,6 @@ func (f *FileWriter) Close() error {
 }
 
 // File describes what was written and closed.
-func (f *FileWriter) File() File {
-	return File{Name: f.name, SHA256: hex.EncodeToString(f.digest.Sum(nil)), Bytes: f.bytes, Rows: f.rows}
+func (f *FileWriter) File() billing.File {
+	return billing.File{Name: f.name, SHA256: hex.EncodeToString(f.digest.Sum(nil)), Bytes: f.bytes, Rows: f.rows}
 }

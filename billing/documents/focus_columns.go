@@ -1,4 +1,4 @@
-package billing
+package documents
 
 // focusColumn is a column of the dataset.
 type focusColumn struct {

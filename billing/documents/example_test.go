@@ -1,4 +1,4 @@
-package billing_test
+package documents_test
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
@@ -23,17 +24,8 @@ func exampleTotals() []billing.UsageTotal {
 	}}
 }
 
-func ExamplePeriod() {
-	february, err := calendar.ParsePeriod("2024-02")
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(february.FirstDay(), february.LastDay(), february.Previous())
-	// Output: 2024-02-01 2024-02-29 2024-01
-}
-
 func ExampleUsageWriter() {
-	w := billing.NewUsageWriter(os.Stdout, plans.Default().Meters)
+	w := documents.NewUsageWriter(os.Stdout, plans.Default().Meters)
 	for _, total := range exampleTotals() {
 		if err := w.Write(total); err != nil {
 			panic(err)
@@ -42,7 +34,7 @@ func ExampleUsageWriter() {
 	if err := w.Flush(); err != nil {
 		panic(err)
 	}
-	fmt.Println(w.File(billing.UsageFile).Rows, "rows,", w.File(billing.UsageFile).Bytes, "bytes")
+	fmt.Println(w.File(documents.UsageFile).Rows, "rows,", w.File(documents.UsageFile).Bytes, "bytes")
 	// Output:
 	// {"organization_id":"0199a000-0000-7000-8000-000000000001","organization_name":"Acme","plan":"pro","meter":"evaluations","unit":"evaluation","aggregation":"sum","value":1200}
 	// {"organization_id":"0199a000-0000-7000-8000-000000000001","organization_name":"Acme","plan":"pro","meter":"storage_bytes","unit":"byte","aggregation":"last","value":4096,"unit_seconds":"353894400"}
@@ -51,7 +43,7 @@ func ExampleUsageWriter() {
 
 func ExampleVerify() {
 	var file bytes.Buffer
-	w := billing.NewUsageWriter(&file, plans.Default().Meters)
+	w := documents.NewUsageWriter(&file, plans.Default().Meters)
 	for _, total := range exampleTotals() {
 		if err := w.Write(total); err != nil {
 			panic(err)
@@ -64,10 +56,10 @@ func ExampleVerify() {
 	if err != nil {
 		panic(err)
 	}
-	document, err := billing.EncodeManifest(billing.Manifest{
-		Format: billing.ManifestFormat, Period: period, Cut: period.End(), Revision: 1, Program: "1.0.0",
+	document, err := documents.EncodeManifest(billing.Manifest{
+		Format: documents.ManifestFormat, Period: period, Cut: period.End(), Revision: 1, Program: "1.0.0",
 		Watermark: []billing.BatchMark{{Instance: uuid.MustParse("0199a000-0000-7000-8000-0000000000ff"), Through: 42}},
-		Files:     []billing.File{w.File(billing.UsageFile)},
+		Files:     []billing.File{w.File(documents.UsageFile)},
 		Totals:    w.Totals(),
 	})
 	if err != nil {
@@ -75,11 +67,11 @@ func ExampleVerify() {
 	}
 	fmt.Print(string(document))
 
-	manifest, err := billing.ParseManifest(document)
+	manifest, err := documents.ParseManifest(document)
 	if err != nil {
 		panic(err)
 	}
-	err = billing.Verify(manifest, func(string) (io.ReadCloser, error) { return io.NopCloser(&file), nil })
+	err = documents.Verify(manifest, func(string) (io.ReadCloser, error) { return io.NopCloser(&file), nil })
 	fmt.Println("verified:", err == nil)
 	// Output:
 	// {

@@ -1,4 +1,4 @@
-package billing_test
+package documents_test
 
 import (
 	"bytes"
@@ -11,15 +11,17 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/billingtest"
+	"github.com/riverline/tollgate/billing/documents"
 )
 
 // documentsOf writes statements and returns the files with their content.
-func documentsOf(t require.TestingT, statements []billing.Statement, options billing.DocumentOptions) ([]billing.File, map[string]*bytes.Buffer) {
+func documentsOf(t require.TestingT, statements []billing.Statement, options documents.Options) ([]billing.File, map[string]*bytes.Buffer) {
 	contents := map[string]*bytes.Buffer{}
-	d, err := billing.NewStatementDocuments(func(name string) (io.Writer, error) {
+	d, err := documents.NewStatementWriter(func(name string) (io.Writer, error) {
 		contents[name] = &bytes.Buffer{}
 		return contents[name], nil
-	}, statementMeters, options)
+	}, billingtest.Meters, options)
 	require.NoError(t, err)
 	for _, s := range statements {
 		require.NoError(t, d.Write(s))
@@ -31,7 +33,7 @@ func documentsOf(t require.TestingT, statements []billing.Statement, options bil
 // manifestOf describes the files of statements.
 func manifestOf(files []billing.File, statements []billing.Statement) billing.Manifest {
 	m := billing.Manifest{
-		Format: billing.ManifestFormat, Period: october2026, Cut: october2026.End(), Revision: 1, Program: "1", Files: files,
+		Format: documents.ManifestFormat, Period: billingtest.October, Cut: billingtest.October.End(), Revision: 1, Program: "1", Files: files,
 	}
 	for _, s := range statements {
 		m.Money = []billing.MoneyTotal{{
@@ -52,31 +54,31 @@ func openAll(contents map[string]*bytes.Buffer) func(string) (io.ReadCloser, err
 func TestStatementDocuments(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		s, err := billing.NewStatement(anyMonth.period(t))
+		s, err := billing.NewStatement(billingtest.AnyMonth.Period(t))
 		require.NoError(t, err)
 		s.Number = "TG-2026-10-000001"
-		options := billing.DocumentOptions{
-			Compress: rapid.Bool().Draw(t, "compress"), Focus: rapid.SampledFrom(billing.FocusVersions()).Draw(t, "focus"),
+		options := documents.Options{
+			Compress: rapid.Bool().Draw(t, "compress"), Focus: rapid.SampledFrom(documents.FocusVersions()).Draw(t, "focus"),
 		}
 		statements := []billing.Statement{s}
 		files, contents := documentsOf(t, statements, options)
 		again, _ := documentsOf(t, statements, options)
 		require.Equal(t, files, again)
 		manifest := manifestOf(files, statements)
-		require.NoError(t, billing.Verify(manifest, openAll(contents)))
+		require.NoError(t, documents.Verify(manifest, openAll(contents)))
 
-		name := billing.FileName(rapid.SampledFrom(billing.StatementFiles()).Draw(t, "file"), options.Compress)
+		name := documents.FileName(rapid.SampledFrom(documents.StatementFiles()).Draw(t, "file"), options.Compress)
 		content := contents[name].Bytes()
 		content[rapid.IntRange(0, len(content)-1).Draw(t, "byte")] ^= 1
-		require.ErrorIs(t, billing.Verify(manifest, openAll(contents)), billing.ErrMismatch)
+		require.ErrorIs(t, documents.Verify(manifest, openAll(contents)), documents.ErrMismatch)
 	})
 }
 
 func TestVerifyStatements(t *testing.T) {
 	t.Parallel()
 	o := billing.OrganizationPeriod{
-		Organization: acme, Currency: "USD", Period: october2026, Cut: october2026.End(), Meters: statementMeters,
-		Segments: []billing.Segment{{Start: october2026.Start(), End: october2026.End(), Plan: proPlan(t)}},
+		Organization: billingtest.Acme, Currency: "USD", Period: billingtest.October, Cut: billingtest.October.End(), Meters: billingtest.Meters,
+		Segments: []billing.Segment{{Start: billingtest.October.Start(), End: billingtest.October.End(), Plan: billingtest.ProPlan()}},
 	}
 	s, err := billing.NewStatement(o)
 	require.NoError(t, err)
@@ -90,10 +92,10 @@ func TestVerifyStatements(t *testing.T) {
 		changed := s
 		manifest := manifestOf(nil, []billing.Statement{s})
 		change(&manifest, &changed)
-		files, contents := documentsOf(t, []billing.Statement{changed}, billing.DocumentOptions{})
+		files, contents := documentsOf(t, []billing.Statement{changed}, documents.Options{})
 		manifest.Files = files
-		err := billing.Verify(manifest, openAll(contents))
-		require.ErrorIs(t, err, billing.ErrMismatch)
+		err := documents.Verify(manifest, openAll(contents))
+		require.ErrorIs(t, err, documents.ErrMismatch)
 		require.ErrorContains(t, err, says)
 	}
 }
@@ -112,35 +114,35 @@ func TestDiff(t *testing.T) {
 	t.Parallel()
 	one := func(usage int64) billing.Statement {
 		s, err := billing.NewStatement(billing.OrganizationPeriod{
-			Organization: acme, OrganizationName: "Acme", Currency: "USD", Period: october2026, Cut: october2026.End(), Meters: statementMeters,
+			Organization: billingtest.Acme, OrganizationName: "Acme", Currency: "USD", Period: billingtest.October, Cut: billingtest.October.End(), Meters: billingtest.Meters,
 			Segments: []billing.Segment{{
-				Start: october2026.Start(), End: october2026.End(), Plan: proPlan(t), Usage: []billing.SegmentUsage{{Meter: "calls", Value: usage}},
+				Start: billingtest.October.Start(), End: billingtest.October.End(), Plan: billingtest.ProPlan(), Usage: []billing.SegmentUsage{{Meter: "calls", Value: usage}},
 			}},
 		})
 		require.NoError(t, err)
 		return s
 	}
 	other := one(7)
-	other.Organization = globex
-	var found []billing.StatementDifference
-	for d, err := range billing.Diff(sequence(one(100)), sequence(one(150), other)) {
+	other.Organization = billingtest.Globex
+	var found []documents.StatementDifference
+	for d, err := range documents.Diff(sequence(one(100)), sequence(one(150), other)) {
 		require.NoError(t, err)
 		found = append(found, d)
 	}
 	require.Len(t, found, 2)
 	require.Equal(t, "0.5", found[0].Change().String())
-	require.Equal(t, []billing.LineDifference{{
+	require.Equal(t, []documents.LineDifference{{
 		Description: "Calls", Before: "1.00", After: "1.50",
 		WhyBefore: []string{"100 call used", "1–100: 100 × 0.01 = 1", "1 = 1.00 USD"},
 		WhyAfter:  []string{"150 call used", "1–150: 150 × 0.01 = 1.5", "1.5 = 1.50 USD"},
 	}}, found[0].Lines)
 	require.Nil(t, found[1].Before)
 	require.Equal(t, "49.07", found[1].After.String())
-	for d, err := range billing.Diff(sequence(one(5), other), sequence(one(5), other)) {
+	for d, err := range documents.Diff(sequence(one(5), other), sequence(one(5), other)) {
 		require.NoError(t, err)
 		t.Fatalf("the same statements differ: %v", d)
 	}
-	for _, err := range billing.Diff(billing.ReadStatements(strings.NewReader("{}x\n")), sequence()) {
+	for _, err := range documents.Diff(documents.ReadStatements(strings.NewReader("{}x\n")), sequence()) {
 		require.ErrorIs(t, err, billing.ErrInvalidStatement)
 	}
 }

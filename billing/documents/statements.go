@@ -1,6 +1,8 @@
-package billing
+package documents
 
 import (
+	"github.com/riverline/tollgate/billing"
+
 	"cmp"
 	"encoding/csv"
 	"encoding/json"
@@ -28,13 +30,13 @@ const (
 	LinesFile = "lines.csv"
 )
 
-// StatementFiles are the names of the files that [StatementDocuments] writes.
+// StatementFiles are the names of the files that [StatementWriter] writes.
 func StatementFiles() []string {
 	return []string{FocusFile, LinesFile, StatementsCSVFile, StatementsFile}
 }
 
-// DocumentOptions say how files are written.
-type DocumentOptions struct {
+// Options say how files are written.
+type Options struct {
 	// Compress writes each file with gzip, and ".gz" after its name.
 	Compress bool `json:"compress,omitempty"`
 	// Focus is the version of FOCUS. Empty: [DefaultFocusVersion].
@@ -44,7 +46,7 @@ type DocumentOptions struct {
 }
 
 // WithDefaults fills in what was left out, and checks the rest.
-func (o DocumentOptions) WithDefaults() (DocumentOptions, error) {
+func (o Options) WithDefaults() (Options, error) {
 	if o.Focus == "" {
 		o.Focus = DefaultFocusVersion
 	}
@@ -57,10 +59,10 @@ func (o DocumentOptions) WithDefaults() (DocumentOptions, error) {
 	return o, nil
 }
 
-// StatementDocuments writes statements in every form at once, in one order: that of
+// StatementWriter writes statements in every form at once, in one order: that of
 // the organization. The same statements give the same bytes.
-type StatementDocuments struct {
-	options    DocumentOptions
+type StatementWriter struct {
+	options    Options
 	meters     map[string]plans.Meter
 	files      []*FileWriter
 	json       *json.Encoder
@@ -72,14 +74,14 @@ type StatementDocuments struct {
 	anyWritten bool
 }
 
-// NewStatementDocuments makes a writer. open returns where the file of a name goes;
+// NewStatementWriter makes a writer. open returns where the file of a name goes;
 // the names are those of [StatementFiles], compressed or not.
-func NewStatementDocuments(open func(name string) (io.Writer, error), meters []plans.Meter, options DocumentOptions) (*StatementDocuments, error) {
+func NewStatementWriter(open func(name string) (io.Writer, error), meters []plans.Meter, options Options) (*StatementWriter, error) {
 	options, err := options.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
-	d := &StatementDocuments{options: options, meters: map[string]plans.Meter{}, byName: map[string]*FileWriter{}}
+	d := &StatementWriter{options: options, meters: map[string]plans.Meter{}, byName: map[string]*FileWriter{}}
 	for _, m := range meters {
 		d.meters[m.Key] = m
 	}
@@ -113,7 +115,7 @@ var (
 )
 
 // Write writes a statement.
-func (d *StatementDocuments) Write(s Statement) error {
+func (d *StatementWriter) Write(s billing.Statement) error {
 	if d.anyWritten && strings.Compare(d.lastOne.String(), s.Organization.String()) >= 0 {
 		return fmt.Errorf("%w: statement of organization %s comes after %s: they are in the order of the organization", ErrInvalidUsage, s.Organization, d.lastOne)
 	}
@@ -139,7 +141,7 @@ func (d *StatementDocuments) Write(s Statement) error {
 	return d.writeFocus(s)
 }
 
-func lineRecord(s Statement, i int, line Line) []string {
+func lineRecord(s billing.Statement, i int, line billing.Line) []string {
 	var quantity, included, billed, version, corrects, grant string
 	if line.Charge != nil {
 		quantity, included, billed = line.Charge.Quantity.String(), line.Charge.Included.String(), line.Charge.Billed.String()
@@ -163,14 +165,14 @@ func lineRecord(s Statement, i int, line Line) []string {
 
 // writeFocus writes the lines as FOCUS sees them: what lessens the usage of one meter
 // is no charge of its own, but the difference of that charge's list and billed cost.
-func (d *StatementDocuments) writeFocus(s Statement) error {
+func (d *StatementWriter) writeFocus(s billing.Statement) error {
 	for i, line := range s.Lines {
-		if line.Kind == LineDiscount && line.Meter != "" && i > 0 && s.Lines[i-1].Kind == LineUsage {
+		if line.Kind == billing.LineDiscount && line.Meter != "" && i > 0 && s.Lines[i-1].Kind == billing.LineUsage {
 			continue
 		}
 		row := d.focusRow(s, i, line)
-		if i+1 < len(s.Lines) && line.Kind == LineUsage {
-			if next := s.Lines[i+1]; next.Kind == LineDiscount && next.Meter == line.Meter {
+		if i+1 < len(s.Lines) && line.Kind == billing.LineUsage {
+			if next := s.Lines[i+1]; next.Kind == billing.LineDiscount && next.Meter == line.Meter {
 				row.Billed = row.Billed.Add(next.Amount.Decimal)
 			}
 		}
@@ -181,7 +183,7 @@ func (d *StatementDocuments) writeFocus(s Statement) error {
 	return nil
 }
 
-func (d *StatementDocuments) focusRow(s Statement, i int, line Line) FocusRow {
+func (d *StatementWriter) focusRow(s billing.Statement, i int, line billing.Line) FocusRow {
 	meter := d.meters[line.Meter]
 	row := FocusRow{
 		Statement: s.Number, Position: i + 1, Organization: s.Organization, OrganizationName: s.OrganizationName,
@@ -205,7 +207,7 @@ func (d *StatementDocuments) focusRow(s Statement, i int, line Line) FocusRow {
 }
 
 // Close writes what is buffered. Call it after the last statement, before Files.
-func (d *StatementDocuments) Close() error {
+func (d *StatementWriter) Close() error {
 	d.statements.Flush()
 	d.lines.Flush()
 	err := errors.Join(d.statements.Error(), d.lines.Error(), d.focus.Flush())
@@ -217,8 +219,8 @@ func (d *StatementDocuments) Close() error {
 }
 
 // Files describes what was written and closed.
-func (d *StatementDocuments) Files() []File {
-	out := make([]File, len(d.files))
+func (d *StatementWriter) Files() []billing.File {
+	out := make([]billing.File, len(d.files))
 	for i, f := range d.files {
 		out[i] = f.File()
 	}

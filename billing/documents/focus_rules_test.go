@@ -1,4 +1,4 @@
-package billing_test
+package documents_test
 
 import (
 	"regexp"
@@ -10,7 +10,7 @@ import (
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 
-	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/money"
 )
 
@@ -92,7 +92,7 @@ type focusSchemaColumn struct {
 	nulls    bool
 }
 
-func focusSchemaOf(version billing.FocusVersion) []focusSchemaColumn {
+func focusSchemaOf(version documents.FocusVersion) []focusSchemaColumn {
 	var columns []focusSchemaColumn
 	for line := range strings.Lines(strings.TrimSpace(focusSchema)) {
 		field := strings.Fields(line)
@@ -145,7 +145,7 @@ type focusRule struct {
 	// section is the one that it is in, and says what it requires.
 	section, says string
 	// from is the first version that has it.
-	from  billing.FocusVersion
+	from  documents.FocusVersion
 	holds func(focusRecord) bool
 }
 
@@ -243,7 +243,7 @@ func focusTyped(kind, value string) bool {
 }
 
 // focusBroken returns every rule that a row breaks, as "section: what it says".
-func focusBroken(version billing.FocusVersion, r focusRecord) []string {
+func focusBroken(version documents.FocusVersion, r focusRecord) []string {
 	var broken []string
 	for _, column := range focusSchemaOf(version) {
 		value, there := r[column.id]
@@ -265,7 +265,7 @@ func focusBroken(version billing.FocusVersion, r focusRecord) []string {
 }
 
 // requireFocusDataset checks the rules over many rows.
-func requireFocusDataset(t *testing.T, version billing.FocusVersion, records []focusRecord) {
+func requireFocusDataset(t *testing.T, version documents.FocusVersion, records []focusRecord) {
 	t.Helper()
 	details, parents, meters := map[string]bool{}, map[string]string{}, map[string]string{}
 	subcategories := map[string]string{}

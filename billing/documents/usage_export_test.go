@@ -1,4 +1,4 @@
-package billing_test
+package documents_test
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/billingtest"
+	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
 )
 
@@ -16,8 +18,8 @@ func TestNewBillingExportGroupsByOrganization(t *testing.T) {
 	t.Parallel()
 	from, err := calendar.ParseDay("2026-10-01")
 	require.NoError(t, err)
-	export := billing.NewBillingExport(from, from+30, []billing.UsageTotal{
-		evaluations(acme, 5), storage(acme, 7, "604800"), evaluations(globex, 6),
+	export := documents.NewBillingExport(from, from+30, []billing.UsageTotal{
+		evaluations(billingtest.Acme, 5), storage(billingtest.Acme, 7, "604800"), evaluations(billingtest.Globex, 6),
 	})
 	text, err := json.Marshal(export)
 	require.NoError(t, err)
@@ -33,7 +35,7 @@ func TestNewBillingExportGroupsByOrganization(t *testing.T) {
 			]}
 		]}`, string(text))
 
-	text, err = json.Marshal(billing.NewBillingExport(from, from, nil))
+	text, err = json.Marshal(documents.NewBillingExport(from, from, nil))
 	require.NoError(t, err)
 	require.JSONEq(t, `{"from": "2026-10-01", "to": "2026-10-01", "organizations": []}`, string(text))
 }
@@ -41,10 +43,10 @@ func TestNewBillingExportGroupsByOrganization(t *testing.T) {
 func TestUsageCSV(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	w := billing.NewUsageCSVWriter(&out)
-	quoted := evaluations(acme, 5)
+	w := documents.NewUsageCSVWriter(&out)
+	quoted := evaluations(billingtest.Acme, 5)
 	quoted.OrganizationName = "Acme, \"the\" one\nand only"
-	formula := evaluations(globex, 6)
+	formula := evaluations(billingtest.Globex, 6)
 	formula.OrganizationName = `=HYPERLINK("https://example.com")`
 	for _, total := range []billing.UsageTotal{quoted, formula} {
 		require.NoError(t, w.Write(total))
@@ -54,16 +56,16 @@ func TestUsageCSV(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, [][]string{
 		{"organization_id", "organization_name", "plan", "meter", "unit", "aggregation", "value"},
-		{acme.String(), "Acme, \"the\" one\nand only", "pro", "evaluations", "evaluation", "sum", "5"},
-		{globex.String(), `'=HYPERLINK("https://example.com")`, "pro", "evaluations", "evaluation", "sum", "6"},
+		{billingtest.Acme.String(), "Acme, \"the\" one\nand only", "pro", "evaluations", "evaluation", "sum", "5"},
+		{billingtest.Globex.String(), `'=HYPERLINK("https://example.com")`, "pro", "evaluations", "evaluation", "sum", "6"},
 	}, records)
 }
 
 func TestUsageCSVWithoutUsageHasItsHeader(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	require.NoError(t, billing.NewUsageCSVWriter(&out).Flush())
+	require.NoError(t, documents.NewUsageCSVWriter(&out).Flush())
 	require.Equal(t, "organization_id,organization_name,plan,meter,unit,aggregation,value\r\n", out.String())
-	w := billing.NewUsageCSVWriter(&brokenPipe{})
+	w := documents.NewUsageCSVWriter(&brokenPipe{})
 	require.ErrorIs(t, w.Flush(), errPipe)
 }

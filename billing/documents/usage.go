@@ -1,6 +1,8 @@
-package billing
+package documents
 
 import (
+	"github.com/riverline/tollgate/billing"
+
 	"bufio"
 	"bytes"
 	"crypto/sha256"
@@ -26,9 +28,9 @@ var ErrInvalidUsage = errors.New("invalid usage")
 // maxUsageLine is the longest line of a usage file that is read, in bytes.
 const maxUsageLine = 1 << 20
 
-// Validate checks the rules of one total. Name, plan and unit may be empty: the
+// validateUsage checks the rules of one total. Name, plan and unit may be empty: the
 // organization may be gone.
-func (t UsageTotal) Validate() error {
+func validateUsage(t billing.UsageTotal) error {
 	switch {
 	case t.Organization == uuid.Nil:
 		return fmt.Errorf("%w: organization_id is missing", ErrInvalidUsage)
@@ -98,7 +100,7 @@ func newSequence(meters []string) *sequence {
 	return s
 }
 
-func (s *sequence) next(t UsageTotal) error {
+func (s *sequence) next(t billing.UsageTotal) error {
 	switch bytes.Compare(t.Organization[:], s.organization[:]) {
 	case -1:
 		return fmt.Errorf("%w: organization_id %s comes after %s: rows are in the order of organization_id", ErrInvalidUsage, t.Organization, s.organization)
@@ -125,7 +127,7 @@ func (s *sequence) next(t UsageTotal) error {
 }
 
 // UsageWriter writes usage totals as JSONL: one object a line in the one canonical
-// form, which is that of encoding/json for [UsageTotal] without HTML escaping, and a
+// form, which is that of encoding/json for [billing.UsageTotal] without HTML escaping, and a
 // newline after each. It counts and digests what it writes.
 type UsageWriter struct {
 	out      *bufio.Writer
@@ -159,8 +161,8 @@ func (c *byteCounter) Write(p []byte) (int, error) {
 
 // Write writes one total. It answers [ErrInvalidUsage] where the total breaks a
 // rule, or comes out of the order of organization and meter.
-func (u *UsageWriter) Write(t UsageTotal) error {
-	if err := t.Validate(); err != nil {
+func (u *UsageWriter) Write(t billing.UsageTotal) error {
+	if err := validateUsage(t); err != nil {
 		return err
 	}
 	if err := u.sequence.next(t); err != nil {
@@ -185,19 +187,19 @@ func (u *UsageWriter) Flush() error {
 func (u *UsageWriter) Rows() int64 { return u.totals.rows }
 
 // File describes what was written and flushed, as the file of that name.
-func (u *UsageWriter) File(name string) File {
-	return File{Name: name, SHA256: hex.EncodeToString(u.digest.Sum(nil)), Bytes: u.bytes, Rows: u.Rows()}
+func (u *UsageWriter) File(name string) billing.File {
+	return billing.File{Name: name, SHA256: hex.EncodeToString(u.digest.Sum(nil)), Bytes: u.bytes, Rows: u.Rows()}
 }
 
 // Totals returns the control totals of what was written.
-func (u *UsageWriter) Totals() []ControlTotal { return u.totals.List() }
+func (u *UsageWriter) Totals() []billing.ControlTotal { return u.totals.List() }
 
 // ReadUsageJSONL reads what a [UsageWriter] wrote, row by row, and refuses anything
 // else: a row that breaks a rule, is out of order or not in the canonical form, and
 // a last line without a newline. It ends at the first error, [ErrInvalidUsage] with
 // the number of the line, or the reader's own.
-func ReadUsageJSONL(r io.Reader) iter.Seq2[UsageTotal, error] {
-	return func(yield func(UsageTotal, error) bool) {
+func ReadUsageJSONL(r io.Reader) iter.Seq2[billing.UsageTotal, error] {
+	return func(yield func(billing.UsageTotal, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
 		rows := newSequence(nil)
 		for number := 1; ; number++ {
@@ -205,7 +207,7 @@ func ReadUsageJSONL(r io.Reader) iter.Seq2[UsageTotal, error] {
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			var t UsageTotal
+			var t billing.UsageTotal
 			if err == nil {
 				t, err = parseUsage(line)
 			}
@@ -213,7 +215,7 @@ func ReadUsageJSONL(r io.Reader) iter.Seq2[UsageTotal, error] {
 				err = rows.next(t)
 			}
 			if err != nil {
-				yield(UsageTotal{}, fmt.Errorf("line %d: %w", number, err))
+				yield(billing.UsageTotal{}, fmt.Errorf("line %d: %w", number, err))
 				return
 			}
 			if !yield(t, nil) {
@@ -244,24 +246,24 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-func parseUsage(line []byte) (UsageTotal, error) {
-	var t UsageTotal
+func parseUsage(line []byte) (billing.UsageTotal, error) {
+	var t billing.UsageTotal
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&t); err != nil {
-		return UsageTotal{}, fmt.Errorf("%w: %w", ErrInvalidUsage, err)
+		return billing.UsageTotal{}, fmt.Errorf("%w: %w", ErrInvalidUsage, err)
 	}
-	if err := t.Validate(); err != nil {
-		return UsageTotal{}, err
+	if err := validateUsage(t); err != nil {
+		return billing.UsageTotal{}, err
 	}
 	var canonical bytes.Buffer
 	encoder := json.NewEncoder(&canonical)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(t); err != nil {
-		return UsageTotal{}, fmt.Errorf("%w: %w", ErrInvalidUsage, err)
+		return billing.UsageTotal{}, fmt.Errorf("%w: %w", ErrInvalidUsage, err)
 	}
 	if !bytes.Equal(canonical.Bytes(), line) {
-		return UsageTotal{}, fmt.Errorf("%w: the row is not in the canonical form", ErrInvalidUsage)
+		return billing.UsageTotal{}, fmt.Errorf("%w: the row is not in the canonical form", ErrInvalidUsage)
 	}
 	return t, nil
 }
