@@ -102,12 +102,3 @@ type IdentityStore interface {
 	// in any order.
 	KnownReports(ctx context.Context, organization uuid.UUID, identities []Identity) ([]KnownReport, error)
 }
-
-// LostLease is quota that was released because its instance was declared lost: the most
-// that could have been admitted beyond the limit.
-type LostLease struct {
-	QuotaWindow
-	Instance uuid.UUID
-	// Outstanding is what was released without having been consumed.
-	Outstanding int64
-}

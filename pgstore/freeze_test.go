@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -20,6 +21,27 @@ import (
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
+
+// lateUsage reads the rows of the batches after an export's marks.
+func (f *fixture) lateUsage(id uuid.UUID) []meter.Row {
+	f.t.Helper()
+	rows, err := f.owner.Query(f.t.Context(), `
+		SELECT r.organization_id, r.meter, r.day, r.value FROM usage_batch_rows r
+		LEFT JOIN export_batches b ON b.export_id = $1 AND b.instance_id = r.instance_id
+		WHERE r.seq > coalesce(b.through_seq, 0)
+		ORDER BY r.organization_id, r.meter, r.day, r.instance_id, r.seq`, id)
+	require.NoError(f.t, err)
+	late, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (meter.Row, error) {
+		var organization uuid.UUID
+		var key string
+		var day time.Time
+		var value int64
+		err := r.Scan(&organization, &key, &day, &value)
+		return row(organization, key, calendar.DayOf(day), value), err
+	})
+	require.NoError(f.t, err)
+	return late
+}
 
 // totals reads all frozen totals, page by page.
 func (f *fixture) totals(id uuid.UUID, page int) []billing.UsageTotal {
@@ -107,14 +129,9 @@ func TestNothingChangesFrozenTotals(t *testing.T) {
 	require.Equal(t, marks, f.freeze(e.ID), "frozen once")
 	require.Empty(t, cmp.Diff(frozen, f.totals(e.ID, 10)))
 
-	late, err := f.LateUsage(t.Context(), e.ID, 100)
-	require.NoError(t, err)
-	require.Equal(t, []billing.LateUsage{
-		{Organization: o.ID, Meter: evaluations, Day: today, Aggregation: plans.Sum, Value: 1, Batches: 1},
-		{Organization: o.ID, Meter: evaluations, Day: today + 1, Aggregation: plans.Sum, Value: 1, Batches: 1},
-		{Organization: o.ID, Meter: evaluations, Day: today + 2, Aggregation: plans.Sum, Value: 5, Batches: 1},
-		{Organization: o.ID, Meter: storage, Day: today, Aggregation: plans.Last, Value: 1, Batches: 1},
-	}, late, "in the records, not in the export")
+	require.Equal(t, []meter.Row{
+		row(o.ID, evaluations, today, 1), row(o.ID, evaluations, today+1, 1), row(o.ID, evaluations, today+2, 5), row(o.ID, storage, today, 1),
+	}, f.lateUsage(e.ID), "in the records, not in the export")
 	require.EqualValues(t, 11, f.value(o.ID, evaluations, today))
 }
 

@@ -96,11 +96,11 @@ func TestDirectRowsAreOfThePlanOfTheirTime(t *testing.T) {
 	day := today - 20
 	o := f.organizationSince("Acme", "free", day.Start().Add(6*time.Hour)).ID
 	f.changePlan(o, (day + 1).Start().Add(12*time.Hour), "pro")
-	require.NoError(t, f.WriteUsage(t.Context(), []meter.Row{
+	require.True(t, f.imported(1,
 		past(o, evaluations, plans.Sum, day-1, 1), past(o, evaluations, plans.Sum, day, 2), past(o, evaluations, plans.Sum, day+1, 3),
-		{Organization: o, Meter: evaluations, Aggregation: plans.Sum, Day: day + 1, Value: 4, At: (day + 1).Start().Add(time.Hour)},
+		meter.Row{Organization: o, Meter: evaluations, Aggregation: plans.Sum, Day: day + 1, Value: 4, At: (day + 1).Start().Add(time.Hour)},
 		past(o, storage, plans.Last, day+1, 5), past(o, entities, plans.Max, day+2, 6),
-	}))
+	))
 	require.NoError(t, f.IncrementUsage(t.Context(), o, simulations, day, 7))
 	rows, err := f.owner.Query(t.Context(), `
 		SELECT meter || ' ' || (day - $1::date) || ' ' || value || ' ' || plan || plan_version

@@ -10,9 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
 // AdjustLeases implements [meter.LeaseStore]. A window opens with the first ask that
@@ -116,26 +114,6 @@ func queueOpening(b *pgx.Batch, instance uuid.UUID, asks []meter.LeaseAsk, order
 		WHERE NOT tollgate_plan_outdated(organization_id, plan, plan_version)
 			AND EXISTS (SELECT FROM instances WHERE id = $8 AND status = 'live')`,
 		organizations, meters, kinds, starts, maxes, planKeys, versions, instance)
-}
-
-// LostLeases returns what was released because its instance was declared lost, of one
-// instance or, for the zero UUID, of all, in the order in which it was released.
-func (s *Store) LostLeases(ctx context.Context, instance uuid.UUID) ([]meter.LostLease, error) {
-	var lost []meter.LostLease
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		rows, err := tx.LostLeases(ctx, optional(instance))
-		lost = convert(rows, func(r db.LostLeasesRow) meter.LostLease {
-			return meter.LostLease{
-				QuotaWindow: meter.QuotaWindow{
-					Organization: r.OrganizationID, Meter: r.Meter, Kind: calendar.WindowKind(r.LimitWindow), Start: calendar.DayOf(r.WindowStart),
-				},
-				Instance:    r.InstanceID,
-				Outstanding: r.Outstanding,
-			}
-		})
-		return err
-	})
-	return lost, wrap(err, "list lost leases")
 }
 
 // releaseLeases gives back all that an instance holds; its row is locked. record

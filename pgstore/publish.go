@@ -39,17 +39,6 @@ func publish(ctx context.Context, tx scoped, e events.Event) error {
 	return err
 }
 
-// Event returns an event, or [events.ErrNotFound].
-func (s *Store) Event(ctx context.Context, id uuid.UUID) (events.Event, error) {
-	var found events.Event
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		row, err := tx.Event(ctx, id)
-		found = event(row)
-		return orNotFound(err, events.ErrNotFound, id)
-	})
-	return found, wrap(err, "read event %s", id)
-}
-
 // ListEvents returns at most limit events, the newest first, from the one before `before`;
 // [uuid.Nil] is after all. They are those of an organization, or all where that is
 // [uuid.Nil]. An empty kind is every kind.

@@ -315,49 +315,6 @@ func TestFlushConsumesLeases(t *testing.T) {
 	require.EqualValues(t, 100, l.ask(10, 10).Issued, "what is unleased can't be granted")
 }
 
-func TestLeasesOfInstancesThatEnd(t *testing.T) {
-	f := newFixture(t)
-	o := f.organization("Acme", "free").ID
-	w, month := window(o, calendar.WindowDay), window(o, calendar.WindowMonth)
-	stopped, lost := f.lessee(w), f.lessee(w)
-	stopped.ask(100, 100)
-	stopped.spend(40)
-	lost.ask(200, 200)
-	lost.spend(50)
-	inMonth := lost.next(5, 5)
-	inMonth.QuotaWindow, inMonth.Issued, inMonth.Spent = month, 5, 0
-	lost.send(inMonth)
-
-	require.NoError(t, f.StopInstance(t.Context(), stopped.id))
-	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 90, Leased: 150}, f.quota(w))
-	none, err := f.LostLeases(t.Context(), uuid.Nil)
-	require.NoError(t, err)
-	require.Empty(t, none)
-	stopped.issued = stopped.spent
-	require.EqualValues(t, 50, stopped.ask(10, 10).Issued, "an instance that asks is alive")
-	stopped.ask(-10, 0)
-
-	_, marked, err := f.MarkInstanceLost(t.Context(), lost.id, time.Now().Add(time.Hour))
-	require.NoError(t, err)
-	require.True(t, marked)
-	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 90}, f.quota(w))
-	got, err := f.LostLeases(t.Context(), lost.id)
-	require.NoError(t, err)
-	require.Equal(t, []meter.LostLease{
-		{QuotaWindow: w, Instance: lost.id, Outstanding: 150}, {QuotaWindow: month, Instance: lost.id, Outstanding: 5},
-	}, got)
-	other, err := f.LostLeases(t.Context(), stopped.id)
-	require.NoError(t, err)
-	require.Empty(t, other)
-
-	lost.spend(30)
-	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 90, Unleased: 30}, f.quota(w), "what comes late is unleased")
-	lost.issued = 200
-	got2 := lost.ask(-120, 0)
-	require.EqualValues(t, 80, got2.Issued, "it finds itself without quota: it has spent all it has")
-	require.Zero(t, got2.Outstanding)
-}
-
 // A window opens while usage of its days is flushed: each quantity is either in what it
 // begins with or settled afterwards.
 func TestOpeningRacesAFlush(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -42,6 +43,35 @@ func (f *fixture) rolledDay(organization uuid.UUID, meterKey string, day calenda
 	}
 	require.NoError(f.t, rows.Err())
 	return r
+}
+
+// monthToDate is what the rolled days of a month, up to one of them, say of a meter.
+type monthToDate struct {
+	Meter       string
+	Through     calendar.Day
+	Value       int64
+	UnitSeconds string
+}
+
+// monthToDate reads the last rolled day up to a day of its month, in the order of the
+// catalog's meters, and adds up the unit-seconds.
+func (f *fixture) monthToDate(organization uuid.UUID, day calendar.Day) []monthToDate {
+	f.t.Helper()
+	rows, err := f.owner.Query(f.t.Context(), `
+		SELECT DISTINCT ON (m.position) r.meter, r.day, r.month_to_date,
+			coalesce(trim_scale(sum(r.unit_seconds) OVER (PARTITION BY r.meter))::text, '')
+		FROM usage_rolled r JOIN meters m ON m.key = r.meter
+		WHERE r.organization_id = $1 AND r.day BETWEEN $2 AND $3
+		ORDER BY m.position, r.day DESC`, organization, day.Month().Start(), day.Start())
+	require.NoError(f.t, err)
+	months, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (m monthToDate, err error) {
+		var through time.Time
+		err = r.Scan(&m.Meter, &through, &m.Value, &m.UnitSeconds)
+		m.Through = calendar.DayOf(through)
+		return m, err
+	})
+	require.NoError(f.t, err)
+	return months
 }
 
 func hour(day calendar.Day, hours float64) time.Time {
@@ -148,20 +178,16 @@ func TestMonthToDate(t *testing.T) {
 	for day := first - 1; day <= first+2; day++ {
 		f.rollUp(day)
 	}
-	got, err := f.MonthToDate(t.Context(), o, first+2)
-	require.NoError(t, err)
-	require.Equal(t, []billing.MonthToDate{
+	require.Equal(t, []monthToDate{
 		{Meter: evaluations, Through: first + 2, Value: 15},
 		{Meter: entities, Through: first + 2, Value: 70},
 		{Meter: storage, Through: first + 2, Value: 100, UnitSeconds: "25920000"},
-	}, got, "the month before is not in it")
-	got, err = f.MonthToDate(t.Context(), o, first+1)
-	require.NoError(t, err)
-	require.Equal(t, []billing.MonthToDate{
+	}, f.monthToDate(o, first+2), "the month before is not in it")
+	require.Equal(t, []monthToDate{
 		{Meter: evaluations, Through: first, Value: 10},
 		{Meter: entities, Through: first, Value: 70},
 		{Meter: storage, Through: first + 1, Value: 100, UnitSeconds: "17280000"},
-	}, got)
+	}, f.monthToDate(o, first+1))
 }
 
 // Late usage moves the month to date of every later day, also over days without usage.

@@ -181,20 +181,6 @@ func (s *Store) UsageRangeAll(ctx context.Context, from, to calendar.Day) ([]bil
 	return totals, wrap(err, "read the usage of %s to %s", from, to)
 }
 
-// MonthToDate returns, for each meter of an organization, what the rolled days of
-// the day's month, up to the day, add up to. Days that are not rolled are not in it.
-func (s *Store) MonthToDate(ctx context.Context, organization uuid.UUID, day calendar.Day) ([]billing.MonthToDate, error) {
-	var months []billing.MonthToDate
-	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
-		rows, err := tx.MonthToDate(ctx, organization, date(day.Month()), date(day))
-		months = convert(rows, func(r db.MonthToDateRow) billing.MonthToDate {
-			return billing.MonthToDate{Meter: r.Meter, Through: calendar.DayOf(r.Day), Value: r.MonthToDate, UnitSeconds: r.UnitSeconds}
-		})
-		return err
-	})
-	return months, wrap(err, "read the month of organization %s", organization)
-}
-
 // EnsurePartitions makes the partitions of the day's month and of monthsAhead months
 // after it, 0 to 119, where they are missing. Usage of a month that has none is
 // kept in a default partition, and moves when the month's is made.

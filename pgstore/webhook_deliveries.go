@@ -114,21 +114,6 @@ func (s *Store) EndWebhookDelivery(ctx context.Context, event, endpoint uuid.UUI
 	return wrap(err, "end the delivery of event %s to endpoint %s", event, endpoint)
 }
 
-// WebhookAttempts returns the attempts of a delivery, the first one first.
-func (s *Store) WebhookAttempts(ctx context.Context, event, endpoint uuid.UUID) ([]webhooks.Attempt, error) {
-	var found []webhooks.Attempt
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		rows, err := tx.DeliveryAttempts(ctx, event, endpoint)
-		found = convert(rows, func(r db.WebhookAttempt) webhooks.Attempt {
-			return webhooks.Attempt{Event: r.EventID, Endpoint: r.EndpointID, ID: r.ID, Manual: r.Manual, Response: webhooks.Response{
-				Status: int(r.Status), Error: r.Error, At: r.At, Took: time.Duration(r.TookMs) * time.Millisecond,
-			}}
-		})
-		return err
-	})
-	return found, wrap(err, "read the attempts of event %s to endpoint %s", event, endpoint)
-}
-
 func orNoDelivery(err error, event, endpoint uuid.UUID) error {
 	return orNotFound(err, webhooks.ErrDeliveryNotFound, fmt.Sprintf("of event %s to webhook endpoint %s", event, endpoint))
 }

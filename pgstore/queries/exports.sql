@@ -49,7 +49,7 @@ FOR UPDATE;
 UPDATE exports SET stage = $2 WHERE id = $1;
 
 -- name: FinishExport :exec
-UPDATE exports SET stage = $2, finished_at = now(), manifest = $3 WHERE id = $1;
+UPDATE exports SET stage = $2, finished_at = now() WHERE id = $1;
 
 -- name: PutManifest :exec
 UPDATE exports SET manifest = $2 WHERE id = $1;
@@ -136,23 +136,3 @@ CROSS JOIN LATERAL (
 ) AS u
 JOIN export_meters m ON m.export_id = @export_id AND m.meter = u.meter
 ORDER BY o.organization_id, m.position;
-
--- name: LateUsage :many
--- What the batches after the marks brought for days of the export.
-SELECT r.organization_id, r.meter, r.day, m.aggregation, count(*) AS batches,
-    CASE m.aggregation
-        WHEN 'sum' THEN sum(r.value)
-        WHEN 'max' THEN max(r.value)
-        ELSE (array_agg(r.value ORDER BY r.at DESC, r.seq DESC, r.instance_id DESC, r.plan COLLATE "C" DESC, r.plan_version DESC))[1]
-    END::bigint AS value
-FROM instances i
-LEFT JOIN export_batches b ON b.export_id = @export_id AND b.instance_id = i.id
-CROSS JOIN generate_series((@from_day::date)::timestamp, (@to_day::date)::timestamp, interval '1 day') AS d (at)
-CROSS JOIN LATERAL (
-    SELECT l.* FROM usage_batch_rows l
-    WHERE l.day = d.at::date AND l.instance_id = i.id AND l.seq > coalesce(b.through_seq, 0)
-) AS r
-JOIN meters m ON m.key = r.meter
-GROUP BY r.organization_id, r.meter, r.day, m.aggregation, m.position
-ORDER BY r.organization_id, m.position, r.day
-LIMIT @row_limit;

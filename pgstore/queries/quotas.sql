@@ -26,9 +26,3 @@ UPDATE quota_windows w SET leased = w.leased - r.granted
 FROM released r
 WHERE w.organization_id = r.organization_id AND w.meter = r.meter AND w.limit_window = r.limit_window
     AND w.window_start = r.window_start AND r.granted > 0;
-
--- name: LostLeases :many
-SELECT organization_id, meter, limit_window, window_start, instance_id, outstanding
-FROM quota_lost_leases
-WHERE (sqlc.narg(instance_id)::uuid IS NULL OR instance_id = sqlc.narg(instance_id))
-ORDER BY released_at, organization_id, meter, limit_window, window_start;

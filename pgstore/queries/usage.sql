@@ -57,14 +57,6 @@ WHERE u.day BETWEEN @from_day::date AND @to_day::date
 GROUP BY u.organization_id, o.name, u.meter, m.unit, m.aggregation, m.position
 ORDER BY u.organization_id, m.position;
 
--- name: MonthToDate :many
-SELECT DISTINCT ON (m.position) r.meter, r.day, r.month_to_date,
-    coalesce(trim_scale(sum(r.unit_seconds) OVER (PARTITION BY r.meter))::text, '')::text AS unit_seconds
-FROM usage_rolled r
-JOIN meters m ON m.key = r.meter
-WHERE r.organization_id = @organization_id AND r.day BETWEEN @month_start::date AND @day::date
-ORDER BY m.position, r.day DESC;
-
 -- name: EnsureDirectInstance :exec
 INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark)
 VALUES (@id, @host, 'stopped', now(), now(), 0, now())

@@ -93,6 +93,3 @@ UPDATE webhook_deliveries
 SET state = @state, attempts = @attempts, next_attempt_at = sqlc.narg(next_attempt_at), last_status = @last_status,
     last_error = @last_error, updated_at = now()
 WHERE event_id = @event_id AND endpoint_id = @endpoint_id;
-
--- name: DeliveryAttempts :many
-SELECT * FROM webhook_attempts WHERE event_id = $1 AND endpoint_id = $2 ORDER BY number;

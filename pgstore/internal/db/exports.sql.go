@@ -361,11 +361,11 @@ func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, er
 }
 
 const finishExport = `-- name: FinishExport :exec
-UPDATE exports SET stage = $2, finished_at = now(), manifest = $3 WHERE id = $1
+UPDATE exports SET stage = $2, finished_at = now() WHERE id = $1
 `
 
-func (q *Queries) FinishExport(ctx context.Context, iD uuid.UUID, stage string, manifest []byte) error {
-	_, err := q.db.Exec(ctx, finishExport, iD, stage, manifest)
+func (q *Queries) FinishExport(ctx context.Context, iD uuid.UUID, stage string) error {
+	_, err := q.db.Exec(ctx, finishExport, iD, stage)
 	return err
 }
 
@@ -441,75 +441,6 @@ func (q *Queries) IssuedRunOf(ctx context.Context, workflowID string, runID stri
 		&i.IssuedAt,
 	)
 	return i, err
-}
-
-const lateUsage = `-- name: LateUsage :many
-SELECT r.organization_id, r.meter, r.day, m.aggregation, count(*) AS batches,
-    CASE m.aggregation
-        WHEN 'sum' THEN sum(r.value)
-        WHEN 'max' THEN max(r.value)
-        ELSE (array_agg(r.value ORDER BY r.at DESC, r.seq DESC, r.instance_id DESC, r.plan COLLATE "C" DESC, r.plan_version DESC))[1]
-    END::bigint AS value
-FROM instances i
-LEFT JOIN export_batches b ON b.export_id = $1 AND b.instance_id = i.id
-CROSS JOIN generate_series(($2::date)::timestamp, ($3::date)::timestamp, interval '1 day') AS d (at)
-CROSS JOIN LATERAL (
-    SELECT l.day, l.instance_id, l.seq, l.organization_id, l.meter, l.plan, l.plan_version, l.value, l.at FROM usage_batch_rows l
-    WHERE l.day = d.at::date AND l.instance_id = i.id AND l.seq > coalesce(b.through_seq, 0)
-) AS r
-JOIN meters m ON m.key = r.meter
-GROUP BY r.organization_id, r.meter, r.day, m.aggregation, m.position
-ORDER BY r.organization_id, m.position, r.day
-LIMIT $4
-`
-
-type LateUsageParams struct {
-	ExportID uuid.UUID
-	FromDay  time.Time
-	ToDay    time.Time
-	RowLimit int32
-}
-
-type LateUsageRow struct {
-	OrganizationID uuid.UUID
-	Meter          string
-	Day            time.Time
-	Aggregation    string
-	Batches        int64
-	Value          int64
-}
-
-// What the batches after the marks brought for days of the export.
-func (q *Queries) LateUsage(ctx context.Context, arg LateUsageParams) ([]LateUsageRow, error) {
-	rows, err := q.db.Query(ctx, lateUsage,
-		arg.ExportID,
-		arg.FromDay,
-		arg.ToDay,
-		arg.RowLimit,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []LateUsageRow
-	for rows.Next() {
-		var i LateUsageRow
-		if err := rows.Scan(
-			&i.OrganizationID,
-			&i.Meter,
-			&i.Day,
-			&i.Aggregation,
-			&i.Batches,
-			&i.Value,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const laterClosedPeriod = `-- name: LaterClosedPeriod :one

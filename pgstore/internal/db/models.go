@@ -182,21 +182,6 @@ type UsageEvent struct {
 	CountedAt   time.Time
 }
 
-// What came of each try. Nothing changes or deletes a row.
-type WebhookAttempt struct {
-	EventID    uuid.UUID
-	EndpointID uuid.UUID
-	// The run and the try in it: a try is recorded once.
-	ID             string
-	OrganizationID *uuid.UUID
-	Number         int32
-	Manual         bool
-	At             time.Time
-	TookMs         int64
-	Status         int32
-	Error          string
-}
-
 // One event on its way to one endpoint; organization_id is the endpoint's.
 type WebhookDelivery struct {
 	EventID        uuid.UUID

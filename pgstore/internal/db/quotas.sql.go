@@ -48,49 +48,6 @@ func (q *Queries) LockLiveInstance(ctx context.Context, iD uuid.UUID, notSeenSin
 	return id, err
 }
 
-const lostLeases = `-- name: LostLeases :many
-SELECT organization_id, meter, limit_window, window_start, instance_id, outstanding
-FROM quota_lost_leases
-WHERE ($1::uuid IS NULL OR instance_id = $1)
-ORDER BY released_at, organization_id, meter, limit_window, window_start
-`
-
-type LostLeasesRow struct {
-	OrganizationID uuid.UUID
-	Meter          string
-	LimitWindow    string
-	WindowStart    time.Time
-	InstanceID     uuid.UUID
-	Outstanding    int64
-}
-
-func (q *Queries) LostLeases(ctx context.Context, instanceID *uuid.UUID) ([]LostLeasesRow, error) {
-	rows, err := q.db.Query(ctx, lostLeases, instanceID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []LostLeasesRow
-	for rows.Next() {
-		var i LostLeasesRow
-		if err := rows.Scan(
-			&i.OrganizationID,
-			&i.Meter,
-			&i.LimitWindow,
-			&i.WindowStart,
-			&i.InstanceID,
-			&i.Outstanding,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const recordLostLeases = `-- name: RecordLostLeases :exec
 INSERT INTO quota_lost_leases (organization_id, meter, limit_window, window_start, instance_id, outstanding)
 SELECT l.organization_id, l.meter, l.limit_window, l.window_start, l.instance_id, l.granted

@@ -80,47 +80,6 @@ func (q *Queries) HeldUsage(ctx context.Context, arg HeldUsageParams) ([]HeldUsa
 	return items, nil
 }
 
-const monthToDate = `-- name: MonthToDate :many
-SELECT DISTINCT ON (m.position) r.meter, r.day, r.month_to_date,
-    coalesce(trim_scale(sum(r.unit_seconds) OVER (PARTITION BY r.meter))::text, '')::text AS unit_seconds
-FROM usage_rolled r
-JOIN meters m ON m.key = r.meter
-WHERE r.organization_id = $1 AND r.day BETWEEN $2::date AND $3::date
-ORDER BY m.position, r.day DESC
-`
-
-type MonthToDateRow struct {
-	Meter       string
-	Day         time.Time
-	MonthToDate int64
-	UnitSeconds string
-}
-
-func (q *Queries) MonthToDate(ctx context.Context, organizationID uuid.UUID, monthStart time.Time, day time.Time) ([]MonthToDateRow, error) {
-	rows, err := q.db.Query(ctx, monthToDate, organizationID, monthStart, day)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []MonthToDateRow
-	for rows.Next() {
-		var i MonthToDateRow
-		if err := rows.Scan(
-			&i.Meter,
-			&i.Day,
-			&i.MonthToDate,
-			&i.UnitSeconds,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const nextDirectSeq = `-- name: NextDirectSeq :one
 SELECT (last_seq + 1)::bigint AS seq FROM instances WHERE id = $1 FOR NO KEY UPDATE
 `

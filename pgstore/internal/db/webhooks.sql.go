@@ -59,41 +59,6 @@ func (q *Queries) Delivery(ctx context.Context, eventID uuid.UUID, endpointID uu
 	return i, err
 }
 
-const deliveryAttempts = `-- name: DeliveryAttempts :many
-SELECT event_id, endpoint_id, id, organization_id, number, manual, at, took_ms, status, error FROM webhook_attempts WHERE event_id = $1 AND endpoint_id = $2 ORDER BY number
-`
-
-func (q *Queries) DeliveryAttempts(ctx context.Context, eventID uuid.UUID, endpointID uuid.UUID) ([]WebhookAttempt, error) {
-	rows, err := q.db.Query(ctx, deliveryAttempts, eventID, endpointID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []WebhookAttempt
-	for rows.Next() {
-		var i WebhookAttempt
-		if err := rows.Scan(
-			&i.EventID,
-			&i.EndpointID,
-			&i.ID,
-			&i.OrganizationID,
-			&i.Number,
-			&i.Manual,
-			&i.At,
-			&i.TookMs,
-			&i.Status,
-			&i.Error,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const disableEndpoint = `-- name: DisableEndpoint :exec
 UPDATE webhook_endpoints SET disabled_at = coalesce(disabled_at, now()), updated_at = now() WHERE id = $1 AND deleted_at IS NULL
 `
