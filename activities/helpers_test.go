@@ -161,9 +161,8 @@ func TestConstructorsRefuseWhatIsMissing(t *testing.T) {
 		"credits":  func() { activities.NewCredits(activities.CreditsConfig{}) },
 		"events":   func() { activities.NewEvents(activities.EventsConfig{}) },
 		"webhooks": func() { activities.NewWebhooks(activities.WebhooksConfig{}) },
-		"export":   func() { activities.NewExport(activities.ExportConfig{PageSize: 1}) },
+		"export":   func() { activities.NewExport(activities.ExportConfig{Program: "1"}) },
 		"sinks":    func() { activities.NewSinks(activities.SinksConfig{}) },
-		"close":    func() { activities.NewClose(activities.CloseConfig{Program: "1"}) },
 	} {
 		require.Panics(t, construct, name)
 	}

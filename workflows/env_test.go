@@ -26,7 +26,6 @@ var (
 	onCredits  *activities.Credits
 	onExport   *activities.Export
 	onWebhooks *activities.Webhooks
-	onClose    *activities.Close
 	onSinks    *activities.Sinks
 )
 
@@ -44,7 +43,7 @@ func newEnvironment(t *testing.T, workflowID string) environment {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestWorkflowEnvironment()
 	workflows.Register(env)
-	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Credits{}, &activities.Export{}, &activities.Events{}, &activities.Webhooks{}, &activities.Close{}, &activities.Sinks{}} {
+	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Credits{}, &activities.Export{}, &activities.Events{}, &activities.Webhooks{}, &activities.Sinks{}} {
 		env.RegisterActivity(group)
 	}
 	env.SetStartTime(now)
@@ -135,10 +134,9 @@ func TestEverythingRegistersOnARealWorker(t *testing.T) {
 	w.RegisterActivity(activities.NewFleet(activities.FleetConfig{Store: store}))
 	w.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: store}))
 	w.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: store}))
-	w.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: store, Blobs: noBlobs{}}))
+	w.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))
 	w.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: store}))
 	w.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{Store: store, Sender: store, Start: store.startNothing}))
-	w.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))
 	w.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: store}))
 	// On its own queue in truth; here, so that its names are compared with the others.
 	w.RegisterActivity(activities.NewInstance(activities.InstanceConfig{ID: uuid.Max, Flusher: &fakeFlusher{}, Store: store}))

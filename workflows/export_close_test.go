@@ -97,10 +97,10 @@ func TestExportPeriodRatesInPages(t *testing.T) {
 	for i := range 9 {
 		until = append(until, uuid.UUID{0: byte(i + 1)})
 	}
-	env.OnActivity(onClose.PlanRating, mock.Anything, mock.Anything).Return(activities.PlanRatingResult{Until: until}, nil).Once()
+	env.OnActivity(onExport.PlanRating, mock.Anything, mock.Anything).Return(activities.PlanRatingResult{Until: until}, nil).Once()
 	var after uuid.UUID
 	for _, last := range until {
-		env.OnActivity(onClose.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, After: after, Until: last}).
+		env.OnActivity(onExport.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, After: after, Until: last}).
 			Return(activities.RateOrganizationsResult{Rated: 10, Parked: 1}, nil).After(time.Minute).Once()
 		after = last
 	}
@@ -147,7 +147,7 @@ func TestExportPeriodOfNobody(t *testing.T) {
 	env.OnActivity(onFleet.AwaitWatermarks, mock.Anything, mock.Anything).Return(activities.AwaitWatermarksResult{}, nil).Once()
 	env.OnActivity(onExport.SetExportStage, mock.Anything, mock.Anything).Return(nil).Times(4)
 	env.OnActivity(onExport.FreezeUsage, mock.Anything, mock.Anything).Return(activities.FreezeUsageResult{}, nil).Once()
-	env.OnActivity(onClose.PlanRating, mock.Anything, mock.Anything).Return(activities.PlanRatingResult{}, nil).Once()
+	env.OnActivity(onExport.PlanRating, mock.Anything, mock.Anything).Return(activities.PlanRatingResult{}, nil).Once()
 	env.answer("", env.untilWritten(b, 0).from("WriteStatements"))
 	env.completing()
 	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
@@ -179,24 +179,24 @@ func TestExportPeriodFails(t *testing.T) {
 		"rating":  stage,
 		"writing": stage,
 		"PlanRating": func(e environment) {
-			e.OnActivity(onClose.PlanRating, mock.Anything, mock.Anything).Return(activities.PlanRatingResult{}, curse).Once()
+			e.OnActivity(onExport.PlanRating, mock.Anything, mock.Anything).Return(activities.PlanRatingResult{}, curse).Once()
 		},
 		"RateOrganizations": func(e environment) {
-			e.OnActivity(onClose.RateOrganizations, mock.Anything, mock.Anything).Return(activities.RateOrganizationsResult{}, curse).Once()
-			e.OnActivity(onClose.RateOrganizations, mock.Anything, mock.Anything).Return(activities.RateOrganizationsResult{}, nil).After(time.Minute).Once()
+			e.OnActivity(onExport.RateOrganizations, mock.Anything, mock.Anything).Return(activities.RateOrganizationsResult{}, curse).Once()
+			e.OnActivity(onExport.RateOrganizations, mock.Anything, mock.Anything).Return(activities.RateOrganizationsResult{}, nil).After(time.Minute).Once()
 		},
 		"WriteStatements": func(e environment) {
-			e.OnActivity(onClose.WriteStatements, mock.Anything, mock.Anything).Return(activities.WriteStatementsResult{}, curse).Once()
+			e.OnActivity(onExport.WriteStatements, mock.Anything, mock.Anything).Return(activities.WriteStatementsResult{}, curse).Once()
 			e.usageFile(begun(true)).Maybe()
 		},
 		"WriteUsageFile": func(e environment) {
 			e.OnActivity(onExport.WriteUsageFile, mock.Anything, mock.Anything).Return(activities.WriteUsageFileResult{}, curse).After(time.Minute).Once()
 		},
 		"WriteManifest": func(e environment) {
-			e.OnActivity(onClose.WriteManifest, mock.Anything, mock.Anything).Return(activities.WriteManifestResult{}, curse).Once()
+			e.OnActivity(onExport.WriteManifest, mock.Anything, mock.Anything).Return(activities.WriteManifestResult{}, curse).Once()
 		},
 		"CompleteExport": func(e environment) {
-			e.OnActivity(onClose.CompleteExport, mock.Anything, mock.Anything).Return(curse).Once()
+			e.OnActivity(onExport.CompleteExport, mock.Anything, mock.Anything).Return(curse).Once()
 		},
 	} {
 		t.Run(step, func(t *testing.T) {
@@ -223,7 +223,7 @@ func TestExportPeriodReopens(t *testing.T) {
 	env.SetStartTime(october.End())
 	b := begun(false)
 	b.Revision = 2
-	env.OnActivity(onClose.ReopenExport, mock.Anything, activities.BeginExportInput{
+	env.OnActivity(onExport.ReopenExport, mock.Anything, activities.BeginExportInput{
 		Period: october, Cut: october.End(), RequestedBy: "finance", RequestedByID: requester.ID, RequestedAt: october.End(), Reason: "a late batch",
 	}).Return(b, nil).Once()
 	env.answer("", append(env.untilFrozen(b).from("AwaitWatermarks"), env.untilWritten(b, 0)...))
@@ -244,7 +244,7 @@ func TestExportPeriodCannotReopenWhatIsNotClosed(t *testing.T) {
 	in.Reopen, in.Reason = true, "a late batch"
 	env := newEnvironment(t, "export/2026-10")
 	notClosed := temporal.NewNonRetryableApplicationError("the period is not closed", activities.TypeNotClosed, nil)
-	env.OnActivity(onClose.ReopenExport, mock.Anything, mock.Anything).Return(activities.BegunExport{}, notClosed).Once()
+	env.OnActivity(onExport.ReopenExport, mock.Anything, mock.Anything).Return(activities.BegunExport{}, notClosed).Once()
 	_, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, in)
 	requireRefused(t, err, activities.TypeNotClosed, "the period is not closed")
 	require.Equal(t, billing.StageFailed, progress[workflows.ExportPeriodProgress](t, env).Stage)
@@ -299,7 +299,7 @@ func TestExportPeriodProvisionalIsCanceledTooLate(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, "export/2026-10")
 	env.expect(true, "CompleteExport")
-	env.OnActivity(onClose.CompleteExport, mock.Anything, mock.Anything).Return(nil).After(time.Minute).Once()
+	env.OnActivity(onExport.CompleteExport, mock.Anything, mock.Anything).Return(nil).After(time.Minute).Once()
 	env.RegisterDelayedCallback(env.CancelWorkflow, 270*time.Second)
 	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
 	require.NoError(t, err)

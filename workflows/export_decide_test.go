@@ -31,14 +31,14 @@ func (e environment) decide(after time.Duration, in workflows.DecideInput) *aske
 
 // comparing answers ReviewVariances with a count.
 func (e environment) comparing(variances int64) {
-	e.OnActivity(onClose.ReviewVariances, mock.Anything, activities.ReviewVariancesInput{
+	e.OnActivity(onExport.ReviewVariances, mock.Anything, activities.ReviewVariancesInput{
 		ID: uuid.Max, Threshold: billing.VarianceThreshold{Percent: 50, Least: "1"},
 	}).Return(activities.ReviewVariancesResult{Counts: billing.RatingCounts{Variances: variances}}, nil).Once()
 }
 
 // recording expects that a decision is recorded once.
 func (e environment) recording(action billing.Action) {
-	e.OnActivity(onClose.RecordDecision, mock.Anything, mock.MatchedBy(func(in activities.RecordDecisionInput) bool {
+	e.OnActivity(onExport.RecordDecision, mock.Anything, mock.MatchedBy(func(in activities.RecordDecisionInput) bool {
 		return in.Export == uuid.Max && in.ID != uuid.Nil && in.Decision.Action == action && in.Decision.Actor.Name != "" && !in.Decision.At.IsZero()
 	})).Return(nil).After(time.Minute).Once()
 }
@@ -48,7 +48,7 @@ func (e environment) untilClosed() script {
 	return script{
 		{"issuing", func() { e.stage(billing.StageIssuing) }},
 		{"IssueStatements", func() {
-			e.OnActivity(onClose.IssueStatements, mock.Anything, activities.IssueStatementsInput{ID: uuid.Max}).Return(nil).After(time.Minute).Once()
+			e.OnActivity(onExport.IssueStatements, mock.Anything, activities.IssueStatementsInput{ID: uuid.Max}).Return(nil).After(time.Minute).Once()
 		}},
 		{"delivering", func() { e.stage(billing.StageDelivering) }},
 		{"ListSinks", func() { e.sinking() }},
@@ -192,8 +192,8 @@ func TestExportPeriodIsReviewedThenApproved(t *testing.T) {
 func (e environment) retrying(parked, variances int64) {
 	b := begun(false)
 	e.recording(billing.ActionRetried)
-	e.OnActivity(onClose.RetryParked, mock.Anything, activities.RetryParkedInput{ID: uuid.Max}).Return(activities.RateOrganizationsResult{Rated: 1}, nil).Once()
-	e.OnActivity(onClose.WriteStatements, mock.Anything, mock.Anything).
+	e.OnActivity(onExport.RetryParked, mock.Anything, activities.RetryParkedInput{ID: uuid.Max}).Return(activities.RateOrganizationsResult{Rated: 1}, nil).Once()
+	e.OnActivity(onExport.WriteStatements, mock.Anything, mock.Anything).
 		Return(activities.WriteStatementsResult{Files: []billing.File{aStatementFile}}, nil).Once()
 	e.usageFile(b).Once()
 	e.manifest(b, parked).Once()
@@ -311,7 +311,7 @@ func TestExportPeriodTakesOneDecisionAtATime(t *testing.T) {
 func TestExportPeriodForgetsADecisionThatCouldNotBeRecorded(t *testing.T) {
 	t.Parallel()
 	env := waiting(t, 0, 0)
-	env.OnActivity(onClose.RecordDecision, mock.Anything, mock.Anything).Return(permanently("cursed")).Once()
+	env.OnActivity(onExport.RecordDecision, mock.Anything, mock.Anything).Return(permanently("cursed")).Once()
 	env.recording(billing.ActionApproved)
 	env.answer("", env.untilClosed())
 	first := env.decide(time.Hour, approval())
@@ -359,7 +359,7 @@ func TestExportPeriodFailsToIssue(t *testing.T) {
 			env.recording(billing.ActionApproved)
 			env.answer("IssueStatements", env.untilClosed())
 			stale := temporal.NewNonRetryableApplicationError("stale", activities.TypeCorrectionsStale, nil)
-			env.OnActivity(onClose.IssueStatements, mock.Anything, mock.Anything).Return(stale).After(time.Minute).Once()
+			env.OnActivity(onExport.IssueStatements, mock.Anything, mock.Anything).Return(stale).After(time.Minute).Once()
 			env.failing(billing.StageFailed, "stale")
 			env.decide(time.Hour, approval())
 			if cancel {

@@ -215,7 +215,7 @@ func (r *exportRun) begin(ctx workflow.Context) error {
 	}
 	var recording workflow.Future
 	if r.in.Reopen {
-		recording = workflow.ExecuteActivity(forRecord(ctx, "open the period again"), onClose.ReopenExport, in)
+		recording = workflow.ExecuteActivity(forRecord(ctx, "open the period again"), onExport.ReopenExport, in)
 	} else {
 		recording = workflow.ExecuteActivity(forRecord(ctx, "record the export"), onExport.BeginExport, in)
 	}

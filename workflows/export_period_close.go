@@ -20,7 +20,7 @@ func (r *exportRun) rate(ctx workflow.Context) error {
 		return err
 	}
 	var plan activities.PlanRatingResult
-	err := workflow.ExecuteActivity(forBulk(ctx, "divide the organizations into pages"), onClose.PlanRating, activities.PlanRatingInput{
+	err := workflow.ExecuteActivity(forBulk(ctx, "divide the organizations into pages"), onExport.PlanRating, activities.PlanRatingInput{
 		ID: r.begun.ID, PageSize: ratingPageSize,
 	}).Get(ctx, &plan)
 	if err != nil {
@@ -40,7 +40,7 @@ func (r *exportRun) ratePage(ctx workflow.Context, until []uuid.UUID, page int) 
 	}
 	var rated activities.RateOrganizationsResult
 	summary := fmt.Sprintf("rate page %d of %d", page+1, len(until))
-	if err := workflow.ExecuteActivity(forBulk(ctx, summary), onClose.RateOrganizations, in).Get(ctx, &rated); err != nil {
+	if err := workflow.ExecuteActivity(forBulk(ctx, summary), onExport.RateOrganizations, in).Get(ctx, &rated); err != nil {
 		return err
 	}
 	p := r.progress()
@@ -66,7 +66,7 @@ func (r *exportRun) writeFiles(ctx workflow.Context) error {
 	usage := workflow.ExecuteActivity(forBulk(writing, "write "+documents.UsageFile), onExport.WriteUsageFile, activities.WriteUsageFileInput{
 		ID: r.begun.ID, Folder: r.begun.Folder, Compress: options.Compress,
 	})
-	statements := workflow.ExecuteActivity(forBulk(writing, "write the statements"), onClose.WriteStatements, activities.WriteStatementsInput{
+	statements := workflow.ExecuteActivity(forBulk(writing, "write the statements"), onExport.WriteStatements, activities.WriteStatementsInput{
 		ID: r.begun.ID, Folder: r.begun.Folder, Options: options, Numbered: !p.Provisional,
 	})
 	if err := allOrNone(ctx, stop, usage, statements); err != nil {
@@ -82,7 +82,7 @@ func (r *exportRun) writeFiles(ctx workflow.Context) error {
 	}
 	p.Files, p.Totals = slices.Concat(ofStatements.Files, []billing.File{ofUsage.File}), ofUsage.Totals
 	var manifest activities.WriteManifestResult
-	err := workflow.ExecuteActivity(forBulk(ctx, "write "+documents.ManifestFile), onClose.WriteManifest, activities.WriteManifestInput{
+	err := workflow.ExecuteActivity(forBulk(ctx, "write "+documents.ManifestFile), onExport.WriteManifest, activities.WriteManifestInput{
 		Export: r.begun, Files: p.Files, Totals: p.Totals,
 	}).Get(ctx, &manifest)
 	if err != nil {
@@ -155,7 +155,7 @@ func (r *exportRun) review(ctx workflow.Context) error {
 // compare finds what differs from the period before.
 func (r *exportRun) compare(ctx workflow.Context) error {
 	var found activities.ReviewVariancesResult
-	err := workflow.ExecuteActivity(forBulk(ctx, "compare with the period before"), onClose.ReviewVariances, activities.ReviewVariancesInput{
+	err := workflow.ExecuteActivity(forBulk(ctx, "compare with the period before"), onExport.ReviewVariances, activities.ReviewVariancesInput{
 		ID: r.begun.ID, Threshold: r.in.Variance,
 	}).Get(ctx, &found)
 	p := r.progress()
@@ -166,7 +166,7 @@ func (r *exportRun) compare(ctx workflow.Context) error {
 // retryParked rates what was parked again; the files then hold it, and what was reviewed
 // is to be reviewed again.
 func (r *exportRun) retryParked(ctx workflow.Context) error {
-	err := workflow.ExecuteActivity(forBulk(ctx, "rate what was parked again"), onClose.RetryParked, activities.RetryParkedInput{
+	err := workflow.ExecuteActivity(forBulk(ctx, "rate what was parked again"), onExport.RetryParked, activities.RetryParkedInput{
 		ID: r.begun.ID,
 	}).Get(ctx, nil)
 	if err != nil {
@@ -218,7 +218,7 @@ func (r *exportRun) issue(ctx workflow.Context) error {
 		if err := r.enter(ctx, billing.StageIssuing); err != nil {
 			return err
 		}
-		err := workflow.ExecuteActivity(forBulk(ctx, "issue the statements"), onClose.IssueStatements, activities.IssueStatementsInput{
+		err := workflow.ExecuteActivity(forBulk(ctx, "issue the statements"), onExport.IssueStatements, activities.IssueStatementsInput{
 			ID: r.begun.ID,
 		}).Get(ctx, nil)
 		if err != nil {
@@ -232,7 +232,7 @@ func (r *exportRun) issue(ctx workflow.Context) error {
 			return err
 		}
 	}
-	err := workflow.ExecuteActivity(forStore(ctx, "record the end"), onClose.CompleteExport, activities.CompleteExportInput{ID: r.begun.ID}).Get(ctx, nil)
+	err := workflow.ExecuteActivity(forStore(ctx, "record the end"), onExport.CompleteExport, activities.CompleteExportInput{ID: r.begun.ID}).Get(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -143,7 +143,7 @@ func (r *exportRun) record(ctx workflow.Context, decision billing.ExportDecision
 	// Not to be canceled: what was decided is kept.
 	ctx = detached(ctx)
 	what := "record: " + string(decision.Action) + " by " + decision.Actor.Name
-	return workflow.ExecuteActivity(forStore(ctx, what), onClose.RecordDecision, activities.RecordDecisionInput{
+	return workflow.ExecuteActivity(forStore(ctx, what), onExport.RecordDecision, activities.RecordDecisionInput{
 		Export: r.begun.ID, ID: id, Decision: decision,
 	}).Get(ctx, nil)
 }

@@ -117,18 +117,18 @@ func (e environment) untilWritten(b activities.BegunExport, parked int64) script
 	return script{
 		{"rating", func() { e.stage(billing.StageRating) }},
 		{"PlanRating", func() {
-			e.OnActivity(onClose.PlanRating, mock.Anything, activities.PlanRatingInput{ID: uuid.Max, PageSize: 2500}).
+			e.OnActivity(onExport.PlanRating, mock.Anything, activities.PlanRatingInput{ID: uuid.Max, PageSize: 2500}).
 				Return(activities.PlanRatingResult{Until: pages}, nil).Once()
 		}},
 		{"RateOrganizations", func() {
-			e.OnActivity(onClose.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, Until: pages[0]}).
+			e.OnActivity(onExport.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, Until: pages[0]}).
 				Return(activities.RateOrganizationsResult{Rated: 2 - parked, Parked: parked}, nil).After(time.Minute).Once()
-			e.OnActivity(onClose.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, After: pages[0], Until: pages[1]}).
+			e.OnActivity(onExport.RateOrganizations, mock.Anything, activities.RateOrganizationsInput{ID: uuid.Max, After: pages[0], Until: pages[1]}).
 				Return(activities.RateOrganizationsResult{}, nil).After(time.Minute).Once()
 		}},
 		{"writing", func() { e.stage(billing.StageWriting) }},
 		{"WriteStatements", func() {
-			e.OnActivity(onClose.WriteStatements, mock.Anything, activities.WriteStatementsInput{
+			e.OnActivity(onExport.WriteStatements, mock.Anything, activities.WriteStatementsInput{
 				ID: uuid.Max, Folder: b.Folder, Options: fileOptions(), Numbered: !b.Provisional,
 			}).Return(activities.WriteStatementsResult{Files: []billing.File{aStatementFile}}, nil).Once()
 		}},
@@ -143,7 +143,7 @@ func (e environment) usageFile(b activities.BegunExport) *testsuite.MockCallWrap
 }
 
 func (e environment) manifest(b activities.BegunExport, parked int64) *testsuite.MockCallWrapper {
-	return e.OnActivity(onClose.WriteManifest, mock.Anything, activities.WriteManifestInput{
+	return e.OnActivity(onExport.WriteManifest, mock.Anything, activities.WriteManifestInput{
 		Export: b, Files: []billing.File{aStatementFile, aFile}, Totals: aTotals,
 	}).Return(activities.WriteManifestResult{
 		Name: b.Folder + documents.ManifestFile, Money: aMoney, Counts: billing.RatingCounts{Organizations: 2, Statements: 2 - parked, Parked: parked},
@@ -167,7 +167,7 @@ func (e environment) expect(provisional bool, until string) {
 }
 
 func (e environment) completing() {
-	e.OnActivity(onClose.CompleteExport, mock.Anything, activities.CompleteExportInput{ID: uuid.Max}).Return(nil).Once()
+	e.OnActivity(onExport.CompleteExport, mock.Anything, activities.CompleteExportInput{ID: uuid.Max}).Return(nil).Once()
 }
 
 func (e environment) stage(stage billing.Stage) {

@@ -80,7 +80,7 @@ func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *syste
 	}))
 	shared.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: s.store}))
-	shared.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: s.store, Blobs: s.blobs, PageSize: 1}))
+	shared.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", PageSize: 1, BatchSize: 1}))
 	shared.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{
 		Store: s.store, Sender: s.store, PageSize: 2,
@@ -89,7 +89,6 @@ func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *syste
 			return err
 		},
 	}))
-	shared.RegisterActivity(activities.NewClose(activities.CloseConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", BatchSize: 1}))
 	shared.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: s.store, Sink: sink}))
 	require.NoError(t, shared.Start())
 	t.Cleanup(shared.Stop)

@@ -20,7 +20,6 @@ var (
 	onRollup   *activities.Rollup
 	onCredits  *activities.Credits
 	onExport   *activities.Export
-	onClose    *activities.Close
 	onWebhooks *activities.Webhooks
 	onSinks    *activities.Sinks
 )

@@ -21,7 +21,7 @@ import (
 func rated(t *testing.T, n int, cursed ...int) *closing {
 	t.Helper()
 	s := newClosing(n, cursed...)
-	a := newClose(s, memory(t), 0)
+	a := newRatedExport(s, memory(t), 0)
 	_, err := run[activities.RateOrganizationsResult](t, newEnvironment(t, a), a.RateOrganizations, activities.RateOrganizationsInput{ID: uuid.Max, Until: uuid.Max})
 	require.NoError(t, err)
 	return s
@@ -39,7 +39,7 @@ func TestWriteStatements(t *testing.T) {
 			t.Parallel()
 			s := rated(t, 25)
 			blobs := memory(t)
-			a := newClose(s, blobs, 10)
+			a := newRatedExport(s, blobs, 10)
 			e := newEnvironment(t, a)
 			out, err := run[activities.WriteStatementsResult](t, e, a.WriteStatements, writeInput(compress))
 			require.NoError(t, err)
@@ -54,7 +54,7 @@ func TestWriteStatements(t *testing.T) {
 				require.Positive(t, file.Rows)
 			}
 			for _, size := range []int{1, 7, 500} {
-				other := newClose(s, blobs, size)
+				other := newRatedExport(s, blobs, size)
 				again, err := run[activities.WriteStatementsResult](t, newEnvironment(t, other), other.WriteStatements, writeInput(compress))
 				require.NoError(t, err)
 				require.Equal(t, out, again)
@@ -71,7 +71,7 @@ func TestWriteStatementsOfNobody(t *testing.T) {
 	t.Parallel()
 	s := newClosing(0)
 	blobs := memory(t)
-	a := newClose(s, blobs, 0)
+	a := newRatedExport(s, blobs, 0)
 	in := writeInput(false)
 	in.Numbered = false
 	out, err := run[activities.WriteStatementsResult](t, newEnvironment(t, a), a.WriteStatements, in)
@@ -107,7 +107,7 @@ func TestWriteStatementsIsWholeOrNotThere(t *testing.T) {
 			t.Parallel()
 			s := rated(t, 5)
 			blobs := memory(t)
-			a := newClose(s, blobs, 1)
+			a := newRatedExport(s, blobs, 1)
 			e := newEnvironment(t, a)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -160,13 +160,13 @@ func (w failingWriter) Close() error {
 func TestWriteStatementsPublishesNothingAfterAFailure(t *testing.T) {
 	t.Parallel()
 	blobs := memory(t)
-	a := newClose(rated(t, 2), failingBlobs{blobs, documents.StatementFiles()[0]}, 0)
+	a := newRatedExport(rated(t, 2), failingBlobs{blobs, documents.StatementFiles()[0]}, 0)
 	_, err := run[activities.WriteStatementsResult](t, newEnvironment(t, a), a.WriteStatements, writeInput(false))
 	requireTriedAgain(t, err, "the store is away")
 	requireNoFile(t, blobs)
 
 	for _, broken := range []brokenBlobs{{start: errAway}, {end: errAway}} {
-		a := newClose(rated(t, 2), broken, 0)
+		a := newRatedExport(rated(t, 2), broken, 0)
 		e := newEnvironment(t, a)
 		_, err := run[activities.WriteStatementsResult](t, e, a.WriteStatements, writeInput(false))
 		requireTriedAgain(t, err, "the store is away")
@@ -177,7 +177,7 @@ func TestWriteStatementsPublishesNothingAfterAFailure(t *testing.T) {
 
 func TestWriteStatementsRefuses(t *testing.T) {
 	t.Parallel()
-	a := newClose(newClosing(0), memory(t), 0)
+	a := newRatedExport(newClosing(0), memory(t), 0)
 	_, err := run[activities.WriteStatementsResult](t, newEnvironment(t, a), a.WriteStatements, activities.WriteStatementsInput{})
 	requirePermanent(t, err, activities.TypeInvalidInput, "folder is missing")
 }
@@ -194,7 +194,7 @@ func TestWriteManifest(t *testing.T) {
 	t.Parallel()
 	s := rated(t, 5, 3)
 	blobs := memory(t)
-	a := newClose(s, blobs, 0)
+	a := newRatedExport(s, blobs, 0)
 	out, err := run[activities.WriteManifestResult](t, newEnvironment(t, a), a.WriteManifest, manifestInput())
 	require.NoError(t, err)
 	require.Equal(t, folder+"manifest.json", out.Name)
@@ -228,47 +228,12 @@ func TestWriteManifestRefusesWhatBreaksARule(t *testing.T) {
 	} {
 		s := newClosing(0)
 		blobs := memory(t)
-		a := newClose(s, blobs, 0)
+		a := newRatedExport(s, blobs, 0)
 		in := manifestInput()
 		change(&in)
 		_, err := run[activities.WriteManifestResult](t, newEnvironment(t, a), a.WriteManifest, in)
 		requirePermanent(t, err, activities.TypeInvalidManifest, says)
 		require.Empty(t, s.manifests)
 		requireNoFile(t, blobs)
-	}
-}
-
-// Every error of the close ends an activity for good, with its own type; what may pass doesn't.
-func TestErrorsOfTheClose(t *testing.T) {
-	t.Parallel()
-	for kind, domain := range map[string]error{
-		activities.TypeNotClosed: billing.ErrNotClosed, activities.TypeLaterPeriodClosed: billing.ErrLaterPeriodClosed,
-		activities.TypeCorrectionsStale: billing.ErrCorrectionsStale, activities.TypeInvalidStatement: documents.ErrInvalidFocus,
-		activities.TypeExportEnded: billing.ErrExportEnded, activities.TypeExportNotFound: billing.ErrExportNotFound,
-		activities.TypePermanent: fmt.Errorf("issue: %w", errCurse), "": passingError("the store is busy"),
-	} {
-		s := newClosing(0)
-		s.err = fmt.Errorf("export x: %w", domain)
-		a := newClose(s, memory(t), 0)
-		e := newEnvironment(t, a)
-		for _, call := range map[string][2]any{
-			"reopen":   {a.ReopenExport, activities.BeginExportInput{Period: october, Cut: now}},
-			"plan":     {a.PlanRating, activities.PlanRatingInput{}},
-			"rate":     {a.RateOrganizations, activities.RateOrganizationsInput{}},
-			"retry":    {a.RetryParked, activities.RetryParkedInput{}},
-			"write":    {a.WriteStatements, writeInput(false)},
-			"manifest": {a.WriteManifest, manifestInput()},
-			"compare":  {a.ReviewVariances, activities.ReviewVariancesInput{}},
-			"decide":   {a.RecordDecision, activities.RecordDecisionInput{}},
-			"issue":    {a.IssueStatements, activities.IssueStatementsInput{}},
-			"complete": {a.CompleteExport, activities.CompleteExportInput{}},
-		} {
-			_, err := run[any](t, e, call[0], call[1])
-			if kind == "" {
-				requireTriedAgain(t, err, domain.Error())
-			} else {
-				requirePermanent(t, err, kind, domain.Error())
-			}
-		}
 	}
 }
