@@ -55,23 +55,23 @@ func (o *output) Fd() uintptr {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], &output{Writer: os.Stdout, terminal: isTerminal(os.Stdout)}, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
 // run executes one command line and returns the exit status: 0, 1 for a failure,
 // 2 for a wrong command line.
-func run(ctx context.Context, args []string, stdout, stderr *os.File) int {
+func run(ctx context.Context, args []string, out *output, stderr io.Writer) int {
 	var cli commands
 	parser, err := kong.New(&cli,
 		kong.Name("tollgate"),
 		kong.Description("Usage metering, plan enforcement and billing exports."),
 		kong.UsageOnError(),
 		kong.TypeMapper(reflect.TypeFor[time.Time](), kong.MapperFunc(decodeTime)),
-		kong.Writers(stdout, stderr),
+		kong.Writers(out, stderr),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(&output{Writer: stdout, terminal: isTerminal(stdout)}),
+		kong.Bind(out),
 	)
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "tollgate:", err)

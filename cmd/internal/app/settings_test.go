@@ -1,0 +1,135 @@
+package app
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/internal/config"
+)
+
+// withoutSettings takes everything of Tollgate's out of the environment until the test ends.
+func withoutSettings(t *testing.T) {
+	t.Helper()
+	for _, setting := range os.Environ() {
+		if name, _, _ := strings.Cut(setting, "="); strings.HasPrefix(name, "TOLLGATE_") || name == "DATABASE_URL" {
+			t.Setenv(name, "")
+			require.NoError(t, os.Unsetenv(name))
+		}
+	}
+}
+
+// needed are the settings that have no default.
+const needed = "--database-url=postgres://u:secret@h/d --blob-url=file:///blobs "
+
+// parse reads settings as Main does.
+func parse(settings interface{ Validate() error }, args string) error {
+	parser, err := kong.New(settings)
+	if err != nil {
+		return err
+	}
+	if _, err := parser.Parse(strings.Fields(args)); err != nil {
+		return err
+	}
+	return settings.Validate()
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	withoutSettings(t)
+	var api APIConfig
+	require.NoError(t, parse(&api, needed))
+	require.Equal(t, 10*time.Second, api.FlushInterval)
+	require.Equal(t, []int{80, 100}, api.UsageThresholds)
+	require.Equal(t, "process admit allow", strings.Join([]string{api.Durability, api.JournalFull, api.LeasesAway}, " "))
+	require.Equal(t, int32(16), api.MaxConnections)
+	var worker WorkerConfig
+	require.NoError(t, parse(&worker, needed))
+	require.Equal(t, "127.0.0.1:9090", worker.Listen)
+}
+
+// The environment says what flags don't.
+func TestSettingsComeFromTheEnvironment(t *testing.T) {
+	withoutSettings(t)
+	t.Setenv("TOLLGATE_DATABASE_URL", "postgres://h/d")
+	t.Setenv("TOLLGATE_BLOB_URL", "file:///blobs")
+	t.Setenv("TOLLGATE_FLUSH_INTERVAL", "2s")
+	t.Setenv("TOLLGATE_USAGE_THRESHOLDS", "50,90")
+	t.Setenv("TOLLGATE_WEBHOOK_SCHEDULE", "0s,1m")
+	var api APIConfig
+	require.NoError(t, parse(&api, "--flush-interval 3s"))
+	require.Equal(t, 3*time.Second, api.FlushInterval)
+	require.Equal(t, []int{50, 90}, api.UsageThresholds)
+	require.Equal(t, []time.Duration{0, time.Minute}, api.WebhookSchedule)
+	t.Setenv("TOLLGATE_FLUSH_INTERVAL", "1ms")
+	require.ErrorContains(t, parse(&APIConfig{}, ""), "--flush-interval is 1ms")
+}
+
+// Each setting that can't work is named, with its rule, and no password is shown.
+func TestWrongSettings(t *testing.T) {
+	withoutSettings(t)
+	for _, tt := range []struct {
+		settings interface{ Validate() error }
+		args     string
+		says     string
+	}{
+		{&APIConfig{}, "--blob-url=file:///b", "--database-url"},
+		{&APIConfig{}, "--database-url=postgres://h/d", "--blob-url"},
+		{&APIConfig{}, needed + "--database-url=mysql://u:secret@h/d", "--database-url begins with mysql://"},
+		{&APIConfig{}, needed + "--max-connections 1", "--max-connections is 1"},
+		{&APIConfig{}, needed + "--blob-url blobs", "--blob-url must be a URL"},
+		{&APIConfig{}, needed + "--listen 8080", `--listen is "8080": it must be host:port`},
+		{&APIConfig{}, needed + "--upstream localhost:9000", "--upstream is"},
+		{&APIConfig{}, needed + "--temporal-ui-url ftp://h", "--temporal-ui-url is"},
+		{&APIConfig{}, needed + "--flush-interval 99ms", "--flush-interval is 99ms: it must be 100ms to 5m0s"},
+		{&APIConfig{}, needed + "--flush-interval 301s", "--flush-interval is 5m1s"},
+		{&APIConfig{}, needed + "--lost-after 49s", "--lost-after is 49s: it must be 50s to 24h0m0s"},
+		{&APIConfig{}, needed + "--flush-interval 1m --lost-after 4m", "--lost-after is 4m0s: it must be 5m0s"},
+		{&APIConfig{}, needed + "--lost-after 25h", "--lost-after is 25h0m0s"},
+		{&APIConfig{}, needed + "--max-late 59s", "--max-late is 59s"},
+		{&APIConfig{}, needed + "--max-late 841h", "--max-late is 841h0m0s: it must be 1m0s to 840h0m0s"},
+		{&APIConfig{}, needed + "--max-ahead 2h", "--max-ahead is 2h0m0s"},
+		{&APIConfig{}, needed + "--usage-thresholds 0", "--usage-thresholds has 0"},
+		{&APIConfig{}, needed + "--usage-thresholds 80,101", "--usage-thresholds has 101"},
+		{&APIConfig{}, needed + "--usage-thresholds 80,80", "--usage-thresholds has 80: each must be 1 to 100, and there once"},
+		{&APIConfig{}, needed + "--drain-delay=-1s", "--drain-delay is -1s"},
+		{&APIConfig{}, needed + "--shutdown-timeout 0s", "--shutdown-timeout is 0s"},
+		{&APIConfig{}, needed + "--durability tape", "--durability must be one of"},
+		{&APIConfig{}, needed + "--journal-full wait", "--journal-full must be one of"},
+		{&APIConfig{}, needed + "--leases-away wait", "--leases-away must be one of"},
+		{&APIConfig{}, needed + "--log-level loud", "--log-level must be one of"},
+		{&APIConfig{}, needed + "--webhook-schedule 0s,169h", "--webhook-schedule is 169h0m0s"},
+		{&WorkerConfig{}, needed + "--listen 9090", "--listen"},
+		{&WorkerConfig{}, needed + "--stripe-url localhost", "--stripe-url is"},
+		{&WorkerConfig{}, needed + "--webhook-schedule=-1s", "--webhook-schedule is -1s"},
+	} {
+		err := parse(tt.settings, tt.args)
+		require.ErrorContains(t, err, tt.says, tt.args)
+		require.NotContains(t, err.Error(), "secret", tt.args)
+	}
+	err := parse(&APIConfig{}, needed+"--flush-interval 1ms --max-ahead 2h")
+	require.ErrorContains(t, err, "--flush-interval")
+	require.ErrorContains(t, err, "--max-ahead", "all that is wrong is said at once")
+}
+
+// An instance is given up after five flushes at the least, and relies on its leases for less.
+func TestWhenAnInstanceIsLost(t *testing.T) {
+	for _, tt := range []struct{ interval, given, want time.Duration }{
+		{10 * time.Second, 0, time.Minute},
+		{time.Minute, 0, 5 * time.Minute},
+		{time.Second, 5 * time.Second, 5 * time.Second},
+	} {
+		c := APIConfig{FlushInterval: tt.interval, LostAfter: tt.given}
+		require.NoError(t, c.checkLostAfter())
+		require.Equal(t, tt.want, c.lostAfter())
+	}
+}
+
+// Statements go nowhere without a key.
+func TestSinkNeedsAKey(t *testing.T) {
+	require.Nil(t, sinkOf(config.Stripe{StripeURL: "http://localhost"}))
+	require.NotNil(t, sinkOf(config.Stripe{StripeKey: "sk_test_1"}))
+}
