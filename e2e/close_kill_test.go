@@ -30,11 +30,10 @@ var closing = []billing.Stage{
 	billing.StageApproving, billing.StageIssuing, billing.StageDelivering,
 }
 
-// A close of a month, whose worker is killed with SIGKILL in every stage, writes the bytes
-// that a close without trouble wrote. What a killed worker held comes back after a
-// heartbeat's timeout: two closes, killed in some of the stages each, wait for theirs at the
-// same time.
-
+// TestACloseSurvivesKillsUntilRated and TestACloseSurvivesKillsAfterRating close a month, kill
+// the worker with SIGKILL in each of their stages, each time start another one, and find the
+// bytes that a close without trouble wrote. What a killed worker held comes back after a
+// heartbeat's timeout: the two wait for theirs at the same time.
 func TestACloseSurvivesKillsUntilRated(t *testing.T) {
 	t.Parallel()
 	newDoomedClose(t).survive(closing[:4])
