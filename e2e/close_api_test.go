@@ -44,7 +44,7 @@ func (f financeAPI) await(path string, stage billing.Stage) (export map[string]a
 	require.Eventually(f.t, func() bool {
 		export = f.do(http.StatusOK, http.MethodGet, path, nil)
 		return export["stage"] == string(stage)
-	}, 90*time.Second, 100*time.Millisecond, "%v never %s", &export, stage)
+	}, stageWait, 100*time.Millisecond, "%v never %s", &export, stage)
 	return export
 }
 

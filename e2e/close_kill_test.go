@@ -130,7 +130,7 @@ func (c *doomedClose) survive(killed []billing.Stage) {
 		}
 		step(t, "the worker is killed in the stage "+string(stage))
 		if stage == billing.StageDelivering {
-			require.Eventually(t, func() bool { return isClosed(held) }, 60*time.Second, 5*time.Millisecond, "the second invoice is never made")
+			require.Eventually(t, func() bool { return isClosed(held) }, stageWait, 5*time.Millisecond, "the second invoice is never made")
 		}
 		killIn(t, c.db, c.worker, stage)
 		c.worker = c.startWorker()
@@ -177,7 +177,7 @@ func killIn(t *testing.T, db *pgx.Conn, worker *process, stage billing.Stage) {
 		require.NoError(t, db.QueryRow(t.Context(), `SELECT stage FROM exports ORDER BY requested_at DESC LIMIT 1`).Scan(&found))
 		return found
 	}
-	require.Eventually(t, func() bool { return now() == stage }, 60*time.Second, 5*time.Millisecond, "never %s", stage)
+	require.Eventually(t, func() bool { return now() == stage }, stageWait, 5*time.Millisecond, "never %s", stage)
 	worker.kill()
 	require.Equal(t, stage, now(), "the worker was too fast")
 }

@@ -65,7 +65,7 @@ func (w *withPrograms) Run() int {
 
 // leastAtOnce is how many tests run at once on a small machine: most of their time they wait
 // for intervals, timers and processes, and not for a core.
-const leastAtOnce = 8
+const leastAtOnce = 6
 
 // atOnce lets so many tests run at once, unless -parallel says how many.
 func atOnce(tests int) error {
