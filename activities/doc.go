@@ -6,6 +6,6 @@
 // So each leaves the same behind when it runs twice.
 //
 //   - [Instance] runs in an API process, on the queue of its own instance.
-//   - [Fleet], [Rollup], [Credits], [Export], [Sinks], [Events] and [Webhooks] run in a
-//     worker, on the shared queue.
+//   - [Fleet], [Rollup], [Credits], [Export], [Sinks] and [Webhooks] run in a worker, on
+//     the shared queue.
 package activities

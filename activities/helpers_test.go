@@ -159,7 +159,6 @@ func TestConstructorsRefuseWhatIsMissing(t *testing.T) {
 		"fleet":    func() { activities.NewFleet(activities.FleetConfig{}) },
 		"rollup":   func() { activities.NewRollup(activities.RollupConfig{}) },
 		"credits":  func() { activities.NewCredits(activities.CreditsConfig{}) },
-		"events":   func() { activities.NewEvents(activities.EventsConfig{}) },
 		"webhooks": func() { activities.NewWebhooks(activities.WebhooksConfig{}) },
 		"export":   func() { activities.NewExport(activities.ExportConfig{Program: "1"}) },
 		"sinks":    func() { activities.NewSinks(activities.SinksConfig{}) },

@@ -2,7 +2,6 @@ package activities_test
 
 import (
 	"context"
-	"encoding/json"
 	"strconv"
 	"testing"
 	"time"
@@ -20,15 +19,9 @@ type hookStore struct {
 	waiting    []uuid.UUID
 	endpoint   webhooks.Endpoint
 	err        error
-	published  []events.Event
 	recorded   []webhooks.Attempt
 	endReasons []string
 	calls      []string
-}
-
-func (s *hookStore) PublishEvent(_ context.Context, e events.Event) error {
-	s.published = append(s.published, e)
-	return s.err
 }
 
 func (s *hookStore) UndispatchedEvents(_ context.Context, limit int) ([]uuid.UUID, error) {
@@ -201,29 +194,4 @@ func TestRecordAttemptAndEndDelivery(t *testing.T) {
 	require.Equal(t, []string{"why"}, store.endReasons)
 	_, err = run[any](t, e, group.EndDelivery, activities.EndDeliveryInput{AttemptInput: what})
 	requirePermanent(t, err, activities.TypeInvalidInput, "reason is missing")
-}
-
-func TestPublishEvent(t *testing.T) {
-	t.Parallel()
-	store := &hookStore{}
-	group := activities.NewEvents(activities.EventsConfig{Store: store, Now: func() time.Time { return now }})
-	e := newEnvironment(t, group)
-	in := activities.PublishEventInput{
-		Key: "export.issued/2026-10", Kind: "export.issued", Organization: uuid.Max, Data: json.RawMessage(`{"period":"2026-10"}`),
-	}
-	_, err := run[any](t, e, group.PublishEvent, in)
-	require.NoError(t, err)
-	require.Len(t, store.published, 1)
-	published := store.published[0]
-	published.ID = uuid.Nil
-	require.Equal(t, events.Event{
-		Key: in.Key, Kind: events.ExportIssued, Organization: uuid.Max, OccurredAt: now, Data: in.Data,
-	}, published)
-
-	in.Kind = "export.lost"
-	_, err = run[any](t, e, group.PublishEvent, in)
-	requirePermanent(t, err, activities.TypeInvalidInput, "kind must be one of the kinds")
-	in.Kind, store.err = "export.issued", errAway
-	_, err = run[any](t, e, group.PublishEvent, in)
-	requireTriedAgain(t, err, "away")
 }

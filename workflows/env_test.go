@@ -43,7 +43,7 @@ func newEnvironment(t *testing.T, workflowID string) environment {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestWorkflowEnvironment()
 	workflows.Register(env)
-	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Credits{}, &activities.Export{}, &activities.Events{}, &activities.Webhooks{}, &activities.Sinks{}} {
+	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Credits{}, &activities.Export{}, &activities.Webhooks{}, &activities.Sinks{}} {
 		env.RegisterActivity(group)
 	}
 	env.SetStartTime(now)
@@ -135,7 +135,6 @@ func TestEverythingRegistersOnARealWorker(t *testing.T) {
 	w.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: store}))
 	w.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: store}))
 	w.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))
-	w.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: store}))
 	w.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{Store: store, Sender: store, Start: store.startNothing}))
 	w.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: store}))
 	// On its own queue in truth; here, so that its names are compared with the others.

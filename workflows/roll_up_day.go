@@ -215,10 +215,5 @@ func rollUpDayAttributes(day calendar.Day) []temporal.SearchAttributeUpdate {
 	}
 }
 
-// RollUpDayAttributes are the search attributes with which a RollUpDay is started.
-func RollUpDayAttributes(day calendar.Day) temporal.SearchAttributes {
-	return temporal.NewSearchAttributes(rollUpDayAttributes(day)...)
-}
-
 // RollUpDaySummary is the one line that lists of workflows show of a RollUpDay.
 func RollUpDaySummary(day calendar.Day) string { return fmt.Sprintf("Closes the day %s", day) }

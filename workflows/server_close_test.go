@@ -201,7 +201,7 @@ func TestServerExportIsCanceledWhileItAwaitsApproval(t *testing.T) {
 	s := newSystem(t)
 	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	s.awaitStage(t, past(), billing.StageApproving)
-	require.NoError(t, starter.CancelExport(t.Context(), s.client, past()))
+	require.NoError(t, s.client.CancelWorkflow(t.Context(), workflows.ExportPeriodID(past()), ""))
 	_, err := result[workflows.ExportPeriodResult](t, s, run)
 	var canceled *temporal.CanceledError
 	require.ErrorAs(t, err, &canceled)
@@ -218,7 +218,7 @@ func TestServerExportIsCanceledTooLate(t *testing.T) {
 	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	s.approve(t, past())
 	require1(t, reached, "the export issues")
-	require.NoError(t, starter.CancelExport(t.Context(), s.client, past()))
+	require.NoError(t, s.client.CancelWorkflow(t.Context(), workflows.ExportPeriodID(past()), ""))
 	let()
 	ended, err := result[workflows.ExportPeriodResult](t, s, run)
 	require.NoError(t, err)

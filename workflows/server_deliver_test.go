@@ -60,7 +60,7 @@ func TestServerExportIsDelivered(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, sinks.Counts{Delivered: 2}, done.Sinks[0].Counts)
 	require.Len(t, s.store.allHanded(), 2)
-	progress, err := starter.DeliverExportProgress(t.Context(), s.client, past())
+	progress, err := progressOf[workflows.DeliverExportProgress](t, s, workflows.DeliverExportID(past()))
 	require.NoError(t, err)
 	require.Equal(t, done, progress)
 }

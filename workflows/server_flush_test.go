@@ -25,7 +25,7 @@ func TestServerFlushLoopFlushesNowAndDrains(t *testing.T) {
 	require.Equal(t, starter.Started{WorkflowID: run.WorkflowID, RunID: run.RunID, Joined: true}, again)
 	require.False(t, run.Joined)
 	eventually(t, "two epochs", func() bool {
-		p, err := starter.FlushLoopProgress(t.Context(), s.client, i.id)
+		p, err := progressOf[workflows.FlushLoopProgress](t, s, workflows.FlushLoopID(i.id))
 		return err == nil && p.Epochs >= 2 && p.Flushes >= 4
 	})
 	require.Equal(t, "flushing", s.stage(t, run))
@@ -141,11 +141,11 @@ func TestServerFlushLoopKeepsAnInstanceThatTheStoreSees(t *testing.T) {
 		return slices.Contains(s.summaries(t, run), `"not seen for 2s?"`)
 	})
 	s.startWorker(t, i)
-	before, err := starter.FlushLoopProgress(t.Context(), s.client, i.id)
+	before, err := progressOf[workflows.FlushLoopProgress](t, s, workflows.FlushLoopID(i.id))
 	require.NoError(t, err)
 	require.Equal(t, workflows.FlushRunning, before.Stage)
 	eventually(t, "an epoch more", func() bool {
-		p, err := starter.FlushLoopProgress(t.Context(), s.client, i.id)
+		p, err := progressOf[workflows.FlushLoopProgress](t, s, workflows.FlushLoopID(i.id))
 		return err == nil && p.Epochs > before.Epochs
 	})
 	_, err = starter.Drain(t.Context(), s.client, i.id)
@@ -161,7 +161,7 @@ func TestServerFlushLoopContinuesAsNew(t *testing.T) {
 	i := s.newInstance(t)
 	run := s.startFlushLoop(t, i)
 	eventually(t, "an epoch", func() bool {
-		p, err := starter.FlushLoopProgress(t.Context(), s.client, i.id)
+		p, err := progressOf[workflows.FlushLoopProgress](t, s, workflows.FlushLoopID(i.id))
 		return err == nil && p.Epochs > 0
 	})
 	// The server suggests it for a history beyond 4 MB.
@@ -176,7 +176,7 @@ func TestServerFlushLoopContinuesAsNew(t *testing.T) {
 	require.NotNil(t, continued)
 	s.keep(t, "flush-loop-continued-as-new", run)
 
-	p, err := starter.FlushLoopProgress(t.Context(), s.client, i.id)
+	p, err := progressOf[workflows.FlushLoopProgress](t, s, workflows.FlushLoopID(i.id))
 	require.NoError(t, err)
 	require.Positive(t, p.Epochs, "it goes on counting")
 	next := starter.Started{WorkflowID: run.WorkflowID, RunID: continued.GetNewExecutionRunId()}

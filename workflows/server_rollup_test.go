@@ -2,11 +2,13 @@ package workflows_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -19,10 +21,21 @@ import (
 
 func (s *system) startRollUp(t *testing.T, day calendar.Day) starter.Started {
 	t.Helper()
-	run, err := starter.StartRollUp(t.Context(), s.client, workflows.RollUpDayInput{Day: day.String(), RequestedBy: "operator"})
+	options := client.StartWorkflowOptions{
+		ID: workflows.RollUpDayID(day), TaskQueue: workflows.TaskQueue, StaticSummary: workflows.RollUpDaySummary(day),
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			workflows.PeriodAttribute.ValueSet(calendar.PeriodOf(day.Start()).String()), workflows.StageAttribute.ValueSet(string(workflows.RollUpWaiting)),
+		),
+		Memo:                                     map[string]any{workflows.MemoRequestedBy: "operator"},
+		WorkflowExecutionErrorWhenAlreadyStarted: true,
+	}
+	run, err := s.client.ExecuteWorkflow(t.Context(), options, workflows.RollUpDay, workflows.RollUpDayInput{Day: day.String(), RequestedBy: "operator"})
+	var running *serviceerror.WorkflowExecutionAlreadyStarted
+	if errors.As(err, &running) {
+		return starter.Started{WorkflowID: options.ID, RunID: running.RunId, Joined: true}
+	}
 	require.NoError(t, err)
-	require.Equal(t, workflows.RollUpDayID(day), run.WorkflowID)
-	return run
+	return starter.Started{WorkflowID: options.ID, RunID: run.GetRunID()}
 }
 
 func TestServerRollUpWaitsForEveryInstance(t *testing.T) {

@@ -81,7 +81,6 @@ func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *syste
 	shared.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", PageSize: 1, BatchSize: 1}))
-	shared.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{
 		Store: s.store, Sender: s.store, PageSize: 2,
 		Start: func(ctx context.Context, d webhooks.Delivery) error {
@@ -153,6 +152,16 @@ func result[T any](t *testing.T, s *system, run starter.Started) (T, error) {
 	var out T
 	err := s.client.GetWorkflow(ctx, run.WorkflowID, run.RunID).GetWithOptions(ctx, &out, client.WorkflowRunGetOptions{DisableFollowingRuns: true})
 	require.NoError(t, ctx.Err(), "%s doesn't end", run.WorkflowID)
+	return out, err
+}
+
+// progressOf asks a workflow how far it is, one that has ended too.
+func progressOf[T any](t *testing.T, s *system, id string) (out T, err error) {
+	t.Helper()
+	value, err := s.client.QueryWorkflow(t.Context(), id, "", workflows.QueryProgress)
+	if err == nil {
+		err = value.Get(&out)
+	}
 	return out, err
 }
 

@@ -65,7 +65,7 @@ func TestServerDispatchesAndDelivers(t *testing.T) {
 	}
 	require.Len(t, seen, 8, "each once")
 	eventually(t, "an epoch", func() bool {
-		p, err := starter.DispatchProgress(t.Context(), s.client)
+		p, err := progressOf[workflows.DispatchEventsProgress](t, s, workflows.DispatchEventsID)
 		return err == nil && p.Epochs >= 2 && p.Events == 4 && p.Deliveries == 8
 	})
 	require.Contains(t, s.details(t, run), "Starts the deliveries of events")

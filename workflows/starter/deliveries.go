@@ -24,9 +24,3 @@ func StartDeliverExport(ctx context.Context, c client.Client, in workflows.Deliv
 	}
 	return start(ctx, c, options, workflows.DeliverExport, in)
 }
-
-// DeliverExportProgress asks the delivery of a period's statements how far it is, one that
-// has ended too.
-func DeliverExportProgress(ctx context.Context, c client.Client, period calendar.Period) (workflows.DeliverExportProgress, error) {
-	return progress[workflows.DeliverExportProgress](ctx, c, workflows.DeliverExportID(period))
-}

@@ -1,6 +1,7 @@
 // Package starter is the client's side of the workflows: it starts them under their
-// fixed IDs, asks them for progress, and keeps schedules and search attributes. The
-// API, the worker and the command line share it, so that they meet in the same runs.
+// fixed IDs, tells an export what was decided and asks how far it is, has instances
+// flush, and keeps schedules and search attributes. The API, the worker and the command
+// line share it, so that they meet in the same runs.
 package starter
 
 import (
@@ -70,21 +71,6 @@ func Decide(ctx context.Context, c client.Client, period calendar.Period, in wor
 	return out, asked(err, workflows.UpdateDecide, id)
 }
 
-// StartRollUp starts the rollup of a day, or finds it running.
-func StartRollUp(ctx context.Context, c client.Client, in workflows.RollUpDayInput) (Started, error) {
-	day, err := calendar.ParseDay(in.Day)
-	if err != nil {
-		return Started{}, err
-	}
-	options := client.StartWorkflowOptions{
-		ID:                    workflows.RollUpDayID(day),
-		TypedSearchAttributes: workflows.RollUpDayAttributes(day),
-		StaticSummary:         workflows.RollUpDaySummary(day),
-		Memo:                  map[string]any{workflows.MemoRequestedBy: in.RequestedBy},
-	}
-	return start(ctx, c, options, workflows.RollUpDay, in)
-}
-
 // EnsureFlushLoop starts the flush loop of an instance, or finds it running. It may
 // be called any number of times.
 func EnsureFlushLoop(ctx context.Context, c client.Client, in workflows.FlushLoopInput) (Started, error) {
@@ -143,43 +129,13 @@ func update(ctx context.Context, c client.Client, instance uuid.UUID, name strin
 // ExportProgress asks the export of a period how far it is, also after it has ended.
 // It is [ErrNotRunning] where there is none.
 func ExportProgress(ctx context.Context, c client.Client, period calendar.Period) (workflows.ExportPeriodProgress, error) {
-	return progress[workflows.ExportPeriodProgress](ctx, c, workflows.ExportPeriodID(period))
-}
-
-// RollUpProgress asks the rollup of a day how far it is, also after it has ended. It
-// is [ErrNotRunning] where there is none.
-func RollUpProgress(ctx context.Context, c client.Client, day calendar.Day) (workflows.RollUpDayProgress, error) {
-	return progress[workflows.RollUpDayProgress](ctx, c, workflows.RollUpDayID(day))
-}
-
-// FlushLoopProgress asks the flush loop of an instance how far it is, also after it
-// has ended. It is [ErrNotRunning] where there is none.
-func FlushLoopProgress(ctx context.Context, c client.Client, instance uuid.UUID) (workflows.FlushLoopProgress, error) {
-	return progress[workflows.FlushLoopProgress](ctx, c, workflows.FlushLoopID(instance))
-}
-
-func progress[T any](ctx context.Context, c client.Client, id string) (T, error) {
-	var out T
+	var out workflows.ExportPeriodProgress
+	id := workflows.ExportPeriodID(period)
 	value, err := c.QueryWorkflow(ctx, id, "", workflows.QueryProgress)
 	if err == nil {
 		err = value.Get(&out)
 	}
 	return out, asked(err, workflows.QueryProgress, id)
-}
-
-// CancelExport cancels the export of a period that runs. It is [ErrNotRunning] where
-// none does.
-func CancelExport(ctx context.Context, c client.Client, period calendar.Period) error {
-	id := workflows.ExportPeriodID(period)
-	run, err := c.DescribeWorkflow(ctx, id, "")
-	if err != nil {
-		return asked(err, "cancel", id)
-	}
-	// The server takes a cancel of a run that has ended, and does nothing.
-	if run.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
-		return fmt.Errorf("cancel of workflow %s: %w", id, ErrNotRunning)
-	}
-	return asked(c.CancelWorkflow(ctx, id, run.WorkflowExecution.RunID), "cancel", id)
 }
 
 // asked says what was asked of which workflow, and makes one that isn't there ErrNotRunning.

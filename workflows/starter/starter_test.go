@@ -190,11 +190,10 @@ func TestNothingRuns(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"flush": func() error { _, err := starter.FlushNow(t.Context(), c, uuid.Max); return err },
 		"drain": func() error { _, err := starter.Drain(t.Context(), c, uuid.Max); return err },
-		"flush loop progress": func() error {
-			_, err := starter.FlushLoopProgress(t.Context(), c, uuid.Max)
+		"export progress": func() error {
+			_, err := starter.ExportProgress(t.Context(), c, calendar.PeriodOf(time.Unix(0, 0)))
 			return err
 		},
-		"rollup progress": func() error { _, err := starter.RollUpProgress(t.Context(), c, calendar.Day(20_000)); return err },
 	} {
 		require.ErrorIs(t, call(), starter.ErrNotRunning, name)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/google/uuid"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
@@ -49,16 +48,4 @@ func deliveryOptions(in workflows.DeliverEventInput) client.StartWorkflowOptions
 		TypedSearchAttributes: workflows.DeliverEventAttributes(in.Organization),
 		StaticSummary:         workflows.DeliverEventSummary(in.Event, in.Endpoint),
 	}
-}
-
-// DispatchProgress asks the workflow that dispatches events what it has done. It is
-// [ErrNotRunning] where there is none.
-func DispatchProgress(ctx context.Context, c client.Client) (workflows.DispatchEventsProgress, error) {
-	return progress[workflows.DispatchEventsProgress](ctx, c, workflows.DispatchEventsID)
-}
-
-// DeliveryProgress asks the delivery of an event how far it is, also after it has ended. It
-// is [ErrNotRunning] where there is none.
-func DeliveryProgress(ctx context.Context, c client.Client, event, endpoint uuid.UUID) (workflows.DeliverEventProgress, error) {
-	return progress[workflows.DeliverEventProgress](ctx, c, workflows.DeliverEventID(event, endpoint))
 }

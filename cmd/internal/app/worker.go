@@ -115,7 +115,6 @@ func (w *Worker) register(b *base, blobs *blobstore.Store) (worker.Worker, error
 	runner.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: b.store}))
 	runner.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
 	runner.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: b.store, Sink: sinkOf(w.config.Stripe)}))
-	runner.RegisterActivity(activities.NewEvents(activities.EventsConfig{Store: b.store}))
 	runner.RegisterActivity(newWebhooks(b, w.config.Webhooks))
 	return runner, nil
 }
