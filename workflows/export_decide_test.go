@@ -44,8 +44,8 @@ func (e environment) recording(action billing.Action) {
 }
 
 // untilClosed are the steps after an approval.
-func (e environment) untilClosed() []step {
-	return []step{
+func (e environment) untilClosed() script {
+	return script{
 		{"issuing", func() { e.stage(billing.StageIssuing) }},
 		{"IssueStatements", func() {
 			e.OnActivity(onExport.IssueStatements, mock.Anything, activities.IssueStatementsInput{ID: uuid.Max}).Return(nil).After(time.Minute).Once()
@@ -63,7 +63,7 @@ func waiting(t *testing.T, parked, variances int64) environment {
 	env.SetStartTime(october.End())
 	b := begun(false)
 	steps := append(env.untilFrozen(b), env.untilWritten(b, parked)...)
-	steps[0].expect = func() { env.OnActivity(onExport.BeginExport, mock.Anything, mock.Anything).Return(b, nil).Once() }
+	steps = steps.with("BeginExport", func() { env.OnActivity(onExport.BeginExport, mock.Anything, mock.Anything).Return(b, nil).Once() })
 	env.answer("", steps)
 	env.comparing(variances)
 	if variances > 0 {
