@@ -45,6 +45,13 @@ type Organization struct {
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
+// Changed is an organization as a change has left it.
+type Changed struct {
+	Organization
+	// Transaction is the store's that made the change: who has seen it knows the change.
+	Transaction uint64
+}
+
 // NewOrganization is what an organization is made of.
 type NewOrganization struct {
 	// Name is 1 to 200 characters.

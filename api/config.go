@@ -34,11 +34,11 @@ type Store interface {
 	ListOrganizations(ctx context.Context, after uuid.UUID, limit int) ([]accounts.Organization, error)
 	// ChangeContract changes a contract by the rules of [accounts.Contract.Change], and has
 	// its errors.
-	ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (accounts.Organization, error)
+	ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (accounts.Changed, error)
 	// Standing returns whether an organization is under contract.
 	Standing(ctx context.Context, id uuid.UUID) (accounts.Standing, error)
 	// UpdateOrganization changes what an administrator may change at once.
-	UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error)
+	UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Changed, error)
 	// PutCustomer sets how a sink knows an organization, or answers [accounts.ErrOrganizationNotFound].
 	// An identity of another organization is an [*fault.FieldError].
 	PutCustomer(ctx context.Context, c sinks.Customer) error
@@ -62,7 +62,7 @@ type Store interface {
 	Catalog(ctx context.Context) (*plans.Catalog, error)
 	// PublishPlan publishes a plan as the version after its highest. A broken rule is
 	// [plans.ErrInvalidCatalog].
-	PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, error)
+	PublishPlan(ctx context.Context, p plans.Plan) (plans.Published, error)
 
 	// Export returns the period's export, or [billing.ErrExportNotFound].
 	Export(ctx context.Context, period calendar.Period) (billing.Export, error)
@@ -175,6 +175,8 @@ type Part struct {
 type Config struct {
 	// Meter counts and decides. Required.
 	Meter *meter.Meter
+	// Refresher puts changes in force at the meter. Required.
+	Refresher *meter.Refresher
 	// Store, Workflows and Blobs are where things are kept and run. Required.
 	Store     Store
 	Workflows Workflows
@@ -231,8 +233,8 @@ type Config struct {
 }
 
 func (c *Config) complete() {
-	if c.Meter == nil || c.Store == nil || c.Workflows == nil || c.Blobs == nil || c.Webhooks == nil || c.Redeliverer == nil {
-		panic("api: Config.Meter, Store, Workflows, Blobs, Webhooks and Redeliverer are required")
+	if c.Meter == nil || c.Refresher == nil || c.Store == nil || c.Workflows == nil || c.Blobs == nil || c.Webhooks == nil || c.Redeliverer == nil {
+		panic("api: Config.Meter, Refresher, Store, Workflows, Blobs, Webhooks and Redeliverer are required")
 	}
 	if c.Rules == nil {
 		c.Rules = gate.DefaultRules(c.Meter.Catalog())

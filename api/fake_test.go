@@ -199,7 +199,7 @@ func (s *fakeStore) ListOrganizations(ctx context.Context, after uuid.UUID, limi
 	return found, err
 }
 
-func (s *fakeStore) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (changed accounts.Organization, err error) {
+func (s *fakeStore) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (changed accounts.Changed, err error) {
 	err = s.call(ctx, func() error {
 		if err := s.check(change.Name, change.Currency); err != nil {
 			return err
@@ -219,20 +219,20 @@ func (s *fakeStore) UpdateOrganization(ctx context.Context, id uuid.UUID, change
 		if change.Currency != nil {
 			o.Currency = *change.Currency
 		}
-		changed = *o
+		changed.Organization = *o
 		return nil
 	})
 	return changed, err
 }
 
-func (s *fakeStore) ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (changed accounts.Organization, err error) {
+func (s *fakeStore) ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (changed accounts.Changed, err error) {
 	err = s.call(ctx, func() error {
 		o, err := s.find(id)
 		if err == nil {
 			err = s.change(o, r)
 		}
 		if err == nil {
-			changed = *o
+			changed.Organization = *o
 		}
 		return err
 	})
@@ -356,7 +356,12 @@ func (s *fakeStore) Catalog(ctx context.Context) (found *plans.Catalog, err erro
 	return found, err
 }
 
-func (s *fakeStore) PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, error) {
+func (s *fakeStore) CatalogSeen(ctx context.Context) (*plans.Catalog, meter.Seen, error) {
+	found, err := s.Catalog(ctx)
+	return found, meter.Seen{}, err
+}
+
+func (s *fakeStore) PublishPlan(ctx context.Context, p plans.Plan) (plans.Published, error) {
 	err := s.call(ctx, func() error {
 		highest, _ := s.catalog.Plan(p.Key)
 		p.Version = highest.Version + 1
@@ -366,7 +371,7 @@ func (s *fakeStore) PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, 
 		s.catalog = s.catalog.Overlay(&plans.Catalog{Plans: []plans.Plan{p}})
 		return nil
 	})
-	return p, err
+	return plans.Published{Plan: p}, err
 }
 
 func (s *fakeStore) Instances(ctx context.Context) (found []meter.Instance, err error) {

@@ -75,9 +75,9 @@ func (s *Server) UpdateOrganization(ctx context.Context, request gen.UpdateOrgan
 		Name: body.Name, Plan: body.Plan, EffectiveAt: at, Currency: body.Currency, Actor: principalOf(ctx).key,
 	})
 	if err == nil && body.Plan != nil {
-		s.reload(ctx, request.Id)
+		s.reload(ctx, changed)
 	}
-	return gen.UpdateOrganization200JSONResponse{Body: changed}, err
+	return gen.UpdateOrganization200JSONResponse{Body: changed.Organization}, err
 }
 
 // UpgradeOrganization changes an organization's plan.
@@ -131,17 +131,17 @@ func (s *Server) changeContract(ctx context.Context, id uuid.UUID, r accounts.Re
 	}
 	changed, err := s.config.Store.ChangeContract(ctx, id, r)
 	if err == nil {
-		s.reload(ctx, id)
+		s.reload(ctx, changed)
 	}
-	return changed, err
+	return changed.Organization, err
 }
 
 // reload puts an organization in force here as it was changed.
-func (s *Server) reload(ctx context.Context, id uuid.UUID) {
-	s.keys.forgetOrganization(id)
-	if err := s.config.Meter.Reload(ctx, id, s.config.Now()); err != nil {
+func (s *Server) reload(ctx context.Context, changed accounts.Changed) {
+	s.keys.forgetOrganization(changed.ID)
+	if err := s.config.Refresher.Organization(ctx, changed.ID, changed.Transaction); err != nil {
 		// The change is made. This instance hears of it like the others, a moment later.
-		s.config.Logger.WarnContext(ctx, "Organization could not be read again after a change", "organization", id, "error", err)
+		s.config.Logger.WarnContext(ctx, "Organization could not be read again after a change", "organization", changed.ID, "error", err)
 	}
 }
 

@@ -78,19 +78,11 @@ func (s *Server) PutPlan(ctx context.Context, request gen.PutPlanRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	s.readCatalog(ctx)
-	return gen.PutPlan200JSONResponse{Body: planAnswer(published, catalog.Meters)}, nil
-}
-
-func (s *Server) readCatalog(ctx context.Context) {
-	catalog, err := s.config.Store.Catalog(ctx)
-	if err == nil {
-		err = s.config.Meter.SetCatalog(catalog)
-	}
-	if err != nil {
+	if err := s.config.Refresher.Catalog(ctx, published.Transaction); err != nil {
 		// The plan is published. This instance hears of it like the others, a moment later.
 		s.config.Logger.WarnContext(ctx, "Catalog could not be read again after a change", "error", err)
 	}
+	return gen.PutPlan200JSONResponse{Body: planAnswer(published.Plan, catalog.Meters)}, nil
 }
 
 func planOf(body *gen.PlanPut) (plans.Plan, error) {

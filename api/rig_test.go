@@ -69,7 +69,8 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store.meterStore(), Logger: logger, Now: r.Now})
 	r.hooks.store = r.store
 	config := Config{
-		Meter: r.meter, Store: r.store, Workflows: r.workflows, Blobs: r.blobs, Now: r.Now, Logger: logger, RecordWait: time.Millisecond,
+		Meter: r.meter, Refresher: meter.NewRefresher(meter.RefresherConfig{Meter: r.meter, Catalog: r.store.CatalogSeen, Now: r.Now}),
+		Store: r.store, Workflows: r.workflows, Blobs: r.blobs, Now: r.Now, Logger: logger, RecordWait: time.Millisecond,
 		WebhooksConfig: WebhooksConfig{Webhooks: &r.hooks, Redeliverer: &r.hooks},
 		TemporalURL:    func(workflowID, runID string) string { return "http://temporal/" + workflowID + "/" + runID },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

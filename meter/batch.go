@@ -159,6 +159,8 @@ type Snapshot struct {
 	// ReadAt is when it was read, by the store's clock: the term that has begun by then is in
 	// force. Zero: the reader's clock decides.
 	ReadAt time.Time
+	// Seen says which changes the plan and the terms contain.
+	Seen Seen
 	// Usage holds the meters that have stored usage; the others are at zero.
 	Usage []Stored
 }

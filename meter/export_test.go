@@ -37,3 +37,11 @@ func AdmitManually(o *Organization, i Index, quantity int64, now time.Time, roun
 
 // WaitForLoads waits for the loads in the background.
 func WaitForLoads(m *Meter) { m.background.Wait() }
+
+// NewTestRefresher makes one whose catalog is what is in force already.
+func NewTestRefresher(m *Meter, now func() time.Time) *Refresher {
+	return NewRefresher(RefresherConfig{
+		Meter: m, Now: now,
+		Catalog: func(context.Context) (*plans.Catalog, Seen, error) { return m.Catalog(), Seen{}, nil },
+	})
+}

@@ -118,8 +118,7 @@ func (f *fleet) start() {
 	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.store, Instance: id, Now: clock})
 	m.journal.removed = f.segments
 	m.changes = meter.NewTakeover(meter.TakeoverConfig{
-		Meter: m.meter, Flusher: m.flusher, Store: f.store, Instance: id, Now: clock,
-		Catalog: func(context.Context) error { return nil },
+		Refresher: meter.NewTestRefresher(m.meter, clock), Flusher: m.flusher, Store: f.store, Instance: id, Now: clock,
 	})
 	f.members = append(f.members, m)
 	f.store.Quota.Live = int64(len(f.members))

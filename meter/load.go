@@ -146,32 +146,39 @@ func (m *Meter) adopt(o *Organization, snapshot Snapshot, now time.Time) {
 // the plan's windows are of another kind. An organization that isn't in memory
 // needs nothing. An error leaves what was there.
 func (m *Meter) Reload(ctx context.Context, id uuid.UUID, now time.Time) error {
+	return m.reloadAfter(ctx, id, 0, time.Time{}, now)
+}
+
+// reloadAfter is [Meter.Reload] where what is in memory has not seen a transaction, or was read
+// before what that wrote came into force.
+func (m *Meter) reloadAfter(ctx context.Context, id uuid.UUID, transaction uint64, effectiveFrom, now time.Time) error {
 	o := m.findChanged(id)
 	if o == nil {
 		return nil
 	}
-	if err := m.reload(ctx, o, now); err != nil {
+	read, err := m.reload(ctx, o, transaction, effectiveFrom, now)
+	if err != nil || !read || !o.stale.Load() {
 		return err
-	}
-	if !o.stale.Load() {
-		return nil
 	}
 	return m.refresh(ctx, o, now)
 }
 
-// reload reads an organization's plan and puts it in force. What is read later is put in
-// force later.
-func (m *Meter) reload(ctx context.Context, o *Organization, now time.Time) error {
+// reload reads an organization's plan and puts it in force, unless that has been done since a
+// transaction. What is read later is put in force later.
+func (m *Meter) reload(ctx context.Context, o *Organization, transaction uint64, effectiveFrom, now time.Time) (read bool, err error) {
 	o.reading.Lock()
 	defer o.reading.Unlock()
+	if o.seen.Has(transaction) && !o.readAt.Before(effectiveFrom) {
+		return false, nil
+	}
 	snapshot, err := m.config.Store.LoadOrganization(ctx, o.id, calendar.DayOf(now))
 	if err != nil {
-		return fmt.Errorf("reload organization %s: %w", o.id, err)
+		return false, fmt.Errorf("reload organization %s: %w", o.id, err)
 	}
 	m.catalogMu.RLock()
 	defer m.catalogMu.RUnlock()
 	m.setPlan(o, snapshot, now)
-	return nil
+	return true, nil
 }
 
 // Refresh reads an organization's plan and usage again, after usage that was set aside has

@@ -32,6 +32,9 @@ type Organization struct {
 	stale atomic.Bool
 	// reading is held while the store is read and what it says is put in force.
 	reading sync.Mutex
+	// seen is what the last of those readings has seen, readAt its [Snapshot.ReadAt].
+	seen   Seen
+	readAt time.Time
 	// refreshAt is when the next background load is due, in Unix nanoseconds;
 	// refreshing is set while one is under way.
 	refreshAt  atomic.Int64

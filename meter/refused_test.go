@@ -82,8 +82,8 @@ func TestARefusedWindowHoldsUpNoTakeover(t *testing.T) {
 	store.Set(func(s *metertest.Store) { s.Refused, s.Through[instance] = map[uuid.UUID]bool{id: true}, 0 })
 	now := func() time.Time { return noon.Add(time.Since(started)) }
 	takeover := meter.NewTakeover(meter.TakeoverConfig{
-		Meter: m, Flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: instance, Now: now}),
-		Store: store, Instance: instance, Now: now, Catalog: func(context.Context) error { return nil },
+		Refresher: meter.NewTestRefresher(m, now), Flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: instance, Now: now}),
+		Store: store, Instance: instance, Now: now,
 	})
 	o, err := m.Organization(context.Background(), id, noon)
 	require.NoError(t, err)

@@ -16,6 +16,8 @@ type PlanChange struct {
 	Number int64
 	// Organization is whose plan changed; the zero UUID: a version of a plan was published.
 	Organization uuid.UUID
+	// Transaction is the store's that made it; zero: it isn't known.
+	Transaction uint64
 	// EffectiveFrom is when it comes into force, UTC.
 	EffectiveFrom time.Time
 }
@@ -33,13 +35,12 @@ type ChangeStore interface {
 
 // TakeoverConfig is what a [Takeover] is made from. All members are required.
 type TakeoverConfig struct {
-	Meter   *Meter
-	Flusher *Flusher
-	Store   ChangeStore
+	// Refresher puts changes in force at the meter, Flusher writes what the meter has counted.
+	Refresher *Refresher
+	Flusher   *Flusher
+	Store     ChangeStore
 	// Instance is the identity of the meter's leases.
 	Instance uuid.UUID
-	// Catalog reads the plans again and puts them in force.
-	Catalog func(context.Context) error
 	// Now tells the time, UTC.
 	Now func() time.Time
 }
@@ -60,7 +61,7 @@ var ErrNotTakenOver = errors.New("the store has not been told of what is held")
 
 // NewTakeover makes one. It panics where a member of the config is missing.
 func NewTakeover(config TakeoverConfig) *Takeover {
-	if config.Meter == nil || config.Flusher == nil || config.Store == nil || config.Instance == uuid.Nil || config.Catalog == nil || config.Now == nil {
+	if config.Refresher == nil || config.Flusher == nil || config.Store == nil || config.Instance == uuid.Nil || config.Now == nil {
 		panic("meter: all members of TakeoverConfig are required")
 	}
 	return &Takeover{config: config}
@@ -76,7 +77,7 @@ func (t *Takeover) Follow(ctx context.Context) (due time.Time, err error) {
 		return time.Time{}, err
 	}
 	now := t.config.Now()
-	through, published, inForce := t.through, false, false
+	through, inForce := t.through, false
 	for _, c := range changes {
 		pending := c.EffectiveFrom.After(now)
 		if pending && (due.IsZero() || c.EffectiveFrom.Before(due)) {
@@ -87,19 +88,12 @@ func (t *Takeover) Follow(ctx context.Context) (due time.Time, err error) {
 		}
 		inForce = true
 		through = max(through, c.Number)
-		if c.Organization == uuid.Nil {
-			published = true
-		} else if err := t.config.Meter.takeOver(ctx, c.Organization, now); err != nil {
+		if err := t.config.Refresher.takeOver(ctx, c, now); err != nil {
 			return due, err
 		}
 	}
 	if !inForce {
 		return due, nil
-	}
-	if published {
-		if err := t.config.Catalog(ctx); err != nil {
-			return due, err
-		}
 	}
 	if err := t.tell(ctx); err != nil {
 		return due, err
@@ -111,23 +105,10 @@ func (t *Takeover) Follow(ctx context.Context) (due time.Time, err error) {
 	return due, nil
 }
 
-// takeOver puts a change of an organization's plan in force, and gives up what is free of its
-// limits. That is so also where the plan is the same as before: under another one that was in
-// force in between, and that this instance never saw, others may have used it up.
-func (m *Meter) takeOver(ctx context.Context, id uuid.UUID, now time.Time) error {
-	if err := m.Reload(ctx, id, now); err != nil {
-		return err
-	}
-	if o := m.orgs.find(id); o != nil && m.keeper != nil {
-		o.eachQuota((*quota).forfeit)
-	}
-	return nil
-}
-
 // tell sees that the store knows all that was admitted while no limit was in force: it is
 // flushed, or, as far as it is held by open reservations, taken out of the limit.
 func (t *Takeover) tell(ctx context.Context) error {
-	m := t.config.Meter
+	m := t.config.Refresher.config.Meter
 	for {
 		behind := m.switched.Swap(false) && t.config.Flusher.Behind()
 		if m.unflushed.Swap(false) || behind {

@@ -1,7 +1,6 @@
 package meter_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -54,8 +53,8 @@ func TestWhatIsFreeEndsWithAChange(t *testing.T) {
 			}))
 			store.Set(func(s *metertest.Store) { s.Through[instance] = 0 })
 			takeover := meter.NewTakeover(meter.TakeoverConfig{
-				Meter: m, Flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: instance, Now: now}),
-				Store: store, Instance: instance, Now: now, Catalog: func(context.Context) error { return nil },
+				Refresher: meter.NewTestRefresher(m, now), Flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: instance, Now: now}),
+				Store: store, Instance: instance, Now: now,
 			})
 			o, err := m.Organization(t.Context(), id, noon)
 			require.NoError(t, err)

@@ -38,7 +38,8 @@ AS $$
 DECLARE
     changed jsonb := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
 BEGIN
-    PERFORM pg_notify('tollgate_changes', json_build_object('kind', TG_ARGV[0], 'id', changed ->> TG_ARGV[1])::text);
+    PERFORM pg_notify('tollgate_changes', json_build_object(
+        'kind', TG_ARGV[0], 'id', changed ->> TG_ARGV[1], 'transaction', pg_current_xact_id()::text::bigint)::text);
     RETURN NULL;
 END $$;
 -- +goose StatementEnd

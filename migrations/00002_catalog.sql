@@ -89,6 +89,7 @@ CREATE TABLE plan_changes (
     plan            text,
     effective_from  timestamptz NOT NULL,
     due_at          timestamptz NOT NULL,
+    transaction_id  bigint      NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
     CONSTRAINT plan_changes_of_one CHECK (organization_id IS NOT NULL OR plan IS NOT NULL)
 );
 CREATE INDEX plan_changes_due ON plan_changes (due_at);

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
 )
@@ -25,14 +26,26 @@ var builtIn = plans.Default()
 // of another the built-in ones; and where a published version has no limit for a meter, the
 // built-in plan's.
 func (s *Store) Catalog(ctx context.Context) (*plans.Catalog, error) {
+	catalog, _, err := s.CatalogSeen(ctx)
+	return catalog, err
+}
+
+// CatalogSeen is [Store.Catalog] that says which changes are in it.
+func (s *Store) CatalogSeen(ctx context.Context) (catalog *plans.Catalog, seen meter.Seen, err error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	var catalog *plans.Catalog
-	err := s.asPlatformSnapshot(ctx, func(ctx context.Context, tx scoped) (err error) {
+	err = s.asPlatformSnapshot(ctx, func(ctx context.Context, tx scoped) error {
+		text, err := tx.Seen(ctx)
+		if err != nil {
+			return err
+		}
+		if seen, err = parseSeen(text); err != nil {
+			return err
+		}
 		catalog, err = readCatalog(ctx, tx)
 		return err
 	})
-	return catalog, wrap(err, "read the catalog")
+	return catalog, seen, wrap(err, "read the catalog")
 }
 
 // PlanLimits returns one entitlement for each meter of the catalog, in its order,
@@ -232,8 +245,8 @@ func publishAll(ctx context.Context, tx scoped, published, catalog *plans.Catalo
 // PublishPlan publishes a plan as the version after the plan's highest, whatever
 // p.Version says, and returns it as it is kept: with an entitlement for each meter.
 // A broken rule is [plans.ErrInvalidCatalog].
-func (s *Store) PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, error) {
-	var kept plans.Plan
+func (s *Store) PublishPlan(ctx context.Context, p plans.Plan) (plans.Published, error) {
+	var kept plans.Published
 	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, _ bool) error {
 		catalog, err := readCatalog(ctx, tx)
 		if err != nil {
@@ -251,8 +264,9 @@ func (s *Store) PublishPlan(ctx context.Context, p plans.Plan) (plans.Plan, erro
 		if err := publishPlan(ctx, tx, published, p); err != nil {
 			return err
 		}
-		kept = complete(p, published.Meters)
-		return nil
+		kept.Plan = complete(p, published.Meters)
+		kept.Transaction, err = thisTransaction(ctx, tx)
+		return err
 	})
 	return kept, wrap(err, "publish plan %s", p.Key)
 }

@@ -171,7 +171,7 @@ func TestPublishPlan(t *testing.T) {
 	f := newFixture(t)
 	first, err := f.PublishPlan(t.Context(), team(0))
 	require.NoError(t, err)
-	require.Empty(t, cmp.Diff(named(team(1), plans.Default().Meters), first))
+	require.Empty(t, cmp.Diff(named(team(1), plans.Default().Meters), first.Plan))
 	second, err := f.PublishPlan(t.Context(), team(1))
 	require.NoError(t, err)
 	require.Equal(t, 2, second.Version, "the next version, whatever the plan says")

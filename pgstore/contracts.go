@@ -24,8 +24,8 @@ var errTermBegan = errors.New("a pending change has come into force meanwhile")
 // ([events.OrganizationUpgraded], [events.OrganizationEnded]); what is pending becomes one
 // in [Store.AnnounceDueTerms]. Errors are those of [accounts.Contract.Change] and
 // [accounts.ErrOrganizationNotFound].
-func (s *Store) ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (accounts.Organization, error) {
-	var changed accounts.Organization
+func (s *Store) ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (accounts.Changed, error) {
+	var changed accounts.Changed
 	scope := uuid.Nil
 	if r.ByTenant {
 		scope = id
@@ -42,7 +42,7 @@ func (s *Store) ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Req
 		if err != nil {
 			return err
 		}
-		changed, err = describe(ctx, tx, row)
+		changed, err = describeChanged(ctx, tx, row)
 		return err
 	})
 	return changed, wrap(err, "change the contract of organization %s", id)
@@ -263,6 +263,21 @@ func describe(ctx context.Context, tx scoped, row db.Organization) (accounts.Org
 	found := []accounts.Organization{organization(row)}
 	err := describeAll(ctx, tx, found)
 	return found[0], err
+}
+
+// describeChanged is describe in the transaction that has changed the organization.
+func describeChanged(ctx context.Context, tx scoped, row db.Organization) (changed accounts.Changed, err error) {
+	if changed.Organization, err = describe(ctx, tx, row); err != nil {
+		return changed, err
+	}
+	changed.Transaction, err = thisTransaction(ctx, tx)
+	return changed, err
+}
+
+// thisTransaction returns the number of the transaction that runs.
+func thisTransaction(ctx context.Context, tx scoped) (uint64, error) {
+	number, err := tx.ThisTransaction(ctx)
+	return uint64(number), err
 }
 
 func describeAll(ctx context.Context, tx scoped, found []accounts.Organization) error {

@@ -23,7 +23,7 @@ func (f *fixture) change(id uuid.UUID, r accounts.Request) accounts.Organization
 	f.t.Helper()
 	changed, err := f.ChangeContract(f.t.Context(), id, r)
 	require.NoError(f.t, err)
-	return changed
+	return changed.Organization
 }
 
 func byTenant(plan string) accounts.Request {

@@ -42,6 +42,8 @@ const (
 type Change struct {
 	Kind ChangeKind `json:"kind"`
 	ID   string     `json:"id"`
+	// Transaction is the one that made the change; zero in [ChangeQuota] and [ChangeResync].
+	Transaction uint64 `json:"transaction,omitempty"`
 	// Meter, Window and Start are those of [ChangeQuota].
 	Meter  string              `json:"meter,omitempty"`
 	Window calendar.WindowKind `json:"window,omitempty"`

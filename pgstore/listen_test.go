@@ -32,6 +32,9 @@ func next(t testing.TB, changes <-chan pgstore.Change) pgstore.Change {
 	t.Helper()
 	select {
 	case c := <-changes:
+		named := c.Kind != pgstore.ChangeResync && c.Kind != pgstore.ChangeQuota
+		require.Equal(t, named, c.Transaction != 0, "the transaction that made it")
+		c.Transaction = 0
 		return c
 	case <-time.After(20 * time.Second):
 		require.Fail(t, "no change arrived")

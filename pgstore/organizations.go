@@ -88,8 +88,8 @@ func (s *Store) OrganizationsChangedSince(ctx context.Context, since time.Time) 
 // UpdateOrganization changes an organization's name, currency or plan, as an administrator
 // does. Errors are those of [Store.CreateOrganization] and [Store.ChangeContract], and
 // [accounts.ErrCurrencyFixed].
-func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Organization, error) {
-	var changed accounts.Organization
+func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change accounts.OrganizationChange) (accounts.Changed, error) {
+	var changed accounts.Changed
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		if err := checkOrganization(change); err != nil {
 			return err
@@ -115,7 +115,7 @@ func (s *Store) UpdateOrganization(ctx context.Context, id uuid.UUID, change acc
 		if err != nil {
 			return err
 		}
-		changed, err = describe(ctx, tx, row)
+		changed, err = describeChanged(ctx, tx, row)
 		return err
 	})
 	return changed, wrap(err, "update organization %s", id)
@@ -147,9 +147,3 @@ func checkOrganization(change accounts.OrganizationChange) error {
 	}
 	return nil
 }
-
-// maxPage bounds what one call returns.
-const maxPage = 10_000
-
-// pageSize brings a limit into 1 to [maxPage].
-func pageSize(limit int) int32 { return int32(min(max(limit, 1), maxPage)) }

@@ -16,7 +16,7 @@ func (s *Store) PlanChanges(ctx context.Context, instance uuid.UUID) ([]meter.Pl
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.PlanChanges(ctx, instance)
 		changes = convert(rows, func(r db.PlanChangesRow) meter.PlanChange {
-			c := meter.PlanChange{Number: r.Number, EffectiveFrom: r.EffectiveFrom}
+			c := meter.PlanChange{Number: r.Number, Transaction: uint64(r.TransactionID), EffectiveFrom: r.EffectiveFrom}
 			if r.OrganizationID != nil {
 				c.Organization = *r.OrganizationID
 			}

@@ -233,15 +233,10 @@ func TestReservationsAcrossAChange(t *testing.T) {
 func (f *fixture) replica(every time.Duration) *metering {
 	f.t.Helper()
 	m := f.meteringBy(func(c *meter.Config) { c.Leases, c.DenyUnleased = f.Store, true })
+	now := func() time.Time { return time.Now().UTC() }
 	takeover := meter.NewTakeover(meter.TakeoverConfig{
-		Meter: m.meter, Flusher: m.flusher, Store: f.Store, Instance: m.id, Now: func() time.Time { return time.Now().UTC() },
-		Catalog: func(ctx context.Context) error {
-			catalog, err := f.Catalog(ctx)
-			if err != nil {
-				return err
-			}
-			return m.meter.SetCatalog(catalog)
-		},
+		Refresher: meter.NewRefresher(meter.RefresherConfig{Meter: m.meter, Catalog: f.CatalogSeen, Now: now}),
+		Flusher:   m.flusher, Store: f.Store, Instance: m.id, Now: now,
 	})
 	ctx, cancel := context.WithCancel(f.t.Context())
 	var running sync.WaitGroup

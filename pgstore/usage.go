@@ -22,8 +22,12 @@ import (
 func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
 	snapshot := meter.Snapshot{Organization: id}
 	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
-		if _, err := tx.Organization(ctx, id); err != nil {
+		seen, err := tx.OrganizationSeen(ctx, id)
+		if err != nil {
 			return orNotFound(err, meter.ErrUnknownOrganization, id)
+		}
+		if snapshot.Seen, err = parseSeen(seen); err != nil {
+			return err
 		}
 		contracts, now, err := readContracts(ctx, tx, id)
 		if err != nil {

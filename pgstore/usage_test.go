@@ -205,9 +205,10 @@ func TestLoadOrganization(t *testing.T) {
 	}}
 	got, err := f.LoadOrganization(t.Context(), o.ID, today)
 	require.NoError(t, err)
-	require.Empty(t, cmp.Diff(want, got, cmpopts.IgnoreFields(meter.Snapshot{}, "Terms", "ReadAt")))
+	require.Empty(t, cmp.Diff(want, got, cmpopts.IgnoreFields(meter.Snapshot{}, "Terms", "ReadAt", "Seen")))
 	require.Len(t, got.Terms, 1)
 	require.WithinDuration(t, time.Now(), got.ReadAt, time.Minute)
+	require.False(t, got.Seen.Has(got.Seen.From))
 
 	_, err = f.LoadOrganization(t.Context(), uuid.Must(uuid.NewV7()), today)
 	require.ErrorIs(t, err, meter.ErrUnknownOrganization)

@@ -33,3 +33,10 @@ func (c *Catalog) Propose(proposed *Catalog) (*Catalog, error) {
 	}
 	return out, nil
 }
+
+// Published is a version of a plan as it was published.
+type Published struct {
+	Plan
+	// Transaction is the store's that published it: who has seen it knows the version.
+	Transaction uint64
+}

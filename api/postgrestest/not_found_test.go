@@ -57,7 +57,8 @@ func newLookups(t *testing.T) *lookups {
 	l := &lookups{replica: r, keys: map[accounts.Role]string{}}
 	m := meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Logger: slog.New(slog.DiscardHandler), Now: now})
 	server := api.New(api.Config{
-		Meter: m, Store: r.store, Workflows: idleWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: slog.New(slog.DiscardHandler),
+		Meter: m, Refresher: meter.NewRefresher(meter.RefresherConfig{Meter: m, Catalog: r.store.CatalogSeen, Now: now}),
+		Store: r.store, Workflows: idleWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: slog.New(slog.DiscardHandler),
 		WebhooksConfig: api.WebhooksConfig{Webhooks: r.store, Redeliverer: noWorkflows{}},
 	})
 	l.http = httptest.NewServer(server.Handler())

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,7 +72,13 @@ type replica struct {
 	flusher *meter.Flusher
 	changes *meter.Takeover
 	due     chan<- struct{}
-	http    *httptest.Server
+	// refresher reads again what has changed, out of reads.
+	refresher *meter.Refresher
+	reads     *countedReads
+	// id is the instance's; heard counts the changes of organizations and plans that it was told of.
+	id    uuid.UUID
+	heard atomic.Int64
+	http  *httptest.Server
 	// stop ends the replica; it writes nothing more.
 	stop func()
 }
@@ -86,22 +93,15 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 	require.NoError(t, store.RegisterInstance(t.Context(), meter.Instance{
 		ID: id, Host: "test", Status: meter.InstanceLive, StartedAt: now(), SeenAt: now(), Watermark: now(),
 	}))
+	reads := &countedReads{Store: store}
 	m := meter.New(meter.Config{
-		Catalog: plans.Default(), Store: store, Logger: logger, Now: now, Leases: store, Instance: id, LeaseFor: time.Minute, Identities: store,
+		Catalog: plans.Default(), Store: reads, Logger: logger, Now: now, Leases: store, Instance: id, LeaseFor: time.Minute, Identities: store,
 	})
-	r := &replica{t: t, store: store, flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})}
-	r.changes = meter.NewTakeover(meter.TakeoverConfig{
-		Meter: m, Flusher: r.flusher, Store: store, Instance: id, Now: now,
-		Catalog: func(ctx context.Context) error {
-			catalog, err := store.Catalog(ctx)
-			if err != nil {
-				return err
-			}
-			return m.SetCatalog(catalog)
-		},
-	})
+	r := &replica{t: t, id: id, store: store, reads: reads, flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})}
+	r.refresher = meter.NewRefresher(meter.RefresherConfig{Meter: m, Catalog: reads.CatalogSeen, Now: now})
+	r.changes = meter.NewTakeover(meter.TakeoverConfig{Refresher: r.refresher, Flusher: r.flusher, Store: store, Instance: id, Now: now})
 	server := api.New(api.Config{
-		Meter: m, Store: store, Workflows: noWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: logger,
+		Meter: m, Refresher: r.refresher, Store: store, Workflows: noWorkflows{}, Blobs: noWorkflows{}, Now: now, Logger: logger,
 		WebhooksConfig: api.WebhooksConfig{Webhooks: store, Redeliverer: noWorkflows{}},
 	})
 	r.http = httptest.NewServer(server.Handler())
@@ -141,15 +141,15 @@ func (r *replica) follow(ctx context.Context, c pgstore.Change, m *meter.Meter, 
 	switch c.Kind {
 	case pgstore.ChangeOrganization:
 		server.ForgetOrganization(id)
-		_ = m.Reload(ctx, id, now())
+		_ = r.refresher.Organization(ctx, id, c.Transaction)
 		r.changed()
+		r.heard.Add(1)
 	case pgstore.ChangeKey:
 		server.ForgetKey(id)
 	case pgstore.ChangePlans:
-		if catalog, err := r.store.Catalog(ctx); err == nil {
-			_ = m.SetCatalog(catalog)
-		}
+		_ = r.refresher.Catalog(ctx, c.Transaction)
 		r.changed()
+		r.heard.Add(1)
 	case pgstore.ChangeQuota:
 		if window, ok := c.QuotaWindow(); ok {
 			if c.Look {

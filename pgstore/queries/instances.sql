@@ -7,7 +7,7 @@ ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, s
 
 -- name: PlanChanges :many
 -- The changes that an instance has not taken over, and those that are to come.
-SELECT c.number, c.organization_id, c.effective_from
+SELECT c.number, c.organization_id, c.effective_from, c.transaction_id
 FROM plan_changes c
 JOIN instances i ON i.id = @instance_id
 WHERE c.number > i.plans_through OR c.effective_from > i.plans_until

@@ -5,6 +5,16 @@ RETURNING *;
 -- name: Organization :one
 SELECT * FROM organizations WHERE id = $1;
 
+-- name: OrganizationSeen :one
+-- Which transactions the statement sees: those that follow see as much, or more.
+SELECT pg_current_snapshot()::text AS snapshot FROM organizations WHERE id = $1;
+
+-- name: Seen :one
+SELECT pg_current_snapshot()::text AS snapshot;
+
+-- name: ThisTransaction :one
+SELECT pg_current_xact_id()::text::bigint AS transaction_id;
+
 -- name: ListOrganizations :many
 SELECT * FROM organizations WHERE id > @after ORDER BY id LIMIT @page_size;
 

@@ -16,9 +16,10 @@ import (
 // Postgres's notifications, and reads again what changed at intervals, should one
 // have been missed.
 type changes struct {
-	store  *pgstore.Store
-	meter  *meter.Meter
-	logger *slog.Logger
+	store     *pgstore.Store
+	meter     *meter.Meter
+	refresher *meter.Refresher
+	logger    *slog.Logger
 	// forgetKeys makes the API look a key up again; the empty ID is every key.
 	forgetKeys func(id uuid.UUID)
 	// forgetOrganization makes the API look the keys of an organization up again.
@@ -90,9 +91,9 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 	case pgstore.ChangeOrganization:
 		if id, err := uuid.Parse(change.ID); err == nil {
 			c.forgetOrganization(id)
-			// The takeover reads it again, after what it has under way: the plan is in force before that, and
-			// not every change is one that is taken over.
-			c.reload(ctx, id)
+			// The takeover would read it, after what it has under way: the plan is in force before that, and not
+			// every change is one that is taken over.
+			c.reload(ctx, id, change.Transaction)
 			c.changed()
 		}
 	case pgstore.ChangeUsage:
@@ -104,7 +105,7 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 			c.forgetKeys(id)
 		}
 	case pgstore.ChangePlans:
-		c.readCatalog(ctx)
+		c.readCatalog(ctx, change.Transaction)
 		c.changed()
 	case pgstore.ChangeQuota:
 		if window, ok := change.QuotaWindow(); ok {
@@ -163,8 +164,8 @@ func (c *changes) takeOver(ctx context.Context) {
 	}
 }
 
-func (c *changes) reload(ctx context.Context, id uuid.UUID) bool {
-	err := c.meter.Reload(ctx, id, time.Now().UTC())
+func (c *changes) reload(ctx context.Context, id uuid.UUID, transaction uint64) bool {
+	err := c.refresher.Organization(ctx, id, transaction)
 	if err != nil && ctx.Err() == nil {
 		c.logger.Warn("A changed organization could not be read: it is tried again", "organization", id, "error", err)
 	}
@@ -179,22 +180,16 @@ func (c *changes) refresh(ctx context.Context, id uuid.UUID) bool {
 	return err == nil
 }
 
-func (c *changes) readCatalog(ctx context.Context) bool {
-	err := putCatalog(ctx, c.store, c.meter)
+func (c *changes) readCatalog(ctx context.Context, transaction uint64) bool {
+	err := c.refresher.Catalog(ctx, transaction)
 	if err != nil && ctx.Err() == nil {
 		c.logger.Warn("The changed catalog could not be read: it is tried again", "error", err)
 	}
 	return err == nil
 }
 
-// putCatalog reads the catalog and puts it in force.
-func putCatalog(ctx context.Context, store *pgstore.Store, m *meter.Meter) error {
-	catalog, err := store.Catalog(ctx)
-	if err != nil {
-		return err
-	}
-	return m.SetCatalog(catalog)
-}
+// unknown is the transaction of what may have changed: it is read in any case.
+const unknown = 0
 
 // resync reads again what may have been missed.
 func (c *changes) resync(ctx context.Context) {
@@ -214,9 +209,9 @@ func (c *changes) resync(ctx context.Context) {
 	}
 	c.forgetKeys(uuid.Nil)
 	c.changed()
-	complete := c.readCatalog(ctx)
+	complete := c.readCatalog(ctx, unknown)
 	for _, id := range changed {
-		complete = c.reload(ctx, id) && complete
+		complete = c.reload(ctx, id, unknown) && complete
 	}
 	for _, id := range decided {
 		complete = c.refresh(ctx, id) && complete

@@ -26,15 +26,17 @@ import (
 // instance is what meters in one process, and what flushes it: the activities on its
 // own queue, driven by its flush loop, and the flusher's own ticker as the net.
 type instance struct {
-	id       uuid.UUID
-	host     string
-	config   APIConfig
-	meter    *meter.Meter
-	journal  *journal.Journal
-	flusher  *meter.Flusher
-	store    *pgstore.Store
-	temporal client.Client
-	logger   *slog.Logger
+	id     uuid.UUID
+	host   string
+	config APIConfig
+	meter  *meter.Meter
+	// refresher reads again what has changed.
+	refresher *meter.Refresher
+	journal   *journal.Journal
+	flusher   *meter.Flusher
+	store     *pgstore.Store
+	temporal  client.Client
+	logger    *slog.Logger
 
 	// stopBackground ends what runs beside the requests, running is how many do.
 	stopBackground context.CancelFunc
@@ -86,6 +88,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 		meterConfig.Journal = i.journal
 	}
 	i.meter = meter.New(meterConfig)
+	i.refresher = meter.NewRefresher(meter.RefresherConfig{Meter: i.meter, Catalog: b.store.CatalogSeen, Now: clock})
 	watcher := newAlerts(b, config)
 	i.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: i.meter, Store: b.store, Instance: id, Now: clock, Interval: config.FlushInterval, Logger: i.logger,
@@ -111,11 +114,10 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 // follow keeps plans, limits and keys up to date.
 func (i *instance) follow(forgetKey, forgetOrganization func(uuid.UUID)) {
 	c := &changes{
-		store: i.store, meter: i.meter, logger: i.logger, forgetKeys: forgetKey, forgetOrganization: forgetOrganization,
+		store: i.store, meter: i.meter, refresher: i.refresher, logger: i.logger, forgetKeys: forgetKey, forgetOrganization: forgetOrganization,
 		interval: resyncEvery, since: clock(), due: make(chan struct{}, 1),
 		takeover: meter.NewTakeover(meter.TakeoverConfig{
-			Meter: i.meter, Flusher: i.flusher, Store: i.store, Instance: i.id, Now: clock,
-			Catalog: func(ctx context.Context) error { return putCatalog(ctx, i.store, i.meter) },
+			Refresher: i.refresher, Flusher: i.flusher, Store: i.store, Instance: i.id, Now: clock,
 		}),
 	}
 	i.running.Go(func() { c.run(i.background) })

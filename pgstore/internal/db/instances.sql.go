@@ -85,7 +85,7 @@ func (q *Queries) MarkInstanceLost(ctx context.Context, id uuid.UUID) error {
 }
 
 const planChanges = `-- name: PlanChanges :many
-SELECT c.number, c.organization_id, c.effective_from
+SELECT c.number, c.organization_id, c.effective_from, c.transaction_id
 FROM plan_changes c
 JOIN instances i ON i.id = $1
 WHERE c.number > i.plans_through OR c.effective_from > i.plans_until
@@ -96,6 +96,7 @@ type PlanChangesRow struct {
 	Number         int64
 	OrganizationID *uuid.UUID
 	EffectiveFrom  time.Time
+	TransactionID  int64
 }
 
 // The changes that an instance has not taken over, and those that are to come.
@@ -108,7 +109,12 @@ func (q *Queries) PlanChanges(ctx context.Context, instanceID uuid.UUID) ([]Plan
 	var items []PlanChangesRow
 	for rows.Next() {
 		var i PlanChangesRow
-		if err := rows.Scan(&i.Number, &i.OrganizationID, &i.EffectiveFrom); err != nil {
+		if err := rows.Scan(
+			&i.Number,
+			&i.OrganizationID,
+			&i.EffectiveFrom,
+			&i.TransactionID,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -333,6 +333,18 @@ func (q *Queries) Organization(ctx context.Context, id uuid.UUID) (Organization,
 	return i, err
 }
 
+const organizationSeen = `-- name: OrganizationSeen :one
+SELECT pg_current_snapshot()::text AS snapshot FROM organizations WHERE id = $1
+`
+
+// Which transactions the statement sees: those that follow see as much, or more.
+func (q *Queries) OrganizationSeen(ctx context.Context, id uuid.UUID) (string, error) {
+	row := q.db.QueryRow(ctx, organizationSeen, id)
+	var snapshot string
+	err := row.Scan(&snapshot)
+	return snapshot, err
+}
+
 const organizationsChangedSince = `-- name: OrganizationsChangedSince :many
 SELECT id FROM organizations WHERE updated_at >= $1 ORDER BY id
 `
@@ -357,6 +369,17 @@ func (q *Queries) OrganizationsChangedSince(ctx context.Context, since time.Time
 	return items, nil
 }
 
+const seen = `-- name: Seen :one
+SELECT pg_current_snapshot()::text AS snapshot
+`
+
+func (q *Queries) Seen(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, seen)
+	var snapshot string
+	err := row.Scan(&snapshot)
+	return snapshot, err
+}
+
 const tenantChangesSince = `-- name: TenantChangesSince :many
 SELECT at FROM organization_plan_changes WHERE organization_id = $1 AND by_tenant AND at > $2 ORDER BY at
 `
@@ -379,6 +402,17 @@ func (q *Queries) TenantChangesSince(ctx context.Context, organizationID uuid.UU
 		return nil, err
 	}
 	return items, nil
+}
+
+const thisTransaction = `-- name: ThisTransaction :one
+SELECT pg_current_xact_id()::text::bigint AS transaction_id
+`
+
+func (q *Queries) ThisTransaction(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, thisTransaction)
+	var transaction_id int64
+	err := row.Scan(&transaction_id)
+	return transaction_id, err
 }
 
 const updateOrganization = `-- name: UpdateOrganization :one
