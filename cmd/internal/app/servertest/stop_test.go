@@ -1,5 +1,5 @@
-// Package servertest runs the programs' wiring on a real Postgres and a real Temporal.
-package servertest
+// Package servertest_test runs the programs' wiring on a real Postgres and a real Temporal.
+package servertest_test
 
 import (
 	"bytes"
