@@ -7,7 +7,18 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/accounts"
 )
+
+// principal is the bearer of a key that works.
+type principal struct {
+	key          uuid.UUID
+	organization uuid.UUID
+	role         accounts.Role
+	name         string
+}
 
 const principalName = "tollgate.principal"
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
@@ -52,13 +51,4 @@ func (u usageCSV) VisitGetBillingExportResponse(w http.ResponseWriter) error {
 		}
 	}
 	return out.Flush()
-}
-
-// longAnswer is how long a download may take.
-const longAnswer = 15 * time.Minute
-
-// allowLongAnswer gives a download more time than other answers have. A writer that
-// has no deadline needs none moved.
-func allowLongAnswer(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(longAnswer))
 }

@@ -19,14 +19,6 @@ import (
 	"github.com/riverline/tollgate/fault"
 )
 
-// principal is the bearer of a key that works.
-type principal struct {
-	key          uuid.UUID
-	organization uuid.UUID
-	role         accounts.Role
-	name         string
-}
-
 // errNoKey says that a secret is no key's, or that the key was revoked.
 var errNoKey = errors.New("no key that works")
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -270,6 +269,3 @@ func (s *Server) parameterError(c *gin.Context, err error, _ int) {
 	}
 	s.fail(c, invalid(name, "%s", rule))
 }
-
-// quick bounds what a handler waits for others.
-const quick = 15 * time.Second

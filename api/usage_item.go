@@ -314,3 +314,16 @@ func inWords(d time.Duration) string {
 	}
 	return d.String()
 }
+
+// unknownMeter says which meters there are. Names is what the caller's form calls the
+// field that named another.
+func (s *Server) unknownMeter(names *itemNames) error {
+	var keys []string
+	for _, m := range s.config.Meter.Catalog().Meters {
+		keys = append(keys, m.Key)
+	}
+	if names.typed {
+		return invalid(names.meter, "must end in a meter's key where data.meter isn't given: %s", strings.Join(keys, ", "))
+	}
+	return invalid(names.meter, "must be one of the catalog's: %s", strings.Join(keys, ", "))
+}

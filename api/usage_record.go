@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -161,19 +160,6 @@ var replayed = []string{"true"}
 // organization whose plan or usage it could not read.
 func (s *Server) organization(c *gin.Context, p *principal, now time.Time) (*meter.Organization, error) {
 	return s.config.Meter.Organization(c.Request.Context(), p.organization, now)
-}
-
-// unknownMeter says which meters there are. Names is what the caller's form calls the
-// field that named another.
-func (s *Server) unknownMeter(names *itemNames) error {
-	var keys []string
-	for _, m := range s.config.Meter.Catalog().Meters {
-		keys = append(keys, m.Key)
-	}
-	if names.typed {
-		return invalid(names.meter, "must end in a meter's key where data.meter isn't given: %s", strings.Join(keys, ", "))
-	}
-	return invalid(names.meter, "must be one of the catalog's: %s", strings.Join(keys, ", "))
 }
 
 // appendDecision appends the answer as JSON. Keys of meters and plans are plain

@@ -44,7 +44,7 @@ func (f financeAPI) await(path string, stage billing.Stage) (export map[string]a
 	require.Eventually(f.t, func() bool {
 		export = f.do(http.StatusOK, http.MethodGet, path, nil)
 		return export["stage"] == string(stage)
-	}, 90*time.Second, 100*time.Millisecond, "%v never %s", &export, stage)
+	}, stageWait, 100*time.Millisecond, "%v never %s", &export, stage)
 	return export
 }
 
@@ -91,7 +91,7 @@ func TestFinanceClosesAMonthByTheAPI(t *testing.T) {
 		})
 	}
 
-	// The month before had no usage, so what differs from it has to be reviewed.
+	step(t, "the month before is closed: it had no usage, so what differs from it has to be reviewed")
 	before := exportsPath + "/" + last.Previous().String()
 	s.backdate(acme.id, last.Previous().Start())
 	finance.do(http.StatusAccepted, http.MethodPost, exportsPath, map[string]any{"period": last.Previous().String()})
@@ -99,6 +99,7 @@ func TestFinanceClosesAMonthByTheAPI(t *testing.T) {
 	controller.do(http.StatusOK, http.MethodPost, before+"/approve", map[string]any{"note": "Nothing was used."})
 	finance.await(before, billing.StageClosed)
 
+	step(t, "the month is exported and reviewed")
 	use(1_100_000)
 	s.awaitFlushed(acme.id, "evaluations", 1_100_000)
 	run := finance.do(http.StatusAccepted, http.MethodPost, exportsPath, map[string]any{"period": last.String()})
@@ -111,6 +112,7 @@ func TestFinanceClosesAMonthByTheAPI(t *testing.T) {
 	finance.do(http.StatusOK, http.MethodPost, period+"/review", map[string]any{"note": "They began in earnest."})
 	finance.await(period, billing.StageApproving)
 
+	step(t, "it is approved by somebody else, and closed")
 	refused := finance.do(http.StatusForbidden, http.MethodPost, period+"/approve", map[string]any{})
 	require.Equal(t, "self_approval", refused["error"])
 	controller.do(http.StatusOK, http.MethodPost, period+"/approve", map[string]any{"note": "Seen."})
@@ -128,6 +130,7 @@ func TestFinanceClosesAMonthByTheAPI(t *testing.T) {
 	}
 	require.Equal(t, []any{"requested", "reviewed", "approved"}, actions)
 
+	step(t, "a late event is a correction in the next month")
 	use(100_000)
 	s.awaitFlushed(acme.id, "evaluations", 1_200_000)
 	next := exportsPath + "/" + last.Next().String()

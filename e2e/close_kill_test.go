@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
 	"github.com/riverline/tollgate/sinks"
@@ -23,95 +24,149 @@ const slowed = `
 	CREATE TRIGGER slow AFTER INSERT ON usage_rolled FOR EACH STATEMENT EXECUTE FUNCTION slow_down('0.4');
 	CREATE TRIGGER slow AFTER UPDATE OF stage ON exports FOR EACH STATEMENT EXECUTE FUNCTION slow_down('1')`
 
-// TestACloseSurvivesKillsInEveryStage closes one period again and again, kills the
-// worker with SIGKILL in a stage, starts another one, and finds the bytes that a close
-// without trouble wrote.
-func TestACloseSurvivesKillsInEveryStage(t *testing.T) {
-	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
-	stripe := s.startStripe()
-	worker := s.startWorker()
-	s.startAPI()
-	s.financeKey = s.newKey("finance")
-	second := s.newKey("finance")
-	last, _ := lastMonth()
-	period := last.String()
-	db := s.owner()
-	seed(t, db, last, 3_000)
+// closing are the stages of a close, in their order.
+var closing = []billing.Stage{
+	billing.StageWaiting, billing.StageRollups, billing.StageFreezing, billing.StageRating, billing.StageWriting, billing.StageReviewing,
+	billing.StageApproving, billing.StageIssuing, billing.StageDelivering,
+}
 
-	decide := func(period, what string) {
-		t.Helper()
-		_, err := s.as(second, "export", what, "--period", period, "--note", "seen")
-		require.NoError(t, err)
-	}
-	// The month before had no usage: every statement differs from it, and has to be reviewed.
-	before := last.Previous().String()
+// TestACloseSurvivesKillsUntilRated and TestACloseSurvivesKillsAfterRating close a month, kill
+// the worker with SIGKILL in each of their stages, each time start another one, and find the
+// bytes that a close without trouble wrote. What a killed worker held comes back after a
+// heartbeat's timeout: the two wait for theirs at the same time.
+func TestACloseSurvivesKillsUntilRated(t *testing.T) {
+	t.Parallel()
+	newDoomedClose(t).survive(closing[:4])
+}
+
+func TestACloseSurvivesKillsAfterRating(t *testing.T) {
+	t.Parallel()
+	newDoomedClose(t).survive(closing[4:])
+}
+
+// doomedClose is a close of a month that has been closed once without trouble, up to the
+// files, and canceled.
+type doomedClose struct {
+	*system
+	db     *pgx.Conn
+	stripe *stripe
+	worker *process
+	// second is the key of who approves.
+	second string
+	period calendar.Period
+	// want are the digests of the files.
+	want map[string]string
+}
+
+const doomedOrganizations = 3_000
+
+func newDoomedClose(t *testing.T) *doomedClose {
+	t.Helper()
+	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	c := &doomedClose{system: s, db: s.owner(), stripe: s.startStripe()}
+	c.period, _ = lastMonth()
+	c.worker = s.startWorker()
+	s.startAPI()
+	s.financeKey, c.second = s.newKey("finance"), s.newKey("finance")
+	period, before := c.period.String(), c.period.Previous().String()
+	seed(t, c.db, c.period, doomedOrganizations)
+
+	step(t, "the month before is closed: it had no usage, so every statement of the next one has to be reviewed")
 	s.tollgate("export", "start", "--period", before, "--timeout", "3m")
-	decide(before, "approve")
+	c.decide(before, "approve")
 	s.awaitStage(before, billing.StageClosed)
+
+	step(t, "a close without trouble, canceled once its files are there")
 	s.tollgate("export", "start", "--period", period, "--timeout", "3m")
 	require.Equal(t, billing.StageReviewing, s.awaitStage(period, billing.StageReviewing, billing.StageApproving, billing.StageFailed).Stage)
-	want := digests(t, s.downloadAll(period))
+	c.want = digests(t, s.downloadAll(period))
 	s.tollgate("export", "cancel", "--period", period, "--note", "once more")
 	require.Contains(t, s.awaitStage(period, billing.StageCanceled).Error, "once more")
-	_, err := db.Exec(t.Context(), slowed)
-	require.NoError(t, err)
+	c.exec(slowed)
+	c.exec(`INSERT INTO organization_customers SELECT id, 'stripe', 'cus_' || id FROM organizations ORDER BY id LIMIT 3`)
+	return c
+}
 
-	stages := []billing.Stage{
-		billing.StageWaiting, billing.StageRollups, billing.StageFreezing, billing.StageRating, billing.StageWriting, billing.StageReviewing,
-		billing.StageApproving, billing.StageIssuing, billing.StageDelivering,
-	}
-	_, err = db.Exec(t.Context(), `INSERT INTO organization_customers SELECT id, 'stripe', 'cus_' || id FROM organizations ORDER BY id LIMIT 3`)
-	require.NoError(t, err)
+func (c *doomedClose) exec(statement string, arguments ...any) {
+	c.t.Helper()
+	_, err := c.db.Exec(c.t.Context(), statement, arguments...)
+	require.NoError(c.t, err)
+}
+
+func (c *doomedClose) decide(period, what string) {
+	c.t.Helper()
+	_, err := c.as(c.second, "export", what, "--period", period, "--note", "seen")
+	require.NoError(c.t, err)
+}
+
+// survive closes the month, and kills the worker in some stages.
+func (c *doomedClose) survive(killed []billing.Stage) {
+	t, period := c.t, c.period.String()
+	dies := func(stage billing.Stage) bool { return slices.Contains(killed, stage) }
 	// Killed once Stripe has made the second one's invoice, and before that is answered.
-	held, let := stripe.holdAt("tollgate/TG-" + period + "-000002")
-	defer let()
-	// An instance that has not flushed keeps the run waiting.
-	behind := func(statement string, arguments ...any) {
-		_, err := db.Exec(t.Context(), statement, arguments...)
-		require.NoError(t, err)
+	held, let := (<-chan struct{})(nil), func() {}
+	if dies(billing.StageDelivering) {
+		held, let = c.stripe.holdAt("tollgate/TG-" + period + "-000002")
+		defer let()
 	}
-	behind(`INSERT INTO instances (id, host, status, started_at, seen_at, watermark)
-		VALUES ('0190b000-0000-7000-8000-000000000002', 'behind', 'live', $1, now() + interval '1 hour', $1)`, last.Start())
-	s.tollgate("export", "start", "--period", period, "--no-wait")
-	for _, stage := range stages {
+	if dies(billing.StageWaiting) {
+		// An instance that has not flushed keeps the run waiting.
+		c.exec(`INSERT INTO instances (id, host, status, started_at, seen_at, watermark)
+			VALUES ('0190b000-0000-7000-8000-000000000002', 'behind', 'live', $1, now() + interval '1 hour', $1)`, c.period.Start())
+	}
+	c.tollgate("export", "start", "--period", period, "--no-wait")
+	for _, stage := range closing {
 		switch stage {
 		case billing.StageApproving:
-			s.awaitStage(period, billing.StageReviewing)
-			decide(period, "review")
+			c.awaitStage(period, billing.StageReviewing)
+			c.decide(period, "review")
 		case billing.StageIssuing:
-			s.awaitStage(period, billing.StageApproving)
-			require.Equal(t, want, digests(t, s.downloadAll(period)))
-			decide(period, "approve")
+			c.awaitStage(period, billing.StageApproving)
+			require.Equal(t, c.want, digests(t, c.downloadAll(period)))
+			c.decide(period, "approve")
 		}
+		if !dies(stage) {
+			continue
+		}
+		step(t, "the worker is killed in the stage "+string(stage))
 		if stage == billing.StageDelivering {
-			require.Eventually(t, func() bool { return isClosed(held) }, 60*time.Second, 5*time.Millisecond, "the second invoice is never made")
+			require.Eventually(t, func() bool { return isClosed(held) }, stageWait, 5*time.Millisecond, "the second invoice is never made")
 		}
-		killIn(t, db, worker, stage)
-		worker = s.startWorker()
+		killIn(t, c.db, c.worker, stage)
+		c.worker = c.startWorker()
 		switch stage {
 		case billing.StageWaiting:
-			behind(`UPDATE instances SET status = 'stopped' WHERE host = 'behind'`)
+			c.exec(`UPDATE instances SET status = 'stopped' WHERE host = 'behind'`)
 		case billing.StageDelivering:
 			let()
 		}
 	}
-	s.awaitStage(period, billing.StageClosed)
-	folder := s.downloadAll(period)
-	require.Equal(t, want, digests(t, folder))
-	require.Contains(t, s.tollgate("export", "verify", folder), `"verified": true`)
+	c.awaitStage(period, billing.StageClosed)
+	c.requireClosedOnce()
+	keys, asked := c.stripe.all()
+	if dies(billing.StageDelivering) {
+		require.Greater(t, asked, len(keys), "the second one was asked for again, and made once")
+	}
+}
+
+// requireClosedOnce holds that the month was closed as if nothing had happened.
+func (c *doomedClose) requireClosedOnce() {
+	t, period := c.t, c.period.String()
+	step(t, "the month is closed once")
+	folder := c.downloadAll(period)
+	require.Equal(t, c.want, digests(t, folder))
+	require.Contains(t, c.tollgate("export", "verify", folder), `"verified": true`)
 	var issued, numbers int
-	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*), count(DISTINCT number) FROM statements WHERE issued AND number LIKE 'TG-' || $1 || '-%'`, period).Scan(&issued, &numbers))
-	require.Equal(t, 3_000, issued)
-	require.Equal(t, 3_000, numbers)
+	require.NoError(t, c.db.QueryRow(t.Context(), `SELECT count(*), count(DISTINCT number) FROM statements WHERE issued AND number LIKE 'TG-' || $1 || '-%'`, period).Scan(&issued, &numbers))
+	require.Equal(t, doomedOrganizations, issued)
+	require.Equal(t, doomedOrganizations, numbers)
 	var burned int
-	require.NoError(t, db.QueryRow(t.Context(), `SELECT count(*) FROM credit_entries WHERE kind = 'burn' AND amount = 5`).Scan(&burned))
-	require.Equal(t, 3_000, burned)
-	require.Equal(t, sinks.Counts{Delivered: 3, NoCustomer: 2_997}, s.deliveries(period).Counts)
-	keys, asked := stripe.all()
+	require.NoError(t, c.db.QueryRow(t.Context(), `SELECT count(*) FROM credit_entries WHERE kind = 'burn' AND amount = 5`).Scan(&burned))
+	require.Equal(t, doomedOrganizations, burned)
+	require.Equal(t, sinks.Counts{Delivered: 3, NoCustomer: doomedOrganizations - 3}, c.deliveries(period).Counts)
+	keys, _ := c.stripe.all()
 	invoices := slices.DeleteFunc(keys, func(key string) bool { return strings.Count(key, "/") > 1 })
 	require.Equal(t, []string{"tollgate/TG-" + period + "-000001", "tollgate/TG-" + period + "-000002", "tollgate/TG-" + period + "-000003"}, invoices)
-	require.Greater(t, asked, len(keys), "the second one was asked for again, and made once")
 }
 
 // killIn kills a worker once the export's record says that it is in a stage, and makes
@@ -122,7 +177,7 @@ func killIn(t *testing.T, db *pgx.Conn, worker *process, stage billing.Stage) {
 		require.NoError(t, db.QueryRow(t.Context(), `SELECT stage FROM exports ORDER BY requested_at DESC LIMIT 1`).Scan(&found))
 		return found
 	}
-	require.Eventually(t, func() bool { return now() == stage }, 60*time.Second, 5*time.Millisecond, "never %s", stage)
+	require.Eventually(t, func() bool { return now() == stage }, stageWait, 5*time.Millisecond, "never %s", stage)
 	worker.kill()
 	require.Equal(t, stage, now(), "the worker was too fast")
 }

@@ -27,6 +27,7 @@ import (
 // TOLLGATE_CLOSE_SPLIT a version with other prices was published in mid month, which splits
 // everybody's. The time of a plain COPY of the frozen usage is printed beside that of the close.
 func TestACloseScales(t *testing.T) {
+	t.Parallel()
 	organizations := 2_000
 	if text := os.Getenv("TOLLGATE_CLOSE_ORGANIZATIONS"); text != "" {
 		var err error

@@ -46,13 +46,16 @@ func (s *system) exportStatus(period string, more ...string) exportStatus {
 	return e
 }
 
+// stageWait bounds the wait for a stage. A busy machine needs it; who passes doesn't wait for it.
+const stageWait = 3 * time.Minute
+
 func (s *system) awaitStage(period string, stages ...billing.Stage) exportStatus {
 	s.t.Helper()
 	var e exportStatus
 	require.Eventually(s.t, func() bool {
 		e = s.exportStatus(period)
 		return slices.Contains(stages, e.Stage)
-	}, 90*time.Second, 100*time.Millisecond, "%v, not %v: %s", &e.Stage, stages, &e.Error)
+	}, stageWait, 100*time.Millisecond, "%v, not %v: %s", &e.Stage, stages, &e.Error)
 	return e
 }
 
@@ -106,8 +109,8 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	s.tollgate("credit", "grant", pro.id.String(), "50.00", "--currency", "USD", "--note", "Order 7",
 		"--effective-at", last.Start().Format(time.RFC3339), "--expires-at", last.End().Format(time.RFC3339))
 
-	// An organization in a currency without prices is parked, and holds up nobody. It can't
-	// be brought there by the API, but by the database.
+	step(t, "an organization in a currency without prices is parked, and holds up nobody")
+	// It can't be brought there by the API, but by the database.
 	_, err := s.try("org", "set", poor.id.String(), "--currency", "CHF")
 	require.Error(t, err)
 	_, err = s.owner().Exec(t.Context(), `UPDATE organizations SET currency = 'CHF' WHERE id = $1`, poor.id)
@@ -118,7 +121,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	require.Equal(t, &billing.RatingCounts{Organizations: 2, Statements: 1, Parked: 1}, e.Counts)
 	require.Contains(t, s.tollgate("export", "parked", "--period", period), "has no prices in CHF")
 
-	// Not by who requested it, and not while something is parked.
+	step(t, "approval is refused: by who requested it, and while something is parked")
 	refused, err := s.try("export", "approve", "--period", period, "--without-parked")
 	require.Error(t, err)
 	require.Contains(t, refused, "self_approval")
@@ -126,8 +129,8 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, refused, "organizations_parked")
 
-	// What is frozen stays frozen: the currency counts that the organization had then. The
-	// run is rejected, with a reason, and the next one rates everybody.
+	step(t, "the run is rejected, with a reason, and the next one rates everybody")
+	// What is frozen stays frozen: the currency counts that the organization had then.
 	s.tollgate("org", "set", poor.id.String(), "--currency", "USD")
 	refused, err = s.try("export", "reject", "--period", period)
 	require.Error(t, err)
@@ -142,6 +145,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	s.awaitStage(period, billing.StageClosed)
 	require.Contains(t, s.tollgate("export", "decisions", "--period", period), `"approved"`)
 
+	step(t, "a closed month is delivered and told of, and not run again")
 	require.Contains(t, s.tollgate("export", "start", "--period", period, "--json"), `"closed"`, "nothing is run again")
 	s.deliversEach(stripe, period, poor)
 
@@ -153,6 +157,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	// Of the run that was rejected there is the first one.
 	require.Equal(t, []string{"export.awaiting_approval", "export.awaiting_approval", "export.issued", "export.closed"}, kinds)
 
+	step(t, "its files are verified and explained")
 	first := s.downloadAll(period)
 	require.Contains(t, s.tollgate("export", "verify", first), `"verified": true`)
 	// 49.00, and 1,000,000 × 0.0002, less 50.00 of credit.
@@ -164,7 +169,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, refused, "statements.jsonl")
 
-	// Usage that comes too late is a correction in the next period: a provisional export previews it.
+	step(t, "usage that comes too late is a correction in the next period: a provisional export previews it")
 	use(pro, 100_000, "three")
 	s.awaitFlushed(pro.id, "evaluations", 1_200_000)
 	s.tollgate("export", "start", "--period", next)
@@ -173,7 +178,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	require.Contains(t, corrections, `"amount": "15.00"`)
 	require.Contains(t, corrections, "215.00 now − 200.00 billed")
 
-	// Or the period is opened again: the next revision replaces the statements.
+	step(t, "or the period is opened again: the next revision replaces the statements")
 	s.tollgate("export", "reopen", "--period", period, "--note", "bill what came late at once")
 	e = s.awaitStage(period, billing.StageApproving)
 	require.Equal(t, 2, e.Revision)

@@ -22,6 +22,7 @@ func TestOperatorsCommands(t *testing.T) {
 	api := s.startAPI("TOLLGATE_FLUSH_INTERVAL=5m")
 	acme := s.newTenant("Acme", "free")
 
+	step(t, "organizations are listed and changed")
 	var organizations []struct {
 		ID   uuid.UUID `json:"id"`
 		Name string    `json:"name"`
@@ -40,6 +41,7 @@ func TestOperatorsCommands(t *testing.T) {
 	s.environment = append(s.environment, "TOLLGATE_KEY="+acme.key)
 	require.Contains(t, s.tollgate("usage"), `"simulations"`)
 
+	step(t, "an instance is flushed")
 	var flushed []struct {
 		Rows int `json:"rows"`
 	}
@@ -54,6 +56,7 @@ func TestOperatorsCommands(t *testing.T) {
 	today := calendar.DayOf(time.Now()).String()
 	require.Regexp(t, `"value": [1-9]`, s.tollgate("usage", "history", "--meter", "simulations", "--from", today, "--to", today))
 
+	step(t, "a key is revoked")
 	var keys []struct {
 		ID uuid.UUID `json:"id"`
 	}
@@ -68,6 +71,7 @@ func TestOperatorsCommands(t *testing.T) {
 	s.requireJournalCommands(api)
 	s.requireCommandsSayWhatIsNotThere()
 
+	step(t, "what is mistyped is refused")
 	for _, wrong := range []struct {
 		args []string
 		says string
@@ -166,7 +170,7 @@ func TestProgramsRefuseWrongSettings(t *testing.T) {
 		{"worker", "TOLLGATE_LOG_LEVEL=loud", "--log-level"},
 	} {
 		listen := map[string]string{"api": "TOLLGATE_LISTEN", "worker": "TOLLGATE_WORKER_LISTEN"}[wrong.program]
-		p := s.launch(wrong.program, listen, freeAddress(t), wrong.setting, "TOLLGATE_DRAIN_DELAY=0s")
+		p := s.launch(wrong.program, listen, freeAddress(t), wrong.setting, endAtOnce())
 		select {
 		case <-p.ended:
 		case <-time.After(30 * time.Second):

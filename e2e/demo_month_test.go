@@ -20,7 +20,7 @@ import (
 // command runs the command with what dev.env has, as the README does.
 func (d *devRun) tollgate(args ...string) (string, error) {
 	command := exec.Command(filepath.Join(programs, "tollgate"), args...)
-	command.Env = os.Environ()
+	command.Env = append(os.Environ(), endAtOnce())
 	for name, value := range d.env {
 		command.Env = append(command.Env, name+"="+value)
 	}

@@ -99,6 +99,7 @@ func TestDevKeepsItsDataAndLeavesNothingRunning(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "it holds keys")
 
+	step(t, "the API, its gateway and Temporal's UI answer")
 	key := first.env["TOLLGATE_FREE_KEY"]
 	status, _ := first.call(http.MethodPost, "/api/v1/usage", key, map[string]any{"meter": "simulations", "quantity": 50})
 	require.Equal(t, http.StatusOK, status)
@@ -110,18 +111,19 @@ func TestDevKeepsItsDataAndLeavesNothingRunning(t *testing.T) {
 	require.NoError(t, ui.Body.Close())
 	require.Equal(t, http.StatusOK, ui.StatusCode)
 
+	step(t, "finance closes the demo's months")
 	first.walkTheMonth()
 	used := first.must("usage", "history", "--json", "--key", first.env["TOLLGATE_PRO_KEY"], "--meter", "evaluations",
 		"--from", time.Now().UTC().AddDate(0, -3, 0).Format(time.DateOnly), "--to", time.Now().UTC().Format(time.DateOnly))
 
-	// A second one on the same ports says which, and how to choose others.
+	step(t, "a second one on the same ports says which, and how to choose others")
 	second := exec.CommandContext(t.Context(), filepath.Join(programs, "tollgate"), "dev", "--data-dir", folder, "--port", ports["--port"])
 	out, err := second.CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(out), "port "+ports["--port"]+" is taken")
 	require.Contains(t, string(out), "--port")
 
-	// Ctrl-C flushes, and leaves nothing running.
+	step(t, "Ctrl-C flushes, and leaves nothing running")
 	require.NoError(t, first.command.Process.Signal(os.Interrupt))
 	select {
 	case <-first.ended:
@@ -135,6 +137,7 @@ func TestDevKeepsItsDataAndLeavesNothingRunning(t *testing.T) {
 		require.Error(t, err, "something still listens on the port of %s", flag)
 	}
 
+	step(t, "the next run has the data, and adds nothing")
 	began := time.Now()
 	again := startDev(t, folder, ports)
 	require.Less(t, time.Since(began), 60*time.Second)

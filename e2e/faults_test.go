@@ -159,6 +159,7 @@ func TestServersRestartAmidTraffic(t *testing.T) {
 func TestAKilledAPIHoldsUpNoExport(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s.environment = append(s.environment, "TOLLGATE_LOST_AFTER=10s")
 	s.startWorker()
 	api := s.startAPI()
 	s.financeKey = s.newKey("finance")

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -53,8 +56,31 @@ func (w *withPrograms) Run() int {
 		return 1
 	}
 	programs = folder
+	if err := atOnce(max(leastAtOnce, runtime.GOMAXPROCS(0))); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return w.M.Run()
 }
+
+// leastAtOnce is how many tests run at once on a small machine: most of their time they wait
+// for intervals, timers and processes, and not for a core.
+const leastAtOnce = 6
+
+// atOnce lets so many tests run at once, unless -parallel says how many.
+func atOnce(tests int) error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(tests))
+}
+
+// endAtOnce is for programs that end by themselves. The race detector holds each up for a
+// second at its end, to see what goes on meanwhile; in these nothing does.
+func endAtOnce() string { return "GORACE=" + os.Getenv("GORACE") + " atexit_sleep_ms=0" }
 
 // system is one installation: a database, a namespace, and the processes on them.
 type system struct {
@@ -105,7 +131,7 @@ func (s *system) try(args ...string) (string, error) {
 // command is the command with the system's environment, not started yet.
 func (s *system) command(args ...string) *exec.Cmd {
 	command := exec.Command(filepath.Join(programs, "tollgate"), args...)
-	command.Env = append(s.environment, "TOLLGATE_ADMIN_KEY="+s.adminKey, "TOLLGATE_FINANCE_KEY="+s.financeKey)
+	command.Env = append(s.environment, "TOLLGATE_ADMIN_KEY="+s.adminKey, "TOLLGATE_FINANCE_KEY="+s.financeKey, endAtOnce())
 	return command
 }
 
@@ -196,6 +222,12 @@ func (p *process) stop() {
 	case <-time.After(60 * time.Second):
 		p.t.Fatalf("%s does not stop: %s", p.name, p.log.tail(30))
 	}
+}
+
+// step names what a long story does from here on: a failure's log ends with where it was.
+func step(t *testing.T, name string) {
+	t.Helper()
+	t.Log("step:", name)
 }
 
 // freeAddress returns a loopback address on which nothing listens.

@@ -31,6 +31,7 @@ func TestUsageImport(t *testing.T) {
 		return file
 	}
 
+	step(t, "a broken file writes nothing")
 	broken := write("broken.csv", header+line(yesterday, "5")+strings.Repeat(line(yesterday, "many"), 30))
 	out, err := s.try("usage", "import", broken)
 	require.Error(t, err)
@@ -39,7 +40,7 @@ func TestUsageImport(t *testing.T) {
 	require.Contains(t, out, "nothing was written: 30 of 31 lines")
 	require.Zero(t, s.recorded(acme))
 
-	// 25,000 lines are three chunks.
+	step(t, "25,000 lines are three chunks, written once")
 	lines := 25_000
 	file := write("usage.csv", "\ufeff"+strings.ReplaceAll(header+strings.Repeat(line(yesterday, "2"), lines), "\n", "\r\n"))
 	var result struct{ Written, Repeated, Lines int }
@@ -55,7 +56,7 @@ func TestUsageImport(t *testing.T) {
 	require.EqualValues(t, 2*lines, s.recorded(acme))
 	s.tollgate("reconcile", "--from", yesterday.Format(time.DateOnly))
 
-	// Another file, whose second chunk is already there when it is cut off: the rest is written.
+	step(t, "another file, whose second chunk is already there when it is cut off: the rest is written")
 	jsonl := fmt.Sprintf(`{"organization_id":%q,"meter":"evaluations","day":%q,"value":"3"}`+"\n", acme.id, yesterday.Format(time.DateOnly))
 	other := write("usage.jsonl", strings.Repeat(jsonl, lines))
 	killed := s.command("usage", "import", other)

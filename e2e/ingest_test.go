@@ -41,6 +41,7 @@ func TestKeysAndBatchesAcrossReplicas(t *testing.T) {
 	first, second := s.startAPI(), s.startAPI()
 	free := s.newTenant("Free", "free")
 
+	step(t, "a report with a key counts once, wherever it is sent")
 	body := map[string]any{"meter": "evaluations", "quantity": 3, "idempotency_key": "order-1"}
 	status, _, answer := first.post("/api/v1/usage", free.key, "application/json", body)
 	require.Equal(t, http.StatusOK, status, answer)
@@ -61,6 +62,7 @@ func TestKeysAndBatchesAcrossReplicas(t *testing.T) {
 	require.Equal(t, http.StatusUnprocessableEntity, status)
 	require.Equal(t, "idempotency_key_reused", answer["error"])
 
+	step(t, "so do the reports of a batch")
 	var events []map[string]any
 	for n := range 4 {
 		events = append(events, map[string]any{
@@ -121,7 +123,7 @@ func TestReservationsOutliveTheirInstance(t *testing.T) {
 	require.Equal(t, http.StatusConflict, status)
 	require.EqualValues(t, 650, s.recorded(free))
 
-	// The short one expires by itself, and its quantity is free again.
+	step(t, "the short one expires by itself, and its quantity is free again")
 	require.Eventually(t, func() bool {
 		_, answer := second.call(http.MethodGet, "/api/v1/reservations/"+short["id"].(string), free.key, nil)
 		return answer["state"] == "expired"

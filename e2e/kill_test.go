@@ -38,6 +38,7 @@ type account struct{ acknowledged, unknown, keyed, refused atomic.Int64 }
 // has all that was acknowledged, and of what nobody was told at most what was sent;
 // usage that bore a key is there once, however often it was sent.
 func TestKillsLoseNothingAndCountNothingTwice(t *testing.T) {
+	t.Parallel()
 	for _, durability := range []string{"process", "disk"} {
 		t.Run(durability, func(t *testing.T) {
 			t.Parallel()

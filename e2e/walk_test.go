@@ -39,7 +39,7 @@ func TestTheWholeSystemWalks(t *testing.T) {
 	s.financeKey = s.newKey("finance")
 	free, pro, enterprise := s.newTenant("Free & Sons", "free"), s.newTenant("Pro Ltd", "pro"), s.newTenant("Ënterprise", "enterprise")
 
-	// 1,000 evaluations by Free are admitted; the next is refused, with C6's members.
+	step(t, "1,000 evaluations by Free are admitted; the next is refused, with C6's members")
 	for n := range 1_000 {
 		status, answer := api.call(http.MethodPost, "/api/v1/usage", free.key, map[string]any{"meter": "evaluations"})
 		require.Equal(t, http.StatusOK, status, "%d: %v", n, answer)
@@ -54,12 +54,12 @@ func TestTheWholeSystemWalks(t *testing.T) {
 		require.Equal(t, want, answer[member], member)
 	}
 
-	// Pro goes over and is flagged.
+	step(t, "Pro goes over and is flagged")
 	status, answer = api.call(http.MethodPost, "/api/v1/usage", pro.key, map[string]any{"meter": "evaluations", "quantity": 100_001})
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, true, answer["over_limit"])
 
-	// The gateway counts 2xx only.
+	step(t, "the gateway counts 2xx only")
 	for status, path := range map[int]string{
 		http.StatusOK: "/gateway/simulate", http.StatusCreated: "/gateway/simulate/status/201",
 		http.StatusNotFound: "/gateway/simulate/status/404", http.StatusInternalServerError: "/gateway/simulate/status/500",
@@ -72,7 +72,7 @@ func TestTheWholeSystemWalks(t *testing.T) {
 	require.NoError(t, err)
 	require.Regexp(t, `"current":2,[^{}]*"meter":"simulations"`, string(encoded))
 
-	// An upgrade takes effect at once.
+	step(t, "an upgrade takes effect at once")
 	status, _ = api.call(http.MethodPost, "/api/v1/organizations/"+free.id.String()+"/upgrade", free.key, map[string]any{"plan": "pro"})
 	require.Equal(t, http.StatusOK, status)
 	require.Eventually(t, func() bool {
@@ -80,7 +80,7 @@ func TestTheWholeSystemWalks(t *testing.T) {
 		return status == http.StatusOK
 	}, 5*time.Second, 10*time.Millisecond)
 
-	// The export of the running period has what was sent.
+	step(t, "the export of the running period has what was sent")
 	period := calendar.PeriodOf(time.Now()).String()
 	s.tollgate("export", "start", "--period", period, "--json")
 	totals := s.download(period)

@@ -109,6 +109,7 @@ func TestWebhooksArrive(t *testing.T) {
 	s.financeKey = s.newKey("finance")
 	acme, bolt := s.newTenant("Acme", "free"), s.newTenant("Bolt", "free")
 
+	step(t, "a tenant and the platform are told of thresholds, limits and upgrades")
 	own, platform := newHook(t, 2), newHook(t, 0)
 	made := map[string]string{}
 	for key, h := range map[string]*hook{acme.key: own, s.financeKey: platform} {
@@ -144,6 +145,7 @@ func TestWebhooksArrive(t *testing.T) {
 	})
 	own.with(func() { require.Equal(t, 6, own.attempts, "two failed") })
 
+	step(t, "a worker is killed, and another one takes its place")
 	// A worker that is killed and one that takes its place send nothing of what is recorded
 	// twice. An attempt that is under way when it is killed may come again after its timeout.
 	s.awaitRecorded(made[acme.key], acme.key, api.url, 4, 6)
@@ -151,7 +153,7 @@ func TestWebhooksArrive(t *testing.T) {
 	s.startWorker()
 	api.stop()
 	api = s.startAPI()
-	// The secret is changed while both sign.
+	step(t, "the secret is changed while both sign")
 	var rotated struct{ Secret string }
 	s.decode(s.tollgate("webhook", "rotate", made[acme.key], "--key", acme.key, "--url", api.url, "--json"), &rotated)
 	own.with(func() { own.secrets = append(own.secrets, rotated.Secret) })
@@ -162,7 +164,7 @@ func TestWebhooksArrive(t *testing.T) {
 	arrive(own, want)
 
 	deliveries := s.awaitRecorded(made[acme.key], acme.key, api.url, 5, 7)
-	// What is asked for again comes again, under the same webhook-id.
+	step(t, "what is asked for again comes again, under the same webhook-id")
 	again := deliveries[0].Event.String()
 	s.tollgate("webhook", "redeliver", made[acme.key], again, "--key", acme.key, "--url", api.url)
 	require.Eventually(t, func() bool {
@@ -214,7 +216,7 @@ func TestWebhooksToPrivateAddressesAreRefused(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, status, url)
 		require.Equal(t, "url", answer["field"])
 	}
-	// One that was made while the setting was on is not sent to without it.
+	step(t, "one that was made while the setting was on is not sent to without it")
 	s.environment = append(s.environment, "TOLLGATE_WEBHOOK_ALLOW_PRIVATE=true")
 	lax := s.startAPI()
 	status, made := lax.call(http.MethodPost, "/api/v1/webhooks", acme.key, map[string]any{"url": h.url})

@@ -71,6 +71,14 @@ func optional(id uuid.UUID) *uuid.UUID {
 	return &id
 }
 
+// orNil is the zero UUID for nil.
+func orNil(id *uuid.UUID) uuid.UUID {
+	if id == nil {
+		return uuid.Nil
+	}
+	return *id
+}
+
 func knownReport(e db.UsageEvent) meter.KnownReport {
 	return meter.KnownReport{
 		Organization: e.OrganizationID,

@@ -147,9 +147,3 @@ func checkOrganization(change accounts.OrganizationChange) error {
 	}
 	return nil
 }
-
-// maxPage bounds what one call returns.
-const maxPage = 10_000
-
-// pageSize brings a limit into 1 to [maxPage].
-func pageSize(limit int) int32 { return int32(min(max(limit, 1), maxPage)) }

@@ -89,25 +89,9 @@ func (s *Store) MarkEventDispatched(ctx context.Context, id uuid.UUID) error {
 	return wrap(err, "mark event %s as dispatched", id)
 }
 
-// asOwner runs fn as one organization, or as the platform where that is [uuid.Nil].
-func (s *Store) asOwner(ctx context.Context, organization uuid.UUID, fn func(context.Context, scoped) error) error {
-	if organization == uuid.Nil {
-		return s.asPlatform(ctx, fn)
-	}
-	return s.asOrganization(ctx, organization, fn)
-}
-
 func event(row db.Event) events.Event {
 	return events.Event{
 		ID: row.ID, Key: row.Key, Kind: events.Kind(row.Kind), Organization: orNil(row.OrganizationID),
 		OccurredAt: row.OccurredAt, Data: row.Data,
 	}
-}
-
-// orNil is the zero UUID for nil.
-func orNil(id *uuid.UUID) uuid.UUID {
-	if id == nil {
-		return uuid.Nil
-	}
-	return *id
 }

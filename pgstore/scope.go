@@ -37,6 +37,14 @@ func (s *Store) asPlatform(ctx context.Context, fn func(context.Context, scoped)
 	return s.asPlatformUnbounded(ctx, fn)
 }
 
+// asOwner runs fn as one organization, or as the platform where that is [uuid.Nil].
+func (s *Store) asOwner(ctx context.Context, organization uuid.UUID, fn func(context.Context, scoped) error) error {
+	if organization == uuid.Nil {
+		return s.asPlatform(ctx, fn)
+	}
+	return s.asOrganization(ctx, organization, fn)
+}
+
 // asPlatformUnbounded is [Store.asPlatform] without the query timeout: for flushes,
 // rollups and exports.
 func (s *Store) asPlatformUnbounded(ctx context.Context, fn func(context.Context, scoped) error) error {

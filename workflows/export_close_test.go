@@ -80,7 +80,7 @@ func TestExportPeriodGoesOnWithADayThatStaysOutOfDate(t *testing.T) {
 	days := []calendar.Day{friday}
 	listing(env, october.FirstDay(), friday, days, days, days, days)
 	rollingUp(env, nil, friday, friday, friday)
-	env.answer("", append(frozen[4:], env.untilWritten(b, 0)...))
+	env.answer("", append(frozen.from("freezing"), env.untilWritten(b, 0)...))
 	env.completing()
 	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
 	require.NoError(t, err)
@@ -127,7 +127,7 @@ func TestExportPeriodRatesInPages(t *testing.T) {
 		require.Equal(t, []int{9, 4}, []int{p.Pages, p.PagesRated})
 		require.Equal(t, []int64{40, 4}, []int64{p.Statements, p.Parked})
 	}, 150*time.Second)
-	env.answer("", env.untilWritten(b, 0)[3:])
+	env.answer("", env.untilWritten(b, 0).from("writing"))
 	env.completing()
 	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
 	require.NoError(t, err)
@@ -148,7 +148,7 @@ func TestExportPeriodOfNobody(t *testing.T) {
 	env.OnActivity(onExport.SetExportStage, mock.Anything, mock.Anything).Return(nil).Times(4)
 	env.OnActivity(onExport.FreezeUsage, mock.Anything, mock.Anything).Return(activities.FreezeUsageResult{}, nil).Once()
 	env.OnActivity(onExport.PlanRating, mock.Anything, mock.Anything).Return(activities.PlanRatingResult{}, nil).Once()
-	env.answer("", env.untilWritten(b, 0)[4:])
+	env.answer("", env.untilWritten(b, 0).from("WriteStatements"))
 	env.completing()
 	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
 	require.NoError(t, err)
@@ -226,7 +226,7 @@ func TestExportPeriodReopens(t *testing.T) {
 	env.OnActivity(onExport.ReopenExport, mock.Anything, activities.BeginExportInput{
 		Period: october, Cut: october.End(), RequestedBy: "finance", RequestedByID: requester.ID, RequestedAt: october.End(), Reason: "a late batch",
 	}).Return(b, nil).Once()
-	env.answer("", append(env.untilFrozen(b), env.untilWritten(b, 0)...)[1:])
+	env.answer("", append(env.untilFrozen(b).from("AwaitWatermarks"), env.untilWritten(b, 0)...))
 	env.comparing(0)
 	env.stage(billing.StageApproving)
 	env.recording(billing.ActionApproved)

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,8 +48,29 @@ type step struct {
 	expect func()
 }
 
+// script is what a run does, in its order.
+type script []step
+
+func (s script) index(name string) int {
+	i := slices.IndexFunc(s, func(one step) bool { return one.name == name })
+	if i < 0 {
+		panic("there is no step " + name)
+	}
+	return i
+}
+
+// from returns the steps from one of them on.
+func (s script) from(name string) script { return s[s.index(name):] }
+
+// with returns the steps, where one of them is answered in another way.
+func (s script) with(name string, expect func()) script {
+	out := slices.Clone(s)
+	out[s.index(name)].expect = expect
+	return out
+}
+
 // answer answers steps up to, and without, one of them.
-func (e environment) answer(until string, steps []step) {
+func (e environment) answer(until string, steps script) {
 	for _, step := range steps {
 		if step.name == until {
 			return
@@ -58,8 +80,8 @@ func (e environment) answer(until string, steps []step) {
 }
 
 // untilFrozen are the steps before usage is frozen.
-func (e environment) untilFrozen(b activities.BegunExport) []step {
-	return []step{
+func (e environment) untilFrozen(b activities.BegunExport) script {
+	return script{
 		{"BeginExport", func() {
 			e.OnActivity(onExport.BeginExport, mock.Anything, activities.BeginExportInput{
 				Period: october, Cut: b.Cut, Provisional: b.Provisional, RequestedBy: "finance", RequestedAt: e.Now().UTC().Truncate(time.Microsecond),
@@ -91,8 +113,8 @@ var (
 )
 
 // untilWritten are the steps from rating on, until there is a manifest.
-func (e environment) untilWritten(b activities.BegunExport, parked int64) []step {
-	return []step{
+func (e environment) untilWritten(b activities.BegunExport, parked int64) script {
+	return script{
 		{"rating", func() { e.stage(billing.StageRating) }},
 		{"PlanRating", func() {
 			e.OnActivity(onExport.PlanRating, mock.Anything, activities.PlanRatingInput{ID: uuid.Max, PageSize: 2500}).

@@ -11,7 +11,6 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/internal/config"
-	"github.com/riverline/tollgate/pgstore"
 )
 
 type keysCommand struct {
@@ -115,14 +114,11 @@ var errAdminExists = errors.New("there is an admin key that works; make further 
 
 // Run makes the first admin key.
 func (c keysFirstAdmin) Run(ctx context.Context, out *output) error {
-	store, err := pgstore.Open(ctx, pgstore.Config{URL: c.DatabaseURL})
+	store, err := openStore(ctx, c.Database)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	if err := store.CheckSchema(ctx); err != nil {
-		return err
-	}
 	list, err := store.ListKeys(ctx, nil)
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/config"
-	"github.com/riverline/tollgate/pgstore"
 )
 
 // reconcileCommand compares what each layer says of the same usage.
@@ -29,14 +28,11 @@ func (c reconcileCommand) Run(ctx context.Context, out *output) error {
 	if err != nil {
 		return err
 	}
-	store, err := pgstore.Open(ctx, pgstore.Config{URL: c.DatabaseURL, MaxConns: c.MaxConnections})
+	store, err := openStore(ctx, c.Database)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	if err := store.CheckSchema(ctx); err != nil {
-		return err
-	}
 	found, err := store.Reconcile(ctx, from, to)
 	if err != nil {
 		return err

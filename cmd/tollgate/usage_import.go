@@ -62,14 +62,11 @@ var errBrokenFile = errors.New("nothing was written")
 
 // Run checks the whole file, and then writes it chunk by chunk.
 func (c usageImport) Run(ctx context.Context, out *output) error {
-	store, err := pgstore.Open(ctx, pgstore.Config{URL: c.DatabaseURL, MaxConns: c.MaxConnections})
+	store, err := openStore(ctx, c.Database)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	if err := store.CheckSchema(ctx); err != nil {
-		return err
-	}
 	file, err := c.read(ctx, out, store)
 	if err != nil {
 		return err
