@@ -6,8 +6,8 @@
 // and taking are one step under one small lock, so that callers who race for the
 // last unit of a limit can't all get it:
 //
-//	decision, reservation := organization.Reserve(index, 1, now)
-//	if !decision.Allowed {
+//	decision, reservation, err := organization.Admit(ctx, index, 1, now)
+//	if err != nil || !decision.Allowed {
 //		// 402
 //	}
 //	// ... the work itself ...

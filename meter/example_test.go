@@ -25,10 +25,10 @@ func Example() {
 	}
 	simulations, _ := m.Index("simulations")
 
-	decision, reservation := organization.Reserve(simulations, 50, now)
-	fmt.Println("first 50:", decision.Allowed)
-	decision, _ = organization.Reserve(simulations, 1, now)
-	fmt.Println("one more:", decision.Allowed, decision.Current, "of", decision.Max)
+	decision, reservation, err := organization.Admit(context.Background(), simulations, 50, now)
+	fmt.Println("first 50:", decision.Allowed, err)
+	decision, _, err = organization.Admit(context.Background(), simulations, 1, now)
+	fmt.Println("one more:", decision.Allowed, decision.Current, "of", decision.Max, err)
 	reservation.Commit()
 
 	flusher := meter.NewFlusher(meter.FlusherConfig{
@@ -37,7 +37,7 @@ func Example() {
 	summary, err := flusher.Flush(context.Background())
 	fmt.Println("written:", summary.Rows, err)
 	// Output:
-	// first 50: true
-	// one more: false 50 of 50
+	// first 50: true <nil>
+	// one more: false 50 of 50 <nil>
 	// written: 1 <nil>
 }

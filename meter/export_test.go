@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -26,13 +27,43 @@ func AdmitManually(o *Organization, i Index, quantity int64, now time.Time, roun
 	var wanted want
 	defer wanted.drop()
 	for round := 0; ; round++ {
-		d, r, q, v := o.reserve(i, wishNow(quantity, now, true))
+		d, r, q, v := o.reserve(i, wishNow(quantity, now))
 		if v != short || round == rounds {
 			return d, r
 		}
 		wanted.waitFor(q, quantity)
 		KeepLeases(o.meter)
 	}
+}
+
+// Reserve is Admit that waits for nothing: where quota is short, it refuses.
+func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.Decision, Reservation) {
+	d, r, _, v := o.reserve(i, wishNow(quantity, now))
+	if v != decided {
+		o.meter.stats.count(i, o, d, o.Loaded())
+	}
+	return d, r
+}
+
+// Consume reserves and commits in one step. The window is the one in which the quantity
+// was decided upon.
+func (o *Organization) Consume(i Index, quantity int64, now time.Time) (plans.Decision, calendar.Window) {
+	d, r := o.Reserve(i, quantity, now)
+	if !d.Allowed {
+		return d, o.Usage(i, now).Window
+	}
+	window := r.Window()
+	r.Commit()
+	return d, window
+}
+
+// Report is ReportKnown that looks for the report's identity itself.
+func (o *Organization) Report(ctx context.Context, r Report) (Outcome, error) {
+	var known KnownSet
+	if r.Identity != (Identity{}) {
+		known = o.Known(ctx, []Identity{r.Identity})
+	}
+	return o.ReportKnown(ctx, r, known)
 }
 
 // WaitForLoads waits for the loads in the background.

@@ -61,7 +61,7 @@ type Config struct {
 	KnownTimeout time.Duration
 
 	// Now tells the time, UTC, where a caller can't: after a wait. Required with Leases
-	// and with [Organization.Report].
+	// and with [Organization.ReportKnown].
 	Now func() time.Time
 	// Logger takes what can't be returned: failures of background loads. Nil: slog.Default.
 	Logger *slog.Logger

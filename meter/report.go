@@ -116,18 +116,11 @@ func (o *Organization) Known(ctx context.Context, ids []Identity) KnownSet {
 	return known
 }
 
-// Report decides on a report and counts it. It may wait, as [Organization.Admit] does. An error
+// ReportKnown decides on a report and counts it; known is what [Organization.Known] has
+// returned of its identity, if it bears one. It may wait, as [Organization.Admit] does. An error
 // says that it was not decided on: [ErrIdentityReused] where the identity was used with another
 // report, [ErrUnavailable] where it can't be taken now, [ErrQuantityOverflow] where its day can't
 // hold the quantity, [ErrContractEnded] where there is no plan at its time, or the context's.
-func (o *Organization) Report(ctx context.Context, r Report) (Outcome, error) {
-	if r.Identity == (Identity{}) {
-		return o.report(ctx, r)
-	}
-	return o.ReportKnown(ctx, r, o.Known(ctx, []Identity{r.Identity}))
-}
-
-// ReportKnown is [Organization.Report] with what [Organization.Known] has returned.
 func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet) (Outcome, error) {
 	if r.Identity == (Identity{}) {
 		return o.report(ctx, r)
@@ -223,7 +216,7 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 	}
 	again := func() (plans.Decision, Reservation, *quota, verdict) {
 		now := o.meter.config.Now().UnixNano()
-		return o.reserve(r.Index, &wish{quantity: r.Quantity, now: now, at: min(at, now), own: own, waits: true})
+		return o.reserve(r.Index, &wish{quantity: r.Quantity, now: now, at: min(at, now), own: own})
 	}
 	d, reservation, _, v := again()
 	var err error

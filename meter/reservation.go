@@ -33,29 +33,22 @@ type Reservation struct {
 	identified *IdentifiedReport
 }
 
-// Reserve decides whether quantity may be used now, and holds it where it may. An
-// allowed reservation must be settled once, with Commit or Release; a refused one
-// is the zero value, on which both do nothing.
+// Admit decides whether quantity may be used now, and holds it where it may. An allowed
+// reservation must be settled once, with [Reservation.TryCommit], [Reservation.Commit] or
+// [Reservation.Release]; a refused one is the zero value, on which they do nothing.
 //
-// It touches memory only. Where a hard limit is shared with other instances, it refuses
-// what isn't leased yet: [Organization.Admit] waits for that.
-//
-// Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity].
-func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.Decision, Reservation) {
-	d, r, _, _ := o.reserve(i, wishNow(quantity, now, false))
-	return d, r
-}
-
-// Admit is [Organization.Reserve] that waits, [Config.QuotaWait] at most, for quota that
-// other instances may hold. It answers [ErrUnavailable] where the settings forbid to
+// It touches memory only, unless quota is short that other instances may hold: for that it
+// waits, [Config.QuotaWait] at most. It answers [ErrUnavailable] where the settings forbid to
 // decide without the store, [ErrQuantityOverflow] where the day can't hold the quantity, and
 // [ErrContractEnded] where there is no plan.
+//
+// Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity].
 func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
-	d, r, _, v := o.reserve(i, wishNow(quantity, now, true))
+	d, r, _, v := o.reserve(i, wishNow(quantity, now))
 	switch v {
 	case short:
 		return o.await(ctx, i, quantity, func() (plans.Decision, Reservation, *quota, verdict) {
-			return o.reserve(i, wishNow(quantity, o.meter.config.Now(), true))
+			return o.reserve(i, wishNow(quantity, o.meter.config.Now()))
 		})
 	case unavailable:
 		return d, r, ErrUnavailable
@@ -74,13 +67,11 @@ type wish struct {
 	// own says that the report bears the time: the plan of that time prices it, whichever
 	// plan decides.
 	own bool
-	// waits says that the caller waits where quota is short: then nothing is counted yet.
-	waits bool
 }
 
-func wishNow(quantity int64, now time.Time, waits bool) *wish {
+func wishNow(quantity int64, now time.Time) *wish {
 	at := now.UnixNano()
-	return &wish{quantity: quantity, now: at, at: at, waits: waits}
+	return &wish{quantity: quantity, now: at, at: at}
 }
 
 // reserve decides at once. Usage belongs to the day, and counts in the window, of its time.
@@ -118,7 +109,7 @@ func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservatio
 	if past && d.Allowed {
 		o.meter.holdDay(day, 1)
 	}
-	if v == decided || !w.waits {
+	if v == decided {
 		o.meter.stats.count(i, o, d, view.loaded)
 	}
 	if d.OverLimit && v == decided && inWindow {
@@ -290,18 +281,6 @@ func (q *quota) giveUp(quantity, now int64) {
 		q.dryOf = max(1, quantity)
 	}
 	q.dryUntil = max(q.dryUntil, now+int64(dryFor))
-}
-
-// Consume reserves and commits in one step. The window is the one in which the
-// quantity was decided upon.
-func (o *Organization) Consume(i Index, quantity int64, now time.Time) (plans.Decision, calendar.Window) {
-	d, r := o.Reserve(i, quantity, now)
-	if !d.Allowed {
-		return d, o.Usage(i, now).Window
-	}
-	window := r.Window()
-	r.Commit()
-	return d, window
 }
 
 // Held reports whether the reservation still waits to be settled.

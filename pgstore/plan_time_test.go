@@ -49,8 +49,10 @@ func (m *metering) organization(id uuid.UUID) *meter.Organization {
 func (m *metering) use(id uuid.UUID, quantity int64) {
 	m.f.t.Helper()
 	index, _ := m.meter.Index(evaluations)
-	d, _ := m.organization(id).Consume(index, quantity, time.Now())
+	d, r, err := m.organization(id).Admit(m.f.t.Context(), index, quantity, time.Now())
+	require.NoError(m.f.t, err)
 	require.True(m.f.t, d.Allowed)
+	r.Commit()
 }
 
 // rows are the batch rows of evaluations: the plan, its version and the value.
@@ -79,19 +81,20 @@ func TestUsageBelongsToThePlanOfItsTime(t *testing.T) {
 	m := f.metering()
 	m.use(o, 5)
 	index, _ := m.meter.Index(evaluations)
-	d, held := m.organization(o).Reserve(index, 7, time.Now())
+	d, held, err := m.organization(o).Admit(t.Context(), index, 7, time.Now())
+	require.NoError(t, err)
 	require.True(t, d.Allowed)
 	upgraded := time.Now()
 	f.changePlan(o, upgraded, "pro")
 	require.NoError(t, m.meter.Reload(t.Context(), o, time.Now()))
 	m.use(o, 11)
 	held.Commit()
-	out, err := m.organization(o).Report(t.Context(), meter.Report{Index: index, Quantity: 13, At: upgraded.Add(-time.Millisecond)})
+	out, err := m.organization(o).ReportKnown(t.Context(), meter.Report{Index: index, Quantity: 13, At: upgraded.Add(-time.Millisecond)}, nil)
 	require.NoError(t, err)
 	require.Equal(t, "pro", out.Plan, "the plan in force decides")
-	_, err = m.organization(o).Report(t.Context(), meter.Report{
+	_, err = m.organization(o).ReportKnown(t.Context(), meter.Report{
 		Index: index, Quantity: 17, At: upgraded.AddDate(0, 0, -1), Identity: meter.KeyIdentity("k"), Fingerprint: meter.FingerprintOf("k"),
-	})
+	}, nil)
 	require.NoError(t, err)
 	m.use(o, 19)
 	require.Equal(t, []string{"free/1: 42", "pro/1: 30"}, m.rows())
@@ -109,7 +112,7 @@ func TestUsageBelongsToTheVersionOfItsTime(t *testing.T) {
 	require.NoError(t, m.meter.SetCatalog(f.catalog()))
 	m.use(o, 11)
 	index, _ := m.meter.Index(evaluations)
-	_, err := m.organization(o).Report(t.Context(), meter.Report{Index: index, Quantity: 13, At: before.Add(-time.Second)})
+	_, err := m.organization(o).ReportKnown(t.Context(), meter.Report{Index: index, Quantity: 13, At: before.Add(-time.Second)}, nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"pro/1: 18", "pro/2: 11"}, m.rows())
 }
@@ -135,9 +138,9 @@ func TestPendingTermsBeginByThemselves(t *testing.T) {
 		require.Equal(t, want.err == nil, r.Held())
 		r.Release()
 	}
-	_, err := acme.Report(t.Context(), meter.Report{Index: index, Quantity: 3})
+	_, err := acme.ReportKnown(t.Context(), meter.Report{Index: index, Quantity: 3}, nil)
 	require.ErrorIs(t, err, meter.ErrContractEnded)
-	_, err = acme.Report(t.Context(), meter.Report{Index: index, Quantity: 3, At: now.Add(-time.Hour)})
+	_, err = acme.ReportKnown(t.Context(), meter.Report{Index: index, Quantity: 3, At: now.Add(-time.Hour)}, nil)
 	require.NoError(t, err, "it was used under the contract")
 	require.Equal(t, []string{"pro/1: 3"}, m.rows())
 }

@@ -295,7 +295,8 @@ func TestReplicasKeepTheLimitAfterAChange(t *testing.T) {
 			quick.use(o, 250)
 			slow.use(o, 150)
 			index, _ := slow.meter.Index(evaluations)
-			d, held := slow.organization(o).Reserve(index, 90, time.Now())
+			d, held, err := slow.organization(o).Admit(t.Context(), index, 90, time.Now())
+			require.NoError(t, err)
 			require.True(t, d.Allowed)
 			due := time.Now().Add(ahead)
 			f.changePlan(o, due, "free")
@@ -306,7 +307,7 @@ func TestReplicasKeepTheLimitAfterAChange(t *testing.T) {
 			for _, replicas := range [][]*metering{{quick}, {slow, quick}} {
 				require.Eventually(t, func() bool {
 					o := replicas[0].organization(o)
-					_, _ = o.Reserve(index, 0, time.Now())
+					_, _, _ = o.Admit(t.Context(), index, 0, time.Now())
 					return o.Plan().Key == "free"
 				}, 5*time.Second, time.Millisecond)
 				got += admitAll(t, o, replicas...)
