@@ -167,9 +167,24 @@ type Blobs interface {
 type Part struct {
 	// Name is what people read: "postgres".
 	Name string
-	// Check reports whether the part can be reached. It is given a second.
+	// Check reports whether the part can be reached, or is as it should be otherwise: then its
+	// error is a [PartState]. It is given a second.
 	Check func(ctx context.Context) error
 }
+
+// PartState is what /readyz says of a part that isn't as it should be.
+type PartState string
+
+// Error makes it what a check returns.
+func (s PartState) Error() string { return "the part is " + string(s) }
+
+// The states of parts that can be reached.
+const (
+	// PartFailing: what it does fails, and is tried again.
+	PartFailing PartState = "failing"
+	// PartIncomplete: something of it is lost for good.
+	PartIncomplete PartState = "incomplete"
+)
 
 // Config is what a [Server] is made from.
 type Config struct {

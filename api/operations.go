@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
@@ -76,8 +77,12 @@ func (s *Server) checkParts(ctx context.Context) map[string]string {
 	for i, part := range s.config.Parts {
 		wg.Go(func() {
 			states[i] = partOK
-			if part.Check(ctx) != nil {
-				states[i] = partAway
+			if err := part.Check(ctx); err != nil {
+				var state PartState
+				if !errors.As(err, &state) {
+					state = partAway
+				}
+				states[i] = string(state)
 			}
 		})
 	}

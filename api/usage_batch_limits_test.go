@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"iter"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,7 +35,10 @@ func (j *fullJournal) Append(meter.Record) (int64, error) {
 func (*fullJournal) Prepare() error             { return nil }
 func (*fullJournal) Rotate() (int64, error)     { return 1, nil }
 func (*fullJournal) Records(int64) int64        { return 0 }
-func (*fullJournal) Remove(meter.BatchID) error { return nil }
+func (*fullJournal) Written(meter.BatchID) error { return nil }
+func (*fullJournal) Kept(meter.BatchID) (iter.Seq2[meter.Record, error], bool) {
+	return nil, false
+}
 func (j *fullJournal) Health() error {
 	if j.room.Load() < -1 {
 		return errFull

@@ -118,6 +118,10 @@ type Reconciliation struct {
 	// Quarantined counts the rows of these days that were set aside and wait for a decision:
 	// acknowledged usage that is in no record.
 	Quarantined int64 `json:"quarantined"`
+	// MissingBatches counts the batches that the database has lost and that nobody could send
+	// again, and MissingReports what they had acknowledged, as far as it is known; of all days.
+	MissingBatches int64 `json:"missing_batches"`
+	MissingReports int64 `json:"missing_reports"`
 	// Compared holds every comparison, in the order of [Comparisons].
 	Compared []Compared `json:"compared"`
 	// Differences holds the first of each comparison, [MaxDifferences] at most in all.

@@ -75,7 +75,7 @@ func benchJournal(b *testing.B, durability journal.Durability) meter.Journal {
 			}
 			_ = j.Prepare()
 			if seq, err := j.Rotate(); err == nil {
-				_ = j.Remove(journal.SegmentID{Instance: instance, Seq: seq})
+				_ = j.Written(journal.SegmentID{Instance: instance, Seq: seq})
 			}
 		}
 	}()

@@ -121,6 +121,10 @@ func (f *fleet) finish(t *rapid.T) {
 		}
 		_, err := m.flusher.Flush(context.Background())
 		require.NoError(t, err)
+		if f.backup != nil {
+			// Its connection was cut.
+			require.NoError(t, m.flusher.ReleaseForgotten(context.Background()))
+		}
 	}
 	for len(f.dead) > 0 {
 		require.True(t, f.replay())

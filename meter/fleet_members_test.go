@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -48,19 +49,25 @@ func (j *memoryJournal) Rotate() (int64, error) {
 
 func (j *memoryJournal) Records(seq int64) int64 { return int64(len(j.segments[seq])) }
 
-func (j *memoryJournal) Remove(id meter.BatchID) error {
-	if j.removed != nil {
+func (j *memoryJournal) Written(id meter.BatchID) error {
+	if j.removed != nil && len(j.segments[id.Seq]) > 0 {
 		j.removed[id] = j.segments[id.Seq]
 	}
 	delete(j.segments, id.Seq)
 	return nil
 }
 
+func (j *memoryJournal) Kept(id meter.BatchID) (iter.Seq2[meter.Record, error], bool) {
+	_, sealed := j.segments[id.Seq]
+	_, written := j.removed[id]
+	return j.read(id.Seq), sealed || written
+}
+
 func (j *memoryJournal) Health() error { return nil }
 
 func (j *memoryJournal) read(seq int64) iter.Seq2[meter.Record, error] {
 	return func(yield func(meter.Record, error) bool) {
-		for _, r := range j.segments[seq] {
+		for _, r := range slices.Concat(j.removed[meter.BatchID{Instance: j.instance, Seq: seq}], j.segments[seq]) {
 			if !yield(r, nil) {
 				return
 			}
@@ -115,7 +122,9 @@ func (f *fleet) start() {
 		Catalog: f.catalog, Store: learned{f.store, m}, Leases: f.store, Identities: f.store, Instance: id, Journal: m.journal, Now: clock,
 		DenyUnleased: f.strict, Logger: slog.New(slog.DiscardHandler),
 	}))
-	m.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: m.meter, Store: f.store, Instance: id, Now: clock})
+	m.flusher = meter.NewFlusher(meter.FlusherConfig{
+		Meter: m.meter, Store: f.store, Instance: id, Now: clock, Rewinds: f.store, As: meter.Instance{ID: id}, Logger: slog.New(slog.DiscardHandler),
+	})
 	m.journal.removed = f.segments
 	m.changes = meter.NewTakeover(meter.TakeoverConfig{
 		Refresher: meter.NewTestRefresher(m.meter, clock), Flusher: m.flusher, Store: f.store, Instance: id, Now: clock,
@@ -158,7 +167,7 @@ func (f *fleet) replay() bool {
 	}
 	j := f.dead[0]
 	for seq := int64(1); seq <= j.active; seq++ {
-		if len(j.segments[seq]) == 0 && f.store.Seqs[j.instance] >= seq {
+		if f.store.Seqs[j.instance] >= seq {
 			continue
 		}
 		batch, err := meter.BatchOf(meter.BatchID{Instance: j.instance, Seq: seq}, f.catalog, j.read(seq))
@@ -167,7 +176,7 @@ func (f *fleet) replay() bool {
 			return false
 		}
 	}
-	f.dead = f.dead[1:]
+	f.dead, f.gone = f.dead[1:], append(f.gone, j)
 	f.store.Set(func(s *metertest.Store) { s.Quota.Release(j.instance) })
 	return true
 }

@@ -24,6 +24,9 @@ type fleet struct {
 	ids     []uuid.UUID
 	members []*member
 	dead    []*memoryJournal
+	// gone are those whose journal was replayed.
+	gone   []*memoryJournal
+	backup *metertest.Backup
 	// acknowledged is what must be in the store in the end.
 	acknowledged map[usageKey]int64
 	// counted are the identities that were acknowledged, with the plans that may price them:
@@ -212,12 +215,24 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 			away := rapid.Bool().Draw(t, "away")
 			f.store.Set(func(s *metertest.Store) { s.Away = away })
 		}
+		steps["back up"] = func(*rapid.T) { f.backup = f.store.Backup() }
+		steps["restore"] = func(*rapid.T) { f.restore() }
 		steps["lost"] = func(t *rapid.T) {
 			m := f.member(t)
 			f.store.Set(func(s *metertest.Store) { s.Quota.Release(m.id) })
 		}
 	}
 	return steps
+}
+
+// restore takes the store back to the last backup. What a dead instance has left is replayed
+// again, by the next process.
+func (f *fleet) restore() {
+	if f.backup == nil {
+		return
+	}
+	f.store.Restore(f.backup)
+	f.dead, f.gone = append(f.dead, f.gone...), nil
 }
 
 // TestLimitsHoldAcrossInstances interleaves what several instances do, crashes and
@@ -232,7 +247,7 @@ func TestLimitsHoldAcrossInstances(t *testing.T) {
 }
 
 // TestAccountsHoldUnderEveryFault adds changes of plans, a store that is away,
-// instances that are taken for lost, and reports with identities.
+// instances that are taken for lost, a store that goes back in time, and reports with identities.
 func TestAccountsHoldUnderEveryFault(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := newFleet(t, false)

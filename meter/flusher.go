@@ -3,6 +3,7 @@ package meter
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -21,6 +22,15 @@ type FlusherConfig struct {
 	Store Store
 	// Instance is the identity under which batches are written. Required.
 	Instance uuid.UUID
+	// Rewinds takes the instance up again where the store has lost what it had acknowledged.
+	// Nil: every flush fails then, until somebody has mended it.
+	Rewinds RewindStore
+	// As is what the instance is registered as, should the store have lost it. Required with
+	// Rewinds.
+	As Instance
+	// Rewound is called after the store was brought up to date again: what else is known of
+	// it is to be read anew. It must not block. Nil: nobody is told.
+	Rewound func()
 	// Now tells the time, UTC. Required.
 	Now func() time.Time
 	// Interval is the time between flushes. Zero: 10 s.
@@ -50,6 +60,8 @@ type Flusher struct {
 	// that the store has.
 	seq, acknowledged int64
 	retained          []pendingBatch
+	// sent are the last batches that were acknowledged, in sequence.
+	sent []sent
 
 	driven  atomic.Int64
 	waiting atomic.Int64
@@ -152,7 +164,7 @@ func (f *Flusher) flush(ctx context.Context) (_ FlushSummary, levels []Level, _ 
 	}
 	for len(f.retained) > 0 {
 		next := f.retained[0]
-		applied, err := f.config.Store.ApplyBatch(ctx, next.batch)
+		applied, err := f.apply(ctx, next.batch)
 		if err != nil {
 			summary.Retained = len(f.retained)
 			f.waiting.Store(int64(len(f.retained)))
@@ -169,13 +181,28 @@ func (f *Flusher) flush(ctx context.Context) (_ FlushSummary, levels []Level, _ 
 			summary.Batches++
 			summary.Rows += len(next.rows)
 		}
+		f.remember(&next.batch)
 		f.acknowledged = next.batch.ID.Seq
+		m.acknowledged.Store(f.acknowledged)
 		summary.Seq, summary.Watermark = f.acknowledged, next.batch.Watermark
 	}
 	f.retained = nil
 	f.waiting.Store(0)
 	f.last.Store(&summary)
 	return summary, levels, nil
+}
+
+// apply writes a batch. Where the store turns out to have lost earlier ones, it is brought up
+// to date first.
+func (f *Flusher) apply(ctx context.Context, batch Batch) (Applied, error) {
+	applied, err := f.config.Store.ApplyBatch(ctx, batch)
+	if f.config.Rewinds == nil || !isBehind(err) {
+		return applied, err
+	}
+	if rewound := f.rewind(ctx, f.acknowledged); rewound != nil {
+		return applied, errors.Join(err, rewound)
+	}
+	return f.config.Store.ApplyBatch(ctx, batch)
 }
 
 // maxRetained bounds how many batches wait while the store is away. Beyond it
@@ -232,9 +259,9 @@ func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
 	if !p.journalled {
 		return
 	}
-	if err := m.config.Journal.Remove(p.batch.ID); err != nil {
+	if err := m.config.Journal.Written(p.batch.ID); err != nil {
 		// It is replayed at the next start, and counts nothing then.
-		f.config.Logger.Warn("A journal segment that is written can't be removed", "seq", p.batch.ID.Seq, "error", err)
+		f.config.Logger.Warn("A journal segment that is written can't be set aside", "seq", p.batch.ID.Seq, "error", err)
 	}
 }
 

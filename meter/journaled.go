@@ -1,6 +1,8 @@
 package meter
 
 import (
+	"iter"
+
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/calendar"
@@ -60,8 +62,12 @@ type Journal interface {
 	Rotate() (sealed int64, err error)
 	// Records returns how many records a sealed segment has.
 	Records(seq int64) int64
-	// Remove forgets a sealed segment, whose batch has been written.
-	Remove(BatchID) error
+	// Written says that the batch of a sealed segment has been written: it may be kept for a
+	// while, and goes then.
+	Written(BatchID) error
+	// Kept returns the records of a segment that is still there, written or not, and whether
+	// it is. One that can't be read ends them with an error.
+	Kept(BatchID) (records iter.Seq2[Record, error], ok bool)
 	// Health returns why appends fail, and nil while they don't.
 	Health() error
 }

@@ -124,22 +124,30 @@ func (k *keeper) ask(ctx context.Context, batch []*quota) {
 	}
 	calling, cancel := context.WithTimeout(ctx, m.config.AskTimeout)
 	defer cancel()
-	answers, err := m.config.Leases.AdjustLeases(calling, m.config.Instance, asks)
-	if err == nil && len(answers) != len(asks) {
-		err = fmt.Errorf("the store gave %d answers to %d asks", len(answers), len(asks))
+	began := m.config.Now()
+	by := BatchID{Instance: m.config.Instance, Seq: m.acknowledged.Load()}
+	answers, err := m.config.Leases.AdjustLeases(calling, by, asks)
+	if err == nil && len(answers.Answers) != len(asks) {
+		err = fmt.Errorf("the store gave %d answers to %d asks", len(answers.Answers), len(asks))
 	}
-	if errors.Is(err, ErrAskRefused) {
+	switch {
+	case errors.Is(err, ErrAskRefused):
 		k.refused(ctx, batch, err)
 		return
-	}
-	if err != nil {
+	case isBehind(err):
+		k.behind(ctx, batch, err)
+		return
+	case err != nil:
 		k.failed(ctx, batch, err)
 		return
 	}
-	m.leasesAway.Store(0)
+	if was := m.leasesAway.Swap(0); was != 0 {
+		m.config.Logger.Info("Leases can be had from the store again")
+	}
+	m.LeasesValid(began.Add(-answers.SeenAgo))
 	now = m.config.Now().UnixNano()
 	for i, q := range batch {
-		k.answered(ctx, q, answers[i], now)
+		k.answered(ctx, q, answers.Answers[i], now)
 	}
 }
 
@@ -149,7 +157,7 @@ func (k *keeper) answered(ctx context.Context, q *quota, answer LeaseAnswer, now
 	}
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
-	q.asking, q.refusedUntil = false, 0
+	q.asking, q.barred, q.refusedUntil = false, false, 0
 	again, pause := q.adopt(answer, now)
 	if again {
 		k.later(ctx, q, pause)
@@ -190,6 +198,25 @@ func (k *keeper) failed(ctx context.Context, batch []*quota, err error) {
 		q.wake()
 		// Whether the call was carried out is not known: the next one names the outcome
 		// again. What is free stays so: it was issued, or is asked back below.
+		k.later(ctx, q, keeperRetry)
+		q.slot.mu.Unlock()
+	}
+}
+
+// behind has the store brought up to date, where it has lost what it had acknowledged, and
+// asks again. It answers, so no limit opens: who waits is told so by name in the end.
+func (k *keeper) behind(ctx context.Context, batch []*quota, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	m := k.meter
+	m.config.Logger.Warn("The store grants no leases before it has what it had acknowledged", "error", err)
+	if m.config.Behind != nil {
+		m.config.Behind()
+	}
+	for _, q := range batch {
+		q.slot.mu.Lock()
+		q.asking, q.barred = false, true
 		k.later(ctx, q, keeperRetry)
 		q.slot.mu.Unlock()
 	}

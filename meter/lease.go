@@ -3,6 +3,7 @@ package meter
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -83,6 +84,15 @@ type LeaseAnswer struct {
 	Idle int64
 }
 
+// LeaseAnswers are the answers to a call.
+type LeaseAnswers struct {
+	// Answers has one for each ask, in their order.
+	Answers []LeaseAnswer
+	// SeenAgo is how long ago the store has seen the instance, this call included: its leases
+	// are released once that is too long ([Config.LeaseFor]).
+	SeenAgo time.Duration
+}
+
 // ErrAskRefused says that the store refuses an ask for what it names, and not because of a
 // state that passes: nothing of the call was carried out, and other asks may be made without
 // that one.
@@ -93,7 +103,10 @@ var ErrAskRefused = errors.New("an ask for quota is refused")
 type LeaseStore interface {
 	// AdjustLeases answers each ask, in their order, in one transaction. Asks are for
 	// distinct windows. Where one of them is refused for good, the error is [ErrAskRefused].
-	AdjustLeases(ctx context.Context, instance uuid.UUID, asks []LeaseAsk) ([]LeaseAnswer, error)
+	//
+	// By names the instance, and the last batch that the store has acknowledged to it: a store
+	// that doesn't have that one grants nothing ([ErrStoreBehind]).
+	AdjustLeases(ctx context.Context, by BatchID, asks []LeaseAsk) (LeaseAnswers, error)
 }
 
 // IdentityStore knows the identities that were counted.

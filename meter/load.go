@@ -168,7 +168,7 @@ func (m *Meter) reloadAfter(ctx context.Context, id uuid.UUID, transaction uint6
 func (m *Meter) reload(ctx context.Context, o *Organization, transaction uint64, effectiveFrom, now time.Time) (read bool, err error) {
 	o.reading.Lock()
 	defer o.reading.Unlock()
-	if o.seen.Has(transaction) && !o.readAt.Before(effectiveFrom) {
+	if last := o.read; last != nil && last.seen.Has(transaction) && !last.at.Before(effectiveFrom) {
 		return false, nil
 	}
 	snapshot, err := m.config.Store.LoadOrganization(ctx, o.id, calendar.DayOf(now))

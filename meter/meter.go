@@ -49,6 +49,9 @@ type Config struct {
 	// DenyUnleased says that what a hard limit bounds is not admitted while leases can't be
 	// had. False: it is, and counted as unleased (C5).
 	DenyUnleased bool
+	// Behind is called where an ask finds that the store has lost what it had acknowledged: it
+	// sees that the instance is flushed soon. It must not block. Nil: the next flush finds it.
+	Behind func()
 	// QuotaWait is how long a request waits for quota from other instances. Zero: 700 ms.
 	QuotaWait time.Duration
 	// AskTimeout bounds a call for leases. After it the store is taken to be away. Zero: 2 s.
@@ -147,6 +150,8 @@ type Meter struct {
 	// generations counts up with each quota and each adoption: what was made later has a
 	// greater stamp.
 	generations atomic.Int64
+	// acknowledged is the sequence of the last batch that the store has acknowledged.
+	acknowledged atomic.Int64
 	// switched says that a limit came into force, since the last call of [Takeover.Follow],
 	// for what may have been admitted without it; unflushed that some of that waits for a
 	// drain.

@@ -28,17 +28,14 @@ type Organization struct {
 
 	added atomic.Pointer[[]*slot]
 	// stale says that the store must be asked again: it could not be asked, or a window
-	// changed its kind.
-	stale atomic.Bool
+	// changed its kind. refreshing is set while a background load is under way, and refreshAt
+	// is when the next one is due, in Unix nanoseconds.
+	stale, refreshing atomic.Bool
+	refreshAt         atomic.Int64
 	// reading is held while the store is read and what it says is put in force.
 	reading sync.Mutex
-	// seen is what the last of those readings has seen, readAt its [Snapshot.ReadAt].
-	seen   Seen
-	readAt time.Time
-	// refreshAt is when the next background load is due, in Unix nanoseconds;
-	// refreshing is set while one is under way.
-	refreshAt  atomic.Int64
-	refreshing atomic.Bool
+	// read is the last of those readings; nil: none, or none that says what it has seen.
+	read *reading
 	// planMu is held while another plan is put in force. terms are the plans over time, nil
 	// where they aren't known.
 	planMu sync.Mutex
@@ -46,6 +43,13 @@ type Organization struct {
 	// looksFrom is when the next look would be due if all looks so far had kept their
 	// distance ([lookEvery]), in Unix nanoseconds.
 	looksFrom atomic.Int64
+}
+
+// reading says which changes a reading of the store has seen, and when it was made
+// ([Snapshot.ReadAt]).
+type reading struct {
+	seen Seen
+	at   time.Time
 }
 
 // view is what a plan allows, by the meter's index. All organizations on the plan

@@ -63,6 +63,8 @@ type quota struct {
 	// waits; void that the ask under way was made before that; changing that the store grants nothing
 	// until a change of the plan is taken over.
 	surrenders, void, changing bool
+	// barred says that the store grants nothing before it has what it had acknowledged.
+	barred bool
 	// answered says that an ask was answered.
 	answered            bool
 	generation, version int64
@@ -272,17 +274,17 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 		}
 		return q.decision(e, true), leased
 	case quantity > e.Max:
-		if fenced || q.away(at) || at < q.answeredAt+int64(lookFor) {
+		if q.away(at) || at < q.answeredAt+int64(lookFor) {
 			return q.refusal(e), decided
 		}
 		// No window has room for it; what there is of it is to be known.
 		return q.refusal(e), short
-	case fenced || q.away(at):
+	case q.away(at):
 		if m.config.DenyUnleased {
 			return q.refusal(e), unavailable
 		}
 		return s.takeUnleased(q, e, quantity), decided
-	case at < q.dryUntil && quantity >= q.dryOf:
+	case !fenced && at < q.dryUntil && quantity >= q.dryOf:
 		return q.refusal(e), decided
 	default:
 		return q.refusal(e), short

@@ -163,9 +163,11 @@ func TestDenyCoversWhatIsNotKnown(t *testing.T) {
 func TestFence(t *testing.T) {
 	store := metertest.NewStore()
 	id := store.Add("free")
-	clock := &clock{now: noon}
-	m := newLessee(t, store, func(c *meter.Config) { c.Now, c.LeaseFor, c.DenyUnleased = clock.Now, time.Minute, true })
-	f := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: uuid.New(), Now: clock.Now})
+	clock, instance := &clock{now: noon}, uuid.Must(uuid.NewV7())
+	m := newLessee(t, store, func(c *meter.Config) {
+		c.Now, c.LeaseFor, c.DenyUnleased, c.Instance = clock.Now, time.Minute, true, instance
+	})
+	f := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: instance, Now: clock.Now})
 	o, err := m.Organization(context.Background(), id, noon)
 	require.NoError(t, err)
 	take := func() error {
@@ -175,11 +177,36 @@ func TestFence(t *testing.T) {
 	}
 	require.NoError(t, take())
 	clock.add(time.Minute)
+	store.Set(func(s *metertest.Store) { s.Away = true })
 	require.ErrorIs(t, take(), meter.ErrUnavailable, "nobody knows whether the lease is still its own")
+	store.Set(func(s *metertest.Store) { s.Away = false })
+	clock.add(2 * time.Second)
 	_, err = f.Flush(context.Background())
 	require.NoError(t, err)
 	require.NoError(t, take(), "the store has seen it again")
 	require.EqualValues(t, 1, m.Counts(0).Admitted-1)
+}
+
+// TestNoLimitOpensWhileTheStoreAnswers holds that an instance whose flushes fail asks for its
+// leases, however long that lasts, and admits nothing without them.
+func TestNoLimitOpensWhileTheStoreAnswers(t *testing.T) {
+	store := metertest.NewStore()
+	id := store.Add("free")
+	clock := &clock{now: noon}
+	m := newLessee(t, store, func(c *meter.Config) { c.Now, c.LeaseFor = clock.Now, time.Minute })
+	o, err := m.Organization(context.Background(), id, noon)
+	require.NoError(t, err)
+	admitted := 0
+	for range 1_100 {
+		clock.add(20 * time.Second)
+		d, r, err := o.Admit(context.Background(), 0, 1, noon)
+		require.NoError(t, err)
+		if r.Commit(); d.Allowed {
+			admitted++
+		}
+	}
+	require.Equal(t, 1_000, admitted)
+	require.Zero(t, m.Totals().Unleased)
 }
 
 // TestUpgradeAndDowngrade holds that a change of the plan applies to leases that are out.

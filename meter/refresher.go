@@ -62,6 +62,19 @@ func (r *Refresher) Catalog(ctx context.Context, transaction uint64) error {
 	return nil
 }
 
+// Forget forgets which changes were seen: the store may have gone back in time, and then the
+// numbers of its transactions come again. Call it where the store was away.
+func (r *Refresher) Forget() {
+	r.mu.Lock()
+	r.seen = Seen{}
+	r.mu.Unlock()
+	r.config.Meter.orgs.each(func(o *Organization) {
+		o.reading.Lock()
+		o.read = nil
+		o.reading.Unlock()
+	})
+}
+
 // takeOver puts a change in force. Of an organization it gives up, besides, what is free of
 // its limits. That is so also where the plan is the same as before: under another one that was
 // in force in between, and that this instance never saw, others may have used it up.

@@ -198,11 +198,14 @@ func (o *Organization) await(
 		select {
 		case <-woken:
 		case <-timer.C:
-			if !patient && found.isChanging() {
-				// A change of the plan is being taken over, which has a bound of its own.
+			if !patient && (found.isChanging() || found.isBarred()) {
+				// A change of the plan is being taken over, or the store is brought up to date.
 				patient = true
 				timer.Reset(o.meter.config.QuotaWait)
 				continue
+			}
+			if found.isBarred() {
+				return d, Reservation{}, ErrUnavailable
 			}
 			found.giveUp(quantity, o.meter.config.Now().UnixNano())
 			o.meter.stats.count(i, o, d, true)
@@ -264,6 +267,13 @@ func (q *quota) isChanging() bool {
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
 	return q.changing
+}
+
+// isBarred reports whether the store grants nothing before it has what it had acknowledged.
+func (q *quota) isBarred() bool {
+	q.slot.mu.Lock()
+	defer q.slot.mu.Unlock()
+	return q.barred
 }
 
 // inForce reports whether the quota is that of the slot's current window.

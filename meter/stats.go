@@ -26,7 +26,7 @@ const stripes = 8
 type stats struct {
 	meters                         [][stripes]stripe
 	unleased, unjournalled, waited atomic.Int64
-	conflicts                      atomic.Int64
+	conflicts, sentAgain, missing  atomic.Int64
 }
 
 // Totals adds up what a meter did out of the ordinary since the process began.
@@ -42,13 +42,16 @@ type Totals struct {
 	// Conflicts counts the reports that were acknowledged and not counted, since another
 	// instance had taken their key with other ones.
 	Conflicts int64
+	// SentAgain counts the batches that the store had lost and got again, Missing those that
+	// nobody could send again.
+	SentAgain, Missing int64
 }
 
 // Totals returns what the meter did so far.
 func (m *Meter) Totals() Totals {
 	return Totals{
 		Unleased: m.stats.unleased.Load(), Unjournalled: m.stats.unjournalled.Load(), Waited: m.stats.waited.Load(),
-		Conflicts: m.stats.conflicts.Load(),
+		Conflicts: m.stats.conflicts.Load(), SentAgain: m.stats.sentAgain.Load(), Missing: m.stats.missing.Load(),
 	}
 }
 

@@ -40,6 +40,19 @@ COMMENT ON COLUMN usage_batches.journalled IS 'Those of them that the journal ha
 COMMENT ON COLUMN usage_batches.repeated IS 'Events that another batch had counted, or this one already.';
 COMMENT ON COLUMN usage_batches.quarantined IS 'Rows of usage_quarantine: what of the batch was set aside.';
 
+-- What a restored backup, or a standby that lagged, has lost of an instance, and that nobody can send again; or what never was
+-- in its journal.
+CREATE TABLE usage_missing_batches (
+    instance_id uuid        NOT NULL REFERENCES instances (id),
+    first_seq   bigint      NOT NULL CHECK (first_seq > 0),
+    last_seq    bigint      NOT NULL CHECK (last_seq >= first_seq),
+    reports     bigint      CHECK (reports >= 0),
+    noted_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (instance_id, first_seq)
+);
+COMMENT ON TABLE usage_missing_batches IS 'Batches that an instance has made, and whose content is lost. Each has an empty row in usage_batches.';
+COMMENT ON COLUMN usage_missing_batches.reports IS 'Reports that they had acknowledged; NULL where that is not known.';
+
 -- The usage tables have no foreign keys: 50,000 look-ups a batch would halve the rate of flushes.
 -- The batch, its instance and its meters are checked in the same transaction.
 CREATE TABLE usage_batch_rows (
@@ -185,6 +198,9 @@ CREATE POLICY tollgate_scope ON instances TO tollgate_api USING ((SELECT current
 ALTER TABLE usage_batches ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON usage_batches TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
 
+ALTER TABLE usage_missing_batches ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON usage_missing_batches TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
+
 -- Partitions are reached through their parent alone: they have no grants and, in case somebody adds one, no policy.
 ALTER TABLE usage_batch_rows_default ENABLE ROW LEVEL SECURITY;
 ALTER TABLE usage_batch_rows ENABLE ROW LEVEL SECURITY;
@@ -218,7 +234,7 @@ CREATE POLICY tollgate_scope ON usage_quarantine TO tollgate_api USING (
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
 GRANT SELECT, INSERT, UPDATE ON instances TO tollgate_api;
-GRANT SELECT, INSERT ON usage_batches, usage_batch_rows TO tollgate_api;
+GRANT SELECT, INSERT ON usage_batches, usage_batch_rows, usage_missing_batches TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (value, last_at) ON usage_daily TO tollgate_api;
 GRANT SELECT, INSERT, DELETE ON usage_events TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON usage_keys TO tollgate_api;
@@ -227,4 +243,4 @@ GRANT SELECT, INSERT, UPDATE (state, decided_by, decided_at, note, in_windows) O
 
 -- +goose Down
 
-DROP TABLE usage_quarantine, usage_conflicts, usage_keys, usage_events, usage_daily, usage_batch_rows, usage_batches, instances;
+DROP TABLE usage_quarantine, usage_conflicts, usage_keys, usage_events, usage_daily, usage_batch_rows, usage_missing_batches, usage_batches, instances;

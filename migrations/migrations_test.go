@@ -66,6 +66,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		SELECT id, id, 'tenant', 'key', 'tg_', sha256('secret') FROM organizations;
 		INSERT INTO instances (id, host, status, started_at, seen_at, watermark) SELECT id, 'host', 'live', now(), now(), now() FROM organizations;
 		INSERT INTO usage_batches SELECT id, 1, now(), 1 FROM instances;
+		INSERT INTO usage_missing_batches SELECT id, 1, 1, NULL FROM instances;
 		INSERT INTO usage_batch_rows SELECT d, id, 1, id, 'evaluations', 'free', 1, 5, now() FROM instances, (VALUES (current_date), (date '2001-01-01')) AS v (d);
 		INSERT INTO usage_daily SELECT id, 'evaluations', d, 5, now() FROM instances, (VALUES (current_date), (date '2001-01-01')) AS v (d);
 		INSERT INTO usage_rollups (day, revision, content_revision, batches, row_count, variance_count) VALUES (current_date, 1, 1, 1, 1, 0);

@@ -93,11 +93,11 @@ func (c *chaos) step(r *rand.Rand) error {
 		}
 	}
 	r.Shuffle(len(asks), func(i, j int) { asks[i], asks[j] = asks[j], asks[i] })
-	answers, err := c.f.AdjustLeases(c.f.t.Context(), c.id, asks)
+	answers, err := c.f.AdjustLeases(c.f.t.Context(), meter.BatchID{Instance: c.id}, asks)
 	if err != nil {
 		return err
 	}
-	for i, a := range answers {
+	for i, a := range answers.Answers {
 		c.lease(asks[i].QuotaWindow).issued = a.Issued
 		if a.Consumed+a.Leased+a.Held > 1000 {
 			return errors.New("more than the limit")

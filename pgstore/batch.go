@@ -113,6 +113,11 @@ func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, iden
 		return meter.Applied{}, fmt.Errorf("%w: the last is %d", meter.ErrSequenceGap, last)
 	}
 	answer := meter.Applied{Duplicate: true}
+	if last < batch.ID.Seq {
+		if err := foundAgain(ctx, tx, batch.ID); err != nil {
+			return meter.Applied{}, err
+		}
+	}
 	if err := identified.recall(ctx, tx, batch.ID); err != nil {
 		return meter.Applied{}, err
 	}
@@ -183,7 +188,7 @@ func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, statu
 	b.Queue(`
 		UPDATE instances
 		SET last_seq = $2, watermark = greatest(watermark, $3), seen_at = greatest(seen_at, clock_timestamp()), status = $4
-		WHERE id = $1 AND last_seq = $2 - 1`,
+		WHERE id = $1 AND last_seq = $2 - 1 AND NOT EXISTS (SELECT FROM usage_batches WHERE instance_id = $1 AND seq = $2)`,
 		batch.ID.Instance, batch.ID.Seq, batch.Watermark, status).Exec(func(tag pgconn.CommandTag) error {
 		next = tag.RowsAffected() > 0
 		return nil

@@ -73,9 +73,9 @@ func BenchmarkAdjustLeases(b *testing.B) {
 					asks[i].Version++
 					asks[i].Issued = 100 + 100*(asks[i].Version%2)
 				}
-				answers, err := f.AdjustLeases(b.Context(), id, asks)
+				answers, err := f.AdjustLeases(b.Context(), meter.BatchID{Instance: id}, asks)
 				require.NoError(b, err)
-				require.Equal(b, asks[size-1].Issued, answers[size-1].Issued)
+				require.Equal(b, asks[size-1].Issued, answers.Answers[size-1].Issued)
 			}
 			b.ReportMetric(float64(size)*float64(b.N)/b.Elapsed().Seconds(), "asks/s")
 		})

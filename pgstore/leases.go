@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -15,25 +16,25 @@ import (
 
 // AdjustLeases implements [meter.LeaseStore]. A window opens with the first ask that
 // wants quota: what is recorded of its days until then is unleased. An instance
-// that was declared lost, or had stopped, is live again when it asks. An instance that was never registered is [meter.ErrUnknownInstance];
-// an ask that Postgres refuses for good fails all with [meter.ErrAskRefused].
-func (s *Store) AdjustLeases(ctx context.Context, instance uuid.UUID, asks []meter.LeaseAsk) ([]meter.LeaseAnswer, error) {
+// that was declared lost, or had stopped, is live again when it asks. An instance that was never registered is [meter.ErrUnknownInstance],
+// one whose last batch isn't there [meter.ErrStoreBehind]; an ask that Postgres refuses for good fails all with [meter.ErrAskRefused].
+func (s *Store) AdjustLeases(ctx context.Context, by meter.BatchID, asks []meter.LeaseAsk) (meter.LeaseAnswers, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	var answers []meter.LeaseAnswer
+	var answers meter.LeaseAnswers
 	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) error {
-		answers = make([]meter.LeaseAnswer, len(asks))
+		answers.Answers = make([]meter.LeaseAnswer, len(asks))
 		order := make([]int, len(asks))
 		for i := range order {
 			order[i] = i
 		}
 		slices.SortFunc(order, func(i, j int) int { return compareWindows(asks[i].QuotaWindow, asks[j].QuotaWindow) })
-		return adjust(ctx, tx, instance, asks, order, answers)
+		return adjust(ctx, tx, by, asks, order, &answers)
 	})
 	if refusedForGood(err) {
 		err = fmt.Errorf("%w: %w", meter.ErrAskRefused, err)
 	}
-	return answers, wrap(err, "adjust the leases of instance %s", instance)
+	return answers, wrap(err, "adjust the leases of instance %s", by.Instance)
 }
 
 func compareWindows(a, b meter.QuotaWindow) int {
@@ -47,22 +48,34 @@ func compareWindows(a, b meter.QuotaWindow) int {
 
 // adjust answers the asks in one round trip: every window that must be opened is,
 // before the first is locked.
-func adjust(ctx context.Context, tx scoped, instance uuid.UUID, asks []meter.LeaseAsk, order []int, answers []meter.LeaseAnswer) error {
-	known := false
+func adjust(ctx context.Context, tx scoped, by meter.BatchID, asks []meter.LeaseAsk, order []int, answers *meter.LeaseAnswers) error {
+	known, instance := false, by.Instance
+	var last int64
 	var b pgx.Batch
 	// An instance that asks is alive.
 	b.Queue(`
 		UPDATE instances SET status = 'live', seen_at = greatest(seen_at, clock_timestamp())
 		WHERE id = $1 AND status <> 'live'`, instance)
+	// It is seen, also where it can't flush. A flush that has the row says so itself.
+	b.Queue(`
+		UPDATE instances SET seen_at = greatest(seen_at, clock_timestamp())
+		WHERE id = (
+			SELECT id FROM instances WHERE id = $1 AND seen_at < clock_timestamp() - interval '1 second'
+			FOR NO KEY UPDATE SKIP LOCKED)`, instance)
 	// Shuts out who releases the instance's leases, and nobody else.
-	b.Queue(`SELECT id FROM instances WHERE id = $1 FOR KEY SHARE`, instance).Query(func(rows pgx.Rows) error {
-		known = rows.Next()
-		rows.Close()
-		return rows.Err()
+	b.Queue(`
+		SELECT last_seq, (extract(epoch FROM greatest(interval '0', clock_timestamp() - seen_at)) * 1000000)::bigint
+		FROM instances WHERE id = $1 FOR KEY SHARE`, instance).Query(func(rows pgx.Rows) error {
+		var seenAgo int64
+		_, err := pgx.ForEachRow(rows, []any{&last, &seenAgo}, func() error {
+			known, answers.SeenAgo = true, time.Duration(seenAgo)*time.Microsecond
+			return nil
+		})
+		return err
 	})
 	queueOpening(&b, instance, asks, order)
 	for _, i := range order {
-		a, ask := &answers[i], &asks[i]
+		a, ask := &answers.Answers[i], &asks[i]
 		b.Queue(`SELECT * FROM tollgate_adjust_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
 			instance, ask.Organization, ask.Meter, ask.Kind, date(ask.Start), ask.Generation, ask.Version, ask.Answered,
 			ask.Issued, ask.Spent, ask.Adopted, ask.Need, ask.Look, ask.Plan, ask.PlanVersion, ask.Max).
@@ -77,8 +90,11 @@ func adjust(ctx context.Context, tx scoped, instance uuid.UUID, asks []meter.Lea
 		}
 		return err
 	}
-	if !known {
+	switch {
+	case !known:
 		return meter.ErrUnknownInstance.Of(instance)
+	case last < by.Seq:
+		return fmt.Errorf("%w: %d of instance %s; its last one is %d", meter.ErrStoreBehind, by.Seq, instance, last)
 	}
 	return nil
 }

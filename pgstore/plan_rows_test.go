@@ -123,12 +123,12 @@ func TestRowsOfSeveralPlansSettleTheirWindow(t *testing.T) {
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
 	w.flush(under(row(o, evaluations, today, 100), "pro", 1))
-	answers, err := f.AdjustLeases(t.Context(), w.id, []meter.LeaseAsk{{
+	answers, err := f.AdjustLeases(t.Context(), meter.BatchID{Instance: w.id}, []meter.LeaseAsk{{
 		QuotaWindow: meter.QuotaWindow{Organization: o, Meter: evaluations, Kind: calendar.WindowDay, Start: today},
 		Generation:  1, Version: 1, Issued: 50, Need: 50, Plan: "free", PlanVersion: 1, Max: 1000,
 	}})
 	require.NoError(t, err)
-	require.EqualValues(t, 50, answers[0].Issued)
+	require.EqualValues(t, 50, answers.Answers[0].Issued)
 	leased := under(row(o, evaluations, today, 30), "free", 1)
 	leased.Leased.Day = 30
 	w.flush(leased, under(row(o, evaluations, today, 7), "pro", 1))

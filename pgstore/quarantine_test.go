@@ -241,11 +241,11 @@ func TestQuarantineStaysConsumed(t *testing.T) {
 	w := f.instance()
 	day := quotaWindow(o, today)
 	ask := func(window meter.QuotaWindow, generation, issued int64) meter.LeaseAnswer {
-		answers, err := f.AdjustLeases(t.Context(), w.id, []meter.LeaseAsk{{
+		answers, err := f.AdjustLeases(t.Context(), meter.BatchID{Instance: w.id}, []meter.LeaseAsk{{
 			QuotaWindow: window, Generation: generation, Version: 1, Issued: issued, Need: issued, Plan: "free", PlanVersion: 1, Max: 1000,
 		}})
 		require.NoError(t, err)
-		return answers[0]
+		return answers.Answers[0]
 	}
 	require.EqualValues(t, 300, ask(day, 1, 300).Issued)
 	f.exec(`ALTER TABLE usage_daily ADD CONSTRAINT not_200 CHECK (value NOT IN (200, 250))`)

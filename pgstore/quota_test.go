@@ -49,11 +49,11 @@ func (l *lessee) next(n, need int64) meter.LeaseAsk {
 // send makes an ask, and takes in the answer.
 func (l *lessee) send(ask meter.LeaseAsk) meter.LeaseAnswer {
 	l.f.t.Helper()
-	answers, err := l.f.AdjustLeases(l.f.t.Context(), l.id, []meter.LeaseAsk{ask})
+	answers, err := l.f.AdjustLeases(l.f.t.Context(), meter.BatchID{Instance: l.id}, []meter.LeaseAsk{ask})
 	require.NoError(l.f.t, err)
-	require.Len(l.f.t, answers, 1)
-	l.issued = answers[0].Issued
-	return answers[0]
+	require.Len(l.f.t, answers.Answers, 1)
+	l.issued = answers.Answers[0].Issued
+	return answers.Answers[0]
 }
 
 func (l *lessee) ask(n, need int64) meter.LeaseAnswer {
@@ -114,13 +114,13 @@ func TestLeasesRaced(t *testing.T) {
 		group.Go(func() error {
 			for n := range int64(20) {
 				ask := l.next(20+int64(i), 1+n%3)
-				answers, err := f.AdjustLeases(t.Context(), l.id, []meter.LeaseAsk{ask})
+				answers, err := f.AdjustLeases(t.Context(), meter.BatchID{Instance: l.id}, []meter.LeaseAsk{ask})
 				if err != nil {
 					return err
 				}
-				l.issued = answers[0].Issued
-				if answers[0].Leased > 1000 || answers[0].Issued > ask.Issued {
-					return fmt.Errorf("granted too much: %+v for %+v", answers[0], ask)
+				l.issued = answers.Answers[0].Issued
+				if answers.Answers[0].Leased > 1000 || answers.Answers[0].Issued > ask.Issued {
+					return fmt.Errorf("granted too much: %+v for %+v", answers.Answers[0], ask)
 				}
 			}
 			return nil
@@ -269,14 +269,14 @@ func TestAsksForSeveralWindows(t *testing.T) {
 	unknown := asks[0]
 	unknown.Organization = uuid.Must(uuid.NewV7())
 	asks = append(asks, unknown)
-	got, err := f.AdjustLeases(t.Context(), l.id, asks)
+	got, err := f.AdjustLeases(t.Context(), meter.BatchID{Instance: l.id}, asks)
 	require.NoError(t, err)
 	require.Equal(t, []meter.LeaseAnswer{
 		{Issued: 10, Max: 1000, Leased: 10, Outstanding: 10},
 		{Issued: 650, Max: 1000, Unleased: 350, Leased: 650, Outstanding: 650},
 		{Issued: 900, Max: 1000, Unleased: 50, Leased: 900, Outstanding: 900},
 		{Outdated: true, Max: 1000},
-	}, got)
+	}, got.Answers)
 	require.EqualValues(t, 3, f.count(`SELECT count(*) FROM usage_daily`), "opening leaves no records behind")
 
 	// Usage that the day's lease covered is unleased to the month, and the other way round.
@@ -288,7 +288,7 @@ func TestAsksForSeveralWindows(t *testing.T) {
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 20, Leased: 880, Unleased: 60}, f.quota(window(a, calendar.WindowDay)))
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 5, Leased: 645, Unleased: 380}, f.quota(window(a, calendar.WindowMonth)))
 
-	_, err = f.AdjustLeases(t.Context(), uuid.Must(uuid.NewV7()), asks)
+	_, err = f.AdjustLeases(t.Context(), meter.BatchID{Instance: uuid.Must(uuid.NewV7())}, asks)
 	require.ErrorIs(t, err, meter.ErrUnknownInstance)
 }
 

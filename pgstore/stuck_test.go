@@ -126,13 +126,13 @@ func TestARefusedWindow(t *testing.T) {
 	for _, o := range []uuid.UUID{bolt, carl} {
 		bad := l.next(20, 20)
 		bad.Organization = o
-		_, err := f.AdjustLeases(t.Context(), l.id, []meter.LeaseAsk{good, bad})
+		_, err := f.AdjustLeases(t.Context(), meter.BatchID{Instance: l.id}, []meter.LeaseAsk{good, bad})
 		require.ErrorIs(t, err, meter.ErrAskRefused)
 		require.ErrorContains(t, err, "broken")
 		require.Zero(t, f.count(`SELECT count(*) FROM quota_windows WHERE organization_id = $1`, acme), "nothing was carried out")
 	}
 	require.EqualValues(t, 10, l.send(good).Issued)
-	_, err := f.AdjustLeases(t.Context(), uuid.Must(uuid.NewV7()), []meter.LeaseAsk{good})
+	_, err := f.AdjustLeases(t.Context(), meter.BatchID{Instance: uuid.Must(uuid.NewV7())}, []meter.LeaseAsk{good})
 	require.NotErrorIs(t, err, meter.ErrAskRefused, "an instance that isn't there is something else")
 
 	m := f.replica(time.Minute)

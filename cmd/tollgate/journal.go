@@ -29,6 +29,7 @@ type listedSegment struct {
 	Instance uuid.UUID `json:"instance"`
 	Seq      int64     `json:"seq"`
 	Records  int64     `json:"records"`
+	Written  bool      `json:"written"`
 	Cut      int64     `json:"cut_bytes"`
 	Error    string    `json:"error,omitempty"`
 	Path     string    `json:"path"`
@@ -42,7 +43,7 @@ func (c journalList) Run(out *output) error {
 	}
 	listed := []listedSegment{}
 	for _, segment := range segments {
-		one := listedSegment{Instance: segment.ID.Instance, Seq: segment.ID.Seq, Path: segment.Path}
+		one := listedSegment{Instance: segment.ID.Instance, Seq: segment.ID.Seq, Written: segment.Written, Path: segment.Path}
 		var summary journal.Summary
 		for _, err := range journal.Read(segment, &summary) {
 			if err != nil {
@@ -52,9 +53,9 @@ func (c journalList) Run(out *output) error {
 		one.Records, one.Cut = summary.Records, summary.Cut
 		listed = append(listed, one)
 	}
-	return c.print(out, listed, "INSTANCE\tSEGMENT\tRECORDS\tCUT BYTES\tERROR", func(row func(...any)) {
+	return c.print(out, listed, "INSTANCE\tSEGMENT\tRECORDS\tWRITTEN\tCUT BYTES\tERROR", func(row func(...any)) {
 		for _, s := range listed {
-			row(s.Instance, s.Seq, s.Records, s.Cut, s.Error)
+			row(s.Instance, s.Seq, s.Records, s.Written, s.Cut, s.Error)
 		}
 	})
 }
@@ -84,7 +85,7 @@ func (c journalShow) Run(out *output) error {
 	}
 	i := slices.IndexFunc(segments, func(s journal.Segment) bool { return filepath.Base(s.Path) == filepath.Base(c.File) })
 	if i < 0 {
-		return fmt.Errorf("%s is not named as a journal segment: <instance>-<sequence>.journal", c.File)
+		return fmt.Errorf("%s is not named as a journal segment: <instance>-<sequence>.journal or .written", c.File)
 	}
 	encoder := json.NewEncoder(out)
 	var summary journal.Summary

@@ -72,6 +72,9 @@ func (c reconcileCommand) show(out *output, found billing.Reconciliation) error 
 		if found.Quarantined > 0 {
 			row("quarantine", "waits for a decision", found.Quarantined, "")
 		}
+		if found.MissingBatches > 0 {
+			row("missing batches", "acknowledged reports, as far as known", found.MissingBatches, found.MissingReports)
+		}
 		if len(found.Differences) == 0 {
 			return
 		}

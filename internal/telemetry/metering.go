@@ -26,6 +26,13 @@ func ObserveStuckReservations(provider metric.MeterProvider, count func(context.
 		"Reservations that have expired and that Postgres refuses to end, so that they stay held: of all instances.")
 }
 
+// ObserveMissingBatches makes the metric of batches that Postgres has lost and that nobody could
+// send again; count asks the store. While it can't say, there is no value.
+func ObserveMissingBatches(provider metric.MeterProvider, count func(context.Context) (int64, error)) error {
+	return observeCount(provider, "tollgate_missing_batches", count,
+		"Batches of acknowledged usage that Postgres has lost and that nobody could send again: of all instances.")
+}
+
 // observeCount makes a metric of what the store counts.
 func observeCount(provider metric.MeterProvider, name string, count func(context.Context) (int64, error), help string) error {
 	scope := provider.Meter("github.com/riverline/tollgate/meter")
@@ -65,6 +72,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 	unleased := counter("tollgate_unleased", "Quantity admitted under hard limits while quota could not be had from Postgres (fail-open).")
 	unjournalled := counter("tollgate_unjournalled", "Reports that were counted although the journal could not keep them.")
 	conflicts := counter("tollgate_identity_conflicts", "Reports acknowledged and not counted, since another instance had taken their key with other ones (usage_conflicts).")
+	sentAgain := counter("tollgate_batches_sent_again", "Batches that Postgres had lost, and that this instance has sent again.")
 	waited := counter("tollgate_quota_waits", "Requests that waited for quota.")
 	organizations := gauge("tollgate_organizations", "Organizations in memory.")
 	retained := gauge("tollgate_flush_retained_batches", "Batches that the last flush could not write and that are kept.")
@@ -87,6 +95,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		o.ObserveInt64(unleased, totals.Unleased)
 		o.ObserveInt64(unjournalled, totals.Unjournalled)
 		o.ObserveInt64(waited, totals.Waited)
+		o.ObserveInt64(sentAgain, totals.SentAgain)
 		o.ObserveInt64(conflicts, totals.Conflicts)
 		last := f.Last()
 		o.ObserveFloat64(organizations, float64(m.Organizations()))
@@ -98,7 +107,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		}
 		o.ObserveFloat64(lag, now().Sub(watermark).Seconds())
 		return nil
-	}, decisions, over, unloaded, unleased, unjournalled, waited, conflicts, organizations, retained, sequence, lag)
+	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, organizations, retained, sequence, lag)
 	if err != nil {
 		return fmt.Errorf("register the metering metrics: %w", err)
 	}

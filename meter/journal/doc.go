@@ -36,7 +36,7 @@
 //	// ... take the counters ...
 //	gate.Unlock()
 //	// ... apply the rows as batch seq, again and again until it is acknowledged ...
-//	journal.Remove(journal.SegmentID{Instance: instance, Seq: seq})
+//	journal.Written(journal.SegmentID{Instance: instance, Seq: seq})
 //
 // Rotate uses up a sequence number, and sequences have no gaps. So a drain that
 // finds no rows doesn't rotate, and one that does makes one batch, however many rows

@@ -56,7 +56,7 @@ func Example() {
 		}
 		fmt.Printf("batch %d: %d records, %d evaluations, %d bytes cut\n", segment.ID.Seq, summary.Records, total, summary.Cut)
 		// ... apply it as the batch segment.ID; when it is acknowledged:
-		if err := second.Remove(segment.ID); err != nil {
+		if err := second.Written(segment.ID); err != nil {
 			panic(err)
 		}
 	}

@@ -347,7 +347,7 @@ func TestRemoveSaysWhyItFails(t *testing.T) {
 	// A folder that isn't empty stands where the file should be.
 	name := id.Instance.String() + "-00000000000000000001.journal"
 	require.NoError(t, os.MkdirAll(dir+"/"+name+"/x", 0o700))
-	err := j.Remove(id)
+	err := j.Written(id)
 	require.Error(t, err)
 	require.NotErrorIs(t, err, fs.ErrNotExist)
 	require.ErrorContains(t, err, name)

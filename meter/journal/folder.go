@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -21,6 +22,8 @@ type SegmentID = meter.BatchID
 
 const (
 	extension = ".journal"
+	// written is the extension of a segment whose batch has been written.
+	written   = ".written"
 	seqDigits = 20
 	lockName  = "lock"
 )
@@ -30,11 +33,26 @@ func fileName(id SegmentID) string {
 	return fmt.Sprintf("%s-%0*d%s", id.Instance, seqDigits, id.Seq, extension)
 }
 
-// parseName reads what fileName wrote, and nothing else.
-func parseName(name string) (SegmentID, bool) {
+// writtenName returns the name of a segment's file once its batch has been written.
+func writtenName(id SegmentID) string { return strings.TrimSuffix(fileName(id), extension) + written }
+
+// parseName reads what fileName and writtenName wrote, and nothing else.
+func parseName(name string) (id SegmentID, isWritten, ok bool) {
+	if stem, is := strings.CutSuffix(name, written); is {
+		id, ok = parseStem(stem)
+		return id, true, ok
+	}
+	stem, is := strings.CutSuffix(name, extension)
+	if !is {
+		return SegmentID{}, false, false
+	}
+	id, ok = parseStem(stem)
+	return id, false, ok
+}
+
+func parseStem(stem string) (SegmentID, bool) {
 	const uuidLength = 36
-	stem, ok := strings.CutSuffix(name, extension)
-	if !ok || len(stem) != uuidLength+1+seqDigits {
+	if len(stem) != uuidLength+1+seqDigits {
 		return SegmentID{}, false
 	}
 	instance, err := uuid.Parse(stem[:uuidLength])
@@ -46,7 +64,7 @@ func parseName(name string) (SegmentID, bool) {
 		return SegmentID{}, false
 	}
 	id := SegmentID{Instance: instance, Seq: seq}
-	return id, fileName(id) == name
+	return id, fileName(id) == stem+extension
 }
 
 // Segment is a segment's file in a folder.
@@ -56,6 +74,10 @@ type Segment struct {
 	Path string
 	// Size is the file's length in bytes, room that was allocated ahead included.
 	Size int64
+	// Written says that its batch had been written, and WrittenAt when, UTC: it is kept in case
+	// the store loses it.
+	Written   bool
+	WrittenAt time.Time
 }
 
 // Segments lists the segments in a folder, by instance, then sequence: instances
@@ -72,7 +94,7 @@ func Segments(dir string) ([]Segment, error) {
 	}
 	var segments []Segment
 	for _, entry := range entries {
-		id, ok := parseName(entry.Name())
+		id, isWritten, ok := parseName(entry.Name())
 		if !ok {
 			continue
 		}
@@ -83,10 +105,16 @@ func Segments(dir string) ([]Segment, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list journal segments: %w", err)
 		}
-		segments = append(segments, Segment{ID: id, Path: filepath.Join(dir, entry.Name()), Size: info.Size()})
+		segment := Segment{ID: id, Path: filepath.Join(dir, entry.Name()), Size: info.Size(), Written: isWritten}
+		if isWritten {
+			segment.WrittenAt = info.ModTime().UTC()
+		}
+		segments = append(segments, segment)
 	}
-	slices.SortFunc(segments, func(a, b Segment) int {
-		return cmp.Or(slices.Compare(a.ID.Instance[:], b.ID.Instance[:]), cmp.Compare(a.ID.Seq, b.ID.Seq))
-	})
+	slices.SortFunc(segments, compareSegments)
 	return segments, nil
+}
+
+func compareSegments(a, b Segment) int {
+	return cmp.Or(slices.Compare(a.ID.Instance[:], b.ID.Instance[:]), cmp.Compare(a.ID.Seq, b.ID.Seq))
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -44,6 +45,14 @@ type Config struct {
 	// SegmentLimit is the most that one segment takes, in bytes, 64 KiB or more: what
 	// can be on disk while nothing is flushed. Zero: 1 GiB, some 16 million records.
 	SegmentLimit int64
+	// Keep is how long a segment is kept after its batch was written, so that it can be
+	// written again where the store has lost it: a backup was restored, or a standby that
+	// lagged has taken over. Zero: it goes at once.
+	Keep time.Duration
+	// KeepBytes is the most that such segments take, in bytes; the oldest go first. Zero: 4 GiB.
+	KeepBytes int64
+	// Now tells the time, UTC. Required with Keep.
+	Now func() time.Time
 
 	// window is by how much a segment grows, in bytes; a multiple of the page size.
 	window int64
@@ -52,6 +61,7 @@ type Config struct {
 
 const (
 	defaultSegmentLimit = 1 << 30
+	defaultKeepBytes    = 4 << 30
 	minSegmentLimit     = 64 << 10
 	// defaultWindow costs an idle instance twice its size on disk. With 64 KiB the
 	// system calls show in an append; above 1 MiB little is won (bench/journal).
@@ -68,6 +78,9 @@ func (c *Config) complete() error {
 	if c.SegmentLimit == 0 {
 		c.SegmentLimit = defaultSegmentLimit
 	}
+	if c.KeepBytes == 0 {
+		c.KeepBytes = defaultKeepBytes
+	}
 	if c.window == 0 {
 		c.window = defaultWindow
 	}
@@ -81,6 +94,10 @@ func (c *Config) complete() error {
 		return errors.New("journal: Instance is required")
 	case c.Dir == "" && c.Durability != Memory:
 		return errors.New("journal: Dir is required")
+	case c.Keep < 0 || c.KeepBytes < 0:
+		return fmt.Errorf("journal: Keep is %s and KeepBytes %d, they must be 0 or more", c.Keep, c.KeepBytes)
+	case c.Keep > 0 && c.Now == nil:
+		return errors.New("journal: Now is required with Keep")
 	case c.First < 0:
 		return fmt.Errorf("journal: First is %d, it must be 1 or more", c.First)
 	case c.SegmentLimit < minSegmentLimit:
@@ -109,6 +126,9 @@ type Journal struct {
 	sealed map[int64]*segment
 	// removed adds up the counts of those that are.
 	removed counts
+	// kept are the segments that were written, the oldest first; keptBytes is their size.
+	kept      []Segment
+	keptBytes int64
 }
 
 // Open takes the folder, notes what earlier processes left there, and begins the
@@ -151,10 +171,16 @@ func (j *Journal) takeFolder() (err error) {
 			_ = j.lock.Close()
 		}
 	}()
-	if j.recovered, err = Segments(dir); err != nil {
+	found, err := Segments(dir)
+	if err != nil {
 		return err
 	}
-	for _, s := range j.recovered {
+	for _, s := range found {
+		if s.Written {
+			j.keep(s)
+			continue
+		}
+		j.recovered = append(j.recovered, s)
 		if s.ID.Instance == j.config.Instance && s.ID.Seq >= j.config.First {
 			return fmt.Errorf("open journal: First is %d, but %s is there: %w", j.config.First, s.Path, fs.ErrExist)
 		}
@@ -162,9 +188,9 @@ func (j *Journal) takeFolder() (err error) {
 	return nil
 }
 
-// Recovered returns the segments that earlier processes left, by instance, then
+// Recovered returns the segments that earlier processes left unwritten, by instance, then
 // sequence. Each is to be read with [Read], written as the batch of its own
-// identity, and then removed.
+// identity, which [Journal.Written] is told of then.
 func (j *Journal) Recovered() []Segment { return j.recovered }
 
 // Append writes a record and returns the sequence of the segment that it landed
@@ -271,10 +297,10 @@ func (j *Journal) Records(seq int64) int64 {
 	return s.appended().records
 }
 
-// Remove deletes a segment's file, when its batch has been acknowledged. The
-// segment is a sealed one of this journal ([ErrActive] otherwise), or one that an
-// earlier process left. One that isn't there needs nothing.
-func (j *Journal) Remove(id SegmentID) error {
+// Written says that the store has acknowledged a segment's batch. Its file is deleted, or
+// kept as [Config.Keep] says. The segment is a sealed one of this journal ([ErrActive]
+// otherwise), or one that an earlier process left. One that isn't there needs nothing.
+func (j *Journal) Written(id SegmentID) error {
 	if j.config.Dir == "" {
 		return nil
 	}
@@ -283,21 +309,25 @@ func (j *Journal) Remove(id SegmentID) error {
 			return err
 		}
 	}
-	return removeFile(filepath.Join(j.config.Dir, fileName(id)))
+	path := filepath.Join(j.config.Dir, fileName(id))
+	if j.config.Keep == 0 {
+		return removeFile(path)
+	}
+	return j.keepFile(id, path)
 }
 
 func (j *Journal) releaseSealed(id SegmentID) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if active := j.active.Load(); active != nil && id.Seq >= active.seq {
-		return fmt.Errorf("remove segment %d: %w", id.Seq, ErrActive)
+		return fmt.Errorf("segment %d is not sealed: %w", id.Seq, ErrActive)
 	}
 	s, ok := j.sealed[id.Seq]
 	if !ok {
 		return nil
 	}
-	// The file goes: what closing it says doesn't matter.
-	_ = s.release(false)
+	// Where the file goes, what closing it says doesn't matter.
+	_ = s.release(j.config.Keep > 0)
 	stats, _ := s.count()
 	j.removed.add(stats)
 	delete(j.sealed, id.Seq)

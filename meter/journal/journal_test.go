@@ -124,14 +124,14 @@ func TestRemove(t *testing.T) {
 			appendAll(t, j, records(0, 3))
 			id := func(seq int64) journal.SegmentID { return journal.SegmentID{Instance: c.Instance, Seq: seq} }
 
-			require.ErrorIs(t, j.Remove(id(1)), journal.ErrActive)
+			require.ErrorIs(t, j.Written(id(1)), journal.ErrActive)
 			require.NoError(t, j.Prepare())
-			require.ErrorIs(t, j.Remove(id(2)), journal.ErrActive, "the prepared one")
+			require.ErrorIs(t, j.Written(id(2)), journal.ErrActive, "the prepared one")
 			_, err := j.Rotate()
 			require.NoError(t, err)
-			require.NoError(t, j.Remove(id(1)))
-			require.NoError(t, j.Remove(id(1)), "again")
-			require.ErrorIs(t, j.Remove(id(2)), journal.ErrActive)
+			require.NoError(t, j.Written(id(1)))
+			require.NoError(t, j.Written(id(1)), "again")
+			require.ErrorIs(t, j.Written(id(2)), journal.ErrActive)
 
 			found := segments(t, dir)
 			require.Len(t, found, 1)
@@ -177,7 +177,7 @@ func TestTheNextProcessFindsWhatIsLeft(t *testing.T) {
 	for _, s := range j.Recovered() {
 		got = append(got, s.ID)
 		require.Len(t, readAll(t, []journal.Segment{s}), 3)
-		require.NoError(t, j.Remove(s.ID))
+		require.NoError(t, j.Written(s.ID))
 	}
 	require.Equal(t, want, got, "in the order of starts, without segments that have no records")
 	require.Len(t, segments(t, dir), 1)
@@ -197,7 +197,7 @@ func TestFirstMustBeNew(t *testing.T) {
 	c.First = 2
 	j = open(t, c)
 	require.Len(t, j.Recovered(), 1)
-	require.NoError(t, j.Remove(j.Recovered()[0].ID))
+	require.NoError(t, j.Written(j.Recovered()[0].ID))
 	require.Len(t, segments(t, dir), 1)
 }
 
@@ -218,7 +218,7 @@ func TestMemoryWritesNothing(t *testing.T) {
 		seq, err := j.Append(record(3))
 		require.NoError(t, err)
 		require.EqualValues(t, 2, seq)
-		require.NoError(t, j.Remove(journal.SegmentID{Instance: instance, Seq: 1}))
+		require.NoError(t, j.Written(journal.SegmentID{Instance: instance, Seq: 1}))
 		require.NoError(t, j.Health())
 		if dir != "" {
 			require.Len(t, j.Recovered(), 1, "what earlier processes left counts whatever the setting is now")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -13,11 +15,12 @@ import (
 
 // ReplayStore takes the batches of earlier processes.
 type ReplayStore interface {
+	// LastSeq, RegisterInstance and SkipBatches are those of [meter.RewindStore].
+	LastSeq(ctx context.Context, instance uuid.UUID) (int64, error)
+	RegisterInstance(ctx context.Context, i meter.Instance) error
+	SkipBatches(ctx context.Context, missing meter.MissingBatches) error
 	// ApplyBatch is that of [meter.Store].
 	ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applied, error)
-	// LastSeq returns the sequence of an instance's last batch; [meter.ErrUnknownInstance]
-	// where it was never registered.
-	LastSeq(ctx context.Context, instance uuid.UUID) (int64, error)
 	// StopInstance records that an instance has flushed all and is gone, and releases its
 	// leases.
 	StopInstance(ctx context.Context, id uuid.UUID) error
@@ -26,15 +29,18 @@ type ReplayStore interface {
 // Replayed says what became of the segments of one instance.
 type Replayed struct {
 	Instance uuid.UUID
-	// Segments counts those that are written and removed; Applied those of them that
-	// had not been written before; Records the records of those.
+	// Segments counts those that the store has; Applied those of them that it had not
+	// had; Records the records of those.
 	Segments, Applied int
 	Records           int64
+	// Again counts those of Applied that had been written before: the store had lost them.
+	Again int
 	// Cut adds up the torn tails, in bytes: what had not been acknowledged.
 	Cut int64
-	// Missing counts the sequence numbers that had no segment: what they had was never in
-	// the journal. Their batches are empty.
-	Missing int
+	// Missing counts the sequence numbers that the store doesn't have and that have no segment:
+	// appends had failed, or the store has lost what isn't kept any more. The store has a
+	// record of them.
+	Missing int64
 	// Err says why the rest of the instance's segments is still there; nil: all is
 	// written, and the instance has stopped.
 	Err error
@@ -42,61 +48,87 @@ type Replayed struct {
 
 // Replay writes what earlier processes left in the journal, instance by instance, each
 // segment as the batch of its own identity: however often it is replayed, it counts
-// once. What can't be read stops the replay of its instance, and the files are kept.
+// once. Segments that had been written are written again where the store has lost them; an
+// instance of which the store has what they held is left out. What can't be read stops
+// the replay of its instance, and the files are kept.
 //
 // An instance whose segments are all written has stopped: what it had leased and not
 // used is free again.
 func (j *Journal) Replay(ctx context.Context, store ReplayStore, catalog *plans.Catalog) []Replayed {
+	all := slices.Concat(j.kept, j.recovered)
+	slices.SortFunc(all, compareSegments)
 	var out []Replayed
-	for begin := 0; begin < len(j.recovered); {
+	for begin := 0; begin < len(all); {
 		end := begin
-		for end < len(j.recovered) && j.recovered[end].ID.Instance == j.recovered[begin].ID.Instance {
+		for end < len(all) && all[end].ID.Instance == all[begin].ID.Instance {
 			end++
 		}
-		r := Replayed{Instance: j.recovered[begin].ID.Instance}
-		r.Err = j.replayInstance(ctx, store, catalog, j.recovered[begin:end], &r)
-		out = append(out, r)
+		r := Replayed{Instance: all[begin].ID.Instance}
+		var needed bool
+		if needed, r.Err = j.replayInstance(ctx, store, catalog, all[begin:end], &r); needed {
+			out = append(out, r)
+		}
 		begin = end
 	}
 	return out
 }
 
-func (j *Journal) replayInstance(ctx context.Context, store ReplayStore, catalog *plans.Catalog, segments []Segment, r *Replayed) error {
+// replayInstance reports whether there was something to do.
+func (j *Journal) replayInstance(ctx context.Context, store ReplayStore, catalog *plans.Catalog, segments []Segment, r *Replayed) (bool, error) {
 	last, err := store.LastSeq(ctx, r.Instance)
-	if errors.Is(err, meter.ErrUnknownInstance) && empty(segments) {
-		// It ended before it was registered.
-		return j.removeAll(segments, r)
+	if errors.Is(err, meter.ErrUnknownInstance) {
+		if empty(segments) {
+			// It ended before it was registered.
+			return true, j.writtenAll(segments, r)
+		}
+		// The store has lost that it was registered.
+		last, err = 0, store.RegisterInstance(ctx, meter.Instance{ID: r.Instance, Host: replayedHost, StartedAt: startOf(segments)})
 	}
 	if err != nil {
-		return fmt.Errorf("replay instance %s: %w", r.Instance, err)
+		return true, fmt.Errorf("replay instance %s: %w", r.Instance, err)
+	}
+	if !slices.ContainsFunc(segments, func(s Segment) bool { return !s.Written || s.ID.Seq > last }) {
+		return false, nil
 	}
 	for _, segment := range segments {
-		for ; last < segment.ID.Seq-1; last++ {
-			// Appends had failed, or the file was moved away: the sequence goes on all the same.
-			empty := meter.Batch{ID: meter.BatchID{Instance: r.Instance, Seq: last + 1}}
-			if _, err := store.ApplyBatch(ctx, empty); err != nil {
-				return fmt.Errorf("replay instance %s: %w", r.Instance, err)
+		if segment.ID.Seq > last+1 {
+			missing := meter.MissingBatches{Instance: r.Instance, First: last + 1, Last: segment.ID.Seq - 1}
+			if err := store.SkipBatches(ctx, missing); err != nil {
+				return true, fmt.Errorf("replay instance %s: %w", r.Instance, err)
 			}
-			r.Missing++
+			r.Missing += missing.Count()
+			last = missing.Last
 		}
 		if segment.ID.Seq > last {
-			records, err := replaySegment(ctx, store, catalog, segment, r)
-			if err != nil {
-				return err
+			if err := replaySegment(ctx, store, catalog, segment, r); err != nil {
+				return true, err
 			}
 			last = segment.ID.Seq
-			r.Applied++
-			r.Records += records
 		}
-		if err := j.Remove(segment.ID); err != nil {
-			return err
+		if !segment.Written {
+			if err := j.Written(segment.ID); err != nil {
+				return true, err
+			}
 		}
 		r.Segments++
 	}
 	if err := store.StopInstance(ctx, r.Instance); err != nil {
-		return fmt.Errorf("say that instance %s has stopped: %w", r.Instance, err)
+		return true, fmt.Errorf("say that instance %s has stopped: %w", r.Instance, err)
 	}
-	return nil
+	return true, nil
+}
+
+// replayedHost stands for the host of an instance that the store has lost.
+const replayedHost = "replayed"
+
+// startOf returns when an instance started: its ID says so, where it is a UUIDv7 (RFC 9562,
+// section 5.7). Otherwise it started before what it left was written.
+func startOf(segments []Segment) time.Time {
+	if id := segments[0].ID.Instance; id.Version() == 7 {
+		seconds, nanoseconds := id.Time().UnixTime()
+		return time.Unix(seconds, nanoseconds).UTC()
+	}
+	return segments[0].WrittenAt
 }
 
 // empty reports whether no segment has a record.
@@ -115,9 +147,9 @@ func empty(segments []Segment) bool {
 	return true
 }
 
-func (j *Journal) removeAll(segments []Segment, r *Replayed) error {
+func (j *Journal) writtenAll(segments []Segment, r *Replayed) error {
 	for _, segment := range segments {
-		if err := j.Remove(segment.ID); err != nil {
+		if err := j.Written(segment.ID); err != nil {
 			return err
 		}
 		r.Segments++
@@ -125,7 +157,7 @@ func (j *Journal) removeAll(segments []Segment, r *Replayed) error {
 	return nil
 }
 
-func replaySegment(ctx context.Context, store ReplayStore, catalog *plans.Catalog, segment Segment, r *Replayed) (int64, error) {
+func replaySegment(ctx context.Context, store ReplayStore, catalog *plans.Catalog, segment Segment, r *Replayed) error {
 	var summary Summary
 	batch, err := meter.BatchOf(segment.ID, catalog, Read(segment, &summary))
 	if err != nil {
@@ -133,11 +165,16 @@ func replaySegment(ctx context.Context, store ReplayStore, catalog *plans.Catalo
 		if !errors.As(err, &file) {
 			err = &FileError{Path: segment.Path, Offset: summary.Bytes, Err: err}
 		}
-		return 0, err
+		return err
 	}
 	if _, err := store.ApplyBatch(ctx, batch); err != nil {
-		return 0, fmt.Errorf("replay %s: %w", segment.Path, err)
+		return fmt.Errorf("replay %s: %w", segment.Path, err)
+	}
+	r.Applied++
+	if segment.Written {
+		r.Again++
 	}
 	r.Cut += summary.Cut
-	return summary.Records, nil
+	r.Records += summary.Records
+	return nil
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -22,6 +24,9 @@ type replayStore struct {
 	last    map[uuid.UUID]int64
 	batches []meter.Batch
 	stopped []uuid.UUID
+	// registered and missing are what it was told of.
+	registered []meter.Instance
+	missing    []meter.MissingBatches
 	// fail makes the n-th call of ApplyBatch fail after it has been carried out.
 	fail int
 }
@@ -52,6 +57,21 @@ func (s *replayStore) LastSeq(_ context.Context, id uuid.UUID) (int64, error) {
 		return 0, meter.ErrUnknownInstance
 	}
 	return last, nil
+}
+
+func (s *replayStore) RegisterInstance(_ context.Context, i meter.Instance) error {
+	s.last[i.ID] += 0
+	s.registered = append(s.registered, i)
+	return nil
+}
+
+func (s *replayStore) SkipBatches(_ context.Context, m meter.MissingBatches) error {
+	if s.last[m.Instance] != m.First-1 {
+		return meter.ErrSequenceGap
+	}
+	s.last[m.Instance] = m.Last
+	s.missing = append(s.missing, m)
+	return nil
 }
 
 func (s *replayStore) StopInstance(_ context.Context, id uuid.UUID) error {
@@ -153,9 +173,7 @@ func TestReplayGoesOnOverWhatIsMissing(t *testing.T) {
 	got := replay(t, dir, store)
 	require.Equal(t, journal.Replayed{Instance: instance, Segments: 2, Applied: 2, Records: 2, Missing: 2}, got[0])
 	require.EqualValues(t, 1+8, store.evaluations())
-	require.Len(t, store.batches, 4)
-	require.Empty(t, store.batches[1].Rows)
-	require.False(t, store.batches[1].WatermarkOnly, "it uses up the sequence number")
+	require.Equal(t, []meter.MissingBatches{{Instance: instance, First: 2, Last: 3}}, store.missing, "it is recorded, and the sequence goes on")
 }
 
 func TestReplayStopsAtDamageAndKeepsTheFile(t *testing.T) {
@@ -180,7 +198,7 @@ func TestReplayStopsAtDamageAndKeepsTheFile(t *testing.T) {
 	require.NoError(t, os.Rename(path, path+".damaged"))
 	got = replay(t, dir, store)
 	require.NoError(t, got[0].Err)
-	require.Equal(t, 1, got[0].Missing)
+	require.EqualValues(t, 1, got[0].Missing)
 	require.EqualValues(t, 1+1+4, store.evaluations())
 }
 
@@ -197,19 +215,95 @@ func TestReplayReportsATornTail(t *testing.T) {
 	require.EqualValues(t, journal.Length(record(3))-3, got[0].Cut)
 }
 
-// A process that ended before it was registered has left nothing that counts; one
-// whose instance is unknown but that has records is looked at by somebody.
+// A process that ended before it was registered has left nothing that counts. One whose
+// instance is unknown but that has records was registered, and the store has lost it.
 func TestReplayOfUnknownInstances(t *testing.T) {
 	dir := t.TempDir()
 	id := journal.SegmentID{Instance: uuid.Must(uuid.NewV7()), Seq: 1}
 	name := fmt.Sprintf("%s-%020d.journal", id.Instance, id.Seq)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), journal.Image(id, nil), 0o600))
-	unknown := leave(t, dir, 1)
+	unknown := leave(t, dir, 2)
+	require.NoError(t, os.Remove(segments(t, dir)[1].Path))
 	store := &replayStore{last: map[uuid.UUID]int64{}}
 	got := replay(t, dir, store)
 	require.NoError(t, got[0].Err)
 	require.Equal(t, 1, got[0].Segments)
-	require.Equal(t, unknown, got[1].Instance)
-	require.ErrorIs(t, got[1].Err, meter.ErrUnknownInstance)
-	require.Empty(t, store.batches)
+	require.Equal(t, journal.Replayed{Instance: unknown, Segments: 1, Applied: 1, Records: 1, Missing: 1}, got[1])
+	require.Len(t, store.registered, 1)
+	require.Equal(t, unknown, store.registered[0].ID)
+	require.WithinDuration(t, time.Now(), store.registered[0].StartedAt, time.Minute, "its identity says when it started")
+	require.Equal(t, []meter.MissingBatches{{Instance: unknown, First: 1, Last: 1}}, store.missing)
+	require.EqualValues(t, 2, store.evaluations())
+	require.Equal(t, []uuid.UUID{unknown}, store.stopped)
+}
+
+// What was written is kept for a while, and written again where the store has lost it.
+func TestReplayWritesAgainWhatTheStoreHasLost(t *testing.T) {
+	dir, now := t.TempDir(), time.Now().UTC()
+	clock := func() time.Time { return now }
+	instance := leave(t, dir, 3)
+	keep := func(store *replayStore) []journal.Replayed {
+		j, err := journal.Open(journal.Config{Dir: dir, Instance: uuid.Must(uuid.NewV7()), Keep: time.Hour, Now: clock})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, j.Close()) }()
+		got := j.Replay(t.Context(), store, plans.Default())
+		return slices.DeleteFunc(got, func(r journal.Replayed) bool { return r.Instance != instance })
+	}
+	store := &replayStore{last: map[uuid.UUID]int64{instance: 0}}
+	require.Equal(t, []journal.Replayed{{Instance: instance, Segments: 3, Applied: 3, Records: 3}}, keep(store))
+	require.Len(t, segments(t, dir), 3, "they are kept")
+	require.Empty(t, keep(store), "the store has all")
+	require.Len(t, store.stopped, 1)
+
+	store.last[instance], store.batches = 1, store.batches[:1]
+	require.Equal(t, []journal.Replayed{{Instance: instance, Segments: 3, Applied: 2, Again: 2, Records: 2}}, keep(store))
+	require.EqualValues(t, 7, store.evaluations())
+	delete(store.last, instance)
+	store.batches = nil
+	require.Equal(t, []journal.Replayed{{Instance: instance, Segments: 3, Applied: 3, Again: 3, Records: 3}}, keep(store))
+	require.EqualValues(t, 7, store.evaluations())
+}
+
+// Kept segments go once they are too old, or take too much room: the oldest first.
+func TestWrittenSegmentsAreKeptForAWhile(t *testing.T) {
+	dir, now := t.TempDir(), time.Now().UTC().Truncate(time.Second)
+	instance := uuid.Must(uuid.NewV7())
+	j, err := journal.Open(journal.Config{Dir: dir, Instance: instance, Keep: time.Hour, KeepBytes: 400, Now: func() time.Time { return now }})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, j.Close()) }()
+	kept := func() (seqs []int64) {
+		for _, s := range segments(t, dir) {
+			if s.Written {
+				seqs = append(seqs, s.ID.Seq)
+			}
+		}
+		return seqs
+	}
+	write := func() {
+		_, err := j.Append(record(1))
+		require.NoError(t, err)
+		seq, err := j.Rotate()
+		require.NoError(t, err)
+		require.NoError(t, j.Written(journal.SegmentID{Instance: instance, Seq: seq}))
+	}
+	write()
+	now = now.Add(30 * time.Minute)
+	write()
+	require.Equal(t, []int64{1, 2}, kept())
+	records, ok := j.Kept(journal.SegmentID{Instance: instance, Seq: 1})
+	require.True(t, ok)
+	for r, err := range records {
+		require.NoError(t, err)
+		require.Equal(t, record(1), r)
+	}
+	now = now.Add(31 * time.Minute)
+	write()
+	require.Equal(t, []int64{2, 3}, kept(), "an hour is over for the first")
+	_, ok = j.Kept(journal.SegmentID{Instance: instance, Seq: 1})
+	require.False(t, ok)
+	for range 6 {
+		write()
+	}
+	require.Less(t, len(kept()), 5, "400 bytes hold no more")
+	require.EqualValues(t, 9, kept()[len(kept())-1])
 }

@@ -25,10 +25,10 @@ func (OnPlan) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applied, error
 }
 
 // AdjustLeases implements meter.LeaseStore.
-func (OnPlan) AdjustLeases(_ context.Context, _ uuid.UUID, asks []meter.LeaseAsk) ([]meter.LeaseAnswer, error) {
+func (OnPlan) AdjustLeases(_ context.Context, _ meter.BatchID, asks []meter.LeaseAsk) (meter.LeaseAnswers, error) {
 	out := make([]meter.LeaseAnswer, len(asks))
 	for i, ask := range asks {
 		out[i] = meter.LeaseAnswer{Issued: ask.Issued, Max: ask.Max}
 	}
-	return out, nil
+	return meter.LeaseAnswers{Answers: out}, nil
 }

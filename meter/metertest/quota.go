@@ -41,25 +41,28 @@ func newQuota() Quota {
 }
 
 // AdjustLeases implements meter.LeaseStore.
-func (s *Store) AdjustLeases(ctx context.Context, instance uuid.UUID, asks []meter.LeaseAsk) ([]meter.LeaseAnswer, error) {
+func (s *Store) AdjustLeases(ctx context.Context, by meter.BatchID, asks []meter.LeaseAsk) (meter.LeaseAnswers, error) {
 	if err := s.begin(ctx, CallAdjust); err != nil {
-		return nil, err
+		return meter.LeaseAnswers{}, err
 	}
 	defer s.mu.Unlock()
 	for _, ask := range asks {
 		if s.Refused[ask.Organization] {
-			return nil, fmt.Errorf("%w: by a constraint", meter.ErrAskRefused)
+			return meter.LeaseAnswers{}, fmt.Errorf("%w: by a constraint", meter.ErrAskRefused)
 		}
+	}
+	if s.Seqs[by.Instance] < by.Seq {
+		return meter.LeaseAnswers{}, meter.ErrStoreBehind
 	}
 	out := make([]meter.LeaseAnswer, len(asks))
 	for i, ask := range asks {
-		out[i] = s.adjust(instance, ask)
+		out[i] = s.adjust(by.Instance, ask)
 	}
 	if s.LoseAnswer {
 		s.LoseAnswer = false
-		return nil, ErrAway
+		return meter.LeaseAnswers{}, ErrAway
 	}
-	return out, nil
+	return meter.LeaseAnswers{Answers: out}, nil
 }
 
 func (s *Store) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.LeaseAnswer {

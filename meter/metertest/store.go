@@ -32,6 +32,7 @@ const (
 	CallKnown    Call = "KnownReports"
 	CallChanges  Call = "PlanChanges"
 	CallTakeOver Call = "TakenOver"
+	CallRewind   Call = "RewindStore"
 )
 
 // Key is what a record is of.
@@ -47,8 +48,8 @@ type Record struct {
 	At    time.Time
 }
 
-// Store is a [meter.Store], [meter.LeaseStore], [meter.IdentityStore] and
-// [meter.ChangeStore] in memory. Its fields are set before it is used, or in [Store.Set].
+// Store is a [meter.Store], [meter.LeaseStore], [meter.IdentityStore], [meter.ChangeStore] and
+// [meter.RewindStore] in memory. Its fields are set before it is used, or in [Store.Set].
 type Store struct {
 	mu sync.Mutex
 	// Before is called before every call, without a lock: it may count, and block until ctx
@@ -79,7 +80,9 @@ type Store struct {
 	Watermark time.Time
 	// Quarantined is what was set aside of a day, apart in which batch.
 	Quarantined map[Key]int64
-	apart       map[meter.BatchID][]meter.BatchPlace
+	// Missing are the batches that were skipped.
+	Missing []meter.MissingBatches
+	apart   map[meter.BatchID][]meter.BatchPlace
 
 	// Quota is what hard limits have. Looks gets the windows that somebody looks at while
 	// others hold some idle; those that nobody takes from it are dropped.

@@ -31,6 +31,8 @@ type APIConfig struct {
 	RefuseUnknown     bool          `env:"TOLLGATE_GATEWAY_REFUSE_UNKNOWN" help:"Answer 404 to requests to the gateway that no rule knows. Default: they pass, uncounted."`
 	TemporalUIURL     string        `name:"temporal-ui-url" env:"TOLLGATE_TEMPORAL_UI_URL" placeholder:"URL" help:"Temporal's UI, for links to runs."`
 	JournalDir        string        `type:"path" default:"tollgate-journal" env:"TOLLGATE_JOURNAL_DIR" placeholder:"FOLDER" help:"Folder of the journal, on a local disk; each API needs one of its own, and finds it again when it starts anew."`
+	JournalKeep       time.Duration `default:"1h" env:"TOLLGATE_JOURNAL_KEEP" help:"How long the journal keeps usage that is written, so that a Postgres which goes back in time (a restored backup, a standby that lagged) gets it again, 0 to 720h. 0: not at all."`
+	JournalKeepMiB    int64         `name:"journal-keep-mib" default:"4096" env:"TOLLGATE_JOURNAL_KEEP_MIB" help:"The most that this takes on disk, in MiB, 1 to 1048576; the oldest goes first."`
 	Durability        string        `enum:"memory,process,disk" default:"process" env:"TOLLGATE_DURABILITY" help:"What acknowledged usage survives before it is flushed: memory (nothing), process (kill -9), disk (a loss of power)."`
 	JournalFull       string        `enum:"admit,refuse" default:"admit" env:"TOLLGATE_JOURNAL_FULL" help:"What becomes of requests that the journal can't keep: admit (counted in memory alone) or refuse (503)."`
 	LeasesAway        string        `enum:"allow,deny" default:"allow" env:"TOLLGATE_LEASES_AWAY" help:"What becomes of requests under a hard limit while Postgres can't be asked for quota: allow (counted, the limit may be passed) or deny (503)."`
@@ -52,12 +54,21 @@ func (c APIConfig) Validate() error {
 		config.CheckHTTPURL("--temporal-ui-url", c.TemporalUIURL),
 		within("--flush-interval", c.FlushInterval, 100*time.Millisecond, 5*time.Minute),
 		c.checkLostAfter(),
+		within("--journal-keep", c.JournalKeep, 0, 30*24*time.Hour),
+		c.checkJournalKeepMiB(),
 		within("--max-late", c.MaxLate, time.Minute, meter.IdentityRetention),
 		within("--max-ahead", c.MaxAhead, time.Second, time.Hour),
 		checkThresholds(c.UsageThresholds),
 		within("--drain-delay", c.DrainDelay, 0, 5*time.Minute),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
+}
+
+func (c APIConfig) checkJournalKeepMiB() error {
+	if c.JournalKeepMiB < 1 || c.JournalKeepMiB > 1<<20 {
+		return fmt.Errorf("--journal-keep-mib is %d: it must be 1 to %d", c.JournalKeepMiB, 1<<20)
+	}
+	return nil
 }
 
 func (c APIConfig) checkLostAfter() error {
@@ -167,6 +178,8 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 		Parts: []api.Part{
 			{Name: "postgres", Check: b.store.Ping},
 			{Name: "journal", Check: func(context.Context) error { return i.journalHealth() }},
+			{Name: "flush", Check: func(context.Context) error { return i.flushHealth() }},
+			{Name: "usage", Check: i.usageHealth},
 			{Name: "temporal", Check: func(ctx context.Context) error {
 				_, err := b.temporal.CheckHealth(ctx, nil)
 				return err

@@ -28,6 +28,10 @@ type changes struct {
 	// takeover takes changes of plans over; due has room for one: something may have changed.
 	takeover *meter.Takeover
 	due      chan struct{}
+	// rewound has one where Postgres had gone back in time: nothing that was known of it holds.
+	// behind takes one where that may be so: it was away.
+	rewound <-chan struct{}
+	behind  chan<- struct{}
 
 	mu sync.Mutex
 	// since is the time from which changes may not have been seen.
@@ -55,6 +59,7 @@ func (c *changes) run(ctx context.Context) {
 	})
 	wg.Go(func() { c.takeOver(ctx) })
 	wg.Go(func() { every(ctx, announceEvery, c.announce) })
+	wg.Go(func() { c.followRewinds(ctx) })
 	every(ctx, c.interval, c.resync)
 }
 
@@ -116,17 +121,28 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 			}
 		}
 	case pgstore.ChangeResync:
+		c.refresher.Forget()
+		poke(c.behind)
 		c.resync(ctx)
 	}
 }
 
-// changed says that plans may have changed.
-func (c *changes) changed() {
-	select {
-	case c.due <- struct{}{}:
-	default:
+// followRewinds reads everything again where Postgres had gone back in time. The meter reads
+// organizations again as they are asked for.
+func (c *changes) followRewinds(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.rewound:
+			c.refresher.Forget()
+			c.resync(ctx)
+		}
 	}
 }
+
+// changed says that plans may have changed.
+func (c *changes) changed() { poke(c.due) }
 
 const (
 	// takeoverTimeout bounds one attempt to take changes over, takeoverRetry is the time

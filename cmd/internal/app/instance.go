@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
@@ -37,6 +38,10 @@ type instance struct {
 	store     *pgstore.Store
 	temporal  client.Client
 	logger    *slog.Logger
+
+	// behind has room for one: the store has lost something that it had acknowledged. rewound
+	// likewise: it has it again, and all else that is known of it is to be read anew.
+	behind, rewound chan struct{}
 
 	// stopBackground ends what runs beside the requests, running is how many do.
 	stopBackground context.CancelFunc
@@ -74,15 +79,15 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 		}
 	}()
 	now := clock()
-	if err := b.store.RegisterInstance(ctx, meter.Instance{
-		ID: id, Host: host, Status: meter.InstanceLive, StartedAt: now, SeenAt: now, Watermark: now,
-	}); err != nil {
+	as := meter.Instance{ID: id, Host: host, Status: meter.InstanceLive, StartedAt: now, SeenAt: now, Watermark: now}
+	if err := b.store.RegisterInstance(ctx, as); err != nil {
 		return nil, err
 	}
+	i.behind, i.rewound = make(chan struct{}, 1), make(chan struct{}, 1)
 	meterConfig := meter.Config{
 		Catalog: b.catalog, Store: b.store, Logger: i.logger, Now: clock,
 		Leases: b.store, Instance: id, LeaseFor: config.lostAfter() * leasePart / leaseWhole, DenyUnleased: config.LeasesAway == "deny",
-		Identities: b.store, RefuseUnjournalled: config.JournalFull == "refuse",
+		Identities: b.store, RefuseUnjournalled: config.JournalFull == "refuse", Behind: func() { poke(i.behind) },
 	}
 	if journal.Durability(config.Durability) != journal.Memory {
 		meterConfig.Journal = i.journal
@@ -92,12 +97,14 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	watcher := newAlerts(b, config)
 	i.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: i.meter, Store: b.store, Instance: id, Now: clock, Interval: config.FlushInterval, Logger: i.logger,
+		Rewinds: b.store, As: as, Rewound: func() { poke(i.rewound) },
 		Undriven: i.ensureLoop, Watch: watcher.Watch, WatchFrom: watcher.WatchFrom(),
 	})
 	err = errors.Join(
 		telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock),
 		telemetry.ObserveQuarantine(b.telemetry.Metrics, b.store.QuarantinedRows),
 		telemetry.ObserveStuckReservations(b.telemetry.Metrics, b.store.StuckReservations),
+		telemetry.ObserveMissingBatches(b.telemetry.Metrics, b.store.CountMissingBatches),
 		telemetry.ObserveJournal(b.telemetry.Metrics, i.journal),
 	)
 	if err != nil {
@@ -106,6 +113,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	}
 	i.background, i.stopBackground = context.WithCancel(context.Background())
 	i.running.Go(func() { i.flusher.Run(i.background) })
+	i.running.Go(func() { i.catchUp() })
 	i.running.Go(func() { i.offerWork() })
 	i.running.Go(func() { i.expireReservations() })
 	return i, nil
@@ -115,7 +123,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 func (i *instance) follow(forgetKey, forgetOrganization func(uuid.UUID)) {
 	c := &changes{
 		store: i.store, meter: i.meter, refresher: i.refresher, logger: i.logger, forgetKeys: forgetKey, forgetOrganization: forgetOrganization,
-		interval: resyncEvery, since: clock(), due: make(chan struct{}, 1),
+		interval: resyncEvery, rewound: i.rewound, behind: i.behind, since: clock(), due: make(chan struct{}, 1),
 		takeover: meter.NewTakeover(meter.TakeoverConfig{
 			Refresher: i.refresher, Flusher: i.flusher, Store: i.store, Instance: i.id, Now: clock,
 		}),
@@ -231,16 +239,21 @@ const leasePart, leaseWhole = 2, 3
 func (i *instance) openJournal(ctx context.Context, catalog *plans.Catalog) (err error) {
 	i.journal, err = journal.Open(journal.Config{
 		Dir: i.config.JournalDir, Instance: i.id, Durability: journal.Durability(i.config.Durability),
+		Keep: i.config.JournalKeep, KeepBytes: i.config.JournalKeepMiB << 20, Now: clock,
 	})
 	if err != nil {
 		return fmt.Errorf("--journal-dir: %w", err)
 	}
 	for _, r := range i.journal.Replay(ctx, i.store, catalog) {
 		log := i.logger.With("earlier", r.Instance, "segments", r.Segments, "applied", r.Applied,
-			"records", r.Records, "cut_bytes", r.Cut, "missing", r.Missing)
+			"records", r.Records, "again", r.Again, "cut_bytes", r.Cut, "missing", r.Missing)
 		if r.Err != nil {
 			i.stuck++
 			log.Error("The journal of an earlier instance is not replayed: its files are kept, see the runbook", "error", r.Err)
+			continue
+		}
+		if r.Again > 0 || r.Missing > 0 {
+			log.Warn("Replayed the journal of an earlier instance, of which the store had lost batches")
 			continue
 		}
 		log.Info("Replayed the journal of an earlier instance")
@@ -257,6 +270,54 @@ func (i *instance) closeJournal() {
 
 // errStuck says that the journal of an earlier instance waits for somebody to look at it.
 var errStuck = errors.New("the journal of an earlier instance is not replayed")
+
+// poke says once that something is due.
+func poke(due chan<- struct{}) {
+	select {
+	case due <- struct{}{}:
+	default:
+	}
+}
+
+// catchUpRetry is the time before what could not be brought up to date is tried again.
+const catchUpRetry = time.Second
+
+// catchUp flushes at once where the store may have gone back in time: an ask for quota has found
+// that it is behind, or it was away.
+func (i *instance) catchUp() {
+	for {
+		select {
+		case <-i.background.Done():
+			return
+		case <-i.behind:
+		}
+		_, err := i.flusher.Flush(i.background)
+		if err == nil {
+			err = i.flusher.ReleaseForgotten(i.background)
+		}
+		if err != nil && i.background.Err() == nil {
+			i.logger.Warn("The store can't be brought up to date: it is tried again", "error", err)
+			time.AfterFunc(catchUpRetry, func() { poke(i.behind) })
+		}
+	}
+}
+
+// flushHealth says whether the last flush has failed.
+func (i *instance) flushHealth() error {
+	if i.flusher.Retained() > 0 {
+		return api.PartFailing
+	}
+	return nil
+}
+
+// usageHealth says whether acknowledged usage is lost.
+func (i *instance) usageHealth(ctx context.Context) error {
+	n, err := i.store.CountMissingBatches(ctx)
+	if err == nil && n > 0 {
+		return api.PartIncomplete
+	}
+	return err
+}
 
 // journalHealth says what is wrong with the journal.
 func (i *instance) journalHealth() error {

@@ -12,6 +12,45 @@ import (
 	"github.com/google/uuid"
 )
 
+const leasedWindows = `-- name: LeasedWindows :many
+SELECT organization_id, meter, limit_window, window_start, generation FROM quota_leases
+WHERE instance_id = $1 AND granted > 0
+`
+
+type LeasedWindowsRow struct {
+	OrganizationID uuid.UUID
+	Meter          string
+	LimitWindow    string
+	WindowStart    time.Time
+	Generation     int64
+}
+
+func (q *Queries) LeasedWindows(ctx context.Context, instanceID uuid.UUID) ([]LeasedWindowsRow, error) {
+	rows, err := q.db.Query(ctx, leasedWindows, instanceID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LeasedWindowsRow
+	for rows.Next() {
+		var i LeasedWindowsRow
+		if err := rows.Scan(
+			&i.OrganizationID,
+			&i.Meter,
+			&i.LimitWindow,
+			&i.WindowStart,
+			&i.Generation,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockInstance = `-- name: LockInstance :one
 SELECT id FROM instances WHERE id = $1 FOR UPDATE
 `
@@ -48,6 +87,33 @@ func (q *Queries) LockLiveInstance(ctx context.Context, iD uuid.UUID, notSeenSin
 	return id, err
 }
 
+const lockSomeLeasedWindows = `-- name: LockSomeLeasedWindows :exec
+SELECT FROM quota_windows w
+JOIN (
+    SELECT unnest($1::uuid[]) AS organization_id, unnest($2::text[]) AS meter, unnest($3::text[]) AS limit_window,
+        unnest($4::date[]) AS window_start
+) AS r ON (w.organization_id, w.meter, w.limit_window, w.window_start) = (r.organization_id, r.meter, r.limit_window, r.window_start)
+ORDER BY w.organization_id, w.meter COLLATE "C", w.limit_window, w.window_start
+FOR NO KEY UPDATE OF w
+`
+
+type LockSomeLeasedWindowsParams struct {
+	Organizations []uuid.UUID
+	Meters        []string
+	Kinds         []string
+	Starts        []time.Time
+}
+
+func (q *Queries) LockSomeLeasedWindows(ctx context.Context, arg LockSomeLeasedWindowsParams) error {
+	_, err := q.db.Exec(ctx, lockSomeLeasedWindows,
+		arg.Organizations,
+		arg.Meters,
+		arg.Kinds,
+		arg.Starts,
+	)
+	return err
+}
+
 const recordLostLeases = `-- name: RecordLostLeases :exec
 INSERT INTO quota_lost_leases (organization_id, meter, limit_window, window_start, instance_id, outstanding)
 SELECT l.organization_id, l.meter, l.limit_window, l.window_start, l.instance_id, l.granted
@@ -72,5 +138,45 @@ WHERE w.organization_id = r.organization_id AND w.meter = r.meter AND w.limit_wi
 
 func (q *Queries) ReleaseLeases(ctx context.Context, instanceID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, releaseLeases, instanceID)
+	return err
+}
+
+const releaseSomeLeases = `-- name: ReleaseSomeLeases :exec
+WITH released AS (
+    DELETE FROM quota_leases l
+    USING (
+        SELECT unnest($1::uuid[]) AS organization_id, unnest($2::text[]) AS meter, unnest($3::text[]) AS limit_window,
+            unnest($4::date[]) AS window_start, unnest($5::bigint[]) AS generation
+    ) AS r
+    WHERE l.instance_id = $6
+        AND (l.organization_id, l.meter, l.limit_window, l.window_start, l.generation)
+            = (r.organization_id, r.meter, r.limit_window, r.window_start, r.generation)
+    RETURNING l.organization_id, l.meter, l.limit_window, l.window_start, l.granted
+)
+UPDATE quota_windows w SET leased = w.leased - r.granted
+FROM released r
+WHERE w.organization_id = r.organization_id AND w.meter = r.meter AND w.limit_window = r.limit_window
+    AND w.window_start = r.window_start AND r.granted > 0
+`
+
+type ReleaseSomeLeasesParams struct {
+	Organizations []uuid.UUID
+	Meters        []string
+	Kinds         []string
+	Starts        []time.Time
+	Generations   []int64
+	InstanceID    uuid.UUID
+}
+
+// A lease of another generation is one that the instance has had since.
+func (q *Queries) ReleaseSomeLeases(ctx context.Context, arg ReleaseSomeLeasesParams) error {
+	_, err := q.db.Exec(ctx, releaseSomeLeases,
+		arg.Organizations,
+		arg.Meters,
+		arg.Kinds,
+		arg.Starts,
+		arg.Generations,
+		arg.InstanceID,
+	)
 	return err
 }
