@@ -145,6 +145,22 @@ func TestServerStopsCrashesAndStarts(t *testing.T) {
 	require.Equal(t, 1, one[int](t, connect(t, database.URL), "SELECT v FROM kept"))
 }
 
+func TestABackupIsRestored(t *testing.T) {
+	t.Parallel()
+	server := NewServer(t)
+	database := server.NewDatabase(t)
+	conn := connect(t, database.URL)
+	_, err := conn.Exec(t.Context(), "CREATE TABLE kept AS SELECT 1 AS v")
+	require.NoError(t, err)
+	backup := server.BackUp(t)
+	for range 2 {
+		_, err = connect(t, database.URL).Exec(t.Context(), "UPDATE kept SET v = v + 1")
+		require.NoError(t, err)
+		server.Restore(t, backup)
+		require.Equal(t, 1, one[int](t, connect(t, database.URL), "SELECT v FROM kept"))
+	}
+}
+
 func TestNewClusterRefusesWhatIsNoURL(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{"", "host=localhost", "mysql://localhost/db", "postgres:///db", "postgres://user:secret@host:port"} {
