@@ -183,7 +183,9 @@ func TestARefusedWindowHoldsUpNoEnd(t *testing.T) {
 			require.NoError(t, f.StopInstance(t.Context(), w.id))
 		}
 		require.EqualValues(t, 1, f.count(`SELECT count(*) FROM instances WHERE id = $1 AND status = $2`, w.id, state))
-		leased := func(o uuid.UUID) int64 { return f.count(`SELECT leased FROM quota_windows WHERE organization_id = $1`, o) }
+		leased := func(o uuid.UUID) int64 {
+			return f.count(`SELECT leased FROM quota_windows WHERE organization_id = $1`, o)
+		}
 		require.Equal(t, []int64{0, 10}, []int64{leased(acme), leased(bolt)}, state)
 	}
 }
