@@ -226,7 +226,9 @@ func (s *closing) RecordDecision(_ context.Context, _ uuid.UUID, d billing.Expor
 	return s.err
 }
 
-func (s *closing) ExportToIssue(context.Context, uuid.UUID) (billing.Export, error) { return s.toIssue, s.err }
+func (s *closing) ExportToIssue(context.Context, uuid.UUID) (billing.Export, error) {
+	return s.toIssue, s.err
+}
 
 func (s *closing) IssueExport(context.Context, uuid.UUID) error { s.issued++; return s.err }
 

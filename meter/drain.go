@@ -143,11 +143,7 @@ func (m *Meter) drain(now time.Time) harvest {
 		m.orgs.each(func(o *Organization) { o.roll(now.UnixNano()) })
 	}
 	h := harvest{watermark: m.openDays(now)}
-	if j := m.config.Journal; j != nil {
-		if err := j.Prepare(); err != nil {
-			m.config.Logger.Error("The journal can't be prepared for the next segment", "error", err)
-		}
-	}
+	m.prepareJournal()
 
 	m.drainLocks.lock()
 	m.dirtyMu.Lock()
@@ -160,6 +156,10 @@ func (m *Meter) drain(now time.Time) harvest {
 		h.rotate(m)
 	}
 	m.drainLocks.unlock()
+	if h.rotated {
+		// Ahead of need: at the next drain there may be no room, or no descriptor, for it.
+		m.prepareJournal()
+	}
 
 	h.rows = make([]drained, 0, len(taken))
 	for _, s := range taken {
@@ -179,6 +179,16 @@ func (m *Meter) drain(now time.Time) harvest {
 	clear(taken)
 	m.spare = taken[:0]
 	return h
+}
+
+func (m *Meter) prepareJournal() {
+	j := m.config.Journal
+	if j == nil {
+		return
+	}
+	if err := j.Prepare(); err != nil {
+		m.config.Logger.Error("The journal can't be prepared for the next segment", "error", err)
+	}
 }
 
 func (h *harvest) rotate(m *Meter) {

@@ -30,7 +30,7 @@ func WithWindow(c Config, n int64) Config {
 // WithFiles returns a config whose files go through wrap.
 func WithFiles(c Config, wrap func(File) (File, error)) Config {
 	c.create = func(path string) (file, error) {
-		f, err := createFile(path)
+		f, err := createFile(path, &spares{})
 		if err != nil {
 			return nil, err
 		}

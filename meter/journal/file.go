@@ -29,8 +29,10 @@ type file interface {
 type osFile struct{ *os.File }
 
 // createFile creates a segment's file, which must not be there.
-func createFile(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // The folder is the operator's choice.
+func createFile(path string, s *spares) (file, error) {
+	f, err := s.open(func() (*os.File, error) {
+		return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // The folder is the operator's choice.
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +40,8 @@ func createFile(path string) (file, error) {
 }
 
 // persistFolder makes the names in a folder survive a loss of power.
-func persistFolder(dir string) error {
-	f, err := os.Open(dir) //nolint:gosec // The folder is the operator's choice.
+func persistFolder(dir string, s *spares) error {
+	f, err := s.open(func() (*os.File, error) { return os.Open(dir) }) //nolint:gosec // The folder is the operator's choice.
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,8 @@ type Config struct {
 	// window is by how much a segment grows, in bytes; a multiple of the page size.
 	window int64
 	create func(path string) (file, error)
+	// spares are given up where the process has no descriptor left for a segment.
+	spares *spares
 }
 
 const (
@@ -81,11 +83,12 @@ func (c *Config) complete() error {
 	if c.KeepBytes == 0 {
 		c.KeepBytes = defaultKeepBytes
 	}
+	c.spares = &spares{}
+	if c.create == nil {
+		c.create = func(path string) (file, error) { return createFile(path, c.spares) }
+	}
 	if c.window == 0 {
 		c.window = defaultWindow
-	}
-	if c.create == nil {
-		c.create = createFile
 	}
 	switch {
 	case !c.Durability.Valid():
@@ -219,10 +222,11 @@ func (j *Journal) Append(record Record) (seq int64, err error) {
 	}
 }
 
-// Prepare does beforehand what [Journal.Rotate] would need time for: it creates
-// the next segment, and closes those that are sealed. Where appends fail, it looks
-// whether they can go on. Call it before each Rotate, outside of any lock that
-// appends need. Its error is for the log: Rotate and Append work as well as they can.
+// Prepare does beforehand what [Journal.Rotate] would need time and a file descriptor for: it
+// creates the next segment, and closes those that are sealed. Where appends fail, it looks
+// whether they can go on. Call it after Open, and before and after each Rotate, outside
+// of any lock that appends need: the next segment is there then when the process has no descriptor left.
+// Its error is for the log: Rotate and Append work as well as they can.
 func (j *Journal) Prepare() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -237,6 +241,7 @@ func (j *Journal) Prepare() error {
 	for _, s := range j.sealed {
 		err = errors.Join(err, s.release(true))
 	}
+	j.config.spares.fill()
 	err = errors.Join(err, active.retry())
 	if j.next == nil && active.seq < math.MaxInt64 {
 		next := newSegment(&j.config, active.seq+1)
@@ -408,6 +413,7 @@ func (j *Journal) Close() error {
 	if j.next != nil {
 		err = errors.Join(err, j.next.release(false), removeFile(j.next.path))
 	}
+	j.config.spares.close()
 	if j.lock != nil {
 		err = errors.Join(err, j.lock.Close())
 	}

@@ -106,7 +106,7 @@ func (s *segment) begin(f file) error {
 		return fileError(s.path, 0, err)
 	}
 	if s.config.Durability == Disk {
-		if err := errors.Join(f.Persist(), persistFolder(s.config.Dir)); err != nil {
+		if err := errors.Join(f.Persist(), persistFolder(s.config.Dir, s.config.spares)); err != nil {
 			return fileError(s.path, 0, err)
 		}
 		return nil

@@ -244,6 +244,9 @@ func (i *instance) openJournal(ctx context.Context, catalog *plans.Catalog) (err
 	if err != nil {
 		return fmt.Errorf("--journal-dir: %w", err)
 	}
+	if err := i.journal.Prepare(); err != nil {
+		i.logger.Error("The journal can't be prepared for the next segment", "error", err)
+	}
 	for _, r := range i.journal.Replay(ctx, i.store, catalog) {
 		log := i.logger.With("earlier", r.Instance, "segments", r.Segments, "applied", r.Applied,
 			"records", r.Records, "again", r.Again, "cut_bytes", r.Cut, "missing", r.Missing)
