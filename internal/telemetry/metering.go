@@ -33,6 +33,13 @@ func ObserveMissingBatches(provider metric.MeterProvider, count func(context.Con
 		"Batches of acknowledged usage that Postgres has lost and that nobody could send again: of all instances.")
 }
 
+// ObserveBatchConflicts makes the metric of batches that differ from the one that was applied
+// under their identity; count asks the store. While it can't say, there is no value.
+func ObserveBatchConflicts(provider metric.MeterProvider, count func(context.Context) (int64, error)) error {
+	return observeCount(provider, "tollgate_batch_conflicts", count,
+		"Batches that differ from the one that was applied under their identity, and are kept beside it: of all instances.")
+}
+
 // observeCount makes a metric of what the store counts.
 func observeCount(provider metric.MeterProvider, name string, count func(context.Context) (int64, error), help string) error {
 	scope := provider.Meter("github.com/riverline/tollgate/meter")
