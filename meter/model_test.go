@@ -64,7 +64,7 @@ func TestMeterAgainstModel(t *testing.T) {
 		ids := []uuid.UUID{store.Add("free"), store.Add("free")}
 		now := time.Date(2026, 11, 28, 22, 0, 0, 0, time.UTC)
 		// Every load is answered, so that the model need not know of fail-open.
-		m := meter.New(meter.Config{Catalog: catalog, Store: metertest.OnPlan("free")})
+		m := meter.New(meter.Config{Catalog: catalog, Store: metertest.OnPlan("free"), Now: func() time.Time { return now }})
 		flusher := meter.NewFlusher(meter.FlusherConfig{
 			Meter: m, Store: store, Instance: uuid.New(), Now: func() time.Time { return now },
 		})
@@ -77,16 +77,16 @@ func TestMeterAgainstModel(t *testing.T) {
 		kinds := []calendar.WindowKind{calendar.WindowDay, calendar.WindowMonth, calendar.WindowDay}
 		limits := []int64{20, 30, 5}
 
-		one := func(t *rapid.T, hold bool, org, index int, quantity int64) {
+		one := func(t *rapid.T, hold bool, org, index int, quantity int64, asked time.Time) {
 			window := kinds[index].At(now)
 			inWindow := func(d calendar.Day) bool { return window.Contains(d.Start()) }
 			current := expected.sum(expected.committed, org, index, inWindow) + expected.sum(expected.held, org, index, inWindow)
 			usage := modelUsage{organization: org, meter: index, day: calendar.DayOf(now), quantity: quantity}
 			var d plans.Decision
 			if hold {
-				d, usage.reservation = organization(org).Reserve(meter.Index(index), quantity, now)
+				d, usage.reservation = organization(org).Reserve(meter.Index(index), quantity, asked)
 			} else {
-				d, _ = organization(org).Consume(meter.Index(index), quantity, now)
+				d, _ = organization(org).Consume(meter.Index(index), quantity, asked)
 			}
 			over := current+quantity > limits[index]
 			overflows := current+quantity > plans.MaxDaySum
@@ -112,11 +112,13 @@ func TestMeterAgainstModel(t *testing.T) {
 		request := func(t *rapid.T, hold bool) {
 			org, index := rapid.IntRange(0, 1).Draw(t, "organization"), rapid.IntRange(0, 2).Draw(t, "meter")
 			quantity, times := rapid.Int64Range(1, 8).Draw(t, "quantity"), 1
+			// The caller has waited since it read the clock: the decision is of now.
+			asked := now.Add(-time.Duration(rapid.SampledFrom([]int{0, 0, 1, 30}).Draw(t, "hours since")) * time.Hour)
 			if index == 2 && rapid.Bool().Draw(t, "near the edge") {
 				quantity, times = plans.MaxQuantity-rapid.Int64Range(0, 1).Draw(t, "less"), rapid.IntRange(1, 110).Draw(t, "times")
 			}
 			for range times {
-				one(t, hold, org, index, quantity)
+				one(t, hold, org, index, quantity, asked)
 			}
 		}
 		settle := func(t *rapid.T, commit bool) {
