@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -209,9 +210,13 @@ func (r *exportRun) begin(ctx workflow.Context) error {
 	if err := r.show(ctx, billing.StageWaiting); err != nil {
 		return err
 	}
+	request, err := json.Marshal(r.in)
+	if err != nil {
+		return fmt.Errorf("keep what was requested: %w", err)
+	}
 	in := activities.BeginExportInput{
 		Period: r.period, Cut: p.Cut, Provisional: p.Provisional, RequestedBy: p.RequestedBy, RequestedAt: p.RequestedAt,
-		RequestedByID: r.in.RequestedByID, Reason: r.in.Reason,
+		RequestedByID: r.in.RequestedByID, Reason: r.in.Reason, Request: request,
 	}
 	var recording workflow.Future
 	if r.in.Reopen {
