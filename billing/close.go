@@ -126,6 +126,9 @@ type RatingCounts struct {
 	Statements    int64 `json:"statements"`
 	Parked        int64 `json:"parked"`
 	Variances     int64 `json:"variances"`
+	// MissingBatches counts the batches, found to be missing since the period began, of instances
+	// that were there within it: usage that was acknowledged and is in no statement.
+	MissingBatches int64 `json:"missing_batches,omitempty"`
 }
 
 // MoneyTotal adds up the statements of one currency.

@@ -70,6 +70,8 @@ type ExportPeriodProgress struct {
 	// that finance has looked at them.
 	Variances int64 `json:"variances,omitempty"`
 	Reviewed  bool  `json:"reviewed,omitempty"`
+	// MissingBatches counts batches of acknowledged usage that are lost: it is in no statement.
+	MissingBatches int64 `json:"missing_batches,omitempty"`
 	// AwaitingSince is when a wait for a decision began, Reminders how often it reminded.
 	AwaitingSince time.Time `json:"awaiting_since,omitzero"`
 	Reminders     int       `json:"reminders,omitempty"`
