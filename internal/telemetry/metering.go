@@ -89,6 +89,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 	sentAgain := counter("tollgate_batches_sent_again", "Batches that Postgres had lost, and that this instance has sent again.")
 	waited := counter("tollgate_quota_waits", "Requests that waited for quota.")
 	organizations := gauge("tollgate_organizations", "Organizations in memory.")
+	away := gauge("tollgate_leases_away", "1 while quota can't be had from Postgres, so that hard limits are open (or closed, by the setting), 0 otherwise.")
 	retained := gauge("tollgate_flush_retained_batches", "Batches that the last flush could not write and that are kept.")
 	sequence := gauge("tollgate_flush_sequence", "Sequence of the last batch that the store has.")
 	lag := gauge("tollgate_flush_watermark_lag_seconds", "Time since the watermark: the age of the oldest usage that may be unwritten.", metric.WithUnit("s"))
@@ -113,6 +114,11 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		o.ObserveInt64(conflicts, totals.Conflicts)
 		last := f.Last()
 		o.ObserveFloat64(organizations, float64(m.Organizations()))
+		without := 0.0
+		if m.LeasesAway() != nil {
+			without = 1
+		}
+		o.ObserveFloat64(away, without)
 		o.ObserveFloat64(retained, float64(f.Retained()))
 		o.ObserveFloat64(sequence, float64(last.Seq))
 		watermark := last.Watermark
@@ -121,7 +127,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		}
 		o.ObserveFloat64(lag, now().Sub(watermark).Seconds())
 		return nil
-	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, organizations, retained, sequence, lag)
+	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, organizations, away, retained, sequence, lag)
 	if err != nil {
 		return fmt.Errorf("register the metering metrics: %w", err)
 	}
