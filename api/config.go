@@ -206,6 +206,16 @@ type Config struct {
 	Unclassified gate.Unclassified
 	// UpstreamTimeout bounds the wait for the header of the upstream's answer. Zero: 60 s.
 	UpstreamTimeout time.Duration
+	// BodyTimeout bounds how long the body of a request to the gateway may bring nothing before
+	// there is an answer. Zero: [gate.DefaultBodyTimeout].
+	BodyTimeout time.Duration
+	// MaxGatewayBody is the largest body of a request to the gateway, in bytes, and
+	// MaxUpstreamConns the most connections to the upstream. Zero: any.
+	MaxGatewayBody   int64
+	MaxUpstreamConns int
+	// MaxUnderWay is the most requests that one caller may have under way: a tenant with all
+	// of its keys, or a key of nobody's. Zero: 5,000.
+	MaxUnderWay int
 
 	// MaxLate is how old usage may be that bears a time of its own: no more than what it
 	// is told apart by is kept ([meter.IdentityRetention]). Zero: 35 days.
@@ -262,6 +272,9 @@ func (c *Config) complete() {
 	}
 	if c.MaxBatchBytes == 0 {
 		c.MaxBatchBytes = 16 << 20
+	}
+	if c.MaxUnderWay == 0 {
+		c.MaxUnderWay = 5_000
 	}
 	if c.KeyRecheck == 0 {
 		c.KeyRecheck = time.Minute

@@ -14,6 +14,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/riverline/tollgate/gate"
 )
 
 const (
@@ -198,6 +200,8 @@ func unreadable(err error) error {
 	var encoding *encodingError
 	var tooLarge *bodyTooLargeError
 	switch {
+	case errors.Is(err, gate.ErrBodyStalled):
+		return err
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return invalid(headerContentEncoding, "must be zstd with a window of at most %d bytes (RFC 9659)", maxWindow)
 	case errors.As(err, &encoding):

@@ -33,6 +33,7 @@ var errorAnswers = []errorAnswer{
 	{errEncoding, http.StatusUnsupportedMediaType, codeUnsupportedMediaType, whole},
 	{errNotYetWritten, http.StatusConflict, codeConflict, nil},
 	{errWebhookDisabled, http.StatusConflict, codeConflict, nil},
+	{errTooManyUnderWay, http.StatusTooManyRequests, codeTooManyUnderWay, nil},
 	{ErrNotRunning, http.StatusConflict, codeConflict, nil},
 	{ErrWorkflowsAway, http.StatusServiceUnavailable, codeUnavailable, away},
 
@@ -43,6 +44,7 @@ var errorAnswers = []errorAnswer{
 	{billing.ErrExportEnded, http.StatusConflict, codeConflict, nil},
 	{billing.ErrNotRated, http.StatusConflict, codeConflict, nil},
 	{billing.ErrPeriodFinal, http.StatusConflict, codeConflict, nil},
+	{gate.ErrBodyStalled, http.StatusRequestTimeout, gate.CodeBodyStalled, stalled},
 	{meter.ErrContractEnded, http.StatusForbidden, gate.CodeContractEnded, contractEnded},
 	{meter.ErrIdentityReused, http.StatusUnprocessableEntity, codeKeyReused, nil},
 	{meter.ErrQuantityOverflow, http.StatusUnprocessableEntity, gate.CodeQuantityOverflow, overflow},
@@ -82,6 +84,8 @@ func noKey(_ error, a *errorAnswer) *gate.Problem {
 }
 
 func overflow(error, *errorAnswer) *gate.Problem { return gate.OverflowProblem() }
+
+func stalled(error, *errorAnswer) *gate.Problem { return gate.StalledProblem() }
 
 func contractEnded(error, *errorAnswer) *gate.Problem { return gate.ContractEndedProblem() }
 

@@ -27,6 +27,7 @@ const (
 	codeUnderWay             = "request_under_way"
 	codeReservationEnded     = "reservation_ended"
 	codeQuarantineRefused    = "quarantine_refused"
+	codeTooManyUnderWay      = "too_many_under_way"
 	codeUnavailable          = gate.CodeUnavailable
 )
 
@@ -42,6 +43,8 @@ var (
 	errNotYetWritten = errors.New("the export has no files yet")
 	// errWebhookDisabled says that nothing is sent to an endpoint.
 	errWebhookDisabled = errors.New("the endpoint is disabled: enable it first")
+	// errTooManyUnderWay says that a caller has as many requests under way as it may have.
+	errTooManyUnderWay = errors.New("too many requests of the caller are under way: wait for the answers to some of them")
 	errPanicked        = errors.New("the handler panicked")
 )
 
@@ -150,6 +153,9 @@ func (s *Server) fail(c *gin.Context, err error) {
 		}
 	case http.StatusTooManyRequests:
 		var refusal *accounts.Refusal
+		if errors.Is(err, errTooManyUnderWay) {
+			header.Set("Retry-After", "1")
+		}
 		if errors.As(err, &refusal) {
 			header.Set("Retry-After", strconv.FormatInt(int64((refusal.RetryAfter+time.Second-1)/time.Second), 10))
 		}
@@ -162,7 +168,7 @@ func (s *Server) fail(c *gin.Context, err error) {
 		if errors.Is(err, errEncoding) {
 			refuseEncoding(header)
 		}
-	case http.StatusRequestEntityTooLarge:
+	case http.StatusRequestEntityTooLarge, http.StatusRequestTimeout:
 		// The rest of the body isn't worth reading.
 		header.Set("Connection", "close")
 	}

@@ -16,7 +16,9 @@ func (s *Server) addGateway(to *gin.RouterGroup) {
 		Upstream:        s.config.Upstream,
 		Prefix:          gatewayPrefix,
 		ResponseTimeout: s.config.UpstreamTimeout,
-		Logger:          s.config.Logger,
+		BodyTimeout:     s.config.BodyTimeout,
+		MaxBody:         s.config.MaxGatewayBody, MaxUpstreamConns: s.config.MaxUpstreamConns,
+		Logger: s.config.Logger,
 		Organization: func(c *gin.Context) uuid.UUID {
 			p, _ := callerOf(c)
 			return p.organization
@@ -25,23 +27,33 @@ func (s *Server) addGateway(to *gin.RouterGroup) {
 	methods := []string{
 		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
 	}
-	to.Match(methods, gatewayRoute, s.enforcer.Middleware(), func(c *gin.Context) {
+	to.Match(methods, gatewayRoute, s.admitCaller, s.enforcer.Middleware(), func(c *gin.Context) {
 		// The upstream's log and ours know a request by the same ID.
 		c.Request.Header[gate.HeaderRequestID] = c.Writer.Header()[gate.HeaderRequestID]
 		s.proxy.Serve(c)
 	})
 }
 
-// gatewayOrganization says whose request to the gateway it is.
-func (s *Server) gatewayOrganization(c *gin.Context) (*meter.Organization, bool) {
-	now := s.config.Now()
-	p, err := s.authenticate(c, now, roleTenant)
+// admitCaller finds out who calls the gateway, and counts the request while it is under way.
+func (s *Server) admitCaller(c *gin.Context) {
+	p, err := s.authenticate(c, s.config.Now(), roleTenant)
 	if err != nil {
 		s.fail(c, err)
-		return nil, false
+		return
 	}
 	setPrincipal(c, p)
-	organization, err := s.organization(c, p, now)
+	if err := s.underWay.enter(p); err != nil {
+		s.fail(c, err)
+		return
+	}
+	defer s.underWay.leave(p)
+	c.Next()
+}
+
+// gatewayOrganization says whose request to the gateway it is.
+func (s *Server) gatewayOrganization(c *gin.Context) (*meter.Organization, bool) {
+	p, _ := callerOf(c)
+	organization, err := s.organization(c, p, s.config.Now())
 	if err != nil {
 		s.fail(c, err)
 		return nil, false

@@ -181,27 +181,37 @@ func (s *Server) guard(a access) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if len(a.roles) > 0 {
 			p, err := s.authenticate(c, s.config.Now(), a.roles...)
+			if err == nil {
+				setPrincipal(c, p)
+				err = s.underWay.enter(p)
+			}
 			if err != nil {
 				s.fail(c, err)
 				return
 			}
-			setPrincipal(c, p)
+			defer s.underWay.leave(p)
 		}
-		if err := checkQuery(c.Request, a.query); err != nil {
+		s.checkRequest(c, a)
+		c.Next()
+	}
+}
+
+// checkRequest answers a request that isn't one of its route, or that was answered before.
+func (s *Server) checkRequest(c *gin.Context, a access) {
+	if err := checkQuery(c.Request, a.query); err != nil {
+		s.fail(c, err)
+		return
+	}
+	var body []byte
+	if a.body != nil {
+		var err error
+		if body, err = checkBody(c.Request, a); err != nil {
 			s.fail(c, err)
 			return
 		}
-		var body []byte
-		if a.body != nil {
-			var err error
-			if body, err = checkBody(c.Request, a); err != nil {
-				s.fail(c, err)
-				return
-			}
-		}
-		if a.keep != nil {
-			s.once(c, body, a.keep)
-		}
+	}
+	if a.keep != nil {
+		s.once(c, body, a.keep)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -31,6 +30,8 @@ type Server struct {
 	state   atomic.Int32
 	parts   partsCache
 	batches batchClaims
+	// underWay bounds what each caller has under way.
+	underWay *underWay
 }
 
 var _ gen.StrictServerInterface = (*Server)(nil)
@@ -50,6 +51,7 @@ func New(config Config) *Server {
 		config:     config,
 		keys:       newKeyCache(config),
 		requestIDs: newRequestIDs(),
+		underWay:   newUnderWay(config.MaxUnderWay),
 		verbose:    config.Logger.Enabled(context.Background(), slog.LevelDebug),
 	}
 	s.scratch.New = func() any { return &scratch{in: make([]byte, 0, 512), out: make([]byte, 0, 512)} }
@@ -157,36 +159,5 @@ func (s *Server) Close() {
 	s.keys.close()
 	if s.proxy != nil {
 		s.proxy.Close()
-	}
-}
-
-// HTTPConfig is what [NewHTTPServer] makes a server from.
-type HTTPConfig struct {
-	// Handler answers. Required.
-	Handler http.Handler
-	// ReadTimeout bounds the time in which a request must have come in, and WriteTimeout
-	// the time in which it must be answered. The gateway lifts both for its streams, and
-	// downloads have longer. Zero: 30 s and 60 s.
-	ReadTimeout, WriteTimeout time.Duration
-	// IdleTimeout is how long a connection is kept for the next request. Zero: 120 s.
-	IdleTimeout time.Duration
-}
-
-// NewHTTPServer makes an http.Server whose limits keep slow and large requests from
-// using it up.
-func NewHTTPServer(config HTTPConfig) *http.Server {
-	orElse := func(d, otherwise time.Duration) time.Duration {
-		if d == 0 {
-			return otherwise
-		}
-		return d
-	}
-	return &http.Server{
-		Handler:           config.Handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       orElse(config.ReadTimeout, 30*time.Second),
-		WriteTimeout:      orElse(config.WriteTimeout, time.Minute),
-		IdleTimeout:       orElse(config.IdleTimeout, 2*time.Minute),
-		MaxHeaderBytes:    64 << 10,
 	}
 }

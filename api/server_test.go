@@ -308,7 +308,7 @@ func TestGatewayStreamsOutlastTheTimeouts(t *testing.T) {
 	})
 	server.Close()
 	limited := httptest.NewUnstartedServer(nil)
-	limited.Config = NewHTTPServer(HTTPConfig{Handler: r.server.Handler(), ReadTimeout: 150 * time.Millisecond, WriteTimeout: 150 * time.Millisecond})
+	limited.Config = NewHTTPServer(HTTPConfig{Handler: r.server.Handler(), BodyTimeout: 150 * time.Millisecond, WriteTimeout: 150 * time.Millisecond})
 	limited.Start()
 	defer limited.Close()
 	status, body, _ := r.send(limited, "free", "POST", "/gateway/simulate")
@@ -319,7 +319,6 @@ func TestGatewayStreamsOutlastTheTimeouts(t *testing.T) {
 func TestHTTPServerIsLimited(t *testing.T) {
 	s := NewHTTPServer(HTTPConfig{})
 	require.Positive(t, s.ReadHeaderTimeout)
-	require.Positive(t, s.ReadTimeout)
 	require.Positive(t, s.WriteTimeout)
 	require.Positive(t, s.IdleTimeout)
 	require.Equal(t, 64<<10, s.MaxHeaderBytes)

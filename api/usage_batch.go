@@ -61,10 +61,14 @@ func (s *Server) recordBatch(c *gin.Context) {
 		setPrincipal(c, p)
 		err = checkQuery(c.Request, nil)
 	}
+	if err == nil {
+		err = s.underWay.enter(p)
+	}
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
+	defer s.underWay.leave(p)
 	form, err := batchFormOf(c.Request.Header)
 	if err != nil {
 		s.fail(c, err)

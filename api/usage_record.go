@@ -32,6 +32,11 @@ func (s *Server) recordUsage(c *gin.Context) {
 	if s.verbose {
 		setPrincipal(c, p)
 	}
+	if err := s.underWay.enter(p); err != nil {
+		s.fail(c, err)
+		return
+	}
+	defer s.underWay.leave(p)
 	if err := checkQuery(c.Request, nil); err != nil {
 		s.fail(c, err)
 		return

@@ -89,6 +89,8 @@ type system struct {
 	database    *pgtest.Database
 	adminKey    string
 	financeKey  string
+	// files is the limit of file descriptors of the programs that are started; 0: this one's.
+	files int
 }
 
 const flushInterval = 500 * time.Millisecond
@@ -159,6 +161,9 @@ func (s *system) launch(name, listenVariable, address string, environment ...str
 	s.t.Helper()
 	p := &process{t: s.t, name: name, url: "http://" + address, log: &syncBuffer{}, ended: make(chan struct{})}
 	p.command = exec.Command(filepath.Join(programs, name))
+	if s.files > 0 {
+		p.command = exec.Command("/bin/sh", "-c", `ulimit -n "$0" && exec "$1"`, strconv.Itoa(s.files), filepath.Join(programs, name))
+	}
 	p.command.Env = append(append(s.environment, listenVariable+"="+address), environment...)
 	p.command.Stdout, p.command.Stderr = p.log, p.log
 	require.NoError(s.t, p.command.Start())

@@ -35,8 +35,12 @@ const (
 	// couldn't be reached, or didn't answer in time.
 	CodeUpstreamUnavailable = "upstream_unavailable"
 	CodeUpstreamTimeout     = "upstream_timeout"
+	// CodeBodyStalled (408): the request's body brought nothing for too long.
+	CodeBodyStalled = "body_stalled"
 	// CodeUnavailable (503): a part that this needs is away.
 	CodeUnavailable = "unavailable"
+	// CodeOverloaded (503): there is more to do than can be done.
+	CodeOverloaded = "overloaded"
 	// CodeInternal (500): a defect or a wrong configuration; the log has the details.
 	CodeInternal = "internal_error"
 )
@@ -126,6 +130,19 @@ func Unavailable(h http.Header) *Problem {
 	h["Retry-After"] = []string{"1"}
 	return NewProblem(http.StatusServiceUnavailable, CodeUnavailable,
 		"Usage can't be counted safely at the moment, so nothing was counted. Try again.")
+}
+
+// Overloaded is the answer where there is more to do than can be done; it sets the header that
+// goes with it.
+func Overloaded(h http.Header) *Problem {
+	h["Retry-After"] = []string{"1"}
+	return NewProblem(http.StatusServiceUnavailable, CodeOverloaded,
+		"There is more to do than can be done at the moment. Nothing was counted. Try again after the time in Retry-After.")
+}
+
+// StalledProblem is the answer where a request's body brought nothing for too long (408).
+func StalledProblem() *Problem {
+	return NewProblem(http.StatusRequestTimeout, CodeBodyStalled, "The request's body brought nothing for too long. Nothing was counted.")
 }
 
 // OverflowProblem is the refusal of a quantity that the sum of its day can't take (422).

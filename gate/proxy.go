@@ -29,6 +29,13 @@ type ProxyConfig struct {
 	// ResponseTimeout bounds the time from the end of the request to the header of the
 	// answer; the answer's body may take as long as it likes. Zero: 60 s.
 	ResponseTimeout time.Duration
+	// BodyTimeout bounds how long a request's body may bring nothing before there is an answer:
+	// then it is 408. A body that goes on may take as long as it likes. Zero: 10 s.
+	BodyTimeout time.Duration
+	// MaxBody is the largest body of a request, in bytes. Zero: any size.
+	MaxBody int64
+	// MaxUpstreamConns is the most connections to the upstream. Zero: any number.
+	MaxUpstreamConns int
 	// Transport takes the place of a transport of the proxy's own. ResponseTimeout
 	// doesn't apply to it.
 	Transport http.RoundTripper
@@ -63,6 +70,9 @@ func NewProxy(config ProxyConfig) *Proxy {
 	if config.ResponseTimeout == 0 {
 		config.ResponseTimeout = time.Minute
 	}
+	if config.BodyTimeout == 0 {
+		config.BodyTimeout = DefaultBodyTimeout
+	}
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
@@ -73,6 +83,7 @@ func NewProxy(config ProxyConfig) *Proxy {
 			ResponseHeaderTimeout: config.ResponseTimeout,
 			ExpectContinueTimeout: time.Second,
 			MaxIdleConnsPerHost:   256,
+			MaxConnsPerHost:       config.MaxUpstreamConns,
 			IdleConnTimeout:       90 * time.Second,
 			ForceAttemptHTTP2:     true,
 			// What the upstream compressed reaches the caller as it is.
@@ -110,15 +121,27 @@ func (p *Proxy) Serve(c *gin.Context) {
 	controller := http.NewResponseController(c.Writer)
 	_ = controller.SetReadDeadline(time.Time{})
 	_ = controller.SetWriteDeadline(time.Time{})
-	if c.Request.ContentLength != 0 {
+	ctx := context.WithValue(c.Request.Context(), organizationKey{}, p.config.Organization(c))
+	request := c.Request.WithContext(ctx)
+	writer := &headerKeeper{ResponseWriter: c.Writer, kept: maps.Clone(c.Writer.Header())}
+	if request.ContentLength != 0 {
 		// Without it net/http reads the whole request before it sends the header of the
 		// answer: a stream in both directions would wait for ever.
 		_ = controller.EnableFullDuplex()
+		if timed, ok := ctx.Value(timedBodyKey{}).(*TimedBody); ok {
+			writer.body = timed
+		} else if writer.body = TimeBody(c.Writer, request, p.config.BodyTimeout, nil); writer.body != nil {
+			defer writer.body.Abandon()
+		}
+		if p.config.MaxBody > 0 {
+			request.Body = http.MaxBytesReader(c.Writer, request.Body, p.config.MaxBody)
+		}
 	}
-
-	ctx := context.WithValue(c.Request.Context(), organizationKey{}, p.config.Organization(c))
-	p.reverse.ServeHTTP(&headerKeeper{ResponseWriter: c.Writer, kept: maps.Clone(c.Writer.Header())}, c.Request.WithContext(ctx))
+	p.reverse.ServeHTTP(writer, request)
 }
+
+// DefaultBodyTimeout is how long a request's body may bring nothing, where nothing else says so.
+const DefaultBodyTimeout = 10 * time.Second
 
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.Path = strings.TrimPrefix(r.Out.URL.Path, p.config.Prefix)
@@ -148,6 +171,10 @@ func (p *Proxy) fail(w http.ResponseWriter, request *http.Request, err error) {
 	var timeout net.Error
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, ErrBodyStalled), hasStalled(w):
+		// First: net/http takes a caller who has stalled for one who is gone.
+		w.Header().Set("Connection", "close")
+		StalledProblem().Write(w)
 	case request.Context().Err() != nil:
 		// The caller is gone. The status is for the log; it isn't a 2xx, so nothing counts.
 		w.WriteHeader(StatusClientClosedRequest)
@@ -160,6 +187,12 @@ func (p *Proxy) fail(w http.ResponseWriter, request *http.Request, err error) {
 		p.config.Logger.Warn("Upstream could not be reached", "path", request.URL.Path, "error", err)
 		NewProblem(http.StatusBadGateway, CodeUpstreamUnavailable, "The upstream could not be reached. Nothing was charged.").Write(w)
 	}
+}
+
+// hasStalled reports whether the body of a request that w answers has stalled.
+func hasStalled(w http.ResponseWriter) bool {
+	keeper, ok := w.(*headerKeeper)
+	return ok && keeper.body != nil && keeper.body.stalled()
 }
 
 // StatusClientClosedRequest is what nginx logs where the client went away; no client sees it.
@@ -190,6 +223,8 @@ func ambiguous(u *url.URL) bool {
 type headerKeeper struct {
 	gin.ResponseWriter
 	kept http.Header
+	// body is let go once there is an answer; nil: the request has none.
+	body *TimedBody
 }
 
 // Unwrap lets http.ResponseController reach what is below.
@@ -201,6 +236,9 @@ func (w *headerKeeper) WriteHeader(status int) {
 	if informational(status) {
 		inform(w.ResponseWriter, status)
 		return
+	}
+	if w.body != nil {
+		w.body.letGo()
 	}
 	header := w.Header()
 	for name, values := range w.kept {

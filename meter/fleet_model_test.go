@@ -227,9 +227,9 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 		},
 		"clock": func(t *rapid.T) { f.pass(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },
 		"stop":  f.stop,
-		"lose": func(*rapid.T) { f.store.Set(func(s *metertest.Store) { s.LoseAnswer = true }) },
-		"late": f.late,
-		"":     f.check,
+		"lose":  func(*rapid.T) { f.store.Set(func(s *metertest.Store) { s.LoseAnswer = true }) },
+		"late":  f.late,
+		"":      f.check,
 
 		"spree":      f.spree,
 		"replan":     f.replan,

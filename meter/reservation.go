@@ -32,6 +32,8 @@ type Reservation struct {
 	price price
 	// identified is the report as it is counted, where it bears an identity; nil: it bears none.
 	identified *IdentifiedReport
+	// unleased says that it was admitted although quota could not be had.
+	unleased bool
 }
 
 // Admit decides whether quantity may be used now, and holds it where it may. An allowed
@@ -111,7 +113,9 @@ func (m *Meter) latest(now int64) int64 {
 }
 
 // latestTime is latest, for what is read from the store.
-func (m *Meter) latestTime(now time.Time) time.Time { return time.Unix(0, m.latest(now.UnixNano())).UTC() }
+func (m *Meter) latestTime(now time.Time) time.Time {
+	return time.Unix(0, m.latest(now.UnixNano())).UTC()
+}
 
 // reserve decides at once. Usage belongs to the day, and counts in the window, of its time.
 // Where quota is short, it is returned.
@@ -133,8 +137,11 @@ func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservatio
 	d, q, v = s.decide(view, i, day, p, w)
 	if d.Allowed {
 		r = s.reservation(e, day, p, w)
-		if v == leased {
+		switch v {
+		case leased:
 			r.quota, v = q, decided
+		case unleased:
+			r.unleased, v = true, decided
 		}
 		s.holdFor(&r, w.own)
 	}
@@ -398,6 +405,9 @@ func (r *Reservation) commit(strict bool) error {
 		}
 	}
 	r.slot = nil
+	if r.unleased {
+		addUpTo(&m.stats.unleased, r.quantity)
+	}
 	s.mu.Lock()
 	s.enter(m)
 	s.record(r)

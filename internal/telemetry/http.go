@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/riverline/tollgate/gate"
+	"github.com/riverline/tollgate/internal/connections"
 )
 
 // requestBuckets are the bounds of the request histogram, in seconds: from what a
@@ -51,6 +53,31 @@ func ObserveGate(provider metric.MeterProvider, counts func() gate.Counts) error
 		if err != nil {
 			return fmt.Errorf("make the gate's metrics: %w", err)
 		}
+	}
+	return nil
+}
+
+// ObserveConnections makes the metrics of the connections that a server holds. They are read when
+// they are scraped.
+func ObserveConnections(provider metric.MeterProvider, counts func() connections.Counts) error {
+	scope := provider.Meter("github.com/riverline/tollgate/internal/connections")
+	held, failed := scope.Int64ObservableGauge("tollgate_connections",
+		metric.WithDescription("Connections of callers: held, and the most that are served."))
+	crowded, err := scope.Int64ObservableCounter("tollgate_connections_turned_away",
+		metric.WithDescription("Connections for which there was no room: idle ones that were closed for others, those that were answered 503, and those that were closed at once."))
+	if failed = errors.Join(failed, err); failed == nil {
+		_, failed = scope.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+			c := counts()
+			o.ObserveInt64(held, c.Held, metric.WithAttributes(attribute.String("state", "held")))
+			o.ObserveInt64(held, c.Most, metric.WithAttributes(attribute.String("state", "most")))
+			o.ObserveInt64(crowded, c.Evicted, metric.WithAttributes(attribute.String("how", "evicted")))
+			o.ObserveInt64(crowded, c.Crowded, metric.WithAttributes(attribute.String("how", "crowded")))
+			o.ObserveInt64(crowded, c.Refused, metric.WithAttributes(attribute.String("how", "closed")))
+			return nil
+		}, held, crowded)
+	}
+	if failed != nil {
+		return fmt.Errorf("make the metrics of connections: %w", failed)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/internal/connections"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/workflows"
@@ -44,6 +46,11 @@ type APIConfig struct {
 	MaxAhead          time.Duration `default:"5m" env:"TOLLGATE_MAX_AHEAD" help:"How far after now such a time may be, for clocks that differ; it counts as now. 1s to 1h."`
 	AllowSelfApproval bool          `env:"TOLLGATE_ALLOW_SELF_APPROVAL" help:"Let who requested an export approve it. Default: somebody else has to."`
 	DrainDelay        time.Duration `default:"0s" env:"TOLLGATE_DRAIN_DELAY" help:"Time between becoming unready and refusing connections, for load balancers to notice, 0 to 5m."`
+	HeaderTimeout     time.Duration `default:"5s" env:"TOLLGATE_HEADER_TIMEOUT" help:"How long the header of a request may take to come in, 100ms to 5m."`
+	BodyTimeout       time.Duration `default:"10s" env:"TOLLGATE_BODY_TIMEOUT" help:"How long the body of a request may bring nothing before it is answered with 408, 100ms to 1h. A body that goes on is never cut."`
+	Callers           int           `default:"0" env:"TOLLGATE_CALLERS" help:"Most connections of callers, 16 to 1000000. 0: as many as the limit of file descriptors leaves after journal, Postgres and Temporal, and at most 20000."`
+	TenantRequests    int           `default:"0" env:"TOLLGATE_TENANT_REQUESTS" help:"Most requests that one tenant, or a key of nobody's, may have under way, 1 to 1000000; more are answered with 429. 0: a quarter of the connections."`
+	GatewayBodyMiB    int64         `name:"gateway-body-mib" default:"1024" env:"TOLLGATE_GATEWAY_BODY_MIB" help:"Largest body of a request to the gateway, in MiB, 0 to 1048576; larger ones are answered with 413. 0: any size."`
 	ShutdownTimeout   time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
 }
 
@@ -82,6 +89,9 @@ func (c APIConfig) Validate() error {
 		within("--max-ahead", c.MaxAhead, time.Second, time.Hour),
 		checkThresholds(c.UsageThresholds),
 		within("--drain-delay", c.DrainDelay, 0, 5*time.Minute),
+		within("--header-timeout", c.HeaderTimeout, 100*time.Millisecond, 5*time.Minute),
+		within("--body-timeout", c.BodyTimeout, 100*time.Millisecond, time.Hour),
+		c.checkBounds(),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
 }
@@ -91,6 +101,23 @@ func (c APIConfig) checkJournalKeepMiB() error {
 		return fmt.Errorf("--journal-keep-mib is %d: it must be 1 to %d", c.JournalKeepMiB, 1<<20)
 	}
 	return nil
+}
+
+func (c APIConfig) checkBounds() error {
+	var failed error
+	for _, one := range []struct {
+		flag               string
+		value, least, most int64
+	}{
+		{"--callers", int64(c.Callers), 16, 1_000_000},
+		{"--tenant-requests", int64(c.TenantRequests), 1, 1_000_000},
+		{"--gateway-body-mib", c.GatewayBodyMiB, 1, 1 << 20},
+	} {
+		if one.value != 0 && (one.value < one.least || one.value > one.most) {
+			failed = errors.Join(failed, fmt.Errorf("%s is %d: it must be 0, or %d to %d", one.flag, one.value, one.least, one.most))
+		}
+	}
+	return failed
 }
 
 func (c APIConfig) checkLostAfter() error {
@@ -119,6 +146,8 @@ func within(flag string, value, least, most time.Duration) error {
 type API struct {
 	config APIConfig
 	ready  *ready
+	// callers is how many connections of callers are held.
+	callers int
 }
 
 // NewAPI makes an API that does not run yet.
@@ -138,6 +167,10 @@ const resyncEvery = time.Minute
 // that are under way, and flushes for the last time.
 func (a *API) Run(ctx context.Context) (err error) {
 	gin.SetMode(gin.ReleaseMode)
+	budget := connections.Budget{Files: connections.RaiseFileLimit(), Postgres: int(a.config.MaxConnections), Forwards: a.config.Upstream != ""}
+	if a.callers, err = budget.Connections(a.config.Callers); err != nil {
+		return fmt.Errorf("--callers: %w", err)
+	}
 	b, err := a.config.open(ctx, apiService)
 	if err != nil {
 		return err
@@ -151,11 +184,15 @@ func (a *API) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("--blob-url: %w", err)
 	}
 	defer func() { err = errors.Join(err, blobs.Close()) }()
-	listener, err := listen(ctx, "--listen", a.config.Listen)
+	opened, err := listen(ctx, "--listen", a.config.Listen)
 	if err != nil {
 		return err
 	}
+	listener := connections.Limit(opened, a.callers)
 	defer func() { _ = listener.Close() }()
+	if err := telemetry.ObserveConnections(b.telemetry.Metrics, listener.Counts); err != nil {
+		return err
+	}
 	instance, err := startInstance(ctx, b, a.config)
 	if err != nil {
 		return err
@@ -167,11 +204,14 @@ func (a *API) Run(ctx context.Context) (err error) {
 	}
 	instance.follow(server.ForgetKey, server.ForgetOrganization)
 
-	httpServer := api.NewHTTPServer(api.HTTPConfig{Handler: server.Handler()})
+	httpServer := api.NewHTTPServer(api.HTTPConfig{
+		Handler: server.Handler(), HeaderTimeout: a.config.HeaderTimeout, BodyTimeout: a.config.BodyTimeout,
+	})
+	listener.Serve(httpServer, api.IsProbe)
 	failed := serve(httpServer, listener)
 	server.SetReady(true)
 	a.ready.set()
-	b.logger.Info("The API serves", "listen", listener.Addr().String(), "instance", instance.id)
+	b.logger.Info("The API serves", "listen", listener.Addr().String(), "instance", instance.id, "connections", a.callers)
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
@@ -200,6 +240,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 		Parts: []api.Part{
 			{Name: "postgres", Check: b.store.Ping},
 			{Name: "journal", Check: func(context.Context) error { return i.journalHealth() }},
+			{Name: "leases", Check: func(context.Context) error { return i.meter.LeasesAway() }},
 			{Name: "flush", Check: func(context.Context) error { return i.flushHealth() }},
 			{Name: "usage", Check: i.usageHealth},
 			{Name: "temporal", Check: func(ctx context.Context) error {
@@ -207,11 +248,13 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 				return err
 			}},
 		},
-		MaxLate:    a.config.MaxLate,
-		MaxAhead:   a.config.MaxAhead,
-		Metrics:    b.telemetry.Handler(),
-		Middleware: []gin.HandlerFunc{otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))},
-		Logger:     b.logger,
+		BodyTimeout: a.config.BodyTimeout, MaxGatewayBody: a.config.GatewayBodyMiB << 20, MaxUpstreamConns: a.callers,
+		MaxUnderWay: cmp.Or(a.config.TenantRequests, max(1, a.callers/4)),
+		MaxLate:     a.config.MaxLate,
+		MaxAhead:    a.config.MaxAhead,
+		Metrics:     b.telemetry.Handler(),
+		Middleware:  []gin.HandlerFunc{otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))},
+		Logger:      b.logger,
 	}
 	if a.config.RefuseUnknown {
 		serverConfig.Unclassified = gate.Refuse
