@@ -302,11 +302,10 @@ func (o *Organization) replan(was, now *view) {
 	if o.meter.keeper == nil {
 		return
 	}
-	at := o.meter.config.Now().UnixNano()
 	for i := range was.entitlements {
 		s := o.slot(Index(i))
 		s.mu.Lock()
-		s.replan(Index(i), was, now, at)
+		s.replan(Index(i), was, now, o.meter.config.Now().UnixNano())
 		s.mu.Unlock()
 	}
 }

@@ -67,8 +67,9 @@ type Config struct {
 	// its own day has passed ([Meter.KeepOpen]). Zero: 5 minutes.
 	RedateAfter time.Duration
 
-	// Now tells the time, UTC, where a caller can't: after a wait. Required with Leases
-	// and with [Organization.ReportKnown].
+	// Now tells the time, UTC: it is read when a decision is made, after all that the caller
+	// and the meter have waited for. Required with Leases and with [Organization.ReportKnown].
+	// Nil: the caller's time decides.
 	Now func() time.Time
 	// Logger takes what can't be returned: failures of background loads. Nil: slog.Default.
 	Logger *slog.Logger

@@ -33,6 +33,13 @@ func ObserveMissingBatches(provider metric.MeterProvider, count func(context.Con
 		"Batches of acknowledged usage that Postgres has lost and that nobody could send again: of all instances.")
 }
 
+// ObserveUnclosedPeriods makes the metric of billing periods that are over and that nobody closes; count
+// asks the store.
+func ObserveUnclosedPeriods(provider metric.MeterProvider, count func(context.Context) (int64, error)) error {
+	return observeCount(provider, "tollgate_unclosed_periods", count,
+		"Billing periods with usage that are over and have neither a final export nor a run that makes one: of the last three.")
+}
+
 // observeCount makes a metric of what the store counts.
 func observeCount(provider metric.MeterProvider, name string, count func(context.Context) (int64, error), help string) error {
 	scope := provider.Meter("github.com/riverline/tollgate/meter")

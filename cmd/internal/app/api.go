@@ -213,7 +213,7 @@ func (a *API) Run(ctx context.Context) (err error) {
 
 func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Server, error) {
 	serverConfig := api.Config{
-		Meter: i.meter, Refresher: i.refresher, Store: b.store, Workflows: apiWorkflows{temporal: b.temporal, allowSelfApproval: a.config.AllowSelfApproval}, Blobs: apiBlobs{blobs},
+		Meter: i.meter, Refresher: i.refresher, Store: b.store, Workflows: apiWorkflows{temporal: b.temporal, allowSelfApproval: a.config.AllowSelfApproval}, Blobs: blobs,
 		WebhooksConfig: api.WebhooksConfig{
 			Webhooks: b.store, Redeliverer: redeliverer{b.temporal, a.config.Webhooks}, AllowPrivateWebhooks: a.config.WebhookAllowPrivate,
 		},
