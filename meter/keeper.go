@@ -189,6 +189,7 @@ func (k *keeper) failed(ctx context.Context, batch []*quota, err error) {
 	}
 	m := k.meter
 	now := m.config.Now().UnixNano()
+	m.leasesAwayFor.Store(&err)
 	if was := m.leasesAway.Swap(now + int64(awayFor)); was == 0 {
 		m.config.Logger.Warn("Leases can't be had from the store", "deny", m.config.DenyUnleased, "error", err)
 	}

@@ -32,6 +32,8 @@ type Reservation struct {
 	price price
 	// identified is the report as it is counted, where it bears an identity; nil: it bears none.
 	identified *IdentifiedReport
+	// unleased says that it was admitted although quota could not be had.
+	unleased bool
 }
 
 // Admit decides whether quantity may be used now, and holds it where it may. An allowed
@@ -135,8 +137,11 @@ func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservatio
 	d, q, v = s.decide(view, i, day, p, w)
 	if d.Allowed {
 		r = s.reservation(e, day, p, w)
-		if v == leased {
+		switch v {
+		case leased:
 			r.quota, v = q, decided
+		case unleased:
+			r.unleased, v = true, decided
 		}
 		s.holdFor(&r, w.own)
 	}
@@ -400,6 +405,9 @@ func (r *Reservation) commit(strict bool) error {
 		}
 	}
 	r.slot = nil
+	if r.unleased {
+		addUpTo(&m.stats.unleased, r.quantity)
+	}
 	s.mu.Lock()
 	s.enter(m)
 	s.record(r)

@@ -220,6 +220,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 		Parts: []api.Part{
 			{Name: "postgres", Check: b.store.Ping},
 			{Name: "journal", Check: func(context.Context) error { return i.journalHealth() }},
+			{Name: "leases", Check: func(context.Context) error { return i.meter.LeasesAway() }},
 			{Name: "flush", Check: func(context.Context) error { return i.flushHealth() }},
 			{Name: "usage", Check: i.usageHealth},
 			{Name: "temporal", Check: func(ctx context.Context) error {

@@ -105,6 +105,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 		telemetry.ObserveQuarantine(b.telemetry.Metrics, b.store.QuarantinedRows),
 		telemetry.ObserveStuckReservations(b.telemetry.Metrics, b.store.StuckReservations),
 		telemetry.ObserveMissingBatches(b.telemetry.Metrics, b.store.CountMissingBatches),
+		telemetry.ObserveBatchConflicts(b.telemetry.Metrics, b.store.CountBatchConflicts),
 		telemetry.ObserveJournal(b.telemetry.Metrics, i.journal),
 	)
 	if err != nil {
@@ -253,6 +254,11 @@ func (i *instance) openJournal(ctx context.Context, catalog *plans.Catalog) (err
 		if r.Err != nil {
 			i.stuck++
 			log.Error("The journal of an earlier instance is not replayed: its files are kept, see the runbook", "error", r.Err)
+			continue
+		}
+		if r.Differing > 0 {
+			log.Error("Another process has written other batches as an earlier instance: both are kept, see usage_batch_conflicts and the runbook",
+				"differing", r.Differing)
 			continue
 		}
 		if r.Again > 0 || r.Missing > 0 {
