@@ -41,6 +41,7 @@ const (
 	TypeNotClosed         = "NotClosed"
 	TypeLaterPeriodClosed = "LaterPeriodClosed"
 	TypeCorrectionsStale  = "CorrectionsStale"
+	TypeIssuedOtherwise   = "IssuedOtherwise"
 	TypeInvalidStatement  = "InvalidStatement"
 	TypeCreditChanged     = "CreditChanged"
 	TypeProvisional       = "Provisional"
@@ -87,6 +88,7 @@ var permanent = []struct {
 	{billing.ErrNotClosed, TypeNotClosed},
 	{billing.ErrLaterPeriodClosed, TypeLaterPeriodClosed},
 	{billing.ErrCorrectionsStale, TypeCorrectionsStale},
+	{billing.ErrIssuedOtherwise, TypeIssuedOtherwise},
 	{documents.ErrInvalidFocus, TypeInvalidStatement},
 	{errNoSink, TypeNoSink},
 	{billing.ErrCreditChanged, TypeCreditChanged},

@@ -18,6 +18,8 @@ type Blobs interface {
 	// NewWriter returns a writer of a file. Close publishes the file, or discards it
 	// where ctx has ended.
 	NewWriter(ctx context.Context, name string) (io.WriteCloser, error)
+	// Open opens a file; fs.ErrNotExist where there is none.
+	Open(ctx context.Context, name string) (io.ReadCloser, error)
 }
 
 // ExportConfig is what an [Export] is made from.

@@ -2,10 +2,15 @@ package activities
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/billing/documents"
 )
 
 // ExportDecisionStore keeps what is reviewed, decided and issued.
@@ -14,6 +19,8 @@ type ExportDecisionStore interface {
 	ReviewVariances(ctx context.Context, id uuid.UUID, threshold billing.VarianceThreshold) (int64, error)
 	// RecordDecision adds to the audit trail, once for each ID.
 	RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error
+	// ExportToIssue returns an export, with its manifest.
+	ExportToIssue(ctx context.Context, id uuid.UUID) (billing.Export, error)
 	// IssueExport makes the statements final, all or none.
 	IssueExport(ctx context.Context, id uuid.UUID) error
 }
@@ -59,9 +66,49 @@ type IssueStatementsInput struct {
 	ID uuid.UUID `json:"id"`
 }
 
-// IssueStatements makes the statements of an export final, all or none.
+// IssueStatements makes the statements of an export final, all or none, and notes in the blob
+// store what was issued. Where that says that the numbers are taken, nothing is issued.
 func (e *Export) IssueStatements(ctx context.Context, in IssueStatementsInput) error {
 	beats := startBeating(ctx, nil)
 	defer beats.stop()
-	return classify(e.config.Store.IssueExport(ctx, in.ID))
+	export, err := e.config.Store.ExportToIssue(ctx, in.ID)
+	if err != nil {
+		return classify(err)
+	}
+	issued := documents.NewIssued(export)
+	if err := e.checkIssued(ctx, issued); err != nil {
+		return classify(err)
+	}
+	if err := e.config.Store.IssueExport(ctx, in.ID); err != nil {
+		return classify(err)
+	}
+	document, err := issued.Encode()
+	if err != nil {
+		return classify(err)
+	}
+	return classify(publish(ctx, e.config.Blobs, issued.Name(), func(w io.Writer) error {
+		_, err := w.Write(document)
+		return err
+	}))
+}
+
+// maxIssued bounds the note of what was issued, in bytes: it names a few files.
+const maxIssued = 1 << 20
+
+// checkIssued looks whether the same numbers were issued before, by an export that a database
+// which went back in time doesn't know.
+func (e *Export) checkIssued(ctx context.Context, issued documents.Issued) error {
+	reader, err := e.config.Blobs.Open(ctx, issued.Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for what was issued: %w", err)
+	}
+	defer func() { _ = reader.Close() }()
+	document, err := io.ReadAll(io.LimitReader(reader, maxIssued))
+	if err != nil {
+		return fmt.Errorf("read what was issued: %w", err)
+	}
+	return issued.CheckIssued(document)
 }

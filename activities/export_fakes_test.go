@@ -99,6 +99,7 @@ type closing struct {
 	manifests  []billing.Manifest
 	numbered   int
 	issued     int
+	toIssue    billing.Export
 	completed  int
 	variances  int64
 	threshold  billing.VarianceThreshold
@@ -223,6 +224,10 @@ func (s *closing) ReviewVariances(_ context.Context, _ uuid.UUID, threshold bill
 func (s *closing) RecordDecision(_ context.Context, _ uuid.UUID, d billing.ExportDecision) error {
 	s.decisions = append(s.decisions, d)
 	return s.err
+}
+
+func (s *closing) ExportToIssue(context.Context, uuid.UUID) (billing.Export, error) {
+	return s.toIssue, s.err
 }
 
 func (s *closing) IssueExport(context.Context, uuid.UUID) error { s.issued++; return s.err }

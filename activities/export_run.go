@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -46,6 +47,8 @@ type BeginExportInput struct {
 	RequestedByID uuid.UUID `json:"requested_by_id,omitzero"`
 	// Reason says why a closed period is opened again.
 	Reason string `json:"reason,omitempty"`
+	// Request is what the workflow was started with, in its own form.
+	Request json.RawMessage `json:"request,omitempty"`
 }
 
 // BegunExport is a run that has begun, or the period's final export.
@@ -103,7 +106,7 @@ func exportOf(ctx context.Context, in BeginExportInput) (billing.Export, error) 
 	return billing.Export{
 		ID: id, Period: in.Period, WorkflowID: execution.ID, RunID: execution.RunID,
 		Stage: billing.StageWaiting, Cut: in.Cut, Provisional: in.Provisional,
-		RequestedBy: in.RequestedBy, RequestedByID: in.RequestedByID, RequestedAt: in.RequestedAt, Reason: in.Reason,
+		RequestedBy: in.RequestedBy, RequestedByID: in.RequestedByID, RequestedAt: in.RequestedAt, Reason: in.Reason, Request: in.Request,
 	}, nil
 }
 

@@ -82,7 +82,7 @@ func TestErrorsOfTheClose(t *testing.T) {
 	t.Parallel()
 	for kind, domain := range map[string]error{
 		activities.TypeNotClosed: billing.ErrNotClosed, activities.TypeLaterPeriodClosed: billing.ErrLaterPeriodClosed,
-		activities.TypeCorrectionsStale: billing.ErrCorrectionsStale, activities.TypeInvalidStatement: documents.ErrInvalidFocus,
+		activities.TypeCorrectionsStale: billing.ErrCorrectionsStale, activities.TypeIssuedOtherwise: billing.ErrIssuedOtherwise, activities.TypeInvalidStatement: documents.ErrInvalidFocus,
 		activities.TypeExportEnded: billing.ErrExportEnded, activities.TypeExportNotFound: billing.ErrExportNotFound,
 		activities.TypePermanent: fmt.Errorf("issue: %w", errCurse), "": passingError("the store is busy"),
 	} {

@@ -120,6 +120,8 @@ func (b brokenBlobs) NewWriter(context.Context, string) (io.WriteCloser, error) 
 	return brokenWriter{b.end}, b.start
 }
 
+func (brokenBlobs) Open(context.Context, string) (io.ReadCloser, error) { return nil, fs.ErrNotExist }
+
 type brokenWriter struct{ end error }
 
 func (w brokenWriter) Write(p []byte) (int, error) { return len(p), nil }

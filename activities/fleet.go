@@ -17,7 +17,7 @@ type FleetStore interface {
 	// MarkInstanceLost declares a live instance lost unless it was seen at notSeenSince
 	// or later. It returns the instance as it is afterwards, and whether this call
 	// marked it.
-	MarkInstanceLost(ctx context.Context, id uuid.UUID, notSeenSince time.Time) (meter.Instance, bool, error)
+	MarkInstanceLost(ctx context.Context, id uuid.UUID, silentFor time.Duration) (meter.Instance, bool, error)
 }
 
 // FleetConfig is what a [Fleet] is made from.
@@ -218,7 +218,7 @@ func (f *Fleet) MarkInstanceLost(ctx context.Context, in MarkInstanceLostInput) 
 	if in.LostAfter <= 0 {
 		return MarkInstanceLostResult{}, missing("lost_after")
 	}
-	i, _, err := f.config.Store.MarkInstanceLost(ctx, in.Instance, f.config.Now().Add(-time.Duration(in.LostAfter)))
+	i, _, err := f.config.Store.MarkInstanceLost(ctx, in.Instance, time.Duration(in.LostAfter))
 	if err != nil {
 		return MarkInstanceLostResult{}, classify(err)
 	}

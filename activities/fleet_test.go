@@ -23,7 +23,7 @@ type fleet struct {
 	looked chan struct{}
 
 	marked   meter.Instance
-	askedFor time.Time
+	askedFor time.Duration
 }
 
 func (f *fleet) Instances(context.Context) ([]meter.Instance, error) {
@@ -42,8 +42,8 @@ func (f *fleet) Instances(context.Context) ([]meter.Instance, error) {
 	return now, nil
 }
 
-func (f *fleet) MarkInstanceLost(_ context.Context, id uuid.UUID, notSeenSince time.Time) (meter.Instance, bool, error) {
-	f.askedFor = notSeenSince
+func (f *fleet) MarkInstanceLost(_ context.Context, id uuid.UUID, silentFor time.Duration) (meter.Instance, bool, error) {
+	f.askedFor = silentFor
 	return f.marked, f.marked.Status == meter.InstanceLost, f.err
 }
 
@@ -181,7 +181,7 @@ func TestMarkInstanceLost(t *testing.T) {
 		out, err := run[activities.MarkInstanceLostResult](t, newEnvironment(t, a), a.MarkInstanceLost, in)
 		require.NoError(t, err)
 		require.Equal(t, activities.MarkInstanceLostResult{Alive: alive, Status: status, SeenAt: now, Watermark: now}, out)
-		require.Equal(t, now.Add(-time.Minute), f.askedFor)
+		require.Equal(t, time.Minute, f.askedFor)
 	}
 	a := newFleet(&fleet{err: fmt.Errorf("mark: %w", meter.ErrUnknownInstance)})
 	_, err := run[activities.MarkInstanceLostResult](t, newEnvironment(t, a), a.MarkInstanceLost, in)

@@ -112,7 +112,11 @@ func (s *fakeStore) ReleaseReservation(ctx context.Context, organization, id uui
 }
 
 func (s *fakeStore) Reservation(ctx context.Context, organization, id uuid.UUID) (meter.StoredReservation, error) {
-	return s.settle(ctx, organization, id, func(*meter.StoredReservation) error { return nil })
+	found, err := s.settle(ctx, organization, id, func(*meter.StoredReservation) error { return nil })
+	if found.State == meter.ReservationHeld && !s.time().Before(found.ExpiresAt) {
+		found.State = meter.ReservationExpired
+	}
+	return found, err
 }
 
 func (s *fakeStore) BeginUsageKey(ctx context.Context, organization uuid.UUID, key meter.BatchKey) (answer []byte, err error) {

@@ -58,7 +58,7 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 		// No window has room for it. With a key it may have been held under another plan.
 		return nil, s.limitRefusal(ctx, &meter.QuotaShortError{Max: wanted.Max}, organization, index)
 	}
-	if err := s.enforcer.Pace(c.Writer.Header(), organization, now); err != nil {
+	if err := s.enforcer.Pace(c.Writer.Header(), organization); err != nil {
 		return nil, err
 	}
 	held, err := awaitQuota(ctx, func() (meter.StoredReservation, error) {
@@ -68,12 +68,12 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 		return nil, s.quotaRefusal(ctx, err, organization, index)
 	}
 	organization.Freshen(ctx, now)
-	return holdAnswer(&held, wanted.ID, now), nil
+	return holdAnswer(&held, wanted.ID), nil
 }
 
 // holdAnswer is the answer to a request that wanted a reservation of that ID to be held.
-func holdAnswer(held *meter.StoredReservation, wanted uuid.UUID, now time.Time) gen.CreateReservationResponseObject {
-	body, yes := reservationAnswer(held, now), "true"
+func holdAnswer(held *meter.StoredReservation, wanted uuid.UUID) gen.CreateReservationResponseObject {
+	body, yes := reservationAnswer(held), "true"
 	var overLimit *string
 	if held.OverLimit {
 		overLimit = &yes
@@ -227,7 +227,7 @@ func (s *Server) CommitReservation(ctx context.Context, request gen.CommitReserv
 		return nil, s.commitRefusal(ctx, err, owner, request.Id, now)
 	}
 	s.freshen(ctx, owner, now)
-	return gen.CommitReservation200JSONResponse{Body: reservationAnswer(&committed, now)}, nil
+	return gen.CommitReservation200JSONResponse{Body: reservationAnswer(&committed)}, nil
 }
 
 // commitRefusal says why a reservation can't be committed with more than it holds.
@@ -260,7 +260,7 @@ func (s *Server) ReleaseReservation(ctx context.Context, request gen.ReleaseRese
 		return nil, err
 	}
 	s.freshen(ctx, owner, now)
-	return gen.ReleaseReservation200JSONResponse{Body: reservationAnswer(&released, now)}, nil
+	return gen.ReleaseReservation200JSONResponse{Body: reservationAnswer(&released)}, nil
 }
 
 // freshen sees that what was held or counted in the store is known here. An organization
@@ -278,18 +278,15 @@ func (s *Server) GetReservation(ctx context.Context, request gen.GetReservationR
 	if err != nil {
 		return nil, err
 	}
-	return gen.GetReservation200JSONResponse(reservationAnswer(&found, s.config.Now())), nil
+	return gen.GetReservation200JSONResponse(reservationAnswer(&found)), nil
 }
 
-// reservationAnswer shows a reservation. One that is past its expiry has expired, whether
-// the store has come to end it or not.
-func reservationAnswer(r *meter.StoredReservation, now time.Time) gen.Reservation {
+// reservationAnswer shows a reservation, in the state that the store says: its clock decides
+// what has expired.
+func reservationAnswer(r *meter.StoredReservation) gen.Reservation {
 	out := gen.Reservation{
 		Id: r.ID, Meter: r.Meter, Quantity: r.Quantity, State: r.State, CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, Plan: r.Plan, Mode: r.Mode,
 		Current: r.Current, Held: r.Held, OverLimit: r.OverLimit, Window: r.Window.At(r.CreatedAt),
-	}
-	if r.State == meter.ReservationHeld && !now.Before(r.ExpiresAt) {
-		out.State = meter.ReservationExpired
 	}
 	if r.State == meter.ReservationCommitted {
 		out.Committed = &r.Committed

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -89,11 +88,11 @@ func (s *Server) recordBatch(c *gin.Context) {
 		return
 	}
 	// Before the body is read: that is what a rate limit is to keep away.
-	if err := s.enforcer.Pace(c.Writer.Header(), organization, now); err != nil {
+	if err := s.enforcer.Pace(c.Writer.Header(), organization); err != nil {
 		s.fail(c, err)
 		return
 	}
-	items, fingerprint, err := s.readBatch(c, form, key, p.organization, now)
+	items, fingerprint, err := s.readBatch(c, form, key, p.organization)
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -127,7 +126,7 @@ func (s *Server) recordOnce(c *gin.Context, organization *meter.Organization, it
 
 // readBatch reads the items, and digests what they say. Those of a request with a key that
 // bear none of their own are known by that key and their place.
-func (s *Server) readBatch(c *gin.Context, form batchForm, key string, organization uuid.UUID, now time.Time) ([]batchItem, meter.Fingerprint, error) {
+func (s *Server) readBatch(c *gin.Context, form batchForm, key string, organization uuid.UUID) ([]batchItem, meter.Fingerprint, error) {
 	limit := s.config.MaxBatchBytes
 	if c.Request.ContentLength > limit {
 		return nil, meter.Fingerprint{}, batchTooLarge(limit)
@@ -145,7 +144,7 @@ func (s *Server) readBatch(c *gin.Context, form batchForm, key string, organizat
 		}
 		kept := batchItem{err: err}
 		if err == nil {
-			kept.report, kept.err = s.report(&item, organization, now)
+			kept.report, kept.err = s.report(&item, organization)
 			kept.names = item.names
 		}
 		items = append(items, kept)
@@ -175,6 +174,9 @@ func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, i
 		}
 		r := receipt{Index: i}
 		err := items[i].err
+		if err == nil {
+			err = s.checkTime(items[i].names, items[i].report.At)
+		}
 		if err == nil {
 			outcome, failed := s.enforcer.Report(ctx, organization, items[i].report, known)
 			r.Meter, r.Quantity = s.config.Meter.Catalog().Meters[items[i].report.Index].Key, &items[i].report.Quantity

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"iter"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -32,13 +32,14 @@ func (j *fullJournal) Append(meter.Record) (int64, error) {
 	}
 	return 1, nil
 }
-func (*fullJournal) Prepare() error             { return nil }
-func (*fullJournal) Rotate() (int64, error)     { return 1, nil }
-func (*fullJournal) Records(int64) int64        { return 0 }
+func (*fullJournal) Prepare() error              { return nil }
+func (*fullJournal) Rotate() (int64, error)      { return 1, nil }
+func (*fullJournal) Records(int64) int64         { return 0 }
 func (*fullJournal) Written(meter.BatchID) error { return nil }
 func (*fullJournal) Kept(meter.BatchID) (iter.Seq2[meter.Record, error], bool) {
 	return nil, false
 }
+
 func (j *fullJournal) Health() error {
 	if j.room.Load() < -1 {
 		return errFull

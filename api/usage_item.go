@@ -248,8 +248,8 @@ func (e *lateError) Error() string   { return e.rule.Error() }
 func (e *lateError) Unwrap() []error { return []error{e.rule, errLate} }
 
 // report makes of an item what the meter decides on, for an organization. What breaks a
-// rule is an [*fault.FieldError]; one that is too old matches [errLate], too.
-func (s *Server) report(i *usageItem, organization uuid.UUID, now time.Time) (meter.Report, error) {
+// rule is an [*fault.FieldError]. Whether its time is acceptable is for [Server.checkTime] to say.
+func (s *Server) report(i *usageItem, organization uuid.UUID) (meter.Report, error) {
 	if i.subject != "" && !strings.EqualFold(i.subject, organization.String()) {
 		return meter.Report{}, invalid(i.names.subject, "must be the key's organization, %s, %q is not", organization, shown(i.subject))
 	}
@@ -264,7 +264,7 @@ func (s *Server) report(i *usageItem, organization uuid.UUID, now time.Time) (me
 	}
 	r := meter.Report{Index: index, Quantity: quantity, Identity: i.identity}
 	if i.timestamp != "" {
-		if r.At, err = s.usageTime(i.names.timestamp, i.timestamp, now); err != nil {
+		if r.At, err = parseTime(i.names.timestamp, i.timestamp); err != nil {
 			return meter.Report{}, err
 		}
 	}
@@ -279,18 +279,20 @@ func (i *usageItem) fingerprint(meterKey string, quantity int64) meter.Fingerpri
 	return meter.FingerprintOf(meterKey, strconv.FormatInt(quantity, 10), canonicalTime(i.timestamp), string(i.properties))
 }
 
-// usageTime reads the time of a report.
-func (s *Server) usageTime(field, text string, now time.Time) (time.Time, error) {
-	at, err := parseTime(field, text)
-	switch {
-	case err != nil:
-		return time.Time{}, err
-	case at.After(now.Add(s.config.MaxAhead)):
-		return time.Time{}, invalid(field, "must be at most %s after now", inWords(s.config.MaxAhead))
-	case at.Before(now.Add(-s.config.MaxLate)):
-		return time.Time{}, &lateError{invalid(field, "must be at most %s before now", inWords(s.config.MaxLate))}
+// checkTime holds the time that a report bears, if any, to what is acceptable when it is
+// decided on: all of its request has been read. One that is too old matches [errLate].
+func (s *Server) checkTime(names *itemNames, at time.Time) error {
+	if at.IsZero() {
+		return nil
 	}
-	return at, nil
+	now := s.config.Now()
+	switch {
+	case at.After(now.Add(s.config.MaxAhead)):
+		return invalid(names.timestamp, "must be at most %s after now", inWords(s.config.MaxAhead))
+	case at.Before(now.Add(-s.config.MaxLate)):
+		return &lateError{invalid(names.timestamp, "must be at most %s before now", inWords(s.config.MaxLate))}
+	}
+	return nil
 }
 
 // parseTime reads a time that a caller has written in a field.

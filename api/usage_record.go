@@ -134,7 +134,10 @@ func readUsage(h http.Header, body []byte) (usageItem, error) {
 // recordItem is the rest of POST /usage for a report that bears a key, or a time of its
 // own. Where it returns an error it hasn't answered.
 func (s *Server) recordItem(c *gin.Context, p *principal, buffers *scratch, item *usageItem, now time.Time) error {
-	report, err := s.report(item, p.organization, now)
+	report, err := s.report(item, p.organization)
+	if err == nil {
+		err = s.checkTime(item.names, report.At)
+	}
 	if err != nil {
 		return err
 	}
@@ -147,7 +150,7 @@ func (s *Server) recordItem(c *gin.Context, p *principal, buffers *scratch, item
 	if item.key != "" {
 		known = organization.Known(ctx, []meter.Identity{report.Identity})
 	}
-	out, err := s.enforcer.AdmitReport(ctx, header, organization, report, known, now)
+	out, err := s.enforcer.AdmitReport(ctx, header, organization, report, known)
 	if err != nil {
 		return err
 	}

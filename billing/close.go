@@ -19,6 +19,9 @@ var (
 	// ErrLaterPeriodClosed says that a later period is closed: its corrections rest on
 	// this one, so what is missing here becomes a correction in the next open period.
 	ErrLaterPeriodClosed = errors.New("a later period is closed")
+	// ErrIssuedOtherwise says that the same revision of the period was issued before with other
+	// statements, which the database has lost: their numbers can't be given again.
+	ErrIssuedOtherwise = errors.New("the same revision was issued before with other statements")
 	// ErrCorrectionsStale says that a closed period which an export corrects was opened
 	// again, or corrected by another export, since the export was frozen.
 	ErrCorrectionsStale = errors.New("the closed periods that the export corrects have changed")
@@ -123,6 +126,9 @@ type RatingCounts struct {
 	Statements    int64 `json:"statements"`
 	Parked        int64 `json:"parked"`
 	Variances     int64 `json:"variances"`
+	// MissingBatches counts the batches, found to be missing since the period began, of instances
+	// that were there within it: usage that was acknowledged and is in no statement.
+	MissingBatches int64 `json:"missing_batches,omitempty"`
 }
 
 // MoneyTotal adds up the statements of one currency.

@@ -105,6 +105,9 @@ type Export struct {
 	IssuedAt *time.Time `json:"issued_at,omitempty"`
 	// Error is why a failed run failed; empty otherwise.
 	Error string `json:"error,omitempty"`
+	// Request is what the run's workflow was started with, as JSON, so that another can be started
+	// should that be lost. Its form is the workflow's own; nobody else is shown it.
+	Request []byte `json:"-"`
 	// Manifest describes the files of a run that is done; nil before.
 	Manifest *Manifest `json:"manifest,omitempty"`
 }

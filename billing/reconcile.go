@@ -122,6 +122,9 @@ type Reconciliation struct {
 	// again, and MissingReports what they had acknowledged, as far as it is known; of all days.
 	MissingBatches int64 `json:"missing_batches"`
 	MissingReports int64 `json:"missing_reports"`
+	// BatchConflicts counts the batches that differ from the one that was applied under their
+	// identity; of all days.
+	BatchConflicts int64 `json:"batch_conflicts"`
 	// Compared holds every comparison, in the order of [Comparisons].
 	Compared []Compared `json:"compared"`
 	// Differences holds the first of each comparison, [MaxDifferences] at most in all.

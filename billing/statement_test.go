@@ -264,7 +264,7 @@ func TestExamplesOfTheDocuments(t *testing.T) {
 	t.Parallel()
 	document, err := os.ReadFile("../docs/close.md")
 	require.NoError(t, err)
-	examples := regexp.MustCompile("(?s)\\[`([a-z_]+\\.txt)`\\]\\(\\.\\./billing/testdata/statements/[a-z_]+\\.txt\\): ([^\n]*)\n\n```text\n(.*?)```\n").FindAllSubmatch(document, -1)
+	examples := regexp.MustCompile("(?s)\\[`([a-z_]+\\.txt)`\\]\\(\\.\\./billing/testdata/statements/[a-z_]+\\.txt\\):\\s(.*?)\n\n```text\n(.*?)```\n").FindAllSubmatch(document, -1)
 	require.GreaterOrEqual(t, len(examples), 10)
 	for _, example := range examples {
 		content, err := os.ReadFile(filepath.Join("testdata", "statements", string(example[1])))
@@ -278,6 +278,6 @@ func TestExamplesOfTheDocuments(t *testing.T) {
 				comment = append(comment, strings.TrimSpace(text))
 			}
 		}
-		require.Equal(t, strings.Join(comment, " "), string(example[2]), "%s", example[1])
+		require.Equal(t, strings.Join(comment, " "), strings.Join(strings.Fields(string(example[2])), " "), "%s", example[1])
 	}
 }

@@ -128,7 +128,8 @@ type Admission struct {
 // for quota that other instances hold.
 //
 // Index comes from [meter.Meter.Index]; quantity is 0 to [plans.MaxQuantity], and
-// at least 1 for a meter that sums.
+// at least 1 for a meter that sums. Now is the caller's time; the meter decides by its own
+// clock where that is later, and the token is of the time of the decision.
 func (e *Enforcer) Admit(
 	ctx context.Context, h http.Header, o *meter.Organization, i meter.Index, quantity int64, now time.Time,
 ) (Admission, error) {
@@ -146,7 +147,7 @@ func (e *Enforcer) Admit(
 	if !decision.Allowed {
 		return Admission{}, e.LimitProblem(o, i, plan.Key, decision)
 	}
-	if err := e.pace(h, o, plan.RateLimit, now); err != nil {
+	if err := e.pace(h, o, plan.RateLimit, reservation.At()); err != nil {
 		reservation.Release()
 		return Admission{}, err
 	}

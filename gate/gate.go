@@ -56,7 +56,7 @@ func (e *Enforcer) serveUnclassified(c *gin.Context, organization *meter.Organiz
 		NewProblem(http.StatusNotFound, CodeNotMetered, "The gateway has no rule for "+c.Request.Method+" "+c.Request.URL.EscapedPath()+".").Abort(c)
 		return
 	}
-	if err := e.pace(c.Writer.Header(), organization, organization.Plan().RateLimit, e.config.Now()); err != nil {
+	if err := e.Pace(c.Writer.Header(), organization); err != nil {
 		abort(c, err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -19,13 +18,13 @@ import (
 // What is counted can't be taken back, so the rate-limit token comes first here
 // ([Enforcer.PaceAhead]). A repeated report takes none where known has it.
 func (e *Enforcer) AdmitReport(
-	ctx context.Context, h http.Header, o *meter.Organization, r meter.Report, known meter.KnownSet, now time.Time,
+	ctx context.Context, h http.Header, o *meter.Organization, r meter.Report, known meter.KnownSet,
 ) (meter.Outcome, error) {
 	if _, repeated := known[r.Identity]; !repeated {
 		if e.config.Meter.Refuses() != nil {
 			return meter.Outcome{}, Unavailable(h)
 		}
-		if err := e.PaceAhead(h, o, r.Index, r.Quantity, now); err != nil {
+		if err := e.PaceAhead(h, o, r.Index, r.Quantity); err != nil {
 			return meter.Outcome{}, err
 		}
 	}
@@ -70,22 +69,22 @@ func (e *Enforcer) Report(ctx context.Context, o *meter.Organization, r meter.Re
 	return out, err
 }
 
-// Pace takes a rate-limit token and sets the answer's headers. Where there is no token, the
+// Pace takes a rate-limit token of the time by [Config.Now], and sets the answer's headers. Where there is no token, the
 // error is the [*Problem] to answer with.
-func (e *Enforcer) Pace(h http.Header, o *meter.Organization, now time.Time) error {
-	return e.pace(h, o, o.Plan().RateLimit, now)
+func (e *Enforcer) Pace(h http.Header, o *meter.Organization) error {
+	return e.pace(h, o, o.Plan().RateLimit, e.config.Now())
 }
 
 // PaceAhead is [Enforcer.Pace] for what can't be taken back once it is decided on. It
 // takes no token where the quantity is refused by what is in memory: then the plan is
 // what the caller must be told of, and it costs nothing. A quantity that is refused only
 // later, for a day that has passed or by what other instances hold, has cost its token.
-func (e *Enforcer) PaceAhead(h http.Header, o *meter.Organization, i meter.Index, quantity int64, now time.Time) error {
-	usage := o.Usage(i, now)
+func (e *Enforcer) PaceAhead(h http.Header, o *meter.Organization, i meter.Index, quantity int64) error {
+	usage := o.Usage(i, e.config.Now())
 	if !plans.Decide(usage.Meter.Aggregation, usage.Entitlement, usage.Current, usage.Held, quantity).Allowed {
 		return nil
 	}
-	return e.Pace(h, o, now)
+	return e.Pace(h, o)
 }
 
 // LimitProblem is the refusal of a quantity by a hard limit.

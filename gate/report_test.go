@@ -43,7 +43,7 @@ func (r *reporter) report(key string, quantity int64, known meter.KnownSet) (met
 	r.header = http.Header{}
 	return r.AdmitReport(r.t.Context(), r.header, r.organization, meter.Report{
 		Index: r.index, Quantity: quantity, Identity: meter.KeyIdentity(key), Fingerprint: meter.FingerprintOf(key),
-	}, known, noon)
+	}, known)
 }
 
 // refusal is the problem that an error is.
@@ -90,8 +90,8 @@ func TestReportsAndTheirTokens(t *testing.T) {
 	_, err := r.report("a", 1, nil)
 	require.NoError(t, err)
 	require.NotEmpty(t, r.header.Get("RateLimit"))
-	require.NoError(t, r.Pace(http.Header{}, r.organization, noon), "one token was left")
-	require.Equal(t, http.StatusTooManyRequests, refusal(t, r.Pace(http.Header{}, r.organization, noon)).Status)
+	require.NoError(t, r.Pace(http.Header{}, r.organization), "one token was left")
+	require.Equal(t, http.StatusTooManyRequests, refusal(t, r.Pace(http.Header{}, r.organization)).Status)
 
 	slow := newReporter(t, "slow")
 	for _, key := range []string{"a", "b"} {
@@ -110,7 +110,7 @@ func TestAReusedIdentityIsTheCallersToTell(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.AdmitReport(t.Context(), http.Header{}, r.organization, meter.Report{
 		Index: r.index, Quantity: 1, Identity: meter.KeyIdentity("a"), Fingerprint: meter.FingerprintOf("other"),
-	}, nil, noon)
+	}, nil)
 	require.ErrorIs(t, err, meter.ErrIdentityReused)
 }
 
@@ -122,7 +122,7 @@ func TestNothingIsCountedWithoutAContract(t *testing.T) {
 	require.NoError(t, err)
 	_, err = e.Admit(t.Context(), http.Header{}, o, 0, 1, noon)
 	require.Equal(t, gate.ContractEndedProblem(), err)
-	_, err = e.AdmitReport(t.Context(), http.Header{}, o, meter.Report{Quantity: 1}, nil, noon)
+	_, err = e.AdmitReport(t.Context(), http.Header{}, o, meter.Report{Quantity: 1}, nil)
 	require.Equal(t, gate.ContractEndedProblem(), err)
 	require.Zero(t, o.Usage(0, noon).Current)
 }

@@ -104,6 +104,10 @@ type Batch struct {
 type Applied struct {
 	// Duplicate is true where the batch had been applied before, and nothing was done.
 	Duplicate bool
+	// Differs says that what had been applied under the batch's identity is something else
+	// ([Batch.SameAs]): the store keeps both, and has set aside what this one has beyond it. Only
+	// where Duplicate.
+	Differs bool
 	// Stored holds, for each row of the batch, the day's value after that row, usage of
 	// other instances included. Rows of one day under several plans follow each other.
 	Stored []int64

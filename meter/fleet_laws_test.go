@@ -145,6 +145,7 @@ func (f *fleet) finish(t *rapid.T) {
 	}
 	f.requireRowsByPlan(t)
 	f.requireQuotaIsBack(t)
+	require.Zero(t, f.store.Differing, "what is sent again is the same batch")
 	for _, b := range f.store.Batches {
 		require.NotNil(t, b.Journalled)
 		require.Equal(t, b.Reports, *b.Journalled, "batch %v", b.ID)
@@ -167,6 +168,7 @@ func (f *fleet) requireRowsByPlan(t *rapid.T) {
 			again, err := meter.BatchOf(b.ID, f.catalog, slicesOf(records))
 			require.NoError(t, err)
 			require.Equal(t, unleased(b.Rows), unleased(again.Rows))
+			require.Equal(t, b.Digest(), again.Digest())
 		}
 	}
 	require.Equal(t, f.acknowledged, got)

@@ -118,6 +118,9 @@ func (s learned) LoadOrganization(ctx context.Context, id uuid.UUID, day calenda
 	return snapshot, err
 }
 
+// leaseFor is how long leases are an instance's own after the store has seen it.
+const leaseFor = 20 * time.Minute
+
 func (f *fleet) start() {
 	id := uuid.Must(uuid.NewV7())
 	m := &member{id: id, journal: newMemoryJournal(id), terms: map[uuid.UUID][]meter.Term{}}
@@ -125,7 +128,7 @@ func (f *fleet) start() {
 	clock := f.clock.Now
 	m.meter = meter.New(meter.WithManualLeases(meter.Config{
 		Catalog: f.catalog, Store: learned{f.store, m}, Leases: f.store, Identities: f.store, Instance: id, Journal: m.journal, Now: clock,
-		DenyUnleased: f.strict, RedateAfter: fleetRedateAfter, Logger: slog.New(slog.DiscardHandler),
+		LeaseFor: leaseFor, DenyUnleased: f.strict, RedateAfter: fleetRedateAfter, Logger: slog.New(slog.DiscardHandler),
 	}))
 	m.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: m.meter, Store: f.store, Instance: id, Now: clock, Rewinds: f.store, As: meter.Instance{ID: id}, Logger: slog.New(slog.DiscardHandler),

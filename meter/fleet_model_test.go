@@ -87,12 +87,13 @@ func (f *fleet) request(t *rapid.T, hold bool) {
 	m := f.member(t)
 	n, o := f.organization(t, m)
 	index := rapid.IntRange(0, 1).Draw(t, "meter")
-	f.admit(t, m, o, n, index, rapid.IntRange(0, 3).Draw(t, "rounds"), hold)
+	f.admit(t, m, o, n, index, rapid.IntRange(0, 3).Draw(t, "rounds"), hold, f.clock.Now())
 }
 
-func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, rounds int, hold bool) {
+// admit has a member decide on a request of a caller that has read the clock at a time.
+func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, rounds int, hold bool, asked time.Time) {
 	quantity := rapid.Int64Range(1, 9).Draw(t, "quantity")
-	d, r := meter.AdmitManually(o, meter.Index(index), quantity, f.clock.Now(), rounds)
+	d, r := meter.AdmitManually(o, meter.Index(index), quantity, asked, rounds)
 	plan := o.Plan()
 	f.requirePlanOfNow(t, m, n, o)
 	if !d.Allowed {
@@ -108,6 +109,40 @@ func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, ro
 	}
 	r.Commit()
 	f.acknowledged[key] += quantity
+}
+
+// stop stops a member with a request under way, for longer than its leases are its own. Others
+// use what it had, and it goes on with the time of before.
+func (f *fleet) stop(t *rapid.T) {
+	m := f.member(t)
+	n, o := f.organization(t, m)
+	if _, err := m.flusher.Flush(context.Background()); err != nil || len(m.held) > 0 {
+		// What it has admitted, and nobody knows of, would come on top.
+		return
+	}
+	asked, index := f.clock.Now(), rapid.IntRange(0, 1).Draw(t, "meter")
+	f.pass(2 * leaseFor)
+	f.store.Set(func(s *metertest.Store) { s.Quota.Release(m.id) })
+	for _, other := range f.members {
+		if other == m || rapid.Bool().Draw(t, "idle") {
+			continue
+		}
+		theirs, err := other.meter.Organization(context.Background(), f.ids[n], f.clock.Now())
+		require.NoError(t, err)
+		meter.WaitForLoads(other.meter)
+		f.admit(t, other, theirs, n, index, 3, false, f.clock.Now())
+	}
+	f.admit(t, m, o, n, index, rapid.IntRange(0, 3).Draw(t, "rounds"), false, asked)
+}
+
+// pass lets time pass.
+func (f *fleet) pass(d time.Duration) {
+	f.clock.add(d)
+	for n, id := range f.ids {
+		if plan := priceAt(f.store.Terms[id], f.clock.Now()).Plan; plan != f.store.Plans[id] {
+			f.change(n, plan)
+		}
+	}
 }
 
 func (f *fleet) settle(t *rapid.T, commit bool) {
@@ -197,17 +232,11 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 				f.start()
 			}
 		},
-		"clock": func(t *rapid.T) {
-			f.clock.add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour)
-			for n, id := range f.ids {
-				if plan := priceAt(f.store.Terms[id], f.clock.Now()).Plan; plan != f.store.Plans[id] {
-					f.change(n, plan)
-				}
-			}
-		},
-		"lose": func(*rapid.T) { f.store.Set(func(s *metertest.Store) { s.LoseAnswer = true }) },
-		"late": f.late,
-		"":     f.check,
+		"clock": func(t *rapid.T) { f.pass(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },
+		"stop":  f.stop,
+		"lose":  func(*rapid.T) { f.store.Set(func(s *metertest.Store) { s.LoseAnswer = true }) },
+		"late":  f.late,
+		"":      f.check,
 
 		"spree":      f.spree,
 		"replan":     f.replan,

@@ -30,7 +30,7 @@ func (f *fleet) spree(t *rapid.T) {
 			o, err := m.meter.Organization(context.Background(), f.ids[n], f.clock.Now())
 			require.NoError(t, err)
 			meter.WaitForLoads(m.meter)
-			f.admit(t, m, o, n, index, 3, rapid.IntRange(0, 3).Draw(t, "hold") == 0)
+			f.admit(t, m, o, n, index, 3, rapid.IntRange(0, 3).Draw(t, "hold") == 0, f.clock.Now())
 			f.check(t)
 		}
 	}

@@ -247,8 +247,16 @@ func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
 		f.config.Logger.Warn("Reports under keys that another instance took with other ones are not counted: see the table usage_conflicts",
 			"seq", p.batch.ID.Seq, "conflicts", applied.Conflicts)
 	}
+	if applied.Differs {
+		f.config.Logger.Error("Another process has written another batch as this instance: both are kept, see usage_batch_conflicts and the runbook",
+			"seq", p.batch.ID.Seq, "reports", p.batch.Reports)
+	}
 	for i := range p.rows {
 		row := &p.rows[i]
+		if applied.Differs {
+			// What is set aside counts as used, and is read with all else.
+			row.slot.org.stale.Store(true)
+		}
 		if i < len(applied.Stored) {
 			row.slot.acknowledge(row, applied.Stored[i], repeated[i], quarantined[i])
 		}

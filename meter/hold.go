@@ -57,7 +57,8 @@ type StoredReservation struct {
 	Quantity, Committed int64
 	State               ReservationState
 	// CreatedAt and ExpiresAt bound the time in which it is held; SettledAt is when it
-	// was committed, released or found expired, zero before. UTC.
+	// was committed, released or found expired, zero before. UTC, all by the store's clock:
+	// CreatedAt of one that is to be held only says how long before ExpiresAt it begins.
 	CreatedAt, ExpiresAt, SettledAt time.Time
 	// Plan in its PlanVersion and Mode decided, and price the usage, whenever it is
 	// committed. Window is the kind of window that Max counts in.

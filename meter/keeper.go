@@ -189,6 +189,7 @@ func (k *keeper) failed(ctx context.Context, batch []*quota, err error) {
 	}
 	m := k.meter
 	now := m.config.Now().UnixNano()
+	m.leasesAwayFor.Store(&err)
 	if was := m.leasesAway.Swap(now + int64(awayFor)); was == 0 {
 		m.config.Logger.Warn("Leases can't be had from the store", "deny", m.config.DenyUnleased, "error", err)
 	}
@@ -302,11 +303,10 @@ func (o *Organization) replan(was, now *view) {
 	if o.meter.keeper == nil {
 		return
 	}
-	at := o.meter.config.Now().UnixNano()
 	for i := range was.entitlements {
 		s := o.slot(Index(i))
 		s.mu.Lock()
-		s.replan(Index(i), was, now, at)
+		s.replan(Index(i), was, now, o.meter.config.Now().UnixNano())
 		s.mu.Unlock()
 	}
 }

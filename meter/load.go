@@ -56,6 +56,7 @@ func (m *Meter) loadNew(ctx context.Context, id uuid.UUID, now time.Time) (*Orga
 	m.beginLoad(id)
 	defer m.endLoad(id)
 	for {
+		now = m.latestTime(now)
 		snapshot, err := m.config.Store.LoadOrganization(ctx, id, calendar.DayOf(now))
 		if errors.Is(err, ErrUnknownOrganization) {
 			return nil, err
@@ -171,6 +172,7 @@ func (m *Meter) reload(ctx context.Context, o *Organization, transaction uint64,
 	if last := o.read; last != nil && last.seen.Has(transaction) && !last.at.Before(effectiveFrom) {
 		return false, nil
 	}
+	now = m.latestTime(now)
 	snapshot, err := m.config.Store.LoadOrganization(ctx, o.id, calendar.DayOf(now))
 	if err != nil {
 		return false, fmt.Errorf("reload organization %s: %w", o.id, err)
@@ -202,6 +204,7 @@ func (m *Meter) refresh(ctx context.Context, o *Organization, now time.Time) err
 	defer o.reading.Unlock()
 	m.storeMu.Lock()
 	defer m.storeMu.Unlock()
+	now = m.latestTime(now)
 	snapshot, err := m.config.Store.LoadOrganization(ctx, o.id, calendar.DayOf(now))
 	if err != nil {
 		return fmt.Errorf("refresh organization %s: %w", o.id, err)

@@ -103,7 +103,7 @@ func (o *Organization) currentQuotas(at int64) (quotas []*quota) {
 		}
 		s, kind := o.slot(Index(i)), v.entitlements[i].Window
 		s.mu.Lock()
-		s.roll(kind, at)
+		s.roll(kind, o.meter.latest(at))
 		quotas = append(quotas, s.quotaFor(kind, Index(i), s.current.day))
 		s.mu.Unlock()
 	}

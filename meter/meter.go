@@ -67,8 +67,9 @@ type Config struct {
 	// its own day has passed ([Meter.KeepOpen]). Zero: 5 minutes.
 	RedateAfter time.Duration
 
-	// Now tells the time, UTC, where a caller can't: after a wait. Required with Leases
-	// and with [Organization.ReportKnown].
+	// Now tells the time, UTC: it is read when a decision is made, after all that the caller
+	// and the meter have waited for. Required with Leases and with [Organization.ReportKnown].
+	// Nil: the caller's time decides.
 	Now func() time.Time
 	// Logger takes what can't be returned: failures of background loads. Nil: slog.Default.
 	Logger *slog.Logger
@@ -152,6 +153,8 @@ type Meter struct {
 	// leasesUntil is the time before which leases are the instance's own, and leasesAway the
 	// time until which the store is taken to be away; both in Unix nanoseconds.
 	leasesUntil, leasesAway atomic.Int64
+	// leasesAwayFor is why.
+	leasesAwayFor atomic.Pointer[error]
 	// generations counts up with each quota and each adoption: what was made later has a
 	// greater stamp.
 	generations atomic.Int64
@@ -224,6 +227,15 @@ func (m *Meter) Organizations() int { return m.orgs.len() }
 
 // Counts returns the decisions on one meter since the process began.
 func (m *Meter) Counts(i Index) Counts { return m.stats.read(i) }
+
+// LeasesAway returns why leases can't be had from the store, while that is so: what a hard limit
+// bounds is then admitted without, or not at all ([Config.DenyUnleased]). Nil: they can.
+func (m *Meter) LeasesAway() error {
+	if m.leasesAway.Load() == 0 {
+		return nil
+	}
+	return *m.leasesAwayFor.Load()
+}
 
 // Refuses returns why nothing is taken now: the journal can't keep it, and the settings
 // want that ([Config.RefuseUnjournalled]). Nil: usage is taken.

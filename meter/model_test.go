@@ -31,12 +31,26 @@ type modelUsage struct {
 	since               time.Time
 }
 
-// redate moves what has been held for long, and is of a day that has passed, to the day of now.
-func (m *model) redate(now time.Time) {
+// redate moves what has been held for long, and is of a day that has passed, to the day of now,
+// unless that has no room for it.
+func (m *model) redate(t *rapid.T, now time.Time) {
+	today := calendar.DayOf(now)
+	var stayed []modelUsage
 	for i := range m.held {
-		if u := &m.held[i]; u.since.Before(now.Add(-modelRedateAfter)) {
-			u.day = calendar.DayOf(now)
+		u := &m.held[i]
+		if u.day == today || !u.since.Before(now.Add(-modelRedateAfter)) {
+			continue
 		}
+		if meter.DayOfOpen(u.reservation) != today {
+			stayed = append(stayed, *u)
+			continue
+		}
+		u.day = today
+	}
+	is := func(d calendar.Day) bool { return d == today }
+	for _, u := range stayed {
+		used := m.sum(m.committed, u.organization, u.meter, is) + m.sum(m.held, u.organization, u.meter, is)
+		require.Greater(t, used+u.quantity, int64(plans.MaxDaySum))
 	}
 }
 
@@ -78,7 +92,10 @@ func TestMeterAgainstModel(t *testing.T) {
 		ids := []uuid.UUID{store.Add("free"), store.Add("free")}
 		now := time.Date(2026, 11, 28, 22, 0, 0, 0, time.UTC)
 		// Every load is answered, so that the model need not know of fail-open.
-		m := meter.New(meter.Config{Catalog: catalog, Store: metertest.OnPlan("free"), RedateAfter: modelRedateAfter, Logger: slog.New(slog.DiscardHandler)})
+		m := meter.New(meter.Config{
+			Catalog: catalog, Store: metertest.OnPlan("free"), Now: func() time.Time { return now },
+			RedateAfter: modelRedateAfter, Logger: slog.New(slog.DiscardHandler),
+		})
 		flusher := meter.NewFlusher(meter.FlusherConfig{
 			Meter: m, Store: store, Instance: uuid.New(), Now: func() time.Time { return now },
 		})
@@ -91,7 +108,7 @@ func TestMeterAgainstModel(t *testing.T) {
 		kinds := []calendar.WindowKind{calendar.WindowDay, calendar.WindowMonth, calendar.WindowDay}
 		limits := []int64{20, 30, 5}
 
-		one := func(t *rapid.T, hold bool, org, index int, quantity int64) {
+		one := func(t *rapid.T, hold bool, org, index int, quantity int64, asked time.Time) {
 			window := kinds[index].At(now)
 			inWindow := func(d calendar.Day) bool { return window.Contains(d.Start()) }
 			current := expected.sum(expected.committed, org, index, inWindow) + expected.sum(expected.held, org, index, inWindow)
@@ -99,10 +116,10 @@ func TestMeterAgainstModel(t *testing.T) {
 			var d plans.Decision
 			if hold {
 				var r meter.Reservation
-				d, r = organization(org).Reserve(meter.Index(index), quantity, now)
+				d, r = organization(org).Reserve(meter.Index(index), quantity, asked)
 				usage.reservation, usage.since = m.KeepOpen(r, now), now
 			} else {
-				d, _ = organization(org).Consume(meter.Index(index), quantity, now)
+				d, _ = organization(org).Consume(meter.Index(index), quantity, asked)
 			}
 			over := current+quantity > limits[index]
 			overflows := current+quantity > plans.MaxDaySum
@@ -128,11 +145,13 @@ func TestMeterAgainstModel(t *testing.T) {
 		request := func(t *rapid.T, hold bool) {
 			org, index := rapid.IntRange(0, 1).Draw(t, "organization"), rapid.IntRange(0, 2).Draw(t, "meter")
 			quantity, times := rapid.Int64Range(1, 8).Draw(t, "quantity"), 1
+			// The caller has waited since it read the clock: the decision is of now.
+			asked := now.Add(-time.Duration(rapid.SampledFrom([]int{0, 0, 1, 30}).Draw(t, "hours since")) * time.Hour)
 			if index == 2 && rapid.Bool().Draw(t, "near the edge") {
 				quantity, times = plans.MaxQuantity-rapid.Int64Range(0, 1).Draw(t, "less"), rapid.IntRange(1, 110).Draw(t, "times")
 			}
 			for range times {
-				one(t, hold, org, index, quantity)
+				one(t, hold, org, index, quantity, asked)
 			}
 		}
 		settle := func(t *rapid.T, commit bool) {
@@ -154,12 +173,12 @@ func TestMeterAgainstModel(t *testing.T) {
 			"reserve": func(t *rapid.T) { request(t, true) },
 			"commit":  func(t *rapid.T) { settle(t, true) },
 			"release": func(t *rapid.T) { settle(t, false) },
-			"flush": func(*rapid.T) {
+			"flush": func(t *rapid.T) {
 				// One that the store is away for drains all the same, until there is much to be written.
 				drains := flusher.Retained() < 64
 				_, _ = flusher.Flush(context.Background())
 				if drains {
-					expected.redate(now)
+					expected.redate(t, now)
 				}
 			},
 			"clock": func(t *rapid.T) { now = now.Add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },

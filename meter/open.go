@@ -130,7 +130,7 @@ func (m *Meter) redateOpen(now time.Time) {
 	}
 }
 
-// redate moves a reservation to the day of now, and reports whether its own has passed. What was
+// redate moves a reservation to the day of now, and reports whether it did: its own has passed. What was
 // held of the window that it was made in goes on being held where that has the new day, too;
 // otherwise it is given back, and taken out of the new window whatever that has left.
 func (r *Reservation) redate(now time.Time) bool {
@@ -144,7 +144,8 @@ func (r *Reservation) redate(now time.Time) bool {
 	e := &view.entitlements[index]
 	s.roll(e.Window, now.UnixNano())
 	from := r.day
-	if from >= s.current.day {
+	if from >= s.current.day || s.overflows(s.current.day, r.quantity) {
+		// What the day has no room for waits for another one.
 		s.mu.Unlock()
 		return false
 	}

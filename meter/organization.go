@@ -100,17 +100,14 @@ type Usage struct {
 	Pending int64
 }
 
-// Usage returns where a meter stands at a time.
+// Usage returns where a meter stands at a time, or at [Config.Now] where that is later.
 func (o *Organization) Usage(i Index, now time.Time) Usage {
-	if now.UnixNano() >= o.switchAt.Load() {
-		o.switchPlan(now.UnixNano())
-	}
+	s := o.slot(i)
+	at := o.lockAt(s, now.UnixNano())
+	defer s.mu.Unlock()
 	v := o.view.Load()
 	e := &v.entitlements[i]
-	s := o.slot(i)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.roll(e.Window, now.UnixNano())
+	s.roll(e.Window, at)
 	m := o.meter.Catalog().Meters[i]
 	current, held := s.standing(v.leased[i])
 	return Usage{

@@ -241,6 +241,8 @@ const (
 	decided verdict = iota
 	// leased says that it was taken out of a lease.
 	leased
+	// unleased says that it was allowed without a lease, since nobody could be asked.
+	unleased
 	// short says that the lease doesn't cover the quantity, and an ask may.
 	short
 	// unavailable says that the store can't be asked, and the settings forbid to do without.
@@ -283,7 +285,7 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 		if m.config.DenyUnleased {
 			return q.refusal(e), unavailable
 		}
-		return s.takeUnleased(q, e, quantity), decided
+		return s.takeUnleased(q, e, quantity), unleased
 	case !fenced && at < q.dryUntil && quantity >= q.dryOf:
 		return q.refusal(e), decided
 	default:
@@ -293,7 +295,6 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 
 // takeUnleased allows what nobody can be asked about (C5).
 func (s *slot) takeUnleased(q *quota, e *plans.Entitlement, quantity int64) plans.Decision {
-	addUpTo(&s.org.meter.stats.unleased, quantity)
 	if q != s.quota {
 		return s.decideAlone(e, quantity)
 	}

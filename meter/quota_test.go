@@ -234,3 +234,28 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 	require.False(t, admit(1), "what was used without a limit counts")
 	require.NoError(t, store.Quota.Check())
 }
+
+// TestUnleasedIsWhatWasUsed holds that what was admitted without a lease and given back isn't
+// counted as usage beyond control, and that the state is shown while it lasts.
+func TestUnleasedIsWhatWasUsed(t *testing.T) {
+	store := metertest.NewStore()
+	id := store.Add("free")
+	m := newLessee(t, store, nil)
+	o, err := m.Organization(context.Background(), id, noon)
+	require.NoError(t, err)
+	require.NoError(t, m.LeasesAway())
+	store.Set(func(s *metertest.Store) { s.Away = true })
+	for i := range 10 {
+		d, r, err := o.Admit(context.Background(), 0, 7, noon)
+		require.NoError(t, err)
+		require.True(t, d.Allowed)
+		if i%2 == 0 {
+			r.Release()
+		}
+		r.Commit()
+	}
+	require.EqualValues(t, 35, m.Totals().Unleased)
+	require.ErrorIs(t, m.LeasesAway(), metertest.ErrAway)
+	store.Set(func(s *metertest.Store) { s.Away = false })
+	require.Eventually(t, func() bool { return m.LeasesAway() == nil }, 5*time.Second, 5*time.Millisecond)
+}

@@ -208,16 +208,11 @@ func (o *Organization) reportIdentified(ctx context.Context, r Report) (Outcome,
 
 // decide decides on a report, and holds what is allowed.
 func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservation, error) {
-	now := o.meter.config.Now()
-	at := now.UnixNano()
-	own := !r.At.IsZero() && r.At.Before(now)
-	if own {
-		at = r.At.UnixNano()
+	w := &wish{quantity: r.Quantity, reported: noTime}
+	if !r.At.IsZero() {
+		w.reported = r.At.UnixNano()
 	}
-	again := func() (plans.Decision, Reservation, *quota, verdict) {
-		now := o.meter.config.Now().UnixNano()
-		return o.reserve(r.Index, &wish{quantity: r.Quantity, now: now, at: min(at, now), own: own})
-	}
+	again := func() (plans.Decision, Reservation, *quota, verdict) { return o.reserve(r.Index, w) }
 	d, reservation, _, v := again()
 	var err error
 	switch v {
@@ -233,7 +228,7 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 	}
 	out := Outcome{Decision: d, Plan: o.Plan().Key, Window: reservation.Window()}
 	if !reservation.Held() {
-		out.Window = o.view.Load().entitlements[r.Index].Window.At(time.Unix(0, at))
+		out.Window = o.view.Load().entitlements[r.Index].Window.At(time.Unix(0, w.at))
 	}
 	return out, reservation, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/riverline/tollgate/calendar"
@@ -31,6 +32,8 @@ type Reservation struct {
 	price price
 	// identified is the report as it is counted, where it bears an identity; nil: it bears none.
 	identified *IdentifiedReport
+	// unleased says that it was admitted although quota could not be had.
+	unleased bool
 }
 
 // Admit decides whether quantity may be used now, and holds it where it may. An allowed
@@ -42,13 +45,15 @@ type Reservation struct {
 // decide without the store, [ErrQuantityOverflow] where the day can't hold the quantity, and
 // [ErrContractEnded] where there is no plan.
 //
-// Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity].
+// Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity]. Now is the caller's
+// time, which may be from before a wait of its own: what is decided goes by [Config.Now] as it
+// is at that moment, where that is later.
 func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
 	d, r, _, v := o.reserve(i, wishNow(quantity, now))
 	switch v {
 	case short:
 		return o.await(ctx, i, quantity, func() (plans.Decision, Reservation, *quota, verdict) {
-			return o.reserve(i, wishNow(quantity, o.meter.config.Now()))
+			return o.reserve(i, wishNow(quantity, now))
 		})
 	case unavailable:
 		return d, r, ErrUnavailable
@@ -63,26 +68,60 @@ func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now t
 
 // wish is what is to be admitted: a quantity of a time at, which is now or before.
 type wish struct {
+	// now is the caller's time, and then that of the decision.
 	quantity, now, at int64
+	// reported is the time that the report bears; noTime: none.
+	reported int64
 	// own says that the report bears the time: the plan of that time prices it, whichever
 	// plan decides.
 	own bool
 }
 
+// noTime is later than every time.
+const noTime = math.MaxInt64
+
 func wishNow(quantity int64, now time.Time) *wish {
-	at := now.UnixNano()
-	return &wish{quantity: quantity, now: at, at: at}
+	return &wish{quantity: quantity, now: now.UnixNano(), reported: noTime}
+}
+
+// date gives a wish the time of its decision. A time of its own that is ahead counts as now.
+func (w *wish) date(now int64) {
+	w.now, w.at = now, min(now, w.reported)
+	w.own = w.reported < now
+}
+
+// lockAt takes a slot's lock, and returns the time: the clock is read under the lock, so that
+// no wait is between the reading and what is decided by it. The plan of that time is in force
+// then. Now counts where it is later, or the meter has no clock.
+func (o *Organization) lockAt(s *slot, now int64) int64 {
+	for {
+		s.mu.Lock()
+		if now = o.meter.latest(now); now < o.switchAt.Load() {
+			return now
+		}
+		s.mu.Unlock()
+		o.switchPlan(now)
+	}
+}
+
+// latest is the later of a time and what the clock says, in Unix nanoseconds.
+func (m *Meter) latest(now int64) int64 {
+	if m.config.Now == nil {
+		return now
+	}
+	return max(now, m.config.Now().UnixNano())
+}
+
+// latestTime is latest, for what is read from the store.
+func (m *Meter) latestTime(now time.Time) time.Time {
+	return time.Unix(0, m.latest(now.UnixNano())).UTC()
 }
 
 // reserve decides at once. Usage belongs to the day, and counts in the window, of its time.
 // Where quota is short, it is returned.
 func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservation, q *quota, v verdict) {
-	if w.now >= o.switchAt.Load() {
-		o.switchPlan(w.now)
-	}
 	s := o.slot(i)
-
-	s.mu.Lock()
+	w.date(o.lockAt(s, w.now))
 	// Under the lock: a change of the plan finds in the slot all that was decided on before.
 	view := o.view.Load()
 	p := view.price
@@ -98,8 +137,11 @@ func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservatio
 	d, q, v = s.decide(view, i, day, p, w)
 	if d.Allowed {
 		r = s.reservation(e, day, p, w)
-		if v == leased {
+		switch v {
+		case leased:
 			r.quota, v = q, decided
+		case unleased:
+			r.unleased, v = true, decided
 		}
 		s.holdFor(&r, w.own)
 	}
@@ -293,6 +335,9 @@ func (q *quota) giveUp(quantity, now int64) {
 	q.dryUntil = max(q.dryUntil, now+int64(dryFor))
 }
 
+// At is when it was decided on; the zero reservation has none.
+func (r *Reservation) At() time.Time { return time.Unix(0, r.at) }
+
 // Held reports whether the reservation still waits to be settled.
 func (r *Reservation) Held() bool { return r.slot != nil }
 
@@ -360,6 +405,9 @@ func (r *Reservation) commit(strict bool) error {
 		}
 	}
 	r.slot = nil
+	if r.unleased {
+		addUpTo(&m.stats.unleased, r.quantity)
+	}
 	s.mu.Lock()
 	s.enter(m)
 	s.record(r)

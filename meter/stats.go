@@ -32,8 +32,8 @@ type stats struct {
 
 // Totals adds up what a meter did out of the ordinary since the process began.
 type Totals struct {
-	// Unleased is the quantity that was admitted under hard limits while leases could not
-	// be had (C5). It stays at the largest int64.
+	// Unleased is the quantity that was used under hard limits while leases could not
+	// be had (C5): what was admitted and given back is not in it. It stays at the largest int64.
 	Unleased int64
 	// Unjournalled counts the reports that were counted although the journal could not
 	// keep them.

@@ -30,6 +30,7 @@ CREATE TABLE usage_batches (
     journalled  bigint      CHECK (journalled >= 0),
     repeated    bigint      NOT NULL DEFAULT 0 CHECK (repeated >= 0),
     quarantined bigint      NOT NULL DEFAULT 0 CHECK (quarantined >= 0),
+    digest      bytea       CHECK (octet_length(digest) = 32),
     PRIMARY KEY (instance_id, seq)
 );
 CREATE INDEX usage_batches_quarantined ON usage_batches (applied_at) WHERE quarantined > 0;
@@ -38,6 +39,7 @@ COMMENT ON COLUMN usage_batches.row_count IS 'Rows of usage_batch_rows; none whe
 COMMENT ON COLUMN usage_batches.reports IS 'Reports that the batch acknowledges, repeated ones included.';
 COMMENT ON COLUMN usage_batches.journalled IS 'Those of them that the journal had; NULL where there is no journal.';
 COMMENT ON COLUMN usage_batches.repeated IS 'Events that another batch had counted, or this one already.';
+COMMENT ON COLUMN usage_batches.digest IS 'SHA-256 of what the batch counts: another one under its identity is known by it. NULL: its content is lost.';
 COMMENT ON COLUMN usage_batches.quarantined IS 'Rows of usage_quarantine: what of the batch was set aside.';
 
 -- What a restored backup, or a standby that lagged, has lost of an instance, and that nobody can send again; or what never was
@@ -52,6 +54,24 @@ CREATE TABLE usage_missing_batches (
 );
 COMMENT ON TABLE usage_missing_batches IS 'Batches that an instance has made, and whose content is lost. Each has an empty row in usage_batches.';
 COMMENT ON COLUMN usage_missing_batches.reports IS 'Reports that they had acknowledged; NULL where that is not known.';
+
+-- Two processes have made different batches under one identity: one wrote a copy of the other's journal.
+CREATE TABLE usage_batch_conflicts (
+    instance_id     uuid        NOT NULL,
+    seq             bigint      NOT NULL,
+    digest          bytea       NOT NULL CHECK (octet_length(digest) = 32),
+    reports         bigint      NOT NULL CHECK (reports >= 0),
+    journalled      bigint      CHECK (journalled >= 0),
+    applied_reports bigint      NOT NULL CHECK (applied_reports >= 0),
+    set_aside       bigint      NOT NULL CHECK (set_aside >= 0),
+    content         jsonb       NOT NULL,
+    found_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (instance_id, seq, digest),
+    FOREIGN KEY (instance_id, seq) REFERENCES usage_batches
+);
+COMMENT ON TABLE usage_batch_conflicts IS 'Batches that differ from the one that was applied under their identity, whole.';
+COMMENT ON COLUMN usage_batch_conflicts.reports IS 'Reports that it acknowledges; applied_reports those of the one that was applied.';
+COMMENT ON COLUMN usage_batch_conflicts.set_aside IS 'Rows of usage_quarantine: what it has beyond the one that was applied.';
 
 -- The usage tables have no foreign keys: 50,000 look-ups a batch would halve the rate of flushes.
 -- The batch, its instance and its meters are checked in the same transaction.
@@ -201,6 +221,9 @@ CREATE POLICY tollgate_scope ON usage_batches TO tollgate_api USING ((SELECT cur
 ALTER TABLE usage_missing_batches ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON usage_missing_batches TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
 
+ALTER TABLE usage_batch_conflicts ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON usage_batch_conflicts TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
+
 -- Partitions are reached through their parent alone: they have no grants and, in case somebody adds one, no policy.
 ALTER TABLE usage_batch_rows_default ENABLE ROW LEVEL SECURITY;
 ALTER TABLE usage_batch_rows ENABLE ROW LEVEL SECURITY;
@@ -234,7 +257,8 @@ CREATE POLICY tollgate_scope ON usage_quarantine TO tollgate_api USING (
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
 GRANT SELECT, INSERT, UPDATE ON instances TO tollgate_api;
-GRANT SELECT, INSERT ON usage_batches, usage_batch_rows, usage_missing_batches TO tollgate_api;
+GRANT SELECT, INSERT ON usage_batches, usage_batch_rows, usage_missing_batches, usage_batch_conflicts TO tollgate_api;
+GRANT UPDATE (quarantined) ON usage_batches TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (value, last_at) ON usage_daily TO tollgate_api;
 GRANT SELECT, INSERT, DELETE ON usage_events TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON usage_keys TO tollgate_api;
@@ -243,4 +267,4 @@ GRANT SELECT, INSERT, UPDATE (state, decided_by, decided_at, note, in_windows) O
 
 -- +goose Down
 
-DROP TABLE usage_quarantine, usage_conflicts, usage_keys, usage_events, usage_daily, usage_batch_rows, usage_missing_batches, usage_batches, instances;
+DROP TABLE usage_quarantine, usage_conflicts, usage_keys, usage_events, usage_daily, usage_batch_rows, usage_missing_batches, usage_batch_conflicts, usage_batches, instances;

@@ -24,6 +24,7 @@ CREATE TABLE exports (
     reason          text        NOT NULL DEFAULT '',
     requested_by_id uuid,
     issued_at       timestamptz,
+    request         jsonb,
     UNIQUE (workflow_id, run_id),
     CONSTRAINT exports_finished CHECK (
         (stage IN ('done', 'closed', 'superseded', 'rejected', 'failed', 'canceled')) = (finished_at IS NOT NULL)),
@@ -39,6 +40,7 @@ COMMENT ON COLUMN exports.rolled_through IS 'Totals up to this day are those of 
 COMMENT ON COLUMN exports.revision IS 'Counts the times that the period was opened again, from 1.';
 COMMENT ON COLUMN exports.reopens IS 'The closed export that this one takes the place of once it is issued.';
 COMMENT ON COLUMN exports.reason IS 'Why the period was opened again, or the run rejected.';
+COMMENT ON COLUMN exports.request IS 'What its workflow was started with: should Temporal lose the run, another is started with it.';
 COMMENT ON COLUMN exports.issued_at IS 'From here on the statements are issued, and nothing of them changes.';
 
 CREATE TABLE export_batches (

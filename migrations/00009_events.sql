@@ -55,6 +55,7 @@ CREATE TABLE webhook_deliveries (
     CONSTRAINT webhook_deliveries_next CHECK (state = 'pending' OR next_attempt_at IS NULL)
 );
 CREATE INDEX webhook_deliveries_endpoint ON webhook_deliveries (endpoint_id, event_id);
+CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (event_id, endpoint_id) WHERE state = 'pending';
 COMMENT ON TABLE webhook_deliveries IS 'One event on its way to one endpoint; organization_id is the endpoint''s.';
 
 CREATE TABLE webhook_attempts (

@@ -66,6 +66,8 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		SELECT id, id, 'tenant', 'key', 'tg_', sha256('secret') FROM organizations;
 		INSERT INTO instances (id, host, status, started_at, seen_at, watermark) SELECT id, 'host', 'live', now(), now(), now() FROM organizations;
 		INSERT INTO usage_batches SELECT id, 1, now(), 1 FROM instances;
+		INSERT INTO usage_batch_conflicts (instance_id, seq, digest, reports, applied_reports, set_aside, content)
+			SELECT instance_id, seq, sha256('x'), 2, 1, 1, '[]' FROM usage_batches LIMIT 1;
 		INSERT INTO usage_missing_batches SELECT id, 1, 1, NULL FROM instances;
 		INSERT INTO usage_batch_rows SELECT d, id, 1, id, 'evaluations', 'free', 1, 5, now() FROM instances, (VALUES (current_date), (date '2001-01-01')) AS v (d);
 		INSERT INTO usage_daily SELECT id, 'evaluations', d, 5, now() FROM instances, (VALUES (current_date), (date '2001-01-01')) AS v (d);

@@ -192,7 +192,7 @@ func (q *asideRow) queue(b *pgx.Batch, id meter.BatchID) error {
 func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]meter.BatchPlace, error) {
 	rows, err := tx.Query(ctx, `
 		SELECT organization_id, meter, day - date '1970-01-01', plan, plan_version, coalesce(identity, '') FROM usage_quarantine
-		WHERE instance_id = $1 AND seq = $2 ORDER BY id`, batch.ID.Instance, batch.ID.Seq)
+		WHERE instance_id = $1 AND seq = $2 AND reason <> $3 ORDER BY id`, batch.ID.Instance, batch.ID.Seq, errDiffers.Error())
 	if err != nil {
 		return nil, err
 	}

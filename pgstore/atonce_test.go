@@ -111,7 +111,7 @@ func (c *chaos) step(r *rand.Rand) error {
 	}
 	// Its leases are released, and begin again where they were.
 	if r.IntN(2) == 0 {
-		_, _, err = c.f.MarkInstanceLost(c.f.t.Context(), c.id, time.Now().Add(time.Hour))
+		_, _, err = c.f.MarkInstanceLost(c.f.t.Context(), c.id, 0)
 		return err
 	}
 	if err := c.f.StopInstance(c.f.t.Context(), c.id); err != nil {

@@ -73,7 +73,7 @@ func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.I
 	}
 	identified := identifiedOf(batch.Rows)
 	if !next {
-		return notNext(ctx, tx, batch, c, identified)
+		return notNext(ctx, tx, batch, c, identified, status)
 	}
 	if err := identified.count(ctx, tx, batch.ID, identified.places); err != nil {
 		return meter.Applied{}, err
@@ -97,8 +97,11 @@ func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.I
 	return applied, left.read(ctx, tx, applied.Stored)
 }
 
-// notNext answers for a batch that doesn't follow its instance's last one.
-func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, identified *identifiedReports) (meter.Applied, error) {
+// notNext answers for a batch that doesn't follow its instance's last one. Those of instances
+// that are always stopped are made of what has their identity: a file's digest.
+func notNext(
+	ctx context.Context, tx scoped, batch meter.Batch, c *columns, identified *identifiedReports, status meter.InstanceStatus,
+) (meter.Applied, error) {
 	var last int64
 	var applied bool
 	err := tx.QueryRow(ctx, `
@@ -113,6 +116,11 @@ func notNext(ctx context.Context, tx scoped, batch meter.Batch, c *columns, iden
 		return meter.Applied{}, fmt.Errorf("%w: the last is %d", meter.ErrSequenceGap, last)
 	}
 	answer := meter.Applied{Duplicate: true}
+	if status == meter.InstanceLive {
+		if answer.Differs, err = compareApplied(ctx, tx, batch, identified.rows); err != nil {
+			return meter.Applied{}, err
+		}
+	}
 	if last < batch.ID.Seq {
 		if err := foundAgain(ctx, tx, batch.ID); err != nil {
 			return meter.Applied{}, err
@@ -237,10 +245,11 @@ func (c *columns) write(ctx context.Context, tx scoped, batch meter.Batch, repea
 
 // queueBatch adds the statement that inserts the batch's identity.
 func queueBatch(b *pgx.Batch, batch meter.Batch, rows, repeated, quarantined int) {
+	digest := batch.Digest()
 	b.Queue(`
-		INSERT INTO usage_batches (instance_id, seq, watermark, row_count, reports, journalled, repeated, quarantined)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		batch.ID.Instance, batch.ID.Seq, batch.Watermark, rows, batch.Reports, batch.Journalled, repeated, quarantined)
+		INSERT INTO usage_batches (instance_id, seq, watermark, row_count, reports, journalled, repeated, quarantined, digest)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		batch.ID.Instance, batch.ID.Seq, batch.Watermark, rows, batch.Reports, batch.Journalled, repeated, quarantined, digest[:])
 }
 
 // queueStale adds the statement that marks the rollups of days. They are locked in the

@@ -144,7 +144,44 @@ func insertExport(ctx context.Context, tx scoped, e billing.Export) error {
 		Revision:      int32(e.Revision),
 		Reopens:       optional(e.Reopens),
 		Reason:        e.Reason,
+		Request:       e.Request,
 	})
+}
+
+// OpenExports returns the runs that have not ended, those of the earliest period first.
+func (s *Store) OpenExports(ctx context.Context) ([]billing.Export, error) {
+	var found []billing.Export
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.OpenExports(ctx)
+		for _, row := range rows {
+			if err != nil {
+				break
+			}
+			var e billing.Export
+			e, err = export(row)
+			found = append(found, e)
+		}
+		return err
+	})
+	return found, wrap(err, "list the exports that have not ended")
+}
+
+// UnclosedPeriods returns those of the last three periods, once they have been over for three hours, that
+// have usage and neither a final export nor a run that makes one: nobody closes them.
+func (s *Store) UnclosedPeriods(ctx context.Context) ([]calendar.Period, error) {
+	var found []calendar.Period
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.UnclosedPeriods(ctx)
+		found = convert(rows, calendar.PeriodOf)
+		return err
+	})
+	return found, wrap(err, "look for periods that nobody closes")
+}
+
+// CountUnclosedPeriods returns how many [Store.UnclosedPeriods] there are.
+func (s *Store) CountUnclosedPeriods(ctx context.Context) (int64, error) {
+	found, err := s.UnclosedPeriods(ctx)
+	return int64(len(found)), err
 }
 
 // stages is the order of the stages of a run that has not ended.

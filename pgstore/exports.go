@@ -119,6 +119,7 @@ func export(row db.Export) (billing.Export, error) {
 		Revision:    int(row.Revision),
 		Reason:      row.Reason,
 		IssuedAt:    row.IssuedAt,
+		Request:     row.Request,
 
 		RequestedByID: orNil(row.RequestedByID),
 		Reopens:       orNil(row.Reopens),

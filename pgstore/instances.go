@@ -47,15 +47,15 @@ func (s *Store) StopInstance(ctx context.Context, id uuid.UUID) error {
 	return wrap(err, "stop instance %s", id)
 }
 
-// MarkInstanceLost declares a live instance lost unless it was seen at notSeenSince
-// or later. It returns the instance as it is afterwards, and whether this call
+// MarkInstanceLost declares a live instance lost unless it was seen within a time, by Postgres's
+// clock. It returns the instance as it is afterwards, and whether this call
 // marked it. Then its leases are released, and [Store.LostLeases] has what they held. One
 // that doesn't exist is [meter.ErrUnknownInstance].
-func (s *Store) MarkInstanceLost(ctx context.Context, id uuid.UUID, notSeenSince time.Time) (meter.Instance, bool, error) {
+func (s *Store) MarkInstanceLost(ctx context.Context, id uuid.UUID, silentFor time.Duration) (meter.Instance, bool, error) {
 	var found meter.Instance
 	var marked bool
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		_, err := tx.LockLiveInstance(ctx, id, notSeenSince)
+		_, err := tx.LockSilentInstance(ctx, id, silentFor.Seconds())
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}

@@ -11,7 +11,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
 // AdjustLeases implements [meter.LeaseStore]. A window opens with the first ask that
@@ -133,15 +135,78 @@ func queueOpening(b *pgx.Batch, instance uuid.UUID, asks []meter.LeaseAsk, order
 }
 
 // releaseLeases gives back all that an instance holds; its row is locked. record
-// keeps what was outstanding.
+// keeps what was outstanding. A window that Postgres refuses to change keeps its lease, and
+// holds up no other one.
 func releaseLeases(ctx context.Context, tx scoped, instance uuid.UUID, record bool) error {
-	if err := tx.LockLeasedWindows(ctx, instance); err != nil {
+	err := within(ctx, tx, func(ctx context.Context, tx scoped) error {
+		if err := tx.LockLeasedWindows(ctx, instance); err != nil {
+			return err
+		}
+		if record {
+			if err := tx.RecordLostLeases(ctx, instance); err != nil {
+				return err
+			}
+		}
+		return tx.ReleaseLeases(ctx, instance)
+	})
+	if !refusedForGood(err) {
 		return err
 	}
-	if record {
-		if err := tx.RecordLostLeases(ctx, instance); err != nil {
+	held, err := tx.LeasedWindows(ctx, instance)
+	if err != nil {
+		return err
+	}
+	windows := convert(held, leasedWindow)
+	slices.SortFunc(windows, func(a, b meter.LeasedWindow) int { return compareWindows(a.QuotaWindow, b.QuotaWindow) })
+	for i := range windows {
+		err := within(ctx, tx, func(ctx context.Context, tx scoped) error {
+			if record {
+				if err := recordLostLease(ctx, tx, instance, &windows[i].QuotaWindow); err != nil {
+					return err
+				}
+			}
+			return releaseWindows(ctx, tx, instance, windows[i:i+1])
+		})
+		if err != nil && !refusedForGood(err) {
 			return err
 		}
 	}
-	return tx.ReleaseLeases(ctx, instance)
+	return nil
+}
+
+func recordLostLease(ctx context.Context, tx scoped, instance uuid.UUID, w *meter.QuotaWindow) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO quota_lost_leases (organization_id, meter, limit_window, window_start, instance_id, outstanding)
+		SELECT l.organization_id, l.meter, l.limit_window, l.window_start, l.instance_id, l.granted FROM quota_leases l
+		WHERE l.instance_id = $1 AND (l.organization_id, l.meter, l.limit_window, l.window_start) = ($2, $3, $4, $5) AND l.granted > 0`,
+		instance, w.Organization, w.Meter, w.Kind, date(w.Start))
+	return err
+}
+
+// releaseWindows gives back what an instance holds of windows.
+func releaseWindows(ctx context.Context, tx scoped, instance uuid.UUID, windows []meter.LeasedWindow) error {
+	in := db.ReleaseSomeLeasesParams{InstanceID: instance}
+	for _, w := range windows {
+		in.Organizations = append(in.Organizations, w.Organization)
+		in.Meters = append(in.Meters, w.Meter)
+		in.Kinds = append(in.Kinds, string(w.Kind))
+		in.Starts = append(in.Starts, date(w.Start))
+		in.Generations = append(in.Generations, w.Generation)
+	}
+	err := tx.LockSomeLeasedWindows(ctx, db.LockSomeLeasedWindowsParams{
+		Organizations: in.Organizations, Meters: in.Meters, Kinds: in.Kinds, Starts: in.Starts,
+	})
+	if err != nil {
+		return err
+	}
+	return tx.ReleaseSomeLeases(ctx, in)
+}
+
+func leasedWindow(r db.LeasedWindowsRow) meter.LeasedWindow {
+	return meter.LeasedWindow{
+		QuotaWindow: meter.QuotaWindow{
+			Organization: r.OrganizationID, Meter: r.Meter, Kind: calendar.WindowKind(r.LimitWindow), Start: calendar.DayOf(r.WindowStart),
+		},
+		Generation: r.Generation,
+	}
 }

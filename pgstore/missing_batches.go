@@ -7,9 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
 // SkipBatches implements [meter.RewindStore]. Each missing batch becomes an empty one, so that
@@ -42,14 +40,7 @@ func (s *Store) LeasedWindows(ctx context.Context, instance uuid.UUID) ([]meter.
 	var found []meter.LeasedWindow
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.LeasedWindows(ctx, instance)
-		found = convert(rows, func(r db.LeasedWindowsRow) meter.LeasedWindow {
-			return meter.LeasedWindow{
-				QuotaWindow: meter.QuotaWindow{
-					Organization: r.OrganizationID, Meter: r.Meter, Kind: calendar.WindowKind(r.LimitWindow), Start: calendar.DayOf(r.WindowStart),
-				},
-				Generation: r.Generation,
-			}
-		})
+		found = convert(rows, leasedWindow)
 		return err
 	})
 	return found, wrap(err, "list the leases of instance %s", instance)
@@ -60,22 +51,11 @@ func (s *Store) ReleaseLeases(ctx context.Context, instance uuid.UUID, windows [
 	if len(windows) == 0 {
 		return nil
 	}
-	in := db.ReleaseSomeLeasesParams{InstanceID: instance}
-	for _, w := range windows {
-		in.Organizations = append(in.Organizations, w.Organization)
-		in.Meters = append(in.Meters, w.Meter)
-		in.Kinds = append(in.Kinds, string(w.Kind))
-		in.Starts = append(in.Starts, date(w.Start))
-		in.Generations = append(in.Generations, w.Generation)
-	}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		if _, err := tx.LockInstance(ctx, instance); err != nil {
 			return orNotFound(err, meter.ErrUnknownInstance, instance)
 		}
-		if err := tx.LockSomeLeasedWindows(ctx, db.LockSomeLeasedWindowsParams{Organizations: in.Organizations, Meters: in.Meters, Kinds: in.Kinds, Starts: in.Starts}); err != nil {
-			return err
-		}
-		return tx.ReleaseSomeLeases(ctx, in)
+		return releaseWindows(ctx, tx, instance, windows)
 	})
 	return wrap(err, "release leases of instance %s", instance)
 }

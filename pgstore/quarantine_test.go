@@ -320,12 +320,9 @@ func TestADaysSumIsBounded(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
 
-	held := meter.StoredReservation{
-		ID: uuid.Must(uuid.NewV7()), Organization: o, Meter: evaluations, Quantity: 3, CreatedAt: today.Start(),
-		ExpiresAt: time.Now().Add(time.Hour), Plan: "enterprise", Mode: plans.Unlimited, Window: calendar.WindowDay,
-	}
-	_, err = f.HoldReservation(t.Context(), held, 1)
-	require.NoError(t, err)
+	unlimited := draft(o, 3)
+	unlimited.Plan, unlimited.Mode, unlimited.Max = "enterprise", plans.Unlimited, 0
+	held := f.heldOn(unlimited, today)
 	_, err = f.CommitReservation(t.Context(), o, held.ID, nil)
 	require.ErrorIs(t, err, meter.ErrQuantityOverflow)
 }

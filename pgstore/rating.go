@@ -352,7 +352,7 @@ func (s *Store) RatingCounts(ctx context.Context, id uuid.UUID) (billing.RatingC
 	var out billing.RatingCounts
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
 		c, err := tx.RatingCounts(ctx, id)
-		out = billing.RatingCounts{Organizations: c.Organizations, Statements: c.Statements, Parked: c.Parked, Variances: c.Variances}
+		out = billing.RatingCounts{Organizations: c.Organizations, Statements: c.Statements, Parked: c.Parked, Variances: c.Variances, MissingBatches: c.MissingBatches}
 		return err
 	})
 	return out, wrap(err, "count what export %s rated", id)

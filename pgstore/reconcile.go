@@ -177,8 +177,10 @@ func (s *Store) Reconcile(ctx context.Context, from, to calendar.Day) (billing.R
 		}
 		return tx.QueryRow(ctx, `
 			SELECT (SELECT count(*) FROM usage_quarantine WHERE state = 'quarantined' AND day BETWEEN $1 AND $2),
-				coalesce(sum(m.last_seq - m.first_seq + 1), 0)::bigint, coalesce(sum(m.reports), 0)::bigint
-			FROM usage_missing_batches m`, date(from), date(to)).Scan(&found.Quarantined, &found.MissingBatches, &found.MissingReports)
+				coalesce(sum(m.last_seq - m.first_seq + 1), 0)::bigint, coalesce(sum(m.reports), 0)::bigint,
+				(SELECT count(*) FROM usage_batch_conflicts)
+			FROM usage_missing_batches m`, date(from), date(to)).
+			Scan(&found.Quarantined, &found.MissingBatches, &found.MissingReports, &found.BatchConflicts)
 	})
 	return found, wrap(err, "reconcile %s to %s", from, to)
 }

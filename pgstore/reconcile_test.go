@@ -13,7 +13,6 @@ import (
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/plans"
 )
 
 func (f *fixture) reconcile(from, to calendar.Day) billing.Reconciliation {
@@ -47,12 +46,7 @@ func reconciled(t *testing.T) (f *fixture, o uuid.UUID, l *lessee) {
 	batch.Reports, batch.Journalled = 1, &journalled
 	_, err := f.ApplyBatch(t.Context(), batch)
 	require.NoError(t, err)
-	_, err = f.HoldReservation(t.Context(), meter.StoredReservation{
-		ID: uuid.Must(uuid.NewV7()), Organization: o, Meter: evaluations, Quantity: 5,
-		CreatedAt: today.Start().Add(12 * time.Hour), ExpiresAt: time.Now().Add(time.Hour),
-		Plan: "free", Mode: plans.Hard, Window: calendar.WindowDay, Max: 1000,
-	}, 1)
-	require.NoError(t, err)
+	f.heldOn(draft(o, 5), today)
 	return f, o, l
 }
 
@@ -117,11 +111,9 @@ func TestDeleteExpired(t *testing.T) {
 	write := accounts.Write{Caller: uuid.New(), Key: [32]byte{1}}
 	_, err := f.BeginWrite(t.Context(), write)
 	require.NoError(t, err)
-	held, err := f.HoldReservation(t.Context(), meter.StoredReservation{
-		ID: uuid.Must(uuid.NewV7()), Organization: o, Meter: simulations, Quantity: 5, CreatedAt: today.Start().Add(12 * time.Hour),
-		ExpiresAt: time.Now().Add(time.Hour), Plan: "free", Mode: plans.Hard, Window: calendar.WindowDay, Max: 50,
-	}, 1)
-	require.NoError(t, err)
+	short := draft(o, 5)
+	short.Meter, short.Max = simulations, 50
+	held := f.heldOn(short, today)
 	_, err = f.ReleaseReservation(t.Context(), o, held.ID)
 	require.NoError(t, err)
 

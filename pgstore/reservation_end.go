@@ -96,7 +96,7 @@ func limitBeyond(ctx context.Context, tx scoped, organization, id uuid.UUID, qua
 	if err != nil {
 		return none, orNotFound(err, meter.ErrReservationNotFound, id)
 	}
-	r := reservation(row)
+	r := reservationNow(row.Reservation, row.Due)
 	if r.State != meter.ReservationHeld || *quantity <= r.Quantity {
 		return none, nil
 	}

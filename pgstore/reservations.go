@@ -17,7 +17,8 @@ import (
 )
 
 // HoldReservation stores a reservation as held. Its State, Committed and SettledAt are
-// ignored, and its window is the one that contains CreatedAt.
+// ignored. It is made now, by Postgres's clock, and held for as long as ExpiresAt is after
+// CreatedAt; its window is the one of that time.
 //
 // Current is the window's usage, at least as far as the store knows it. Held and OverLimit are
 // the store's to say.
@@ -129,7 +130,7 @@ func sameReservation(ctx context.Context, tx scoped, r meter.StoredReservation, 
 	if err != nil {
 		return r, err
 	}
-	found := reservation(row)
+	found := reservationNow(row.Reservation, row.Due)
 	if found.ID != r.ID && found.Fingerprint != r.Fingerprint {
 		return r, meter.ErrIdentityReused
 	}
@@ -138,13 +139,17 @@ func sameReservation(ctx context.Context, tx scoped, r meter.StoredReservation, 
 
 // decideByPlanInForce puts the published limit of the plan in force in place of the one
 // that the caller was decided by, where that is out of date. It reports whether it is and
-// nothing better is known.
+// nothing better is known. It dates the reservation, too.
 func decideByPlanInForce(ctx context.Context, tx scoped, r *meter.StoredReservation, planVersion *int) (outdated bool, err error) {
 	limit, err := tx.LimitInForce(ctx, db.LimitInForceParams{
 		OrganizationID: r.Organization, Meter: r.Meter, KnownPlan: r.Plan, KnownVersion: int64(*planVersion),
 	})
-	if err != nil || !limit.Outdated || limit.Mode == "" {
-		return limit.Outdated, err
+	if err != nil {
+		return false, err
+	}
+	r.CreatedAt, r.ExpiresAt = limit.At.UTC(), limit.At.UTC().Add(r.ExpiresAt.Sub(r.CreatedAt))
+	if !limit.Outdated || limit.Mode == "" {
+		return limit.Outdated, nil
 	}
 	r.Plan, *planVersion = limit.Plan, int(limit.PlanVersion)
 	r.Mode, r.Window, r.Max = plans.Mode(limit.Mode), calendar.WindowKind(limit.LimitWindow), limit.Max
@@ -194,16 +199,26 @@ func (s *Store) recall(ctx context.Context, w meter.QuotaWindow, err error) erro
 	return err
 }
 
-// Reservation returns a reservation as it is. One that doesn't exist is
+// Reservation returns a reservation as it is: past its expiry, by Postgres's clock, it has
+// expired, whether it was ended or not. One that doesn't exist is
 // [meter.ErrReservationNotFound].
 func (s *Store) Reservation(ctx context.Context, organization, id uuid.UUID) (meter.StoredReservation, error) {
 	var found meter.StoredReservation
 	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Reservation(ctx, organization, id)
-		found = reservation(row)
+		found = reservationNow(row.Reservation, row.Due)
 		return orNotFound(err, meter.ErrReservationNotFound, id)
 	})
 	return found, wrap(err, "read reservation %s", id)
+}
+
+// reservationNow is a reservation as it is where due says that it is past its expiry.
+func reservationNow(r db.Reservation, due bool) meter.StoredReservation {
+	out := reservation(r)
+	if due && out.State == meter.ReservationHeld {
+		out.State = meter.ReservationExpired
+	}
+	return out
 }
 
 func reservation(r db.Reservation) meter.StoredReservation {

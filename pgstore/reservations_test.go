@@ -40,6 +40,24 @@ func (f *fixture) hold(r meter.StoredReservation) meter.StoredReservation {
 	return held
 }
 
+// heldOn is hold on an earlier day, as if Postgres's clock had been there.
+func (f *fixture) heldOn(r meter.StoredReservation, day calendar.Day) meter.StoredReservation {
+	f.t.Helper()
+	held := f.hold(r)
+	now := calendar.DayOf(held.CreatedAt)
+	f.exec(`
+		WITH gone AS (
+			DELETE FROM quota_windows WHERE organization_id = $1 AND meter = $2 AND window_start = $3 RETURNING *
+		)
+		INSERT INTO quota_windows (organization_id, meter, limit_window, window_start, window_end, plan_max, max, held)
+		SELECT organization_id, meter, limit_window, $4::date, $4::date + 1, plan_max, max, held FROM gone
+		ON CONFLICT (organization_id, meter, limit_window, window_start) DO UPDATE SET held = quota_windows.held + excluded.held`,
+		r.Organization, r.Meter, now.Start(), day.Start())
+	f.exec(`UPDATE reservations SET day = $2, window_start = $2, created_at = created_at - $3 * interval '1 day' WHERE id = $1`,
+		r.ID, day.Start(), float64(now-day))
+	return held
+}
+
 func amount(n int64) *int64 { return &n }
 
 // due lets a reservation's time pass.
@@ -54,9 +72,14 @@ func TestReservationHeldAndCommitted(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	r := draft(o, 100)
+	// The clock of who makes it is ten minutes behind: it is held for an hour all the same.
+	r.CreatedAt, r.ExpiresAt = r.CreatedAt.Add(-10*time.Minute), r.ExpiresAt.Add(-10*time.Minute)
 	want := r
 	want.State, want.Held = meter.ReservationHeld, 100
 	got := f.hold(r)
+	require.WithinDuration(t, time.Now(), got.CreatedAt, time.Minute)
+	require.Equal(t, time.Hour, got.ExpiresAt.Sub(got.CreatedAt))
+	want.CreatedAt, want.ExpiresAt = got.CreatedAt, got.ExpiresAt
 	require.Empty(t, cmp.Diff(want, got))
 	require.Equal(t, got, f.hold(r), "the answer was lost")
 	w := windowOf(r)
@@ -128,6 +151,9 @@ func TestReservationExpires(t *testing.T) {
 	f.due(soft.ID)
 	_, err := f.CommitReservation(t.Context(), o, due.ID, nil)
 	require.ErrorIs(t, err, meter.ErrReservationEnded, "before anybody swept it")
+	shown, err := f.Reservation(t.Context(), o, due.ID)
+	require.NoError(t, err)
+	require.Equal(t, meter.ReservationExpired, shown.State, "by Postgres's clock, too")
 	n, err := f.ExpireReservations(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 2, n)

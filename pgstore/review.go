@@ -147,6 +147,21 @@ func (s *Store) PutManifest(ctx context.Context, id uuid.UUID, manifest billing.
 	return wrap(err, "keep the manifest of export %s", id)
 }
 
+// ExportToIssue returns an export, with its manifest; [billing.ErrExportNotFound] where there is
+// none.
+func (s *Store) ExportToIssue(ctx context.Context, id uuid.UUID) (billing.Export, error) {
+	var found billing.Export
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.ExportByID(ctx, id)
+		if err != nil {
+			return orNotFound(err, billing.ErrExportNotFound, id)
+		}
+		found, err = export(row)
+		return err
+	})
+	return found, wrap(err, "read export %s", id)
+}
+
 // IssueExport makes the statements of an export final, all or none: they are issued,
 // their numbers are used up, and the revision before is superseded. Called again it
 // changes nothing. It is [billing.ErrCorrectionsStale] where a closed period that it

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
@@ -212,6 +213,13 @@ func TestMissingBatchesAreShown(t *testing.T) {
 	reconciled, err := f.Reconcile(t.Context(), today, today)
 	require.NoError(t, err)
 	require.Equal(t, []int64{3, 7}, []int64{reconciled.MissingBatches, reconciled.MissingReports})
+	export, _, err := f.BeginExport(t.Context(), billing.Export{
+		Period: calendar.PeriodOf(time.Now()), WorkflowID: "w", RunID: "r", Cut: time.Now(), Provisional: true, RequestedBy: "test", RequestedAt: time.Now(),
+	})
+	require.NoError(t, err)
+	counts, err := f.RatingCounts(t.Context(), export.ID)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, counts.MissingBatches, "who approves the period is told")
 	late := meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: 3}, Rows: []meter.Row{row(uuid.Max, evaluations, today, 1)}}
 	applied, err := f.ApplyBatch(t.Context(), late)
 	require.NoError(t, err)

@@ -333,7 +333,7 @@ func (t *sorting) readStored(ctx context.Context, tx scoped, c *columns, stored 
 
 // again answers for a batch that was applied before, or that doesn't follow.
 func (t *sorting) again(ctx context.Context, tx scoped, c *columns) (meter.Applied, error) {
-	answer, err := notNext(ctx, tx, t.batch, &columns{}, t.identified)
+	answer, err := notNext(ctx, tx, t.batch, &columns{}, t.identified, meter.InstanceLive)
 	if err != nil {
 		return meter.Applied{}, err
 	}

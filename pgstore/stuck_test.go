@@ -15,11 +15,12 @@ import (
 )
 
 // state is a reservation's state.
-func (f *fixture) state(organization, id uuid.UUID) meter.ReservationState {
+// state is a reservation's in the table: one that is past its expiry is shown as expired.
+func (f *fixture) state(organization, id uuid.UUID) (state meter.ReservationState) {
 	f.t.Helper()
-	r, err := f.Reservation(f.t.Context(), organization, id)
-	require.NoError(f.t, err)
-	return r.State
+	const query = `SELECT state FROM reservations WHERE organization_id = $1 AND id = $2`
+	require.NoError(f.t, f.owner.QueryRow(f.t.Context(), query, organization, id).Scan(&state))
+	return state
 }
 
 // Reservations that Postgres refuses to end stay held, and hold up no others: they are tried
@@ -155,4 +156,36 @@ func TestARefusedWindow(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// An instance whose leases Postgres refuses to release in one window ends all the same, and gives
+// the others back.
+func TestARefusedWindowHoldsUpNoEnd(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		f := newFixture(t)
+		acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
+		w := f.instance()
+		for _, o := range []uuid.UUID{acme, bolt} {
+			_, err := f.AdjustLeases(t.Context(), meter.BatchID{Instance: w.id}, []meter.LeaseAsk{{
+				QuotaWindow: windowOf(draft(o, 1)), Generation: 1, Version: 1, Issued: 10, Need: 10, Plan: "free", PlanVersion: 1, Max: 1000,
+			}})
+			require.NoError(t, err)
+		}
+		f.exec(`ALTER TABLE quota_windows ADD CONSTRAINT broken CHECK (organization_id <> '` + bolt.String() + `') NOT VALID`)
+		state := "stopped"
+		if lost {
+			state = "lost"
+			_, marked, err := f.MarkInstanceLost(t.Context(), w.id, 0)
+			require.NoError(t, err)
+			require.True(t, marked)
+			require.EqualValues(t, 10, f.count(`SELECT sum(outstanding) FROM quota_lost_leases WHERE instance_id = $1`, w.id))
+		} else {
+			require.NoError(t, f.StopInstance(t.Context(), w.id))
+		}
+		require.EqualValues(t, 1, f.count(`SELECT count(*) FROM instances WHERE id = $1 AND status = $2`, w.id, state))
+		leased := func(o uuid.UUID) int64 {
+			return f.count(`SELECT leased FROM quota_windows WHERE organization_id = $1`, o)
+		}
+		require.Equal(t, []int64{0, 10}, []int64{leased(acme), leased(bolt)}, state)
+	}
 }

@@ -47,6 +47,20 @@ func (s *Store) ListWebhookDeliveries(ctx context.Context, organization, id, bef
 	return found, wrap(err, "list the deliveries to endpoint %s", id)
 }
 
+// OverdueWebhookDeliveries returns at most limit deliveries, in the order of event and endpoint from the one after
+// `after`, that were to be tried earlier than lateBy ago and were not.
+func (s *Store) OverdueWebhookDeliveries(ctx context.Context, after webhooks.Delivery, lateBy time.Duration, limit int) ([]webhooks.OverdueDelivery, error) {
+	var found []webhooks.OverdueDelivery
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.OverdueDeliveries(ctx, db.OverdueDeliveriesParams{
+			AfterEvent: after.Event, AfterEndpoint: after.Endpoint, LateSeconds: lateBy.Seconds(), PageSize: pageSize(limit),
+		})
+		found = convert(rows, overdueDelivery)
+		return err
+	})
+	return found, wrap(err, "look for overdue deliveries")
+}
+
 // EventToDeliver returns what an attempt needs: the event and the endpoint with its secrets. An
 // endpoint that was deleted is [webhooks.ErrEndpointNotFound].
 func (s *Store) EventToDeliver(ctx context.Context, eventID, endpointID uuid.UUID) (events.Event, webhooks.Endpoint, error) {
@@ -128,6 +142,14 @@ func delivery(row db.WebhookDelivery) webhooks.Delivery {
 
 func listedDelivery(row db.ListDeliveriesRow) webhooks.ListedDelivery {
 	return webhooks.ListedDelivery{Kind: events.Kind(row.Kind), Delivery: delivery(db.WebhookDelivery{
+		EventID: row.EventID, EndpointID: row.EndpointID, OrganizationID: row.OrganizationID, State: row.State,
+		Attempts: row.Attempts, NextAttemptAt: row.NextAttemptAt, LastStatus: row.LastStatus, LastError: row.LastError,
+		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
+	})}
+}
+
+func overdueDelivery(row db.OverdueDeliveriesRow) webhooks.OverdueDelivery {
+	return webhooks.OverdueDelivery{Made: int(row.Made), Delivery: delivery(db.WebhookDelivery{
 		EventID: row.EventID, EndpointID: row.EndpointID, OrganizationID: row.OrganizationID, State: row.State,
 		Attempts: row.Attempts, NextAttemptAt: row.NextAttemptAt, LastStatus: row.LastStatus, LastError: row.LastError,
 		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,

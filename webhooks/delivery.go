@@ -42,6 +42,12 @@ type Delivery struct {
 	CreatedAt, UpdatedAt time.Time
 }
 
+// OverdueDelivery is a delivery that was to be tried by now. Made counts the attempts of its schedule.
+type OverdueDelivery struct {
+	Delivery
+	Made int
+}
+
 // ListedDelivery is a delivery with the kind of its event.
 type ListedDelivery struct {
 	Delivery

@@ -20,6 +20,9 @@ type DeliverEventInput struct {
 	Endpoint uuid.UUID `json:"endpoint"`
 	// Organization is that of the endpoint; [uuid.Nil] is the platform.
 	Organization uuid.UUID `json:"organization,omitzero"`
+	// Made counts the attempts of the schedule that runs made which Temporal has lost: it is tried at
+	// once, as the one after them. Zero: it is the first run.
+	Made int `json:"made,omitempty"`
 	// Schedule is the time before each attempt. Empty: [webhooks.StandardSchedule].
 	Schedule []activities.Duration `json:"schedule,omitempty"`
 }
@@ -94,6 +97,9 @@ func newDelivery(ctx workflow.Context, in DeliverEventInput) (*eventDelivery, er
 		}
 	}
 	wait, _ := d.schedule.Next(0, 0)
+	if in.Made > 0 {
+		d.made, wait = in.Made, 0
+	}
 	d.progress.NextAttemptAt = workflow.Now(ctx).UTC().Add(wait)
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (DeliverEventProgress, error) { return d.progress, nil }); err != nil {
 		return nil, fmt.Errorf("handle the query %s: %w", QueryProgress, err)

@@ -223,9 +223,9 @@ func TestExportPeriodReopens(t *testing.T) {
 	env.SetStartTime(october.End())
 	b := begun(false)
 	b.Revision = 2
-	env.OnActivity(onExport.ReopenExport, mock.Anything, activities.BeginExportInput{
+	env.OnActivity(onExport.ReopenExport, mock.Anything, matching(activities.BeginExportInput{
 		Period: october, Cut: october.End(), RequestedBy: "finance", RequestedByID: requester.ID, RequestedAt: october.End(), Reason: "a late batch",
-	}).Return(b, nil).Once()
+	})).Return(b, nil).Once()
 	env.answer("", append(env.untilFrozen(b).from("AwaitWatermarks"), env.untilWritten(b, 0)...))
 	env.comparing(0)
 	env.stage(billing.StageApproving)

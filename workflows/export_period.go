@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -69,6 +70,8 @@ type ExportPeriodProgress struct {
 	// that finance has looked at them.
 	Variances int64 `json:"variances,omitempty"`
 	Reviewed  bool  `json:"reviewed,omitempty"`
+	// MissingBatches counts batches of acknowledged usage that are lost: it is in no statement.
+	MissingBatches int64 `json:"missing_batches,omitempty"`
 	// AwaitingSince is when a wait for a decision began, Reminders how often it reminded.
 	AwaitingSince time.Time `json:"awaiting_since,omitzero"`
 	Reminders     int       `json:"reminders,omitempty"`
@@ -209,9 +212,13 @@ func (r *exportRun) begin(ctx workflow.Context) error {
 	if err := r.show(ctx, billing.StageWaiting); err != nil {
 		return err
 	}
+	request, err := json.Marshal(r.in)
+	if err != nil {
+		return fmt.Errorf("keep what was requested: %w", err)
+	}
 	in := activities.BeginExportInput{
 		Period: r.period, Cut: p.Cut, Provisional: p.Provisional, RequestedBy: p.RequestedBy, RequestedAt: p.RequestedAt,
-		RequestedByID: r.in.RequestedByID, Reason: r.in.Reason,
+		RequestedByID: r.in.RequestedByID, Reason: r.in.Reason, Request: request,
 	}
 	var recording workflow.Future
 	if r.in.Reopen {

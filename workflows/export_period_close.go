@@ -160,6 +160,7 @@ func (r *exportRun) compare(ctx workflow.Context) error {
 	}).Get(ctx, &found)
 	p := r.progress()
 	p.Variances, p.Reviewed = found.Counts.Variances, false
+	p.MissingBatches = found.Counts.MissingBatches
 	return err
 }
 

@@ -40,6 +40,7 @@ func (r *exportRun) showDetails(ctx workflow.Context) {
 		{"statements", counted(p.Statements)},
 		{"parked: could not be rated", counted(p.Parked)},
 		{"variances against the period before", counted(p.Variances)},
+		{"batches of usage that are lost", counted(p.MissingBatches)},
 		{"money", moneyOf(p)},
 		{"waits since", waits(p)},
 		{"approved by", p.ApprovedBy},

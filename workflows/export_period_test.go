@@ -2,6 +2,8 @@ package workflows_test
 
 import (
 	"context"
+	"encoding/json"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -79,13 +81,25 @@ func (e environment) answer(until string, steps script) {
 	}
 }
 
+// matching compares what begins an export, and wants with it what was requested, whatever it says.
+func matching(want activities.BeginExportInput) any {
+	return mock.MatchedBy(func(in activities.BeginExportInput) bool {
+		var request workflows.ExportPeriodInput
+		if json.Unmarshal(in.Request, &request) != nil || request.Period != in.Period.String() {
+			return false
+		}
+		in.Request = nil
+		return reflect.DeepEqual(in, want)
+	})
+}
+
 // untilFrozen are the steps before usage is frozen.
 func (e environment) untilFrozen(b activities.BegunExport) script {
 	return script{
 		{"BeginExport", func() {
-			e.OnActivity(onExport.BeginExport, mock.Anything, activities.BeginExportInput{
+			e.OnActivity(onExport.BeginExport, mock.Anything, matching(activities.BeginExportInput{
 				Period: october, Cut: b.Cut, Provisional: b.Provisional, RequestedBy: "finance", RequestedAt: e.Now().UTC().Truncate(time.Microsecond),
-			}).Return(b, nil).Once()
+			})).Return(b, nil).Once()
 		}},
 		{"AwaitWatermarks", func() {
 			e.OnActivity(onFleet.AwaitWatermarks, mock.Anything, activities.AwaitWatermarksInput{Cut: b.Cut}).

@@ -235,6 +235,14 @@ func (s *fakeStore) RecordDecision(ctx context.Context, id uuid.UUID, d billing.
 	})
 }
 
+func (s *fakeStore) ExportToIssue(ctx context.Context, id uuid.UUID) (found billing.Export, err error) {
+	err = s.change(ctx, "ExportToIssue", id, func(e *billing.Export) error {
+		found = *e
+		return nil
+	})
+	return found, err
+}
+
 func (s *fakeStore) IssueExport(ctx context.Context, id uuid.UUID) error {
 	return s.change(ctx, "IssueExport", id, func(e *billing.Export) error {
 		if e.IssuedAt != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ type noBlobs struct{}
 func (noBlobs) NewWriter(context.Context, string) (io.WriteCloser, error) {
 	return nil, errors.ErrUnsupported
 }
+
+func (noBlobs) Open(context.Context, string) (io.ReadCloser, error) { return nil, fs.ErrNotExist }
 
 // runsAlready is how a child ends whose ID another run has.
 var runsAlready = &temporal.ChildWorkflowExecutionAlreadyStartedError{}

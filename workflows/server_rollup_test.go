@@ -136,7 +136,8 @@ func (s *system) trigger(t *testing.T, id string) starter.Started {
 func TestServerSchedules(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	require.NoError(t, starter.EnsureSchedules(t.Context(), s.client))
+	_, err := starter.EnsureSchedules(t.Context(), s.client)
+	require.NoError(t, err)
 	s.store.toRollUp = []calendar.Day{yesterday() - 3, yesterday()}
 
 	daily := s.trigger(t, workflows.DailyRollUpScheduleID)
@@ -179,7 +180,8 @@ func TestServerSchedules(t *testing.T) {
 func TestServerMonthlyExport(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	require.NoError(t, starter.EnsureSchedules(t.Context(), s.client))
+	_, err := starter.EnsureSchedules(t.Context(), s.client)
+	require.NoError(t, err)
 	monthly := s.trigger(t, workflows.MonthlyExportScheduleID)
 	s.approve(t, past())
 	exported, err := result[workflows.MonthlyExportResult](t, s, monthly)
@@ -196,7 +198,8 @@ func TestServerMonthlyExport(t *testing.T) {
 func TestServerDailyRollUpJoinsARollUp(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	require.NoError(t, starter.EnsureSchedules(t.Context(), s.client))
+	_, err := starter.EnsureSchedules(t.Context(), s.client)
+	require.NoError(t, err)
 	s.store.toRollUp = []calendar.Day{yesterday()}
 	reached, let := s.store.blockOn("RollUpDay")
 	mine := s.startRollUp(t, yesterday())
@@ -212,7 +215,7 @@ func TestServerDailyRollUpJoinsARollUp(t *testing.T) {
 		return false
 	})
 	let()
-	_, err := result[workflows.RollUpDayResult](t, s, mine)
+	_, err = result[workflows.RollUpDayResult](t, s, mine)
 	require.NoError(t, err)
 	rolledUp, err := result[workflows.DailyRollUpResult](t, s, daily)
 	require.NoError(t, err)

@@ -243,6 +243,9 @@ func (c exportStatus) Run(ctx context.Context, out *output) error {
 	if e.Counts != nil && e.Counts.Organizations > 0 {
 		_, _ = fmt.Fprintf(out, "\nrevision %d: %d statements of %d organizations, %d parked, %d variances\n",
 			e.Revision, e.Counts.Statements, e.Counts.Organizations, e.Counts.Parked, e.Counts.Variances)
+		if e.Counts.MissingBatches > 0 {
+			_, _ = fmt.Fprintf(out, "%d batches of acknowledged usage are lost, and in no statement: see tollgate reconcile\n", e.Counts.MissingBatches)
+		}
 	}
 	if e.Manifest != nil {
 		_, _ = fmt.Fprintln(out)

@@ -75,6 +75,9 @@ func (c reconcileCommand) show(out *output, found billing.Reconciliation) error 
 		if found.MissingBatches > 0 {
 			row("missing batches", "acknowledged reports, as far as known", found.MissingBatches, found.MissingReports)
 		}
+		if found.BatchConflicts > 0 {
+			row("batches that differ", "from the one under their identity", found.BatchConflicts, "")
+		}
 		if len(found.Differences) == 0 {
 			return
 		}

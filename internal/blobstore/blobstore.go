@@ -162,6 +162,15 @@ func (s *Store) NewReader(ctx context.Context, name string) (*Reader, error) {
 	return &Reader{Reader: r}, nil
 }
 
+// Open is [Store.NewReader] for who needs no more than to read.
+func (s *Store) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	reader, err := s.NewReader(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return reader, nil
+}
+
 // Exists reports whether there is a file of that name.
 func (s *Store) Exists(ctx context.Context, name string) (bool, error) {
 	if err := checkName(name); err != nil {

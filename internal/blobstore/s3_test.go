@@ -182,23 +182,23 @@ func writeExport(t *testing.T, store *blobstore.Store, export billing.Export, co
 
 	options, err := documents.Options{Compress: compress}.WithDefaults()
 	require.NoError(t, err)
-	documents, err := documents.NewStatementWriter(create, plans.Default().Meters, options)
+	statements, err := documents.NewStatementWriter(create, plans.Default().Meters, options)
 	require.NoError(t, err)
 	total := billing.MoneyTotal{Currency: "USD"}
 	for n := range 200 {
 		s := s3Statement(t, n)
-		require.NoError(t, documents.Write(s))
+		require.NoError(t, statements.Write(s))
 		total.Statements++
 		total.Lines += int64(len(s.Lines))
 		total.Subtotal = money.NewAmount(total.Subtotal.Add(s.Subtotal.Decimal), "USD")
 		total.Due = money.NewAmount(total.Due.Add(s.Due.Decimal), "USD")
 	}
 	total.Credits = money.NewAmount(decimal.Zero, "USD")
-	require.NoError(t, documents.Close())
+	require.NoError(t, statements.Close())
 	for _, w := range writers {
 		require.NoError(t, w.Close())
 	}
-	files := append(documents.Files(), file.File())
+	files := append(statements.Files(), file.File())
 	document, err := documents.EncodeManifest(billing.Manifest{
 		Format: documents.ManifestFormat, Period: export.Period, Cut: export.Period.End(), Program: "test", Revision: 1,
 		Files: files, Totals: usage.Totals(), Money: []billing.MoneyTotal{total},

@@ -70,7 +70,7 @@ func TestThePictureOfUsageNamesTables(t *testing.T) {
 // TestDesignPagesSayWhatTheyOwn holds that each page of docs/design begins with what it
 // owns, what it doesn't, and its invariants.
 func TestDesignPagesSayWhatTheyOwn(t *testing.T) {
-	begin := regexp.MustCompile(`^# .+\n\n.+\n\n- \*\*Owns:\*\* .+\n- \*\*Does not own:\*\* .+\n- \*\*Invariants:\*\* .+\n`)
+	begin := regexp.MustCompile(`^# .+\n\n(.+\n)+\n- \*\*Owns:\*\* (.+\n)+- \*\*Does not own:\*\* (.+\n)+- \*\*Invariants:\*\* .+\n`)
 	pages := 0
 	for path, text := range load(t).documents {
 		if strings.HasPrefix(path, "docs/design/") {

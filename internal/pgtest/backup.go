@@ -56,7 +56,9 @@ func (s *Server) Restore(t testing.TB, b *Backup) {
 func copyFolder(t testing.TB, from, to string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
-	if _, missing := os.Stat(to); err != nil {
-		require.NoError(t, missing, "%s", out)
+	if err == nil {
+		return
 	}
+	_, err = os.Stat(to)
+	require.NoError(t, err, "%s", out)
 }

@@ -33,6 +33,20 @@ func ObserveMissingBatches(provider metric.MeterProvider, count func(context.Con
 		"Batches of acknowledged usage that Postgres has lost and that nobody could send again: of all instances.")
 }
 
+// ObserveBatchConflicts makes the metric of batches that differ from the one that was applied
+// under their identity; count asks the store. While it can't say, there is no value.
+func ObserveBatchConflicts(provider metric.MeterProvider, count func(context.Context) (int64, error)) error {
+	return observeCount(provider, "tollgate_batch_conflicts", count,
+		"Batches that differ from the one that was applied under their identity, and are kept beside it: of all instances.")
+}
+
+// ObserveUnclosedPeriods makes the metric of billing periods that are over and that nobody closes; count
+// asks the store.
+func ObserveUnclosedPeriods(provider metric.MeterProvider, count func(context.Context) (int64, error)) error {
+	return observeCount(provider, "tollgate_unclosed_periods", count,
+		"Billing periods with usage that are over and have neither a final export nor a run that makes one: of the last three.")
+}
+
 // observeCount makes a metric of what the store counts.
 func observeCount(provider metric.MeterProvider, name string, count func(context.Context) (int64, error), help string) error {
 	scope := provider.Meter("github.com/riverline/tollgate/meter")
@@ -78,6 +92,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 	organizations := gauge("tollgate_organizations", "Organizations in memory.")
 	underWay := gauge("tollgate_open_reservations", "Reservations of requests that are under way.")
 	oldest := gauge("tollgate_open_reservations_oldest_seconds", "Age of the oldest of them: it may hold the watermark up.", metric.WithUnit("s"))
+	away := gauge("tollgate_leases_away", "1 while quota can't be had from Postgres, so that hard limits are open (or closed, by the setting), 0 otherwise.")
 	retained := gauge("tollgate_flush_retained_batches", "Batches that the last flush could not write and that are kept.")
 	sequence := gauge("tollgate_flush_sequence", "Sequence of the last batch that the store has.")
 	lag := gauge("tollgate_flush_watermark_lag_seconds", "Time since the watermark: the age of the oldest usage that may be unwritten.", metric.WithUnit("s"))
@@ -109,6 +124,11 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		o.ObserveInt64(conflicts, totals.Conflicts)
 		last := f.Last()
 		o.ObserveFloat64(organizations, float64(m.Organizations()))
+		without := 0.0
+		if m.LeasesAway() != nil {
+			without = 1
+		}
+		o.ObserveFloat64(away, without)
 		o.ObserveFloat64(retained, float64(f.Retained()))
 		o.ObserveFloat64(sequence, float64(last.Seq))
 		watermark := last.Watermark
@@ -117,7 +137,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		}
 		o.ObserveFloat64(lag, now().Sub(watermark).Seconds())
 		return nil
-	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, redated, underWay, oldest, organizations, retained, sequence, lag)
+	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, redated, underWay, oldest, organizations, away, retained, sequence, lag)
 	if err != nil {
 		return fmt.Errorf("register the metering metrics: %w", err)
 	}

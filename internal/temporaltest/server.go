@@ -56,6 +56,18 @@ func (s *Server) Stop(t testing.TB) {
 	require.NoError(t, s.process.Stop(ctx))
 }
 
+// Replace stops the server and starts one on its port that knows nothing.
+func (s *Server) Replace(t testing.TB) {
+	t.Helper()
+	s.Stop(t)
+	files, err := filepath.Glob(s.config.DatabaseFile + "*")
+	require.NoError(t, err)
+	for _, file := range files {
+		require.NoError(t, os.Remove(file))
+	}
+	s.Start(t)
+}
+
 // Crash kills the server.
 func (s *Server) Crash(t testing.TB) {
 	t.Helper()

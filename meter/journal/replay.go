@@ -37,6 +37,9 @@ type Replayed struct {
 	Again int
 	// Cut adds up the torn tails, in bytes: what had not been acknowledged.
 	Cut int64
+	// Differing counts those that the store has otherwise: another process has written as this
+	// instance. The store keeps both.
+	Differing int
 	// Missing counts the sequence numbers that the store doesn't have and that have no segment:
 	// appends had failed, or the store has lost what isn't kept any more. The store has a
 	// record of them.
@@ -99,11 +102,12 @@ func (j *Journal) replayInstance(ctx context.Context, store ReplayStore, catalog
 			r.Missing += missing.Count()
 			last = missing.Last
 		}
-		if segment.ID.Seq > last {
+		if segment.ID.Seq > last || !segment.Written {
+			// The store compares one that it has: another process may have written as this instance.
 			if err := replaySegment(ctx, store, catalog, segment, r); err != nil {
 				return true, err
 			}
-			last = segment.ID.Seq
+			last = max(last, segment.ID.Seq)
 		}
 		if !segment.Written {
 			if err := j.Written(segment.ID); err != nil {
@@ -167,8 +171,15 @@ func replaySegment(ctx context.Context, store ReplayStore, catalog *plans.Catalo
 		}
 		return err
 	}
-	if _, err := store.ApplyBatch(ctx, batch); err != nil {
+	applied, err := store.ApplyBatch(ctx, batch)
+	if err != nil {
 		return fmt.Errorf("replay %s: %w", segment.Path, err)
+	}
+	if applied.Differs {
+		r.Differing++
+	}
+	if applied.Duplicate {
+		return nil
 	}
 	r.Applied++
 	if segment.Written {

@@ -80,6 +80,8 @@ type Store struct {
 	Watermark time.Time
 	// Quarantined is what was set aside of a day, apart in which batch.
 	Quarantined map[Key]int64
+	// Differing counts the batches that were answered as duplicates and are others.
+	Differing int
 	// Missing are the batches that were skipped.
 	Missing []meter.MissingBatches
 	apart   map[meter.BatchID][]meter.BatchPlace
@@ -236,6 +238,9 @@ func (s *Store) ApplyBatch(ctx context.Context, b meter.Batch) (meter.Applied, e
 		return meter.Applied{}, meter.ErrSequenceGap
 	case b.ID.Seq <= last:
 		applied.Duplicate = true
+		if applied.Differs = s.differs(&b); applied.Differs {
+			s.Differing++
+		}
 	default:
 		s.Seqs[b.ID.Instance] = b.ID.Seq
 		s.Watermark = b.Watermark
@@ -259,6 +264,17 @@ func (s *Store) ApplyBatch(ctx context.Context, b meter.Batch) (meter.Applied, e
 		return meter.Applied{}, ErrAway
 	}
 	return applied, nil
+}
+
+// differs reports whether another batch was applied under a batch's identity.
+func (s *Store) differs(b *meter.Batch) bool {
+	for i := range s.Batches {
+		if was := &s.Batches[i]; was.ID == b.ID {
+			return !b.SameAs(was.Digest(), was.Reports, was.Journalled)
+		}
+	}
+	// It was skipped.
+	return len(b.Rows) > 0
 }
 
 // IdentityKey is an identity, which is its organization's own.

@@ -172,7 +172,11 @@ WHERE p.export_id = @export_id AND p.organization_id > @after ORDER BY p.organiz
 SELECT (SELECT count(*) FROM statements s WHERE s.export_id = @export_id) AS statements,
     (SELECT count(*) FROM export_parked p WHERE p.export_id = @export_id) AS parked,
     (SELECT count(*) FROM export_organizations o WHERE o.export_id = @export_id) AS organizations,
-    (SELECT count(*) FROM export_variances v WHERE v.export_id = @export_id) AS variances;
+    (SELECT count(*) FROM export_variances v WHERE v.export_id = @export_id) AS variances,
+    (SELECT coalesce(sum(m.last_seq - m.first_seq + 1), 0)::bigint
+        FROM usage_missing_batches m
+        JOIN instances i ON i.id = m.instance_id
+        JOIN exports e ON e.id = @export_id AND m.noted_at >= e.period AND i.started_at < e.cut) AS missing_batches;
 
 -- name: AvoidNestedLoops :exec
 -- For the rest of the transaction. Statistics don't know the rows of a new export: joined to each other row by row, as

@@ -1,6 +1,7 @@
 -- name: InsertExport :exec
-INSERT INTO exports (id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, requested_by_id, revision, reopens, reason)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+INSERT INTO exports (
+    id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, requested_by_id, revision, reopens, reason, request
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: LockPeriod :exec
 -- Exports of one period are begun one after the other.
@@ -44,6 +45,20 @@ WHERE workflow_id = @workflow_id AND run_id <> @run_id::text AND finished_at IS 
 SELECT * FROM exports
 WHERE workflow_id = @workflow_id AND run_id <> @run_id::text AND finished_at IS NULL AND issued_at IS NOT NULL AND manifest IS NOT NULL
 FOR UPDATE;
+
+-- name: OpenExports :many
+SELECT * FROM exports WHERE finished_at IS NULL ORDER BY period, requested_at, id;
+
+-- name: UnclosedPeriods :many
+-- The last three periods, once they have been over for three hours: those that have usage, no final export, and no run under way.
+SELECT p.period::date AS period
+FROM generate_series(1, 3) AS ago (months)
+CROSS JOIN LATERAL (SELECT (date_trunc('month', (now() - interval '3 hours') AT TIME ZONE 'UTC') - make_interval(months => ago.months))::date AS period) p
+WHERE EXISTS (SELECT FROM usage_daily u WHERE u.day >= p.period AND u.day < p.period + interval '1 month')
+    AND NOT EXISTS (
+        SELECT FROM exports e WHERE e.period = p.period
+            AND (e.stage = 'closed' OR (e.stage = 'done' AND NOT e.provisional) OR (e.finished_at IS NULL AND NOT e.provisional)))
+ORDER BY 1;
 
 -- name: SetExportStage :exec
 UPDATE exports SET stage = $2 WHERE id = $1;

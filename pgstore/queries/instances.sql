@@ -1,7 +1,7 @@
 -- name: RegisterInstance :exec
 -- An instance that registers again keeps its sequence and its watermark.
 INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until)
-VALUES (@id, @host, @status, @started_at, greatest(@started_at, now()), 0, @watermark,
+VALUES (@id, @host, @status, @started_at, clock_timestamp(), 0, @watermark,
     (SELECT coalesce(max(number), 0) FROM plan_changes), @started_at)
 ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, seen_at = greatest(instances.seen_at, excluded.seen_at);
 
@@ -19,7 +19,7 @@ SET plans_through = greatest(plans_through, @through), plans_until = greatest(pl
 WHERE id = @instance_id;
 
 -- name: StopInstance :exec
-UPDATE instances SET status = 'stopped', seen_at = greatest(seen_at, now()) WHERE id = $1;
+UPDATE instances SET status = 'stopped', seen_at = greatest(seen_at, clock_timestamp()) WHERE id = $1;
 
 -- name: MarkInstanceLost :exec
 UPDATE instances SET status = 'lost' WHERE id = $1;

@@ -2,8 +2,9 @@
 -- Shuts out the asks of the instance, too.
 SELECT id FROM instances WHERE id = $1 FOR UPDATE;
 
--- name: LockLiveInstance :one
-SELECT id FROM instances WHERE id = @id AND status = 'live' AND seen_at < @not_seen_since FOR UPDATE;
+-- name: LockSilentInstance :one
+-- Both times are Postgres's.
+SELECT id FROM instances WHERE id = @id AND status = 'live' AND seen_at < clock_timestamp() - make_interval(secs => @silent_seconds::float8) FOR UPDATE;
 
 -- name: LockLeasedWindows :exec
 SELECT FROM quota_windows w

@@ -6,8 +6,8 @@ VALUES (@organization_id, @id, @meter, @day, @quantity, 'held', @created_at, @ex
 ON CONFLICT DO NOTHING;
 
 -- name: SameReservation :one
--- The one with the id, or else the one with the identity.
-SELECT * FROM reservations
+-- The one with the id, or else the one with the identity; due says that it is past its expiry.
+SELECT sqlc.embed(r), (r.expires_at <= clock_timestamp())::boolean AS due FROM reservations r
 WHERE organization_id = @organization_id AND (id = @id OR identity = sqlc.narg(identity))
 ORDER BY id <> @id LIMIT 1;
 
@@ -25,7 +25,7 @@ WHERE r.organization_id = @organization_id AND r.id = @id
 RETURNING r.*;
 
 -- name: Reservation :one
-SELECT * FROM reservations WHERE organization_id = $1 AND id = $2;
+SELECT sqlc.embed(r), (r.expires_at <= clock_timestamp())::boolean AS due FROM reservations r WHERE organization_id = $1 AND id = $2;
 
 -- name: LockReservation :one
 SELECT * FROM reservations WHERE organization_id = $1 AND id = $2 FOR NO KEY UPDATE;
@@ -39,7 +39,7 @@ RETURNING *;
 -- The limit of a meter by the plan in force; outdated says that it is not the plan that the caller knows.
 SELECT tollgate_plan_outdated(@organization_id::uuid, @known_plan::text, @known_version::bigint)::boolean AS outdated,
     coalesce(l.plan, '')::text AS plan, coalesce(l.plan_version, 0)::bigint AS plan_version, coalesce(l.mode, '')::text AS mode,
-    coalesce(l.limit_window, '')::text AS limit_window, coalesce(l.max, 0)::bigint AS max
+    coalesce(l.limit_window, '')::text AS limit_window, coalesce(l.max, 0)::bigint AS max, clock_timestamp()::timestamptz AS at
 FROM (SELECT 1) AS one
 LEFT JOIN tollgate_limit_in_force(@organization_id::uuid, @meter::text) l ON true;
 

@@ -77,6 +77,14 @@ SELECT * FROM webhook_deliveries WHERE event_id = $1 AND endpoint_id = $2;
 -- name: LockDelivery :one
 SELECT * FROM webhook_deliveries WHERE event_id = $1 AND endpoint_id = $2 FOR NO KEY UPDATE;
 
+-- name: OverdueDeliveries :many
+-- What was to be tried a while ago, with the number of attempts that the schedule has made.
+SELECT d.*, (SELECT count(*) FROM webhook_attempts a WHERE a.event_id = d.event_id AND a.endpoint_id = d.endpoint_id AND NOT a.manual) AS made
+FROM webhook_deliveries d JOIN events e ON e.id = d.event_id
+WHERE d.state = 'pending' AND (d.event_id, d.endpoint_id) > (@after_event::uuid, @after_endpoint::uuid)
+    AND d.next_attempt_at < now() - make_interval(secs => @late_seconds::float8) AND d.updated_at < now() - make_interval(secs => @late_seconds::float8) AND e.dispatched_at IS NOT NULL
+ORDER BY d.event_id, d.endpoint_id LIMIT @page_size;
+
 -- name: ListDeliveries :many
 -- Those of the newest events first.
 SELECT d.*, e.kind FROM webhook_deliveries d JOIN events e ON e.id = d.event_id

@@ -11,28 +11,46 @@ import (
 	"github.com/riverline/tollgate/workflows"
 )
 
-// EnsureSchedules makes the schedules that are missing, and brings the others up to
-// date: when they run, what they start and by which policy. Whether a schedule is
-// paused, and its note, are the operator's, and stay. It may be called any number of
-// times, also at once.
-func EnsureSchedules(ctx context.Context, c client.Client) error {
+// EnsureSchedules makes the schedules that are missing, and brings those up to date that differ:
+// when they run, what they start and by which policy. It returns the IDs of those that it had to
+// make or change. Whether a schedule is paused, and its note, are the operator's, and stay. It may be
+// called any number of times, also at once.
+func EnsureSchedules(ctx context.Context, c client.Client) ([]string, error) {
+	var changed []string
 	for _, schedule := range workflows.Schedules() {
-		if err := ensureSchedule(ctx, c, schedule); err != nil {
-			return fmt.Errorf("schedule %s: %w", schedule.ID, err)
+		did, err := ensureSchedule(ctx, c, schedule)
+		if err != nil {
+			return changed, fmt.Errorf("schedule %s: %w", schedule.ID, err)
+		}
+		if did {
+			changed = append(changed, schedule.ID)
 		}
 	}
-	return nil
+	return changed, nil
 }
 
-func ensureSchedule(ctx context.Context, c client.Client, want client.ScheduleOptions) error {
-	_, err := c.ScheduleClient().Create(ctx, want)
-	if err == nil {
-		return nil
+// ensureSchedule says whether it had to make or change the schedule.
+func ensureSchedule(ctx context.Context, c client.Client, want client.ScheduleOptions) (bool, error) {
+	handle := c.ScheduleClient().GetHandle(ctx, want.ID)
+	described, err := handle.Describe(ctx)
+	if isNotFound(err) {
+		_, err = c.ScheduleClient().Create(ctx, want)
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
+			return false, fmt.Errorf("create: %w", err)
+		}
+		// Another was faster: it may be of another version.
+		described, err = handle.Describe(ctx)
 	}
-	if !errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
-		return fmt.Errorf("create: %w", err)
+	if err != nil {
+		return false, fmt.Errorf("describe: %w", err)
 	}
-	err = c.ScheduleClient().GetHandle(ctx, want.ID).Update(ctx, client.ScheduleUpdateOptions{
+	if isAsWanted(described.Schedule, want) {
+		return false, nil
+	}
+	err = handle.Update(ctx, client.ScheduleUpdateOptions{
 		DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
 			schedule := in.Description.Schedule
 			schedule.Spec = &want.Spec
@@ -44,7 +62,7 @@ func ensureSchedule(ctx context.Context, c client.Client, want client.ScheduleOp
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("update: %w", err)
+		return false, fmt.Errorf("update: %w", err)
 	}
-	return nil
+	return true, nil
 }

@@ -138,14 +138,19 @@ func ExportProgress(ctx context.Context, c client.Client, period calendar.Period
 	return out, asked(err, workflows.QueryProgress, id)
 }
 
+// isNotFound reports whether the server doesn't know what it was asked about.
+func isNotFound(err error) bool {
+	var missing *serviceerror.NotFound
+	return errors.As(err, &missing)
+}
+
 // asked says what was asked of which workflow, and makes one that isn't there ErrNotRunning.
 func asked(err error, what, id string) error {
-	var missing *serviceerror.NotFound
 	var refused *temporal.ApplicationError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &missing):
+	case isNotFound(err):
 		return fmt.Errorf("%s of workflow %s: %w", what, id, ErrNotRunning)
 	case errors.As(err, &refused):
 		return fmt.Errorf("%s of workflow %s: %w", what, id, refused)

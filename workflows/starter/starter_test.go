@@ -30,7 +30,12 @@ func TestMain(m *testing.M) { temporaltest.Main(m) }
 func TestEnsureSchedules(t *testing.T) {
 	t.Parallel()
 	c := temporaltest.NewNamespace(t)
-	require.NoError(t, starter.EnsureSchedules(t.Context(), c))
+	changed, err := starter.EnsureSchedules(t.Context(), c)
+	require.NoError(t, err)
+	require.Equal(t, []string{workflows.DailyRollUpScheduleID, workflows.MonthlyExportScheduleID}, changed)
+	changed, err = starter.EnsureSchedules(t.Context(), c)
+	require.NoError(t, err)
+	require.Empty(t, changed, "a schedule that is as it must be stays untouched")
 
 	daily := c.ScheduleClient().GetHandle(t.Context(), workflows.DailyRollUpScheduleID)
 	described, err := daily.Describe(t.Context())
@@ -54,10 +59,11 @@ func TestEnsureSchedules(t *testing.T) {
 func TestEnsureSchedulesKeepsAnOperatorsPause(t *testing.T) {
 	t.Parallel()
 	c := temporaltest.NewNamespace(t)
-	require.NoError(t, starter.EnsureSchedules(t.Context(), c))
+	_, err := starter.EnsureSchedules(t.Context(), c)
+	require.NoError(t, err)
 	handle := c.ScheduleClient().GetHandle(t.Context(), workflows.MonthlyExportScheduleID)
 	require.NoError(t, handle.Pause(t.Context(), client.SchedulePauseOptions{Note: "finance closes by hand until May"}))
-	err := handle.Update(t.Context(), client.ScheduleUpdateOptions{DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
+	err = handle.Update(t.Context(), client.ScheduleUpdateOptions{DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
 		schedule := in.Description.Schedule
 		schedule.Spec = &client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: 7 * 24 * time.Hour}}}
 		schedule.Policy.Overlap = enumspb.SCHEDULE_OVERLAP_POLICY_SKIP
@@ -68,7 +74,7 @@ func TestEnsureSchedulesKeepsAnOperatorsPause(t *testing.T) {
 	var workers sync.WaitGroup
 	for range 4 { // several workers start at once
 		workers.Go(func() {
-			if err := starter.EnsureSchedules(t.Context(), c); err != nil {
+			if _, err := starter.EnsureSchedules(t.Context(), c); err != nil {
 				t.Error(err)
 			}
 		})
@@ -88,7 +94,8 @@ func TestPrepareIsRepeatable(t *testing.T) {
 	namespace := temporaltest.Register(t)
 	c := namespace.Dial(t)
 	for range 2 {
-		require.NoError(t, starter.Prepare(t.Context(), c, namespace.Name, slog.Default()))
+		_, err := starter.Prepare(t.Context(), c, namespace.Name, slog.Default())
+		require.NoError(t, err)
 	}
 	present, err := c.OperatorService().ListSearchAttributes(t.Context(), &operatorservice.ListSearchAttributesRequest{Namespace: namespace.Name})
 	require.NoError(t, err)
@@ -174,14 +181,20 @@ func TestPrepareWithoutTheRightToRegister(t *testing.T) {
 	schedules := mocks.NewScheduleClient(t)
 	c.On("OperatorService").Return(&operator{listErr: serviceerror.NewPermissionDenied("no", "")})
 	c.On("ScheduleClient").Return(schedules)
+	handle, missing := mocks.NewScheduleHandle(t), serviceerror.NewNotFound("no")
+	schedules.On("GetHandle", mock.Anything, mock.Anything).Return(handle)
+	handle.On("Describe", mock.Anything).Return(nil, missing)
 	schedules.On("Create", mock.Anything, mock.Anything).Return(nil, nil).Times(2)
 	var log bytes.Buffer
-	require.NoError(t, starter.Prepare(t.Context(), c, "finance", slog.New(slog.NewTextHandler(&log, nil))))
+	changed, err := starter.Prepare(t.Context(), c, "finance", slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	require.Len(t, changed, 2)
 	require.Contains(t, log.String(), "search-attribute create --namespace finance")
 
 	refused := errors.New("refused")
 	schedules.On("Create", mock.Anything, mock.Anything).Return(nil, refused)
-	require.ErrorIs(t, starter.EnsureSchedules(t.Context(), c), refused)
+	_, err = starter.EnsureSchedules(t.Context(), c)
+	require.ErrorIs(t, err, refused)
 }
 
 func TestNothingRuns(t *testing.T) {

@@ -29,6 +29,13 @@ func StartDeliverEvent(ctx context.Context, c client.Client, in workflows.Delive
 	return start(ctx, c, options, workflows.DeliverEvent, in)
 }
 
+// ResumeDeliverEvent starts a delivery that is pending in the store and due, and finds it where it
+// runs. A run that has ended and didn't say so is followed by another: it was terminated, or
+// the store has forgotten how it ended.
+func ResumeDeliverEvent(ctx context.Context, c client.Client, in workflows.DeliverEventInput) (Started, error) {
+	return start(ctx, c, deliveryOptions(in), workflows.DeliverEvent, in)
+}
+
 // Redeliver makes a delivery try at once. Where it has ended, a new run begins, and with it
 // the schedule.
 func Redeliver(ctx context.Context, c client.Client, in workflows.DeliverEventInput) (Started, error) {

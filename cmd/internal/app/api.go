@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/gin-gonic/gin"
 	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
 
@@ -35,6 +36,7 @@ type APIConfig struct {
 	JournalDir        string        `type:"path" default:"tollgate-journal" env:"TOLLGATE_JOURNAL_DIR" placeholder:"FOLDER" help:"Folder of the journal, on a local disk; each API needs one of its own, and finds it again when it starts anew."`
 	JournalKeep       time.Duration `default:"1h" env:"TOLLGATE_JOURNAL_KEEP" help:"How long the journal keeps usage that is written, so that a Postgres which goes back in time (a restored backup, a standby that lagged) gets it again, 0 to 720h. 0: not at all."`
 	JournalKeepMiB    int64         `name:"journal-keep-mib" default:"4096" env:"TOLLGATE_JOURNAL_KEEP_MIB" help:"The most that this takes on disk, in MiB, 1 to 1048576; the oldest goes first."`
+	JournalWait       time.Duration `default:"30s" env:"TOLLGATE_JOURNAL_WAIT" help:"How long a start waits for the journal's folder while the process before still has it, 0 to 10m. 0: not at all."`
 	Durability        string        `enum:"memory,process,disk" default:"process" env:"TOLLGATE_DURABILITY" help:"What acknowledged usage survives before it is flushed: memory (nothing), process (kill -9), disk (a loss of power)."`
 	JournalFull       string        `enum:"admit,refuse" default:"admit" env:"TOLLGATE_JOURNAL_FULL" help:"What becomes of requests that the journal can't keep: admit (counted in memory alone) or refuse (503)."`
 	LeasesAway        string        `enum:"allow,deny" default:"allow" env:"TOLLGATE_LEASES_AWAY" help:"What becomes of requests under a hard limit while Postgres can't be asked for quota: allow (counted, the limit may be passed) or deny (503)."`
@@ -53,6 +55,25 @@ type APIConfig struct {
 	ShutdownTimeout   time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
 }
 
+// DefaultAPIConfig returns the settings of an API of which nothing is said: those of the flags, and of
+// the environment where it says more.
+func DefaultAPIConfig() (APIConfig, error) {
+	var config APIConfig
+	parser, err := kong.New(&config)
+	if err != nil {
+		return config, fmt.Errorf("describe the API's settings: %w", err)
+	}
+	// kong.ApplyDefaults validates, too: what has no default is missing yet.
+	settings, err := kong.Trace(parser, nil)
+	if err == nil {
+		err = errors.Join(settings.Resolve(), settings.ApplyDefaults())
+	}
+	if err != nil {
+		return config, fmt.Errorf("read the defaults of the API's settings: %w", err)
+	}
+	return config, nil
+}
+
 // Validate checks the settings.
 func (c APIConfig) Validate() error {
 	return errors.Join(
@@ -64,6 +85,7 @@ func (c APIConfig) Validate() error {
 		c.checkLostAfter(),
 		within("--journal-keep", c.JournalKeep, 0, 30*24*time.Hour),
 		c.checkJournalKeepMiB(),
+		within("--journal-wait", c.JournalWait, 0, 10*time.Minute),
 		within("--max-late", c.MaxLate, time.Minute, meter.IdentityRetention),
 		within("--max-ahead", c.MaxAhead, time.Second, time.Hour),
 		checkThresholds(c.UsageThresholds),
@@ -213,13 +235,14 @@ func (a *API) Run(ctx context.Context) (err error) {
 
 func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Server, error) {
 	serverConfig := api.Config{
-		Meter: i.meter, Refresher: i.refresher, Store: b.store, Workflows: apiWorkflows{temporal: b.temporal, allowSelfApproval: a.config.AllowSelfApproval}, Blobs: apiBlobs{blobs},
+		Meter: i.meter, Refresher: i.refresher, Store: b.store, Workflows: apiWorkflows{temporal: b.temporal, allowSelfApproval: a.config.AllowSelfApproval}, Blobs: blobs,
 		WebhooksConfig: api.WebhooksConfig{
 			Webhooks: b.store, Redeliverer: redeliverer{b.temporal, a.config.Webhooks}, AllowPrivateWebhooks: a.config.WebhookAllowPrivate,
 		},
 		Parts: []api.Part{
 			{Name: "postgres", Check: b.store.Ping},
 			{Name: "journal", Check: func(context.Context) error { return i.journalHealth() }},
+			{Name: "leases", Check: func(context.Context) error { return i.meter.LeasesAway() }},
 			{Name: "flush", Check: func(context.Context) error { return i.flushHealth() }},
 			{Name: "usage", Check: i.usageHealth},
 			{Name: "temporal", Check: func(ctx context.Context) error {

@@ -139,3 +139,17 @@ func TestSinkNeedsAKey(t *testing.T) {
 	require.Nil(t, sinkOf(config.Stripe{StripeURL: "http://localhost"}))
 	require.NotNil(t, sinkOf(config.Stripe{StripeKey: "sk_test_1"}))
 }
+
+// What is started without a command line has the defaults of the flags: one source.
+func TestDefaultAPIConfig(t *testing.T) {
+	withoutSettings(t)
+	defaults, err := DefaultAPIConfig()
+	require.NoError(t, err)
+	var parsed APIConfig
+	require.NoError(t, parse(&parsed, needed))
+	defaults.DatabaseURL, defaults.BlobURL = parsed.DatabaseURL, parsed.BlobURL
+	require.Equal(t, parsed, defaults)
+	require.NoError(t, defaults.Validate())
+	require.Equal(t, 20*time.Second, defaults.ShutdownTimeout)
+	require.Equal(t, 5*time.Minute, defaults.MaxAhead)
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/google/uuid"
 	"go.temporal.io/api/serviceerror"
@@ -14,7 +13,6 @@ import (
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
-	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
@@ -135,16 +133,4 @@ func translate(err error) error {
 	default:
 		return err
 	}
-}
-
-// apiBlobs gives the API the files of exports.
-type apiBlobs struct{ store *blobstore.Store }
-
-// Open implements [api.Blobs].
-func (b apiBlobs) Open(ctx context.Context, name string) (io.ReadCloser, error) {
-	reader, err := b.store.NewReader(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return reader, nil
 }

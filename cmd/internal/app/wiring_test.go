@@ -40,8 +40,9 @@ func aBase(t *testing.T) *base {
 
 // A worker is alive at once, and ready while it takes work.
 func TestWorkerSaysWhetherItIsReady(t *testing.T) {
-	var working atomic.Bool
-	handler := operations(aBase(t), &working)
+	var working, keeping atomic.Bool
+	keeping.Store(true)
+	handler := operations(aBase(t), &working, &keeping)
 	get := func(path string) (int, string) {
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))

@@ -25,13 +25,14 @@ import (
 type WorkerConfig struct {
 	Shared
 	config.Stripe
-	Listen        string `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /readyz and /metrics."`
-	KeepSchedules bool   `env:"TOLLGATE_KEEP_SCHEDULES" help:"Leave Temporal's schedules and search attributes alone; somebody else manages them."`
+	Listen        string        `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /readyz and /metrics."`
+	KeepInterval  time.Duration `hidden:"" env:"TOLLGATE_KEEP_INTERVAL" help:"Time between two looks at what Temporal must have, for tests. Default: 1m."`
+	KeepSchedules bool          `env:"TOLLGATE_KEEP_SCHEDULES" help:"Leave Temporal's schedules and search attributes alone; somebody else manages them."`
 }
 
 // Validate checks the settings.
 func (c WorkerConfig) Validate() error {
-	return errors.Join(c.Shared.Validate(), c.Stripe.Validate(), config.CheckListen("--listen", c.Listen))
+	return errors.Join(c.Shared.Validate(), c.Stripe.Validate(), config.CheckListen("--listen", c.Listen), within("--keep-interval", c.KeepInterval, 0, time.Hour))
 }
 
 // Worker runs the workflows, and the activities that any process may run.
@@ -62,12 +63,16 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("--blob-url: %w", err)
 	}
 	defer func() { err = errors.Join(err, blobs.Close()) }()
-	var working atomic.Bool
+	err = telemetry.ObserveUnclosedPeriods(b.telemetry.Metrics, b.store.CountUnclosedPeriods)
+	if err != nil {
+		return err
+	}
+	var working, keeping atomic.Bool
 	listener, err := listen(ctx, "--listen", w.config.Listen)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: operations(b, &working), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: operations(b, &working, &keeping), ReadHeaderTimeout: 5 * time.Second}
 	failed := serve(server, listener)
 	defer func() { _ = server.Close() }()
 
@@ -86,6 +91,14 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		return ignoreEnd(ctx, err)
 	}
 	working.Store(true)
+	keeping.Store(true)
+	kept := make(chan struct{})
+	keepCtx, stopKeeping := context.WithCancel(ctx)
+	go func() {
+		defer close(kept)
+		w.keep(keepCtx, b, &keeping)
+	}()
+	defer func() { stopKeeping(); <-kept }()
 	w.ready.set()
 	b.logger.Info("The worker takes work", "queue", workflows.TaskQueue, "listen", listener.Addr().String())
 	select {
@@ -132,7 +145,50 @@ func (w *Worker) prepare(ctx context.Context, b *base) error {
 	if w.config.KeepSchedules {
 		return nil
 	}
-	return starter.Prepare(ctx, b.temporal, b.namespace, b.logger)
+	changed, err := starter.Prepare(ctx, b.temporal, b.namespace, b.logger)
+	if len(changed) > 0 {
+		b.logger.Info("Schedules are made or changed", "schedules", changed)
+	}
+	return err
+}
+
+// keepInterval is the time between two looks at what Temporal must have, and keepLate how many of them
+// a delivery may be late before it is looked for.
+const (
+	keepInterval = time.Minute
+	keepLate     = 2
+)
+
+// keep brings Temporal to what Postgres says, until the context ends: its state may be lost or replaced
+// at any time.
+func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool) {
+	interval := w.config.KeepInterval
+	if interval == 0 {
+		interval = keepInterval
+	}
+	keeper := starter.NewKeeper(starter.KeeperConfig{
+		Temporal: b.temporal, Store: b.store, Namespace: b.namespace, KeepSchedules: w.config.KeepSchedules,
+		LateBy: keepLate * interval, Delivery: w.config.deliveryOf, Logger: b.logger,
+	})
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		bounded, cancel := context.WithTimeout(ctx, max(interval, keepInterval))
+		err := keeper.Keep(bounded)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			b.logger.Warn("What Temporal must have can't be ensured: it is tried again", "error", err)
+		}
+		keeping.Store(err == nil)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // untilReached repeats what fails because Temporal is away, until it succeeds.
@@ -160,13 +216,17 @@ func ignoreEnd(ctx context.Context, err error) error {
 }
 
 // operations serves what the people and programs that run the worker ask.
-func operations(b *base, working *atomic.Bool) http.Handler {
+func operations(b *base, working, keeping *atomic.Bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", b.telemetry.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !working.Load() {
 			answer(w, http.StatusServiceUnavailable, "starting or stopping")
+			return
+		}
+		if !keeping.Load() {
+			answer(w, http.StatusServiceUnavailable, "Temporal or Postgres is away, or lacks what it must have: see the log")
 			return
 		}
 		answer(w, http.StatusOK, "ready")

@@ -178,7 +178,7 @@ func (q *Queries) BilledBy(ctx context.Context, exportID uuid.UUID, organization
 }
 
 const closedExports = `-- name: ClosedExports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE stage = 'closed' AND period >= $1 AND period < $2 ORDER BY period
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE stage = 'closed' AND period >= $1 AND period < $2 ORDER BY period
 `
 
 func (q *Queries) ClosedExports(ctx context.Context, fromPeriod time.Time, beforePeriod time.Time) ([]Export, error) {
@@ -210,6 +210,7 @@ func (q *Queries) ClosedExports(ctx context.Context, fromPeriod time.Time, befor
 			&i.Reason,
 			&i.RequestedByID,
 			&i.IssuedAt,
+			&i.Request,
 		); err != nil {
 			return nil, err
 		}
@@ -718,14 +719,19 @@ const ratingCounts = `-- name: RatingCounts :one
 SELECT (SELECT count(*) FROM statements s WHERE s.export_id = $1) AS statements,
     (SELECT count(*) FROM export_parked p WHERE p.export_id = $1) AS parked,
     (SELECT count(*) FROM export_organizations o WHERE o.export_id = $1) AS organizations,
-    (SELECT count(*) FROM export_variances v WHERE v.export_id = $1) AS variances
+    (SELECT count(*) FROM export_variances v WHERE v.export_id = $1) AS variances,
+    (SELECT coalesce(sum(m.last_seq - m.first_seq + 1), 0)::bigint
+        FROM usage_missing_batches m
+        JOIN instances i ON i.id = m.instance_id
+        JOIN exports e ON e.id = $1 AND m.noted_at >= e.period AND i.started_at < e.cut) AS missing_batches
 `
 
 type RatingCountsRow struct {
-	Statements    int64
-	Parked        int64
-	Organizations int64
-	Variances     int64
+	Statements     int64
+	Parked         int64
+	Organizations  int64
+	Variances      int64
+	MissingBatches int64
 }
 
 func (q *Queries) RatingCounts(ctx context.Context, exportID uuid.UUID) (RatingCountsRow, error) {
@@ -736,6 +742,7 @@ func (q *Queries) RatingCounts(ctx context.Context, exportID uuid.UUID) (RatingC
 		&i.Parked,
 		&i.Organizations,
 		&i.Variances,
+		&i.MissingBatches,
 	)
 	return i, err
 }

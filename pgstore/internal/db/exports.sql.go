@@ -60,7 +60,7 @@ func (q *Queries) ExportBatches(ctx context.Context, exportID uuid.UUID) ([]Expo
 }
 
 const exportByID = `-- name: ExportByID :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE id = $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE id = $1
 `
 
 func (q *Queries) ExportByID(ctx context.Context, id uuid.UUID) (Export, error) {
@@ -86,6 +86,7 @@ func (q *Queries) ExportByID(ctx context.Context, id uuid.UUID) (Export, error) 
 		&i.Reason,
 		&i.RequestedByID,
 		&i.IssuedAt,
+		&i.Request,
 	)
 	return i, err
 }
@@ -127,7 +128,7 @@ func (q *Queries) ExportMeters(ctx context.Context, exportID uuid.UUID) ([]Expor
 }
 
 const exportOfPeriod = `-- name: ExportOfPeriod :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE period = $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE period = $1
 ORDER BY finished_at IS NULL DESC, (stage = 'closed' OR (stage = 'done' AND NOT provisional)) DESC, requested_at DESC, id DESC LIMIT 1
 `
 
@@ -155,12 +156,13 @@ func (q *Queries) ExportOfPeriod(ctx context.Context, period time.Time) (Export,
 		&i.Reason,
 		&i.RequestedByID,
 		&i.IssuedAt,
+		&i.Request,
 	)
 	return i, err
 }
 
 const exportOfRevision = `-- name: ExportOfRevision :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE period = $1 AND revision = $2
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE period = $1 AND revision = $2
 ORDER BY issued_at IS NOT NULL DESC, requested_at DESC, id DESC LIMIT 1
 `
 
@@ -188,12 +190,13 @@ func (q *Queries) ExportOfRevision(ctx context.Context, period time.Time, revisi
 		&i.Reason,
 		&i.RequestedByID,
 		&i.IssuedAt,
+		&i.Request,
 	)
 	return i, err
 }
 
 const exportOfRun = `-- name: ExportOfRun :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE workflow_id = $1 AND run_id = $2
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE workflow_id = $1 AND run_id = $2
 `
 
 func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID string) (Export, error) {
@@ -219,6 +222,7 @@ func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID stri
 		&i.Reason,
 		&i.RequestedByID,
 		&i.IssuedAt,
+		&i.Request,
 	)
 	return i, err
 }
@@ -286,7 +290,7 @@ func (q *Queries) ExportTotals(ctx context.Context, exportID uuid.UUID, after uu
 }
 
 const exports = `-- name: Exports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
 `
 
 func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
@@ -318,6 +322,7 @@ func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
 			&i.Reason,
 			&i.RequestedByID,
 			&i.IssuedAt,
+			&i.Request,
 		); err != nil {
 			return nil, err
 		}
@@ -330,7 +335,7 @@ func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
 }
 
 const finalExport = `-- name: FinalExport :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE period = $1 AND (stage = 'closed' OR (stage = 'done' AND NOT provisional))
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE period = $1 AND (stage = 'closed' OR (stage = 'done' AND NOT provisional))
 `
 
 func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, error) {
@@ -356,6 +361,7 @@ func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, er
 		&i.Reason,
 		&i.RequestedByID,
 		&i.IssuedAt,
+		&i.Request,
 	)
 	return i, err
 }
@@ -370,8 +376,9 @@ func (q *Queries) FinishExport(ctx context.Context, iD uuid.UUID, stage string) 
 }
 
 const insertExport = `-- name: InsertExport :exec
-INSERT INTO exports (id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, requested_by_id, revision, reopens, reason)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+INSERT INTO exports (
+    id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, requested_by_id, revision, reopens, reason, request
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 `
 
 type InsertExportParams struct {
@@ -388,6 +395,7 @@ type InsertExportParams struct {
 	Revision      int32
 	Reopens       *uuid.UUID
 	Reason        string
+	Request       []byte
 }
 
 func (q *Queries) InsertExport(ctx context.Context, arg InsertExportParams) error {
@@ -405,12 +413,13 @@ func (q *Queries) InsertExport(ctx context.Context, arg InsertExportParams) erro
 		arg.Revision,
 		arg.Reopens,
 		arg.Reason,
+		arg.Request,
 	)
 	return err
 }
 
 const issuedRunOf = `-- name: IssuedRunOf :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports
 WHERE workflow_id = $1 AND run_id <> $2::text AND finished_at IS NULL AND issued_at IS NOT NULL AND manifest IS NOT NULL
 FOR UPDATE
 `
@@ -439,6 +448,7 @@ func (q *Queries) IssuedRunOf(ctx context.Context, workflowID string, runID stri
 		&i.Reason,
 		&i.RequestedByID,
 		&i.IssuedAt,
+		&i.Request,
 	)
 	return i, err
 }
@@ -455,7 +465,7 @@ func (q *Queries) LaterClosedPeriod(ctx context.Context, period time.Time) (time
 }
 
 const lockExport = `-- name: LockExport :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at FROM exports WHERE id = $1 FOR NO KEY UPDATE
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE id = $1 FOR NO KEY UPDATE
 `
 
 func (q *Queries) LockExport(ctx context.Context, id uuid.UUID) (Export, error) {
@@ -481,6 +491,7 @@ func (q *Queries) LockExport(ctx context.Context, id uuid.UUID) (Export, error) 
 		&i.Reason,
 		&i.RequestedByID,
 		&i.IssuedAt,
+		&i.Request,
 	)
 	return i, err
 }
@@ -493,6 +504,51 @@ SELECT pg_advisory_xact_lock(hashtextextended('tollgate_export', $1::date - date
 func (q *Queries) LockPeriod(ctx context.Context, dollar_1 time.Time) error {
 	_, err := q.db.Exec(ctx, lockPeriod, dollar_1)
 	return err
+}
+
+const openExports = `-- name: OpenExports :many
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE finished_at IS NULL ORDER BY period, requested_at, id
+`
+
+func (q *Queries) OpenExports(ctx context.Context) ([]Export, error) {
+	rows, err := q.db.Query(ctx, openExports)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Export
+	for rows.Next() {
+		var i Export
+		if err := rows.Scan(
+			&i.ID,
+			&i.Period,
+			&i.WorkflowID,
+			&i.RunID,
+			&i.Stage,
+			&i.Cut,
+			&i.Provisional,
+			&i.RequestedBy,
+			&i.RequestedAt,
+			&i.FrozenAt,
+			&i.RolledThrough,
+			&i.FinishedAt,
+			&i.Error,
+			&i.Manifest,
+			&i.Revision,
+			&i.Reopens,
+			&i.Reason,
+			&i.RequestedByID,
+			&i.IssuedAt,
+			&i.Request,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const putExportBatches = `-- name: PutExportBatches :exec
@@ -616,4 +672,36 @@ WHERE workflow_id = $2 AND run_id <> $1::text AND finished_at IS NULL AND issued
 func (q *Queries) SupersedeExports(ctx context.Context, runID string, workflowID string) error {
 	_, err := q.db.Exec(ctx, supersedeExports, runID, workflowID)
 	return err
+}
+
+const unclosedPeriods = `-- name: UnclosedPeriods :many
+SELECT p.period::date AS period
+FROM generate_series(1, 3) AS ago (months)
+CROSS JOIN LATERAL (SELECT (date_trunc('month', (now() - interval '3 hours') AT TIME ZONE 'UTC') - make_interval(months => ago.months))::date AS period) p
+WHERE EXISTS (SELECT FROM usage_daily u WHERE u.day >= p.period AND u.day < p.period + interval '1 month')
+    AND NOT EXISTS (
+        SELECT FROM exports e WHERE e.period = p.period
+            AND (e.stage = 'closed' OR (e.stage = 'done' AND NOT e.provisional) OR (e.finished_at IS NULL AND NOT e.provisional)))
+ORDER BY 1
+`
+
+// The last three periods, once they have been over for three hours: those that have usage, no final export, and no run under way.
+func (q *Queries) UnclosedPeriods(ctx context.Context) ([]time.Time, error) {
+	rows, err := q.db.Query(ctx, unclosedPeriods)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []time.Time
+	for rows.Next() {
+		var period time.Time
+		if err := rows.Scan(&period); err != nil {
+			return nil, err
+		}
+		items = append(items, period)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -127,7 +127,7 @@ func (q *Queries) PlanChanges(ctx context.Context, instanceID uuid.UUID) ([]Plan
 
 const registerInstance = `-- name: RegisterInstance :exec
 INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until)
-VALUES ($1, $2, $3, $4, greatest($4, now()), 0, $5,
+VALUES ($1, $2, $3, $4, clock_timestamp(), 0, $5,
     (SELECT coalesce(max(number), 0) FROM plan_changes), $4)
 ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, seen_at = greatest(instances.seen_at, excluded.seen_at)
 `
@@ -153,7 +153,7 @@ func (q *Queries) RegisterInstance(ctx context.Context, arg RegisterInstancePara
 }
 
 const stopInstance = `-- name: StopInstance :exec
-UPDATE instances SET status = 'stopped', seen_at = greatest(seen_at, now()) WHERE id = $1
+UPDATE instances SET status = 'stopped', seen_at = greatest(seen_at, clock_timestamp()) WHERE id = $1
 `
 
 func (q *Queries) StopInstance(ctx context.Context, id uuid.UUID) error {

@@ -82,6 +82,8 @@ type Export struct {
 	RequestedByID *uuid.UUID
 	// From here on the statements are issued, and nothing of them changes.
 	IssuedAt *time.Time
+	// What its workflow was started with: should Temporal lose the run, another is started with it.
+	Request []byte
 }
 
 // Processes that meter.

@@ -76,12 +76,13 @@ func (q *Queries) LockLeasedWindows(ctx context.Context, instanceID uuid.UUID) e
 	return err
 }
 
-const lockLiveInstance = `-- name: LockLiveInstance :one
-SELECT id FROM instances WHERE id = $1 AND status = 'live' AND seen_at < $2 FOR UPDATE
+const lockSilentInstance = `-- name: LockSilentInstance :one
+SELECT id FROM instances WHERE id = $1 AND status = 'live' AND seen_at < clock_timestamp() - make_interval(secs => $2::float8) FOR UPDATE
 `
 
-func (q *Queries) LockLiveInstance(ctx context.Context, iD uuid.UUID, notSeenSince time.Time) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, lockLiveInstance, iD, notSeenSince)
+// Both times are Postgres's.
+func (q *Queries) LockSilentInstance(ctx context.Context, iD uuid.UUID, silentSeconds float64) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, lockSilentInstance, iD, silentSeconds)
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err

@@ -142,7 +142,7 @@ func (q *Queries) InsertReservation(ctx context.Context, arg InsertReservationPa
 const limitInForce = `-- name: LimitInForce :one
 SELECT tollgate_plan_outdated($1::uuid, $2::text, $3::bigint)::boolean AS outdated,
     coalesce(l.plan, '')::text AS plan, coalesce(l.plan_version, 0)::bigint AS plan_version, coalesce(l.mode, '')::text AS mode,
-    coalesce(l.limit_window, '')::text AS limit_window, coalesce(l.max, 0)::bigint AS max
+    coalesce(l.limit_window, '')::text AS limit_window, coalesce(l.max, 0)::bigint AS max, clock_timestamp()::timestamptz AS at
 FROM (SELECT 1) AS one
 LEFT JOIN tollgate_limit_in_force($1::uuid, $4::text) l ON true
 `
@@ -161,6 +161,7 @@ type LimitInForceRow struct {
 	Mode        string
 	LimitWindow string
 	Max         int64
+	At          time.Time
 }
 
 // The limit of a meter by the plan in force; outdated says that it is not the plan that the caller knows.
@@ -179,6 +180,7 @@ func (q *Queries) LimitInForce(ctx context.Context, arg LimitInForceParams) (Lim
 		&i.Mode,
 		&i.LimitWindow,
 		&i.Max,
+		&i.At,
 	)
 	return i, err
 }
@@ -237,70 +239,82 @@ func (q *Queries) LockWindowsOfDay(ctx context.Context, organizationID uuid.UUID
 }
 
 const reservation = `-- name: Reservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, held, over_limit, identity, fingerprint FROM reservations WHERE organization_id = $1 AND id = $2
+SELECT r.organization_id, r.id, r.meter, r.day, r.quantity, r.committed, r.state, r.created_at, r.expires_at, r.settled_at, r.plan, r.plan_version, r.mode, r.limit_window, r.window_start, r.max, r.current, r.held, r.over_limit, r.identity, r.fingerprint, (r.expires_at <= clock_timestamp())::boolean AS due FROM reservations r WHERE organization_id = $1 AND id = $2
 `
 
-func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD uuid.UUID) (Reservation, error) {
+type ReservationRow struct {
+	Reservation Reservation
+	Due         bool
+}
+
+func (q *Queries) Reservation(ctx context.Context, organizationID uuid.UUID, iD uuid.UUID) (ReservationRow, error) {
 	row := q.db.QueryRow(ctx, reservation, organizationID, iD)
-	var i Reservation
+	var i ReservationRow
 	err := row.Scan(
-		&i.OrganizationID,
-		&i.ID,
-		&i.Meter,
-		&i.Day,
-		&i.Quantity,
-		&i.Committed,
-		&i.State,
-		&i.CreatedAt,
-		&i.ExpiresAt,
-		&i.SettledAt,
-		&i.Plan,
-		&i.PlanVersion,
-		&i.Mode,
-		&i.LimitWindow,
-		&i.WindowStart,
-		&i.Max,
-		&i.Current,
-		&i.Held,
-		&i.OverLimit,
-		&i.Identity,
-		&i.Fingerprint,
+		&i.Reservation.OrganizationID,
+		&i.Reservation.ID,
+		&i.Reservation.Meter,
+		&i.Reservation.Day,
+		&i.Reservation.Quantity,
+		&i.Reservation.Committed,
+		&i.Reservation.State,
+		&i.Reservation.CreatedAt,
+		&i.Reservation.ExpiresAt,
+		&i.Reservation.SettledAt,
+		&i.Reservation.Plan,
+		&i.Reservation.PlanVersion,
+		&i.Reservation.Mode,
+		&i.Reservation.LimitWindow,
+		&i.Reservation.WindowStart,
+		&i.Reservation.Max,
+		&i.Reservation.Current,
+		&i.Reservation.Held,
+		&i.Reservation.OverLimit,
+		&i.Reservation.Identity,
+		&i.Reservation.Fingerprint,
+		&i.Due,
 	)
 	return i, err
 }
 
 const sameReservation = `-- name: SameReservation :one
-SELECT organization_id, id, meter, day, quantity, committed, state, created_at, expires_at, settled_at, plan, plan_version, mode, limit_window, window_start, max, current, held, over_limit, identity, fingerprint FROM reservations
+SELECT r.organization_id, r.id, r.meter, r.day, r.quantity, r.committed, r.state, r.created_at, r.expires_at, r.settled_at, r.plan, r.plan_version, r.mode, r.limit_window, r.window_start, r.max, r.current, r.held, r.over_limit, r.identity, r.fingerprint, (r.expires_at <= clock_timestamp())::boolean AS due FROM reservations r
 WHERE organization_id = $1 AND (id = $2 OR identity = $3)
 ORDER BY id <> $2 LIMIT 1
 `
 
-// The one with the id, or else the one with the identity.
-func (q *Queries) SameReservation(ctx context.Context, organizationID uuid.UUID, iD uuid.UUID, identity []byte) (Reservation, error) {
+type SameReservationRow struct {
+	Reservation Reservation
+	Due         bool
+}
+
+// The one with the id, or else the one with the identity; due says that it is past its expiry.
+func (q *Queries) SameReservation(ctx context.Context, organizationID uuid.UUID, iD uuid.UUID, identity []byte) (SameReservationRow, error) {
 	row := q.db.QueryRow(ctx, sameReservation, organizationID, iD, identity)
-	var i Reservation
+	var i SameReservationRow
 	err := row.Scan(
-		&i.OrganizationID,
-		&i.ID,
-		&i.Meter,
-		&i.Day,
-		&i.Quantity,
-		&i.Committed,
-		&i.State,
-		&i.CreatedAt,
-		&i.ExpiresAt,
-		&i.SettledAt,
-		&i.Plan,
-		&i.PlanVersion,
-		&i.Mode,
-		&i.LimitWindow,
-		&i.WindowStart,
-		&i.Max,
-		&i.Current,
-		&i.Held,
-		&i.OverLimit,
-		&i.Identity,
-		&i.Fingerprint,
+		&i.Reservation.OrganizationID,
+		&i.Reservation.ID,
+		&i.Reservation.Meter,
+		&i.Reservation.Day,
+		&i.Reservation.Quantity,
+		&i.Reservation.Committed,
+		&i.Reservation.State,
+		&i.Reservation.CreatedAt,
+		&i.Reservation.ExpiresAt,
+		&i.Reservation.SettledAt,
+		&i.Reservation.Plan,
+		&i.Reservation.PlanVersion,
+		&i.Reservation.Mode,
+		&i.Reservation.LimitWindow,
+		&i.Reservation.WindowStart,
+		&i.Reservation.Max,
+		&i.Reservation.Current,
+		&i.Reservation.Held,
+		&i.Reservation.OverLimit,
+		&i.Reservation.Identity,
+		&i.Reservation.Fingerprint,
+		&i.Due,
 	)
 	return i, err
 }

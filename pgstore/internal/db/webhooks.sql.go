@@ -456,6 +456,73 @@ func (q *Queries) MarkEventDispatched(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
+const overdueDeliveries = `-- name: OverdueDeliveries :many
+SELECT d.event_id, d.endpoint_id, d.organization_id, d.state, d.attempts, d.next_attempt_at, d.last_status, d.last_error, d.created_at, d.updated_at, (SELECT count(*) FROM webhook_attempts a WHERE a.event_id = d.event_id AND a.endpoint_id = d.endpoint_id AND NOT a.manual) AS made
+FROM webhook_deliveries d JOIN events e ON e.id = d.event_id
+WHERE d.state = 'pending' AND (d.event_id, d.endpoint_id) > ($1::uuid, $2::uuid)
+    AND d.next_attempt_at < now() - make_interval(secs => $3::float8) AND d.updated_at < now() - make_interval(secs => $3::float8) AND e.dispatched_at IS NOT NULL
+ORDER BY d.event_id, d.endpoint_id LIMIT $4
+`
+
+type OverdueDeliveriesParams struct {
+	AfterEvent    uuid.UUID
+	AfterEndpoint uuid.UUID
+	LateSeconds   float64
+	PageSize      int32
+}
+
+type OverdueDeliveriesRow struct {
+	EventID        uuid.UUID
+	EndpointID     uuid.UUID
+	OrganizationID *uuid.UUID
+	State          string
+	Attempts       int32
+	NextAttemptAt  *time.Time
+	LastStatus     int32
+	LastError      string
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+	Made           int64
+}
+
+// What was to be tried a while ago, with the number of attempts that the schedule has made.
+func (q *Queries) OverdueDeliveries(ctx context.Context, arg OverdueDeliveriesParams) ([]OverdueDeliveriesRow, error) {
+	rows, err := q.db.Query(ctx, overdueDeliveries,
+		arg.AfterEvent,
+		arg.AfterEndpoint,
+		arg.LateSeconds,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OverdueDeliveriesRow
+	for rows.Next() {
+		var i OverdueDeliveriesRow
+		if err := rows.Scan(
+			&i.EventID,
+			&i.EndpointID,
+			&i.OrganizationID,
+			&i.State,
+			&i.Attempts,
+			&i.NextAttemptAt,
+			&i.LastStatus,
+			&i.LastError,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Made,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const rotateEndpoint = `-- name: RotateEndpoint :one
 UPDATE webhook_endpoints
 SET secret = $1, previous_secret = $2, previous_until = $3, updated_at = now()
