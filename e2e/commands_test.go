@@ -83,7 +83,7 @@ func TestOperatorsCommands(t *testing.T) {
 		{[]string{"org", "show", "7"}, "<id>: invalid UUID"},
 		{[]string{"export", "status", "--period", "2026-13"}, "YYYY-MM"},
 		{[]string{"export", "status", "--period", "2001-01"}, "--key"},
-		{[]string{"migrate", "down"}, "--yes"},
+		{[]string{"migrate", "down"}, "--database-url"},
 		{[]string{"bogus"}, "bogus"},
 	} {
 		out, err := s.try(wrong.args...)

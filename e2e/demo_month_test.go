@@ -84,9 +84,12 @@ func (d *devRun) requirePlausible(month string) {
 	defer store.Close()
 	period, err := calendar.ParsePeriod(month)
 	require.NoError(d.t, err)
-	export, err := store.Export(d.t.Context(), period)
-	require.NoError(d.t, err)
-	require.Equal(d.t, billing.StageClosed, export.Stage)
+	var export billing.Export
+	// Who approves waits until the statements are issued; their delivery may take a moment more.
+	require.Eventually(d.t, func() bool {
+		export, err = store.Export(d.t.Context(), period)
+		return err == nil && export.Stage == billing.StageClosed
+	}, 20*time.Second, 50*time.Millisecond)
 	for variable, least := range map[string]int64{"TOLLGATE_PRO_ORG": 150, "TOLLGATE_ENTERPRISE_ORG": 1501} {
 		statement, err := store.Statement(d.t.Context(), export.ID, uuid.MustParse(d.env[variable]))
 		require.NoError(d.t, err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -49,9 +50,9 @@ func Up(ctx context.Context, url string) error {
 }
 
 // Down undoes the last migration, with the data that its tables hold. A database
-// without migrations is left as it is.
+// without migrations is left as it is. It is [ErrInUse] while programs are connected to the database.
 func Down(ctx context.Context, url string) error {
-	return with(ctx, url, func(p *goose.Provider) error {
+	return withNobody(ctx, url, func(p *goose.Provider) error {
 		_, err := p.Down(ctx)
 		if errors.Is(err, goose.ErrNoNextVersion) {
 			return nil
@@ -61,9 +62,9 @@ func Down(ctx context.Context, url string) error {
 }
 
 // DownTo undoes every migration above version, with the data that its tables
-// hold; 0 undoes all.
+// hold; 0 undoes all. It is [ErrInUse] while programs are connected to the database.
 func DownTo(ctx context.Context, url string, version int64) error {
-	return with(ctx, url, func(p *goose.Provider) error {
+	return withNobody(ctx, url, func(p *goose.Provider) error {
 		_, err := p.DownTo(ctx, version)
 		return err
 	})
@@ -113,26 +114,64 @@ var latest = func() int64 {
 	return version
 }()
 
-func with(ctx context.Context, url string, fn func(*goose.Provider) error) (err error) {
+// lockTimeout bounds how long a statement of a migration waits for a lock, and has all that asks for the same
+// table wait behind it.
+const lockTimeout = "10s"
+
+func with(ctx context.Context, url string, fn func(*goose.Provider) error) error {
+	return withDatabase(ctx, url, func(db *sql.DB) error {
+		provider, err := newProvider(db)
+		if err != nil {
+			return err
+		}
+		return fn(provider)
+	})
+}
+
+// withNobody is with, where no program of Tollgate is connected.
+func withNobody(ctx context.Context, url string, fn func(*goose.Provider) error) error {
+	return withDatabase(ctx, url, func(db *sql.DB) error {
+		if err := checkUnused(ctx, db); err != nil {
+			return err
+		}
+		provider, err := newProvider(db)
+		if err != nil {
+			return err
+		}
+		return fn(provider)
+	})
+}
+
+func withDatabase(ctx context.Context, url string, fn func(*sql.DB) error) (err error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		// pgx leaves the password out of its error.
 		return fmt.Errorf("migrate: %w", err)
 	}
-	db := stdlib.OpenDB(*config)
+	_, set := config.RuntimeParams["lock_timeout"]
+	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		if set {
+			return nil
+		}
+		_, err := conn.Exec(ctx, `SET lock_timeout = '`+lockTimeout+`'`)
+		return err
+	}))
 	defer func() { err = errors.Join(err, db.Close()) }()
 	if err := db.PingContext(ctx); err != nil {
 		return fmt.Errorf("migrate: connect: %w", err)
 	}
-	provider, err := newProvider(db)
-	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+	err = fn(db)
+	if failed := (*pgconn.PgError)(nil); errors.As(err, &failed) && failed.Code == lockNotAvailable {
+		return fmt.Errorf("migrate: %w: somebody holds a lock that a migration needs; nothing of that migration is done, and it may be tried again", err)
 	}
-	if err := fn(provider); err != nil {
+	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	return nil
 }
+
+// lockNotAvailable is Postgres's code of a wait for a lock that took too long.
+const lockNotAvailable = "55P03"
 
 func newProvider(db *sql.DB) (*goose.Provider, error) {
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockPeriodSeconds, lockAttempts))

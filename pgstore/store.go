@@ -65,7 +65,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if connection.ConnectTimeout == 0 {
 		connection.ConnectTimeout = defaultConnectTimeout
 	}
-	setDefault(connection.RuntimeParams, "application_name", "tollgate")
+	setDefault(connection.RuntimeParams, "application_name", migrations.ApplicationName)
 	// Queries name UTC themselves; this is for whatever a session shows to people.
 	setDefault(connection.RuntimeParams, "timezone", "UTC")
 	pool.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {

@@ -91,19 +91,11 @@ func (c *devCommand) Run(ctx context.Context, out *output) error {
 		// Receivers are on this machine, too.
 		Webhooks: app.Webhooks{WebhookAllowPrivate: true},
 	}
-	api := app.NewAPI(app.APIConfig{
-		Shared:        shared,
-		Listen:        loopback(c.Port),
-		Upstream:      "http://" + upstream.Addr,
-		TemporalUIURL: servers.temporal.UIURL(),
-		FlushInterval: c.FlushInterval,
-		JournalDir:    filepath.Join(c.DataDir, "journal"),
-		Durability:    "process",
-		JournalFull:   "admit",
-		LeasesAway:    "allow",
-
-		UsageThresholds: []int{80, 100},
-	})
+	settings, err := c.apiSettings(shared, upstream.Addr, servers.temporal.UIURL())
+	if err != nil {
+		return err
+	}
+	api := app.NewAPI(settings)
 	worker := app.NewWorker(app.WorkerConfig{Shared: shared, Stripe: c.Stripe, Listen: loopback(c.WorkerPort)})
 
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -128,6 +120,21 @@ func (c *devCommand) Run(ctx context.Context, out *output) error {
 		return nil
 	}
 	return err
+}
+
+// apiSettings are those of an API of which nothing is said, but for what is on this machine.
+func (c *devCommand) apiSettings(shared app.Shared, upstream, temporalUI string) (app.APIConfig, error) {
+	settings, err := app.DefaultAPIConfig()
+	if err != nil {
+		return settings, err
+	}
+	settings.Shared = shared
+	settings.Listen = loopback(c.Port)
+	settings.Upstream = "http://" + upstream
+	settings.TemporalUIURL = temporalUI
+	settings.FlushInterval = c.FlushInterval
+	settings.JournalDir = filepath.Join(c.DataDir, "journal")
+	return settings, settings.Validate()
 }
 
 func (c *devCommand) prepare() error {

@@ -135,7 +135,6 @@ func TestWrongCommandLines(t *testing.T) {
 		{"quarantine drop " + someID, "--note"},
 		{"webhook create", "<to>"},
 		{"events --limit many", "--limit"},
-		{"migrate down --database-url postgres://u@h/d", "--yes"},
 		{"migrate up", "--database-url"},
 		{"reconcile --database-url mysql://u:secret@h/d", "--database-url begins with mysql://"},
 		{"usage import --database-url postgres://u@h/d --max-errors 0 main.go", "--max-errors is 0"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -41,11 +42,34 @@ func (c migrateUp) Run(ctx context.Context, out *output) error {
 
 type migrateDown struct {
 	ownerDatabase
-	Yes bool `required:"" help:"Confirm that the data of the last migration's tables may be lost."`
+	Yes bool `help:"Confirm that the data of the last migration's tables is lost. Without it, nothing is done but to say what data goes."`
 }
 
-// Run undoes one migration.
+// Run says what goes and undoes one migration.
 func (c migrateDown) Run(ctx context.Context, out *output) error {
+	migration, losses, err := migrations.Losses(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	if migration == "" {
+		_, err := fmt.Fprintln(out, "There is no migration to undo.")
+		return err
+	}
+	_, _ = fmt.Fprintf(out, "Undoing %s drops:\n", migration)
+	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	for _, loss := range losses {
+		rows := fmt.Sprintf("%d rows", loss.Rows)
+		if loss.Rows == migrations.MaxLoss {
+			rows = fmt.Sprintf("%d rows or more", loss.Rows)
+		}
+		_, _ = fmt.Fprintf(table, "  %s\t%s\n", loss.Table, rows)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if !c.Yes {
+		return errors.New("nothing was done: --yes confirms that this data is lost")
+	}
 	if err := migrations.Down(ctx, c.DatabaseURL); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/gin-gonic/gin"
 	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
 
@@ -35,6 +36,7 @@ type APIConfig struct {
 	JournalDir        string        `type:"path" default:"tollgate-journal" env:"TOLLGATE_JOURNAL_DIR" placeholder:"FOLDER" help:"Folder of the journal, on a local disk; each API needs one of its own, and finds it again when it starts anew."`
 	JournalKeep       time.Duration `default:"1h" env:"TOLLGATE_JOURNAL_KEEP" help:"How long the journal keeps usage that is written, so that a Postgres which goes back in time (a restored backup, a standby that lagged) gets it again, 0 to 720h. 0: not at all."`
 	JournalKeepMiB    int64         `name:"journal-keep-mib" default:"4096" env:"TOLLGATE_JOURNAL_KEEP_MIB" help:"The most that this takes on disk, in MiB, 1 to 1048576; the oldest goes first."`
+	JournalWait       time.Duration `default:"30s" env:"TOLLGATE_JOURNAL_WAIT" help:"How long a start waits for the journal's folder while the process before still has it, 0 to 10m. 0: not at all."`
 	Durability        string        `enum:"memory,process,disk" default:"process" env:"TOLLGATE_DURABILITY" help:"What acknowledged usage survives before it is flushed: memory (nothing), process (kill -9), disk (a loss of power)."`
 	JournalFull       string        `enum:"admit,refuse" default:"admit" env:"TOLLGATE_JOURNAL_FULL" help:"What becomes of requests that the journal can't keep: admit (counted in memory alone) or refuse (503)."`
 	LeasesAway        string        `enum:"allow,deny" default:"allow" env:"TOLLGATE_LEASES_AWAY" help:"What becomes of requests under a hard limit while Postgres can't be asked for quota: allow (counted, the limit may be passed) or deny (503)."`
@@ -49,7 +51,27 @@ type APIConfig struct {
 	Callers           int           `default:"0" env:"TOLLGATE_CALLERS" help:"Most connections of callers, 16 to 1000000. 0: as many as the limit of file descriptors leaves after journal, Postgres and Temporal, and at most 20000."`
 	TenantRequests    int           `default:"0" env:"TOLLGATE_TENANT_REQUESTS" help:"Most requests that one tenant, or a key of nobody's, may have under way, 1 to 1000000; more are answered with 429. 0: a quarter of the connections."`
 	GatewayBodyMiB    int64         `name:"gateway-body-mib" default:"1024" env:"TOLLGATE_GATEWAY_BODY_MIB" help:"Largest body of a request to the gateway, in MiB, 0 to 1048576; larger ones are answered with 413. 0: any size."`
+	RedateAfter       time.Duration `default:"5m" env:"TOLLGATE_REDATE_AFTER" help:"How long a request to the gateway is under way before its usage belongs to the day of then, where its own day has passed: so long it may hold up the close of a month. 1s to 24h."`
 	ShutdownTimeout   time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
+}
+
+// DefaultAPIConfig returns the settings of an API of which nothing is said: those of the flags, and of
+// the environment where it says more.
+func DefaultAPIConfig() (APIConfig, error) {
+	var config APIConfig
+	parser, err := kong.New(&config)
+	if err != nil {
+		return config, fmt.Errorf("describe the API's settings: %w", err)
+	}
+	// kong.ApplyDefaults validates, too: what has no default is missing yet.
+	settings, err := kong.Trace(parser, nil)
+	if err == nil {
+		err = errors.Join(settings.Resolve(), settings.ApplyDefaults())
+	}
+	if err != nil {
+		return config, fmt.Errorf("read the defaults of the API's settings: %w", err)
+	}
+	return config, nil
 }
 
 // Validate checks the settings.
@@ -63,6 +85,7 @@ func (c APIConfig) Validate() error {
 		c.checkLostAfter(),
 		within("--journal-keep", c.JournalKeep, 0, 30*24*time.Hour),
 		c.checkJournalKeepMiB(),
+		within("--journal-wait", c.JournalWait, 0, 10*time.Minute),
 		within("--max-late", c.MaxLate, time.Minute, meter.IdentityRetention),
 		within("--max-ahead", c.MaxAhead, time.Second, time.Hour),
 		checkThresholds(c.UsageThresholds),
@@ -70,6 +93,7 @@ func (c APIConfig) Validate() error {
 		within("--header-timeout", c.HeaderTimeout, 100*time.Millisecond, 5*time.Minute),
 		within("--body-timeout", c.BodyTimeout, 100*time.Millisecond, time.Hour),
 		c.checkBounds(),
+		within("--redate-after", c.RedateAfter, time.Second, 24*time.Hour),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
 }

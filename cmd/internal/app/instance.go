@@ -87,7 +87,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	meterConfig := meter.Config{
 		Catalog: b.catalog, Store: b.store, Logger: i.logger, Now: clock,
 		Leases: b.store, Instance: id, LeaseFor: config.lostAfter() * leasePart / leaseWhole, DenyUnleased: config.LeasesAway == "deny",
-		Identities: b.store, RefuseUnjournalled: config.JournalFull == "refuse", Behind: func() { poke(i.behind) },
+		Identities: b.store, RedateAfter: config.RedateAfter, RefuseUnjournalled: config.JournalFull == "refuse", Behind: func() { poke(i.behind) },
 	}
 	if journal.Durability(config.Durability) != journal.Memory {
 		meterConfig.Journal = i.journal
@@ -192,18 +192,20 @@ func (i *instance) ensureLoop(ctx context.Context) {
 	}
 }
 
-// drain writes all that was counted and says farewell, after the last request. The
-// flush loop does it where it can be reached, so that it ends, too; the instance
-// itself makes sure.
+// drain writes all that was counted, says farewell and gives the journal's folder to the next process,
+// after the last request: within [farewell], and what activities take to end. The flush loop does it where it
+// can be reached, so that it ends, too; the instance itself makes sure.
 func (i *instance) drain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer i.closeJournal()
+	last, cancelLast := context.WithTimeout(context.Background(), farewell)
+	defer cancelLast()
+	// Half of the time is for the instance itself, should Temporal not answer.
+	ctx, cancel := context.WithTimeout(last, farewell/2)
 	defer cancel()
 	if _, err := starter.Drain(ctx, i.temporal, i.id); err != nil {
 		i.logger.Warn("The flush loop could not be drained: the instance flushes itself", "error", err)
 	}
 	i.close()
-	last, cancelLast := context.WithTimeout(context.Background(), farewell)
-	defer cancelLast()
 	summary, err := i.flusher.Flush(last)
 	if err != nil {
 		return fmt.Errorf("flush for the last time: usage since %s is written when the journal is replayed, at the next start: %w",
@@ -212,7 +214,6 @@ func (i *instance) drain() error {
 	if err := i.store.StopInstance(last, i.id); err != nil {
 		return fmt.Errorf("say that the instance has stopped: %w", err)
 	}
-	i.closeJournal()
 	i.logger.Info("Flushed for the last time", "seq", summary.Seq, "watermark", summary.Watermark)
 	return nil
 }
@@ -238,15 +239,8 @@ const leasePart, leaseWhole = 2, 3
 // openJournal opens the journal's folder, and writes what earlier processes left there.
 // What can't be written now stays, and keeps nobody from serving.
 func (i *instance) openJournal(ctx context.Context, catalog *plans.Catalog) (err error) {
-	i.journal, err = journal.Open(journal.Config{
-		Dir: i.config.JournalDir, Instance: i.id, Durability: journal.Durability(i.config.Durability),
-		Keep: i.config.JournalKeep, KeepBytes: i.config.JournalKeepMiB << 20, Now: clock,
-	})
-	if err != nil {
+	if i.journal, err = i.takeJournal(ctx); err != nil {
 		return fmt.Errorf("--journal-dir: %w", err)
-	}
-	if err := i.journal.Prepare(); err != nil {
-		i.logger.Error("The journal can't be prepared for the next segment", "error", err)
 	}
 	for _, r := range i.journal.Replay(ctx, i.store, catalog) {
 		log := i.logger.With("earlier", r.Instance, "segments", r.Segments, "applied", r.Applied,
@@ -268,6 +262,31 @@ func (i *instance) openJournal(ctx context.Context, catalog *plans.Catalog) (err
 		log.Info("Replayed the journal of an earlier instance")
 	}
 	return nil
+}
+
+// journalPoll is the time between two tries to take a journal's folder.
+const journalPoll = 50 * time.Millisecond
+
+// takeJournal opens the journal, and waits for the process before, which may still be stopping.
+func (i *instance) takeJournal(ctx context.Context) (*journal.Journal, error) {
+	for began, told := clock(), false; ; {
+		opened, err := journal.Open(journal.Config{
+			Dir: i.config.JournalDir, Instance: i.id, Durability: journal.Durability(i.config.Durability),
+			Keep: i.config.JournalKeep, KeepBytes: i.config.JournalKeepMiB << 20, Now: clock,
+		})
+		if !errors.Is(err, journal.ErrLocked) || clock().Sub(began) >= i.config.JournalWait {
+			return opened, err
+		}
+		if !told {
+			told = true
+			i.logger.Warn("The journal's folder is in use: the start waits for it", "at_most", i.config.JournalWait, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(journalPoll):
+		}
+	}
 }
 
 // closeJournal gives the folder to the next process.

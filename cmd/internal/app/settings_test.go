@@ -85,6 +85,7 @@ func TestWrongSettings(t *testing.T) {
 		{&APIConfig{}, needed + "--callers 8", "--callers is 8"},
 		{&APIConfig{}, needed + "--tenant-requests=-1", "--tenant-requests is -1"},
 		{&APIConfig{}, needed + "--gateway-body-mib 2000000", "--gateway-body-mib is 2000000"},
+		{&APIConfig{}, needed + "--redate-after 0s", "--redate-after is 0s"},
 		{&APIConfig{}, needed + "--body-timeout 0s", "--body-timeout is 0s"},
 		{&APIConfig{}, needed + "--header-timeout 1h", "--header-timeout is 1h"},
 		{&APIConfig{}, needed + "--upstream localhost:9000", "--upstream is"},
@@ -137,4 +138,18 @@ func TestWhenAnInstanceIsLost(t *testing.T) {
 func TestSinkNeedsAKey(t *testing.T) {
 	require.Nil(t, sinkOf(config.Stripe{StripeURL: "http://localhost"}))
 	require.NotNil(t, sinkOf(config.Stripe{StripeKey: "sk_test_1"}))
+}
+
+// What is started without a command line has the defaults of the flags: one source.
+func TestDefaultAPIConfig(t *testing.T) {
+	withoutSettings(t)
+	defaults, err := DefaultAPIConfig()
+	require.NoError(t, err)
+	var parsed APIConfig
+	require.NoError(t, parse(&parsed, needed))
+	defaults.DatabaseURL, defaults.BlobURL = parsed.DatabaseURL, parsed.BlobURL
+	require.Equal(t, parsed, defaults)
+	require.NoError(t, defaults.Validate())
+	require.Equal(t, 20*time.Second, defaults.ShutdownTimeout)
+	require.Equal(t, 5*time.Minute, defaults.MaxAhead)
 }
