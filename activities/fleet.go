@@ -92,6 +92,9 @@ type AwaitWatermarksResult struct {
 // maxAwaited bounds how many instances a heartbeat and a result name.
 const maxAwaited = 20
 
+// tellEvery is the time between two log lines about who is waited for.
+const tellEvery = time.Minute
+
 // AwaitWatermarks returns once every live instance has flushed all that it admitted
 // before the cut. It waits as long as it takes.
 func (f *Fleet) AwaitWatermarks(ctx context.Context, in AwaitWatermarksInput) (AwaitWatermarksResult, error) {
@@ -102,6 +105,7 @@ func (f *Fleet) AwaitWatermarks(ctx context.Context, in AwaitWatermarksInput) (A
 	defer beats.stop()
 	tick := time.NewTicker(f.config.Poll)
 	defer tick.Stop()
+	told := time.Time{}
 	watch := watch{cut: in.Cut, waited: map[uuid.UUID]bool{}, driven: map[uuid.UUID]time.Time{}}
 	for {
 		instances, err := f.config.Store.Instances(ctx)
@@ -113,6 +117,13 @@ func (f *Fleet) AwaitWatermarks(ctx context.Context, in AwaitWatermarksInput) (A
 			return watch.result, nil
 		}
 		beats.record(AwaitHeartbeat{Cut: in.Cut, Waiting: len(waiting), For: awaited(waiting)})
+		if now := f.config.Now(); now.Sub(told) >= tellEvery {
+			told = now
+			for _, i := range awaited(waiting) {
+				activity.GetLogger(ctx).Info("Waiting for an instance to flush up to the cut: its log and its metric tollgate_open_reservations_oldest_seconds say what it waits for",
+					"instance", i.Instance, "host", i.Host, "watermark", i.Watermark, "seen_at", i.SeenAt, "cut", in.Cut)
+			}
+		}
 		f.drive(ctx, &watch, waiting)
 		select {
 		case <-tick.C:

@@ -195,13 +195,12 @@ func (e *Enforcer) flag(o *meter.Organization, i meter.Index, plan string, d pla
 }
 
 // settle counts an admitted request, or gives its quantity back.
-func (e *Enforcer) settle(r *meter.Reservation, counts bool) {
+func (e *Enforcer) settle(r *meter.OpenReservation, counts bool) {
 	if counts {
 		r.Commit()
 		return
 	}
-	if r.Held() {
+	if r.Release() {
 		e.released.Add(1)
 	}
-	r.Release()
 }

@@ -77,7 +77,7 @@ func (e *Enforcer) resolve(charge Charge) (meter.Index, int64, bool) {
 // run lets the handlers that follow answer, and settles by what they answered.
 func (e *Enforcer) run(c *gin.Context, admission Admission) {
 	outer := c.Writer
-	writer := &settlingWriter{ResponseWriter: outer, enforcer: e, reservation: admission.Reservation}
+	writer := &settlingWriter{ResponseWriter: outer, enforcer: e, reservation: e.config.Meter.KeepOpen(admission.Reservation, e.config.Now())}
 	c.Writer = writer
 	returned := false
 	// Not recover: a panic, or runtime.Goexit, goes on as it was, with its own stack.

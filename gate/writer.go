@@ -15,7 +15,7 @@ import (
 type settlingWriter struct {
 	gin.ResponseWriter
 	enforcer    *Enforcer
-	reservation meter.Reservation
+	reservation *meter.OpenReservation
 	// decided says that the handler has set a status.
 	decided bool
 }
@@ -59,7 +59,7 @@ func (w *settlingWriter) Flush() {
 func (w *settlingWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := w.ResponseWriter.Hijack()
 	if err == nil {
-		w.enforcer.settle(&w.reservation, false)
+		w.enforcer.settle(w.reservation, false)
 	}
 	return conn, buffered, err
 }
@@ -67,7 +67,7 @@ func (w *settlingWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // settle is called before anything is written.
 func (w *settlingWriter) settle() {
 	if w.reservation.Held() {
-		w.enforcer.settle(&w.reservation, success(w.Status()))
+		w.enforcer.settle(w.reservation, success(w.Status()))
 	}
 }
 
@@ -78,7 +78,7 @@ func (w *settlingWriter) finish(returned, clientGone bool) {
 		return
 	}
 	counts := returned && success(w.Status()) && (w.decided || !clientGone)
-	w.enforcer.settle(&w.reservation, counts)
+	w.enforcer.settle(w.reservation, counts)
 }
 
 func success(status int) bool { return status >= 200 && status < 300 }

@@ -142,6 +142,7 @@ func (m *Meter) drain(now time.Time) harvest {
 		m.sweptStart.Store(today)
 		m.orgs.each(func(o *Organization) { o.roll(now.UnixNano()) })
 	}
+	m.redateOpen(now)
 	h := harvest{watermark: m.openDays(now)}
 	m.prepareJournal()
 

@@ -76,3 +76,10 @@ func NewTestRefresher(m *Meter, now func() time.Time) *Refresher {
 		Catalog: func(context.Context) (*plans.Catalog, Seen, error) { return m.Catalog(), Seen{}, nil },
 	})
 }
+
+// DayOfOpen returns the day that an open reservation counts for now.
+func DayOfOpen(o *OpenReservation) calendar.Day {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.reservation.day
+}

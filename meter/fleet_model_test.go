@@ -104,7 +104,7 @@ func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, ro
 	require.True(t, plan.Key != "" || !o.Loaded(), "without a contract nothing is admitted")
 	key := usageKey{n, index, calendar.DayOf(f.clock.Now()), metertest.PricedBy{Plan: plan.Key, Version: plan.Version}}
 	if hold {
-		m.held = append(m.held, heldUsage{key, quantity, r})
+		m.held = append(m.held, heldUsage{key, quantity, m.meter.KeepOpen(r, f.clock.Now()), f.clock.Now()})
 		return
 	}
 	r.Commit()
@@ -157,6 +157,13 @@ func (f *fleet) settle(t *rapid.T, commit bool) {
 		held.reservation.Release()
 		return
 	}
+	// What has been open for long may have moved to a later day.
+	day := meter.DayOfOpen(held.reservation)
+	if held.since.Add(fleetRedateAfter).After(f.clock.Now()) {
+		require.Equal(t, held.day, day)
+	}
+	require.GreaterOrEqual(t, day, held.day)
+	held.day = day
 	held.reservation.Commit()
 	f.acknowledged[held.usageKey] += held.quantity
 }

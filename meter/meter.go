@@ -63,6 +63,10 @@ type Config struct {
 	// KnownTimeout bounds a look-up of identities. Zero: 500 ms.
 	KnownTimeout time.Duration
 
+	// RedateAfter is how long a reservation is open before it is moved to the day of then, where
+	// its own day has passed ([Meter.KeepOpen]). Zero: 5 minutes.
+	RedateAfter time.Duration
+
 	// Now tells the time, UTC: it is read when a decision is made, after all that the caller
 	// and the meter have waited for. Required with Leases and with [Organization.ReportKnown].
 	// Nil: the caller's time decides.
@@ -90,6 +94,7 @@ func (c *Config) complete() {
 	orElse(&c.LoadRetry, time.Second)
 	orElse(&c.QuotaWait, 700*time.Millisecond)
 	orElse(&c.AskTimeout, 2*time.Second)
+	orElse(&c.RedateAfter, 5*time.Minute)
 	orElse(&c.KnownTimeout, 500*time.Millisecond)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -168,6 +173,8 @@ type Meter struct {
 	// heldDays counts, for each day that has passed, the reservations still open.
 	heldMu   sync.Mutex
 	heldDays map[calendar.Day]int64
+	// open are the reservations that may stay open for long.
+	open openReservations
 	// sweptStart is the start of the day to which a drain last rolled every slot, in
 	// Unix nanoseconds.
 	sweptStart atomic.Int64

@@ -87,8 +87,11 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 	unjournalled := counter("tollgate_unjournalled", "Reports that were counted although the journal could not keep them.")
 	conflicts := counter("tollgate_identity_conflicts", "Reports acknowledged and not counted, since another instance had taken their key with other ones (usage_conflicts).")
 	sentAgain := counter("tollgate_batches_sent_again", "Batches that Postgres had lost, and that this instance has sent again.")
+	redated := counter("tollgate_redated", "Reservations of requests under way that were moved from a day that has passed to a later one.")
 	waited := counter("tollgate_quota_waits", "Requests that waited for quota.")
 	organizations := gauge("tollgate_organizations", "Organizations in memory.")
+	underWay := gauge("tollgate_open_reservations", "Reservations of requests that are under way.")
+	oldest := gauge("tollgate_open_reservations_oldest_seconds", "Age of the oldest of them: it may hold the watermark up.", metric.WithUnit("s"))
 	away := gauge("tollgate_leases_away", "1 while quota can't be had from Postgres, so that hard limits are open (or closed, by the setting), 0 otherwise.")
 	retained := gauge("tollgate_flush_retained_batches", "Batches that the last flush could not write and that are kept.")
 	sequence := gauge("tollgate_flush_sequence", "Sequence of the last batch that the store has.")
@@ -110,6 +113,13 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		o.ObserveInt64(unleased, totals.Unleased)
 		o.ObserveInt64(unjournalled, totals.Unjournalled)
 		o.ObserveInt64(waited, totals.Waited)
+		o.ObserveInt64(redated, totals.Redated)
+		since, open := m.OldestOpen()
+		o.ObserveFloat64(underWay, float64(open))
+		if open == 0 {
+			since = now()
+		}
+		o.ObserveFloat64(oldest, now().Sub(since).Seconds())
 		o.ObserveInt64(sentAgain, totals.SentAgain)
 		o.ObserveInt64(conflicts, totals.Conflicts)
 		last := f.Last()
@@ -127,7 +137,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		}
 		o.ObserveFloat64(lag, now().Sub(watermark).Seconds())
 		return nil
-	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, organizations, away, retained, sequence, lag)
+	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, redated, underWay, oldest, organizations, away, retained, sequence, lag)
 	if err != nil {
 		return fmt.Errorf("register the metering metrics: %w", err)
 	}

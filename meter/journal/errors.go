@@ -14,6 +14,9 @@ var (
 	// ErrLocked says that another process, or another journal of this one, has the
 	// folder.
 	ErrLocked = errors.New("journal folder is in use")
+	// ErrFolderLost says that the folder was deleted under the journal, or another one is in its
+	// place. Where another journal has that, appends fail until it has not.
+	ErrFolderLost = errors.New("the journal's folder is lost")
 	// ErrRecord says that a record can't be written as it is: its meter's key is not
 	// of 1 to [MaxKey] bytes.
 	ErrRecord = errors.New("invalid journal record")

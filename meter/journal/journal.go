@@ -57,6 +57,8 @@ type Config struct {
 	// window is by how much a segment grows, in bytes; a multiple of the page size.
 	window int64
 	create func(path string) (file, error)
+	// held is the folder, once it is taken.
+	held *heldFolder
 	// spares are given up where the process has no descriptor left for a segment.
 	spares *spares
 }
@@ -113,7 +115,6 @@ func (c *Config) complete() error {
 // number of goroutines.
 type Journal struct {
 	config    Config
-	lock      *os.File
 	recovered []Segment
 	// active is nil after Close.
 	active atomic.Pointer[segment]
@@ -150,7 +151,7 @@ func Open(config Config) (*Journal, error) {
 		if err := first.open(); errors.Is(err, ErrFull) {
 			first.failure = err
 		} else if err != nil {
-			_ = j.lock.Close()
+			_ = j.config.held.close()
 			return nil, fmt.Errorf("open journal: %w", err)
 		}
 	}
@@ -166,12 +167,12 @@ func (j *Journal) takeFolder() (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("open journal: %w", err)
 	}
-	if j.lock, err = lockFolder(dir); err != nil {
+	if j.config.held, err = holdFolder(dir); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			_ = j.lock.Close()
+			_ = j.config.held.close()
 		}
 	}()
 	found, err := Segments(dir)
@@ -224,7 +225,7 @@ func (j *Journal) Append(record Record) (seq int64, err error) {
 
 // Prepare does beforehand what [Journal.Rotate] would need time and a file descriptor for: it
 // creates the next segment, and closes those that are sealed. Where appends fail, it looks
-// whether they can go on. Call it after Open, and before and after each Rotate, outside
+// whether they can go on, and it sees that the folder is still the one that was taken. Call it after Open, and before and after each Rotate, outside
 // of any lock that appends need: the next segment is there then when the process has no descriptor left.
 // Its error is for the log: Rotate and Append work as well as they can.
 func (j *Journal) Prepare() error {
@@ -237,7 +238,7 @@ func (j *Journal) Prepare() error {
 	if j.config.Durability == Memory {
 		return nil
 	}
-	var err error
+	err := j.keepFolder(active)
 	for _, s := range j.sealed {
 		err = errors.Join(err, s.release(true))
 	}
@@ -414,8 +415,5 @@ func (j *Journal) Close() error {
 		err = errors.Join(err, j.next.release(false), removeFile(j.next.path))
 	}
 	j.config.spares.close()
-	if j.lock != nil {
-		err = errors.Join(err, j.lock.Close())
-	}
-	return err
+	return errors.Join(err, j.config.held.close())
 }

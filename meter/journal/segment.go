@@ -32,6 +32,8 @@ type segment struct {
 	broken  bool
 	skipped int
 	full    error
+	// lost is why the folder isn't this journal's any more.
+	lost error
 	// size is the end of the last whole record, allocated the end of the blocks that
 	// are known to be the file's own.
 	size, allocated int64
@@ -76,6 +78,9 @@ func (s *segment) header() [headerSize]byte {
 // open creates the file. Where that fails there is none, and open may be tried
 // again. The caller holds mu, or nobody else knows the segment.
 func (s *segment) open() error {
+	if err := s.config.held.check(); err != nil {
+		return err
+	}
 	f, err := s.config.create(s.path)
 	if err != nil {
 		return fileError(s.path, 0, err)
@@ -158,6 +163,9 @@ func (s *segment) append(record *Record) (taken bool, err error) {
 // admit says why a record of n bytes can't be taken, without asking the system
 // more often than retryEvery says.
 func (s *segment) admit(n int) error {
+	if s.lost != nil {
+		return s.lost
+	}
 	if s.failure != nil {
 		s.skipped++
 		if s.broken || s.skipped%retryEvery != 0 {
@@ -225,7 +233,7 @@ func (s *segment) release(trim bool) error {
 func (s *segment) health() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return cmp.Or(s.failure, s.full)
+	return cmp.Or(s.lost, s.failure, s.full)
 }
 
 // appended returns what appends came to, when those that are under way have ended.

@@ -51,6 +51,7 @@ type APIConfig struct {
 	Callers           int           `default:"0" env:"TOLLGATE_CALLERS" help:"Most connections of callers, 16 to 1000000. 0: as many as the limit of file descriptors leaves after journal, Postgres and Temporal, and at most 20000."`
 	TenantRequests    int           `default:"0" env:"TOLLGATE_TENANT_REQUESTS" help:"Most requests that one tenant, or a key of nobody's, may have under way, 1 to 1000000; more are answered with 429. 0: a quarter of the connections."`
 	GatewayBodyMiB    int64         `name:"gateway-body-mib" default:"1024" env:"TOLLGATE_GATEWAY_BODY_MIB" help:"Largest body of a request to the gateway, in MiB, 0 to 1048576; larger ones are answered with 413. 0: any size."`
+	RedateAfter       time.Duration `default:"5m" env:"TOLLGATE_REDATE_AFTER" help:"How long a request to the gateway is under way before its usage belongs to the day of then, where its own day has passed: so long it may hold up the close of a month. 1s to 24h."`
 	ShutdownTimeout   time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
 }
 
@@ -92,6 +93,7 @@ func (c APIConfig) Validate() error {
 		within("--header-timeout", c.HeaderTimeout, 100*time.Millisecond, 5*time.Minute),
 		within("--body-timeout", c.BodyTimeout, 100*time.Millisecond, time.Hour),
 		c.checkBounds(),
+		within("--redate-after", c.RedateAfter, time.Second, 24*time.Hour),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
 }

@@ -85,6 +85,7 @@ func TestWrongSettings(t *testing.T) {
 		{&APIConfig{}, needed + "--callers 8", "--callers is 8"},
 		{&APIConfig{}, needed + "--tenant-requests=-1", "--tenant-requests is -1"},
 		{&APIConfig{}, needed + "--gateway-body-mib 2000000", "--gateway-body-mib is 2000000"},
+		{&APIConfig{}, needed + "--redate-after 0s", "--redate-after is 0s"},
 		{&APIConfig{}, needed + "--body-timeout 0s", "--body-timeout is 0s"},
 		{&APIConfig{}, needed + "--header-timeout 1h", "--header-timeout is 1h"},
 		{&APIConfig{}, needed + "--upstream localhost:9000", "--upstream is"},

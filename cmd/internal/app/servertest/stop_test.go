@@ -113,7 +113,7 @@ func requireReadyOnItsSchemaAlone(t *testing.T, database *pgtest.Database, progr
 		t.Helper()
 		for _, program := range programs {
 			require.Eventually(t, func() bool {
-				response, err := http.Get(program + "/readyz") //nolint:noctx // Short, on loopback.
+				response, err := http.Get(program + "/readyz")
 				return err == nil && response.Body.Close() == nil && response.StatusCode == want
 			}, 10*time.Second, 50*time.Millisecond, "%s: %d", program, want)
 		}

@@ -1,0 +1,206 @@
+package meter
+
+import (
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/plans"
+)
+
+// OpenReservation is a reservation that may stay open for long, because somebody else's work
+// decides how it is settled. It counts for the day, and in the window, in which it was made;
+// where that day has passed and it has been open for minutes ([Config.RedateAfter]), a flush moves
+// it to the day of then, so that it holds up nobody's month. It is never released by itself: what
+// is committed in the end counts. Its methods may be called by any number of goroutines.
+type OpenReservation struct {
+	mu          sync.Mutex
+	reservation Reservation
+	meter       *Meter
+	since       time.Time
+}
+
+// openReservations are those that are not settled, by their organization.
+type openReservations [16]struct {
+	mu  sync.Mutex
+	set map[*OpenReservation]struct{}
+}
+
+// KeepOpen takes a reservation over, which was made at a time. The zero reservation is settled.
+func (m *Meter) KeepOpen(r Reservation, since time.Time) *OpenReservation {
+	o := &OpenReservation{reservation: r, meter: m, since: since}
+	if !r.Held() {
+		return o
+	}
+	stripe := m.open.of(r.slot.org.id)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	if stripe.set == nil {
+		stripe.set = map[*OpenReservation]struct{}{}
+	}
+	stripe.set[o] = struct{}{}
+	return o
+}
+
+func (s *openReservations) of(id uuid.UUID) *struct {
+	mu  sync.Mutex
+	set map[*OpenReservation]struct{}
+} {
+	return &s[id[15]%uint8(len(s))]
+}
+
+// all returns those that were made before a time.
+func (s *openReservations) all(before time.Time) []*OpenReservation {
+	var out []*OpenReservation
+	for i := range s {
+		s[i].mu.Lock()
+		for o := range s[i].set {
+			if o.since.Before(before) {
+				out = append(out, o)
+			}
+		}
+		s[i].mu.Unlock()
+	}
+	return out
+}
+
+// Held reports whether the reservation still waits to be settled.
+func (o *OpenReservation) Held() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.reservation.Held()
+}
+
+// Commit is [Reservation.Commit]; it reports whether the reservation was not settled before.
+func (o *OpenReservation) Commit() bool { return o.settle((*Reservation).Commit) }
+
+// Release is [Reservation.Release]; it reports whether the reservation was not settled before.
+func (o *OpenReservation) Release() bool { return o.settle((*Reservation).Release) }
+
+func (o *OpenReservation) settle(how func(*Reservation)) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.reservation.Held() {
+		return false
+	}
+	stripe := o.meter.open.of(o.reservation.slot.org.id)
+	how(&o.reservation)
+	stripe.mu.Lock()
+	defer stripe.mu.Unlock()
+	delete(stripe.set, o)
+	return true
+}
+
+// OldestOpen returns since when the oldest open reservation waits to be settled, and how many do;
+// the zero time where none does.
+func (m *Meter) OldestOpen() (since time.Time, count int) {
+	for i := range m.open {
+		stripe := &m.open[i]
+		stripe.mu.Lock()
+		count += len(stripe.set)
+		for o := range stripe.set {
+			if since.IsZero() || o.since.Before(since) {
+				since = o.since
+			}
+		}
+		stripe.mu.Unlock()
+	}
+	return since, count
+}
+
+// redateOpen moves what has been open for minutes, and is of a day that has passed, to the day of
+// now. It is called before the watermark is read.
+func (m *Meter) redateOpen(now time.Time) {
+	m.heldMu.Lock()
+	passed := len(m.heldDays) > 0
+	m.heldMu.Unlock()
+	if !passed {
+		return
+	}
+	for _, o := range m.open.all(now.Add(-m.config.RedateAfter)) {
+		o.mu.Lock()
+		if s, day := o.reservation.slot, o.reservation.day; s != nil && o.reservation.redate(now) {
+			m.config.Logger.Warn("A request has been under way since a day that has passed: its usage belongs to the day of now",
+				"organization", s.org.id, "meter", s.meter.Key, "quantity", o.reservation.quantity, "since", o.since, "day", day)
+			m.stats.redated.Add(1)
+		}
+		o.mu.Unlock()
+	}
+}
+
+// redate moves a reservation to the day of now, and reports whether it did: its own has passed. What was
+// held of the window that it was made in goes on being held where that has the new day, too;
+// otherwise it is given back, and taken out of the new window whatever that has left.
+func (r *Reservation) redate(now time.Time) bool {
+	s, m := r.slot, r.slot.org.meter
+	index, ok := m.Index(s.meter.Key)
+	if !ok {
+		return false
+	}
+	s.mu.Lock()
+	view := s.org.view.Load()
+	e := &view.entitlements[index]
+	s.roll(e.Window, now.UnixNano())
+	from := r.day
+	if from >= s.current.day || s.overflows(s.current.day, r.quantity) {
+		// What the day has no room for waits for another one.
+		s.mu.Unlock()
+		return false
+	}
+	s.leaveDay(r)
+	kept := s.keepQuotas(r)
+	if !s.inWindow(from) && s.meter.Aggregation == plans.Sum {
+		s.used += r.quantity
+	}
+	r.day, r.at, r.windowStart, r.windowEnd = s.current.day, now.UnixNano(), s.windowStart, s.windowEnd
+	share, older := s.dayFor(r.day, r.price)
+	s.hold(share, r.quantity, nil)
+	if older != nil && s.meter.Aggregation == plans.Sum {
+		older.taken += r.quantity
+	}
+	if !kept && view.leased[index] {
+		r.stamp = m.generations.Load()
+		s.quotaFor(e.Window, index, r.day).adoptOpen()
+	}
+	s.mu.Unlock()
+	m.holdDay(from, -1)
+	return true
+}
+
+// leaveDay takes a reservation out of the share of its day.
+func (s *slot) leaveDay(r *Reservation) {
+	share, _ := s.dayFor(r.day, r.price)
+	share.open--
+	if s.meter.Aggregation == plans.Sum {
+		share.held -= r.quantity
+	}
+	s.rare.acknowledgeTaken(r.day, r.quantity)
+}
+
+// keepQuotas gives a reservation back to the quotas of windows that don't have the current day, and
+// reports whether one that has it goes on holding it.
+func (s *slot) keepQuotas(r *Reservation) (kept bool) {
+	if s.meter.Aggregation != plans.Sum {
+		return false
+	}
+	has := func(q *quota, day calendar.Day) bool { return day >= q.key.Start && day < q.end }
+	s.eachQuota(func(q *quota) {
+		switch {
+		case q != r.quota && !q.adopts(r):
+		case has(q, s.current.day):
+			kept = true
+		default:
+			q.held -= r.quantity
+			if q == r.quota {
+				q.open--
+			}
+			q.refund(q.disown(r), r.stamp)
+		}
+	})
+	if r.quota != nil && !has(r.quota, s.current.day) {
+		r.quota = nil
+	}
+	return kept
+}

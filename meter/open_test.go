@@ -1,0 +1,110 @@
+package meter_test
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
+)
+
+// openRig is a meter with one reservation of the 28th, and a flusher.
+type openRig struct {
+	store        *metertest.Store
+	id           uuid.UUID
+	now          time.Time
+	meter        *meter.Meter
+	organization *meter.Organization
+	flusher      *meter.Flusher
+}
+
+func newOpenRig(t *testing.T, at time.Time) *openRig {
+	t.Helper()
+	store := metertest.NewStore()
+	r := &openRig{store: store, id: store.Add("free"), now: at}
+	r.meter = meter.New(meter.Config{Catalog: modelCatalog(), Store: metertest.OnPlan("free"), RedateAfter: 5 * time.Minute, Logger: slog.New(slog.DiscardHandler)})
+	r.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: r.meter, Store: store, Instance: uuid.New(), Now: func() time.Time { return r.now }})
+	var err error
+	r.organization, err = r.meter.Organization(t.Context(), r.id, at)
+	require.NoError(t, err)
+	return r
+}
+
+func (r *openRig) open(t *testing.T, index int) *meter.OpenReservation {
+	t.Helper()
+	d, reservation := r.organization.Reserve(meter.Index(index), 7, r.now)
+	require.True(t, d.Allowed)
+	return r.meter.KeepOpen(reservation, r.now)
+}
+
+func (r *openRig) flush(t *testing.T, at time.Time) time.Time {
+	t.Helper()
+	r.now = at
+	summary, err := r.flusher.Flush(t.Context())
+	require.NoError(t, err)
+	return summary.Watermark
+}
+
+// TestAnOpenReservationHoldsUpNoMonth holds that the watermark goes on after minutes, whatever
+// window the reservation counts in, and that what is committed in the end counts, once.
+func TestAnOpenReservationHoldsUpNoMonth(t *testing.T) {
+	last := time.Date(2026, 11, 30, 23, 58, 0, 0, time.UTC)
+	midnight := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	for index, name := range []string{"daily", "monthly", "soft"} {
+		t.Run(name, func(t *testing.T) {
+			r := newOpenRig(t, last)
+			open := r.open(t, index)
+			soon := midnight.Add(time.Minute)
+			require.Equal(t, midnight.Add(-time.Microsecond), r.flush(t, soon), "it may be settled soon")
+			later := last.Add(6 * time.Minute)
+			require.Equal(t, later, r.flush(t, later))
+			require.Equal(t, int64(1), r.meter.Totals().Redated)
+			require.Equal(t, int64(7), r.organization.Usage(meter.Index(index), later).Current, "it is held in the window of then")
+			since, count := r.meter.OldestOpen()
+			require.Equal(t, last, since)
+			require.Equal(t, 1, count)
+
+			require.True(t, open.Held())
+			require.True(t, open.Commit())
+			require.False(t, open.Release())
+			r.flush(t, later.Add(time.Second))
+			require.Len(t, r.store.Records, 1)
+			record := r.store.Records[metertest.Key{Organization: r.id, Meter: name, Day: calendar.DayOf(later)}]
+			require.Equal(t, int64(7), record.Value)
+			_, count = r.meter.OldestOpen()
+			require.Zero(t, count)
+		})
+	}
+}
+
+// TestAnOpenReservationOfManyDays holds that it moves with each day, and gives back what it
+// held where it is released.
+func TestAnOpenReservationOfManyDays(t *testing.T) {
+	r := newOpenRig(t, time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC))
+	open := r.open(t, 0)
+	for range 5 {
+		at := r.now.AddDate(0, 0, 1)
+		require.Equal(t, at, r.flush(t, at))
+		require.Equal(t, int64(7), r.organization.Usage(0, at).Current)
+	}
+	require.Equal(t, int64(5), r.meter.Totals().Redated)
+	require.True(t, open.Release())
+	require.Zero(t, r.organization.Usage(0, r.now).Current)
+	r.flush(t, r.now.Add(time.Second))
+	require.Empty(t, r.store.Records)
+}
+
+// TestAnOpenReservationOfTodayStays holds that length alone moves nothing.
+func TestAnOpenReservationOfTodayStays(t *testing.T) {
+	r := newOpenRig(t, time.Date(2026, 11, 28, 1, 0, 0, 0, time.UTC))
+	open := r.open(t, 0)
+	at := r.now.Add(20 * time.Hour)
+	require.Equal(t, at, r.flush(t, at))
+	require.Zero(t, r.meter.Totals().Redated)
+	require.True(t, open.Commit())
+}
