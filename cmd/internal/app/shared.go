@@ -157,7 +157,7 @@ func (b *base) close() {
 		b.temporal.Close()
 	}
 	if b.store != nil {
-		b.store.Close()
+		b.closeStore()
 	}
 	if b.telemetry != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), farewell)
@@ -165,6 +165,20 @@ func (b *base) close() {
 		if err := b.telemetry.Shutdown(ctx); err != nil {
 			b.logger.Warn("The last telemetry could not be exported", "error", err)
 		}
+	}
+}
+
+// closeStore ends the connections, and leaves to the end of the process those of a Postgres that doesn't answer.
+func (b *base) closeStore() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		b.store.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(farewell / 2):
+		b.logger.Warn("Postgres doesn't answer: its connections are left to the end of the process")
 	}
 }
 
