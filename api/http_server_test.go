@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -108,5 +109,31 @@ func TestCallersBoundNobodyElse(t *testing.T) {
 	}, 5*time.Second, time.Millisecond)
 	for i := range r.server.underWay.shards {
 		require.Empty(t, r.server.underWay.shards[i].counts)
+	}
+}
+
+// TestARefusalKeepsTheConnection holds that a caller whose whole body is there goes on using its
+// connection after an answer that didn't read it.
+func TestARefusalKeepsTheConnection(t *testing.T) {
+	r := newRig(t)
+	server := r.serveWith(HTTPConfig{})
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+	from := bufio.NewReader(conn)
+	for _, want := range []struct {
+		key    string
+		status int
+	}{{"tg_tenant_nobody", 401}, {r.secrets["free"], 200}, {"tg_tenant_nobody", 401}} {
+		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n%s",
+			usagePath, want.key, `{"meter":"evaluations"}`)
+		require.NoError(t, err)
+		response, err := http.ReadResponse(from, nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, response.Body)
+		require.NoError(t, err)
+		require.Equal(t, want.status, response.StatusCode)
+		require.False(t, response.Close)
 	}
 }

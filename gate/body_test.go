@@ -92,3 +92,23 @@ func TestAnUploadThatIsTooLargeIsRefused(t *testing.T) {
 	require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
 	r.requireUsage(0, 0)
 }
+
+// TestAChunkedUploadThatStallsLetsGo holds it for a body whose length nobody knows, and for one that
+// is only sent once somebody reads it.
+func TestAChunkedUploadThatStallsLetsGo(t *testing.T) {
+	for name, rest := range map[string]string{
+		"chunked": "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+		"invited": "Expect: 100-continue\r\nContent-Length: 100\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newProxyRig(t, "hard", swallow, func(c *gate.ProxyConfig) { c.BodyTimeout = 100 * time.Millisecond })
+			conn, err := net.Dial("tcp", r.server.Listener.Addr().String())
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = conn.Close() })
+			_, err = io.WriteString(conn, "POST /gateway/upload HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"+rest)
+			require.NoError(t, err)
+			require.Contains(t, answerOf(t, conn), "HTTP/1.1 408 ")
+			r.requireUsage(0, 0)
+		})
+	}
+}
