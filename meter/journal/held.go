@@ -58,7 +58,7 @@ func (h *heldFolder) check() error {
 	}
 	if err != nil {
 		// Whether it is ours isn't known: it is looked for again.
-		return nil //nolint:nilerr // What can't be looked at can't be written either, and says so then.
+		return nil
 	}
 	ours, err := h.lock.Stat()
 	if err == nil && !os.SameFile(there, ours) {
