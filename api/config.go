@@ -184,6 +184,9 @@ const (
 	PartFailing PartState = "failing"
 	// PartIncomplete: something of it is lost for good.
 	PartIncomplete PartState = "incomplete"
+	// PartTooOld and PartTooNew: this program doesn't work with it. The process is then not ready.
+	PartTooOld PartState = "too_old"
+	PartTooNew PartState = "too_new"
 )
 
 // Config is what a [Server] is made from.

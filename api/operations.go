@@ -38,7 +38,7 @@ const (
 )
 
 // GetReadiness answers whether requests should be sent here. A part that is away
-// doesn't change that: the hot path does without.
+// doesn't change that: the hot path does without. One that this program doesn't work with does.
 func (s *Server) GetReadiness(ctx context.Context, _ gen.GetReadinessRequestObject) (gen.GetReadinessResponseObject, error) {
 	ctx = requestContext(ctx)
 	switch s.state.Load() {
@@ -50,7 +50,11 @@ func (s *Server) GetReadiness(ctx context.Context, _ gen.GetReadinessRequestObje
 	parts := s.checkParts(ctx)
 	status := "ready"
 	for _, state := range parts {
-		if state != partOK {
+		switch state {
+		case partOK:
+		case string(PartTooOld), string(PartTooNew):
+			return gen.GetReadiness503JSONResponse{Status: "unready", Parts: parts}, nil
+		default:
 			status = "degraded"
 		}
 	}

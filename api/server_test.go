@@ -53,6 +53,14 @@ func TestReadiness(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.Code, "the hot path does without the store")
 	require.JSONEq(t, `{"status":"degraded","parts":{"postgres":"away","temporal":"ok"}}`, a.Body.String())
 
+	for _, state := range []PartState{PartTooOld, PartTooNew} {
+		fail = state
+		r.server.parts.at = time.Time{}
+		a = r.do("", "GET", "/readyz", "")
+		require.Equal(t, http.StatusServiceUnavailable, a.Code, "the program doesn't work with it")
+		require.JSONEq(t, `{"status":"unready","parts":{"postgres":"`+string(state)+`","temporal":"ok"}}`, a.Body.String())
+	}
+
 	r.server.SetReady(false)
 	a = r.do("", "GET", "/readyz", "")
 	require.Equal(t, http.StatusServiceUnavailable, a.Code)

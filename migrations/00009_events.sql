@@ -102,6 +102,12 @@ GRANT SELECT, INSERT, UPDATE (url, kinds, description, secret, previous_secret, 
 GRANT SELECT, INSERT, UPDATE (state, attempts, next_attempt_at, last_status, last_error, updated_at) ON webhook_deliveries TO tollgate_api;
 GRANT SELECT, INSERT ON webhook_attempts TO tollgate_api;
 
+-- Each migration says anew which it is, and from which on programs work with what it makes. Programs that are older than that, and
+-- all that are older than a migration which says nothing, are not ready.
+CREATE FUNCTION tollgate_schema(OUT version bigint, OUT works_with bigint) LANGUAGE sql IMMUTABLE AS 'SELECT 9::bigint, 9::bigint';
+COMMENT ON FUNCTION tollgate_schema() IS 'The last migration, and the last one that the oldest programs know which work with it.';
+
 -- +goose Down
 
+DROP FUNCTION tollgate_schema();
 DROP TABLE webhook_attempts, webhook_deliveries, webhook_endpoints, events;

@@ -253,3 +253,13 @@ func TestConnectionErrorsHideThePassword(t *testing.T) {
 		require.NotContains(t, err.Error(), "hunter2")
 	}
 }
+
+// The last migration says which it is: programs of the version before go on meanwhile.
+func TestTheSchemaSaysItsVersion(t *testing.T) {
+	db := pgtest.NewEmptyDatabase(t)
+	require.NoError(t, migrations.Up(t.Context(), db.URL))
+	var version, worksWith int64
+	require.NoError(t, connect(t, db.URL).QueryRow(t.Context(), `SELECT version, works_with FROM tollgate_schema()`).Scan(&version, &worksWith))
+	require.Equal(t, migrations.Latest(), version)
+	require.LessOrEqual(t, worksWith, version)
+}

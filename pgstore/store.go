@@ -115,28 +115,60 @@ func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(ctx, s.queryTimeout)
 }
 
-// ErrSchema says that the database lacks migrations that this program needs.
-var ErrSchema = errors.New("the database's schema is too old")
+// ErrSchema says that the database lacks migrations that this program needs, ErrSchemaNewer that it has some
+// with which this program doesn't work.
+var (
+	ErrSchema      = errors.New("the database's schema is too old")
+	ErrSchemaNewer = errors.New("the database's schema is too new")
+)
 
-// CheckSchema reports [ErrSchema] where the database lacks migrations. It warns, in
-// the log, of a database that is newer than the program, and of a connection
-// that row-level security doesn't bind.
-func (s *Store) CheckSchema(ctx context.Context) error {
+// CheckSchemaVersion reports [ErrSchema] where the database lacks migrations, and [ErrSchemaNewer] where it has newer
+// ones that don't say that they work with this program.
+func (s *Store) CheckSchemaVersion(ctx context.Context) error {
+	_, err := s.checkSchemaVersion(ctx)
+	return err
+}
+
+// checkSchemaVersion returns the database's last migration.
+func (s *Store) checkSchemaVersion(ctx context.Context) (int64, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	var version int64
 	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&version)
 	if err != nil && !hasCode(err, undefinedTable) {
-		return wrap(err, "check the schema")
+		return 0, wrap(err, "check the schema")
 	}
 	needed := migrations.Latest()
 	if version < needed {
-		return wrap(fmt.Errorf("%w: the database is at migration %d, this program needs %d: run `tollgate migrate`",
+		return version, wrap(fmt.Errorf("%w: the database is at migration %d, this program needs %d: run `tollgate migrate`",
 			ErrSchema, version, needed), "check the schema")
 	}
-	if version > needed {
+	if version == needed {
+		return version, nil
+	}
+	var declared, worksWith int64
+	if err := s.pool.QueryRow(ctx, `SELECT version, works_with FROM tollgate_schema()`).Scan(&declared, &worksWith); err != nil {
+		return version, wrap(err, "check the schema")
+	}
+	if declared != version || worksWith > needed {
+		return version, wrap(fmt.Errorf("%w: the database is at migration %d, this program knows %d and is too old for it: start a newer one",
+			ErrSchemaNewer, version, needed), "check the schema")
+	}
+	return version, nil
+}
+
+// CheckSchema is [Store.CheckSchemaVersion]. It warns, in the log, of a database that is newer than the program and
+// works with it, and of a connection that row-level security doesn't bind.
+func (s *Store) CheckSchema(ctx context.Context) error {
+	version, err := s.checkSchemaVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if needed := migrations.Latest(); version > needed {
 		s.log.Warn("The database is newer than this program", "migration", version, "known", needed)
 	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	var role string
 	var bypasses bool
 	err = s.pool.QueryRow(ctx, `

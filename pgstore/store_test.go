@@ -51,6 +51,15 @@ func TestCheckSchema(t *testing.T) {
 	require.Contains(t, log.String(), "Row-level security does not bind", "a superuser sees everything")
 
 	f.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`)
+	require.ErrorIs(t, store.CheckSchema(t.Context()), pgstore.ErrSchemaNewer, "the migration doesn't say that it works with this program")
+	declare := func(version, worksWith int64) {
+		f.exec(fmt.Sprintf(`CREATE OR REPLACE FUNCTION tollgate_schema(OUT version bigint, OUT works_with bigint) LANGUAGE sql IMMUTABLE
+			AS 'SELECT %d::bigint, %d::bigint'`, version, worksWith))
+	}
+	declare(99999, migrations.Latest()+1)
+	require.ErrorIs(t, store.CheckSchemaVersion(t.Context()), pgstore.ErrSchemaNewer, "it works with newer ones alone")
+	require.NotContains(t, log.String(), "newer than this program")
+	declare(99999, migrations.Latest())
 	require.NoError(t, store.CheckSchema(t.Context()), "an old program runs while a new one is rolled out")
 	require.Contains(t, log.String(), "newer than this program")
 

@@ -914,7 +914,7 @@ type RatingCounts = billing.RatingCounts
 
 // Readiness defines model for Readiness.
 type Readiness struct {
-	// Parts What the process depends on; `ok` or `away`.
+	// Parts What the process depends on; `ok`, `away`, `failing`, `incomplete`, or `too_old` and `too_new` of the schema.
 	Parts  map[string]string `json:"parts"`
 	Status string            `json:"status"`
 }

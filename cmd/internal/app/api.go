@@ -241,6 +241,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 		},
 		Parts: []api.Part{
 			{Name: "postgres", Check: b.store.Ping},
+			{Name: "schema", Check: b.schemaHealth},
 			{Name: "journal", Check: func(context.Context) error { return i.journalHealth() }},
 			{Name: "leases", Check: func(context.Context) error { return i.meter.LeasesAway() }},
 			{Name: "flush", Check: func(context.Context) error { return i.flushHealth() }},

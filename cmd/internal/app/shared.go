@@ -20,6 +20,7 @@ import (
 	"go.temporal.io/sdk/interceptor"
 	tlog "go.temporal.io/sdk/log"
 
+	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/internal/version"
@@ -87,6 +88,19 @@ func (s Shared) open(ctx context.Context, service string) (_ *base, err error) {
 		return nil, err
 	}
 	return b, b.dialTemporal()
+}
+
+// schemaHealth says whether the program works with the database's schema, which may be migrated at any time.
+func (b *base) schemaHealth(ctx context.Context) error {
+	err := b.store.CheckSchemaVersion(ctx)
+	switch {
+	case errors.Is(err, pgstore.ErrSchema):
+		return api.PartTooOld
+	case errors.Is(err, pgstore.ErrSchemaNewer):
+		return api.PartTooNew
+	default:
+		return err
+	}
 }
 
 // publishDefault publishes the built-in catalog where the process has no file. Only what

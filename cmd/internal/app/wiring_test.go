@@ -42,7 +42,7 @@ func aBase(t *testing.T) *base {
 func TestWorkerSaysWhetherItIsReady(t *testing.T) {
 	var working, keeping atomic.Bool
 	keeping.Store(true)
-	handler := operations(aBase(t), &working, &keeping)
+	handler := operations(aBase(t), &working, &keeping, func(context.Context) error { return nil })
 	get := func(path string) (int, string) {
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))

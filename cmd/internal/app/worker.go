@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/internal/stripesink"
@@ -72,7 +73,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: operations(b, &working, &keeping), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: operations(b, &working, &keeping, b.schemaHealth), ReadHeaderTimeout: 5 * time.Second}
 	failed := serve(server, listener)
 	defer func() { _ = server.Close() }()
 
@@ -216,13 +217,17 @@ func ignoreEnd(ctx context.Context, err error) error {
 }
 
 // operations serves what the people and programs that run the worker ask.
-func operations(b *base, working, keeping *atomic.Bool) http.Handler {
+func operations(b *base, working, keeping *atomic.Bool, schema func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", b.telemetry.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if !working.Load() {
 			answer(w, http.StatusServiceUnavailable, "starting or stopping")
+			return
+		}
+		if err := schema(r.Context()); errors.Is(err, api.PartTooOld) || errors.Is(err, api.PartTooNew) {
+			answer(w, http.StatusServiceUnavailable, "the database's schema: "+err.Error())
 			return
 		}
 		if !keeping.Load() {

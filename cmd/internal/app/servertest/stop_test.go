@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
@@ -35,13 +36,13 @@ func TestAPIStopsInOrder(t *testing.T) {
 		Database: config.Database{DatabaseURL: database.APIURL, MaxConnections: 8},
 		Blobs:    config.Blobs{BlobURL: "file://" + t.TempDir()},
 	}
-	journal, address := t.TempDir(), freeAddress(t)
+	journal, address, workerAddress := t.TempDir(), freeAddress(t), freeAddress(t)
 	api := app.NewAPI(app.APIConfig{
 		Shared: shared, Listen: address, JournalDir: journal, Durability: "process", JournalFull: "admit", LeasesAway: "allow",
 		// So long an interval that only the last flush can have flushed.
 		FlushInterval: 5 * time.Minute, DrainDelay: 2 * time.Second, ShutdownTimeout: 10 * time.Second,
 	})
-	worker := app.NewWorker(app.WorkerConfig{Shared: shared, Listen: freeAddress(t)})
+	worker := app.NewWorker(app.WorkerConfig{Shared: shared, Listen: workerAddress})
 	ctx, stop := context.WithCancel(t.Context())
 	workerCtx, stopWorker := context.WithCancel(t.Context())
 	ended, workerEnded := make(chan error, 1), make(chan error, 1)
@@ -76,6 +77,7 @@ func TestAPIStopsInOrder(t *testing.T) {
 	require.Equal(t, http.StatusOK, ask(http.MethodGet, "/readyz", ""))
 	require.Equal(t, http.StatusOK, use())
 
+	requireReadyOnItsSchemaAlone(t, database, "http://"+address, "http://"+workerAddress)
 	stop()
 	require.Eventually(t, func() bool { return ask(http.MethodGet, "/readyz", "") == http.StatusServiceUnavailable }, time.Second, time.Millisecond, "unready first")
 	require.Equal(t, http.StatusOK, use(), "what comes meanwhile is served")
@@ -99,6 +101,35 @@ func TestAPIStopsInOrder(t *testing.T) {
 
 	stopWorker()
 	require.NoError(t, <-workerEnded)
+}
+
+// requireReadyOnItsSchemaAlone holds that programs are unready while the schema is one that they don't work with.
+func requireReadyOnItsSchemaAlone(t *testing.T, database *pgtest.Database, programs ...string) {
+	t.Helper()
+	owner, err := pgx.Connect(t.Context(), database.URL)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, owner.Close(t.Context())) }()
+	become := func(want int) {
+		t.Helper()
+		for _, program := range programs {
+			require.Eventually(t, func() bool {
+				response, err := http.Get(program + "/readyz")
+				return err == nil && response.Body.Close() == nil && response.StatusCode == want
+			}, 10*time.Second, 50*time.Millisecond, "%s: %d", program, want)
+		}
+	}
+	for _, change := range [][2]string{
+		{`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`, `DELETE FROM goose_db_version WHERE version_id = 99999`},
+		{`UPDATE goose_db_version SET version_id = -version_id WHERE version_id > 8`, `UPDATE goose_db_version SET version_id = -version_id WHERE version_id < 0`},
+	} {
+		become(http.StatusOK)
+		_, err := owner.Exec(t.Context(), change[0])
+		require.NoError(t, err)
+		become(http.StatusServiceUnavailable)
+		_, err = owner.Exec(t.Context(), change[1])
+		require.NoError(t, err)
+	}
+	become(http.StatusOK)
 }
 
 // freeAddress returns a loopback address on which nothing listens.
