@@ -104,6 +104,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	})
 	err = errors.Join(
 		telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock),
+		telemetry.ObserveOpenReservations(b.telemetry.Metrics, i.meter, clock),
 		telemetry.ObserveQuarantine(b.telemetry.Metrics, b.store.QuarantinedRows),
 		telemetry.ObserveStuckReservations(b.telemetry.Metrics, b.store.StuckReservations),
 		telemetry.ObserveMissingBatches(b.telemetry.Metrics, b.store.CountMissingBatches),
