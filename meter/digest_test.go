@@ -17,7 +17,7 @@ import (
 // that nothing else is left out.
 func TestADigestIsOfWhatABatchCounts(t *testing.T) {
 	a, b := meter.KeyIdentity("a"), meter.KeyIdentity("b")
-	make := func(change func(*meter.Batch)) meter.BatchDigest {
+	digestOf := func(change func(*meter.Batch)) meter.BatchDigest {
 		organization, day := uuid.UUID{15: 1}, calendar.DayOf(noon)
 		batch := meter.Batch{ID: meter.BatchID{Instance: uuid.UUID{1}, Seq: 2}, Reports: 5, Watermark: noon, Rows: []meter.Row{
 			{Organization: organization, Meter: "m", Aggregation: plans.Sum, Day: day, Plan: "free", PlanVersion: 1, Value: 7, At: noon, Identified: []meter.IdentifiedReport{
@@ -28,7 +28,7 @@ func TestADigestIsOfWhatABatchCounts(t *testing.T) {
 		change(&batch)
 		return batch.Digest()
 	}
-	same := make(func(*meter.Batch) {})
+	same := digestOf(func(*meter.Batch) {})
 	for name, change := range map[string]func(*meter.Batch){
 		"the watermark":                  func(b *meter.Batch) { b.Watermark = time.Time{} },
 		"the order of rows":              func(b *meter.Batch) { slices.Reverse(b.Rows) },
@@ -38,7 +38,7 @@ func TestADigestIsOfWhatABatchCounts(t *testing.T) {
 		"an overtaken level":             func(b *meter.Batch) { b.Rows[1].IdentifiedOnly = true },
 		"what the journal had":           func(b *meter.Batch) { b.Journalled = &b.Reports },
 	} {
-		require.Equal(t, same, make(change), name)
+		require.Equal(t, same, digestOf(change), name)
 	}
 	for name, change := range map[string]func(*meter.Batch){
 		"reports":         func(b *meter.Batch) { b.Reports++ },
@@ -53,7 +53,7 @@ func TestADigestIsOfWhatABatchCounts(t *testing.T) {
 		"a quantity":      func(b *meter.Batch) { b.Rows[0].Identified[0].Quantity++ },
 		"no sum":          func(b *meter.Batch) { b.Rows[0].IdentifiedOnly = true },
 	} {
-		require.NotEqual(t, same, make(change), name)
+		require.NotEqual(t, same, digestOf(change), name)
 	}
 }
 

@@ -39,7 +39,7 @@ func TestTwoBatchesUnderOneIdentityAreBothKept(t *testing.T) {
 		require.True(t, met.Duplicate)
 		require.True(t, met.Differs)
 		require.Empty(t, met.Quarantined, "what is set aside is read by who decides next")
-		require.EqualValues(t, []int64{11, 4, 0, 8}, met.Stored)
+		require.Equal(t, []int64{11, 4, 0, 8}, met.Stored)
 	}
 	n, err := f.CountBatchConflicts(t.Context())
 	require.NoError(t, err)
@@ -59,7 +59,7 @@ func TestTwoBatchesUnderOneIdentityAreBothKept(t *testing.T) {
 		require.NoError(t, err)
 	}
 	for key, value := range map[string]int64{evaluations: 31, entities: 6, simulations: 3, storage: 8} {
-		require.EqualValues(t, value, f.value(o, key, today), key)
+		require.Equal(t, value, f.value(o, key, today), key)
 	}
 }
 

@@ -74,6 +74,19 @@ func (s *Store) MarkInstanceLost(ctx context.Context, id uuid.UUID, silentFor ti
 	return found, marked, wrap(err, "mark instance %s as lost", id)
 }
 
+// InstanceAlive reports whether an instance is live and was seen within a time, by Postgres's
+// clock. One that doesn't exist is not.
+func (s *Store) InstanceAlive(ctx context.Context, id uuid.UUID, within time.Duration) (bool, error) {
+	var alive bool
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		return tx.QueryRow(ctx, `
+			SELECT EXISTS (SELECT FROM instances
+				WHERE id = $1 AND status = 'live' AND seen_at > clock_timestamp() - make_interval(secs => $2))`,
+			id, within.Seconds()).Scan(&alive)
+	})
+	return alive, wrap(err, "see whether instance %s is alive", id)
+}
+
 // LastSeq returns the sequence of an instance's last batch, 0 before the first. One that
 // doesn't exist is [meter.ErrUnknownInstance].
 func (s *Store) LastSeq(ctx context.Context, id uuid.UUID) (int64, error) {

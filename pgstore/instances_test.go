@@ -42,6 +42,11 @@ func TestMarkInstanceLost(t *testing.T) {
 	require.NoError(t, f.RegisterInstance(t.Context(), meter.Instance{ID: w.id, Host: "one", StartedAt: time.Now().Add(-24 * time.Hour)}))
 	require.WithinDuration(t, time.Now(), f.instanceNow(w.id).SeenAt, time.Minute)
 
+	for within, want := range map[time.Duration]bool{time.Minute: true, 0: false} {
+		alive, err := f.InstanceAlive(t.Context(), w.id, within)
+		require.NoError(t, err)
+		require.Equal(t, want, alive)
+	}
 	got, marked, err := f.MarkInstanceLost(t.Context(), w.id, time.Minute)
 	require.NoError(t, err)
 	require.False(t, marked, "it was seen since")

@@ -20,5 +20,5 @@ func RaiseFileLimit() int {
 	if limit.Cur < limit.Max && syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised) == nil {
 		limit = raised
 	}
-	return int(min(uint64(limit.Cur), math.MaxInt32)) //nolint:gosec,unconvert // Bounded; signed on some systems.
+	return int(min(uint64(limit.Cur), math.MaxInt32)) //nolint:unconvert // It is signed on some systems.
 }

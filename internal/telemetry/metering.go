@@ -90,8 +90,6 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 	redated := counter("tollgate_redated", "Reservations of requests under way that were moved from a day that has passed to a later one.")
 	waited := counter("tollgate_quota_waits", "Requests that waited for quota.")
 	organizations := gauge("tollgate_organizations", "Organizations in memory.")
-	underWay := gauge("tollgate_open_reservations", "Reservations of requests that are under way.")
-	oldest := gauge("tollgate_open_reservations_oldest_seconds", "Age of the oldest of them: it may hold the watermark up.", metric.WithUnit("s"))
 	away := gauge("tollgate_leases_away", "1 while quota can't be had from Postgres, so that hard limits are open (or closed, by the setting), 0 otherwise.")
 	retained := gauge("tollgate_flush_retained_batches", "Batches that the last flush could not write and that are kept.")
 	sequence := gauge("tollgate_flush_sequence", "Sequence of the last batch that the store has.")
@@ -114,12 +112,6 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		o.ObserveInt64(unjournalled, totals.Unjournalled)
 		o.ObserveInt64(waited, totals.Waited)
 		o.ObserveInt64(redated, totals.Redated)
-		since, open := m.OldestOpen()
-		o.ObserveFloat64(underWay, float64(open))
-		if open == 0 {
-			since = now()
-		}
-		o.ObserveFloat64(oldest, now().Sub(since).Seconds())
 		o.ObserveInt64(sentAgain, totals.SentAgain)
 		o.ObserveInt64(conflicts, totals.Conflicts)
 		last := f.Last()
@@ -137,9 +129,34 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		}
 		o.ObserveFloat64(lag, now().Sub(watermark).Seconds())
 		return nil
-	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, redated, underWay, oldest, organizations, away, retained, sequence, lag)
+	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, redated, organizations, away, retained, sequence, lag)
 	if err != nil {
 		return fmt.Errorf("register the metering metrics: %w", err)
+	}
+	return nil
+}
+
+// ObserveOpenReservations makes the metrics of the requests under way that hold something. They are
+// read when they are scraped.
+func ObserveOpenReservations(provider metric.MeterProvider, m *meter.Meter, now func() time.Time) error {
+	scope := provider.Meter("github.com/riverline/tollgate/meter")
+	open, failed := scope.Int64ObservableGauge("tollgate_open_reservations", metric.WithDescription("Reservations of requests that are under way."))
+	oldest, err := scope.Float64ObservableGauge("tollgate_open_reservations_oldest_seconds", metric.WithUnit("s"),
+		metric.WithDescription("Age of the oldest of them: it may hold the watermark up."))
+	if failed = errors.Join(failed, err); failed == nil {
+		_, failed = scope.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+			since, count := m.OldestOpen()
+			age := time.Duration(0)
+			if count > 0 {
+				age = now().Sub(since)
+			}
+			o.ObserveInt64(open, int64(count))
+			o.ObserveFloat64(oldest, age.Seconds())
+			return nil
+		}, open, oldest)
+	}
+	if failed != nil {
+		return fmt.Errorf("make the metrics of open reservations: %w", failed)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ var (
 	// ErrFolderLost says that the folder was deleted under the journal, or another one is in its
 	// place. Where another journal has that, appends fail until it has not.
 	ErrFolderLost = errors.New("the journal's folder is lost")
+	// ErrAlive says that segments are a copy: the instance that writes them is alive.
+	ErrAlive = errors.New("the instance is alive, and this is a copy of its journal")
 	// ErrRecord says that a record can't be written as it is: its meter's key is not
 	// of 1 to [MaxKey] bytes.
 	ErrRecord = errors.New("invalid journal record")

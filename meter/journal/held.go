@@ -14,14 +14,33 @@ type heldFolder struct {
 	dir  string
 	mu   sync.Mutex
 	lock *os.File
+	// original says that what is in the folder is no copy: who wrote it has ended.
+	original bool
 }
 
 func holdFolder(dir string) (*heldFolder, error) {
-	lock, err := lockFolder(dir)
+	lock, original, err := lockFolder(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &heldFolder{dir: dir, lock: lock}, nil
+	return &heldFolder{dir: dir, lock: lock, original: original}, nil
+}
+
+// claim makes the folder the original: nothing in it is of a process that may be alive.
+func (h *heldFolder) claim() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.original = true
+	nameFile(h.lock)
+}
+
+func (h *heldFolder) isOriginal() bool {
+	if h == nil {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.original
 }
 
 // check answers [ErrFolderLost] where the folder at the path isn't the one that was taken: it was
@@ -39,7 +58,7 @@ func (h *heldFolder) check() error {
 	}
 	if err != nil {
 		// Whether it is ours isn't known: it is looked for again.
-		return nil //nolint:nilerr // What can't be looked at can't be written either, and says so then.
+		return nil
 	}
 	ours, err := h.lock.Stat()
 	if err == nil && !os.SameFile(there, ours) {
@@ -55,12 +74,13 @@ func (h *heldFolder) retake() error {
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return fmt.Errorf("make the journal folder again: %w", err)
 	}
-	lock, err := lockFolder(h.dir)
+	lock, _, err := lockFolder(h.dir)
 	if err != nil {
 		return err
 	}
 	_ = h.lock.Close()
-	h.lock = lock
+	h.lock, h.original = lock, true
+	nameFile(lock)
 	return nil
 }
 

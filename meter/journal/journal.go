@@ -51,6 +51,9 @@ type Config struct {
 	Keep time.Duration
 	// KeepBytes is the most that such segments take, in bytes; the oldest go first. Zero: 4 GiB.
 	KeepBytes int64
+	// LostAfter is for how long the store must not have seen an instance before a copy of its
+	// segments is replayed. Zero: the store isn't asked.
+	LostAfter time.Duration
 	// Now tells the time, UTC. Required with Keep.
 	Now func() time.Time
 
@@ -116,6 +119,8 @@ func (c *Config) complete() error {
 type Journal struct {
 	config    Config
 	recovered []Segment
+	// postponed are those of instances that are alive, in a folder that is a copy.
+	postponed []Segment
 	// active is nil after Close.
 	active atomic.Pointer[segment]
 
@@ -188,6 +193,9 @@ func (j *Journal) takeFolder() (err error) {
 		if s.ID.Instance == j.config.Instance && s.ID.Seq >= j.config.First {
 			return fmt.Errorf("open journal: First is %d, but %s is there: %w", j.config.First, s.Path, fs.ErrExist)
 		}
+	}
+	if len(found) == 0 {
+		j.config.held.claim()
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ type ReplayStore interface {
 	LastSeq(ctx context.Context, instance uuid.UUID) (int64, error)
 	RegisterInstance(ctx context.Context, i meter.Instance) error
 	SkipBatches(ctx context.Context, missing meter.MissingBatches) error
+	// InstanceAlive reports whether an instance is live and was seen within a time, by the
+	// store's clock.
+	InstanceAlive(ctx context.Context, instance uuid.UUID, within time.Duration) (bool, error)
 	// ApplyBatch is that of [meter.Store].
 	ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applied, error)
 	// StopInstance records that an instance has flushed all and is gone, and releases its
@@ -57,9 +60,36 @@ type Replayed struct {
 //
 // An instance whose segments are all written has stopped: what it had leased and not
 // used is free again.
+//
+// The folder's lock says that who wrote in it has ended, unless the folder is a copy. Then the
+// store is asked, and an instance that is alive is left alone, with [ErrAlive]: see
+// [Journal.ReplayPostponed].
 func (j *Journal) Replay(ctx context.Context, store ReplayStore, catalog *plans.Catalog) []Replayed {
 	all := slices.Concat(j.kept, j.recovered)
 	slices.SortFunc(all, compareSegments)
+	j.postponed = nil
+	return j.replay(ctx, store, catalog, all)
+}
+
+// ReplayPostponed replays the instances that were alive and are no more. It is not to be called
+// by two at once, nor beside [Journal.Replay].
+func (j *Journal) ReplayPostponed(ctx context.Context, store ReplayStore, catalog *plans.Catalog) []Replayed {
+	all := j.postponed
+	j.postponed = nil
+	return j.replay(ctx, store, catalog, all)
+}
+
+// Postponed counts the instances whose segments wait for [Journal.ReplayPostponed]. It is for who
+// calls that.
+func (j *Journal) Postponed() int {
+	instances := map[uuid.UUID]bool{}
+	for _, s := range j.postponed {
+		instances[s.ID.Instance] = true
+	}
+	return len(instances)
+}
+
+func (j *Journal) replay(ctx context.Context, store ReplayStore, catalog *plans.Catalog, all []Segment) []Replayed {
 	var out []Replayed
 	for begin := 0; begin < len(all); {
 		end := begin
@@ -67,13 +97,37 @@ func (j *Journal) Replay(ctx context.Context, store ReplayStore, catalog *plans.
 			end++
 		}
 		r := Replayed{Instance: all[begin].ID.Instance}
+		if r.Err = j.fence(ctx, store, r.Instance); r.Err != nil {
+			j.postponed = append(j.postponed, all[begin:end]...)
+			out = append(out, r)
+			begin = end
+			continue
+		}
 		var needed bool
 		if needed, r.Err = j.replayInstance(ctx, store, catalog, all[begin:end], &r); needed {
 			out = append(out, r)
 		}
 		begin = end
 	}
+	if j.config.held != nil && len(j.postponed) == 0 {
+		j.config.held.claim()
+	}
 	return out
+}
+
+// fence answers [ErrAlive] where segments may be a copy of those of an instance that is alive.
+func (j *Journal) fence(ctx context.Context, store ReplayStore, instance uuid.UUID) error {
+	if j.config.LostAfter == 0 || j.config.held.isOriginal() {
+		return nil
+	}
+	alive, err := store.InstanceAlive(ctx, instance, j.config.LostAfter)
+	if err == nil && alive {
+		err = ErrAlive
+	}
+	if err != nil {
+		return fmt.Errorf("replay instance %s: %w", instance, err)
+	}
+	return nil
 }
 
 // replayInstance reports whether there was something to do.

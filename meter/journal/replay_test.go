@@ -27,6 +27,8 @@ type replayStore struct {
 	// registered and missing are what it was told of.
 	registered []meter.Instance
 	missing    []meter.MissingBatches
+	// alive is an instance that is.
+	alive uuid.UUID
 	// fail makes the n-th call of ApplyBatch fail after it has been carried out.
 	fail int
 }
@@ -49,6 +51,10 @@ func (s *replayStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applie
 		return meter.Applied{}, errLostAnswer
 	}
 	return meter.Applied{}, nil
+}
+
+func (s *replayStore) InstanceAlive(_ context.Context, id uuid.UUID, _ time.Duration) (bool, error) {
+	return id == s.alive, nil
 }
 
 func (s *replayStore) LastSeq(_ context.Context, id uuid.UUID) (int64, error) {
@@ -306,4 +312,44 @@ func TestWrittenSegmentsAreKeptForAWhile(t *testing.T) {
 	}
 	require.Less(t, len(kept()), 5, "400 bytes hold no more")
 	require.EqualValues(t, 9, kept()[len(kept())-1])
+}
+
+// TestACopyOfALiveJournalIsNotReplayed holds that a copy waits until its instance is lost, also for
+// the process after, while the folder itself is replayed at once.
+func TestACopyOfALiveJournalIsNotReplayed(t *testing.T) {
+	dir, copied := t.TempDir(), t.TempDir()
+	instance := leave(t, dir, 2)
+	require.NoError(t, os.CopyFS(copied+"/journal", os.DirFS(dir)))
+	copied += "/journal"
+	store := &replayStore{last: map[uuid.UUID]int64{instance: 0}, alive: instance}
+	open := func(dir string) *journal.Journal {
+		j, err := journal.Open(journal.Config{Dir: dir, Instance: uuid.Must(uuid.NewV7()), LostAfter: time.Minute})
+		require.NoError(t, err)
+		return j
+	}
+	for range 2 {
+		j := open(copied)
+		for range 2 {
+			got := j.Replay(t.Context(), store, plans.Default())
+			require.Len(t, got, 1)
+			require.ErrorIs(t, got[0].Err, journal.ErrAlive)
+		}
+		require.NoError(t, j.Close())
+	}
+	require.Empty(t, store.batches)
+	require.Empty(t, store.stopped, "its leases are its own")
+	require.Len(t, segments(t, copied), 2)
+
+	j := open(copied)
+	require.ErrorIs(t, j.Replay(t.Context(), store, plans.Default())[0].Err, journal.ErrAlive)
+	store.alive = uuid.Nil
+	got := j.ReplayPostponed(t.Context(), store, plans.Default())
+	require.Equal(t, journal.Replayed{Instance: instance, Segments: 2, Applied: 2, Records: 2}, got[0])
+	require.Empty(t, j.ReplayPostponed(t.Context(), store, plans.Default()))
+	require.NoError(t, j.Close())
+
+	store.alive = instance
+	j = open(dir)
+	require.NoError(t, j.Replay(t.Context(), store, plans.Default())[0].Err, "who had the folder has ended")
+	require.NoError(t, j.Close())
 }

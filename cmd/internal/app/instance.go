@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -49,7 +51,7 @@ type instance struct {
 	running        sync.WaitGroup
 
 	// stuck counts the earlier instances whose journals could not be replayed.
-	stuck int
+	stuck atomic.Int64
 
 	// workerMu guards worker, which is there once Temporal has been reached.
 	workerMu sync.Mutex
@@ -102,6 +104,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	})
 	err = errors.Join(
 		telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock),
+		telemetry.ObserveOpenReservations(b.telemetry.Metrics, i.meter, clock),
 		telemetry.ObserveQuarantine(b.telemetry.Metrics, b.store.QuarantinedRows),
 		telemetry.ObserveStuckReservations(b.telemetry.Metrics, b.store.StuckReservations),
 		telemetry.ObserveMissingBatches(b.telemetry.Metrics, b.store.CountMissingBatches),
@@ -117,6 +120,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	i.running.Go(func() { i.catchUp() })
 	i.running.Go(func() { i.offerWork() })
 	i.running.Go(func() { i.expireReservations() })
+	i.running.Go(func() { i.replayPostponed(b.catalog, i.stuck.Load()-int64(i.journal.Postponed())) })
 	return i, nil
 }
 
@@ -242,11 +246,39 @@ func (i *instance) openJournal(ctx context.Context, catalog *plans.Catalog) (err
 	if i.journal, err = i.takeJournal(ctx); err != nil {
 		return fmt.Errorf("--journal-dir: %w", err)
 	}
-	for _, r := range i.journal.Replay(ctx, i.store, catalog) {
+	i.stuck.Store(i.report(i.journal.Replay(ctx, i.store, catalog)))
+	return nil
+}
+
+// postponedEvery is the time between two attempts to replay copies of journals.
+const postponedEvery = 5 * time.Second
+
+// replayPostponed replays what an instance that was alive has left, once it isn't any more: the
+// folder is a copy of its, or was moved to another device.
+func (i *instance) replayPostponed(catalog *plans.Catalog, damaged int64) {
+	ticker := time.NewTicker(postponedEvery)
+	defer ticker.Stop()
+	for i.journal.Postponed() > 0 {
+		select {
+		case <-i.background.Done():
+			return
+		case <-ticker.C:
+		}
+		replayed := i.journal.ReplayPostponed(i.background, i.store, catalog)
+		// What is alive still has been said.
+		replayed = slices.DeleteFunc(replayed, func(r journal.Replayed) bool { return errors.Is(r.Err, journal.ErrAlive) })
+		damaged += i.report(replayed)
+		i.stuck.Store(damaged + int64(i.journal.Postponed()))
+	}
+}
+
+// report logs what became of earlier journals, and counts those that are not replayed.
+func (i *instance) report(replayed []journal.Replayed) (stuck int64) {
+	for _, r := range replayed {
 		log := i.logger.With("earlier", r.Instance, "segments", r.Segments, "applied", r.Applied,
 			"records", r.Records, "again", r.Again, "cut_bytes", r.Cut, "missing", r.Missing)
 		if r.Err != nil {
-			i.stuck++
+			stuck++
 			log.Error("The journal of an earlier instance is not replayed: its files are kept, see the runbook", "error", r.Err)
 			continue
 		}
@@ -261,7 +293,7 @@ func (i *instance) openJournal(ctx context.Context, catalog *plans.Catalog) (err
 		}
 		log.Info("Replayed the journal of an earlier instance")
 	}
-	return nil
+	return stuck
 }
 
 // journalPoll is the time between two tries to take a journal's folder.
@@ -272,7 +304,7 @@ func (i *instance) takeJournal(ctx context.Context) (*journal.Journal, error) {
 	for began, told := clock(), false; ; {
 		opened, err := journal.Open(journal.Config{
 			Dir: i.config.JournalDir, Instance: i.id, Durability: journal.Durability(i.config.Durability),
-			Keep: i.config.JournalKeep, KeepBytes: i.config.JournalKeepMiB << 20, Now: clock,
+			LostAfter: i.config.lostAfter(), Keep: i.config.JournalKeep, KeepBytes: i.config.JournalKeepMiB << 20, Now: clock,
 		})
 		if !errors.Is(err, journal.ErrLocked) || clock().Sub(began) >= i.config.JournalWait {
 			return opened, err
@@ -349,7 +381,7 @@ func (i *instance) usageHealth(ctx context.Context) error {
 
 // journalHealth says what is wrong with the journal.
 func (i *instance) journalHealth() error {
-	if i.stuck > 0 {
+	if i.stuck.Load() > 0 {
 		return errStuck
 	}
 	return i.journal.Health()
