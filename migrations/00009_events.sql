@@ -104,7 +104,7 @@ GRANT SELECT, INSERT ON webhook_attempts TO tollgate_api;
 
 -- Each migration says anew which it is, and from which on programs work with what it makes. Programs that are older than that, and
 -- all that are older than a migration which says nothing, are not ready.
-CREATE FUNCTION tollgate_schema(OUT version bigint, OUT works_with bigint) LANGUAGE sql IMMUTABLE AS 'SELECT 9::bigint, 9::bigint';
+CREATE FUNCTION tollgate_schema(OUT version bigint, OUT works_with bigint) LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp AS 'SELECT 9::bigint, 9::bigint';
 COMMENT ON FUNCTION tollgate_schema() IS 'The last migration, and the last one that the oldest programs know which work with it.';
 
 -- +goose Down
