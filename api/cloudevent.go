@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -103,7 +104,7 @@ func (e *cloudEvent) attribute(d *json.Decoder, name string) error {
 func checkAttribute(name string) error {
 	odd := func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }
 	if name == "" || strings.ContainsFunc(name, odd) {
-		return invalid(nameOf(shown(name)), "is not the name of a CloudEvent's attribute: those are lower-case letters and digits")
+		return invalid(nameOf(fault.Shown(name)), "is not the name of a CloudEvent's attribute: those are lower-case letters and digits")
 	}
 	return nil
 }
@@ -119,14 +120,14 @@ func (e *cloudEvent) check(prefix, typeName string) error {
 		}
 	}
 	if e.specversion != "1.0" {
-		return invalid(prefix+"specversion", "must be 1.0, %q is not", shown(e.specversion))
+		return invalid(prefix+"specversion", "must be 1.0, %q is not", fault.Shown(e.specversion))
 	}
 	if e.contentType == "" {
 		return nil
 	}
 	mediaType, _, err := mime.ParseMediaType(e.contentType)
 	if err != nil || mediaType != "application/json" && mediaType != "text/json" && !strings.HasSuffix(mediaType, "+json") {
-		return invalid(typeName, "must be application/json, %q is not", shown(e.contentType))
+		return invalid(typeName, "must be application/json, %q is not", fault.Shown(e.contentType))
 	}
 	return nil
 }
@@ -271,7 +272,7 @@ func (e *cloudEvent) header(attribute string, values []string) error {
 	into := e.attributeOf(attribute)
 	if into == nil {
 		if checkAttribute(attribute) != nil {
-			return invalid(shown(name), "is not the name of a CloudEvent's attribute: those are letters and digits")
+			return invalid(fault.Shown(name), "is not the name of a CloudEvent's attribute: those are letters and digits")
 		}
 		return nil
 	}

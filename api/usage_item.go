@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/instant"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -66,7 +67,7 @@ func parseUsage(body []byte) (usageItem, error) {
 		case "properties":
 			item.properties, err = propertiesField(d, name)
 		default:
-			err = invalid(nameOf(shown(name)), "is not a field of this request; its fields are meter, quantity, idempotency_key, timestamp and properties")
+			err = invalid(nameOf(fault.Shown(name)), "is not a field of this request; its fields are meter, quantity, idempotency_key, timestamp and properties")
 			if isEventField(name) {
 				err = &eventError{err}
 			}
@@ -113,7 +114,7 @@ func parseObject(body []byte, path string, field func(d *json.Decoder, name stri
 		}
 		name, _ := token.(string)
 		if seen[name] {
-			return invalid(path+shown(name), "must not be given twice")
+			return invalid(path+fault.Shown(name), "must not be given twice")
 		}
 		seen[name] = true
 		if err := field(d, name); err != nil {
@@ -164,10 +165,10 @@ func quantityField(d *json.Decoder, name string) (int64, error) {
 	switch v := value.(type) {
 	case json.Number:
 		text = v.String()
-		written = shown(text)
+		written = fault.Shown(text)
 	case string:
 		text = v
-		written = strconv.Quote(shown(text))
+		written = strconv.Quote(fault.Shown(text))
 	default:
 		return 0, invalid(name, "%s", plans.ErrQuantity)
 	}
@@ -229,15 +230,6 @@ func tooDeep(raw []byte, depth int) bool {
 	return false
 }
 
-// shown cuts what a caller wrote to what an error may repeat of it.
-func shown(text string) string {
-	const most = 80
-	if len(text) <= most {
-		return text
-	}
-	return text[:most] + "…"
-}
-
 // errLate is in the error about a report that is older than [Config.MaxLate].
 var errLate = errors.New("the usage is too old to be counted")
 
@@ -251,7 +243,7 @@ func (e *lateError) Unwrap() []error { return []error{e.rule, errLate} }
 // rule is an [*fault.FieldError]. Whether its time is acceptable is for [Server.checkTime] to say.
 func (s *Server) report(i *usageItem, organization uuid.UUID) (meter.Report, error) {
 	if i.subject != "" && !strings.EqualFold(i.subject, organization.String()) {
-		return meter.Report{}, invalid(i.names.subject, "must be the key's organization, %s, %q is not", organization, shown(i.subject))
+		return meter.Report{}, invalid(i.names.subject, "must be the key's organization, %s, %q is not", organization, fault.Shown(i.subject))
 	}
 	index, ok := s.config.Meter.Index(string(i.meter))
 	if !ok {

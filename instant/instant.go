@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/riverline/tollgate/fault"
 )
 
 // Rule is what a time must be, in words for who wrote another one.
@@ -32,7 +34,7 @@ const layout = "0000-00-00T00:00:00"
 func Parse(text string) (time.Time, error) {
 	t, why := parse(text)
 	if why != "" {
-		return time.Time{}, &Error{Text: shown(text), Why: why}
+		return time.Time{}, &Error{Text: fault.Shown(text), Why: why}
 	}
 	return t, nil
 }
@@ -141,13 +143,4 @@ func number(digits string) (n int) {
 
 func daysIn(year, month int) int {
 	return time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
-}
-
-// shown cuts what a caller wrote to what an error may repeat of it.
-func shown(text string) string {
-	const most = 80
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
 }

@@ -30,11 +30,14 @@ func TestDownRefusesWhileProgramsAreConnected(t *testing.T) {
 	require.Contains(t, losses, migrations.TableLoss{Table: "webhook_attempts", Rows: 1})
 	require.Len(t, losses, 4)
 
+	// The role's password belongs to the cluster: it is that of the other tests.
+	api, err := pgx.ParseConfig(db.APIURL)
+	require.NoError(t, err)
 	for what, program := range map[string]func(*pgx.ConnConfig){
 		"by its name": func(c *pgx.ConnConfig) { c.RuntimeParams["application_name"] = migrations.ApplicationName },
-		"by its role": func(c *pgx.ConnConfig) { c.User, c.Password = migrations.APIRole, "correct horse" },
+		"by its role": func(c *pgx.ConnConfig) { c.User, c.Password = api.User, api.Password },
 	} {
-		require.NoError(t, migrations.EnableLogin(t.Context(), db.URL, "correct horse"))
+		require.NoError(t, migrations.EnableLogin(t.Context(), db.URL, api.Password))
 		config, err := pgx.ParseConfig(db.URL)
 		require.NoError(t, err)
 		program(config)

@@ -199,7 +199,7 @@ func (c *columns) records() (out *columns, folded []int) {
 		folded[i] = last
 		switch aggregation := c.aggregations[c.meters[i]]; {
 		case aggregation == plans.Sum:
-			out.values[last] = addUpTo(out.values[last], c.values[i])
+			out.values[last] = plans.AddUpTo(out.values[last], c.values[i])
 		case aggregation == plans.Max || !c.ats[i].Before(out.ats[last]):
 			out.values[last] = aggregation.Fold(out.values[last], c.values[i])
 		}

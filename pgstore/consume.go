@@ -53,8 +53,8 @@ func (u *quotaUse) add(c *columns, i int, kind calendar.WindowKind, start int32)
 	leased = min(leased, value)
 	if n := len(u.starts) - 1; n >= 0 && u.starts[n] == start && u.kinds[n] == string(kind) &&
 		u.meters[n] == c.meters[i] && u.organizations[n] == c.organizations[i] {
-		u.values[n] = addUpTo(u.values[n], value)
-		u.leased[n] = addUpTo(u.leased[n], leased)
+		u.values[n] = plans.AddUpTo(u.values[n], value)
+		u.leased[n] = plans.AddUpTo(u.leased[n], leased)
 		return
 	}
 	u.organizations = append(u.organizations, c.organizations[i])

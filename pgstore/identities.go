@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"math"
 	"slices"
 	"time"
 
@@ -236,7 +235,7 @@ func (c *columns) fold(rows []meter.Row, e *identifiedReports) (idle []bool) {
 			case empty:
 				value = identified.Quantity
 			case row.Aggregation == plans.Sum:
-				value = addUpTo(value, identified.Quantity)
+				value = plans.AddUpTo(value, identified.Quantity)
 			case row.Aggregation == plans.Max || !identified.At.Before(at):
 				value = row.Aggregation.Fold(value, identified.Quantity)
 			}
@@ -251,14 +250,6 @@ func (c *columns) fold(rows []meter.Row, e *identifiedReports) (idle []bool) {
 		c.put(i, value, at, leased)
 	}
 	return idle
-}
-
-// addUpTo adds two quantities, and stays at the largest number.
-func addUpTo(a, b int64) int64 {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
-	}
-	return a + b
 }
 
 // KnownReports implements [meter.IdentityStore].

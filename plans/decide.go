@@ -34,8 +34,8 @@ func Decide(aggregation Aggregation, e Entitlement, current, held, quantity int6
 	level := quantity
 	outcome := aggregation.Fold(current, quantity)
 	if aggregation == Sum {
-		outcome = addUpTo(current, quantity)
-		level = addUpTo(outcome, held)
+		outcome = AddUpTo(current, quantity)
+		level = AddUpTo(outcome, held)
 	}
 	d := Decision{Allowed: true, Mode: e.Mode, Current: outcome, Held: held, Max: e.Max}
 	if e.Mode == Unlimited {
@@ -57,11 +57,11 @@ func (e Entitlement) Remaining(current, held int64) int64 {
 	if e.Mode == Unlimited {
 		return 0
 	}
-	return max(0, e.Max-addUpTo(current, held))
+	return max(0, e.Max-AddUpTo(current, held))
 }
 
-// addUpTo adds what is ≥ 0. A sum beyond an int64 stays at its largest value.
-func addUpTo(a, b int64) int64 {
+// AddUpTo adds two quantities, each 0 or more. A sum beyond an int64 stays at its largest value.
+func AddUpTo(a, b int64) int64 {
 	if a > math.MaxInt64-b {
 		return math.MaxInt64
 	}

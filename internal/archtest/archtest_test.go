@@ -61,7 +61,7 @@ func TestLayersLookOneWay(t *testing.T) {
 		"money":      {},
 		"calendar":   {},
 		"fault":      {},
-		"instant":    {},
+		"instant":    {"fault"},
 		"plans":      {"calendar", "fault", "money"},
 		"accounts":   {"fault"},
 		"events":     {"calendar", "fault", "plans", "accounts"},
