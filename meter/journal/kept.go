@@ -62,6 +62,17 @@ func (j *Journal) prune() error {
 	return failed
 }
 
+// forgetKept removes what a process kept that was set to. A file that can't be removed now is
+// removed at the next start.
+func (j *Journal) forgetKept() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, s := range j.kept {
+		_ = removeFile(s.Path)
+	}
+	j.kept, j.keptBytes = nil, 0
+}
+
 // Kept returns the records of a segment that is sealed, left by an earlier process or kept
 // after it was written, and whether there is one. Records are read as they are ranged over:
 // one that can't be read ends them with an error.

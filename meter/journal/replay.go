@@ -109,8 +109,14 @@ func (j *Journal) replay(ctx context.Context, store ReplayStore, catalog *plans.
 		}
 		begin = end
 	}
-	if j.config.held != nil && len(j.postponed) == 0 {
+	if len(j.postponed) > 0 {
+		return out
+	}
+	if j.config.held != nil {
 		j.config.held.claim()
+	}
+	if j.config.Keep == 0 && !slices.ContainsFunc(out, func(r Replayed) bool { return r.Err != nil }) {
+		j.forgetKept()
 	}
 	return out
 }

@@ -353,3 +353,25 @@ func TestACopyOfALiveJournalIsNotReplayed(t *testing.T) {
 	require.NoError(t, j.Replay(t.Context(), store, plans.Default())[0].Err, "who had the folder has ended")
 	require.NoError(t, j.Close())
 }
+
+// A process that keeps nothing leaves nothing of what one before it had kept, once the store has
+// it.
+func TestKeptSegmentsGoWithTheSetting(t *testing.T) {
+	dir := t.TempDir()
+	instance := leave(t, dir, 3)
+	store := &replayStore{last: map[uuid.UUID]int64{instance: 0}}
+	j, err := journal.Open(journal.Config{Dir: dir, Instance: uuid.Must(uuid.NewV7()), Keep: time.Hour, Now: time.Now})
+	require.NoError(t, err)
+	require.NoError(t, j.Replay(t.Context(), store, plans.Default())[0].Err)
+	require.NoError(t, j.Close())
+	require.Len(t, segments(t, dir), 3)
+
+	store.last[instance], store.batches, store.fail = 1, store.batches[:1], 1
+	require.ErrorIs(t, replay(t, dir, store)[0].Err, errLostAnswer)
+	require.Len(t, segments(t, dir), 3, "what may have to be written again stays")
+	replay(t, dir, store)
+	require.EqualValues(t, 7, store.evaluations(), "it is written again first")
+	for _, s := range segments(t, dir) {
+		require.NotEqual(t, instance, s.ID.Instance)
+	}
+}
