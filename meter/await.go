@@ -21,16 +21,8 @@ func (o *Organization) await(
 	patient := false
 	for {
 		d, r, found, v := again()
-		switch v {
-		case decided:
-			return d, r, nil
-		case unavailable:
-			return d, r, ErrUnavailable
-		case overflowing:
-			return d, r, ErrQuantityOverflow
-		case ended:
-			return d, r, ErrContractEnded
-		case short:
+		if v != short {
+			return d, r, v.err()
 		}
 		woken := wanted.waitFor(found, quantity)
 		select {

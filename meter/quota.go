@@ -253,6 +253,21 @@ const (
 	ended
 )
 
+// err is what a caller is answered where nothing was decided; nil where something was, or may be
+// yet.
+func (v verdict) err() error {
+	switch v {
+	case unavailable:
+		return ErrUnavailable
+	case overflowing:
+		return ErrQuantityOverflow
+	case ended:
+		return ErrContractEnded
+	default:
+		return nil
+	}
+}
+
 // takeLeased decides out of a lease, and takes what is allowed.
 func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d plans.Decision, v verdict) {
 	m := s.org.meter

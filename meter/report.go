@@ -214,17 +214,9 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 	}
 	again := func() (plans.Decision, Reservation, *quota, verdict) { return o.reserve(r.Index, w) }
 	d, reservation, _, v := again()
-	var err error
-	switch v {
-	case short:
+	err := v.err()
+	if v == short {
 		d, reservation, err = o.await(ctx, r.Index, r.Quantity, again)
-	case unavailable:
-		err = ErrUnavailable
-	case overflowing:
-		err = ErrQuantityOverflow
-	case ended:
-		err = ErrContractEnded
-	case decided:
 	}
 	out := Outcome{Decision: d, Plan: o.Plan().Key, Window: reservation.Window()}
 	if !reservation.Held() {

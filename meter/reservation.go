@@ -50,20 +50,12 @@ type Reservation struct {
 // is at that moment, where that is later.
 func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
 	d, r, _, v := o.reserve(i, wishNow(quantity, now))
-	switch v {
-	case short:
+	if v == short {
 		return o.await(ctx, i, quantity, func() (plans.Decision, Reservation, *quota, verdict) {
 			return o.reserve(i, wishNow(quantity, now))
 		})
-	case unavailable:
-		return d, r, ErrUnavailable
-	case overflowing:
-		return d, r, ErrQuantityOverflow
-	case ended:
-		return d, r, ErrContractEnded
-	default:
-		return d, r, nil
 	}
+	return d, r, v.err()
 }
 
 // wish is what is to be admitted: a quantity of a time at, which is now or before.

@@ -22,7 +22,7 @@ type RewindStore interface {
 	// SkipBatches records that batches are missing, and moves the sequence of their instance
 	// over them. The first must follow the instance's last ([ErrSequenceGap]).
 	SkipBatches(ctx context.Context, missing MissingBatches) error
-	// LeasedWindows returns the windows of which the store believes an instance to hold quota.
+	// LeasedWindows returns the windows of which the store has a lease of an instance.
 	LeasedWindows(ctx context.Context, instance uuid.UUID) ([]LeasedWindow, error)
 	// ReleaseLeases gives back what the store believes an instance to hold of windows, but for
 	// those of which it has another lease since.

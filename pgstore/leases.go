@@ -138,68 +138,52 @@ func queueOpening(b *pgx.Batch, instance uuid.UUID, asks []meter.LeaseAsk, order
 // keeps what was outstanding. A window that Postgres refuses to change keeps its lease, and
 // holds up no other one.
 func releaseLeases(ctx context.Context, tx scoped, instance uuid.UUID, record bool) error {
-	err := within(ctx, tx, func(ctx context.Context, tx scoped) error {
-		if err := tx.LockLeasedWindows(ctx, instance); err != nil {
-			return err
-		}
-		if record {
-			if err := tx.RecordLostLeases(ctx, instance); err != nil {
-				return err
-			}
-		}
-		return tx.ReleaseLeases(ctx, instance)
-	})
-	if !refusedForGood(err) {
-		return err
-	}
 	held, err := tx.LeasedWindows(ctx, instance)
 	if err != nil {
 		return err
 	}
 	windows := convert(held, leasedWindow)
+	release := func(windows []meter.LeasedWindow) error {
+		return within(ctx, tx, func(ctx context.Context, tx scoped) error { return releaseWindows(ctx, tx, instance, windows, record) })
+	}
+	if err := release(windows); !refusedForGood(err) {
+		return err
+	}
 	slices.SortFunc(windows, func(a, b meter.LeasedWindow) int { return compareWindows(a.QuotaWindow, b.QuotaWindow) })
 	for i := range windows {
-		err := within(ctx, tx, func(ctx context.Context, tx scoped) error {
-			if record {
-				if err := recordLostLease(ctx, tx, instance, &windows[i].QuotaWindow); err != nil {
-					return err
-				}
-			}
-			return releaseWindows(ctx, tx, instance, windows[i:i+1])
-		})
-		if err != nil && !refusedForGood(err) {
+		if err := release(windows[i : i+1]); err != nil && !refusedForGood(err) {
 			return err
 		}
 	}
 	return nil
 }
 
-func recordLostLease(ctx context.Context, tx scoped, instance uuid.UUID, w *meter.QuotaWindow) error {
-	_, err := tx.Exec(ctx, `
-		INSERT INTO quota_lost_leases (organization_id, meter, limit_window, window_start, instance_id, outstanding)
-		SELECT l.organization_id, l.meter, l.limit_window, l.window_start, l.instance_id, l.granted FROM quota_leases l
-		WHERE l.instance_id = $1 AND (l.organization_id, l.meter, l.limit_window, l.window_start) = ($2, $3, $4, $5) AND l.granted > 0`,
-		instance, w.Organization, w.Meter, w.Kind, date(w.Start))
-	return err
-}
-
-// releaseWindows gives back what an instance holds of windows.
-func releaseWindows(ctx context.Context, tx scoped, instance uuid.UUID, windows []meter.LeasedWindow) error {
-	in := db.ReleaseSomeLeasesParams{InstanceID: instance}
+// releaseWindows gives back what an instance holds of windows; its row is locked. record keeps
+// what was outstanding.
+func releaseWindows(ctx context.Context, tx scoped, instance uuid.UUID, windows []meter.LeasedWindow, record bool) error {
+	of := db.LockLeasedWindowsParams{}
+	var generations []int64
 	for _, w := range windows {
-		in.Organizations = append(in.Organizations, w.Organization)
-		in.Meters = append(in.Meters, w.Meter)
-		in.Kinds = append(in.Kinds, string(w.Kind))
-		in.Starts = append(in.Starts, date(w.Start))
-		in.Generations = append(in.Generations, w.Generation)
+		of.Organizations = append(of.Organizations, w.Organization)
+		of.Meters = append(of.Meters, w.Meter)
+		of.Kinds = append(of.Kinds, string(w.Kind))
+		of.Starts = append(of.Starts, date(w.Start))
+		generations = append(generations, w.Generation)
 	}
-	err := tx.LockSomeLeasedWindows(ctx, db.LockSomeLeasedWindowsParams{
-		Organizations: in.Organizations, Meters: in.Meters, Kinds: in.Kinds, Starts: in.Starts,
-	})
-	if err != nil {
+	if err := tx.LockLeasedWindows(ctx, of); err != nil {
 		return err
 	}
-	return tx.ReleaseSomeLeases(ctx, in)
+	if record {
+		err := tx.RecordLostLeases(ctx, db.RecordLostLeasesParams{
+			InstanceID: instance, Organizations: of.Organizations, Meters: of.Meters, Kinds: of.Kinds, Starts: of.Starts,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return tx.ReleaseLeases(ctx, db.ReleaseLeasesParams{
+		InstanceID: instance, Organizations: of.Organizations, Meters: of.Meters, Kinds: of.Kinds, Starts: of.Starts, Generations: generations,
+	})
 }
 
 func leasedWindow(r db.LeasedWindowsRow) meter.LeasedWindow {

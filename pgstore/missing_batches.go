@@ -55,7 +55,7 @@ func (s *Store) ReleaseLeases(ctx context.Context, instance uuid.UUID, windows [
 		if _, err := tx.LockInstance(ctx, instance); err != nil {
 			return orNotFound(err, meter.ErrUnknownInstance, instance)
 		}
-		return releaseWindows(ctx, tx, instance, windows)
+		return releaseWindows(ctx, tx, instance, windows, false)
 	})
 	return wrap(err, "release leases of instance %s", instance)
 }

@@ -6,18 +6,11 @@ SELECT id FROM instances WHERE id = $1 FOR UPDATE;
 -- Both times are Postgres's.
 SELECT id FROM instances WHERE id = @id AND status = 'live' AND seen_at < clock_timestamp() - make_interval(secs => @silent_seconds::float8) FOR UPDATE;
 
--- name: LockLeasedWindows :exec
-SELECT FROM quota_windows w
-WHERE (w.organization_id, w.meter, w.limit_window, w.window_start) IN (
-    SELECT l.organization_id, l.meter, l.limit_window, l.window_start FROM quota_leases l WHERE l.instance_id = $1)
-ORDER BY w.organization_id, w.meter COLLATE "C", w.limit_window, w.window_start
-FOR NO KEY UPDATE;
-
 -- name: LeasedWindows :many
 SELECT organization_id, meter, limit_window, window_start, generation FROM quota_leases
-WHERE instance_id = $1 AND granted > 0;
+WHERE instance_id = $1;
 
--- name: LockSomeLeasedWindows :exec
+-- name: LockLeasedWindows :exec
 SELECT FROM quota_windows w
 JOIN (
     SELECT unnest(@organizations::uuid[]) AS organization_id, unnest(@meters::text[]) AS meter, unnest(@kinds::text[]) AS limit_window,
@@ -26,7 +19,7 @@ JOIN (
 ORDER BY w.organization_id, w.meter COLLATE "C", w.limit_window, w.window_start
 FOR NO KEY UPDATE OF w;
 
--- name: ReleaseSomeLeases :exec
+-- name: ReleaseLeases :exec
 -- A lease of another generation is one that the instance has had since.
 WITH released AS (
     DELETE FROM quota_leases l
@@ -47,14 +40,9 @@ WHERE w.organization_id = r.organization_id AND w.meter = r.meter AND w.limit_wi
 -- name: RecordLostLeases :exec
 INSERT INTO quota_lost_leases (organization_id, meter, limit_window, window_start, instance_id, outstanding)
 SELECT l.organization_id, l.meter, l.limit_window, l.window_start, l.instance_id, l.granted
-FROM quota_leases l WHERE l.instance_id = $1 AND l.granted > 0;
-
--- name: ReleaseLeases :exec
-WITH released AS (
-    DELETE FROM quota_leases l WHERE l.instance_id = $1
-    RETURNING l.organization_id, l.meter, l.limit_window, l.window_start, l.granted
-)
-UPDATE quota_windows w SET leased = w.leased - r.granted
-FROM released r
-WHERE w.organization_id = r.organization_id AND w.meter = r.meter AND w.limit_window = r.limit_window
-    AND w.window_start = r.window_start AND r.granted > 0;
+FROM quota_leases l
+JOIN (
+    SELECT unnest(@organizations::uuid[]) AS organization_id, unnest(@meters::text[]) AS meter, unnest(@kinds::text[]) AS limit_window,
+        unnest(@starts::date[]) AS window_start
+) AS r ON (l.organization_id, l.meter, l.limit_window, l.window_start) = (r.organization_id, r.meter, r.limit_window, r.window_start)
+WHERE l.instance_id = @instance_id AND l.granted > 0;

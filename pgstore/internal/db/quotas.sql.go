@@ -14,7 +14,7 @@ import (
 
 const leasedWindows = `-- name: LeasedWindows :many
 SELECT organization_id, meter, limit_window, window_start, generation FROM quota_leases
-WHERE instance_id = $1 AND granted > 0
+WHERE instance_id = $1
 `
 
 type LeasedWindowsRow struct {
@@ -65,14 +65,28 @@ func (q *Queries) LockInstance(ctx context.Context, id uuid.UUID) (uuid.UUID, er
 
 const lockLeasedWindows = `-- name: LockLeasedWindows :exec
 SELECT FROM quota_windows w
-WHERE (w.organization_id, w.meter, w.limit_window, w.window_start) IN (
-    SELECT l.organization_id, l.meter, l.limit_window, l.window_start FROM quota_leases l WHERE l.instance_id = $1)
+JOIN (
+    SELECT unnest($1::uuid[]) AS organization_id, unnest($2::text[]) AS meter, unnest($3::text[]) AS limit_window,
+        unnest($4::date[]) AS window_start
+) AS r ON (w.organization_id, w.meter, w.limit_window, w.window_start) = (r.organization_id, r.meter, r.limit_window, r.window_start)
 ORDER BY w.organization_id, w.meter COLLATE "C", w.limit_window, w.window_start
-FOR NO KEY UPDATE
+FOR NO KEY UPDATE OF w
 `
 
-func (q *Queries) LockLeasedWindows(ctx context.Context, instanceID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, lockLeasedWindows, instanceID)
+type LockLeasedWindowsParams struct {
+	Organizations []uuid.UUID
+	Meters        []string
+	Kinds         []string
+	Starts        []time.Time
+}
+
+func (q *Queries) LockLeasedWindows(ctx context.Context, arg LockLeasedWindowsParams) error {
+	_, err := q.db.Exec(ctx, lockLeasedWindows,
+		arg.Organizations,
+		arg.Meters,
+		arg.Kinds,
+		arg.Starts,
+	)
 	return err
 }
 
@@ -88,61 +102,37 @@ func (q *Queries) LockSilentInstance(ctx context.Context, iD uuid.UUID, silentSe
 	return id, err
 }
 
-const lockSomeLeasedWindows = `-- name: LockSomeLeasedWindows :exec
-SELECT FROM quota_windows w
+const recordLostLeases = `-- name: RecordLostLeases :exec
+INSERT INTO quota_lost_leases (organization_id, meter, limit_window, window_start, instance_id, outstanding)
+SELECT l.organization_id, l.meter, l.limit_window, l.window_start, l.instance_id, l.granted
+FROM quota_leases l
 JOIN (
     SELECT unnest($1::uuid[]) AS organization_id, unnest($2::text[]) AS meter, unnest($3::text[]) AS limit_window,
         unnest($4::date[]) AS window_start
-) AS r ON (w.organization_id, w.meter, w.limit_window, w.window_start) = (r.organization_id, r.meter, r.limit_window, r.window_start)
-ORDER BY w.organization_id, w.meter COLLATE "C", w.limit_window, w.window_start
-FOR NO KEY UPDATE OF w
+) AS r ON (l.organization_id, l.meter, l.limit_window, l.window_start) = (r.organization_id, r.meter, r.limit_window, r.window_start)
+WHERE l.instance_id = $5 AND l.granted > 0
 `
 
-type LockSomeLeasedWindowsParams struct {
+type RecordLostLeasesParams struct {
 	Organizations []uuid.UUID
 	Meters        []string
 	Kinds         []string
 	Starts        []time.Time
+	InstanceID    uuid.UUID
 }
 
-func (q *Queries) LockSomeLeasedWindows(ctx context.Context, arg LockSomeLeasedWindowsParams) error {
-	_, err := q.db.Exec(ctx, lockSomeLeasedWindows,
+func (q *Queries) RecordLostLeases(ctx context.Context, arg RecordLostLeasesParams) error {
+	_, err := q.db.Exec(ctx, recordLostLeases,
 		arg.Organizations,
 		arg.Meters,
 		arg.Kinds,
 		arg.Starts,
+		arg.InstanceID,
 	)
 	return err
 }
 
-const recordLostLeases = `-- name: RecordLostLeases :exec
-INSERT INTO quota_lost_leases (organization_id, meter, limit_window, window_start, instance_id, outstanding)
-SELECT l.organization_id, l.meter, l.limit_window, l.window_start, l.instance_id, l.granted
-FROM quota_leases l WHERE l.instance_id = $1 AND l.granted > 0
-`
-
-func (q *Queries) RecordLostLeases(ctx context.Context, instanceID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, recordLostLeases, instanceID)
-	return err
-}
-
 const releaseLeases = `-- name: ReleaseLeases :exec
-WITH released AS (
-    DELETE FROM quota_leases l WHERE l.instance_id = $1
-    RETURNING l.organization_id, l.meter, l.limit_window, l.window_start, l.granted
-)
-UPDATE quota_windows w SET leased = w.leased - r.granted
-FROM released r
-WHERE w.organization_id = r.organization_id AND w.meter = r.meter AND w.limit_window = r.limit_window
-    AND w.window_start = r.window_start AND r.granted > 0
-`
-
-func (q *Queries) ReleaseLeases(ctx context.Context, instanceID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, releaseLeases, instanceID)
-	return err
-}
-
-const releaseSomeLeases = `-- name: ReleaseSomeLeases :exec
 WITH released AS (
     DELETE FROM quota_leases l
     USING (
@@ -160,7 +150,7 @@ WHERE w.organization_id = r.organization_id AND w.meter = r.meter AND w.limit_wi
     AND w.window_start = r.window_start AND r.granted > 0
 `
 
-type ReleaseSomeLeasesParams struct {
+type ReleaseLeasesParams struct {
 	Organizations []uuid.UUID
 	Meters        []string
 	Kinds         []string
@@ -170,8 +160,8 @@ type ReleaseSomeLeasesParams struct {
 }
 
 // A lease of another generation is one that the instance has had since.
-func (q *Queries) ReleaseSomeLeases(ctx context.Context, arg ReleaseSomeLeasesParams) error {
-	_, err := q.db.Exec(ctx, releaseSomeLeases,
+func (q *Queries) ReleaseLeases(ctx context.Context, arg ReleaseLeasesParams) error {
+	_, err := q.db.Exec(ctx, releaseLeases,
 		arg.Organizations,
 		arg.Meters,
 		arg.Kinds,
