@@ -122,12 +122,12 @@ func (l *ledger) compare() (all stored, problems []string) {
 		wrong := func(what string, recorded int64) {
 			problems = append(problems, fmt.Sprintf("%s: %s of %s: recorded %d, acknowledged %d, unknown %d", what, key.meter, key.tenant, recorded, e.acknowledged, e.unknown))
 		}
-		switch {
-		case key.meter == "storage":
+		switch key.meter {
+		case "storage":
 			if !(last == 0 && e.acknowledged == 0) && !e.sent[last] {
 				wrong("not what was sent", last)
 			}
-		case key.meter == "instances":
+		case "instances":
 			if highest < e.acknowledged || highest > max(e.acknowledged, e.unknown) {
 				wrong("another peak", highest)
 			}

@@ -130,7 +130,9 @@ func (l *ledger) send() {
 // acknowledged, and sometimes once more.
 func (l *ledger) sendKeyed() {
 	key := ledgerKey{"keyed", "evaluations"}
-	for !closed(l.ending) && l.sendOneKeyed(key) {
+	going := true
+	for going && !closed(l.ending) {
+		going = l.sendOneKeyed(key)
 	}
 }
 

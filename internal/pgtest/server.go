@@ -90,10 +90,16 @@ func (s *Server) Crash(t testing.TB) {
 
 // Suspend stops all processes of the server where they are: connections stay open, and nothing
 // answers, until Resume.
-func (s *Server) Suspend(t testing.TB) { s.signal(t, syscall.SIGSTOP) }
+func (s *Server) Suspend(t testing.TB) {
+	t.Helper()
+	s.signal(t, syscall.SIGSTOP)
+}
 
 // Resume lets a server go on that was suspended.
-func (s *Server) Resume(t testing.TB) { s.signal(t, syscall.SIGCONT) }
+func (s *Server) Resume(t testing.TB) {
+	t.Helper()
+	s.signal(t, syscall.SIGCONT)
+}
 
 // signal sends a signal to the server and to its children, each of which has a group of its own.
 func (s *Server) signal(t testing.TB, signal syscall.Signal) {
