@@ -61,13 +61,16 @@ type quota struct {
 	queued, asking, recalled, looks bool
 	// surrenders says that the next ask gives all back that isn't spent or free, whoever
 	// waits; void that the ask under way was made before that; changing that the store grants nothing
-	// until a change of the plan is taken over.
-	surrenders, void, changing bool
+	// until a change of the plan is taken over; outdated that it grants nothing under the plan that
+	// is known here.
+	surrenders, void, changing, outdated bool
 	// barred says that the store grants nothing before it has what it had acknowledged.
 	barred bool
 	// answered says that an ask was answered.
 	answered            bool
 	generation, version int64
+	// heard is the last ask that was answered.
+	heard int64
 	// refusedUntil is the time before which the store is taken to be away for this window,
 	// because it refused the last ask; 0: it didn't.
 	refusedUntil int64
@@ -245,7 +248,8 @@ const (
 	unleased
 	// short says that the lease doesn't cover the quantity, and an ask may.
 	short
-	// unavailable says that the store can't be asked, and the settings forbid to do without.
+	// unavailable says that nobody can say whether there is room: the store can't be asked, and
+	// the settings forbid to do without, or what remains is held by others, who don't use it.
 	unavailable
 	// overflowing says that the day's sum can't take the quantity.
 	overflowing
@@ -302,7 +306,7 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 		}
 		return s.takeUnleased(q, e, quantity), unleased
 	case !fenced && at < q.dryUntil && quantity >= q.dryOf:
-		return q.refusal(e), decided
+		return q.refusal(e), q.refuses(e, quantity)
 	default:
 		return q.refusal(e), short
 	}
