@@ -110,12 +110,19 @@ func closeSoon(ctx context.Context, conn *pgx.Conn) {
 	_ = conn.Close(ended)
 }
 
+// dropEvery is the least time between two times at which connections are dropped because the server is read-only.
+const dropEvery = time.Second
+
 // noticed drops all connections after an error that each of them may meet: the server is a standby, whose place
 // another one has taken; or a pooler has come between, and prepared statements are not those of the connection.
 func (s *Store) noticed(err error) {
 	switch {
 	case hasCode(err, readOnlyTransaction):
-		s.pool.Reset()
+		// A primary may be read-only for long, too: its connections are not made anew by each call.
+		now, last := time.Now().UnixNano(), s.dropped.Load()
+		if now-last >= int64(dropEvery) && s.dropped.CompareAndSwap(last, now) {
+			s.pool.Reset()
+		}
 	case hasCode(err, duplicateStatement), hasCode(err, unknownStatement):
 		if !s.describes.Swap(true) {
 			s.log.Warn("Sessions of Postgres don't keep their prepared statements: a pooler is between; none are used from here on", "error", err)

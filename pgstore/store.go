@@ -52,6 +52,8 @@ type Store struct {
 	log          *slog.Logger
 	// describes says that sessions may not keep prepared statements: new connections have none.
 	describes atomic.Bool
+	// dropped is when connections were dropped last because the server was read-only, in nanoseconds of Unix time.
+	dropped atomic.Int64
 }
 
 // Open connects to the database and checks that it answers. Where a pooler is between, it does without
