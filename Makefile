@@ -7,6 +7,9 @@ STACK := go run ./internal/devstack/withstack
 # On Linux the race detector needs a C compiler; Go then says that cgo is enabled.
 RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || echo -race)
 
+# Tests of databases and processes mostly wait: a small machine does three packages at once.
+AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
+
 .DEFAULT_GOAL := help
 .PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos guarantees lint fmt generate check-generated
 
@@ -22,7 +25,7 @@ build: ## Build the programs into bin/
 
 test: ## Run every test under the race detector, on a real Postgres and a real Temporal
 	@test -n "$(RACE)" || echo "There is no C compiler: the tests run WITHOUT the race detector." >&2
-	$(STACK) go test $(RACE) -count=1 -timeout 18m ./...
+	$(STACK) go test $(RACE) -p $(AT_ONCE) -count=1 -timeout 18m ./...
 
 test-short: ## Run the tests that need no server, in seconds
 	go test -short $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
