@@ -7,8 +7,11 @@ STACK := go run ./internal/devstack/withstack
 # On Linux the race detector needs a C compiler; Go then says that cgo is enabled.
 RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || echo -race)
 
+# Tests of databases and processes mostly wait: a small machine does three packages at once.
+AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
+
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 bench chaos lint fmt generate check-generated
+.PHONY: help run build test test-short test-s3 bench chaos guarantees lint fmt generate check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +25,7 @@ build: ## Build the programs into bin/
 
 test: ## Run every test under the race detector, on a real Postgres and a real Temporal
 	@test -n "$(RACE)" || echo "There is no C compiler: the tests run WITHOUT the race detector." >&2
-	$(STACK) go test $(RACE) -count=1 -timeout 18m ./...
+	$(STACK) go test $(RACE) -p $(AT_ONCE) -count=1 -timeout 18m ./...
 
 test-short: ## Run the tests that need no server, in seconds
 	go test -short $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
@@ -34,9 +37,13 @@ test-s3: ## Try exports on a server that speaks S3's protocol (the first run bui
 bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
 
-chaos: ## Break replicas, worker, servers, networks and disks, and hold the accounts after it (CHAOS_SEED, CHAOS_FAULTS, CHAOS_ROUNDS, TOLLGATE_KILLS)
+chaos: ## Break replicas, worker, servers, networks and disks, and hold the accounts after it (CHAOS_SEED, CHAOS_FAULTS, CHAOS_ROUNDS, CHAOS_MINUTES, TOLLGATE_KILLS)
 	CHAOS_FAULTS=$(or $(CHAOS_FAULTS),30) CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) TOLLGATE_KILLS=$(or $(TOLLGATE_KILLS),100) \
 		$(STACK) go test -v -count=1 -timeout 60m -run '^(TestChaos|TestKills|TestThreeReplicas|TestTheLastUnit)' ./e2e
+
+guarantees: ## Run all faults mixed, and write docs/guarantees.md (CHAOS_SEED, CHAOS_ROUNDS, CHAOS_MINUTES of each)
+	CHAOS_WRITE=1 CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) CHAOS_MINUTES=$(or $(CHAOS_MINUTES),10) \
+		$(STACK) go test -v -count=1 -timeout 90m -run '^TestChaos$$' ./e2e
 
 lint: ## Check the source: golangci-lint, that workflows are deterministic, the compose file
 	$(TOOL) golangci-lint run ./...

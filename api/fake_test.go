@@ -72,8 +72,12 @@ type quotaOf struct {
 	meter        string
 }
 
-// fakeQuota is what a window has left, and what instances give back at the next ask.
-type fakeQuota struct{ max, used, idle int64 }
+// fakeQuota is what a window has left, and what instances give back at the next ask; kept says
+// that they don't.
+type fakeQuota struct {
+	max, used, idle int64
+	kept            bool
+}
 
 // usageKeyOf is a key of a batch, fakeUsageKey what it is bound to.
 type usageKeyOf struct {

@@ -27,7 +27,9 @@ func (s *fakeStore) take(r *meter.StoredReservation, quantity int64) error {
 	}
 	if q.used+q.idle+quantity > q.max {
 		short := &meter.QuotaShortError{Max: q.max, Current: q.used, Leased: q.idle, Waiting: q.idle > 0}
-		q.idle = 0
+		if !q.kept {
+			q.idle = 0
+		}
 		return short
 	}
 	q.used += quantity

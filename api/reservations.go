@@ -65,7 +65,7 @@ func (s *Server) CreateReservation(ctx context.Context, request gen.CreateReserv
 		return s.config.Store.HoldReservation(ctx, wanted, plan.Version)
 	})
 	if err != nil {
-		return nil, s.quotaRefusal(ctx, err, organization, index)
+		return nil, s.quotaRefusal(ctx, err, wanted.Quantity, organization, index)
 	}
 	organization.Freshen(ctx, now)
 	return holdAnswer(&held, wanted.ID), nil
@@ -187,12 +187,16 @@ func awaitQuota(ctx context.Context, try func() (meter.StoredReservation, error)
 	}
 }
 
-// quotaRefusal turns a shortage of quota into the refusal by the plan. Any other error
+// quotaRefusal turns a shortage of quota into the refusal by the plan, or, where instances could
+// not say in time whether a quantity can be had, into [meter.ErrUnavailable]. Any other error
 // stays as it is.
-func (s *Server) quotaRefusal(ctx context.Context, err error, organization *meter.Organization, index meter.Index) error {
+func (s *Server) quotaRefusal(ctx context.Context, err error, quantity int64, organization *meter.Organization, index meter.Index) error {
 	var short *meter.QuotaShortError
 	if !errors.As(err, &short) {
 		return err
+	}
+	if short.Undecided(quantity) {
+		return meter.ErrUnavailable
 	}
 	return s.limitRefusal(ctx, short, organization, index)
 }
@@ -224,14 +228,14 @@ func (s *Server) CommitReservation(ctx context.Context, request gen.CommitReserv
 		return s.config.Store.CommitReservation(ctx, owner, request.Id, quantity)
 	})
 	if err != nil {
-		return nil, s.commitRefusal(ctx, err, owner, request.Id, now)
+		return nil, s.commitRefusal(ctx, err, owner, request.Id, quantity, now)
 	}
 	s.freshen(ctx, owner, now)
 	return gen.CommitReservation200JSONResponse{Body: reservationAnswer(&committed)}, nil
 }
 
 // commitRefusal says why a reservation can't be committed with more than it holds.
-func (s *Server) commitRefusal(ctx context.Context, err error, owner, id uuid.UUID, now time.Time) error {
+func (s *Server) commitRefusal(ctx context.Context, err error, owner, id uuid.UUID, used *int64, now time.Time) error {
 	var short *meter.QuotaShortError
 	if !errors.As(err, &short) {
 		return err
@@ -248,7 +252,11 @@ func (s *Server) commitRefusal(ctx context.Context, err error, owner, id uuid.UU
 	if !ok {
 		return s.unknownMeter(&usageNames)
 	}
-	return s.quotaRefusal(ctx, err, organization, index)
+	var beyond int64
+	if used != nil {
+		beyond = *used - held.Quantity
+	}
+	return s.quotaRefusal(ctx, err, beyond, organization, index)
 }
 
 // ReleaseReservation gives back what a reservation holds.

@@ -126,6 +126,18 @@ func TestReservationsBeyondAHardLimit(t *testing.T) {
 	require.Equal(t, 200, r.do("free", "POST", at+"/commit", `{"quantity":10}`).Code)
 }
 
+// TestReservationsThatNobodyCanDecideOn holds that what instances hold, and don't give back in
+// time, is no refusal by the plan.
+func TestReservationsThatNobodyCanDecideOn(t *testing.T) {
+	r := newRig(t)
+	at, _ := r.hold("free", `{"meter":"evaluations","quantity":5}`)
+	r.store.quota[quotaOf{r.organizations["free"], "evaluations"}] = &fakeQuota{max: 1000, used: 405, idle: 300, kept: true}
+	r.problem(503, "unavailable", "free", "POST", reservationsPath, `{"meter":"evaluations","quantity":595}`)
+	r.problem(503, "unavailable", "free", "POST", at+"/commit", `{"quantity":600}`)
+	r.problem(402, "plan_limit_exceeded", "free", "POST", reservationsPath, `{"meter":"evaluations","quantity":596}`)
+	require.Equal(t, "held", r.do("free", "GET", at, "").json()["state"])
+}
+
 // TestWaitingForQuotaEnds holds that who waits for quota that never comes is told so.
 func TestWaitingForQuotaEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

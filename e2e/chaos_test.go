@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/internal/devstack"
 	"github.com/riverline/tollgate/internal/faultproxy"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
@@ -54,20 +55,25 @@ plans:
 `
 
 // TestChaos runs three replicas under faults that are drawn from a seed, and holds the
-// accounts after them. docs/chaos.md has the method. CHAOS_SEED repeats a run, and CHAOS_FAULTS
-// and CHAOS_ROUNDS make it longer.
+// accounts after them. docs/chaos.md has the method. CHAOS_SEED repeats a run; CHAOS_FAULTS,
+// CHAOS_ROUNDS and CHAOS_MINUTES, those of a round, make it longer. With CHAOS_WRITE it writes
+// docs/guarantees.md.
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	seed := setting(t, "CHAOS_SEED", uint64(time.Now().UnixNano()))
+	seed, minutes := setting(t, "CHAOS_SEED", uint64(time.Now().UnixNano())), setting(t, "CHAOS_MINUTES", 0)
+	found := &figures{rows: map[string]*figure{}}
 	for round := range setting(t, "CHAOS_ROUNDS", 1) {
 		seed := seed + round
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Logf("repeat with CHAOS_SEED=%d", seed)
 			c := newChaos(t, seed)
-			c.run(int(setting(t, "CHAOS_FAULTS", 8)))
+			c.figures = found
+			c.run(int(setting(t, "CHAOS_FAULTS", 8)), time.Duration(minutes)*time.Minute)
 			c.settle()
+			found.seeds = append(found.seeds, seed)
 		})
 	}
+	found.write(t, int(minutes))
 }
 
 // replica is one API, with proxies of its own to Postgres and Temporal.
@@ -93,18 +99,25 @@ type chaos struct {
 	replicas []*replica
 	ledger   *ledger
 	// heal ends the faults that go on.
-	heal []func()
+	heal    []func()
+	figures *figures
+	// deck are the faults that are still to be drawn.
+	deck []fault
+	// told is the account that was held last, before which it was known.
+	told stored
 }
 
 func newChaos(t *testing.T, seed uint64) *chaos {
 	t.Helper()
 	c := &chaos{t: t, draw: rand.New(rand.NewPCG(seed, 1)), postgres: pgtest.NewServer(t), temporal: temporaltest.NewServer(t)}
-	c.system = newSystem(t, c.postgres.NewDatabase(t), c.temporal.Register(t))
+	c.system = newSystem(t, c.postgres.NewDatabase(t), temporaltest.Namespace{Address: c.temporal.Address(), Name: devstack.TemporalNamespace})
 	catalog := filepath.Join(t.TempDir(), "catalog.yaml")
 	require.NoError(t, os.WriteFile(catalog, []byte(chaosCatalog), 0o600))
 	c.system.environment = append(c.system.environment,
-		"TOLLGATE_CATALOG="+catalog, "TOLLGATE_LEASES_AWAY=deny", "TOLLGATE_JOURNAL_FULL=refuse")
+		"TOLLGATE_CATALOG="+catalog, "TOLLGATE_LEASES_AWAY=deny", "TOLLGATE_JOURNAL_FULL=refuse",
+		"TOLLGATE_LOST_AFTER="+chaosLostAfter.String(), "TOLLGATE_BODY_TIMEOUT=30s")
 	c.worker = c.system.startWorker()
+	c.system.files = 512
 	for n := range 3 {
 		c.replicas = append(c.replicas, c.newReplica(n))
 	}
@@ -174,14 +187,29 @@ func (p *process) becomesReady(within time.Duration) bool {
 	return false
 }
 
-// run draws faults, one after the other; about half of them go on beside the next.
-func (c *chaos) run(faults int) {
+// run draws faults until there were so many and the time is over, in stretches of up to three at
+// once, and holds the accounts after each stretch.
+func (c *chaos) run(faults int, long time.Duration) {
 	c.ledger.start()
-	all := c.faults()
-	for range faults {
-		fault := all[c.draw.IntN(len(all))]
+	began := time.Now()
+	for drawn := 0; drawn < faults || time.Since(began) < long; {
+		drawn += c.stretch(long > 0)
+	}
+	c.pause(500, 1000)
+}
+
+// stretch draws up to three faults; about half of them go on beside the next. In the end all are
+// healed, the time until all is well is taken, and the accounts are held.
+func (c *chaos) stretch(long bool) int {
+	var drawn []fault
+	for range 1 + c.draw.IntN(3) {
+		fault := c.next(long)
 		target := c.replicas[c.draw.IntN(len(c.replicas))]
+		if fault.healthy {
+			c.healAll()
+		}
 		c.t.Logf("%s at replica %d", fault.name, target.n)
+		drawn = append(drawn, fault)
 		heal := fault.begin(target)
 		c.pause(300, 1500)
 		if heal == nil {
@@ -191,10 +219,29 @@ func (c *chaos) run(faults int) {
 			c.heal = append(c.heal, heal)
 			continue
 		}
-		heal()
+		if fault.alone && len(drawn) > 1 || c.draw.IntN(2) == 0 {
+			heal()
+			continue
+		}
+		c.heal = append(c.heal, heal)
+		break
 	}
+	began := time.Now()
 	c.healAll()
-	c.pause(500, 1000)
+	c.recover(began)
+	c.account(drawn, time.Since(began))
+	return len(drawn)
+}
+
+// next draws a fault that was not drawn since all of them were.
+func (c *chaos) next(long bool) fault {
+	if len(c.deck) == 0 {
+		c.deck = c.faults(long)
+		c.draw.Shuffle(len(c.deck), func(i, k int) { c.deck[i], c.deck[k] = c.deck[k], c.deck[i] })
+	}
+	drawn := c.deck[0]
+	c.deck = c.deck[1:]
+	return drawn
 }
 
 func (c *chaos) healAll() {
@@ -222,6 +269,6 @@ func (c *chaos) settle() {
 		require.NoError(c.t, err)
 		require.Empty(c.t, left, "a clean stop leaves no segment")
 	}
-	c.ledger.check()
+	c.account(nil, 0)
 	c.system.requireReconciled()
 }

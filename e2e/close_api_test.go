@@ -78,7 +78,7 @@ func (f financeAPI) download(export map[string]any) (manifest billing.Manifest) 
 // be refused, approve as somebody else, download, check, and see a late event as a correction.
 func TestFinanceClosesAMonthByTheAPI(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.startWorker()
 	finance := financeAPI{t: t, api: s.startAPI(), key: s.newKey("finance")}
 	controller := finance.as(s.newKey("finance"))

@@ -62,7 +62,7 @@ const doomedOrganizations = 3_000
 
 func newDoomedClose(t *testing.T) *doomedClose {
 	t.Helper()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	c := &doomedClose{system: s, db: s.owner(), stripe: s.startStripe()}
 	c.period, _ = lastMonth()
 	c.worker = s.startWorker()

@@ -35,7 +35,7 @@ func TestACloseScales(t *testing.T) {
 		require.NoError(t, err)
 	}
 	namespace := temporaltest.Register(t)
-	s := newSystem(t, pgtest.NewDatabase(t), namespace)
+	s := newPlainSystem(t, pgtest.NewDatabase(t), namespace)
 	api := s.startAPI()
 	s.financeKey = s.newKey("finance")
 	second := s.newKey("finance")

@@ -84,7 +84,7 @@ func (s *system) awaitFlushed(organization uuid.UUID, meter string, want int64) 
 // correction, a period is opened again, and what differs is shown.
 func TestFinanceClosesAMonth(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	stripe := s.startStripe()
 	s.startWorker()
 	api := s.startAPI()

@@ -16,7 +16,7 @@ import (
 // TestOperatorsCommands goes through what operators type, and through what they mistype.
 func TestOperatorsCommands(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.startWorker()
 	// So long an interval that only `tollgate flush` can have flushed.
 	api := s.startAPI("TOLLGATE_FLUSH_INTERVAL=5m")
@@ -153,7 +153,7 @@ func (s *system) requireJournalCommands(api *process) {
 // TestProgramsRefuseWrongSettings starts the programs with settings that can't work.
 func TestProgramsRefuseWrongSettings(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	empty := pgtest.NewEmptyDatabase(t)
 	for _, wrong := range []struct{ program, setting, says string }{
 		{"api", "TOLLGATE_DATABASE_URL=mysql://localhost/x", "--database-url begins with mysql://"},

@@ -13,7 +13,7 @@ import (
 // TestCreditCommands goes through what finance types for prepaid credits.
 func TestCreditCommands(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.startAPI()
 	acme := s.newTenant("Acme", "pro")
 	organization := acme.id.String()

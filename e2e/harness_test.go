@@ -35,7 +35,9 @@ func TestMain(m *testing.M) { pgtest.Main(temporaltest.Wrap(&withPrograms{m})) }
 // withPrograms builds the programs before the tests and removes them after.
 type withPrograms struct{ *testing.M }
 
-var programs string
+// programs has the programs, racing the API and the worker as the race detector watches them.
+// It doubles their work: tests of much work and little at once have the plain ones.
+var programs, racing string
 
 // Run builds, runs and cleans up.
 func (w *withPrograms) Run() int {
@@ -45,22 +47,32 @@ func (w *withPrograms) Run() int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	args := []string{"build", "-o", folder + "/"}
-	if raceDetector {
-		args = append(args, "-race")
-	}
-	build := exec.Command("go", append(args, "../cmd/api", "../cmd/worker", "../cmd/tollgate")...)
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build the programs:", err)
+	programs, racing = folder, folder
+	if err := build(programs, "../cmd/api", "../cmd/worker", "../cmd/tollgate"); err != nil {
 		return 1
 	}
-	programs = folder
+	if raceDetector {
+		racing = filepath.Join(folder, "racing")
+		if err := build(racing, "-race", "../cmd/api", "../cmd/worker"); err != nil {
+			return 1
+		}
+	}
 	if err := atOnce(max(leastAtOnce, runtime.GOMAXPROCS(0))); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return w.M.Run()
+}
+
+// build builds programs into a folder.
+func build(folder string, args ...string) error {
+	command := exec.Command("go", append([]string{"build", "-o", folder + "/"}, args...)...)
+	command.Stdout, command.Stderr = os.Stderr, os.Stderr
+	err := command.Run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "build the programs:", err)
+	}
+	return err
 }
 
 // leastAtOnce is how many tests run at once on a small machine: most of their time they wait
@@ -91,13 +103,15 @@ type system struct {
 	financeKey  string
 	// files is the limit of file descriptors of the programs that are started; 0: this one's.
 	files int
+	// programs is the folder of the programs that are started.
+	programs string
 }
 
 const flushInterval = 500 * time.Millisecond
 
 func newSystem(t *testing.T, database *pgtest.Database, namespace temporaltest.Namespace) *system {
 	t.Helper()
-	s := &system{t: t, database: database}
+	s := &system{t: t, database: database, programs: racing}
 	s.environment = append(os.Environ(),
 		"TOLLGATE_DATABASE_URL="+database.APIURL,
 		"TOLLGATE_BLOB_URL=file://"+filepath.Join(t.TempDir(), "blobs"),
@@ -108,6 +122,14 @@ func newSystem(t *testing.T, database *pgtest.Database, namespace temporaltest.N
 		"TEMPORAL_NAMESPACE="+namespace.Name,
 	)
 	s.adminKey = strings.TrimSpace(s.tollgate("keys", "first-admin"))
+	return s
+}
+
+// newPlainSystem is a system whose programs the race detector doesn't watch.
+func newPlainSystem(t *testing.T, database *pgtest.Database, namespace temporaltest.Namespace) *system {
+	t.Helper()
+	s := newSystem(t, database, namespace)
+	s.programs = programs
 	return s
 }
 
@@ -160,9 +182,9 @@ func (s *system) start(name, listenVariable string, environment ...string) *proc
 func (s *system) launch(name, listenVariable, address string, environment ...string) *process {
 	s.t.Helper()
 	p := &process{t: s.t, name: name, url: "http://" + address, log: &syncBuffer{}, ended: make(chan struct{})}
-	p.command = exec.Command(filepath.Join(programs, name))
+	p.command = exec.Command(filepath.Join(s.programs, name))
 	if s.files > 0 {
-		p.command = exec.Command("/bin/sh", "-c", `ulimit -n "$0" && exec "$1"`, strconv.Itoa(s.files), filepath.Join(programs, name))
+		p.command = exec.Command("/bin/sh", "-c", `ulimit -n "$0" && exec "$1"`, strconv.Itoa(s.files), filepath.Join(s.programs, name))
 	}
 	p.command.Env = append(append(s.environment, listenVariable+"="+address), environment...)
 	p.command.Stdout, p.command.Stderr = p.log, p.log

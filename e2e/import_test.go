@@ -17,7 +17,7 @@ import (
 // TestUsageImport imports a file: wrong, right, again, and after it was cut off by kill -9.
 func TestUsageImport(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.startAPI()
 	acme := s.newTenant("Acme", "pro")
 	yesterday := time.Now().UTC().AddDate(0, 0, -1)

@@ -36,7 +36,7 @@ func TestACatalogOfOnesOwnOnANewInstallation(t *testing.T) {
 	password, _ := role.User.Password()
 	migrate := &system{t: t, environment: append(os.Environ(), "TOLLGATE_OWNER_DATABASE_URL="+database.URL, "TOLLGATE_API_PASSWORD="+password)}
 	migrate.tollgate("migrate", "up")
-	s := newSystem(t, database, temporaltest.Register(t))
+	s := newPlainSystem(t, database, temporaltest.Register(t))
 	// The worker lacks the file: it decides nothing.
 	s.startWorker()
 	file := filepath.Join(t.TempDir(), "catalog.yaml")

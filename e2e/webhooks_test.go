@@ -102,7 +102,7 @@ func (h *hook) counts() map[string]int {
 // development allows.
 func TestWebhooksArrive(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.environment = append(s.environment, "TOLLGATE_WEBHOOK_ALLOW_PRIVATE=true", "TOLLGATE_WEBHOOK_SCHEDULE=0s,200ms,300ms,1h")
 	worker := s.startWorker()
 	api := s.startAPI()
@@ -207,7 +207,7 @@ func total(counts map[string]int) (n int) {
 
 func TestWebhooksToPrivateAddressesAreRefused(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	api := s.startAPI()
 	acme := s.newTenant("Acme", "free")
 	h := newHook(t, 0)

@@ -56,7 +56,7 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 		q.void, q.recalled = false, true
 		return true, 0
 	}
-	q.surrenders = false
+	q.surrenders, q.heard = false, q.version
 	had := q.free
 	q.free = max(0, a.Issued-q.spent)
 	q.learn(&a, now)
@@ -93,10 +93,10 @@ func (q *quota) learn(a *LeaseAnswer, now int64) {
 	}
 	q.idleElsewhere = a.Idle
 	q.answeredAt = now
-	q.changing = a.Changing
+	q.changing, q.outdated = a.Changing, a.Outdated
 	// What was settled meanwhile is not adopted any more.
 	if booked := min(q.asked, q.adopted); !a.Outdated && booked > q.booked {
-		q.slot.org.meter.unbooked.Add(q.booked - booked)
+		q.settled(booked - q.booked)
 		q.booked = booked
 	}
 }

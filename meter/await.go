@@ -9,6 +9,10 @@ import (
 )
 
 // await waits until a quantity can be decided on. Again decides.
+//
+// Who waits in vain is refused only where the store has said that there is no room. What
+// others hold idle, what a change of the plan or a restore keeps back, and a store that is
+// slow, say nothing about the limit: the answer is [ErrUnavailable].
 func (o *Organization) await(
 	ctx context.Context, i Index, quantity int64, again func() (plans.Decision, Reservation, *quota, verdict),
 ) (plans.Decision, Reservation, error) {
@@ -18,8 +22,7 @@ func (o *Organization) await(
 	var wanted want
 	// What is wanted is wanted once, however often it is looked for.
 	defer wanted.drop()
-	patient := false
-	for {
+	for waits := 1; ; {
 		d, r, found, v := again()
 		if v != short {
 			return d, r, v.err()
@@ -28,16 +31,14 @@ func (o *Organization) await(
 		select {
 		case <-woken:
 		case <-timer.C:
-			if !patient && (found.isChanging() || found.isBarred()) {
-				// A change of the plan is being taken over, or the store is brought up to date.
-				patient = true
+			if waits < found.patience(&wanted, quantity) {
+				waits++
 				timer.Reset(o.meter.config.QuotaWait)
 				continue
 			}
-			if found.isBarred() {
-				return d, Reservation{}, ErrUnavailable
+			if d, v = found.giveUp(&wanted, quantity); v != decided {
+				return d, Reservation{}, v.err()
 			}
-			found.giveUp(quantity, o.meter.config.Now().UnixNano())
 			o.meter.stats.count(i, o, d, true)
 			if found.inForce() {
 				o.noteExceeded(i)
@@ -49,10 +50,11 @@ func (o *Organization) await(
 	}
 }
 
-// want is what a request is registered with: a quota, and how much of it.
+// want is what a request is registered with: a quota, and how much of it. Since is the last
+// ask that was made before.
 type want struct {
-	quota    *quota
-	quantity int64
+	quota           *quota
+	quantity, since int64
 }
 
 // drop takes the registration back.
@@ -69,18 +71,22 @@ func (w *want) drop() {
 // waitFor registers a request's want with a quota, in place of the one so far. More than
 // the limit is not wanted: only an answer is.
 func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
-	if w.quota != q {
+	changed := w.quota != q
+	if changed {
 		w.drop()
 	}
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
+	if changed {
+		w.since = q.version
+	}
 	// Beyond what any limit allows, more who wait make no difference.
 	if w.quota == nil && q.wanted <= plans.MaxMonthSum {
 		if quantity > q.slot.org.view.Load().entitlements[q.index].Max {
 			quantity = 0
 		}
 		q.wanted += quantity
-		*w = want{q, quantity}
+		w.quota, w.quantity = q, quantity
 	}
 	if w.quantity > 0 && (q.least == 0 || w.quantity < q.least) {
 		q.least = w.quantity
@@ -92,18 +98,23 @@ func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
 	return q.woken
 }
 
-// isChanging reports whether the store grants nothing until a change is taken over.
-func (q *quota) isChanging() bool {
+// patience is how many times [Config.QuotaWait] a request waits for the store to say whether
+// there is room.
+func (q *quota) patience(w *want, quantity int64) int {
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
-	return q.changing
-}
-
-// isBarred reports whether the store grants nothing before it has what it had acknowledged.
-func (q *quota) isBarred() bool {
-	q.slot.mu.Lock()
-	defer q.slot.mu.Unlock()
-	return q.barred
+	c := &q.slot.org.meter.config
+	switch {
+	case quantity > q.slot.org.view.Load().entitlements[q.index].Max:
+		return 1
+	case q.barred != decided || q.changing || q.outdated:
+		return 2
+	case q.heard <= w.since:
+		// A call that is under way, and the next one, are answered by then or have failed.
+		return 1 + int((2*c.AskTimeout+c.QuotaWait-1)/c.QuotaWait)
+	default:
+		return 1
+	}
 }
 
 // inForce reports whether the quota is that of the slot's current window.
@@ -113,12 +124,33 @@ func (q *quota) inForce() bool {
 	return q.slot.quota == q
 }
 
-// giveUp notes that a request has waited in vain.
-func (q *quota) giveUp(quantity, now int64) {
+// giveUp decides on what has waited in vain: it is refused where there is no room for it, and
+// unavailable where nobody can say so.
+func (q *quota) giveUp(w *want, quantity int64) (plans.Decision, verdict) {
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
+	m := q.slot.org.meter
+	e := &q.slot.org.view.Load().entitlements[q.index]
+	if q.barred != decided && quantity <= e.Max {
+		return q.refusal(e), q.barred
+	}
+	unheard := q.changing || q.outdated || q.heard <= w.since
+	if unheard && quantity <= e.Max {
+		return q.refusal(e), unavailable
+	}
+	now := m.config.Now().UnixNano()
 	if now >= q.dryUntil || quantity < q.dryOf {
 		q.dryOf = max(1, quantity)
 	}
 	q.dryUntil = max(q.dryUntil, now+int64(dryFor))
+	return q.refusal(e), q.refuses(e, quantity)
+}
+
+// refuses says whether a quantity that no lease covers is beyond the limit. What others hold
+// idle is not used: it may come back.
+func (q *quota) refuses(e *plans.Entitlement, quantity int64) verdict {
+	if quantity <= e.Max-q.counted() {
+		return unavailable
+	}
+	return decided
 }

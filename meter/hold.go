@@ -33,6 +33,12 @@ type QuotaShortError struct {
 // Error says how much there is.
 func (e *QuotaShortError) Error() string { return "the quota of the window is used up" }
 
+// Undecided reports whether a quantity may be had yet, of what instances hold and don't use, or
+// once a change of the plan is taken over: that it is short is then no refusal.
+func (e *QuotaShortError) Undecided(quantity int64) bool {
+	return e.Waiting && quantity <= e.Max-e.Current-e.Held
+}
+
 // ReservationState is the state of a stored reservation.
 type ReservationState string
 

@@ -52,7 +52,8 @@ type Config struct {
 	// Behind is called where an ask finds that the store has lost what it had acknowledged: it
 	// sees that the instance is flushed soon. It must not block. Nil: the next flush finds it.
 	Behind func()
-	// QuotaWait is how long a request waits for quota from other instances. Zero: 700 ms.
+	// QuotaWait is how long a request waits for quota from other instances, once the store has
+	// answered. Zero: 700 ms.
 	QuotaWait time.Duration
 	// AskTimeout bounds a call for leases. After it the store is taken to be away. Zero: 2 s.
 	AskTimeout time.Duration
@@ -164,6 +165,8 @@ type Meter struct {
 	// for what may have been admitted without it; unflushed that some of that waits for a
 	// drain.
 	switched, unflushed atomic.Bool
+	// refusedLoads are the organizations that the store refused to let read.
+	refusedLoads sync.Map
 	// unbooked is the quantity that quotas have adopted and the store isn't known to have.
 	unbooked atomic.Int64
 	// knownAway is the time until which identities are not looked up.

@@ -11,9 +11,9 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// ErrUnavailable says that usage can't be taken now, by the strict settings: leases
-// can't be had ([Config.DenyUnleased]), or the journal can't keep it
-// ([Config.RefuseUnjournalled]). Nothing was counted.
+// ErrUnavailable says that usage can't be taken now: nobody could say in time whether the limit
+// has room, or, by the strict settings, leases can't be had ([Config.DenyUnleased]) or the
+// journal can't keep it ([Config.RefuseUnjournalled]). Nothing was counted.
 var ErrUnavailable = errors.New("usage can't be taken now")
 
 // Reservation is a quantity that was admitted and is not settled. It belongs to the
@@ -41,8 +41,9 @@ type Reservation struct {
 // [Reservation.Release]; a refused one is the zero value, on which they do nothing.
 //
 // It touches memory only, unless quota is short that other instances may hold: for that it
-// waits, [Config.QuotaWait] at most. It answers [ErrUnavailable] where the settings forbid to
-// decide without the store, [ErrQuantityOverflow] where the day can't hold the quantity, and
+// waits, [Config.QuotaWait] at most, or until a slow store has answered or failed. It answers
+// [ErrUnavailable] where nobody could say so in time, or the settings forbid to decide without
+// the store, [ErrQuantityOverflow] where the day can't hold the quantity, and
 // [ErrContractEnded] where there is no plan.
 //
 // Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity]. Now is the caller's

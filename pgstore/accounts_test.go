@@ -15,6 +15,7 @@ import (
 )
 
 func TestOrganizations(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	created := f.organization("Acme", "free")
 	require.Equal(t, uuid.Version(7), created.ID.Version())
@@ -32,6 +33,7 @@ func TestOrganizations(t *testing.T) {
 }
 
 func TestOrganizationFieldsHaveRules(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	gold, blank := "gold", " "
@@ -55,6 +57,7 @@ func TestOrganizationFieldsHaveRules(t *testing.T) {
 }
 
 func TestListOrganizationsByPages(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	var want []accounts.Organization
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
@@ -76,6 +79,7 @@ func TestListOrganizationsByPages(t *testing.T) {
 }
 
 func TestUpdateOrganizationKeepsTheHistoryOfPlans(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	name, pro, enterprise := "Acme Ltd", "pro", "enterprise"
@@ -104,6 +108,7 @@ func TestUpdateOrganizationKeepsTheHistoryOfPlans(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	secret := accounts.NewSecret(accounts.RoleTenant)
@@ -143,6 +148,7 @@ func TestKeys(t *testing.T) {
 }
 
 func TestKeysThatCannotBe(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	hash := accounts.HashSecret("x")
 	for name, c := range map[string]struct {

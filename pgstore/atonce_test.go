@@ -19,6 +19,7 @@ import (
 // Flushes, asks, reservations and their ends over few keys, all at once: nothing
 // deadlocks, nothing is granted beyond a limit, and all layers agree in the end.
 func TestEverythingAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	day := calendar.DayOf(time.Now())
 	var organizations []uuid.UUID
@@ -161,6 +162,7 @@ func reserve(f *fixture, organizations []uuid.UUID, r *rand.Rand) error {
 // All of a batch was counted before: it has no row, and its reports are held against
 // the journal on the day on which it was applied.
 func TestReconcileSeesBatchesWithoutRows(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	f.instance().flush(identifiedRow(o, evaluations, keyed("a", 1, 1)))

@@ -27,6 +27,7 @@ func (f *fixture) instanceNow(id uuid.UUID) meter.Instance {
 }
 
 func TestBatchFoldsByAggregation(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	noon := today.Start().Add(12 * time.Hour)
@@ -44,6 +45,7 @@ func TestBatchFoldsByAggregation(t *testing.T) {
 
 // What is stored is answered in the order of the batch, whatever that is.
 func TestBatchInAnyOrder(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	a, b := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	w := f.instance()
@@ -55,6 +57,7 @@ func TestBatchInAnyOrder(t *testing.T) {
 }
 
 func TestBatchIsAppliedOnce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w, other := f.instance(), f.instance()
@@ -75,6 +78,7 @@ func TestBatchIsAppliedOnce(t *testing.T) {
 }
 
 func TestBatchRaced(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -103,6 +107,7 @@ func TestBatchRaced(t *testing.T) {
 }
 
 func TestBatchSequence(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -130,6 +135,7 @@ func TestBatchSequence(t *testing.T) {
 }
 
 func TestBatchThatOnlyMovesTheWatermark(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -155,6 +161,7 @@ func TestBatchThatOnlyMovesTheWatermark(t *testing.T) {
 
 // What can't be counted uses up its batch's sequence number, and is set aside.
 func TestBatchThatCannotBeCounted(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -183,6 +190,7 @@ func TestBatchThatCannotBeCounted(t *testing.T) {
 }
 
 func TestLostInstanceIsLiveAgainWhenItFlushes(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -201,6 +209,7 @@ func TestLostInstanceIsLiveAgainWhenItFlushes(t *testing.T) {
 
 // Instances write the same records in the same order: none waits for another in a ring.
 func TestInstancesNeverDeadlock(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	keys := f.tenants(200)
 	const instances, batches = 4, 12
@@ -229,6 +238,7 @@ func TestInstancesNeverDeadlock(t *testing.T) {
 
 // A batch of the flusher's largest size.
 func TestLargeBatch(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	w := f.instance()
 	rows := make([]meter.Row, 50_000)

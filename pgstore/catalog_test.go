@@ -27,6 +27,7 @@ func unpublished(t *testing.T) *fixture {
 // C2: what processes without a catalog file publish is what plans/default.yaml says,
 // however many start at once.
 func TestPublishDefaultCatalog(t *testing.T) {
+	t.Parallel()
 	f := unpublished(t)
 	var group errgroup.Group
 	for range 8 {
@@ -65,6 +66,7 @@ func named(p plans.Plan, meters []plans.Meter) plans.Plan {
 
 // C2: hard-coded defaults where the table has no row.
 func TestPlanLimitsFallBackToTheDefaults(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := map[string][]plans.Entitlement{}
 	for _, p := range plans.Default().Plans {
@@ -107,6 +109,7 @@ func team(version int) plans.Plan {
 }
 
 func TestPublishCatalog(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	tokens := plans.Meter{Key: "tokens", Name: "Tokens", Aggregation: plans.Sum, Unit: "token"}
 	catalog := plans.Default()
@@ -155,6 +158,7 @@ func TestPublishCatalog(t *testing.T) {
 
 // A published plan is not changed by a meter that comes later.
 func TestPublishCatalogAfterANewMeter(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	catalog := plans.Default()
 	catalog.Plans = append(catalog.Plans, team(1))
@@ -168,6 +172,7 @@ func TestPublishCatalogAfterANewMeter(t *testing.T) {
 }
 
 func TestPublishPlan(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	first, err := f.PublishPlan(t.Context(), team(0))
 	require.NoError(t, err)
@@ -203,6 +208,7 @@ func TestPublishPlan(t *testing.T) {
 }
 
 func TestPublishPlanWithoutTables(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.exec(`DELETE FROM plan_limits`)
 	f.exec(`DELETE FROM plans`)
@@ -218,6 +224,7 @@ func TestPublishPlanWithoutTables(t *testing.T) {
 // A catalog that is read while a version is published is that of one moment: here the
 // version comes between the reading of the plans and that of their limits.
 func TestCatalogIsOfOneMoment(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	before, err := f.Catalog(t.Context())
 	require.NoError(t, err)

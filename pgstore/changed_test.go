@@ -11,6 +11,7 @@ import (
 )
 
 func TestOrganizationsChangedSince(t *testing.T) {
+	t.Parallel()
 	store := newFixture(t)
 	first, err := store.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "First", Plan: "free"})
 	require.NoError(t, err)

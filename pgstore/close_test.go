@@ -13,6 +13,7 @@ import (
 // Usage that comes after a close is billed in the next one, once, and what was parked is
 // billed there whole.
 func TestLateUsageIsCorrectedOnce(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	late, parked := f.customer("Late"), f.customer("Parked")
 	w := f.instance()
@@ -38,6 +39,7 @@ func TestLateUsageIsCorrectedOnce(t *testing.T) {
 
 // Two exports that were frozen before either was issued can't both correct a period.
 func TestCorrectionsThatWereMadeMeanwhileAreStale(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	late := f.customer("Late")
 	w := f.instance()
@@ -54,6 +56,7 @@ func TestCorrectionsThatWereMadeMeanwhileAreStale(t *testing.T) {
 // Numbers are dense in the order of organizations; what is issued stays as it is, and a
 // revision takes its place only once it is issued itself.
 func TestNumbersIssueAndReopen(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	a, b, c := f.customer("A"), f.customer("B"), f.customer("C")
 	f.instance().flush(row(a, evaluations, today, 1), row(c, evaluations, today, 2))
@@ -99,6 +102,7 @@ func TestNumbersIssueAndReopen(t *testing.T) {
 
 // Differences count from the threshold on, and so does what appears or disappears.
 func TestVariances(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	same, more, gone := f.customer("Same"), f.customer("More"), f.customer("Gone")
 	w := f.instance()
@@ -126,6 +130,7 @@ func TestVariances(t *testing.T) {
 // What is billed in another currency than before is new there; what is the same differs
 // by no threshold.
 func TestVariancesInAnotherCurrency(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	moved, none := f.customer("Moved"), f.customer("None")
 	w := f.instance()
@@ -146,6 +151,7 @@ func TestVariancesInAnotherCurrency(t *testing.T) {
 // A run that was terminated after it had issued its statements is closed by the next one
 // of its workflow, and nothing is billed again.
 func TestIssuedRunIsClosedByTheNext(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	o := f.customer("Acme")
 	f.instance().flush(row(o, evaluations, today, 5))
@@ -166,6 +172,7 @@ func TestIssuedRunIsClosedByTheNext(t *testing.T) {
 // Usage that comes after a period's close, of an organization whose contract begins after
 // the period, costs nothing and is shown in the next one.
 func TestOrganizationMadeAfterTheCloseIsCorrected(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	old := f.customer("Old")
 	w := f.instance()
@@ -191,6 +198,7 @@ func TestOrganizationMadeAfterTheCloseIsCorrected(t *testing.T) {
 
 // An export that corrects a period which is opened again meanwhile is not issued.
 func TestCorrectionsOfAReopenedPeriodAreStale(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	late := f.customer("Late")
 	w := f.instance()

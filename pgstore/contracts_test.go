@@ -33,6 +33,7 @@ func byTenant(plan string) accounts.Request {
 // An upgrade is in force at once, a downgrade can be seen until the month's end and taken
 // back, and what changes nothing leaves nothing behind.
 func TestTenantsChangeTheirPlan(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	require.Equal(t, "pro", f.change(o, byTenant("pro")).Plan)
@@ -58,6 +59,7 @@ func TestTenantsChangeTheirPlan(t *testing.T) {
 
 // A pending change that has come into force is told of once, whoever looks.
 func TestPendingChangesAreAnnouncedOnce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	soon := time.Now().Add(300 * time.Millisecond)
@@ -81,6 +83,7 @@ func TestPendingChangesAreAnnouncedOnce(t *testing.T) {
 
 // Contracts end, what is held is due, and a new one begins.
 func TestContractsEnd(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "pro").ID
 	f.exec(`
@@ -108,6 +111,7 @@ func TestContractsEnd(t *testing.T) {
 
 // A first plan is dated back where its month is open and nothing was used.
 func TestFirstPlansAreDatedBack(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	f.customer("Old")
 	open := secondPeriod.Start().Add(time.Hour)
@@ -141,6 +145,7 @@ func TestFirstPlansAreDatedBack(t *testing.T) {
 
 // A plan is only had where it has prices in the organization's currency.
 func TestPlansNeedTheCurrency(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	var refusal *accounts.Refusal
 	_, err := f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Acme", Plan: "pro", Currency: "EUR"})
@@ -158,6 +163,7 @@ func TestPlansNeedTheCurrency(t *testing.T) {
 // Raced changes come one after the other: each term has a time of its own, one change is
 // pending at most, and each that was in force was told of.
 func TestRacedChangesStayInOrder(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	var wg sync.WaitGroup

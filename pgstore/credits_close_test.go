@@ -27,6 +27,7 @@ func (f *fixture) sums(id, organization uuid.UUID) []string {
 // Credit is frozen, shown on drafts, and burned once, when the statements are issued; what
 // is left pays the next period.
 func TestCloseBurnsCredits(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	o, other := f.customer("Acme"), f.customer("Bolt")
 	first := f.grant(creditOf(o, "3", early, expiring(period.End())))
@@ -67,6 +68,7 @@ func TestCloseBurnsCredits(t *testing.T) {
 // Credit that is voided, or that another export burned, while an export waits for approval
 // keeps it from being issued, and nothing of it is done. A new run takes what is there.
 func TestCreditsThatChangedMeanwhile(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	o := f.customer("Acme")
 	g, kept := f.grant(creditOf(o, "4")), f.grant(creditOf(o, "4"))
@@ -94,6 +96,7 @@ func TestCreditsThatChangedMeanwhile(t *testing.T) {
 
 // A revision counts what the one before it burned, and gives that back as it burns its own.
 func TestReopenedPeriodGivesCreditsBack(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	o := f.customer("Acme")
 	soon, g := f.grant(creditOf(o, "4", expiring(period.End().Add(time.Hour)))), f.grant(creditOf(o, "10"))
@@ -119,6 +122,7 @@ func TestReopenedPeriodGivesCreditsBack(t *testing.T) {
 
 // What an open period may still use doesn't expire before it is closed, however late that is.
 func TestCreditExpiresOnceItsPeriodIsClosed(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	o := f.customer("Acme")
 	within := f.grant(creditOf(o, "1", expiring(today.Start())))
@@ -146,6 +150,7 @@ func TestCreditExpiresOnceItsPeriodIsClosed(t *testing.T) {
 
 // A provisional export shows what credit would pay, and is never issued.
 func TestProvisionalExportBurnsNothing(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	o := f.customer("Acme")
 	g := f.grant(creditOf(o, "4"))

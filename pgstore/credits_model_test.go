@@ -15,6 +15,7 @@ import (
 
 // An export burns for more organizations than one statement takes of uses, and gives all of it back.
 func TestCreditsOfManyOrganizations(t *testing.T) {
+	t.Parallel()
 	const size = 60_000
 	f := newFixture(t)
 	f.exec(`INSERT INTO organizations (id, name) SELECT tollgate_uuidv7(), 'Acme ' || n FROM generate_series(1, $1::int) AS n`, size)
@@ -64,6 +65,7 @@ func TestCreditsOfManyOrganizations(t *testing.T) {
 
 // Grants, burns, voids, expiries and restores in any order leave what the model says, and balanced books.
 func TestCreditsMatchTheModel(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	runs := 0
 	rapid.Check(t, func(rt *rapid.T) {

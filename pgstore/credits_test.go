@@ -93,6 +93,7 @@ func (f *fixture) requireBalanced(t require.TestingT) {
 }
 
 func TestCredits(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "pro").ID
 	given := creditOf(o, "100.50", func(g *billing.CreditGrant) { g.ExpiresAt = today.Start() })
@@ -126,6 +127,7 @@ func TestCredits(t *testing.T) {
 }
 
 func TestGrantCreditRefuses(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "pro").ID
 	for field, change := range map[string][]func(*billing.CreditGrant){
@@ -161,6 +163,7 @@ func TestGrantCreditRefuses(t *testing.T) {
 }
 
 func TestVoidCredit(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "pro").ID
 	g, export := f.grant(creditOf(o, "10")), f.creditExport("run")
@@ -198,6 +201,7 @@ func TestVoidCredit(t *testing.T) {
 }
 
 func TestExpireCredits(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "pro").ID
 	expires := func(day string) func(*billing.CreditGrant) {
@@ -232,6 +236,7 @@ func TestExpireCredits(t *testing.T) {
 }
 
 func TestBurnCredits(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o, p := f.organization("Acme", "pro").ID, f.organization("Bolt", "pro").ID
 	a, b, c := f.grant(creditOf(o, "10")), f.grant(creditOf(o, "20")), f.grant(creditOf(p, "30"))
@@ -262,6 +267,7 @@ func TestBurnCredits(t *testing.T) {
 
 // However many burn one grant at once, what remains of it covers all that did.
 func TestCreditBurnsRaced(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "pro").ID
 	g, h := f.grant(creditOf(o, "10")), f.grant(creditOf(o, "100"))
@@ -298,6 +304,7 @@ func TestCreditBurnsRaced(t *testing.T) {
 
 // The net below the code: whoever inserts an entry past the store can't overdraw a grant either.
 func TestEntriesCannotOverdraw(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "pro").ID
 	g, export := f.grant(creditOf(o, "10")), f.creditExport("run")
@@ -325,6 +332,7 @@ func TestEntriesCannotOverdraw(t *testing.T) {
 }
 
 func TestFreezeCredits(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o, p := f.organization("Acme", "pro").ID, f.organization("Bolt", "pro").ID
 	cut := today.Start()

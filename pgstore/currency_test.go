@@ -17,6 +17,7 @@ import (
 
 // What is new takes currencies in force alone, and says which rule another one breaks.
 func TestNewThingsTakeCurrenciesInForce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for _, code := range []string{"SLE", "VES", "VED", "MRU", "XCG", "ZWG", "UYW", "RSD"} {
 		o, err := f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "In force", Plan: "free", Currency: code})
@@ -57,6 +58,7 @@ func TestNewThingsTakeCurrenciesInForce(t *testing.T) {
 // A version that was published before its currency was withdrawn is published on, since
 // every process publishes its file at its start.
 func TestPublishedPricesKeepAWithdrawnCurrency(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	plan := team(1)
 	plan.PriceBooks = []plans.PriceBook{{Currency: "EUR"}}
@@ -75,6 +77,7 @@ func TestPublishedPricesKeepAWithdrawnCurrency(t *testing.T) {
 
 // What was issued or granted fixes the currency.
 func TestCurrencyIsFixedByWhatWasIssuedOrGranted(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	october := calendar.PeriodOf(today.Start())
 	granted, issued := f.organization("Granted", "pro"), f.organizationSince("Issued", "pro", october.Start())

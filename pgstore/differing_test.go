@@ -14,6 +14,7 @@ import (
 // identity, as where a copy of a live instance's journal was replayed, is no duplicate: what
 // it has beyond that is set aside, once, and counts when somebody decides so.
 func TestTwoBatchesUnderOneIdentityAreBothKept(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -65,6 +66,7 @@ func TestTwoBatchesUnderOneIdentityAreBothKept(t *testing.T) {
 
 // A batch of which nobody had the content any more, and that turns up, is kept whole.
 func TestAMissingBatchThatTurnsUpIsKept(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()

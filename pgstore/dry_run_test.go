@@ -41,6 +41,7 @@ func (f *fixture) dryRun(id uuid.UUID, size int, proposed ...plans.Plan) (map[st
 // The usage that was frozen is rated under other prices beside what was billed: of the
 // period itself, without what it corrects of others.
 func TestDryRunOfAClosedPeriod(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	late, parked, euros := f.customer("Late"), f.customer("Parked"), f.customer("Euros")
 	f.exec(`UPDATE organizations SET currency = 'EUR' WHERE id = $1`, euros)
@@ -115,6 +116,7 @@ func (f *fixture) everything() (text string) {
 
 // A month that a new version of a plan split is rated as one under the version after it.
 func TestDryRunOfAVersionThatWasSplit(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	acme := f.customer("Acme")
 	next, _ := f.catalog().Plan("metered")

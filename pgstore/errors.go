@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/puddle/v2"
 
 	"github.com/riverline/tollgate/fault"
+	"github.com/riverline/tollgate/meter"
 )
 
 // ErrUnknownMeter says that a batch has usage of a meter that is not published, or
@@ -48,6 +49,31 @@ func refusedForGood(err error) bool {
 		return false
 	}
 }
+
+// answered turns what Postgres refuses of an ask for quota, or a load of an organization, into the
+// meter's words for a store that answers: [meter.ErrAskRefused] for good, [meter.ErrAskContested]
+// for now (a lock that isn't had in time, a deadlock, a statement that was stopped, a schema that
+// doesn't fit). What says that it can't be asked stays as it is: connections (08), resources that
+// are used up (53), a server that starts, stops or only reads.
+func answered(err error) error {
+	var server *pgconn.PgError
+	var connect *pgconn.ConnectError
+	switch {
+	case refusedForGood(err):
+		return fmt.Errorf("%w: %w", meter.ErrAskRefused, err)
+	case !errors.As(err, &server), errors.As(err, &connect), notServing[server.Code]:
+		return err
+	}
+	switch server.Code[:min(2, len(server.Code))] {
+	case "08", "53":
+		return err
+	default:
+		return fmt.Errorf("%w: %w", meter.ErrAskContested, err)
+	}
+}
+
+// notServing are the failures of a server that starts, stops or only reads.
+var notServing = map[string]bool{"57P01": true, "57P02": true, "57P03": true, "57P05": true, "25P03": true, "25006": true}
 
 // Error is what every method of [Store] returns when it fails. The domain's errors
 // are found in it with errors.Is and errors.As.

@@ -68,6 +68,7 @@ func manifest(e billing.Export) billing.Manifest {
 }
 
 func TestExportRunsThroughItsStages(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := finalExport(period, "run-1")
 	got, existing, err := f.BeginExport(t.Context(), want)
@@ -115,6 +116,7 @@ func TestExportRunsThroughItsStages(t *testing.T) {
 }
 
 func TestExportThatFails(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	e := f.beginExport(period, "run-1")
 	require.NoError(t, f.FailExport(t.Context(), e.ID, billing.StageFailed, "the disk is full"))
@@ -137,6 +139,7 @@ func TestExportThatFails(t *testing.T) {
 }
 
 func TestExportsThatDoNotExist(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	id := uuid.Must(uuid.NewV7())
 	_, err := f.Export(t.Context(), period)
@@ -158,6 +161,7 @@ func TestExportsThatDoNotExist(t *testing.T) {
 
 // Temporal has one open run of a workflow: when the next begins, the one before was ended there.
 func TestExportSupersedesATerminatedRun(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	first := f.beginExport(period, "run-1")
 	second := f.beginExport(period, "run-2")
@@ -179,6 +183,7 @@ func TestExportSupersedesATerminatedRun(t *testing.T) {
 }
 
 func TestPeriodHasOneFinalExport(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	var runs []billing.Export
 	for _, workflow := range []string{"one", "two"} {
@@ -198,6 +203,7 @@ func TestPeriodHasOneFinalExport(t *testing.T) {
 
 // A provisional export is not final: it is run again, and the final one is preferred.
 func TestProvisionalExport(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	w := f.instance()

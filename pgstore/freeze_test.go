@@ -66,6 +66,7 @@ func (f *fixture) totals(id uuid.UUID, page int) []billing.UsageTotal {
 
 // C10: an export aggregates every meter.
 func TestExportAggregatesEveryMeter(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	a, b := f.organization("Acme", "free"), f.organization("Bolt", "pro")
 	f.exec(`UPDATE organization_plans SET effective_from = $1`, period.Start())
@@ -104,6 +105,7 @@ func TestExportAggregatesEveryMeter(t *testing.T) {
 
 // Whatever happens after the freeze, the totals stay, to the byte.
 func TestNothingChangesFrozenTotals(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	v, w := f.instance(), f.instance()
@@ -137,6 +139,7 @@ func TestNothingChangesFrozenTotals(t *testing.T) {
 
 // The plan of an export is the one in force just before the cut.
 func TestExportHasThePlanOfItsPeriod(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o, fresh, unknown := f.organization("Acme", "enterprise"), f.organization("Bolt", "pro"), f.tenants(1)[0]
 	f.exec(`DELETE FROM organization_plans WHERE organization_id = $1`, o.ID)
@@ -160,6 +163,7 @@ func TestExportHasThePlanOfItsPeriod(t *testing.T) {
 
 // A level from before the period is in the export, although nothing was reported in it.
 func TestExportCarriesLevels(t *testing.T) {
+	t.Parallel()
 	for _, rolledUp := range []bool{false, true} {
 		f := newFixture(t)
 		o := f.organization("Acme", "free").ID
@@ -181,6 +185,7 @@ func TestExportCarriesLevels(t *testing.T) {
 // Rolled days are only a shorter way: with none, some or all of them the totals are
 // those of a simple model.
 func TestRolledDaysDoNotChangeTotals(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	// Each run has a month of its own, and levels of its own that end with it.
 	next := calendar.PeriodOf(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
@@ -278,6 +283,7 @@ func inOrder(reports []meter.Row, day calendar.Day) []meter.Row {
 
 // Freezes amid flushes and rollups: the totals are those of the batches up to the marks.
 func TestFreezeAmidFlushesAndRollups(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	const instances, batches = 3, 40

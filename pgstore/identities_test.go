@@ -42,6 +42,7 @@ func (f *fixture) apply(batch meter.Batch) meter.Applied {
 }
 
 func TestIdentifiedReportsFoldIntoTheirRow(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -61,6 +62,7 @@ func TestIdentifiedReportsFoldIntoTheirRow(t *testing.T) {
 }
 
 func TestIdentifiedReportsAreCountedOnce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o, other := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	w, v := f.instance(), f.instance()
@@ -97,6 +99,7 @@ func TestIdentifiedReportsAreCountedOnce(t *testing.T) {
 }
 
 func TestIdentifiedReportsRaced(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	writers := []*writer{f.instance(), f.instance(), f.instance()}
@@ -134,6 +137,7 @@ func TestIdentifiedReportsRaced(t *testing.T) {
 }
 
 func TestIdentifiedReportsBringTheirLease(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := window(o, calendar.WindowDay)
@@ -148,6 +152,7 @@ func TestIdentifiedReportsBringTheirLease(t *testing.T) {
 }
 
 func TestKnownReports(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o, other := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	e := keyed("a", 10, 1)
@@ -164,6 +169,7 @@ func TestKnownReports(t *testing.T) {
 
 // A batch without rows has an identity, too.
 func TestBatchWithoutRows(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	w := f.instance()
 	batch := w.batch()
@@ -184,6 +190,7 @@ func ofBatch(e meter.IdentifiedReport, key, items string) meter.IdentifiedReport
 // TestConflictsAreKeptAndNeverCounted flushes two instances that took different reports under
 // one key: single ones, and batches of which one has items at places that the other doesn't have.
 func TestConflictsAreKeptAndNeverCounted(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w, v := f.instance(), f.instance()
@@ -212,6 +219,7 @@ func TestConflictsAreKeptAndNeverCounted(t *testing.T) {
 // TestBatchKeysRaced flushes batches of two bodies under each key at once: of each key only
 // one body's items count, whichever it is.
 func TestBatchKeysRaced(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	a, b := f.instance(), f.instance()
@@ -236,6 +244,7 @@ func TestBatchKeysRaced(t *testing.T) {
 }
 
 func TestUsageKeys(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o, other := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	key := meter.BatchKey{Identity: meter.BatchIdentity("b"), Fingerprint: meter.FingerprintOf("1")}

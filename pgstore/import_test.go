@@ -30,6 +30,7 @@ func past(organization uuid.UUID, meterKey string, a plans.Aggregation, day cale
 // A chunk counts once, however often it is sent; sums add to what is there, peaks keep the
 // greatest, and a level doesn't take the place of a later one.
 func TestImportedUsageCountsOnce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "pro", mustDay("2026-08-01").Start()).ID
 	day := today - 20
@@ -67,6 +68,7 @@ func TestImportedUsageCountsOnce(t *testing.T) {
 
 // Two that import the same file at once write it once.
 func TestImportsRaced(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "pro", mustDay("2026-08-01").Start()).ID
 	var group errgroup.Group
@@ -92,6 +94,7 @@ func TestImportsRaced(t *testing.T) {
 // Rows bear the plan version that was in force at their time: a day's end, where they have
 // none, and its start for levels. Before the contract there is none.
 func TestDirectRowsAreOfThePlanOfTheirTime(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	day := today - 20
 	o := f.organizationSince("Acme", "free", day.Start().Add(6*time.Hour)).ID
@@ -123,6 +126,7 @@ func TestDirectRowsAreOfThePlanOfTheirTime(t *testing.T) {
 
 // What is imported into a closed month becomes a correction, as other late usage does.
 func TestImportedUsageOfAClosedMonthIsCorrected(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	september := calendar.PeriodOf(mustDay("2026-09-01").Start())
 	o := f.organizationSince("Acme", "pro", september.Start()).ID

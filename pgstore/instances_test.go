@@ -13,6 +13,7 @@ import (
 )
 
 func TestInstances(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	started := today.Start()
 	want := meter.Instance{ID: uuid.Must(uuid.NewV7()), Host: "one", Status: meter.InstanceLive, StartedAt: started, Watermark: started}
@@ -36,6 +37,7 @@ func TestInstances(t *testing.T) {
 }
 
 func TestMarkInstanceLost(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	w := f.instance()
 	// Its own clock is behind, that of who asks may be ahead: Postgres's alone counts.

@@ -43,6 +43,7 @@ func next(t testing.TB, changes <-chan pgstore.Change) pgstore.Change {
 }
 
 func TestListenHearsChanges(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	changes := f.listen()
 
@@ -71,6 +72,7 @@ func TestListenHearsChanges(t *testing.T) {
 }
 
 func TestListenConnectsAgain(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	changes := f.listen()
 	terminated := f.count(`
@@ -83,6 +85,7 @@ func TestListenConnectsAgain(t *testing.T) {
 }
 
 func TestListenEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	err := f.Listen(ctx, func(pgstore.Change) { cancel(errors.New("enough")) })

@@ -36,6 +36,7 @@ func (f *fixture) lostLeases() []lostLease {
 }
 
 func TestLeasesOfInstancesThatEnd(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w, month := window(o, calendar.WindowDay), window(o, calendar.WindowMonth)

@@ -11,6 +11,7 @@ import (
 
 // A batch of more rows, and of more identified reports, than one statement takes.
 func TestBatchOfManyStatements(t *testing.T) {
+	t.Parallel()
 	const size = 120_001
 	f := newFixture(t)
 	w := f.instance()
@@ -31,6 +32,7 @@ func TestBatchOfManyStatements(t *testing.T) {
 }
 
 func TestBatchOfManyIdentifiedReports(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()

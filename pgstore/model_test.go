@@ -73,6 +73,7 @@ func (m *model) stored(rows []meter.Row) []int64 {
 // Batches of several instances, with duplicates of any earlier batch, empty batches,
 // gaps and rollups between them, leave what the model says.
 func TestBatchesMatchTheModel(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	meters := []string{evaluations, entities, storage}
 	rapid.Check(t, func(rt *rapid.T) {

@@ -40,6 +40,7 @@ plans:
 // A new installation takes a catalog of its own, whatever the built-in one says of the same
 // keys and versions, and nothing of the built-in one exists: no plan, no meter and no limit.
 func TestACatalogOfOnesOwn(t *testing.T) {
+	t.Parallel()
 	f := unpublished(t)
 	own := ownCatalog(t)
 	var group errgroup.Group
@@ -85,6 +86,7 @@ func TestACatalogOfOnesOwn(t *testing.T) {
 }
 
 func TestOrganizationsUnderACatalogOfOnesOwn(t *testing.T) {
+	t.Parallel()
 	f := unpublished(t)
 	own := ownCatalog(t)
 	require.NoError(t, f.PublishCatalog(t.Context(), own))
@@ -107,6 +109,7 @@ func TestOrganizationsUnderACatalogOfOnesOwn(t *testing.T) {
 }
 
 func TestTheBuiltInDefaultPlan(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	made, err := f.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Acme"})
 	require.NoError(t, err)
@@ -120,6 +123,7 @@ func TestTheBuiltInDefaultPlan(t *testing.T) {
 // What a file leaves out stays, in its place: usage and statements refer to it. What is new
 // comes last; names and units follow the file.
 func TestMetersOfAChangedCatalog(t *testing.T) {
+	t.Parallel()
 	f := unpublished(t)
 	own := ownCatalog(t)
 	require.NoError(t, f.PublishCatalog(t.Context(), own))
@@ -142,6 +146,7 @@ func TestMetersOfAChangedCatalog(t *testing.T) {
 // Where the built-in catalog was published before, a file with the same versions must say
 // the same of them, and the error says why and what to do.
 func TestACatalogOverThePublishedBuiltInOne(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	own := ownCatalog(t)
 	own.Meters[1] = plans.Meter{Key: "evaluations", Name: "Checks", Aggregation: plans.Sum, Unit: "check"}

@@ -15,6 +15,7 @@ var distant = mustDay("2041-03-15")
 var partitioned = []string{"usage_batch_rows", "usage_daily", "usage_rolled"}
 
 func TestPartitionsAreMadeAhead(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for range 2 {
 		require.NoError(t, f.EnsurePartitions(t.Context(), distant, 10))
@@ -33,6 +34,7 @@ func TestPartitionsAreMadeAhead(t *testing.T) {
 
 // The first months exist once the migrations have run.
 func TestMigrationsMakePartitions(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for _, table := range partitioned {
 		require.EqualValues(t, 4, f.count(`SELECT count(*) FROM pg_inherits WHERE inhparent = $1::regclass`, table), table)
@@ -41,6 +43,7 @@ func TestMigrationsMakePartitions(t *testing.T) {
 
 // The net: usage of a month without a partition is kept, and moves when it gets one.
 func TestDefaultPartitionGivesWayToAMonth(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -63,6 +66,7 @@ func TestDefaultPartitionGivesWayToAMonth(t *testing.T) {
 
 // Partitions are made while usage of their month arrives.
 func TestPartitionsAmidFlushes(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	var group errgroup.Group
@@ -86,6 +90,7 @@ func TestPartitionsAmidFlushes(t *testing.T) {
 }
 
 func TestPartitionsHaveLimits(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for _, months := range []int{-1, 120, 1 << 40} {
 		err := f.EnsurePartitions(t.Context(), distant, months)

@@ -21,6 +21,7 @@ func under(r meter.Row, plan string, version int) meter.Row {
 // Rows of one organization, meter and day under several plans stay apart in the batch, and
 // fold into one record.
 func TestRowsOfSeveralPlansFoldIntoOneRecord(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o, other := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	at := func(hour int) time.Time { return today.Start().Add(time.Duration(hour) * time.Hour) }
@@ -74,6 +75,7 @@ func TestRowsOfSeveralPlansFoldIntoOneRecord(t *testing.T) {
 // Reports that were counted before leave their row idle, whatever the other rows of the day
 // bring; the same identity under two plans counts once.
 func TestRepeatedReportsAmongRowsOfSeveralPlans(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	f.instance().flush(identifiedRow(o, evaluations, keyed("a", 10, 1)))
@@ -99,6 +101,7 @@ func TestRepeatedReportsAmongRowsOfSeveralPlans(t *testing.T) {
 
 // Rows of one record on both sides of the cut between two statements fold into it once.
 func TestRecordAcrossStatements(t *testing.T) {
+	t.Parallel()
 	const size = 49_999
 	f := newFixture(t)
 	rows := make([]meter.Row, 0, size+3)
@@ -119,6 +122,7 @@ func TestRecordAcrossStatements(t *testing.T) {
 
 // A window that is open gets the usage of a day once, whatever plans it was under.
 func TestRowsOfSeveralPlansSettleTheirWindow(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -139,6 +143,7 @@ func TestRowsOfSeveralPlansSettleTheirWindow(t *testing.T) {
 
 // The second of two rows of a plan version is set aside.
 func TestARowThatComesTwice(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()

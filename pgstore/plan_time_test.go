@@ -76,6 +76,7 @@ func (m *metering) rows() (out []string) {
 // Within one flush interval: usage before an upgrade is the old plan's, usage after it the
 // new one's, and one report with a time before it doesn't move it.
 func TestUsageBelongsToThePlanOfItsTime(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "free", time.Now().AddDate(0, 0, -3)).ID
 	m := f.metering()
@@ -103,6 +104,7 @@ func TestUsageBelongsToThePlanOfItsTime(t *testing.T) {
 
 // A version that is published in between prices what it admits.
 func TestUsageBelongsToTheVersionOfItsTime(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "pro", time.Now().AddDate(0, 0, -3)).ID
 	m := f.metering()
@@ -119,6 +121,7 @@ func TestUsageBelongsToTheVersionOfItsTime(t *testing.T) {
 
 // A pending change and the end of a contract come into force by themselves.
 func TestPendingTermsBeginByThemselves(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	now := time.Now()
 	o := f.organizationSince("Acme", "pro", now.AddDate(0, 0, -3)).ID
@@ -147,6 +150,7 @@ func TestPendingTermsBeginByThemselves(t *testing.T) {
 
 // The snapshot has the terms that usage may still be reported of, and those to come.
 func TestSnapshotHasTheTerms(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	at := func(days int) time.Time { return time.Now().UTC().AddDate(0, 0, days).Truncate(time.Microsecond) }
 	o := f.organizationSince("Acme", "free", at(-90)).ID
@@ -167,6 +171,7 @@ func TestSnapshotHasTheTerms(t *testing.T) {
 
 // A stored reservation is priced by the plan that it was made under.
 func TestStoredReservationKeepsItsPlan(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "free", time.Now().AddDate(0, 0, -3)).ID
 	r := f.hold(draft(o, 5))

@@ -27,6 +27,7 @@ func reported(key string, day calendar.Day, quantity int64) meter.IdentifiedRepo
 // TestPoisonIsSetAside puts a row of each kind that is refused for good among good rows of
 // other tenants: those are written once, and what is refused waits with its reason.
 func TestPoisonIsSetAside(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	victim := f.organization("Victim", "enterprise").ID
 	full := f.organization("Full", "enterprise").ID
@@ -141,6 +142,7 @@ func TestPoisonIsSetAside(t *testing.T) {
 
 // TestUnavailabilitySetsNothingAside makes a batch fail by what is no fault of its rows.
 func TestUnavailabilitySetsNothingAside(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -162,6 +164,7 @@ func TestUnavailabilitySetsNothingAside(t *testing.T) {
 // TestQuarantineIsDecidedOnce applies and drops: twice is once, and the other decision is
 // refused.
 func TestQuarantineIsDecidedOnce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -205,6 +208,7 @@ func TestQuarantineIsDecidedOnce(t *testing.T) {
 // TestQuarantineDecisionsRaced has many apply and drop the same at once: one decision is
 // carried out, once.
 func TestQuarantineDecisionsRaced(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	f.exec(`ALTER TABLE usage_daily ADD CONSTRAINT no_thirteen CHECK (value <> 13)`)
@@ -236,6 +240,7 @@ func TestQuarantineDecisionsRaced(t *testing.T) {
 // TestQuarantineStaysConsumed sets leased usage aside: its quota is used until it is
 // dropped, whether its window was open or opens later, and moves once where it is applied.
 func TestQuarantineStaysConsumed(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -307,6 +312,7 @@ func quotaWindow(organization uuid.UUID, day calendar.Day) meter.QuotaWindow {
 // TestADaysSumIsBounded lets two instances fill a day together, neither of which can see it
 // at admission: what doesn't fit waits, and direct writes and reservations are told.
 func TestADaysSumIsBounded(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "enterprise").ID
 	a, b := f.instance(), f.instance()

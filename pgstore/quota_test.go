@@ -91,6 +91,7 @@ func (f *fixture) quota(w meter.QuotaWindow) (q quota) {
 
 // L1 is a CHECK: no statement can break it.
 func TestNothingIsGrantedBeyondTheMaximum(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
 	f.lessee(w).ask(100, 100)
@@ -103,6 +104,7 @@ func TestNothingIsGrantedBeyondTheMaximum(t *testing.T) {
 }
 
 func TestLeasesRaced(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
 	var lessees []*lessee
@@ -136,6 +138,7 @@ func TestLeasesRaced(t *testing.T) {
 }
 
 func TestFairShare(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
 	a, b := f.lessee(w), f.lessee(w)
@@ -154,6 +157,7 @@ func TestFairShare(t *testing.T) {
 }
 
 func TestAskRepeatedAndLate(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
 	l := f.lessee(w)
@@ -172,6 +176,7 @@ func TestAskRepeatedAndLate(t *testing.T) {
 }
 
 func TestLimitsThatChange(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	w := window(o.ID, calendar.WindowDay)
@@ -225,6 +230,7 @@ func (f *fixture) planVersion(key string) int {
 }
 
 func TestRecall(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := window(o, calendar.WindowMonth)
@@ -256,6 +262,7 @@ func TestRecall(t *testing.T) {
 
 // Asks for several windows are answered in their order.
 func TestAsksForSeveralWindows(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	a, b := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	l := f.lessee(window(b, calendar.WindowDay))
@@ -293,6 +300,7 @@ func TestAsksForSeveralWindows(t *testing.T) {
 }
 
 func TestFlushConsumesLeases(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := window(o, calendar.WindowDay)
@@ -318,6 +326,7 @@ func TestFlushConsumesLeases(t *testing.T) {
 // A window opens while usage of its days is flushed: each quantity is either in what it
 // begins with or settled afterwards.
 func TestOpeningRacesAFlush(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	l := f.lessee(meter.QuotaWindow{})
 	writers := []*writer{f.instance(), f.instance(), f.instance()}

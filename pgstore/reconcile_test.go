@@ -51,6 +51,7 @@ func reconciled(t *testing.T) (f *fixture, o uuid.UUID, l *lessee) {
 }
 
 func TestReconcileAgrees(t *testing.T) {
+	t.Parallel()
 	f, _, _ := reconciled(t)
 	found := f.reconcile(today.Month(), today)
 	require.Zero(t, found.Different(), "%+v", found.Differences)
@@ -63,6 +64,7 @@ func TestReconcileAgrees(t *testing.T) {
 
 // What is changed behind the system's back is found: where, and by how much.
 func TestReconcileFindsADifferenceInEachLayer(t *testing.T) {
+	t.Parallel()
 	first := today.Month()
 	for _, one := range []struct {
 		name, statement string
@@ -103,6 +105,7 @@ func TestReconcileFindsADifferenceInEachLayer(t *testing.T) {
 }
 
 func TestDeleteExpired(t *testing.T) {
+	t.Parallel()
 	f, o, _ := reconciled(t)
 	identified := row(o, evaluations, today, 0)
 	identified.IdentifiedOnly = true
@@ -128,6 +131,7 @@ func TestDeleteExpired(t *testing.T) {
 }
 
 func TestWritesAreCarriedOutOnce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	write := accounts.Write{Caller: uuid.New(), Key: [32]byte{1}, Fingerprint: [32]byte{2}}
 	var mine, underWay atomic.Int64

@@ -69,6 +69,7 @@ func (f *fixture) due(id uuid.UUID) {
 var ignoreSettledAt = cmpopts.IgnoreFields(meter.StoredReservation{}, "SettledAt")
 
 func TestReservationHeldAndCommitted(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	r := draft(o, 100)
@@ -117,6 +118,7 @@ func TestReservationHeldAndCommitted(t *testing.T) {
 }
 
 func TestReservationReleased(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	r := f.hold(draft(o, 100))
@@ -141,6 +143,7 @@ func TestReservationReleased(t *testing.T) {
 }
 
 func TestReservationExpires(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	due, kept := f.hold(draft(o, 100)), f.hold(draft(o, 10))
@@ -170,6 +173,7 @@ func TestReservationExpires(t *testing.T) {
 
 // Who is short of quota takes what due reservations hold, without waiting for the sweep.
 func TestDueReservationsMakeRoom(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	first := f.hold(draft(o, 1000))
@@ -188,6 +192,7 @@ func TestDueReservationsMakeRoom(t *testing.T) {
 }
 
 func TestReservationsBeyondTheQuota(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	r := f.hold(draft(o, 100))
@@ -221,6 +226,7 @@ func TestReservationsBeyondTheQuota(t *testing.T) {
 }
 
 func TestReservationIdentity(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	r := draft(o, 10)
@@ -242,6 +248,7 @@ func TestReservationIdentity(t *testing.T) {
 
 // Both kinds of window, and limits that aren't hard.
 func TestReservationsInOtherWindows(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	month := draft(o, 100)
@@ -264,6 +271,7 @@ func TestReservationsInOtherWindows(t *testing.T) {
 
 // Under a plan that is out of date the published limit counts.
 func TestReservationUnderAnOldPlan(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	f.exec(`INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ('free', 2, 'Free', 0, 0)`)
@@ -276,6 +284,7 @@ func TestReservationUnderAnOldPlan(t *testing.T) {
 }
 
 func TestReservationsThatCannotBeStored(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	cases := map[string]func(*meter.StoredReservation){
@@ -304,6 +313,7 @@ func TestReservationsThatCannotBeStored(t *testing.T) {
 
 // Two processes commit, release and hold the same reservation: it counts once.
 func TestReservationsRaced(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	stores := []*pgstore.Store{f.Store, f.open(pgstore.Config{URL: f.db.APIURL})}
@@ -339,6 +349,7 @@ func TestReservationsRaced(t *testing.T) {
 // A commit that finds too little looks for reservations that have expired. Its own is
 // none of them, though its time may come while the commit waits for the window.
 func TestACommitDoesNotExpireItsOwnReservation(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	d := draft(o, 2)

@@ -114,6 +114,7 @@ func (f *fixture) requireReconciled() {
 
 // The smallest way back: the instance's row is older than its batches.
 func TestAnInstanceIsTakenBackByOne(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.rewound(f.organization("Acme", "pro").ID)
 	for range 3 {
@@ -135,6 +136,7 @@ func TestAnInstanceIsTakenBackByOne(t *testing.T) {
 // A backup is restored under running instances, one of them younger than it: what they had
 // acknowledged is there again, counted once, and no limit is passed.
 func TestABackupIsRestoredUnderRunningInstances(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	a := f.rewound(o)
@@ -170,6 +172,7 @@ func TestABackupIsRestoredUnderRunningInstances(t *testing.T) {
 
 // An ask is what finds it first: it is granted nothing until what was acknowledged is there.
 func TestAnAskFindsThatTheStoreIsBehind(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.rewound(f.organization("Acme", "free").ID)
 	f.backUp()
@@ -194,6 +197,7 @@ func TestAnAskFindsThatTheStoreIsBehind(t *testing.T) {
 
 // What can't be sent again is recorded, and shown.
 func TestMissingBatchesAreShown(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	w := f.instance()
 	w.flush(row(f.organization("Acme", "pro").ID, evaluations, today, 5))

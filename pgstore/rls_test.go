@@ -140,6 +140,7 @@ func fillWebhooks(f *fixture, organizations ...uuid.UUID) {
 }
 
 func TestEveryTableOfOrganizationsIsUnderRowSecurity(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	rows, err := f.owner.Query(t.Context(), `
 		SELECT c.relname FROM pg_class c
@@ -165,6 +166,7 @@ func TestEveryTableOfOrganizationsIsUnderRowSecurity(t *testing.T) {
 }
 
 func TestRowSecurityWithoutAScope(t *testing.T) {
+	t.Parallel()
 	f, _, _ := twoTenants(t)
 	conn := connect(t, f.db.APIURL)
 	for table := range organizationColumn {
@@ -180,6 +182,7 @@ func TestRowSecurityWithoutAScope(t *testing.T) {
 }
 
 func TestRowSecurityOfATenant(t *testing.T) {
+	t.Parallel()
 	f, a, b := twoTenants(t)
 	conn := connect(t, f.db.APIURL)
 	for table, column := range organizationColumn {
@@ -195,6 +198,7 @@ func TestRowSecurityOfATenant(t *testing.T) {
 }
 
 func TestRowSecurityOfThePlatform(t *testing.T) {
+	t.Parallel()
 	f, a, b := twoTenants(t)
 	conn := connect(t, f.db.APIURL)
 	_, err := conn.Exec(t.Context(), `BEGIN; SELECT set_config('tollgate.scope', 'platform', true)`)
@@ -209,6 +213,7 @@ func TestRowSecurityOfThePlatform(t *testing.T) {
 }
 
 func TestTenantCannotWriteForAnother(t *testing.T) {
+	t.Parallel()
 	f, a, b := twoTenants(t)
 	conn := connect(t, f.db.APIURL)
 	for _, statement := range []string{
@@ -246,6 +251,7 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 
 // What was in force is priced: nobody takes it back. What is yet to come may be.
 func TestPlansThatWereInForceStay(t *testing.T) {
+	t.Parallel()
 	f, a, _ := twoTenants(t)
 	f.changePlan(a, time.Now().Add(time.Hour), "pro")
 	conn := connect(t, f.db.APIURL)
@@ -260,6 +266,7 @@ func TestPlansThatWereInForceStay(t *testing.T) {
 
 // The role owns nothing, runs no DDL, and can't free itself of row-level security.
 func TestAPIRoleCannotEscape(t *testing.T) {
+	t.Parallel()
 	f, _, _ := twoTenants(t)
 	require.Zero(t, f.count(`SELECT count(*) FROM pg_class WHERE relowner = 'tollgate_api'::regrole`))
 	require.Zero(t, f.count(`SELECT count(*) FROM pg_proc WHERE proowner = 'tollgate_api'::regrole`))
@@ -311,6 +318,7 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 
 // A function must not take tables from the caller's schemas; one with a parsed body can't.
 func TestDefinerFunctionsHaveASearchPath(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	require.NotZero(t, f.count(`SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef`))
 	require.Zero(t, f.count(`

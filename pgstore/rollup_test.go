@@ -79,6 +79,7 @@ func hour(day calendar.Day, hours float64) time.Time {
 }
 
 func TestRollUpFoldsByAggregation(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	a, b := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	v, w := f.instance(), f.instance()
@@ -98,6 +99,7 @@ func TestRollUpFoldsByAggregation(t *testing.T) {
 }
 
 func TestRollUpIsIdempotent(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -111,6 +113,7 @@ func TestRollUpIsIdempotent(t *testing.T) {
 }
 
 func TestRollUpTakesInLateUsage(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -133,6 +136,7 @@ func TestRollUpTakesInLateUsage(t *testing.T) {
 }
 
 func TestDaysToRollUp(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	all := func(from, to calendar.Day) []calendar.Day {
 		days, err := f.DaysToRollUp(t.Context(), from, to)
@@ -166,6 +170,7 @@ func TestDaysToRollUp(t *testing.T) {
 }
 
 func TestMonthToDate(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o, other := f.organization("Acme", "free").ID, f.organization("Other", "free").ID
 	first := today.Month()
@@ -192,6 +197,7 @@ func TestMonthToDate(t *testing.T) {
 
 // Late usage moves the month to date of every later day, also over days without usage.
 func TestMonthToDateAfterLateUsage(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -215,6 +221,7 @@ func TestMonthToDateAfterLateUsage(t *testing.T) {
 
 // A level holds until the next report: over days without one, and over months.
 func TestLevelsAreCarried(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	day := today.Month() - 2
@@ -242,6 +249,7 @@ func TestLevelsAreCarried(t *testing.T) {
 
 // The level before a day is known although the days before it were not rolled up.
 func TestRollUpAfterAGap(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -257,6 +265,7 @@ func TestRollUpAfterAGap(t *testing.T) {
 
 // A report's time may lie outside its day: replayed late, or written by an import.
 func TestReportsOutsideTheirDay(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o, p := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	w := f.instance()
@@ -267,6 +276,7 @@ func TestReportsOutsideTheirDay(t *testing.T) {
 }
 
 func TestRollUpFindsVariances(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
@@ -291,6 +301,7 @@ func TestRollUpFindsVariances(t *testing.T) {
 }
 
 func TestRollUpKeepsTheFirstHundredVariances(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	var rows []meter.Row
 	for _, id := range f.tenants(150) {
@@ -305,6 +316,7 @@ func TestRollUpKeepsTheFirstHundredVariances(t *testing.T) {
 
 // Two instances that report a snapshot at the same time are no variance.
 func TestSimultaneousSnapshotsAgree(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	first, second := f.instance(), f.instance()
@@ -320,6 +332,7 @@ func TestSimultaneousSnapshotsAgree(t *testing.T) {
 // Flushes and rollups of one day at the same time: every rollup is of whole batches,
 // and no usage that one misses leaves the day fresh.
 func TestRollUpAmidFlushes(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	organizations := []uuid.UUID{f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID}
 	const instances, batches = 4, 25

@@ -39,6 +39,7 @@ func usageBySegment(a billing.OrganizationPeriod) []map[string]used {
 // A plan changes at noon and at six of one day: sums are of the segment of their last
 // report, peaks count in each, and levels hold over a change.
 func TestUsageBySegment(t *testing.T) {
+	t.Parallel()
 	noon, six := hour(today, 12), hour(today, 18)
 	seconds := func(from, until time.Time) int64 { return int64(until.Sub(from) / time.Second) }
 	for _, rolledUp := range []bool{false, true} {
@@ -93,6 +94,7 @@ func TestUsageBySegment(t *testing.T) {
 
 // Usage from before an organization's first plan, and after its contract's end, is of no plan.
 func TestUsageOutsideOfTheContract(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	noon, end := hour(today, 12), hour(today+2, 6)
 	o := f.organizationSince("Acme", "free", noon).ID
@@ -115,6 +117,7 @@ func TestUsageOutsideOfTheContract(t *testing.T) {
 // the contract, neither in that month's export nor as its correction: it is shown once, at
 // no cost.
 func TestNoFeeBeforeTheContract(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	paid := plans.Plan{Key: "paid", Name: "Paid", PriceBooks: []plans.PriceBook{{Currency: "USD", BaseFee: plans.BaseFee{Amount: decimal.NewFromInt(49)}}}}
 	_, err := f.PublishPlan(t.Context(), paid)
@@ -151,6 +154,7 @@ func lineTexts(s billing.Statement) []string {
 // A customer who has left has a last statement with the month, and none afterwards; what
 // is late for that month is corrected all the same.
 func TestNoStatementAfterTheContract(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	o := f.customer("Acme")
 	f.changePlan(o, hour(today, 12), "")
@@ -168,6 +172,7 @@ func TestNoStatementAfterTheContract(t *testing.T) {
 // A day that a plan has for ten seconds alone is the dearer plan's: its fee for a day, and
 // the day's peaks, which are prorated by the day.
 func TestADayBelongsToTheDearerPlan(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	plan := func(key string, fee, seat int64) {
 		_, err := f.PublishPlan(t.Context(), plans.Plan{Key: key, Name: key, PriceBooks: []plans.PriceBook{{
@@ -197,6 +202,7 @@ func TestADayBelongsToTheDearerPlan(t *testing.T) {
 // live report that a flush brought after a change, and a report of an earlier time. One
 // that names none, or one of another month, counts for what was in force at its time.
 func TestUsageCountsForThePlanThatItNames(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	noon := hour(today, 12)
 	o := f.organizationSince("Acme", "free", period.Start().AddDate(0, -1, 0)).ID
@@ -249,6 +255,7 @@ func TestUsageCountsForThePlanThatItNames(t *testing.T) {
 // unit-seconds add up to the microsecond. Sums and peaks are where the rows' plans and
 // times put them.
 func TestSegmentsAddUpToTheTotals(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	// Each run has a month of its own, and levels of its own that end with it.
 	next := calendar.PeriodOf(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))

@@ -47,6 +47,7 @@ func (f *fixture) publishAt(plan string, at time.Time) {
 // Segments follow each other from the period's start, or from when the organization was
 // made, to the cut.
 func TestSegments(t *testing.T) {
+	t.Parallel()
 	start, end := period.Start(), period.End()
 	before, midday, evening := start.AddDate(0, -2, 0), hour(today, 12), hour(today, 18)
 	cases := []struct {
@@ -145,6 +146,7 @@ func TestSegments(t *testing.T) {
 
 // Where a plan has no row, the built-in one has version 0: rating looks it up.
 func TestSegmentsOfABuiltInPlan(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "pro", period.Start()).ID
 	f.exec(`DELETE FROM plan_limits`)
@@ -160,6 +162,7 @@ func TestSegmentsOfABuiltInPlan(t *testing.T) {
 
 // A provisional export's segments end with its cut.
 func TestSegmentsEndWithTheCut(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "free", period.Start().AddDate(0, -1, 0)).ID
 	cut := hour(today, 12)
@@ -177,6 +180,7 @@ func TestSegmentsEndWithTheCut(t *testing.T) {
 
 // What is rated is what was frozen, whatever is changed afterwards.
 func TestSegmentsAreFrozen(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "free", period.Start()).ID
 	f.changePlan(o, hour(today, 12), "pro")
@@ -203,6 +207,7 @@ func TestSegmentsAreFrozen(t *testing.T) {
 
 // Pages hold every organization once, in the order of IDs, whatever their size.
 func TestRatingPages(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	var all []uuid.UUID
 	for _, name := range []string{"a", "b", "c", "d", "e"} {

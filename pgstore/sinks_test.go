@@ -11,6 +11,7 @@ import (
 )
 
 func TestCustomers(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	a, b, c := f.organization("Acme", "free").ID, f.organization("Bolt", "pro").ID, f.organization("Crow", "pro").ID
 	put := func(organization uuid.UUID, sink, id string) error {

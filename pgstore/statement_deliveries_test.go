@@ -57,6 +57,7 @@ func (f *fixture) deliver(id, organization uuid.UUID) {
 }
 
 func TestIssuedStatements(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	a, b, c := f.customer("A"), f.customer("B"), f.customer("C")
 	f.instance().flush(row(a, evaluations, today, 5), row(b, evaluations, today, 7))
@@ -93,6 +94,7 @@ func TestIssuedStatements(t *testing.T) {
 }
 
 func TestDeliveryPages(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	var all []uuid.UUID
 	for range 5 {
@@ -115,6 +117,7 @@ func TestDeliveryPages(t *testing.T) {
 
 // What became of each is listed, counted and replaced by what becomes of it later.
 func TestStatementDeliveries(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	a, b, c := f.customer("A"), f.customer("B"), f.customer("C")
 	f.instance().flush(row(a, evaluations, today, 5), row(b, evaluations, today, 7))
@@ -164,6 +167,7 @@ func TestStatementDeliveries(t *testing.T) {
 
 // Of a revision only what differs from what the sink has taken is left to deliver.
 func TestARevisionLeavesTheDifference(t *testing.T) {
+	t.Parallel()
 	f := newClosingFixture(t)
 	same, more, gone, undelivered := f.customer("Same"), f.customer("More"), f.customer("Gone"), f.customer("Undelivered")
 	w := f.instance()
@@ -219,6 +223,7 @@ func TestARevisionLeavesTheDifference(t *testing.T) {
 
 // Statistics that know nothing of an export don't make pages slow: each is read by its key.
 func TestIssuedStatementsOfMany(t *testing.T) {
+	t.Parallel()
 	const organizations, size = 20_000, 200
 	f := newClosingFixture(t)
 	e := f.closePeriod(period)

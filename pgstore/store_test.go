@@ -22,6 +22,7 @@ import (
 )
 
 func TestOpenSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	_, err := pgstore.Open(t.Context(), pgstore.Config{})
 	require.ErrorContains(t, err, "Config.URL")
 	_, err = pgstore.Open(t.Context(), pgstore.Config{URL: "postgres://user:hunter2@host:port/x"})
@@ -39,6 +40,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestCheckSchema(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
@@ -77,6 +79,7 @@ func TestCheckSchema(t *testing.T) {
 }
 
 func TestQueryTimeout(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	store := f.open(pgstore.Config{URL: f.db.APIURL, QueryTimeout: time.Second})
@@ -97,6 +100,7 @@ func TestQueryTimeout(t *testing.T) {
 
 // The pool outlives its connections.
 func TestStoreSurvivesLostConnections(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	f.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'tollgate_api'`)
@@ -111,6 +115,7 @@ func TestStoreSurvivesLostConnections(t *testing.T) {
 }
 
 func TestErrorsSayWhetherARetryMayHelp(t *testing.T) {
+	t.Parallel()
 	code := func(code string) error { return fmt.Errorf("wrapped: %w", &pgconn.PgError{Code: code}) }
 	for _, err := range []error{
 		code("40001"), code("40P01"), code("55P03"), code("57P01"), code("57P03"), code("08006"), code("53300"), code("53100"), code("25006"),
@@ -132,6 +137,7 @@ func TestErrorsSayWhetherARetryMayHelp(t *testing.T) {
 }
 
 func TestClosedStoreIsNoReasonToGiveUp(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	store := f.open(pgstore.Config{URL: f.db.APIURL})
 	store.Close()
@@ -139,6 +145,7 @@ func TestClosedStoreIsNoReasonToGiveUp(t *testing.T) {
 }
 
 func TestRefusedLoginMayBeMended(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	_, err := pgstore.Open(t.Context(), pgstore.Config{URL: strings.Replace(f.db.APIURL, migrations.APIRole, "nobody_known", 1)})
 	require.Error(t, err)
@@ -147,6 +154,7 @@ func TestRefusedLoginMayBeMended(t *testing.T) {
 
 // What a package that can't import this one does.
 func TestErrorsCanBeAskedByInterface(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()

@@ -26,6 +26,7 @@ func (f *fixture) state(organization, id uuid.UUID) (state meter.ReservationStat
 // Reservations that Postgres refuses to end stay held, and hold up no others: they are tried
 // again later, and their window goes on without them.
 func TestStuckReservationsHoldUpNoOthers(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	var logged bytes.Buffer
 	store := f.open(pgstore.Config{URL: f.db.APIURL, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
@@ -98,6 +99,7 @@ func TestStuckReservationsHoldUpNoOthers(t *testing.T) {
 
 // More of them than one transaction ends don't keep it from the others, which come later.
 func TestManyStuckReservations(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	f.hold(draft(o, 1))
@@ -117,6 +119,7 @@ func TestManyStuckReservations(t *testing.T) {
 // A window that Postgres refuses to change is told apart from a store that is away, and fails
 // no other organization's requests.
 func TestARefusedWindow(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	acme, bolt, carl := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID, f.organization("Carl", "free").ID
 	w := windowOf(draft(acme, 1))
@@ -161,6 +164,7 @@ func TestARefusedWindow(t *testing.T) {
 // An instance whose leases Postgres refuses to release in one window ends all the same, and gives
 // the others back.
 func TestARefusedWindowHoldsUpNoEnd(t *testing.T) {
+	t.Parallel()
 	for _, lost := range []bool{false, true} {
 		f := newFixture(t)
 		acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID

@@ -30,6 +30,7 @@ func (f *fixture) takesOver(instance uuid.UUID, until time.Time) {
 // A first plan and a first version are no changes; everything else is, and each instance
 // is told of what it has not taken over.
 func TestChangesAreNumbered(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	early := f.instance()
 	o := f.organization("Acme", "free").ID
@@ -67,6 +68,7 @@ func TestChangesAreNumbered(t *testing.T) {
 
 // Old changes are deleted once no live instance is to be told of them, and those to come are kept.
 func TestOldChangesAreDeleted(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	behind, ahead, stopped := f.instance(), f.instance(), f.instance()
@@ -104,6 +106,7 @@ func TestOldChangesAreDeleted(t *testing.T) {
 // An instance that never takes a change over holds quota up for a second. What it admitted
 // meanwhile is unleased once it is flushed, and counts.
 func TestASilentInstanceIsPassedOver(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "pro", time.Now().AddDate(0, 0, -3)).ID
 	other := f.organization("Bolt", "free").ID
@@ -139,6 +142,7 @@ func TestASilentInstanceIsPassedOver(t *testing.T) {
 
 // An instance that was lost or has stopped is waited for by nobody.
 func TestOnlyLiveInstancesAreWaitedFor(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "pro", time.Now().AddDate(0, 0, -3)).ID
 	stopped, lost, l := f.instance(), f.instance(), f.lessee(windowOf(draft(o, 1)))
@@ -155,6 +159,7 @@ func TestOnlyLiveInstancesAreWaitedFor(t *testing.T) {
 // A change that is to come holds nothing up before its time, and quota of its limit up
 // after it, until instances have followed it up to then.
 func TestAChangeToComeIsTakenOver(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "free", time.Now().AddDate(0, 0, -3)).ID
 	f.exec(`INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ('small', 1, 'Small', 0, 0)`)
@@ -184,6 +189,7 @@ func TestAChangeToComeIsTakenOver(t *testing.T) {
 // What is held under a soft plan counts under the hard one, and may be committed beyond it;
 // what is released is nobody's while the limit is passed.
 func TestReservationsAcrossAChange(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organizationSince("Acme", "pro", time.Now().AddDate(0, 0, -3)).ID
 	soft := func(n int64) meter.StoredReservation {
@@ -286,6 +292,7 @@ func admitAll(t testing.TB, o uuid.UUID, replicas ...*metering) int64 {
 // acknowledged before, and no less, be the change made now or due now, and though one of them
 // is slow to take it over.
 func TestReplicasKeepTheLimitAfterAChange(t *testing.T) {
+	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"at once": 0, "to come": 300 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

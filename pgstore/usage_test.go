@@ -20,6 +20,7 @@ import (
 
 // C10: increment creates and accumulates.
 func TestIncrementCreatesAndAccumulates(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 
@@ -34,6 +35,7 @@ func TestIncrementCreatesAndAccumulates(t *testing.T) {
 
 // C3: current usage is a zero record where the day has none.
 func TestCurrentUsageIsZeroWithoutARecord(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	record, err := f.CurrentUsage(t.Context(), o.ID, evaluations, today)
@@ -43,6 +45,7 @@ func TestCurrentUsageIsZeroWithoutARecord(t *testing.T) {
 
 // C10: a peak keeps the greatest.
 func TestPeakKeepsGreatest(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	for _, step := range []struct{ report, stored int64 }{{40, 40}, {75, 75}, {10, 75}, {75, 75}, {76, 76}} {
@@ -55,6 +58,7 @@ func TestPeakKeepsGreatest(t *testing.T) {
 
 // C1: a snapshot takes the last, by the time of the report.
 func TestSnapshotTakesTheLatestReport(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	at := today.Start().Add(10 * time.Hour)
@@ -77,6 +81,7 @@ func TestSnapshotTakesTheLatestReport(t *testing.T) {
 }
 
 func TestDirectWritesRefuseWhatTheyCannotCount(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	cases := []struct {
@@ -104,6 +109,7 @@ func TestDirectWritesRefuseWhatTheyCannotCount(t *testing.T) {
 
 // Direct writes are batches too, so that batches and records agree.
 func TestDirectWritesAreBatches(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	require.NoError(t, f.IncrementUsage(t.Context(), o.ID, evaluations, today, 5))
@@ -126,6 +132,7 @@ func TestDirectWritesAreBatches(t *testing.T) {
 
 // C10: a range query, both ends included.
 func TestRangeQuery(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o, other := f.organization("Acme", "free"), f.organization("Other", "free")
 	w := f.instance()
@@ -159,6 +166,7 @@ func TestRangeQuery(t *testing.T) {
 
 // C8, C10: the export of a range aggregates every meter, and names the organizations.
 func TestRangeOfAllAggregatesEveryMeter(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	a, b := f.organization("Acme", "free"), f.organization("Bolt", "pro")
 	w := f.instance()
@@ -188,6 +196,7 @@ func TestRangeOfAllAggregatesEveryMeter(t *testing.T) {
 }
 
 func TestLoadOrganization(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "pro")
 	first := today.Month()
@@ -218,6 +227,7 @@ func TestLoadOrganization(t *testing.T) {
 // Days that are full add up over a month, and over three years only as far as an int64 goes:
 // beyond it the range is refused, and nothing is cut.
 func TestFullDaysAddUp(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "enterprise")
 	w := f.instance()

@@ -52,6 +52,7 @@ func (f *fixture) attempts(event, endpoint uuid.UUID) []webhooks.Attempt {
 }
 
 func TestPublishEventOnce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	first := occurred("k/1", events.ExportIssued, acme)
@@ -88,6 +89,7 @@ func TestPublishEventOnce(t *testing.T) {
 }
 
 func TestAChangeOfPlanIsAnEvent(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	pro, free, name, wrong := "pro", "free", "Acme Inc.", "gold"
@@ -107,6 +109,7 @@ func TestAChangeOfPlanIsAnEvent(t *testing.T) {
 }
 
 func TestEndpointsOfOwners(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	mine, theirs, platform := f.endpoint(acme, events.ExportIssued), f.endpoint(bolt), f.endpoint(uuid.Nil)
@@ -134,6 +137,7 @@ func TestEndpointsOfOwners(t *testing.T) {
 }
 
 func TestEndpointChanges(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	acme := f.organization("Acme", "free").ID
 	e := f.endpoint(acme)
@@ -173,6 +177,7 @@ func TestEndpointChanges(t *testing.T) {
 
 // The statement that makes deliveries and the rule in Go say the same.
 func TestDeliveriesAreForWhoWantsThem(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	off, yes := f.endpoint(acme), true
@@ -213,6 +218,7 @@ func TestDeliveriesAreForWhoWantsThem(t *testing.T) {
 }
 
 func TestRecordAttempts(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	to := f.endpoint(acme)

@@ -145,6 +145,25 @@ func TestServerStopsCrashesAndStarts(t *testing.T) {
 	require.Equal(t, 1, one[int](t, connect(t, database.URL), "SELECT v FROM kept"))
 }
 
+func TestServerIsSuspendedAndResumed(t *testing.T) {
+	t.Parallel()
+	server := NewServer(t)
+	conn := connect(t, server.NewDatabase(t).URL)
+	server.Suspend(t)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(t.Context(), "SELECT 1")
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		require.Fail(t, "a suspended server answers", "%v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	server.Resume(t)
+	require.NoError(t, <-answered)
+}
+
 func TestABackupIsRestored(t *testing.T) {
 	t.Parallel()
 	server := NewServer(t)

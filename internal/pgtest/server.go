@@ -2,8 +2,13 @@ package pgtest
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,4 +86,39 @@ func (s *Server) Crash(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stopWait)
 	defer cancel()
 	require.NoError(t, s.process.Crash(ctx))
+}
+
+// Suspend stops all processes of the server where they are: connections stay open, and nothing
+// answers, until Resume.
+func (s *Server) Suspend(t testing.TB) {
+	t.Helper()
+	s.signal(t, syscall.SIGSTOP)
+}
+
+// Resume lets a server go on that was suspended.
+func (s *Server) Resume(t testing.TB) {
+	t.Helper()
+	s.signal(t, syscall.SIGCONT)
+}
+
+// signal sends a signal to the server and to its children, each of which has a group of its own.
+func (s *Server) signal(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.process.DataDir(), "postmaster.pid"))
+	require.NoError(t, err)
+	first, _, _ := strings.Cut(string(text), "\n")
+	server, err := strconv.Atoi(first)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(server, signal))
+	out, err := exec.CommandContext(t.Context(), "ps", "-A", "-o", "pid=,ppid=").Output()
+	require.NoError(t, err)
+	for line := range strings.Lines(string(out)) {
+		var child, parent int
+		_, err := fmt.Sscan(line, &child, &parent)
+		require.NoError(t, err, line)
+		if parent == server {
+			// It may have ended meanwhile.
+			_ = syscall.Kill(child, signal)
+		}
+	}
 }
