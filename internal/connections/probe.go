@@ -53,7 +53,8 @@ func (p *Probe) Delay() time.Duration {
 // Close ends it, when nothing measures any more.
 func (p *Probe) Close() {
 	_ = p.write.Close()
-	for range p.seen { //nolint:revive // Until the goroutine has ended.
+	// Until its goroutine has ended.
+	for range p.seen {
 	}
 	_ = p.read.Close()
 }
