@@ -14,7 +14,7 @@ import (
 const (
 	// DefaultMaxDelay is the delay of a process from which on it has too much to do, where
 	// nothing else says so.
-	DefaultMaxDelay = 50 * time.Millisecond
+	DefaultMaxDelay = 20 * time.Millisecond
 	// shedWindow is the time that a budget is for.
 	shedWindow = 50 * time.Millisecond
 	// slowWindows is how many windows in a row must be slow before anything is shed: one is a
