@@ -40,7 +40,7 @@ test-pooler: ## Try everything behind PgBouncer, which is installed on the way: 
 		$(STACK) go test -tags pooler -count=1 -timeout 25m -v -run '^Test(Pooler|FailoverBehindAPooler)' ./e2e
 
 test-pooler-short: ## The same in short: what poolers do, and the programs behind them
-	$(STACK) go test -tags pooler -count=1 -timeout 5m -run '^(TestFind|TestKeeps|TestSessions|TestTenants|TestPooler)' ./pgstore/... ./e2e
+	TOLLGATE_POOLER_KILLS=2 $(STACK) go test -tags pooler -count=1 -timeout 5m -run '^(TestFind|TestKeeps|TestSessions|TestTenants|TestPooler)' ./pgstore/... ./e2e
 
 bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
