@@ -108,6 +108,9 @@ const (
 	foreignKeyViolation = "23503"
 	undefinedTable      = "42P01"
 	checkViolation      = "23514"
+	readOnlyTransaction = "25006"
+	unknownStatement    = "26000"
+	duplicateStatement  = "42P05"
 )
 
 // retryableCodes are the failures that pass: the server stops, starts or fails
@@ -122,7 +125,10 @@ var retryableCodes = map[string]bool{
 	"57P03": true, // cannot_connect_now
 	"57P05": true, // idle_session_timeout
 	"25P03": true, // idle_in_transaction_session_timeout
-	"25006": true, // read_only_sql_transaction: a replica, until the failover is over
+	// A replica, until the failover is over.
+	readOnlyTransaction: true,
+	// A pooler has come between: the next attempt does without prepared statements.
+	unknownStatement: true, duplicateStatement: true,
 }
 
 // Retryable reports whether the call that failed with err may succeed when it is

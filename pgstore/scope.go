@@ -25,8 +25,9 @@ type scoped struct {
 func (s *Store) asOrganization(ctx context.Context, id uuid.UUID, fn func(context.Context, scoped) error) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	// A UUID's text has no quote in it. Together with BEGIN it costs one round trip.
-	return s.transact(ctx, "begin; select set_config('tollgate.organization_id', '"+id.String()+"', true)", fn)
+	// A UUID's text has no quote in it. Together with BEGIN it costs one round trip. The scope is emptied, too: whoever
+	// has set it for a session of a pooler's would open it to every transaction that comes after.
+	return s.transact(ctx, "begin; select set_config('tollgate.scope', '', true), set_config('tollgate.organization_id', '"+id.String()+"', true)", fn)
 }
 
 // patience is how long an ask for quota, or a load of an organization, waits for a lock: less than
@@ -99,7 +100,8 @@ func (s *Store) writing(ctx context.Context, begin string, fn func(context.Conte
 }
 
 // transact runs fn in a READ COMMITTED transaction, and commits unless fn fails.
-func (s *Store) transact(ctx context.Context, begin string, fn func(context.Context, scoped) error) error {
+func (s *Store) transact(ctx context.Context, begin string, fn func(context.Context, scoped) error) (err error) {
+	defer func() { s.noticed(err) }()
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
 	if err != nil {
 		return err
