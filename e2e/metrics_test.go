@@ -78,6 +78,10 @@ func doALittleOfEverything(t *testing.T, s *system, api *process, temporal clien
 		workflows.RollUpDay, workflows.RollUpDayInput{Day: calendar.DayOf(time.Now()).String()})
 	require.NoError(t, err)
 	require.Error(t, run.Get(t.Context(), nil))
+	run, err = temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{TaskQueue: workflows.TaskQueue},
+		workflows.RollUpDay, workflows.RollUpDayInput{Day: (calendar.DayOf(time.Now()) - 1).String()})
+	require.NoError(t, err)
+	require.NoError(t, run.Get(t.Context(), nil))
 	schedule := temporal.ScheduleClient().GetHandle(t.Context(), workflows.DailyRollUpScheduleID)
 	require.NoError(t, schedule.Trigger(t.Context(), client.ScheduleTriggerOptions{}))
 }

@@ -67,15 +67,3 @@ func (s *Store) CountInstances(ctx context.Context) (map[meter.InstanceStatus]in
 	})
 	return map[meter.InstanceStatus]int64{meter.InstanceLive: live, meter.InstanceLost: lost}, wrap(err, "count instances")
 }
-
-// RolledUpTo returns the end of the last day that is rolled up; the zero time before the first.
-func (s *Store) RolledUpTo(ctx context.Context) (time.Time, error) {
-	var last *time.Time
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		return tx.QueryRow(ctx, `SELECT max(day) + 1 FROM usage_rollups`).Scan(&last)
-	})
-	if last == nil {
-		return time.Time{}, wrap(err, "look for the last rolled day")
-	}
-	return *last, nil
-}

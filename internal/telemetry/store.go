@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/sinks"
 	"github.com/riverline/tollgate/webhooks"
@@ -25,9 +26,16 @@ type Figures interface {
 	UndeliveredStatements(ctx context.Context) (map[sinks.State]int64, error)
 	// CountInstances returns how many instances there are, by status.
 	CountInstances(ctx context.Context) (map[meter.InstanceStatus]int64, error)
-	// RolledUpTo returns the end of the last day that is rolled up; the zero time before the first.
-	RolledUpTo(ctx context.Context) (time.Time, error)
+	// DaysToRollUp returns the days of a range, both ends included, that need a rollup.
+	DaysToRollUp(ctx context.Context, from, to calendar.Day) ([]calendar.Day, error)
 }
+
+const (
+	// unrolledAfter is how long a day has been over when it is due to be rolled up, and unrolledDays
+	// how many such days are looked at, as rollups do.
+	unrolledAfter = 6 * time.Hour
+	unrolledDays  = 35
+)
 
 // figuresTimeout bounds the time that all figures of one scrape take, so that a scrape ends in time.
 const figuresTimeout = 5 * time.Second
@@ -53,11 +61,11 @@ func ObserveStore(provider metric.MeterProvider, figures Figures, now func() tim
 	s.stages = seconds("tollgate_export_stage_seconds", "Time for which an export has been in the stage in which it is: the longest, by stage.")
 	s.statements = count("tollgate_undelivered_statements", "Statements of closed periods that a sink has not taken, by state: no_customer, failed.")
 	s.instances = count("tollgate_instances", "Instances by status: live, and lost within the last day.")
-	s.rolled = seconds("tollgate_rolled_up_to_time_seconds", "End of the last day that is rolled up, in Unix time.")
+	s.unrolled = count("tollgate_unrolled_days", "Days that have been over for six hours and are not rolled up, of the last 35.")
 	if s.failed != nil {
 		return fmt.Errorf("make the store's metrics: %w", s.failed)
 	}
-	_, err := scope.RegisterCallback(s.observe, s.undispatched, s.oldest, s.deliveries, s.stages, s.statements, s.instances, s.rolled)
+	_, err := scope.RegisterCallback(s.observe, s.undispatched, s.oldest, s.deliveries, s.stages, s.statements, s.instances, s.unrolled)
 	if err != nil {
 		return fmt.Errorf("register the store's metrics: %w", err)
 	}
@@ -65,11 +73,11 @@ func ObserveStore(provider metric.MeterProvider, figures Figures, now func() tim
 }
 
 type storeMetrics struct {
-	figures                                         Figures
-	now                                             func() time.Time
-	undispatched, deliveries, statements, instances metric.Int64ObservableGauge
-	oldest, stages, rolled                          metric.Float64ObservableGauge
-	failed                                          error
+	figures                                                   Figures
+	now                                                       func() time.Time
+	undispatched, deliveries, statements, instances, unrolled metric.Int64ObservableGauge
+	oldest, stages                                            metric.Float64ObservableGauge
+	failed                                                    error
 }
 
 func (s *storeMetrics) observe(ctx context.Context, o metric.Observer) error {
@@ -128,12 +136,11 @@ func (s *storeMetrics) observeInstances(ctx context.Context, o metric.Observer) 
 	for status, n := range counts {
 		o.ObserveInt64(s.instances, n, metric.WithAttributes(attribute.String("status", string(status))))
 	}
-	rolled, err := s.figures.RolledUpTo(ctx)
+	last := calendar.DayOf(s.now().Add(-unrolledAfter)) - 1
+	days, err := s.figures.DaysToRollUp(ctx, last-unrolledDays+1, last)
 	if err != nil {
 		return err
 	}
-	if !rolled.IsZero() {
-		o.ObserveFloat64(s.rolled, float64(rolled.Unix()))
-	}
+	o.ObserveInt64(s.unrolled, int64(len(days)))
 	return nil
 }
