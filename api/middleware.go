@@ -62,18 +62,22 @@ var (
 // recovery of panics, and the log.
 func (s *Server) outermost(c *gin.Context) {
 	began := time.Now()
-	header := c.Writer.Header()
-	header[gate.HeaderRequestID] = []string{s.requestIDs.of(c.Request)}
-	if !isGateway(c.Request.URL.Path) {
+	s.setHeaders(c.Writer.Header(), c.Request)
+	defer s.recoverPanic(c, began)
+	c.Next()
+	s.ended(c, began)
+}
+
+// setHeaders sets what every answer has.
+func (s *Server) setHeaders(header http.Header, r *http.Request) {
+	header[gate.HeaderRequestID] = []string{s.requestIDs.of(r)}
+	if !isGateway(r.URL.Path) {
 		// What the upstream answers bears the upstream's own.
 		header["X-Content-Type-Options"] = headerNoSniff
 		header["Cache-Control"] = headerNoStore
 		header["Content-Security-Policy"] = headerNoContent
 		header["Referrer-Policy"] = headerNoReferrer
 	}
-	defer s.recoverPanic(c, began)
-	c.Next()
-	s.ended(c, began)
 }
 
 func isGateway(path string) bool { return strings.HasPrefix(path, gatewayPrefix+"/") }
@@ -122,7 +126,7 @@ func (s *Server) ended(c *gin.Context, began time.Time) {
 
 func isFrequent(route string) bool {
 	switch route {
-	case usagePath, batchPath, gatewayRoute, "/healthz", "/readyz", "/metrics":
+	case usagePath, batchPath, gatewayRoute, "/healthz", "/livez", "/readyz", "/metrics":
 		return true
 	default:
 		return false

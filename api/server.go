@@ -121,6 +121,9 @@ func noMethod(c *gin.Context) {
 // Handler returns what serves every route.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.config.Shedder.Active() && s.overloaded(w, r) {
+			return
+		}
 		if r.Method == http.MethodHead && !isGateway(r.URL.Path) {
 			// net/http keeps the body of an answer to HEAD to itself: it still has the
 			// request as it came.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -190,7 +191,7 @@ func (p *Problem) Write(w http.ResponseWriter) {
 	body, _ := json.Marshal(out)
 	header.Set("Content-Type", problemContentType)
 	header.Set("Cache-Control", "no-store")
-	header.Del("Content-Length")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
 	header.Del("Content-Encoding")
 	w.WriteHeader(out.Status)
 	// The client may be gone; there is nobody left to tell.

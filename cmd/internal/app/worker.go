@@ -26,7 +26,7 @@ import (
 type WorkerConfig struct {
 	Shared
 	config.Stripe
-	Listen        string        `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /readyz and /metrics."`
+	Listen        string        `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /livez, /readyz and /metrics."`
 	KeepInterval  time.Duration `hidden:"" env:"TOLLGATE_KEEP_INTERVAL" help:"Time between two looks at what Temporal must have, for tests. Default: 1m."`
 	KeepSchedules bool          `env:"TOLLGATE_KEEP_SCHEDULES" help:"Leave Temporal's schedules and search attributes alone; somebody else manages them."`
 }
@@ -226,7 +226,9 @@ func ignoreEnd(ctx context.Context, err error) error {
 func operations(b *base, working, keeping *atomic.Bool, schema func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", b.telemetry.Handler())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	alive := func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") }
+	mux.HandleFunc("GET /healthz", alive)
+	mux.HandleFunc("GET /livez", alive)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if !working.Load() {
 			answer(w, http.StatusServiceUnavailable, "starting or stopping")
