@@ -26,7 +26,9 @@ func TestEndedRuns(t *testing.T) {
 		return &workflowpb.WorkflowExecutionInfo{Type: &commonpb.WorkflowType{Name: name}, Status: status}
 	}
 	page := func(token string) any {
-		return mock.MatchedBy(func(r *workflowservice.ListWorkflowExecutionsRequest) bool { return string(r.GetNextPageToken()) == token })
+		return mock.MatchedBy(func(r *workflowservice.ListWorkflowExecutionsRequest) bool {
+			return string(r.GetNextPageToken()) == token
+		})
 	}
 	c.On("ListWorkflow", mock.Anything, page("")).Once().Return(&workflowservice.ListWorkflowExecutionsResponse{
 		Executions:    []*workflowpb.WorkflowExecutionInfo{run("RollUpDay", enumspb.WORKFLOW_EXECUTION_STATUS_FAILED), run("Gone", enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED)},
