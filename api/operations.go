@@ -105,6 +105,15 @@ func (s *Server) checkParts(ctx context.Context) map[string]string {
 	return found
 }
 
+// HealthyParts says of each part whether it is as it should be, as /readyz does.
+func (s *Server) HealthyParts(ctx context.Context) map[string]bool {
+	healthy := map[string]bool{}
+	for part, state := range s.checkParts(ctx) {
+		healthy[part] = state == partOK
+	}
+	return healthy
+}
+
 // serveDocument answers with the OpenAPI document.
 func (s *Server) serveDocument(c *gin.Context) {
 	c.Header("Cache-Control", "no-cache")

@@ -338,5 +338,8 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 		return nil, err
 	}
 	server := api.New(serverConfig)
-	return server, telemetry.ObserveGate(b.telemetry.Metrics, server.GateCounts)
+	return server, errors.Join(
+		telemetry.ObserveGate(b.telemetry.Metrics, server.GateCounts),
+		telemetry.ObserveParts(b.telemetry.Metrics, server.HealthyParts),
+	)
 }

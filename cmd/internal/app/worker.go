@@ -64,11 +64,11 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("--blob-url: %w", err)
 	}
 	defer func() { err = errors.Join(err, blobs.Close()) }()
-	err = telemetry.ObserveUnclosedPeriods(b.telemetry.Metrics, b.store.CountUnclosedPeriods)
+	var working, keeping atomic.Bool
+	watched, err := observeWorker(b, &keeping)
 	if err != nil {
 		return err
 	}
-	var working, keeping atomic.Bool
 	listener, err := listen(ctx, "--listen", w.config.Listen)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	keepCtx, stopKeeping := context.WithCancel(ctx)
 	go func() {
 		defer close(kept)
-		w.keep(keepCtx, b, &keeping)
+		w.keep(keepCtx, b, &keeping, watched)
 	}()
 	defer func() { stopKeeping(); <-kept }()
 	w.ready.set()
@@ -162,7 +162,7 @@ const (
 
 // keep brings Temporal to what Postgres says, until the context ends: its state may be lost or replaced
 // at any time.
-func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool) {
+func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool, watched func(telemetry.Runs)) {
 	interval := w.config.KeepInterval
 	if interval == 0 {
 		interval = keepInterval
@@ -176,6 +176,7 @@ func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool) {
 	for {
 		bounded, cancel := context.WithTimeout(ctx, max(interval, keepInterval))
 		err := keeper.Keep(bounded)
+		runs, unknown := watch(bounded, b)
 		cancel()
 		if ctx.Err() != nil {
 			return
@@ -184,6 +185,11 @@ func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool) {
 			b.logger.Warn("What Temporal must have can't be ensured: it is tried again", "error", err)
 		}
 		keeping.Store(err == nil)
+		if unknown == nil {
+			watched(runs)
+		} else if err == nil {
+			b.logger.Warn("What became of workflows and schedules can't be asked: their metrics stay as they are", "error", unknown)
+		}
 		select {
 		case <-ctx.Done():
 			return
