@@ -55,6 +55,7 @@ func TestWorkerSaysWhetherItIsReady(t *testing.T) {
 		body    string
 	}{
 		{false, "/healthz", http.StatusOK, `{"status":"ok"}`},
+		{false, "/livez", http.StatusOK, `{"status":"ok"}`},
 		{false, "/readyz", http.StatusServiceUnavailable, `{"status":"starting or stopping"}`},
 		{true, "/readyz", http.StatusOK, `{"status":"ready"}`},
 		{true, "/healthz", http.StatusOK, `{"status":"ok"}`},
