@@ -33,6 +33,7 @@ var errorAnswers = []errorAnswer{
 	{errEncoding, http.StatusUnsupportedMediaType, codeUnsupportedMediaType, whole},
 	{errNotYetWritten, http.StatusConflict, codeConflict, nil},
 	{errWebhookDisabled, http.StatusConflict, codeConflict, nil},
+	{errOverloaded, http.StatusServiceUnavailable, gate.CodeOverloaded, overloaded},
 	{errTooManyUnderWay, http.StatusTooManyRequests, codeTooManyUnderWay, nil},
 	{ErrNotRunning, http.StatusConflict, codeConflict, nil},
 	{ErrWorkflowsAway, http.StatusServiceUnavailable, codeUnavailable, away},
@@ -50,6 +51,7 @@ var errorAnswers = []errorAnswer{
 	{meter.ErrQuantityOverflow, http.StatusUnprocessableEntity, gate.CodeQuantityOverflow, overflow},
 	{meter.ErrQuarantineDecided, http.StatusConflict, codeConflict, nil},
 	{meter.ErrQuarantineRefused, http.StatusConflict, codeQuarantineRefused, fromRoot},
+	{meter.ErrQuotaRefused, http.StatusServiceUnavailable, gate.CodeQuotaRefused, quotaRefused},
 	{meter.ErrReservationEnded, http.StatusConflict, codeReservationEnded, nil},
 	{meter.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, away},
 	{plans.ErrInvalidCatalog, http.StatusBadRequest, codeInvalidRequest, rule},
@@ -84,6 +86,10 @@ func noKey(_ error, a *errorAnswer) *gate.Problem {
 }
 
 func overflow(error, *errorAnswer) *gate.Problem { return gate.OverflowProblem() }
+
+func overloaded(error, *errorAnswer) *gate.Problem { return gate.Overloaded(http.Header{}) }
+
+func quotaRefused(error, *errorAnswer) *gate.Problem { return gate.QuotaRefusedProblem() }
 
 func stalled(error, *errorAnswer) *gate.Problem { return gate.StalledProblem() }
 

@@ -116,6 +116,8 @@ func newSystem(t *testing.T, database *pgtest.Database, namespace temporaltest.N
 		"TOLLGATE_DATABASE_URL="+database.APIURL,
 		"TOLLGATE_BLOB_URL=file://"+filepath.Join(t.TempDir(), "blobs"),
 		"TOLLGATE_JOURNAL_DIR="+filepath.Join(t.TempDir(), "journal"),
+		// The machine of the tests is often too busy; each request here counts.
+		"TOLLGATE_MAX_DELAY=0",
 		"TOLLGATE_FLUSH_INTERVAL="+flushInterval.String(),
 		"TOLLGATE_LOG_FORMAT=json",
 		"TEMPORAL_ADDRESS="+namespace.Address,

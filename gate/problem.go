@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -39,6 +40,8 @@ const (
 	CodeBodyStalled = "body_stalled"
 	// CodeUnavailable (503): a part that this needs is away.
 	CodeUnavailable = "unavailable"
+	// CodeQuotaRefused (503): the database answers, and grants no quota of a hard limit.
+	CodeQuotaRefused = "quota_refused"
 	// CodeOverloaded (503): there is more to do than can be done.
 	CodeOverloaded = "overloaded"
 	// CodeInternal (500): a defect or a wrong configuration; the log has the details.
@@ -51,8 +54,11 @@ const (
 	HeaderOverLimit = "Tollgate-Over-Limit"
 	// HeaderOrganization tells the upstream whose request it is.
 	HeaderOrganization = "X-Tollgate-Organization"
-	// HeaderRequestID identifies the request in logs.
+	// HeaderRequestID identifies the request in logs. It is always ours.
 	HeaderRequestID = "X-Request-Id"
+	// HeaderCallerRequestID is the X-Request-Id that the caller sent: a word of its own, which
+	// others may have used too.
+	HeaderCallerRequestID = "X-Caller-Request-Id"
 )
 
 const (
@@ -132,6 +138,19 @@ func Unavailable(h http.Header) *Problem {
 		"Usage can't be counted safely at the moment, so nothing was counted. Try again.")
 }
 
+// QuotaRefused is the answer where the store answers, and grants no quota of a window; it sets the
+// header that goes with it.
+func QuotaRefused(h http.Header) *Problem {
+	h["Retry-After"] = []string{"1"}
+	return QuotaRefusedProblem()
+}
+
+// QuotaRefusedProblem is [QuotaRefused] without the header.
+func QuotaRefusedProblem() *Problem {
+	return NewProblem(http.StatusServiceUnavailable, CodeQuotaRefused,
+		"The database refuses to say whether the limit has room, so nothing was counted. Try again; if it lasts, tell whoever operates this.")
+}
+
 // Overloaded is the answer where there is more to do than can be done; it sets the header that
 // goes with it.
 func Overloaded(h http.Header) *Problem {
@@ -175,7 +194,7 @@ func (p *Problem) Write(w http.ResponseWriter) {
 	body, _ := json.Marshal(out)
 	header.Set("Content-Type", problemContentType)
 	header.Set("Cache-Control", "no-store")
-	header.Del("Content-Length")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
 	header.Del("Content-Encoding")
 	w.WriteHeader(out.Status)
 	// The client may be gone; there is nobody left to tell.

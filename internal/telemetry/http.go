@@ -57,6 +57,28 @@ func ObserveGate(provider metric.MeterProvider, counts func() gate.Counts) error
 	return nil
 }
 
+// ObserveShedder makes the metrics of what is shed. They are read when they are scraped.
+func ObserveShedder(provider metric.MeterProvider, counts func() gate.ShedCounts) error {
+	scope := provider.Meter("github.com/riverline/tollgate/gate")
+	active, failed := scope.Int64ObservableGauge("tollgate_overloaded",
+		metric.WithDescription("1 while there is more to do than can be done, 0 otherwise."))
+	shed, err := scope.Int64ObservableCounter("tollgate_shed",
+		metric.WithDescription("Requests answered with 503 because there was more to do than could be done, by reason: the caller's share, the budget of all."))
+	if failed = errors.Join(failed, err); failed == nil {
+		_, failed = scope.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+			c := counts()
+			o.ObserveInt64(active, c.Active)
+			o.ObserveInt64(shed, c.OverShare, metric.WithAttributes(attribute.String("reason", "share")))
+			o.ObserveInt64(shed, c.OverBudget, metric.WithAttributes(attribute.String("reason", "budget")))
+			return nil
+		}, active, shed)
+	}
+	if failed != nil {
+		return fmt.Errorf("make the metrics of what is shed: %w", failed)
+	}
+	return nil
+}
+
 // ObserveConnections makes the metrics of the connections that a server holds. They are read when
 // they are scraped.
 func ObserveConnections(provider metric.MeterProvider, counts func() connections.Counts) error {

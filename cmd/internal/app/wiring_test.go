@@ -55,6 +55,7 @@ func TestWorkerSaysWhetherItIsReady(t *testing.T) {
 		body    string
 	}{
 		{false, "/healthz", http.StatusOK, `{"status":"ok"}`},
+		{false, "/livez", http.StatusOK, `{"status":"ok"}`},
 		{false, "/readyz", http.StatusServiceUnavailable, `{"status":"starting or stopping"}`},
 		{true, "/readyz", http.StatusOK, `{"status":"ready"}`},
 		{true, "/healthz", http.StatusOK, `{"status":"ok"}`},
@@ -104,7 +105,7 @@ func TestStartIsRefused(t *testing.T) {
 			}
 		})
 	}
-	_, err := (&Shared{Database: nobody, Catalog: config.Catalog{Catalog: catalog}}).open(t.Context(), "test")
+	_, err := (&Shared{Database: nobody, Catalog: config.Catalog{Catalog: catalog}}).open(t.Context(), "test", "")
 	require.ErrorIs(t, err, plans.ErrInvalidCatalog)
 }
 

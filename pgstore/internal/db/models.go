@@ -84,6 +84,8 @@ type Export struct {
 	IssuedAt *time.Time
 	// What its workflow was started with: should Temporal lose the run, another is started with it.
 	Request []byte
+	// When it came to its stage.
+	StagedAt time.Time
 }
 
 // Processes that meter.
