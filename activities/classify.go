@@ -55,12 +55,14 @@ const (
 	TypePermanent = "Permanent"
 )
 
-// TypeNothingFlushed and TypeWorkerStopping are types of errors that are tried again.
+// TypeNothingFlushed, TypeWorkerStopping and TypeTurn are types of errors that are tried again.
 const (
 	// TypeNothingFlushed is an epoch in which no flush succeeded.
 	TypeNothingFlushed = "NothingFlushed"
 	// TypeWorkerStopping is work that another worker takes over.
 	TypeWorkerStopping = "WorkerStopping"
+	// TypeTurn is an attempt that waits until others of its organization have ended.
+	TypeTurn = "Turn"
 )
 
 // errInvalidInput is the root of errors about an activity's input.

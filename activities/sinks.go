@@ -11,6 +11,8 @@ import (
 
 // SinkStore reads issued statements and keeps what became of them.
 type SinkStore interface {
+	// Sinks returns the names of the sinks of which some worker has the key.
+	Sinks(ctx context.Context) ([]string, error)
 	// StatementDeliveryPages divides the organizations of an issued export into pages, at most `most`
 	// of them, and returns the last organization of each.
 	StatementDeliveryPages(ctx context.Context, export uuid.UUID, size, most int) ([]uuid.UUID, error)
@@ -39,7 +41,7 @@ type Sink interface {
 type SinksConfig struct {
 	// Store has the statements. Required.
 	Store SinkStore
-	// Sink takes them. Nil: there is none, and nothing is delivered.
+	// Sink takes them. Nil: this worker has no key, and delivers nothing.
 	Sink Sink
 	// PageSize is how many statements are read at a time. Zero: 200.
 	PageSize int
@@ -69,17 +71,15 @@ func NewSinks(config SinksConfig) *Sinks {
 	return &Sinks{config: config}
 }
 
-// ListSinksResult names the sinks that the worker has settings for.
+// ListSinksResult names the sinks of which some worker has the key.
 type ListSinksResult struct {
 	Sinks []string `json:"sinks"`
 }
 
-// ListSinks says which sinks there are.
-func (s *Sinks) ListSinks(context.Context) (ListSinksResult, error) {
-	if s.config.Sink == nil {
-		return ListSinksResult{}, nil
-	}
-	return ListSinksResult{Sinks: []string{s.config.Sink.Name()}}, nil
+// ListSinks says which sinks there are, whichever worker answers.
+func (s *Sinks) ListSinks(ctx context.Context) (ListSinksResult, error) {
+	found, err := s.config.Store.Sinks(ctx)
+	return ListSinksResult{Sinks: found}, classify(err)
 }
 
 // PlanDeliveryInput says which export is delivered.

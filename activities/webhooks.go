@@ -46,6 +46,9 @@ type WebhooksConfig struct {
 	Start func(ctx context.Context, d webhooks.Delivery) error
 	// PageSize is how many events one look at the store takes. Zero: 100.
 	PageSize int
+	// Attempts is how many attempts are made at once, by all calls together. An organization has at
+	// most a quarter of the places that are free. Zero: [DefaultAttempts].
+	Attempts int
 	// Now tells the time, UTC. Nil: time.Now.
 	Now func() time.Time
 }
@@ -53,7 +56,10 @@ type WebhooksConfig struct {
 const defaultEventPage = 100
 
 // Webhooks has the activities that send events to endpoints.
-type Webhooks struct{ config WebhooksConfig }
+type Webhooks struct {
+	config WebhooksConfig
+	turns  *turns
+}
 
 // NewWebhooks makes the activities. It panics where a required field of the config is
 // missing.
@@ -64,10 +70,13 @@ func NewWebhooks(config WebhooksConfig) *Webhooks {
 	if config.PageSize == 0 {
 		config.PageSize = defaultEventPage
 	}
+	if config.Attempts == 0 {
+		config.Attempts = DefaultAttempts
+	}
 	if config.Now == nil {
 		config.Now = func() time.Time { return time.Now().UTC() }
 	}
-	return &Webhooks{config: config}
+	return &Webhooks{config: config, turns: newTurns(config.Attempts)}
 }
 
 // AttemptInput says what to send where.
@@ -75,6 +84,8 @@ type AttemptInput struct {
 	// Event and Endpoint are their ids. Required.
 	Event    uuid.UUID `json:"event"`
 	Endpoint uuid.UUID `json:"endpoint"`
+	// Organization is that of the endpoint; [uuid.Nil] is the platform. Organizations take turns.
+	Organization uuid.UUID `json:"organization,omitzero"`
 }
 
 // AttemptResult is what came of an attempt.
@@ -105,6 +116,15 @@ func (w *Webhooks) Attempt(ctx context.Context, in AttemptInput) (AttemptResult,
 	if err := in.check(); err != nil {
 		return AttemptResult{}, err
 	}
+	began := w.config.Now()
+	ok, after := w.turns.take(in.Organization, began)
+	if !ok {
+		return AttemptResult{}, comeAgain(after)
+	}
+	defer func() {
+		now := w.config.Now()
+		w.turns.give(in.Organization, now, now.Sub(began))
+	}()
 	e, to, err := w.config.Store.EventToDeliver(ctx, in.Event, in.Endpoint)
 	switch {
 	case errors.Is(err, webhooks.ErrEndpointNotFound):

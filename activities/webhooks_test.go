@@ -4,10 +4,12 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/activities"
@@ -217,6 +219,53 @@ func TestAttempt(t *testing.T) {
 	requirePermanent(t, err, activities.TypeInvalidInput, "endpoint is missing")
 	_, err = run[activities.AttemptResult](t, newEnvironment(t, group), group.Attempt, activities.AttemptInput{})
 	requirePermanent(t, err, activities.TypeInvalidInput, "event is missing")
+}
+
+// A tenant whose receiver hangs has some places, and the others the rest.
+func TestAttemptTakesTurns(t *testing.T) {
+	t.Parallel()
+	hanging, let := make(chan struct{}, 100), make(chan struct{})
+	sender := senderFunc(func(to webhooks.Endpoint) webhooks.Response {
+		if to.ID == uuid.Max {
+			hanging <- struct{}{}
+			<-let
+		}
+		return webhooks.Response{Status: 200, At: now}
+	})
+	group := activities.NewWebhooks(activities.WebhooksConfig{
+		Store: &turnStore{}, Sender: sender, Start: func(context.Context, webhooks.Delivery) error { return nil }, Attempts: 8,
+	})
+	attempt := func(endpoint, organization uuid.UUID) (activities.AttemptResult, error) {
+		return run[activities.AttemptResult](t, newEnvironment(t, group), group.Attempt, activities.AttemptInput{Event: uuid.Max, Endpoint: endpoint, Organization: organization})
+	}
+	var under sync.WaitGroup
+	under.Go(func() {
+		_, err := attempt(uuid.Max, uuid.Max)
+		assert.NoError(t, err)
+	})
+	<-hanging
+	_, err := attempt(uuid.Max, uuid.Max)
+	requireTriedAgain(t, err, "other deliveries of the organization are under way: this one is tried again in 1s")
+	out, err := attempt(uuid.UUID{15: 1}, uuid.UUID{15: 1})
+	require.NoError(t, err)
+	require.Equal(t, 200, out.Status)
+	close(let)
+	under.Wait()
+	_, err = attempt(uuid.UUID{15: 2}, uuid.Max)
+	require.NoError(t, err)
+}
+
+// turnStore has every event and endpoint.
+type turnStore struct{ hookStore }
+
+func (*turnStore) EventToDeliver(_ context.Context, event, endpoint uuid.UUID) (events.Event, webhooks.Endpoint, error) {
+	return events.Event{ID: event}, webhooks.Endpoint{ID: endpoint}, nil
+}
+
+type senderFunc func(webhooks.Endpoint) webhooks.Response
+
+func (f senderFunc) Send(_ context.Context, to webhooks.Endpoint, _ events.Event) (webhooks.Response, error) {
+	return f(to), nil
 }
 
 func TestRecordAttemptAndEndDelivery(t *testing.T) {

@@ -182,6 +182,13 @@ CREATE INDEX export_decisions_export ON export_decisions (export_id, at);
 COMMENT ON TABLE export_decisions IS 'The audit trail: who decided what of an export, when and why. Rows are only ever added.';
 COMMENT ON COLUMN export_decisions.actor_id IS 'The API key; NULL where it was not a person with one: a schedule.';
 
+CREATE TABLE sinks (
+    name    text        PRIMARY KEY CHECK (char_length(name) BETWEEN 1 AND 100),
+    seen_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE sinks IS 'The sinks of which a worker has the key.';
+COMMENT ON COLUMN sinks.seen_at IS 'When a worker said so last: one of which none does for a day is none.';
+
 CREATE TABLE organization_customers (
     organization_id uuid        NOT NULL REFERENCES organizations (id),
     sink            text        NOT NULL CHECK (sink <> ''),
@@ -263,6 +270,8 @@ ALTER TABLE export_variances ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON export_variances TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
+ALTER TABLE sinks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON sinks TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
 ALTER TABLE organization_customers ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON organization_customers TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
@@ -281,12 +290,13 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON export_batches, export_meters, export_or
     export_segment_usage, export_corrections, export_correction_batches, statements, export_parked, export_variances TO tollgate_api;
 -- No UPDATE and no DELETE: what was decided stays.
 GRANT SELECT, INSERT ON export_decisions TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE ON sinks TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (external_id, updated_at) ON organization_customers TO tollgate_api;
 GRANT SELECT, INSERT ON statement_deliveries TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON statement_undelivered TO tollgate_api;
 
 -- +goose Down
 
-DROP TABLE statement_undelivered, statement_deliveries, organization_customers, export_decisions, export_variances, export_parked, statements,
+DROP TABLE statement_undelivered, statement_deliveries, organization_customers, sinks, export_decisions, export_variances, export_parked, statements,
     export_correction_batches, export_corrections, export_segment_usage, export_segments, export_usage, export_organizations,
     export_meters, export_batches, exports;

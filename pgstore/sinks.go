@@ -25,3 +25,19 @@ func (s *Store) PutCustomer(ctx context.Context, c sinks.Customer) error {
 	})
 	return wrap(err, "put the customer of organization %s in %s", c.Organization, c.Sink)
 }
+
+// SeeSink records that a worker has the key of a sink.
+func (s *Store) SeeSink(ctx context.Context, name string) error {
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error { return tx.SeeSink(ctx, name) })
+	return wrap(err, "record sink %s", name)
+}
+
+// Sinks returns the names of the sinks of which a worker had the key within the last day.
+func (s *Store) Sinks(ctx context.Context) ([]string, error) {
+	var found []string
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) (err error) {
+		found, err = tx.Sinks(ctx)
+		return err
+	})
+	return found, wrap(err, "list sinks")
+}

@@ -139,7 +139,7 @@ func (d *eventDelivery) attempt(ctx workflow.Context, manual bool) error {
 	// An attempt that is due is the schedule's, whoever asked for it.
 	scheduled := d.progress.State == webhooks.Pending && !workflow.Now(ctx).Before(d.progress.NextAttemptAt)
 	d.progress.Attempts++
-	what := activities.AttemptInput{Event: d.in.Event, Endpoint: d.in.Endpoint}
+	what := activities.AttemptInput{Event: d.in.Event, Endpoint: d.in.Endpoint, Organization: d.in.Organization}
 	var result activities.AttemptResult
 	err := insist(ctx, d.failed(ctx), func() error {
 		return workflow.ExecuteActivity(forAttempt(ctx, fmt.Sprintf("try %d", d.progress.Attempts)), onWebhooks.Attempt, what).Get(ctx, &result)
@@ -233,6 +233,14 @@ func (d *eventDelivery) show(ctx workflow.Context) {
 		[2]string{"last error", p.LastError},
 		[2]string{"failed, and is tried again", p.Failure},
 	))
+}
+
+// DeliverEventPriority makes organizations take turns on [WebhooksQueue], where the server knows how.
+func DeliverEventPriority(organization uuid.UUID) temporal.Priority {
+	if organization == uuid.Nil {
+		return temporal.Priority{FairnessKey: "platform"}
+	}
+	return temporal.Priority{FairnessKey: organization.String()}
 }
 
 // DeliverEventAttributes are the search attributes with which a DeliverEvent is started.

@@ -41,7 +41,7 @@ type DeliverExportProgress struct {
 	RequestedBy string    `json:"requested_by"`
 	// Stage is delivering, done, failed or canceled.
 	Stage billing.Stage `json:"stage"`
-	// Sinks are those that the worker has settings for; none: nothing is delivered.
+	// Sinks are those that some worker has the key of; none: nothing is delivered.
 	Sinks []SinkDelivery `json:"sinks"`
 	// Error is why the run failed; empty otherwise.
 	Error string `json:"error,omitempty"`
@@ -121,7 +121,7 @@ func (d *delivery) page(ctx workflow.Context, to *SinkDelivery, until []uuid.UUI
 	}
 	var done activities.DeliverStatementsResult
 	summary := fmt.Sprintf("deliver page %d of %d to %s", page+1, len(until), to.Sink)
-	if err := workflow.ExecuteActivity(forBulk(ctx, summary), onSinks.DeliverStatements, in).Get(ctx, &done); err != nil {
+	if err := workflow.ExecuteActivity(forSink(ctx, summary), onSinks.DeliverStatements, in).Get(ctx, &done); err != nil {
 		return err
 	}
 	to.PagesDone++
@@ -177,7 +177,7 @@ func deliveriesOf(all []SinkDelivery) string {
 	return strings.Join(texts, "; ")
 }
 
-// listSinks asks which sinks there are: what a worker has settings for, no workflow knows.
+// listSinks asks which sinks there are: which keys workers have, no workflow knows.
 func listSinks(ctx workflow.Context) ([]string, error) {
 	var found activities.ListSinksResult
 	err := workflow.ExecuteActivity(forStore(ctx, "ask which sinks there are"), onSinks.ListSinks).Get(ctx, &found)

@@ -131,6 +131,7 @@ func TestEverythingRegistersOnARealWorker(t *testing.T) {
 	w := worker.New(c, workflows.TaskQueue, workflows.WorkerOptions())
 	store := newFakeStore()
 	workflows.Register(w)
+	workflows.RegisterWebhooks(w)
 	w.RegisterActivity(activities.NewFleet(activities.FleetConfig{Store: store}))
 	w.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: store}))
 	w.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: store}))

@@ -16,12 +16,21 @@ type fakeSinks struct {
 	customers   map[uuid.UUID]bool
 	delivered   map[uuid.UUID]string
 	undelivered map[uuid.UUID]sinks.Undelivered
+	// sinks are those of which a worker has the key.
+	sinks []string
 	// handed are the numbers of the statements that the sink has taken.
 	handed []string
 }
 
 func newFakeSinks() fakeSinks {
 	return fakeSinks{customers: map[uuid.UUID]bool{}, delivered: map[uuid.UUID]string{}, undelivered: map[uuid.UUID]sinks.Undelivered{}}
+}
+
+// Sinks names the sink where there is one.
+func (s *fakeStore) Sinks(context.Context) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sinks, nil
 }
 
 // allHanded returns the numbers of the statements that the sink has taken.

@@ -8,8 +8,16 @@ import (
 	"github.com/riverline/tollgate/calendar"
 )
 
-// TaskQueue is the queue of all workflows, and of the activities that any worker may run.
+// TaskQueue is the queue of all workflows but [DeliverEvent], and of the activities that any worker
+// may run.
 const TaskQueue = "tollgate"
+
+// WebhooksQueue is the queue of deliveries to endpoints, apart: receivers that hang must not hold up
+// anything else.
+const WebhooksQueue = "tollgate-webhooks"
+
+// SinksQueue is the queue of what only a worker with the key of a sink can do.
+const SinksQueue = "tollgate-sinks"
 
 // InstanceQueue returns the queue of the activities that only one API instance can run.
 func InstanceQueue(instance uuid.UUID) string { return "tollgate-instance-" + instance.String() }

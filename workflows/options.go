@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -91,6 +92,14 @@ const (
 	// nobody else does.
 	againFirst = time.Minute
 	againMost  = time.Hour
+
+	// sharedSlots is how many activities, and how many tasks of workflows, a worker on the shared
+	// queue has at a time: many of them only wait. webhookSpare is how many more than attempts a
+	// worker on the webhooks' queue has.
+	sharedSlots  = 100
+	webhookSpare = 32
+	// sinkPickup is how long a delivery waits for a worker that has the key of its sink.
+	sinkPickup = time.Hour
 
 	// workerStop is how long a stopping worker lets its activities finish.
 	workerStop = 10 * time.Second
@@ -212,13 +221,47 @@ func childOptions(id, summary string, attributes ...temporal.SearchAttributeUpda
 	}
 }
 
+// forSink are the options of what only a worker with the key of a sink can do. Where there is none for
+// long the delivery fails: it is made again by hand.
+func forSink(ctx workflow.Context, summary string) workflow.Context {
+	options := workflow.GetActivityOptions(forBulk(ctx, summary))
+	options.TaskQueue = SinksQueue
+	options.ScheduleToStartTimeout = sinkPickup
+	return workflow.WithActivityOptions(ctx, options)
+}
+
 // WorkerOptions are the options of a worker on the shared queue.
 func WorkerOptions() worker.Options {
 	return worker.Options{
+		MaxConcurrentActivityExecutionSize:     sharedSlots,
+		MaxConcurrentWorkflowTaskExecutionSize: sharedSlots,
 		WorkerStopTimeout:                workerStop,
 		MaxHeartbeatThrottleInterval:     heartbeatThrottle,
 		DefaultHeartbeatThrottleInterval: heartbeatThrottle,
 	}
+}
+
+// WebhooksWorkerOptions are the options of a worker on [WebhooksQueue] that makes a number of
+// attempts at once (0: [activities.DefaultAttempts]), and begins at most so many activities a second
+// (0: any number).
+func WebhooksWorkerOptions(attempts int, perSecond float64) worker.Options {
+	if attempts == 0 {
+		attempts = activities.DefaultAttempts
+	}
+	options := WorkerOptions()
+	// What records an attempt, or finds no turn, needs a slot besides.
+	options.MaxConcurrentActivityExecutionSize = attempts + webhookSpare
+	options.MaxConcurrentWorkflowTaskExecutionSize = webhookSpare
+	options.WorkerActivitiesPerSecond = perSecond
+	return options
+}
+
+// SinksWorkerOptions are the options of a worker on [SinksQueue]: activities only.
+func SinksWorkerOptions() worker.Options {
+	options := WorkerOptions()
+	options.DisableWorkflowWorker = true
+	options.MaxConcurrentActivityExecutionSize = 2 * deliveriesAtOnce
+	return options
 }
 
 // InstanceWorkerOptions are the options of an API instance's worker on its own queue:

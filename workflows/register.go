@@ -2,7 +2,7 @@ package workflows
 
 import "go.temporal.io/sdk/worker"
 
-// Register registers every workflow with a worker on [TaskQueue].
+// Register registers the workflows with a worker on [TaskQueue].
 func Register(registry worker.WorkflowRegistry) {
 	registry.RegisterWorkflow(FlushLoop)
 	registry.RegisterWorkflow(RollUpDay)
@@ -12,5 +12,7 @@ func Register(registry worker.WorkflowRegistry) {
 	registry.RegisterWorkflow(MonthlyExport)
 	registry.RegisterWorkflow(DeliverExport)
 	registry.RegisterWorkflow(DispatchEvents)
-	registry.RegisterWorkflow(DeliverEvent)
 }
+
+// RegisterWebhooks registers the workflow of a delivery with a worker on [WebhooksQueue].
+func RegisterWebhooks(registry worker.WorkflowRegistry) { registry.RegisterWorkflow(DeliverEvent) }

@@ -19,7 +19,13 @@ import (
 const histories = "testdata/histories"
 
 // replay runs the workflow of today on the history of a run.
-func replay(history *historypb.History) error { return replayWith(history, workflows.Register) }
+func replay(history *historypb.History) error { return replayWith(history, registerAll) }
+
+// registerAll registers the workflows of all queues.
+func registerAll(registry worker.WorkflowRegistry) {
+	workflows.Register(registry)
+	workflows.RegisterWebhooks(registry)
+}
 
 // replayWith runs workflows that are registered on the history of a run.
 func replayWith(history *historypb.History, register func(worker.WorkflowRegistry)) error {

@@ -81,18 +81,34 @@ func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *syste
 	shared.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", PageSize: 1, BatchSize: 1}))
-	shared.RegisterActivity(activities.NewWebhooks(activities.WebhooksConfig{
-		Store: s.store, Sender: s.store, PageSize: 2,
+	hooks := activities.NewWebhooks(activities.WebhooksConfig{
+		Store: s.store, Sender: s.store, PageSize: 2, Attempts: someAttempts,
 		Start: func(ctx context.Context, d webhooks.Delivery) error {
 			_, err := starter.StartDeliverEvent(ctx, s.client, deliveryInput(d.Event, d.Endpoint))
 			return err
 		},
-	}))
-	shared.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: s.store, Sink: sink}))
+	})
+	shared.RegisterActivity(hooks)
+	shared.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: s.store}))
 	require.NoError(t, shared.Start())
 	t.Cleanup(shared.Stop)
+	apart := worker.New(s.client, workflows.WebhooksQueue, workflows.WebhooksWorkerOptions(someAttempts, 0))
+	workflows.RegisterWebhooks(apart)
+	apart.RegisterActivity(hooks)
+	require.NoError(t, apart.Start())
+	t.Cleanup(apart.Stop)
+	if sink != nil {
+		s.store.sinks = []string{sink.Name()}
+		keyed := worker.New(s.client, workflows.SinksQueue, quick(workflows.SinksWorkerOptions()))
+		keyed.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: s.store, Sink: sink}))
+		require.NoError(t, keyed.Start())
+		t.Cleanup(keyed.Stop)
+	}
 	return s
 }
+
+// someAttempts is how many attempts to deliver events a test's worker makes at once.
+const someAttempts = 16
 
 // quick lets cancels arrive at once.
 func quick(options worker.Options) worker.Options {

@@ -40,7 +40,7 @@ type delivery struct {
 func newDelivery(t *testing.T, statuses ...int) *delivery {
 	t.Helper()
 	d := &delivery{environment: newEnvironment(t, workflows.DeliverEventID(someEventID, someEndpointID)), statuses: statuses}
-	d.OnActivity(onWebhooks.Attempt, mock.Anything, activities.AttemptInput{Event: someEventID, Endpoint: someEndpointID}).Return(
+	d.OnActivity(onWebhooks.Attempt, mock.Anything, activities.AttemptInput{Event: someEventID, Endpoint: someEndpointID, Organization: uuid.Max}).Return(
 		func(context.Context, activities.AttemptInput) (activities.AttemptResult, error) {
 			d.attempts = append(d.attempts, d.Now().UTC())
 			status := d.statuses[min(len(d.attempts), len(d.statuses))-1]

@@ -206,6 +206,9 @@ func (t *Temporal) arguments() []string {
 		"--db-filename", t.config.DatabaseFile,
 		"--log-level", "warn",
 		"--sqlite-pragma", "journal_mode=wal",
+		// Organizations take turns in the queue of webhooks.
+		"--dynamic-config-value", "matching.useNewMatcher=true",
+		"--dynamic-config-value", "matching.enableFairness=true",
 	}
 	if t.config.Durable {
 		arguments = append(arguments, "--sqlite-pragma", "synchronous=full")

@@ -1,3 +1,9 @@
+-- name: SeeSink :exec
+INSERT INTO sinks (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET seen_at = now();
+
+-- name: Sinks :many
+SELECT name FROM sinks WHERE seen_at > now() - interval '1 day' ORDER BY name;
+
 -- name: PutCustomer :exec
 INSERT INTO organization_customers (organization_id, sink, external_id) VALUES ($1, $2, $3)
 ON CONFLICT (organization_id, sink) DO UPDATE SET external_id = excluded.external_id, updated_at = now()

@@ -52,7 +52,9 @@ type KeeperConfig struct {
 // the singleton and the schedules are there, deliveries that are due are tried, a close that is
 // under way goes on. Any number may run at once.
 type Keeper struct {
-	config   KeeperConfig
+	config KeeperConfig
+	// overdue is the last delivery that was looked at.
+	overdue  webhooks.Delivery
 	unclosed []calendar.Period
 }
 
@@ -90,9 +92,9 @@ func (k *Keeper) dispatch(ctx context.Context) error {
 	return err
 }
 
-// deliveries starts those that are overdue and have no run.
+// deliveries starts those that are overdue and have no run. A page of which all have one is enough for
+// one look: they wait for their turn, and there may be any number of them. The next look goes on after it.
 func (k *Keeper) deliveries(ctx context.Context) error {
-	var after webhooks.Delivery
 	resumed := 0
 	defer func() {
 		if resumed > 0 {
@@ -100,10 +102,11 @@ func (k *Keeper) deliveries(ctx context.Context) error {
 		}
 	}()
 	for {
-		overdue, err := k.config.Store.OverdueWebhookDeliveries(ctx, after, k.config.LateBy, overduePage)
+		overdue, err := k.config.Store.OverdueWebhookDeliveries(ctx, k.overdue, k.config.LateBy, overduePage)
 		if err != nil {
 			return err
 		}
+		before := resumed
 		for _, d := range overdue {
 			in := k.config.Delivery(d.Delivery)
 			in.Made = d.Made
@@ -114,9 +117,13 @@ func (k *Keeper) deliveries(ctx context.Context) error {
 			if !started.Joined {
 				resumed++
 			}
-			after = d.Delivery
+			k.overdue = d.Delivery
 		}
 		if len(overdue) < overduePage {
+			k.overdue = webhooks.Delivery{}
+			return nil
+		}
+		if resumed == before {
 			return nil
 		}
 	}

@@ -85,7 +85,9 @@ func EnsureFlushLoop(ctx context.Context, c client.Client, in workflows.FlushLoo
 // start starts a workflow under its fixed ID. After a run that has ended another may
 // follow, unless the options say otherwise; one that runs is joined. The policy Fail does the same as UseExisting, and says which it was.
 func start(ctx context.Context, c client.Client, options client.StartWorkflowOptions, run, in any) (Started, error) {
-	options.TaskQueue = workflows.TaskQueue
+	if options.TaskQueue == "" {
+		options.TaskQueue = workflows.TaskQueue
+	}
 	if options.WorkflowIDReusePolicy == enumspb.WORKFLOW_ID_REUSE_POLICY_UNSPECIFIED {
 		options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 	}

@@ -40,7 +40,6 @@ func ResumeDeliverEvent(ctx context.Context, c client.Client, in workflows.Deliv
 // the schedule.
 func Redeliver(ctx context.Context, c client.Client, in workflows.DeliverEventInput) (Started, error) {
 	options := deliveryOptions(in)
-	options.TaskQueue = workflows.TaskQueue
 	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 	run, err := c.SignalWithStartWorkflow(ctx, options.ID, workflows.SignalRedeliver, nil, options, workflows.DeliverEvent, in)
 	if err != nil {
@@ -52,6 +51,8 @@ func Redeliver(ctx context.Context, c client.Client, in workflows.DeliverEventIn
 func deliveryOptions(in workflows.DeliverEventInput) client.StartWorkflowOptions {
 	return client.StartWorkflowOptions{
 		ID:                    workflows.DeliverEventID(in.Event, in.Endpoint),
+		TaskQueue:             workflows.WebhooksQueue,
+		Priority:              workflows.DeliverEventPriority(in.Organization),
 		TypedSearchAttributes: workflows.DeliverEventAttributes(in.Organization),
 		StaticSummary:         workflows.DeliverEventSummary(in.Event, in.Endpoint),
 	}

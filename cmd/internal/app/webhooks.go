@@ -43,9 +43,9 @@ func (w Webhooks) deliveryOf(d webhooks.Delivery) workflows.DeliverEventInput {
 }
 
 // newWebhooks makes the activities that send events.
-func newWebhooks(b *base, settings Webhooks) *activities.Webhooks {
+func newWebhooks(b *base, settings Webhooks, attempts int) *activities.Webhooks {
 	return activities.NewWebhooks(activities.WebhooksConfig{
-		Store: b.store,
+		Store: b.store, Attempts: attempts,
 		Sender: webhookclient.New(webhookclient.Config{
 			AllowPrivate: settings.WebhookAllowPrivate, UserAgent: "Tollgate-Webhooks/" + version.String(),
 		}),

@@ -8,16 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.temporal.io/sdk/worker"
-
-	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/config"
-	"github.com/riverline/tollgate/internal/stripesink"
 	"github.com/riverline/tollgate/internal/telemetry"
-	"github.com/riverline/tollgate/internal/version"
-	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
@@ -26,14 +20,24 @@ import (
 type WorkerConfig struct {
 	Shared
 	config.Stripe
-	Listen        string        `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /livez, /readyz and /metrics."`
-	KeepInterval  time.Duration `hidden:"" env:"TOLLGATE_KEEP_INTERVAL" help:"Time between two looks at what Temporal must have, for tests. Default: 1m."`
-	KeepSchedules bool          `env:"TOLLGATE_KEEP_SCHEDULES" help:"Leave Temporal's schedules and search attributes alone; somebody else manages them."`
+	Listen          string        `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /livez, /readyz and /metrics."`
+	WebhookAttempts int           `default:"64" env:"TOLLGATE_WEBHOOK_ATTEMPTS" help:"Attempts to deliver events that the worker makes at once, 4 to 10000. An organization has at most a quarter of those that are free."`
+	WebhookRate     int           `default:"200" env:"TOLLGATE_WEBHOOK_RATE" help:"Most steps of deliveries that the worker begins a second, 1 to 100000. Each has a connection to Postgres for some milliseconds."`
+	KeepInterval    time.Duration `hidden:"" env:"TOLLGATE_KEEP_INTERVAL" help:"Time between two looks at what Temporal must have, for tests. Default: 1m."`
+	KeepSchedules   bool          `env:"TOLLGATE_KEEP_SCHEDULES" help:"Leave Temporal's schedules and search attributes alone; somebody else manages them."`
 }
 
 // Validate checks the settings.
 func (c WorkerConfig) Validate() error {
-	return errors.Join(c.Shared.Validate(), c.Stripe.Validate(), config.CheckListen("--listen", c.Listen), within("--keep-interval", c.KeepInterval, 0, time.Hour))
+	return errors.Join(c.Shared.Validate(), c.Stripe.Validate(), config.CheckListen("--listen", c.Listen), within("--keep-interval", c.KeepInterval, 0, time.Hour),
+		between("--webhook-attempts", c.WebhookAttempts, 4, 10_000), between("--webhook-rate", c.WebhookRate, 1, 100_000))
+}
+
+func between(flag string, value, least, most int) error {
+	if value < least || value > most {
+		return fmt.Errorf("%s is %d: it must be %d to %d", flag, value, least, most)
+	}
+	return nil
 }
 
 // Worker runs the workflows, and the activities that any process may run.
@@ -73,21 +77,25 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: operations(b, &working, &keeping, b.schemaHealth), ReadHeaderTimeout: 5 * time.Second}
-	failed := serve(server, listener)
-	defer func() { _ = server.Close() }()
-
-	runner, err := w.register(b, blobs)
+	polled, err := newQueues(b, w.config, blobs)
 	if err != nil {
 		return err
 	}
+	works := func() bool { return working.Load() && !polled.ended.Load() }
+	server := &http.Server{Handler: operations(b, works, &keeping, b.schemaHealth), ReadHeaderTimeout: 5 * time.Second}
+	failed := serve(server, listener)
+	defer func() { _ = server.Close() }()
+
 	if err := untilReached(ctx, b, func() error { return w.prepare(ctx, b) }); err != nil {
 		return ignoreEnd(ctx, err)
 	}
-	if err := untilReached(ctx, b, runner.Start); err != nil {
+	if err := w.seeSink(ctx, b); err != nil {
+		b.logger.Warn("The sink can't be recorded: it is tried again", "error", err)
+	}
+	defer polled.stop()
+	if err := untilReached(ctx, b, polled.start); err != nil {
 		return ignoreEnd(ctx, err)
 	}
-	defer runner.Stop()
 	if err := untilReached(ctx, b, func() error { return ensureDispatch(ctx, b) }); err != nil {
 		return ignoreEnd(ctx, err)
 	}
@@ -111,36 +119,12 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	}
 }
 
-func (w *Worker) register(b *base, blobs *blobstore.Store) (worker.Worker, error) {
-	reconciled, err := telemetry.ObserveReconciliations(b.telemetry.Metrics, clock)
-	if err != nil {
-		return nil, err
+// seeSink tells the store that there is a worker with the key of a sink.
+func (w *Worker) seeSink(ctx context.Context, b *base) error {
+	if sink := sinkOf(w.config.Stripe); sink != nil {
+		return b.store.SeeSink(ctx, sink.Name())
 	}
-	runner := worker.New(b.temporal, workflows.TaskQueue, workflows.WorkerOptions())
-	workflows.Register(runner)
-	runner.RegisterActivity(activities.NewFleet(activities.FleetConfig{
-		Store: b.store,
-		Drive: func(ctx context.Context, i meter.Instance) error {
-			_, err := starter.EnsureFlushLoop(ctx, b.temporal, workflows.FlushLoopInput{
-				Instance: i.ID, Host: i.Host, LostAfter: activities.Duration(i.Patience()),
-			})
-			return err
-		},
-	}))
-	runner.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: b.store, Reconciled: reconciled}))
-	runner.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: b.store}))
-	runner.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
-	runner.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: b.store, Sink: sinkOf(w.config.Stripe)}))
-	runner.RegisterActivity(newWebhooks(b, w.config.Webhooks))
-	return runner, nil
-}
-
-// sinkOf returns what takes statements; nil where there is no key of Stripe's.
-func sinkOf(settings config.Stripe) activities.Sink {
-	if settings.StripeKey == "" {
-		return nil
-	}
-	return stripesink.New(settings.StripeKey, settings.StripeURL)
+	return nil
 }
 
 // prepare makes what workflows need of Temporal.
@@ -177,7 +161,7 @@ func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool, watche
 	defer ticker.Stop()
 	for {
 		bounded, cancel := context.WithTimeout(ctx, max(interval, keepInterval))
-		err := keeper.Keep(bounded)
+		err := errors.Join(w.seeSink(bounded, b), keeper.Keep(bounded))
 		runs, unknown := watch(bounded, b)
 		cancel()
 		if ctx.Err() != nil {
@@ -225,15 +209,15 @@ func ignoreEnd(ctx context.Context, err error) error {
 }
 
 // operations serves what the people and programs that run the worker ask.
-func operations(b *base, working, keeping *atomic.Bool, schema func(context.Context) error) http.Handler {
+func operations(b *base, working func() bool, keeping *atomic.Bool, schema func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", b.telemetry.Handler())
 	alive := func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") }
 	mux.HandleFunc("GET /healthz", alive)
 	mux.HandleFunc("GET /livez", alive)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if !working.Load() {
-			answer(w, http.StatusServiceUnavailable, "starting or stopping")
+		if !working() {
+			answer(w, http.StatusServiceUnavailable, "starting or stopping, or a worker has ended: see the log")
 			return
 		}
 		if err := schema(r.Context()); errors.Is(err, api.PartTooOld) || errors.Is(err, api.PartTooNew) {

@@ -392,3 +392,36 @@ func (q *Queries) PutCustomer(ctx context.Context, organizationID uuid.UUID, sin
 	_, err := q.db.Exec(ctx, putCustomer, organizationID, sink, externalID)
 	return err
 }
+
+const seeSink = `-- name: SeeSink :exec
+INSERT INTO sinks (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET seen_at = now()
+`
+
+func (q *Queries) SeeSink(ctx context.Context, name string) error {
+	_, err := q.db.Exec(ctx, seeSink, name)
+	return err
+}
+
+const sinks = `-- name: Sinks :many
+SELECT name FROM sinks WHERE seen_at > now() - interval '1 day' ORDER BY name
+`
+
+func (q *Queries) Sinks(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, sinks)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
