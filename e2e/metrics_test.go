@@ -37,7 +37,7 @@ func TestOpsMetricsAreScraped(t *testing.T) {
 	namespace := temporaltest.Register(t)
 	s := newPlainSystem(t, pgtest.NewDatabase(t), namespace)
 	s.environment = append(s.environment, "TOLLGATE_WEBHOOK_ALLOW_PRIVATE=true", "TOLLGATE_WEBHOOK_SCHEDULE=0s,1h", "TOLLGATE_KEEP_INTERVAL=200ms")
-	worker, api := s.startWorker(), s.startAPI()
+	worker, api := s.startWorker(), s.startAPI("TOLLGATE_MAX_DELAY=10s")
 	s.financeKey = s.newKey("finance")
 	doALittleOfEverything(t, s, api, namespace.Dial(t))
 
