@@ -208,8 +208,9 @@ type Config struct {
 	Upstream *url.URL
 	// Rules say what the gateway charges. Nil: [gate.DefaultRules] of the meter's catalog.
 	Rules *gate.Rules
-	// Unclassified says what becomes of a request to the gateway that no rule knows.
-	Unclassified gate.Unclassified
+	// PassUnknown lets a request to the gateway through that no rule knows, uncounted. False: the
+	// answer is 404.
+	PassUnknown bool
 	// UpstreamTimeout bounds the wait for the header of the upstream's answer. Zero: 60 s.
 	UpstreamTimeout time.Duration
 	// BodyTimeout bounds how long the body of a request to the gateway may bring nothing before

@@ -55,6 +55,10 @@ func New(config Config) *Server {
 		verbose:    config.Logger.Enabled(context.Background(), slog.LevelDebug),
 	}
 	s.scratch.New = func() any { return &scratch{in: make([]byte, 0, 512), out: make([]byte, 0, 512)} }
+	unclassified := gate.Refuse
+	if config.PassUnknown {
+		unclassified = gate.PassUncounted
+	}
 	s.enforcer = gate.NewEnforcer(gate.Config{
 		Meter:        config.Meter,
 		Limiter:      gate.NewLimiter(),
@@ -62,7 +66,7 @@ func New(config Config) *Server {
 		Logger:       config.Logger,
 		Organization: s.gatewayOrganization,
 		Classify:     config.Rules.Classify,
-		Unclassified: config.Unclassified,
+		Unclassified: unclassified,
 	})
 	s.engine = s.routes()
 	return s

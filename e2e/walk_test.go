@@ -67,6 +67,13 @@ func TestTheWholeSystemWalks(t *testing.T) {
 		got, _, _ := api.tryCall(t.Context(), http.MethodPost, path, enterprise.key, map[string]any{})
 		require.Equal(t, status, got, path)
 	}
+	for path, status := range map[string]int{
+		"/gateway/SIMULATE": http.StatusNotFound, "/gateway/other": http.StatusNotFound, "/gateway/x/..;/simulate": http.StatusBadRequest,
+		"/gateway/;/simulate": http.StatusBadRequest, "/gateway/%2573imulate": http.StatusBadRequest, "/gateway/..%5csimulate": http.StatusBadRequest,
+	} {
+		got, _, _ := api.tryCall(t.Context(), http.MethodPost, path, enterprise.key, map[string]any{})
+		require.Equal(t, status, got, path)
+	}
 	_, answer = api.call(http.MethodGet, "/api/v1/usage", enterprise.key, nil)
 	encoded, err := json.Marshal(answer)
 	require.NoError(t, err)

@@ -54,8 +54,11 @@ const (
 	HeaderOverLimit = "Tollgate-Over-Limit"
 	// HeaderOrganization tells the upstream whose request it is.
 	HeaderOrganization = "X-Tollgate-Organization"
-	// HeaderRequestID identifies the request in logs.
+	// HeaderRequestID identifies the request in logs. It is always ours.
 	HeaderRequestID = "X-Request-Id"
+	// HeaderCallerRequestID is the X-Request-Id that the caller sent: a word of its own, which
+	// others may have used too.
+	HeaderCallerRequestID = "X-Caller-Request-Id"
 )
 
 const (

@@ -33,7 +33,7 @@ type APIConfig struct {
 	FlushInterval     time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
 	Upstream          string        `env:"TOLLGATE_UPSTREAM" placeholder:"URL" help:"Where /gateway/* passes requests on to. Default: there is no gateway."`
 	GatewayRules      string        `type:"path" env:"TOLLGATE_GATEWAY_RULES" placeholder:"FILE" help:"YAML file of what requests to the gateway are charged for. Default: the built-in rules."`
-	RefuseUnknown     bool          `env:"TOLLGATE_GATEWAY_REFUSE_UNKNOWN" help:"Answer 404 to requests to the gateway that no rule knows. Default: they pass, uncounted."`
+	PassUnknown       bool          `name:"gateway-pass-unknown" env:"TOLLGATE_GATEWAY_PASS_UNKNOWN" help:"Let requests to the gateway through that no rule knows, uncounted. Default: they are answered with 404."`
 	TemporalUIURL     string        `name:"temporal-ui-url" env:"TOLLGATE_TEMPORAL_UI_URL" placeholder:"URL" help:"Temporal's UI, for links to runs."`
 	JournalDir        string        `type:"path" default:"tollgate-journal" env:"TOLLGATE_JOURNAL_DIR" placeholder:"FOLDER" help:"Folder of the journal, on a local disk; each API needs one of its own, and finds it again when it starts anew."`
 	JournalKeep       time.Duration `default:"1h" env:"TOLLGATE_JOURNAL_KEEP" help:"How long the journal keeps usage that is written, so that a Postgres which goes back in time (a restored backup, a standby that lagged) gets it again, 0 to 720h. 0: not at all."`
@@ -300,12 +300,10 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 		Shedder:     shedder,
 		MaxLate:     a.config.MaxLate,
 		MaxAhead:    a.config.MaxAhead,
+		PassUnknown: a.config.PassUnknown,
 		Metrics:     b.telemetry.Handler(),
 		Middleware:  []gin.HandlerFunc{otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))},
 		Logger:      b.logger,
-	}
-	if a.config.RefuseUnknown {
-		serverConfig.Unclassified = gate.Refuse
 	}
 	if a.config.TemporalUIURL != "" {
 		serverConfig.TemporalURL = func(workflowID, runID string) string {
