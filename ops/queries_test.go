@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/stretchr/testify/require"
 )
@@ -55,7 +55,7 @@ func asked(node parser.Node, known map[string]map[string]bool) (map[string]bool,
 			return nil, unknownError{"metric " + n.Name}
 		}
 		for _, matcher := range n.LabelMatchers {
-			if matcher.Name != labels.MetricName && !has[matcher.Name] {
+			if matcher.Name != model.MetricNameLabel && !has[matcher.Name] {
 				return nil, unknownError{"label " + matcher.Name + " of " + n.Name}
 			}
 		}

@@ -16,10 +16,12 @@ var availabilityScenes = []scene{
 		up{job="tollgate-api", instance="other:9091"} 1x10`, at: 9 * time.Minute},
 	{alert: "TollgateDown", name: "a restart", series: `up{` + api + `} 1 0 1x8`, at: 3 * time.Minute},
 
-	{alert: "TollgateErrors", name: "one in ten", series: `
+	{
+		alert: "TollgateErrors", name: "one in ten", series: `
 		tollgate_request_duration_seconds_count{` + api + `, route="/api/v1/usage", method="POST", status="200"} 0+90x20
 		tollgate_request_duration_seconds_count{` + api + `, route="/api/v1/usage", method="POST", status="500"} 0+10x20`,
-		at: 12 * time.Minute, fires: []string{`{}`}},
+		at: 12 * time.Minute, fires: []string{`{}`},
+	},
 	{alert: "TollgateErrors", name: "the upstream's, and what is shed", series: `
 		tollgate_request_duration_seconds_count{` + api + `, route="/api/v1/usage", method="POST", status="200"} 0+90x20
 		tollgate_request_duration_seconds_count{` + api + `, route="/api/v1/usage", method="POST", status="503"} 0+50x20
@@ -32,25 +34,33 @@ var availabilityScenes = []scene{
 		tollgate_part_healthy{` + api + `, part="schema"} 0x10
 		tollgate_part_healthy{` + api + `, part="postgres"} 0x10`, at: 9 * time.Minute},
 
-	{alert: "TollgatePostgresAway", name: "for long", series: `tollgate_part_healthy{` + api + `, part="postgres"} 1 0x10`,
-		at: 7 * time.Minute, fires: []string{`{` + api + `, part="postgres"}`}},
+	{
+		alert: "TollgatePostgresAway", name: "for long", series: `tollgate_part_healthy{` + api + `, part="postgres"} 1 0x10`,
+		at: 7 * time.Minute, fires: []string{`{` + api + `, part="postgres"}`},
+	},
 	{alert: "TollgatePostgresAway", name: "a failover", series: `tollgate_part_healthy{` + api + `, part="postgres"} 1 0 0 0 1x10`, at: 7 * time.Minute},
 
-	{alert: "TollgateSlow", name: "a second each", series: `
+	{
+		alert: "TollgateSlow", name: "a second each", series: `
 		tollgate_request_duration_seconds_bucket{` + api + `, route="/api/v1/usage", method="POST", status="200", le="0.25"} 0x30
 		tollgate_request_duration_seconds_bucket{` + api + `, route="/api/v1/usage", method="POST", status="200", le="1"} 0+60x30
 		tollgate_request_duration_seconds_bucket{` + api + `, route="/api/v1/usage", method="POST", status="200", le="+Inf"} 0+60x30`,
-		at: 20 * time.Minute, fires: []string{`{}`}},
+		at: 20 * time.Minute, fires: []string{`{}`},
+	},
 	{alert: "TollgateSlow", name: "quick", series: `
 		tollgate_request_duration_seconds_bucket{` + api + `, route="/api/v1/usage", method="POST", status="200", le="0.25"} 0+60x30
 		tollgate_request_duration_seconds_bucket{` + api + `, route="/api/v1/usage", method="POST", status="200", le="+Inf"} 0+60x30`, at: 20 * time.Minute},
 
-	{alert: "TollgateSheddingLoad", name: "crowded", series: `tollgate_connections_turned_away_total{` + api + `, how="crowded"} 0+5x20`,
-		at: 10 * time.Minute, fires: []string{`{` + api + `}`}},
+	{
+		alert: "TollgateSheddingLoad", name: "crowded", series: `tollgate_connections_turned_away_total{` + api + `, how="crowded"} 0+5x20`,
+		at: 10 * time.Minute, fires: []string{`{` + api + `}`},
+	},
 	{alert: "TollgateSheddingLoad", name: "idle ones made room", series: `tollgate_connections_turned_away_total{` + api + `, how="evicted"} 0+5x20`, at: 10 * time.Minute},
 
-	{alert: "TollgateShedding", name: "a greedy tenant", series: `tollgate_shed_total{` + api + `, reason="share"} 0+5x20`,
-		at: 10 * time.Minute, fires: []string{`{` + api + `, reason="share"}`}},
+	{
+		alert: "TollgateShedding", name: "a greedy tenant", series: `tollgate_shed_total{` + api + `, reason="share"} 0+5x20`,
+		at: 10 * time.Minute, fires: []string{`{` + api + `, reason="share"}`},
+	},
 	{alert: "TollgateShedding", name: "a burst", series: `tollgate_shed_total{` + api + `, reason="share"} 0 50x20`, at: 15 * time.Minute},
 
 	{alert: "TollgateInstanceDown", name: "one of two", series: `
@@ -61,8 +71,10 @@ var availabilityScenes = []scene{
 	{alert: "TollgateNoWorker", name: "none", series: `up{` + worker + `} 0x20`, at: 12 * time.Minute, fires: []string{`{}`}},
 	{alert: "TollgateNoWorker", name: "one", series: `up{` + worker + `} 1x20`, at: 12 * time.Minute},
 
-	{alert: "TollgateTemporalAway", name: "for long", series: `tollgate_part_healthy{` + worker + `, part="temporal"} 0x30`,
-		at: 16 * time.Minute, fires: []string{`{` + worker + `, part="temporal"}`}},
+	{
+		alert: "TollgateTemporalAway", name: "for long", series: `tollgate_part_healthy{` + worker + `, part="temporal"} 0x30`,
+		at: 16 * time.Minute, fires: []string{`{` + worker + `, part="temporal"}`},
+	},
 	{alert: "TollgateTemporalAway", name: "an upgrade", series: `tollgate_part_healthy{` + worker + `, part="temporal"} 0x9 1x9`, at: 16 * time.Minute},
 
 	{alert: "TollgateDatabaseConnections", name: "all used", series: `
@@ -83,8 +95,10 @@ var availabilityScenes = []scene{
 }
 
 var enforcementScenes = []scene{
-	{alert: "TollgateUnloaded", name: "fail-open", series: `tollgate_unloaded_total{` + api + `, meter="evaluations"} 0+5x20`,
-		at: 10 * time.Minute, fires: []string{`{meter="evaluations"}`}},
+	{
+		alert: "TollgateUnloaded", name: "fail-open", series: `tollgate_unloaded_total{` + api + `, meter="evaluations"} 0+5x20`,
+		at: 10 * time.Minute, fires: []string{`{meter="evaluations"}`},
+	},
 	{alert: "TollgateUnloaded", name: "a moment", series: `tollgate_unloaded_total{` + api + `, meter="evaluations"} 0 5x20`, at: 12 * time.Minute},
 
 	{alert: "TollgateUnleased", name: "fail-open", series: `tollgate_unleased_total{` + api + `} 0+5x20`, at: 10 * time.Minute, fires: []string{`{}`}},
@@ -105,7 +119,9 @@ var enforcementScenes = []scene{
 		tollgate_stuck_reservations{job="tollgate-api", instance="other:9091"} 3x20`, at: 12 * time.Minute, fires: []string{`{}`}},
 	{alert: "TollgateStuckReservations", name: "none", series: `tollgate_stuck_reservations{` + api + `} 0x20`, at: 12 * time.Minute},
 
-	{alert: "TollgateOpenReservationsOld", name: "an upload that stalled", series: `tollgate_open_reservations_oldest_seconds{` + api + `} 0+60x60`,
-		at: 37 * time.Minute, fires: []string{`{` + api + `}`}},
+	{
+		alert: "TollgateOpenReservationsOld", name: "an upload that stalled", series: `tollgate_open_reservations_oldest_seconds{` + api + `} 0+60x60`,
+		at: 37 * time.Minute, fires: []string{`{` + api + `}`},
+	},
 	{alert: "TollgateOpenReservationsOld", name: "a long one that ends", series: `tollgate_open_reservations_oldest_seconds{` + api + `} 0+60x31 0x20`, at: 37 * time.Minute},
 }
