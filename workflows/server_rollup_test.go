@@ -72,7 +72,7 @@ func TestServerRollUpFindsOutThatAnInstanceIsGone(t *testing.T) {
 	s := newSystem(t)
 	s.store.put(meter.Instance{
 		ID: uuid.Max, Host: "host-2", Status: meter.InstanceLive,
-		SeenAt: time.Now().Add(-time.Hour), Watermark: yesterday().End().Add(-time.Hour),
+		SeenAt: time.Now().Add(-time.Hour), Watermark: yesterday().End().Add(-time.Hour), LostAfter: time.Second,
 	})
 	run := s.startRollUp(t, yesterday())
 	ended, err := result[workflows.RollUpDayResult](t, s, run)

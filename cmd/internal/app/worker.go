@@ -121,7 +121,9 @@ func (w *Worker) register(b *base, blobs *blobstore.Store) (worker.Worker, error
 	runner.RegisterActivity(activities.NewFleet(activities.FleetConfig{
 		Store: b.store,
 		Drive: func(ctx context.Context, i meter.Instance) error {
-			_, err := starter.EnsureFlushLoop(ctx, b.temporal, workflows.FlushLoopInput{Instance: i.ID, Host: i.Host})
+			_, err := starter.EnsureFlushLoop(ctx, b.temporal, workflows.FlushLoopInput{
+				Instance: i.ID, Host: i.Host, LostAfter: activities.Duration(i.Patience()),
+			})
 			return err
 		},
 	}))

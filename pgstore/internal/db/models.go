@@ -103,6 +103,8 @@ type Instance struct {
 	PlansThrough int64
 	// Time, by the instance's clock, up to which it has put in force what those changes say.
 	PlansUntil time.Time
+	// How long the instance must not have been seen before it is declared lost: it says so itself, as it relies on its leases by it.
+	LostAfterMs int64
 }
 
 // What is counted. The aggregation of a meter never changes.
