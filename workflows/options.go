@@ -77,6 +77,8 @@ const (
 	// missed is started late, each with its own scheduled time.
 	dailyCatchUp   = 35 * 24 * time.Hour
 	monthlyCatchUp = 92 * 24 * time.Hour
+	// What the housekeeping missed, the next one does.
+	housekeepingCatchUp = 24 * time.Hour
 
 	// dispatchPoll is the time between two looks for events, dispatchSlack how much longer
 	// than its epoch a Dispatch may run: a page that is under way.
