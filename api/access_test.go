@@ -92,7 +92,7 @@ func TestRoles(t *testing.T) {
 		{"GET", "/healthz", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
 		{"GET", "/livez", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
 		{"GET", "/readyz", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
-		{"GET", "/metrics", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
+		{"GET", "/metrics", "", 404, []string{tenant, otherTenant, finance, admin, ""}},
 		{"GET", "/openapi.yaml", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
 		{"GET", "/docs", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
 	} {

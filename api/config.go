@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net/http"
 	"net/url"
 	"slices"
 	"time"
@@ -248,8 +247,6 @@ type Config struct {
 
 	// Parts are shown by /readyz.
 	Parts []Part
-	// Metrics serves /metrics. Nil: the route is not served.
-	Metrics http.Handler
 	// TemporalURL returns where a run can be watched. Nil: answers name no such place.
 	TemporalURL func(workflowID, runID string) string
 

@@ -131,7 +131,7 @@ func (s *Server) ended(c *gin.Context, began time.Time) {
 
 func isFrequent(route string) bool {
 	switch route {
-	case usagePath, batchPath, gatewayRoute, "/healthz", "/livez", "/readyz", "/metrics":
+	case usagePath, batchPath, gatewayRoute, "/healthz", "/livez", "/readyz":
 		return true
 	default:
 		return false

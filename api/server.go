@@ -85,9 +85,6 @@ func (s *Server) routes() *gin.Engine {
 	})
 	engine.NoMethod(noMethod)
 
-	if s.config.Metrics != nil {
-		engine.GET("/metrics", gin.WrapH(s.config.Metrics))
-	}
 	engine.GET("/openapi.yaml", s.serveDocument)
 	docs := docsPage()
 	engine.GET("/docs", docs)

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -163,9 +164,11 @@ func (s *system) command(args ...string) *exec.Cmd {
 
 // process is a running program.
 type process struct {
-	t       *testing.T
-	name    string
-	url     string
+	t    *testing.T
+	name string
+	url  string
+	// metrics is where the program's metrics are.
+	metrics string
 	command *exec.Cmd
 	// journal is the folder of an API's journal.
 	journal string
@@ -188,7 +191,14 @@ func (s *system) launch(name, listenVariable, address string, environment ...str
 	if s.files > 0 {
 		p.command = exec.Command("/bin/sh", "-c", `ulimit -n "$0" && exec "$1"`, strconv.Itoa(s.files), filepath.Join(s.programs, name))
 	}
-	p.command.Env = append(append(s.environment, listenVariable+"="+address), environment...)
+	p.metrics = p.url + "/metrics"
+	own := []string{listenVariable + "=" + address}
+	if name == "api" {
+		apart := freeAddress(s.t)
+		p.metrics = "http://" + apart + "/metrics"
+		own = append(own, "TOLLGATE_METRICS_LISTEN="+apart)
+	}
+	p.command.Env = slices.Concat(s.environment, own, environment)
 	p.command.Stdout, p.command.Stderr = p.log, p.log
 	require.NoError(s.t, p.command.Start())
 	go func() {

@@ -37,7 +37,7 @@ func TestOpsMetricsAreScraped(t *testing.T) {
 	namespace := temporaltest.Register(t)
 	s := newPlainSystem(t, pgtest.NewDatabase(t), namespace)
 	s.environment = append(s.environment, "TOLLGATE_WEBHOOK_ALLOW_PRIVATE=true", "TOLLGATE_WEBHOOK_SCHEDULE=0s,1h", "TOLLGATE_KEEP_INTERVAL=200ms")
-	worker, api := s.startWorker(), s.startAPI()
+	worker, api := s.startWorker(), s.startAPI("TOLLGATE_MAX_DELAY=10s")
 	s.financeKey = s.newKey("finance")
 	doALittleOfEverything(t, s, api, namespace.Dial(t))
 
@@ -45,7 +45,7 @@ func TestOpsMetricsAreScraped(t *testing.T) {
 	named := namedInOps(t)
 	var got string
 	scrape := func() string {
-		return scraped(t, "api", api.url, named) + scraped(t, "worker", worker.url, named)
+		return scraped(t, "api", api.metrics, named) + scraped(t, "worker", worker.metrics, named)
 	}
 	if *updateMetrics {
 		// What comes late comes within some looks.
@@ -115,7 +115,7 @@ func scraped(t *testing.T, program, url string, named map[string]bool) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)

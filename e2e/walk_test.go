@@ -79,6 +79,10 @@ func TestTheWholeSystemWalks(t *testing.T) {
 	require.NoError(t, err)
 	require.Regexp(t, `"current":2,[^{}]*"meter":"simulations"`, string(encoded))
 
+	status, _, _ = api.tryCall(t.Context(), http.MethodGet, "/metrics", "", nil)
+	require.Equal(t, http.StatusNotFound, status, "metrics are not on the tenants' port")
+	require.Contains(t, text(t, api.metrics), "tollgate_request_duration_seconds_count")
+
 	step(t, "an upgrade takes effect at once")
 	status, _ = api.call(http.MethodPost, "/api/v1/organizations/"+free.id.String()+"/upgrade", free.key, map[string]any{"plan": "pro"})
 	require.Equal(t, http.StatusOK, status)

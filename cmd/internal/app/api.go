@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"sync"
@@ -30,6 +31,7 @@ type APIConfig struct {
 	Shared
 	ListenDatabase
 	Listen            string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
+	MetricsListen     string        `default:"127.0.0.1:9091" env:"TOLLGATE_METRICS_LISTEN" help:"Address of /metrics, for those who operate the API: not one that tenants reach. Empty: metrics are not served."`
 	FlushInterval     time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
 	Upstream          string        `env:"TOLLGATE_UPSTREAM" placeholder:"URL" help:"Where /gateway/* passes requests on to. Default: there is no gateway."`
 	GatewayRules      string        `type:"path" env:"TOLLGATE_GATEWAY_RULES" placeholder:"FILE" help:"YAML file of what requests to the gateway are charged for. Default: the built-in rules."`
@@ -83,6 +85,7 @@ func (c APIConfig) Validate() error {
 		c.Shared.Validate(),
 		c.ListenDatabase.Validate(),
 		config.CheckListen("--listen", c.Listen),
+		c.checkMetricsListen(),
 		config.CheckHTTPURL("--upstream", c.Upstream),
 		config.CheckHTTPURL("--temporal-ui-url", c.TemporalUIURL),
 		within("--flush-interval", c.FlushInterval, 100*time.Millisecond, 5*time.Minute),
@@ -101,6 +104,13 @@ func (c APIConfig) Validate() error {
 		within("--redate-after", c.RedateAfter, time.Second, 24*time.Hour),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
+}
+
+func (c APIConfig) checkMetricsListen() error {
+	if c.MetricsListen == "" {
+		return nil
+	}
+	return config.CheckListen("--metrics-listen", c.MetricsListen)
 }
 
 func (c APIConfig) checkJournalKeepMiB() error {
@@ -207,9 +217,11 @@ func (a *API) Run(ctx context.Context) (err error) {
 	}
 	listener := connections.Limit(opened, a.callers)
 	defer func() { _ = listener.Close() }()
-	if err := telemetry.ObserveConnections(b.telemetry.Metrics, listener.Counts); err != nil {
+	stopMetrics, err := a.serveMetrics(ctx, b, listener)
+	if err != nil {
 		return err
 	}
+	defer stopMetrics()
 	instance, err := startInstance(ctx, b, a.config)
 	if err != nil {
 		return err
@@ -233,11 +245,46 @@ func (a *API) Run(ctx context.Context) (err error) {
 	failed := serve(httpServer, listener)
 	server.SetReady(true)
 	a.ready.set()
-	b.logger.Info("The API serves", "listen", listener.Addr().String(), "instance", instance.id, "connections", a.callers)
+	b.logger.Info("The API serves", "listen", listener.Addr().String(), "metrics", a.config.MetricsListen, "instance", instance.id, "connections", a.callers)
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
+	return errors.Join(err, a.stop(ctx, b, server, httpServer), instance.drain())
+}
+
+// tracing makes spans, and the metrics of HTTP servers, of what passes it.
+func tracing(b *base) gin.HandlerFunc {
+	return otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))
+}
+
+// serveMetrics serves /metrics, apart from the tenants' address, until it is stopped: while the API
+// starts and while it stops, too.
+func (a *API) serveMetrics(ctx context.Context, b *base, callers *connections.Listener) (stop func(), err error) {
+	if err := telemetry.ObserveConnections(b.telemetry.Metrics, callers.Counts); err != nil {
+		return nil, err
+	}
+	if a.config.MetricsListen == "" {
+		return func() {}, nil
+	}
+	listener, err := listen(ctx, "--metrics-listen", a.config.MetricsListen)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", b.telemetry.Handler())
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	failed := serve(server, listener)
+	go func() {
+		if err := <-failed; err != nil {
+			b.logger.Error("Metrics are no longer served", "error", err)
+		}
+	}()
+	return func() { _ = server.Close() }, nil
+}
+
+// stop becomes unready, and answers the requests that are under way.
+func (a *API) stop(ctx context.Context, b *base, server *api.Server, httpServer *http.Server) error {
 	server.SetReady(false)
 	b.logger.Info("The API stops")
 	if ctx.Err() != nil {
@@ -250,7 +297,7 @@ func (a *API) Run(ctx context.Context) (err error) {
 		_ = httpServer.Close()
 	}
 	server.Close()
-	return errors.Join(err, instance.drain())
+	return nil
 }
 
 // startShedder follows the delay of the process until it is stopped; nil: nothing is shed.
@@ -301,8 +348,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 		MaxLate:     a.config.MaxLate,
 		MaxAhead:    a.config.MaxAhead,
 		PassUnknown: a.config.PassUnknown,
-		Metrics:     b.telemetry.Handler(),
-		Middleware:  []gin.HandlerFunc{otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))},
+		Middleware:  []gin.HandlerFunc{tracing(b)},
 		Logger:      b.logger,
 	}
 	if a.config.TemporalUIURL != "" {

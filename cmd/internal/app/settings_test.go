@@ -46,6 +46,9 @@ func TestDefaultsAreValid(t *testing.T) {
 	require.Equal(t, []int{80, 100}, api.UsageThresholds)
 	require.Equal(t, "process admit allow", strings.Join([]string{api.Durability, api.JournalFull, api.LeasesAway}, " "))
 	require.Equal(t, int32(16), api.MaxConnections)
+	require.Equal(t, "127.0.0.1:9091", api.MetricsListen)
+	require.NoError(t, parse(&APIConfig{}, needed+"--metrics-listen="))
+	require.ErrorContains(t, parse(&APIConfig{}, needed+"--metrics-listen=9091"), `--metrics-listen is "9091": it must be host:port`)
 	var worker WorkerConfig
 	require.NoError(t, parse(&worker, needed))
 	require.Equal(t, "127.0.0.1:9090", worker.Listen)
