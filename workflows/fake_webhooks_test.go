@@ -8,7 +8,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/events"
-	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/webhooks"
 )
 
@@ -16,7 +15,11 @@ import (
 type fakeWebhooks struct {
 	hooksMu   sync.Mutex
 	endpoints []uuid.UUID
-	events    []events.Event
+	// owner is the organization of the endpoints.
+	owner uuid.UUID
+	// hang is called before an answer; nil: nothing hangs.
+	hang   func(context.Context, webhooks.Endpoint)
+	events []events.Event
 	// dispatched has the events of which every delivery was started.
 	dispatched map[uuid.UUID]bool
 	attempts   []webhooks.Attempt
@@ -54,7 +57,7 @@ func (s *fakeWebhooks) PrepareWebhookDeliveries(_ context.Context, event uuid.UU
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()
 	for _, endpoint := range s.endpoints {
-		out = append(out, webhooks.Delivery{Event: event, Endpoint: endpoint, State: webhooks.Pending})
+		out = append(out, webhooks.Delivery{Event: event, Endpoint: endpoint, Organization: s.owner, State: webhooks.Pending})
 	}
 	return out, nil
 }
@@ -77,10 +80,17 @@ func (s *fakeWebhooks) EventToDeliver(_ context.Context, event, endpoint uuid.UU
 			return e, webhooks.Endpoint{ID: endpoint}, nil
 		}
 	}
-	return events.Event{}, webhooks.Endpoint{}, fault.ErrNotFound
+	if s.hang != nil {
+		// Of those there are too many to keep.
+		return events.Event{ID: event}, webhooks.Endpoint{ID: endpoint}, nil
+	}
+	return events.Event{}, webhooks.Endpoint{}, events.ErrNotFound.Of(event)
 }
 
-func (s *fakeWebhooks) Send(_ context.Context, _ webhooks.Endpoint, _ events.Event) (webhooks.Response, error) {
+func (s *fakeWebhooks) Send(ctx context.Context, to webhooks.Endpoint, _ events.Event) (webhooks.Response, error) {
+	if s.hang != nil {
+		s.hang(ctx, to)
+	}
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()
 	s.sent++

@@ -235,9 +235,9 @@ func WorkerOptions() worker.Options {
 	return worker.Options{
 		MaxConcurrentActivityExecutionSize:     sharedSlots,
 		MaxConcurrentWorkflowTaskExecutionSize: sharedSlots,
-		WorkerStopTimeout:                workerStop,
-		MaxHeartbeatThrottleInterval:     heartbeatThrottle,
-		DefaultHeartbeatThrottleInterval: heartbeatThrottle,
+		WorkerStopTimeout:                      workerStop,
+		MaxHeartbeatThrottleInterval:           heartbeatThrottle,
+		DefaultHeartbeatThrottleInterval:       heartbeatThrottle,
 	}
 }
 

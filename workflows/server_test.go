@@ -84,7 +84,9 @@ func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *syste
 	hooks := activities.NewWebhooks(activities.WebhooksConfig{
 		Store: s.store, Sender: s.store, PageSize: 2, Attempts: someAttempts,
 		Start: func(ctx context.Context, d webhooks.Delivery) error {
-			_, err := starter.StartDeliverEvent(ctx, s.client, deliveryInput(d.Event, d.Endpoint))
+			in := deliveryInput(d.Event, d.Endpoint)
+			in.Organization = d.Organization
+			_, err := starter.StartDeliverEvent(ctx, s.client, in)
 			return err
 		},
 	})

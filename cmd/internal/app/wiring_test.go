@@ -44,7 +44,7 @@ func aBase(t *testing.T) *base {
 func TestWorkerSaysWhetherItIsReady(t *testing.T) {
 	var working, keeping atomic.Bool
 	keeping.Store(true)
-	handler := operations(aBase(t), &working, &keeping, func(context.Context) error { return nil })
+	handler := operations(aBase(t), working.Load, &keeping, func(context.Context) error { return nil })
 	get := func(path string) (int, string) {
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
@@ -58,10 +58,10 @@ func TestWorkerSaysWhetherItIsReady(t *testing.T) {
 	}{
 		{false, "/healthz", http.StatusOK, `{"status":"ok"}`},
 		{false, "/livez", http.StatusOK, `{"status":"ok"}`},
-		{false, "/readyz", http.StatusServiceUnavailable, `{"status":"starting or stopping"}`},
+		{false, "/readyz", http.StatusServiceUnavailable, `{"status":"starting or stopping, or a worker has ended: see the log"}`},
 		{true, "/readyz", http.StatusOK, `{"status":"ready"}`},
 		{true, "/healthz", http.StatusOK, `{"status":"ok"}`},
-		{false, "/readyz", http.StatusServiceUnavailable, `{"status":"starting or stopping"}`},
+		{false, "/readyz", http.StatusServiceUnavailable, `{"status":"starting or stopping, or a worker has ended: see the log"}`},
 	} {
 		working.Store(tt.working)
 		status, body := get(tt.path)
