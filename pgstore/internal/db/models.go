@@ -101,6 +101,12 @@ type Instance struct {
 	PlansThrough int64
 	// Time, by the instance's clock, up to which it has put in force what those changes say.
 	PlansUntil time.Time
+	// Requests that it had admitted and not settled at its last flush: those that may take long.
+	OpenCount int64
+	// Since when the oldest of them is under way; NULL where there is none. open_organization_id and open_meter are whose it is.
+	OpenSince          *time.Time
+	OpenOrganizationID *uuid.UUID
+	OpenMeter          *string
 }
 
 // What is counted. The aggregation of a meter never changes.
