@@ -34,6 +34,9 @@ type Instance struct {
 	Watermark time.Time `json:"watermark"`
 	// Open is what it had admitted and not settled at its last flush.
 	Open OpenUsage `json:"open,omitzero"`
+	// LostAfter is how long the store must not have seen it before anybody declares it lost, 1 ms or
+	// more. Zero: [DefaultLostAfter].
+	LostAfter time.Duration `json:"-"`
 	// LostQuota adds up the leases that were released because it was declared lost: the
 	// most that can have been admitted beyond limits through it.
 	LostQuota int64 `json:"lost_quota"`
@@ -48,4 +51,15 @@ type OpenUsage struct {
 	Since        time.Time `json:"since,omitzero"`
 	Organization uuid.UUID `json:"organization_id,omitzero"`
 	Meter        string    `json:"meter,omitempty"`
+}
+
+// DefaultLostAfter is how long an instance may be unseen that says nothing else.
+const DefaultLostAfter = time.Minute
+
+// Patience returns LostAfter, or its default.
+func (i Instance) Patience() time.Duration {
+	if i.LostAfter > 0 {
+		return i.LostAfter
+	}
+	return DefaultLostAfter
 }

@@ -46,6 +46,7 @@ func instance(i db.Instance) meter.Instance {
 		Open: meter.OpenUsage{
 			Count: int(i.OpenCount), Since: orZero(i.OpenSince), Organization: orNil(i.OpenOrganizationID), Meter: orZero(i.OpenMeter),
 		},
+		LostAfter: time.Duration(i.LostAfterMs) * time.Millisecond,
 	}
 }
 
