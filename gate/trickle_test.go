@@ -42,7 +42,7 @@ func TestAnUploadThatTricklesCountsOnce(t *testing.T) {
 		r.advance(8 * time.Hour)
 		require.Equal(t, r.Now(), flush().Watermark, "byte %d", n)
 		r.requireUsage(0, 1)
-		require.EqualValues(t, 1, r.meter.Open().Count)
+		require.Equal(t, 1, r.meter.Open().Count)
 	}
 	require.EqualValues(t, 4, r.meter.Totals().Redated, "once each day")
 	require.Empty(t, store.Records)

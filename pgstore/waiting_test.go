@@ -44,8 +44,10 @@ func TestContinuedDecisionNamesTheInstances(t *testing.T) {
 	f := newClosingFixture(t)
 	e := f.beginExport(period, "run")
 	without := []billing.AwaitedInstance{
-		{Instance: uuid.Must(uuid.NewV7()), Host: "api-1", Watermark: period.End().Add(-time.Hour), SeenAt: period.End(),
-			Open: 1, OpenSince: period.End().Add(-time.Hour), OpenOrganization: uuid.Must(uuid.NewV7()), OpenMeter: evaluations},
+		{
+			Instance: uuid.Must(uuid.NewV7()), Host: "api-1", Watermark: period.End().Add(-time.Hour), SeenAt: period.End(),
+			Open: 1, OpenSince: period.End().Add(-time.Hour), OpenOrganization: uuid.Must(uuid.NewV7()), OpenMeter: evaluations,
+		},
 		{Instance: uuid.Must(uuid.NewV7()), Host: "api-2", Watermark: period.End().Add(-time.Minute), SeenAt: period.End()},
 	}
 	continued := billing.ExportDecision{

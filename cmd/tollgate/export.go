@@ -69,7 +69,7 @@ type export struct {
 	Progress    *exportStep   `json:"progress,omitempty"`
 	// WaitingFor are the instances that it waits for, where it does.
 	WaitingFor []billing.AwaitedInstance `json:"waiting_for,omitempty"`
-	Files       []exportFile  `json:"files"`
+	Files      []exportFile              `json:"files"`
 	// Counts says how many organizations were rated, parked and differ.
 	Counts *billing.RatingCounts `json:"counts,omitempty"`
 	// Manifest is there once the files are written.
