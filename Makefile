@@ -11,7 +11,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 bench chaos guarantees lint fmt generate check-generated
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos guarantees lint fmt generate check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,14 @@ test-short: ## Run the tests that need no server, in seconds
 
 test-s3: ## Try exports on a server that speaks S3's protocol (the first run builds it: some minutes)
 	go test -tags s3 -count=1 -timeout 25m -v -run '^TestS3' ./internal/blobstore
+
+test-pooler: ## Try everything behind PgBouncer, which is installed on the way: sessions, the store, the programs (TOLLGATE_POOLER_KILLS)
+	$(STACK) go test -tags pooler -count=1 -timeout 25m ./pgstore/...
+	TOLLGATE_POOLER_KILLS=$(or $(TOLLGATE_POOLER_KILLS),20) \
+		$(STACK) go test -tags pooler -count=1 -timeout 25m -v -run '^Test(Pooler|FailoverBehindAPooler)' ./e2e
+
+test-pooler-short: ## The same in short: what poolers do, and the programs behind them
+	$(STACK) go test -tags pooler -count=1 -timeout 5m -run '^(TestFind|TestKeeps|TestSessions|TestTenants|TestPooler)' ./pgstore/... ./e2e
 
 bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...

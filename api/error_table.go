@@ -50,6 +50,7 @@ var errorAnswers = []errorAnswer{
 	{meter.ErrQuantityOverflow, http.StatusUnprocessableEntity, gate.CodeQuantityOverflow, overflow},
 	{meter.ErrQuarantineDecided, http.StatusConflict, codeConflict, nil},
 	{meter.ErrQuarantineRefused, http.StatusConflict, codeQuarantineRefused, fromRoot},
+	{meter.ErrQuotaRefused, http.StatusServiceUnavailable, gate.CodeQuotaRefused, quotaRefused},
 	{meter.ErrReservationEnded, http.StatusConflict, codeReservationEnded, nil},
 	{meter.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, away},
 	{plans.ErrInvalidCatalog, http.StatusBadRequest, codeInvalidRequest, rule},
@@ -84,6 +85,8 @@ func noKey(_ error, a *errorAnswer) *gate.Problem {
 }
 
 func overflow(error, *errorAnswer) *gate.Problem { return gate.OverflowProblem() }
+
+func quotaRefused(error, *errorAnswer) *gate.Problem { return gate.QuotaRefusedProblem() }
 
 func stalled(error, *errorAnswer) *gate.Problem { return gate.StalledProblem() }
 

@@ -20,15 +20,15 @@ type fault struct {
 	alone, healthy bool
 	// long is left to runs that are given minutes.
 	long bool
-	// rewinds takes Postgres back in time: a replica that is away meanwhile may have used quota
-	// that is granted again.
+	// rewinds takes Postgres back in time: leases begin anew, and what was admitted out of those
+	// before may be granted again until it is flushed.
 	rewinds bool
 	begin   func(*replica) (heal func())
 }
 
 const (
 	everything = "nothing acknowledged is lost, nothing counts twice, no hard limit is passed"
-	afterwards = "what Postgres has lost is sent again and counts once; no hard limit opens"
+	afterwards = "what Postgres has lost is sent again and counts once; a hard limit is passed by no more than what was admitted and not sent again when others were granted quota"
 )
 
 // faults are all that may be drawn.
@@ -79,8 +79,8 @@ func (c *chaos) faultsOfPostgres() []fault {
 			c.setReadOnly("on")
 			return func() { c.setReadOnly("off") }
 		}},
-		{name: "a base backup of Postgres is restored", promise: afterwards + ", but for what a replica that is away had admitted", rewinds: true, begin: c.restorePostgres},
-		{name: "the sequences of all instances go back by one", promise: afterwards, begin: func(*replica) func() {
+		{name: "a base backup of Postgres is restored", promise: afterwards, rewinds: true, begin: c.restorePostgres},
+		{name: "the sequences of all instances go back by one", promise: afterwards, rewinds: true, begin: func(*replica) func() {
 			c.execute("UPDATE instances SET last_seq = last_seq - 1 WHERE status = 'live' AND last_seq > 0")
 			return nil
 		}},

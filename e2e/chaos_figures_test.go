@@ -75,9 +75,9 @@ this page; it is not edited by hand. The method is in [chaos.md](chaos.md).
 Faults come mixed, up to three in a stretch. A row adds up all stretches in which its fault was, so
 that one stretch is in several rows, and once in the last. Figures are units of sums; *unanswered*
 is what was sent and got no answer, so that it may be stored or not. The run fails where anything is
-lost or doubled, and where a limit is passed in a stretch without a restored backup. *Seconds to
-recover* is the greatest time from the begin of healing until each replica has acknowledged a report
-and flushed.
+lost or doubled, and where a limit is passed in a stretch in which Postgres didn't go back in time.
+*Seconds to recover* is the greatest time from the begin of healing until each replica has
+acknowledged a report and flushed.
 
 | fault | promise | runs | acknowledged | unanswered | stored | lost | doubled | over the limit | seconds to recover |
 |---|---|--:|--:|--:|--:|--:|--:|--:|--:|

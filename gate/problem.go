@@ -39,6 +39,8 @@ const (
 	CodeBodyStalled = "body_stalled"
 	// CodeUnavailable (503): a part that this needs is away.
 	CodeUnavailable = "unavailable"
+	// CodeQuotaRefused (503): the database answers, and grants no quota of a hard limit.
+	CodeQuotaRefused = "quota_refused"
 	// CodeOverloaded (503): there is more to do than can be done.
 	CodeOverloaded = "overloaded"
 	// CodeInternal (500): a defect or a wrong configuration; the log has the details.
@@ -130,6 +132,19 @@ func Unavailable(h http.Header) *Problem {
 	h["Retry-After"] = []string{"1"}
 	return NewProblem(http.StatusServiceUnavailable, CodeUnavailable,
 		"Usage can't be counted safely at the moment, so nothing was counted. Try again.")
+}
+
+// QuotaRefused is the answer where the store answers, and grants no quota of a window; it sets the
+// header that goes with it.
+func QuotaRefused(h http.Header) *Problem {
+	h["Retry-After"] = []string{"1"}
+	return QuotaRefusedProblem()
+}
+
+// QuotaRefusedProblem is [QuotaRefused] without the header.
+func QuotaRefusedProblem() *Problem {
+	return NewProblem(http.StatusServiceUnavailable, CodeQuotaRefused,
+		"The database refuses to say whether the limit has room, so nothing was counted. Try again; if it lasts, tell whoever operates this.")
 }
 
 // Overloaded is the answer where there is more to do than can be done; it sets the header that

@@ -48,6 +48,8 @@ func (e *Enforcer) AdmitReport(
 // nil where the error, if any, is none of the meter's about that.
 func undecided(h http.Header, err error) *Problem {
 	switch {
+	case errors.Is(err, meter.ErrQuotaRefused):
+		return QuotaRefused(h)
 	case errors.Is(err, meter.ErrUnavailable):
 		return Unavailable(h)
 	case errors.Is(err, meter.ErrQuantityOverflow):

@@ -96,7 +96,7 @@ func (q *quota) learn(a *LeaseAnswer, now int64) {
 	q.changing, q.outdated = a.Changing, a.Outdated
 	// What was settled meanwhile is not adopted any more.
 	if booked := min(q.asked, q.adopted); !a.Outdated && booked > q.booked {
-		q.slot.org.meter.unbooked.Add(q.booked - booked)
+		q.settled(booked - q.booked)
 		q.booked = booked
 	}
 }

@@ -107,7 +107,7 @@ func (q *quota) patience(w *want, quantity int64) int {
 	switch {
 	case quantity > q.slot.org.view.Load().entitlements[q.index].Max:
 		return 1
-	case q.barred || q.changing || q.outdated:
+	case q.barred != decided || q.changing || q.outdated:
 		return 2
 	case q.heard <= w.since:
 		// A call that is under way, and the next one, are answered by then or have failed.
@@ -131,7 +131,10 @@ func (q *quota) giveUp(w *want, quantity int64) (plans.Decision, verdict) {
 	defer q.slot.mu.Unlock()
 	m := q.slot.org.meter
 	e := &q.slot.org.view.Load().entitlements[q.index]
-	unheard := q.barred || q.changing || q.outdated || q.heard <= w.since
+	if q.barred != decided && quantity <= e.Max {
+		return q.refusal(e), q.barred
+	}
+	unheard := q.changing || q.outdated || q.heard <= w.since
 	if unheard && quantity <= e.Max {
 		return q.refusal(e), unavailable
 	}

@@ -172,7 +172,9 @@ type Snapshot struct {
 // Store is the durable side of a meter.
 type Store interface {
 	// LoadOrganization reads the plan and the stored usage of the day and its month.
-	// It answers [ErrUnknownOrganization] where there is none.
+	// It answers [ErrUnknownOrganization] where there is none, and [ErrAskRefused] or
+	// [ErrAskContested] where the store answers and doesn't say. Any other error says that the
+	// store can't be asked.
 	LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (Snapshot, error)
 	// ApplyBatch writes a batch in one transaction, once: a batch whose identity is
 	// there already changes nothing and is answered with Duplicate. It answers

@@ -16,8 +16,12 @@ func WithManualLeases(c Config) Config {
 
 // KeepLeases makes the calls for leases that are due.
 func KeepLeases(m *Meter) {
-	if batch := m.keeper.take(); len(batch) > 0 {
-		m.keeper.ask(context.Background(), batch)
+	// Those that the store could not decide on are apart.
+	for range 2 {
+		if batch, done := m.keeper.take(); len(batch) > 0 {
+			m.keeper.ask(context.Background(), batch)
+			done()
+		}
 	}
 }
 

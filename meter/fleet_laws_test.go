@@ -110,7 +110,7 @@ func (f *fleet) check(t *rapid.T) {
 
 // finish lets everything come to rest, and holds the store to what was acknowledged.
 func (f *fleet) finish(t *rapid.T) {
-	f.store.Set(func(s *metertest.Store) { s.Away, s.LoseAnswer = false, false })
+	f.store.Set(func(s *metertest.Store) { s.Away, s.LoseAnswer, s.Refused = false, false, nil })
 	for _, m := range f.members {
 		for _, h := range m.held {
 			h.reservation.Release()

@@ -128,7 +128,7 @@ func (f *fleet) start() {
 	clock := f.clock.Now
 	m.meter = meter.New(meter.WithManualLeases(meter.Config{
 		Catalog: f.catalog, Store: learned{f.store, m}, Leases: f.store, Identities: f.store, Instance: id, Journal: m.journal, Now: clock,
-		LeaseFor: leaseFor, DenyUnleased: f.strict, RedateAfter: fleetRedateAfter, Logger: slog.New(slog.DiscardHandler),
+		LeaseFor: leaseFor, DenyUnleased: f.strict && !f.answering, RedateAfter: fleetRedateAfter, Logger: slog.New(slog.DiscardHandler),
 	}))
 	m.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: m.meter, Store: f.store, Instance: id, Now: clock, Rewinds: f.store, As: meter.Instance{ID: id}, Logger: slog.New(slog.DiscardHandler),

@@ -37,6 +37,9 @@ type fleet struct {
 	// strict says that nothing happens that may pass a limit: no lost instance, no store away,
 	// and each change of a plan is taken over by all.
 	strict bool
+	// answering says that the store always answers, and sometimes refuses: then no limit may open,
+	// though the settings let usage in where the store is away.
+	answering bool
 	// forced is, for each organization, what was true when its last change was in force
 	// everywhere.
 	forced []forced
@@ -64,9 +67,9 @@ func fleetCatalog() *plans.Catalog {
 	}}
 }
 
-func newFleet(t *rapid.T, strict bool) *fleet {
+func newFleet(t *rapid.T, strict, answering bool) *fleet {
 	f := &fleet{
-		t: t, store: metertest.NewStore(), catalog: fleetCatalog(), strict: strict,
+		t: t, store: metertest.NewStore(), catalog: fleetCatalog(), strict: strict, answering: answering,
 		clock:        &clock{now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC)},
 		acknowledged: map[usageKey]int64{}, counted: map[metertest.IdentityKey]map[metertest.PricedBy]bool{},
 		segments: map[meter.BatchID][]meter.Record{},
@@ -243,6 +246,11 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 		"follow":     func(t *rapid.T) { f.follow(f.member(t)) },
 		"follow all": func(*rapid.T) { f.followAll() },
 	}
+	if f.answering {
+		// An answer that is lost is a store that is away.
+		delete(steps, "lose")
+		steps["refuse"] = f.refuse
+	}
 	if !f.strict {
 		steps["keyed"] = f.keyed
 		steps["publish"] = f.publish
@@ -261,6 +269,14 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 	return steps
 }
 
+// refuse has the store refuse asks for an organization's quota, for good or for now, or grant
+// them again.
+func (f *fleet) refuse(t *rapid.T) {
+	id := f.ids[rapid.IntRange(0, 1).Draw(t, "organization")]
+	why := rapid.SampledFrom([]error{nil, meter.ErrAskRefused, meter.ErrAskContested}).Draw(t, "why")
+	f.store.Set(func(s *metertest.Store) { s.Refuse(id, why) })
+}
+
 // restore takes the store back to the last backup. What a dead instance has left is replayed
 // again, by the next process.
 func (f *fleet) restore() {
@@ -275,7 +291,17 @@ func (f *fleet) restore() {
 // replays, and holds that together they never admit more than a hard limit.
 func TestLimitsHoldAcrossInstances(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f := newFleet(t, true)
+		f := newFleet(t, true, false)
+		t.Repeat(f.steps())
+		f.finish(t)
+		f.requireTheLastUnitIsFound(t)
+	})
+}
+
+// TestLimitsHoldWhereTheStoreRefuses adds a store that answers, and refuses asks for single windows.
+func TestLimitsHoldWhereTheStoreRefuses(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFleet(t, true, true)
 		t.Repeat(f.steps())
 		f.finish(t)
 		f.requireTheLastUnitIsFound(t)
@@ -286,7 +312,7 @@ func TestLimitsHoldAcrossInstances(t *testing.T) {
 // instances that are taken for lost, a store that goes back in time, and reports with identities.
 func TestAccountsHoldUnderEveryFault(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f := newFleet(t, false)
+		f := newFleet(t, false, false)
 		t.Repeat(f.steps())
 		f.finish(t)
 	})

@@ -19,6 +19,10 @@ type keeper struct {
 	meter *Meter
 	mu    sync.Mutex
 	queue []*quota
+	// contested are due, too: the store could not decide on their last asks. contesting says that a
+	// call of such is under way.
+	contested  []*quota
+	contesting bool
 	// signal has room for one: there is something in the queue.
 	signal chan struct{}
 	end    context.CancelFunc
@@ -34,8 +38,8 @@ const (
 	// asked again after keeperRetry.
 	awayFor     = time.Second
 	keeperRetry = 250 * time.Millisecond
-	// refusedFor is how long the store is taken to be away for a window whose ask it
-	// refuses; it is asked again after refusedRetry.
+	// refusedFor is how long a window whose ask the store refuses is refused by name; it is asked
+	// again after refusedRetry.
 	refusedFor   = 2 * time.Second
 	refusedRetry = time.Second
 )
@@ -62,26 +66,46 @@ func (k *keeper) enqueue(q *quota) {
 		return
 	}
 	q.queued = true
-	k.put(q)
+	k.put(q, q.contested)
 }
 
-func (k *keeper) put(q *quota) {
+func (k *keeper) put(q *quota, contested bool) {
 	k.mu.Lock()
-	k.queue = append(k.queue, q)
+	if contested {
+		k.contested = append(k.contested, q)
+	} else {
+		k.queue = append(k.queue, q)
+	}
 	k.mu.Unlock()
+	k.wake()
+}
+
+func (k *keeper) wake() {
 	select {
 	case k.signal <- struct{}{}:
 	default:
 	}
 }
 
-func (k *keeper) take() []*quota {
+// take returns asks to make in one call, and what to call after it. Those that the store could not
+// decide on are apart from the others, in one call at a time: it may take long.
+func (k *keeper) take() (batch []*quota, done func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	n := min(len(k.queue), keeperAsks)
-	taken := slices.Clone(k.queue[:n])
-	k.queue = slices.Delete(k.queue, 0, n)
-	return taken
+	from, done := &k.queue, func() {}
+	if len(k.queue) == 0 && !k.contesting && len(k.contested) > 0 {
+		k.contesting = true
+		from, done = &k.contested, func() {
+			k.mu.Lock()
+			k.contesting = false
+			k.mu.Unlock()
+			k.wake()
+		}
+	}
+	n := min(len(*from), keeperAsks)
+	batch = slices.Clone((*from)[:n])
+	*from = slices.Delete(*from, 0, n)
+	return batch, done
 }
 
 func (k *keeper) run(ctx context.Context) {
@@ -98,13 +122,14 @@ func (k *keeper) run(ctx context.Context) {
 				return
 			case free <- struct{}{}:
 			}
-			batch := k.take()
+			batch, done := k.take()
 			if len(batch) == 0 {
 				<-free
 				break
 			}
 			k.calls.Go(func() {
 				defer func() { <-free }()
+				defer done()
 				k.ask(ctx, batch)
 			})
 		}
@@ -134,6 +159,9 @@ func (k *keeper) ask(ctx context.Context, batch []*quota) {
 	case errors.Is(err, ErrAskRefused):
 		k.refused(ctx, batch, err)
 		return
+	case errors.Is(err, ErrAskContested):
+		k.contend(ctx, batch, err)
+		return
 	case isBehind(err):
 		k.behind(ctx, batch, err)
 		return
@@ -157,7 +185,7 @@ func (k *keeper) answered(ctx context.Context, q *quota, answer LeaseAnswer, now
 	}
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
-	q.asking, q.barred, q.refusedUntil = false, false, 0
+	q.asking, q.barred, q.contested, q.refusedUntil = false, decided, false, 0
 	again, pause := q.adopt(answer, now)
 	if again {
 		k.later(ctx, q, pause)
@@ -172,12 +200,13 @@ func (k *keeper) later(ctx context.Context, q *quota, pause time.Duration) {
 	}
 	q.queued = true
 	if pause == 0 || k.meter.config.manualLeases {
-		k.put(q)
+		k.put(q, q.contested)
 		return
 	}
+	contested := q.contested
 	time.AfterFunc(pause, func() {
 		if ctx.Err() == nil {
-			k.put(q)
+			k.put(q, contested)
 		}
 	})
 }
@@ -217,41 +246,14 @@ func (k *keeper) behind(ctx context.Context, batch []*quota, err error) {
 	}
 	for _, q := range batch {
 		q.slot.mu.Lock()
-		q.asking, q.barred = false, true
+		q.asking, q.barred = false, unavailable
 		k.later(ctx, q, keeperRetry)
 		q.slot.mu.Unlock()
 	}
 }
 
-// refused finds by halves the asks that the store refuses, and makes the others. For what
-// waits for a refused one it is as if the store were away.
-func (k *keeper) refused(ctx context.Context, batch []*quota, err error) {
-	if len(batch) > 1 {
-		k.ask(ctx, batch[:len(batch)/2])
-		k.ask(ctx, batch[len(batch)/2:])
-		return
-	}
-	m := k.meter
-	q := batch[0]
-	q.slot.mu.Lock()
-	defer q.slot.mu.Unlock()
-	if q.refusedUntil == 0 {
-		m.config.Logger.Warn("Quota of a window is refused by the store", "organization", q.key.Organization, "meter", q.key.Meter,
-			"window", q.key.Kind, "start", q.key.Start, "deny", m.config.DenyUnleased, "error", err)
-	}
-	q.asking = false
-	q.refusedUntil = m.config.Now().Add(refusedFor).UnixNano()
-	// What can't be told keeps this instance from taking over no change of others.
-	m.unbooked.Add(q.booked - q.adopted)
-	q.booked = q.adopted
-	q.wake()
-	k.later(ctx, q, refusedRetry)
-}
-
-// away reports whether the store can't be asked for quota of the window.
-func (q *quota) away(at int64) bool {
-	return at < max(q.refusedUntil, q.slot.org.meter.leasesAway.Load())
-}
+// away reports whether the store can't be asked for quota.
+func (q *quota) away(at int64) bool { return at < q.slot.org.meter.leasesAway.Load() }
 
 // reload reads an organization whose plan has changed, so that the next ask is by the
 // new one.

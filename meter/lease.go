@@ -93,16 +93,22 @@ type LeaseAnswers struct {
 	SeenAgo time.Duration
 }
 
-// ErrAskRefused says that the store refuses an ask for what it names, and not because of a
-// state that passes: nothing of the call was carried out, and other asks may be made without
-// that one.
-var ErrAskRefused = errors.New("an ask for quota is refused")
+// ErrAskRefused says that the store refuses an ask, or to load an organization, for what it names,
+// and not because of a state that passes: nothing of the call was carried out, and other asks may
+// be made without that one.
+var ErrAskRefused = errors.New("the store refuses what it is asked")
+
+// ErrAskContested says that the store answers an ask, or a load of an organization, and can't carry
+// it out now: somebody has locked what it names, or it was stopped. It may be made again.
+var ErrAskContested = errors.New("the store can't do now what it is asked")
 
 // LeaseStore gives instances parts of hard limits, so that together they never
 // exceed one.
 type LeaseStore interface {
 	// AdjustLeases answers each ask, in their order, in one transaction. Asks are for
-	// distinct windows. Where one of them is refused for good, the error is [ErrAskRefused].
+	// distinct windows. Where one of them is refused for good, the error is [ErrAskRefused]; where
+	// the store answers and can't decide on one now, [ErrAskContested]. Any other error but
+	// [ErrStoreBehind] and [ErrUnknownInstance] says that the store can't be asked.
 	//
 	// By names the instance, and the last batch that the store has acknowledged to it: a store
 	// that doesn't have that one grants nothing ([ErrStoreBehind]).

@@ -13,9 +13,10 @@ import (
 )
 
 // Organization finds an organization, or loads it at its first request. It answers
-// [ErrUnknownOrganization] where the store says that there is none. A store that
-// can't answer is no error: the organization is then allowed everything, counted,
-// and loaded in the background as soon as that is possible (C5).
+// [ErrUnknownOrganization] where the store says that there is none, and [ErrQuotaRefused] where it
+// answers, and refuses to say what the organization may use. A store that can't answer is no error:
+// the organization is then allowed everything, counted, and loaded in the background as soon as that
+// is possible (C5).
 func (m *Meter) Organization(ctx context.Context, id uuid.UUID, now time.Time) (*Organization, error) {
 	o := m.orgs.find(id)
 	if o == nil {
@@ -23,6 +24,9 @@ func (m *Meter) Organization(ctx context.Context, id uuid.UUID, now time.Time) (
 	}
 	if o.stale.Load() {
 		m.refreshInBackground(o, now)
+		if !o.Loaded() && m.unreadable(id) {
+			return nil, fmt.Errorf("load organization %s: %w", id, ErrQuotaRefused)
+		}
 	}
 	return o, nil
 }
@@ -60,6 +64,9 @@ func (m *Meter) loadNew(ctx context.Context, id uuid.UUID, now time.Time) (*Orga
 		snapshot, err := m.config.Store.LoadOrganization(ctx, id, calendar.DayOf(now))
 		if errors.Is(err, ErrUnknownOrganization) {
 			return nil, err
+		}
+		if answers(err) {
+			return nil, fmt.Errorf("%w: %w", ErrQuotaRefused, err)
 		}
 		if err != nil {
 			m.config.Logger.Warn("Organization could not be loaded: allowing until it is", "organization", id, "error", err)
@@ -215,6 +222,21 @@ func (m *Meter) refresh(ctx context.Context, o *Organization, now time.Time) err
 	return nil
 }
 
+// unreadable reports whether the store answered the last load of an organization in the background,
+// and refused.
+func (m *Meter) unreadable(id uuid.UUID) bool {
+	_, is := m.refusedLoads.Load(id)
+	return is
+}
+
+func (m *Meter) noteReadable(id uuid.UUID, is bool) {
+	if is {
+		m.refusedLoads.Delete(id)
+		return
+	}
+	m.refusedLoads.Store(id, struct{}{})
+}
+
 func (m *Meter) refreshInBackground(o *Organization, now time.Time) {
 	due := o.refreshAt.Load()
 	if now.UnixNano() < due || !o.refreshing.CompareAndSwap(false, true) {
@@ -225,7 +247,9 @@ func (m *Meter) refreshInBackground(o *Organization, now time.Time) {
 		o.refreshAt.Store(now.Add(m.config.LoadRetry).UnixNano())
 		ctx, cancel := context.WithTimeout(context.Background(), m.config.LoadTimeout)
 		defer cancel()
-		if err := m.refresh(ctx, o, now); err != nil {
+		err := m.refresh(ctx, o, now)
+		m.noteReadable(o.id, !answers(err))
+		if err != nil {
 			m.config.Logger.Warn("Organization could not be refreshed", "organization", o.id, "error", err)
 		}
 	})

@@ -165,6 +165,8 @@ type Meter struct {
 	// for what may have been admitted without it; unflushed that some of that waits for a
 	// drain.
 	switched, unflushed atomic.Bool
+	// refusedLoads are the organizations that the store refused to let read.
+	refusedLoads sync.Map
 	// unbooked is the quantity that quotas have adopted and the store isn't known to have.
 	unbooked atomic.Int64
 	// knownAway is the time until which identities are not looked up.

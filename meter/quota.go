@@ -34,6 +34,9 @@ type quota struct {
 	// the store is known to have, asked what the ask under way says. Those made before
 	// adoptedAt, a stamp, are adopted.
 	adopted, booked, asked, adoptedAt int64
+	// excused is what is adopted and not booked, and keeps the instance from taking over no change:
+	// the store refused to be told.
+	excused int64
 	// strictSince is the stamp of the last change that may leave less than is issued: what
 	// was admitted before it and comes back is the store's to grant.
 	strictSince int64
@@ -64,15 +67,19 @@ type quota struct {
 	// until a change of the plan is taken over; outdated that it grants nothing under the plan that
 	// is known here.
 	surrenders, void, changing, outdated bool
-	// barred says that the store grants nothing before it has what it had acknowledged.
-	barred bool
+	// barred is what who waits is told in the end, as the store answers and decides nothing: it
+	// doesn't have what it had acknowledged (unavailable), or can't decide now (refused); decided:
+	// it does decide.
+	barred verdict
+	// contested says that it could not decide on the last ask.
+	contested bool
 	// answered says that an ask was answered.
 	answered            bool
 	generation, version int64
 	// heard is the last ask that was answered.
 	heard int64
-	// refusedUntil is the time before which the store is taken to be away for this window,
-	// because it refused the last ask; 0: it didn't.
+	// refusedUntil is the time before which requests are refused, because the store refused the
+	// last ask; 0: it didn't.
 	refusedUntil int64
 	// needed is what must be issued to meet the need of the last ask.
 	needed int64
@@ -210,8 +217,22 @@ func (q *quota) disown(r *Reservation) int64 {
 	if q.asking {
 		q.handBack()
 	}
-	q.slot.org.meter.unbooked.Add(-n)
+	q.settled(n)
 	return r.quantity - n
+}
+
+// excuse lets changes of others be taken over, though the store refuses to be told what is adopted.
+func (q *quota) excuse() {
+	open := q.adopted - q.booked
+	q.slot.org.meter.unbooked.Add(q.excused - open)
+	q.excused = open
+}
+
+// settled notes that so much less is adopted and not booked.
+func (q *quota) settled(n int64) {
+	excused := min(n, q.excused)
+	q.excused -= excused
+	q.slot.org.meter.unbooked.Add(excused - n)
 }
 
 // counted is what counts of the window, as far as this instance knows: used or held.
@@ -248,6 +269,8 @@ const (
 	unleased
 	// short says that the lease doesn't cover the quantity, and an ask may.
 	short
+	// refused says that the store answers, and refuses to grant quota of the window.
+	refused
 	// unavailable says that nobody can say whether there is room: the store can't be asked, and
 	// the settings forbid to do without, or what remains is held by others, who don't use it.
 	unavailable
@@ -263,6 +286,8 @@ func (v verdict) err() error {
 	switch v {
 	case unavailable:
 		return ErrUnavailable
+	case refused:
+		return ErrQuotaRefused
 	case overflowing:
 		return ErrQuantityOverflow
 	case ended:
@@ -295,11 +320,13 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 		}
 		return q.decision(e, true), leased
 	case quantity > e.Max:
-		if q.away(at) || at < q.answeredAt+int64(lookFor) {
+		if q.away(at) || at < q.refusedUntil || at < q.answeredAt+int64(lookFor) {
 			return q.refusal(e), decided
 		}
 		// No window has room for it; what there is of it is to be known.
 		return q.refusal(e), short
+	case at < q.refusedUntil:
+		return q.refusal(e), refused
 	case q.away(at):
 		if m.config.DenyUnleased {
 			return q.refusal(e), unavailable

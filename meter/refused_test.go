@@ -2,7 +2,6 @@ package meter_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -14,17 +13,17 @@ import (
 	"github.com/riverline/tollgate/meter/metertest"
 )
 
-// TestARefusedWindowHoldsUpNoOthers holds that a window that the store refuses to grant
-// quota of is handled as if the store were away, and all others as ever.
+// TestARefusedWindowHoldsUpNoOthers holds that a window of which the store refuses to grant quota,
+// for good or for now, is refused by name, also where usage is let in without the store, and that all
+// others go on as ever.
 func TestARefusedWindowHoldsUpNoOthers(t *testing.T) {
-	for _, deny := range []bool{false, true} {
-		t.Run(fmt.Sprint("deny ", deny), func(t *testing.T) {
+	for _, why := range []error{meter.ErrAskRefused, meter.ErrAskContested} {
+		t.Run(why.Error(), func(t *testing.T) {
 			t.Parallel()
 			store := metertest.NewStore()
 			bad := store.Add("free")
-			store.Set(func(s *metertest.Store) { s.Refused = map[uuid.UUID]bool{bad: true} })
-			// On a busy machine, too, nobody gives up before the store has answered.
-			m := newLessee(t, store, func(c *meter.Config) { c.DenyUnleased, c.QuotaWait = deny, 10*time.Second })
+			store.Set(func(s *metertest.Store) { s.Refuse(bad, why) })
+			m := newLessee(t, store, nil)
 			admit := func(id uuid.UUID) error {
 				o, err := m.Organization(context.Background(), id, noon)
 				require.NoError(t, err)
@@ -41,35 +40,43 @@ func TestARefusedWindowHoldsUpNoOthers(t *testing.T) {
 						require.NoError(t, admit(id))
 					}
 				})
-				wg.Go(func() {
-					err := admit(bad)
-					if deny {
-						require.ErrorIs(t, err, meter.ErrUnavailable)
-					} else {
-						require.NoError(t, err)
-					}
-				})
+				wg.Go(func() { require.ErrorIs(t, admit(bad), meter.ErrQuotaRefused) })
 			}
 			wg.Wait()
-			if deny {
-				require.Zero(t, m.Totals().Unleased)
-			} else {
-				require.EqualValues(t, 100, m.Totals().Unleased, "of the refused window alone")
-			}
+			require.Zero(t, m.Totals().Unleased)
 			store.Set(func(s *metertest.Store) { s.Refused = nil })
-			require.Eventually(t, func() bool {
-				leased := false
-				_ = admit(bad)
-				store.Set(func(s *metertest.Store) {
-					for key := range s.Quota.Windows {
-						leased = leased || key.Organization == bad
-					}
-				})
-				return leased
-			}, 5*time.Second, 10*time.Millisecond, "it is tried again")
-			require.NoError(t, admit(bad))
+			require.Eventually(t, func() bool { return admit(bad) == nil }, 5*time.Second, 10*time.Millisecond, "it is tried again")
+			require.Zero(t, m.Totals().Unleased)
 		})
 	}
+}
+
+// TestAnOrganizationThatCanNotBeReadIsRefused holds that a store that answers, and doesn't say what an
+// organization may use, lets nothing in: nor does it after a time in which it was away.
+func TestAnOrganizationThatCanNotBeReadIsRefused(t *testing.T) {
+	store := metertest.NewStore()
+	id := store.Add("free")
+	m := newLessee(t, store, func(c *meter.Config) { c.LoadRetry = time.Nanosecond })
+	store.Set(func(s *metertest.Store) { s.Unreadable = meter.ErrAskRefused })
+	_, err := m.Organization(t.Context(), id, noon)
+	require.ErrorIs(t, err, meter.ErrQuotaRefused)
+	store.Set(func(s *metertest.Store) { s.Away = true })
+	o, err := m.Organization(t.Context(), id, noon)
+	require.NoError(t, err)
+	d, r := o.Reserve(0, 5, noon)
+	require.True(t, d.Allowed, "a store that is away is another matter")
+	r.Commit()
+	store.Set(func(s *metertest.Store) { s.Away = false })
+	found := func(hours int) error {
+		_, err := m.Organization(t.Context(), id, noon.Add(time.Duration(hours)*time.Hour))
+		meter.WaitForLoads(m)
+		return err
+	}
+	require.NoError(t, found(1))
+	require.ErrorIs(t, found(2), meter.ErrQuotaRefused)
+	store.Set(func(s *metertest.Store) { s.Unreadable = nil })
+	_ = found(3)
+	require.NoError(t, found(4))
 }
 
 // TestARefusedWindowHoldsUpNoTakeover holds that what can't be told of one window keeps the
@@ -79,7 +86,10 @@ func TestARefusedWindowHoldsUpNoTakeover(t *testing.T) {
 	id := store.Add("pro")
 	m := newLessee(t, store, nil)
 	instance := uuid.Must(uuid.NewV7())
-	store.Set(func(s *metertest.Store) { s.Refused, s.Through[instance] = map[uuid.UUID]bool{id: true}, 0 })
+	store.Set(func(s *metertest.Store) {
+		s.Refuse(id, meter.ErrAskRefused)
+		s.Through[instance] = 0
+	})
 	now := func() time.Time { return noon.Add(time.Since(started)) }
 	takeover := meter.NewTakeover(meter.TakeoverConfig{
 		Refresher: meter.NewTestRefresher(m, now), Flusher: meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: instance, Now: now}),

@@ -32,7 +32,7 @@ func checkUnused(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("look who is connected: %w", err)
 	}
 	if sessions > 0 {
-		return fmt.Errorf("%w: %d sessions (%s); stop them first", ErrInUse, sessions, who.String)
+		return fmt.Errorf("%w: %d sessions (%s); stop them first, and end the sessions that a pooler keeps for them (PgBouncer: KILL and RESUME of the database)", ErrInUse, sessions, who.String)
 	}
 	return nil
 }

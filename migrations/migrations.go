@@ -16,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/riverline/tollgate/pgstore/pooler"
 )
 
 // FS holds the migrations, NNNNN_name.sql.
@@ -114,6 +116,10 @@ var latest = func() int64 {
 	return version
 }()
 
+// ErrPooled says that the URL leads through a pooler that gives sessions away between transactions.
+var ErrPooled = errors.New("a pooler in transaction mode is between this program and Postgres, and migrations hold a lock of a session: " +
+	"give Postgres's own address, or a pooler's in session mode")
+
 // lockTimeout bounds how long a statement of a migration waits for a lock, and has all that asks for the same
 // table wait behind it.
 const lockTimeout = "10s"
@@ -147,6 +153,14 @@ func withDatabase(ctx context.Context, url string, fn func(*sql.DB) error) (err 
 	if err != nil {
 		// pgx leaves the password out of its error.
 		return fmt.Errorf("migrate: %w", err)
+	}
+	pooler.ToPrimary(config)
+	kind, err := pooler.Find(ctx, config)
+	if err == nil && kind == pooler.Transaction {
+		err = ErrPooled
+	}
+	if err != nil {
+		return fmt.Errorf("migrate: connect: %w", err)
 	}
 	_, set := config.RuntimeParams["lock_timeout"]
 	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/puddle/v2"
 
 	"github.com/riverline/tollgate/fault"
+	"github.com/riverline/tollgate/meter"
 )
 
 // ErrUnknownMeter says that a batch has usage of a meter that is not published, or
@@ -49,6 +50,31 @@ func refusedForGood(err error) bool {
 	}
 }
 
+// answered turns what Postgres refuses of an ask for quota, or a load of an organization, into the
+// meter's words for a store that answers: [meter.ErrAskRefused] for good, [meter.ErrAskContested]
+// for now (a lock that isn't had in time, a deadlock, a statement that was stopped, a schema that
+// doesn't fit). What says that it can't be asked stays as it is: connections (08), resources that
+// are used up (53), a server that starts, stops or only reads.
+func answered(err error) error {
+	var server *pgconn.PgError
+	var connect *pgconn.ConnectError
+	switch {
+	case refusedForGood(err):
+		return fmt.Errorf("%w: %w", meter.ErrAskRefused, err)
+	case !errors.As(err, &server), errors.As(err, &connect), notServing[server.Code]:
+		return err
+	}
+	switch server.Code[:min(2, len(server.Code))] {
+	case "08", "53":
+		return err
+	default:
+		return fmt.Errorf("%w: %w", meter.ErrAskContested, err)
+	}
+}
+
+// notServing are the failures of a server that starts, stops or only reads.
+var notServing = map[string]bool{"57P01": true, "57P02": true, "57P03": true, "57P05": true, "25P03": true, "25006": true}
+
 // Error is what every method of [Store] returns when it fails. The domain's errors
 // are found in it with errors.Is and errors.As.
 type Error struct {
@@ -82,6 +108,9 @@ const (
 	foreignKeyViolation = "23503"
 	undefinedTable      = "42P01"
 	checkViolation      = "23514"
+	readOnlyTransaction = "25006"
+	unknownStatement    = "26000"
+	duplicateStatement  = "42P05"
 )
 
 // retryableCodes are the failures that pass: the server stops, starts or fails
@@ -96,7 +125,10 @@ var retryableCodes = map[string]bool{
 	"57P03": true, // cannot_connect_now
 	"57P05": true, // idle_session_timeout
 	"25P03": true, // idle_in_transaction_session_timeout
-	"25006": true, // read_only_sql_transaction: a replica, until the failover is over
+	// A replica, until the failover is over.
+	readOnlyTransaction: true,
+	// A pooler has come between: the next attempt does without prepared statements.
+	unknownStatement: true, duplicateStatement: true,
 }
 
 // Retryable reports whether the call that failed with err may succeed when it is

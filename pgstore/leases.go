@@ -19,12 +19,13 @@ import (
 // AdjustLeases implements [meter.LeaseStore]. A window opens with the first ask that
 // wants quota: what is recorded of its days until then is unleased. An instance
 // that was declared lost, or had stopped, is live again when it asks. An instance that was never registered is [meter.ErrUnknownInstance],
-// one whose last batch isn't there [meter.ErrStoreBehind]; an ask that Postgres refuses for good fails all with [meter.ErrAskRefused].
+// one whose last batch isn't there [meter.ErrStoreBehind]; an ask that Postgres refuses for good fails all with [meter.ErrAskRefused],
+// one that it can't decide on now with [meter.ErrAskContested].
 func (s *Store) AdjustLeases(ctx context.Context, by meter.BatchID, asks []meter.LeaseAsk) (meter.LeaseAnswers, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	var answers meter.LeaseAnswers
-	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) error {
+	err := s.asPlatformSoon(ctx, func(ctx context.Context, tx scoped) error {
 		answers.Answers = make([]meter.LeaseAnswer, len(asks))
 		order := make([]int, len(asks))
 		for i := range order {
@@ -33,10 +34,7 @@ func (s *Store) AdjustLeases(ctx context.Context, by meter.BatchID, asks []meter
 		slices.SortFunc(order, func(i, j int) int { return compareWindows(asks[i].QuotaWindow, asks[j].QuotaWindow) })
 		return adjust(ctx, tx, by, asks, order, &answers)
 	})
-	if refusedForGood(err) {
-		err = fmt.Errorf("%w: %w", meter.ErrAskRefused, err)
-	}
-	return answers, wrap(err, "adjust the leases of instance %s", by.Instance)
+	return answers, wrap(answered(err), "adjust the leases of instance %s", by.Instance)
 }
 
 func compareWindows(a, b meter.QuotaWindow) int {

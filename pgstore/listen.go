@@ -97,24 +97,21 @@ func (s *Store) Listen(ctx context.Context, fn func(Change)) error {
 
 // listenOnce listens until the connection fails, and reports whether there was one.
 func (s *Store) listenOnce(ctx context.Context, fn func(Change)) (connected bool, err error) {
-	config := s.pool.Config().ConnConfig.Copy()
-	// A connection that waits would be one long query to a tracer.
-	config.Tracer = nil
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := s.connectToListen(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer func() {
-		ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenPingTimeout)
-		defer cancel()
-		_ = conn.Close(ended)
-	}()
+	defer closeSoon(ctx, conn)
+	var backend uint32
 	if _, err := conn.Exec(ctx, "LISTEN tollgate_changes"); err != nil {
+		return false, err
+	}
+	if err := conn.QueryRow(ctx, backendQuery).Scan(&backend); err != nil {
 		return false, err
 	}
 	fn(Change{Kind: ChangeResync})
 	for {
-		notification, err := waitForNotification(ctx, conn)
+		notification, err := waitForNotification(ctx, conn, backend)
 		if err != nil {
 			return true, err
 		}
@@ -129,9 +126,13 @@ func (s *Store) listenOnce(ctx context.Context, fn func(Change)) (connected bool
 	}
 }
 
+// backendQuery returns the number of the backend that has a session.
+const backendQuery = "SELECT pg_backend_pid()"
+
 // waitForNotification waits for a while. Where nothing came, it makes sure that the
-// server is still there (a connection may be cut without a sign), and returns nil.
-func waitForNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+// server is still there (a connection may be cut without a sign) and that the session is
+// the one that listens, and returns nil.
+func waitForNotification(ctx context.Context, conn *pgx.Conn, backend uint32) (*pgconn.Notification, error) {
 	waiting, cancel := context.WithTimeout(ctx, listenPingEvery)
 	defer cancel()
 	notification, err := conn.WaitForNotification(waiting)
@@ -140,5 +141,12 @@ func waitForNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notificat
 	}
 	pinging, cancel := context.WithTimeout(ctx, listenPingTimeout)
 	defer cancel()
-	return nil, conn.Ping(pinging)
+	var now uint32
+	if err := conn.QueryRow(pinging, backendQuery).Scan(&now); err != nil {
+		return nil, err
+	}
+	if now != backend {
+		return nil, fmt.Errorf("%w: a pooler has given the session that listens to others", ErrListen)
+	}
+	return nil, nil
 }

@@ -77,7 +77,7 @@ func TestListenConnectsAgain(t *testing.T) {
 	changes := f.listen()
 	terminated := f.count(`
 		SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-		WHERE datname = current_database() AND query = 'LISTEN tollgate_changes'`)
+		WHERE datname = current_database() AND query = 'SELECT pg_backend_pid()'`)
 	require.EqualValues(t, 1, terminated)
 	require.Equal(t, pgstore.Change{Kind: pgstore.ChangeResync}, next(t, changes), "changes may have been missed")
 	o := f.organization("Acme", "free")

@@ -53,7 +53,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, db: pgtest.NewDatabase(t)}
-	f.Store = f.open(pgstore.Config{URL: f.db.APIURL, Logger: slog.New(slog.DiscardHandler)})
+	f.Store = f.open(pgstore.Config{URL: storeURL(t, f.db), ListenURL: f.db.APIURL, Logger: slog.New(slog.DiscardHandler)})
 	owner, err := pgxpool.New(t.Context(), f.db.URL)
 	require.NoError(t, err)
 	t.Cleanup(owner.Close)

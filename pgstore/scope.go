@@ -25,9 +25,29 @@ type scoped struct {
 func (s *Store) asOrganization(ctx context.Context, id uuid.UUID, fn func(context.Context, scoped) error) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	// A UUID's text has no quote in it. Together with BEGIN it costs one round trip.
-	return s.transact(ctx, "begin; select set_config('tollgate.organization_id', '"+id.String()+"', true)", fn)
+	// A UUID's text has no quote in it. Together with BEGIN it costs one round trip. The scope is emptied, too: whoever
+	// has set it for a session of a pooler's would open it to every transaction that comes after.
+	return s.transact(ctx, "begin; select set_config('tollgate.scope', '', true), set_config('tollgate.organization_id', '"+id.String()+"', true)", fn)
 }
+
+// patience is how long an ask for quota, or a load of an organization, waits for a lock: less than
+// their callers wait for the store, so that what somebody has locked is told from a store that is
+// away.
+const patience = "500ms"
+
+// asOrganizationSoon is [Store.asOrganization] that waits for no lock longer than patience.
+func (s *Store) asOrganizationSoon(ctx context.Context, id uuid.UUID, fn func(context.Context, scoped) error) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.transact(ctx, "begin; select set_config('tollgate.organization_id', '"+id.String()+"', true), "+soon, fn)
+}
+
+// asPlatformSoon is [Store.asPlatformWriting] that waits for no lock longer than patience.
+func (s *Store) asPlatformSoon(ctx context.Context, fn func(context.Context, scoped) error) error {
+	return s.writing(ctx, "begin; select set_config('tollgate.scope', 'platform', true), "+soon, fn)
+}
+
+const soon = "set_config('lock_timeout', '" + patience + "', true)"
 
 // asPlatform runs fn in a transaction that sees the rows of all organizations,
 // within the query timeout: for administration.
@@ -48,8 +68,10 @@ func (s *Store) asOwner(ctx context.Context, organization uuid.UUID, fn func(con
 // asPlatformUnbounded is [Store.asPlatform] without the query timeout: for flushes,
 // rollups and exports.
 func (s *Store) asPlatformUnbounded(ctx context.Context, fn func(context.Context, scoped) error) error {
-	return s.transact(ctx, "begin; select set_config('tollgate.scope', 'platform', true)", fn)
+	return s.transact(ctx, asPlatformBegin, fn)
 }
+
+const asPlatformBegin = "begin; select set_config('tollgate.scope', 'platform', true)"
 
 // asPlatformSnapshot is [Store.asPlatformUnbounded] for what reads in several statements
 // and must see one moment.
@@ -65,8 +87,12 @@ const partitionAttempts = 5
 // on its way to the default partition is refused when its month's partition is made
 // just then: fn runs again, in a new transaction.
 func (s *Store) asPlatformWriting(ctx context.Context, fn func(context.Context, scoped) error) error {
+	return s.writing(ctx, asPlatformBegin, fn)
+}
+
+func (s *Store) writing(ctx context.Context, begin string, fn func(context.Context, scoped) error) error {
 	for attempt := 1; ; attempt++ {
-		err := s.asPlatformUnbounded(ctx, fn)
+		err := s.transact(ctx, begin, fn)
 		if !partitionMade(err) || attempt == partitionAttempts {
 			return err
 		}
@@ -74,7 +100,8 @@ func (s *Store) asPlatformWriting(ctx context.Context, fn func(context.Context, 
 }
 
 // transact runs fn in a READ COMMITTED transaction, and commits unless fn fails.
-func (s *Store) transact(ctx context.Context, begin string, fn func(context.Context, scoped) error) error {
+func (s *Store) transact(ctx context.Context, begin string, fn func(context.Context, scoped) error) (err error) {
+	defer func() { s.noticed(err) }()
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
 	if err != nil {
 		return err

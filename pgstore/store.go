@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/riverline/tollgate/migrations"
+	"github.com/riverline/tollgate/pgstore/pooler"
 )
 
 // Config is what a [Store] is made from.
@@ -19,6 +21,9 @@ type Config struct {
 	// URL says where the database is and as whom to connect, as a URL or as
 	// key=value pairs (libpq). Required. The role should be tollgate_api.
 	URL string
+	// ListenURL is where [Store.Listen] connects, in the same form. It must lead to the same database as
+	// URL, by a session that stays. Empty: URL.
+	ListenURL string
 	// MaxConns is the most connections that the store holds, the one of
 	// [Store.Listen] apart. Zero: 10.
 	MaxConns int32
@@ -42,37 +47,28 @@ const (
 // their errors are of type [*Error].
 type Store struct {
 	pool         *pgxpool.Pool
+	listen       *pgx.ConnConfig
 	queryTimeout time.Duration
 	log          *slog.Logger
+	// describes says that sessions may not keep prepared statements: new connections have none.
+	describes atomic.Bool
+	// dropped is when connections were dropped last because the server was read-only, in nanoseconds of Unix time.
+	dropped atomic.Int64
 }
 
-// Open connects to the database and checks that it answers.
+// Open connects to the database and checks that it answers. Where a pooler is between, it does without
+// prepared statements.
 func Open(ctx context.Context, config Config) (*Store, error) {
-	if config.URL == "" {
-		return nil, errors.New("open the database: Config.URL is required")
-	}
-	pool, err := pgxpool.ParseConfig(config.URL)
+	s, err := open(ctx, config)
 	if err != nil {
-		// pgx leaves the password out of its error.
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	pool.MaxConns = config.MaxConns
-	if pool.MaxConns == 0 {
-		pool.MaxConns = defaultMaxConns
-	}
-	connection := pool.ConnConfig
-	connection.Tracer = config.Tracer
-	if connection.ConnectTimeout == 0 {
-		connection.ConnectTimeout = defaultConnectTimeout
-	}
-	setDefault(connection.RuntimeParams, "application_name", migrations.ApplicationName)
-	// Queries name UTC themselves; this is for whatever a session shows to people.
-	setDefault(connection.RuntimeParams, "timezone", "UTC")
-	pool.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
-		// Times are UTC, whatever the zone of the process is.
-		codec := &pgtype.TimestamptzCodec{ScanLocation: time.UTC}
-		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: codec})
-		return nil
+	return s, nil
+}
+
+func open(ctx context.Context, config Config) (*Store, error) {
+	if config.URL == "" {
+		return nil, errors.New("Config.URL is required")
 	}
 	s := &Store{queryTimeout: config.QueryTimeout, log: config.Logger}
 	if s.queryTimeout == 0 {
@@ -81,14 +77,61 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	// pgx leaves the password out of its errors.
+	pool, err := pgxpool.ParseConfig(config.URL)
+	if err != nil {
+		return nil, err
+	}
+	s.listen = pool.ConnConfig.Copy()
+	if config.ListenURL != "" {
+		if s.listen, err = pgx.ParseConfig(config.ListenURL); err != nil {
+			return nil, fmt.Errorf("Config.ListenURL: %w", err)
+		}
+	}
+	pool.MaxConns = config.MaxConns
+	if pool.MaxConns == 0 {
+		pool.MaxConns = defaultMaxConns
+	}
+	for _, connection := range []*pgx.ConnConfig{pool.ConnConfig, s.listen} {
+		prepareConnection(connection)
+	}
+	// What listens asks little, and leaves nothing behind in a session.
+	s.listen.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	pool.ConnConfig.Tracer = config.Tracer
+	if err := s.chooseExecMode(ctx, config.URL, pool.ConnConfig); err != nil {
+		return nil, err
+	}
+	pool.BeforeConnect = func(_ context.Context, connection *pgx.ConnConfig) error {
+		if s.describes.Load() {
+			connection.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+		}
+		return nil
+	}
+	pool.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		// Times are UTC, whatever the zone of the process is.
+		codec := &pgtype.TimestamptzCodec{ScanLocation: time.UTC}
+		conn.TypeMap().RegisterType(&pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: codec})
+		return nil
+	}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, err
 	}
 	if err := s.Ping(ctx); err != nil {
 		s.pool.Close()
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, pooler.Explain(err)
 	}
 	return s, nil
+}
+
+// prepareConnection sets what the URL leaves open.
+func prepareConnection(connection *pgx.ConnConfig) {
+	if connection.ConnectTimeout == 0 {
+		connection.ConnectTimeout = defaultConnectTimeout
+	}
+	pooler.ToPrimary(connection)
+	setDefault(connection.RuntimeParams, "application_name", migrations.ApplicationName)
+	// Queries name UTC themselves; this is for whatever a session shows to people.
+	setDefault(connection.RuntimeParams, "timezone", "UTC")
 }
 
 func setDefault(params map[string]string, name, value string) {

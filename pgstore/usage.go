@@ -21,7 +21,7 @@ import (
 // LoadOrganization implements [meter.Store].
 func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
 	snapshot := meter.Snapshot{Organization: id}
-	err := s.asOrganization(ctx, id, func(ctx context.Context, tx scoped) error {
+	err := s.asOrganizationSoon(ctx, id, func(ctx context.Context, tx scoped) error {
 		seen, err := tx.OrganizationSeen(ctx, id)
 		if err != nil {
 			return orNotFound(err, meter.ErrUnknownOrganization, id)
@@ -49,7 +49,7 @@ func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar
 		}
 		return addHeld(ctx, tx, &snapshot, day)
 	})
-	return snapshot, wrap(err, "load organization %s", id)
+	return snapshot, wrap(answered(err), "load organization %s", id)
 }
 
 // readTerms returns an organization's plan versions over time, from those on that usage may

@@ -129,6 +129,7 @@ func (c *devCommand) apiSettings(shared app.Shared, upstream, temporalUI string)
 		return settings, err
 	}
 	settings.Shared = shared
+	settings.ListenDatabase = app.ListenDatabase{}
 	settings.Listen = loopback(c.Port)
 	settings.Upstream = "http://" + upstream
 	settings.TemporalUIURL = temporalUI

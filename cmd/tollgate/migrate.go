@@ -18,7 +18,7 @@ type migrateCommand struct {
 
 // ownerDatabase is how migrations reach Postgres: as the owner of the schema.
 type ownerDatabase struct {
-	DatabaseURL string `required:"" env:"TOLLGATE_OWNER_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"Postgres, as the role that owns the schema and may create roles."`
+	DatabaseURL string `required:"" env:"TOLLGATE_OWNER_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"Postgres, as the role that owns the schema and may create roles; not through a pooler in transaction mode."`
 }
 
 type migrateUp struct {

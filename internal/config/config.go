@@ -38,7 +38,7 @@ type Database struct {
 
 // Validate checks the settings.
 func (d Database) Validate() error {
-	if err := checkURL("--database-url", d.DatabaseURL, "postgres", "postgresql"); err != nil {
+	if err := CheckDatabaseURL("--database-url", d.DatabaseURL); err != nil {
 		return err
 	}
 	if d.MaxConnections < 2 || d.MaxConnections > 1000 {
@@ -94,6 +94,11 @@ func checkURL(flag, value string, schemes ...string) error {
 		return fmt.Errorf("%s begins with %s:// and must begin with %s://", flag, u.Scheme, schemes[0])
 	}
 	return nil
+}
+
+// CheckDatabaseURL checks a setting that must be a postgres URL.
+func CheckDatabaseURL(flag, value string) error {
+	return checkURL(flag, value, "postgres", "postgresql")
 }
 
 // CheckHTTPURL checks an optional setting that must be an http or https URL with a host.

@@ -54,7 +54,7 @@ func TestInstallPostgres(t *testing.T) {
 				writeProgram(t, filepath.Join(bin, program), script)
 			}
 			var output bytes.Buffer
-			err := installPostgres(t.Context(), &output)
+			err := installablePostgres.install(t.Context(), &output)
 			if test.wantError != "" {
 				require.ErrorIs(t, err, ErrPostgresNotInstalled)
 				require.ErrorContains(t, err, test.wantError)

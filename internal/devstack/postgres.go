@@ -165,7 +165,7 @@ func findOrInstallPostgres(ctx context.Context, data postgresData, output io.Wri
 	if !errors.Is(err, ErrPostgresNotInstalled) {
 		return install, err
 	}
-	if err := installPostgres(ctx, output); err != nil {
+	if err := installablePostgres.install(ctx, output); err != nil {
 		return postgresInstall{}, err
 	}
 	return find()

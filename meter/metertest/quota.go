@@ -47,8 +47,8 @@ func (s *Store) AdjustLeases(ctx context.Context, by meter.BatchID, asks []meter
 	}
 	defer s.mu.Unlock()
 	for _, ask := range asks {
-		if s.Refused[ask.Organization] {
-			return meter.LeaseAnswers{}, fmt.Errorf("%w: by a constraint", meter.ErrAskRefused)
+		if err := s.Refused[ask.Organization]; err != nil {
+			return meter.LeaseAnswers{}, fmt.Errorf("%w: %s", err, ask.Organization)
 		}
 	}
 	if s.Seqs[by.Instance] < by.Seq {
@@ -195,6 +195,15 @@ func (q *Quota) Release(instance uuid.UUID) {
 			delete(w.leases, instance)
 		}
 	}
+}
+
+// Refuse has asks for an organization's quota refused; nil: they are granted again. The caller is in
+// [Store.Set].
+func (s *Store) Refuse(organization uuid.UUID, why error) {
+	if s.Refused == nil {
+		s.Refused = map[uuid.UUID]error{}
+	}
+	s.Refused[organization] = why
 }
 
 // Check holds L1 of docs/invariants.md: what is consumed and leased is within the limit, and the leases add up.

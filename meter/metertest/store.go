@@ -59,8 +59,11 @@ type Store struct {
 	Away bool
 	// LoseAnswer makes the next ApplyBatch or AdjustLeases do its work and then fail.
 	LoseAnswer bool
-	// Refused are organizations whose asks for quota are refused for good.
-	Refused map[uuid.UUID]bool
+	// Unreadable is what a load of an organization is refused with; nil: it isn't.
+	Unreadable error
+	// Refused are organizations whose asks for quota are refused, and why: [meter.ErrAskRefused] or
+	// [meter.ErrAskContested].
+	Refused map[uuid.UUID]error
 
 	// Plans are the plans in force. PlanOf answers in their place, where it isn't nil.
 	Plans  map[uuid.UUID]string
@@ -200,6 +203,9 @@ func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar
 		return meter.Snapshot{}, err
 	}
 	defer s.mu.Unlock()
+	if s.Unreadable != nil {
+		return meter.Snapshot{}, s.Unreadable
+	}
 	plan, ok := s.Plans[id]
 	if s.PlanOf != nil {
 		plan, ok = s.PlanOf(id)

@@ -27,6 +27,7 @@ import (
 // APIConfig are the settings of the API.
 type APIConfig struct {
 	Shared
+	ListenDatabase
 	Listen            string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
 	FlushInterval     time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
 	Upstream          string        `env:"TOLLGATE_UPSTREAM" placeholder:"URL" help:"Where /gateway/* passes requests on to. Default: there is no gateway."`
@@ -78,6 +79,7 @@ func DefaultAPIConfig() (APIConfig, error) {
 func (c APIConfig) Validate() error {
 	return errors.Join(
 		c.Shared.Validate(),
+		c.ListenDatabase.Validate(),
 		config.CheckListen("--listen", c.Listen),
 		config.CheckHTTPURL("--upstream", c.Upstream),
 		config.CheckHTTPURL("--temporal-ui-url", c.TemporalUIURL),
@@ -173,11 +175,14 @@ func (a *API) Run(ctx context.Context) (err error) {
 	if a.callers, err = budget.Connections(a.config.Callers); err != nil {
 		return fmt.Errorf("--callers: %w", err)
 	}
-	b, err := a.config.open(ctx, apiService)
+	b, err := a.config.open(ctx, apiService, a.config.ListenDatabaseURL)
 	if err != nil {
 		return err
 	}
 	defer b.close()
+	if err := a.config.check(ctx, b.store); err != nil {
+		return err
+	}
 	if err := a.config.publishDefault(ctx, b); err != nil {
 		return err
 	}

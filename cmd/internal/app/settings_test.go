@@ -55,6 +55,7 @@ func TestDefaultsAreValid(t *testing.T) {
 func TestSettingsComeFromTheEnvironment(t *testing.T) {
 	withoutSettings(t)
 	t.Setenv("TOLLGATE_DATABASE_URL", "postgres://h/d")
+	t.Setenv("TOLLGATE_LISTEN_DATABASE_URL", "postgres://direct/d")
 	t.Setenv("TOLLGATE_BLOB_URL", "file:///blobs")
 	t.Setenv("TOLLGATE_FLUSH_INTERVAL", "2s")
 	t.Setenv("TOLLGATE_USAGE_THRESHOLDS", "50,90")
@@ -62,6 +63,7 @@ func TestSettingsComeFromTheEnvironment(t *testing.T) {
 	var api APIConfig
 	require.NoError(t, parse(&api, "--flush-interval 3s"))
 	require.Equal(t, 3*time.Second, api.FlushInterval)
+	require.Equal(t, "postgres://direct/d", api.ListenDatabaseURL)
 	require.Equal(t, []int{50, 90}, api.UsageThresholds)
 	require.Equal(t, []time.Duration{0, time.Minute}, api.WebhookSchedule)
 	t.Setenv("TOLLGATE_FLUSH_INTERVAL", "1ms")
@@ -79,6 +81,8 @@ func TestWrongSettings(t *testing.T) {
 		{&APIConfig{}, "--blob-url=file:///b", "--database-url"},
 		{&APIConfig{}, "--database-url=postgres://h/d", "--blob-url"},
 		{&APIConfig{}, needed + "--database-url=mysql://u:secret@h/d", "--database-url begins with mysql://"},
+		{&APIConfig{}, needed + "--listen-database-url=mysql://u:secret@h/d", "--listen-database-url begins with mysql://"},
+		{&APIConfig{}, needed + "--listen-database-url=localhost", "--listen-database-url must be a URL"},
 		{&APIConfig{}, needed + "--max-connections 1", "--max-connections is 1"},
 		{&APIConfig{}, needed + "--blob-url blobs", "--blob-url must be a URL"},
 		{&APIConfig{}, needed + "--listen 8080", `--listen is "8080": it must be host:port`},

@@ -53,8 +53,8 @@ type base struct {
 }
 
 // open connects to Postgres, publishes the catalog file and prepares to reach Temporal,
-// which need not answer yet.
-func (s Shared) open(ctx context.Context, service string) (_ *base, err error) {
+// which need not answer yet. listenURL is where changes are listened for, if that is another one.
+func (s Shared) open(ctx context.Context, service, listenURL string) (_ *base, err error) {
 	b := &base{logger: slog.Default().With("service", service)}
 	defer func() {
 		if err != nil {
@@ -70,7 +70,7 @@ func (s Shared) open(ctx context.Context, service string) (_ *base, err error) {
 		return nil, err
 	}
 	b.store, err = pgstore.Open(ctx, pgstore.Config{
-		URL: s.DatabaseURL, MaxConns: s.MaxConnections, Logger: b.logger,
+		URL: s.DatabaseURL, ListenURL: listenURL, MaxConns: s.MaxConnections, Logger: b.logger,
 		Tracer: otelpgx.NewTracer(otelpgx.WithTracerProvider(b.telemetry.Traces), otelpgx.WithMeterProvider(b.telemetry.Metrics)),
 	})
 	if err != nil {

@@ -104,7 +104,7 @@ func TestStartIsRefused(t *testing.T) {
 			}
 		})
 	}
-	_, err := (&Shared{Database: nobody, Catalog: config.Catalog{Catalog: catalog}}).open(t.Context(), "test")
+	_, err := (&Shared{Database: nobody, Catalog: config.Catalog{Catalog: catalog}}).open(t.Context(), "test", "")
 	require.ErrorIs(t, err, plans.ErrInvalidCatalog)
 }
 

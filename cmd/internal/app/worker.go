@@ -54,7 +54,7 @@ const retryTemporal = time.Second
 // Run works until the context ends; what is under way is then finished or handed
 // back to Temporal.
 func (w *Worker) Run(ctx context.Context) (err error) {
-	b, err := w.config.open(ctx, "tollgate-worker")
+	b, err := w.config.open(ctx, "tollgate-worker", "")
 	if err != nil {
 		return err
 	}
