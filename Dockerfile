@@ -15,5 +15,5 @@ COPY --from=build /out/api /out/worker /out/tollgate /usr/local/bin/
 COPY --from=build --chown=nonroot:nonroot /out/data /var/lib/tollgate
 COPY --from=build --chown=nonroot:nonroot /out/data /var/lib/tollgate-journal
 USER nonroot:nonroot
-EXPOSE 8080 9090
+EXPOSE 8080 9090 9091
 CMD ["/usr/local/bin/api"]

@@ -11,7 +11,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos guarantees lint fmt generate check-generated
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos guarantees ops lint fmt generate check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ test-pooler: ## Try everything behind PgBouncer, which is installed on the way: 
 		$(STACK) go test -tags pooler -count=1 -timeout 25m -v -run '^Test(Pooler|FailoverBehindAPooler)' ./e2e
 
 test-pooler-short: ## The same in short: what poolers do, and the programs behind them
-	$(STACK) go test -tags pooler -count=1 -timeout 5m -run '^(TestFind|TestKeeps|TestSessions|TestTenants|TestPooler)' ./pgstore/... ./e2e
+	TOLLGATE_POOLER_KILLS=2 $(STACK) go test -tags pooler -count=1 -timeout 5m -run '^(TestFind|TestKeeps|TestSessions|TestTenants|TestPooler)' ./pgstore/... ./e2e
 
 bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
@@ -53,8 +53,12 @@ guarantees: ## Run all faults mixed, and write docs/guarantees.md (CHAOS_SEED, C
 	CHAOS_WRITE=1 CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) CHAOS_MINUTES=$(or $(CHAOS_MINUTES),10) \
 		$(STACK) go test -v -count=1 -timeout 90m -run '^TestChaos$$' ./e2e
 
+ops: ## Check alert rules and dashboards with Prometheus' own packages (the first run compiles them: some minutes)
+	cd ops && go test -count=1 ./...
+
 lint: ## Check the source: golangci-lint, that workflows are deterministic, the compose file
 	$(TOOL) golangci-lint run ./...
+	cd ops && go tool -modfile=../tools/go.mod golangci-lint run ./...
 	$(TOOL) workflowcheck -config tools/workflowcheck.yaml ./workflows/...
 	cd tools && go run ./composecheck ../docker-compose.yml
 

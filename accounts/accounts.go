@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -64,14 +65,21 @@ type NewOrganization struct {
 	EffectiveAt time.Time
 }
 
-// ValidateName checks an organization's or a key's name: 1 to 200 characters, not
-// only spaces, no control characters.
+// ValidateName checks an organization's or a key's name: 1 to 200 characters, of which one shows
+// something, and no control characters.
 func ValidateName(field, name string) error {
-	if n := utf8.RuneCountInString(name); n < 1 || n > 200 || strings.TrimSpace(name) == "" {
+	if n := utf8.RuneCountInString(name); n < 1 || n > 200 || !strings.ContainsFunc(name, shows) {
 		return &fault.FieldError{Field: field, Rule: fmt.Sprintf("must be 1 to 200 characters and not blank, has %d", n)}
 	}
-	if strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+	if strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }) {
 		return &fault.FieldError{Field: field, Rule: "must not contain control characters"}
 	}
 	return nil
+}
+
+// shows reports whether people see a character: it is no blank (Braille has one of its own), and
+// none that Unicode says to ignore where it can't be shown.
+func shows(r rune) bool {
+	return !unicode.IsSpace(r) && r != '\u2800' && r != utf8.RuneError &&
+		!unicode.In(r, unicode.Cf, unicode.Cc, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }

@@ -29,8 +29,13 @@ func TestSecrets(t *testing.T) {
 }
 
 func TestValidateName(t *testing.T) {
-	require.NoError(t, accounts.ValidateName("name", "Ærø Analytics, Inc."))
-	for _, bad := range []string{"", "   ", strings.Repeat("x", 201), "two\nlines", "bell\x07"} {
+	for _, good := range []string{"Ærø Analytics, Inc.", "日本", "می\u200cخواهم", "👩\u200d💻", "x\u200b", "\u2764\ufe0f", "·"} {
+		require.NoError(t, accounts.ValidateName("name", good), "%q", good)
+	}
+	for _, bad := range []string{
+		"", "   ", strings.Repeat("x", 201), "two\nlines", "bell\x07", "\u200b", "\u200b \u2060\ufeff", "\u00ad", "\u3164", "\u2800\u2800",
+		"\u202e\u202c", "\ufe0f", "\u034f", "\U000e0041", "\u3000", "\u00a0", "next\u0085line", "next\u2028line", "\ufffd",
+	} {
 		err := accounts.ValidateName("name", bad)
 		require.ErrorIs(t, err, fault.ErrInvalid, "%q", bad)
 		require.ErrorContains(t, err, "name must", "%q", bad)

@@ -123,6 +123,12 @@ func classify(err error) error {
 	return err
 }
 
+// isPermanent reports whether what [classify] has decided on would come again.
+func isPermanent(err error) bool {
+	var decided *temporal.ApplicationError
+	return errors.As(err, &decided) && decided.NonRetryable()
+}
+
 // missing says that a field of an activity's input is not there.
 func missing(field string) error {
 	return classify(fmt.Errorf("%w: %s is missing", errInvalidInput, field))

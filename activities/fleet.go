@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/activity"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -14,10 +15,10 @@ import (
 type FleetStore interface {
 	// Instances returns all instances, those that are gone included.
 	Instances(ctx context.Context) ([]meter.Instance, error)
-	// MarkInstanceLost declares a live instance lost unless it was seen at notSeenSince
-	// or later. It returns the instance as it is afterwards, and whether this call
+	// MarkInstanceLost declares a live instance lost unless it was seen within its own
+	// LostAfter. It returns the instance as it is afterwards, and whether this call
 	// marked it.
-	MarkInstanceLost(ctx context.Context, id uuid.UUID, silentFor time.Duration) (meter.Instance, bool, error)
+	MarkInstanceLost(ctx context.Context, id uuid.UUID) (meter.Instance, bool, error)
 }
 
 // FleetConfig is what a [Fleet] is made from.
@@ -25,11 +26,9 @@ type FleetConfig struct {
 	// Store knows the instances. Required.
 	Store FleetStore
 	// Drive starts the flush loop of an instance, or finds it running. It is called for
-	// an instance that is waited for and has not been seen for LostAfter: the loop is
+	// an instance that is waited for and has not been seen for its LostAfter: the loop is
 	// what declares it lost. Nil: nobody does.
 	Drive func(ctx context.Context, instance meter.Instance) error
-	// LostAfter is how long an instance may be unseen before Drive is called. Zero: 1 min.
-	LostAfter time.Duration
 	// Poll is the time between looks at the store. Zero: 1 s.
 	Poll time.Duration
 	// Now tells the time, UTC. Nil: time.Now.
@@ -45,9 +44,6 @@ func NewFleet(config FleetConfig) *Fleet {
 	if config.Store == nil {
 		panic("activities: FleetConfig.Store is required")
 	}
-	if config.LostAfter == 0 {
-		config.LostAfter = time.Minute
-	}
 	if config.Poll == 0 {
 		config.Poll = time.Second
 	}
@@ -61,6 +57,9 @@ func NewFleet(config FleetConfig) *Fleet {
 type AwaitWatermarksInput struct {
 	// Cut is the time up to which every live instance must have flushed. Required.
 	Cut time.Time `json:"cut"`
+	// Since is from when on what lost instances admitted counts. Zero: the beginning of the cut's
+	// billing month.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // AwaitedInstance is an instance that is waited for.
@@ -84,8 +83,8 @@ type AwaitHeartbeat struct {
 type AwaitWatermarksResult struct {
 	// Live counts the live instances, all of which have flushed up to the cut.
 	Live int `json:"live"`
-	// Lost holds the instances that were waited for and declared lost, at most 20: what
-	// they admitted after their watermark is missing.
+	// Lost holds the instances that are lost with a watermark before the cut, at most 20: what
+	// they admitted after it is missing. One whose journal is replayed is not lost any more.
 	Lost []AwaitedInstance `json:"lost,omitempty"`
 }
 
@@ -106,7 +105,10 @@ func (f *Fleet) AwaitWatermarks(ctx context.Context, in AwaitWatermarksInput) (A
 	tick := time.NewTicker(f.config.Poll)
 	defer tick.Stop()
 	told := time.Time{}
-	watch := watch{cut: in.Cut, waited: map[uuid.UUID]bool{}, driven: map[uuid.UUID]time.Time{}}
+	if in.Since.IsZero() {
+		in.Since = calendar.PeriodOf(in.Cut.Add(-time.Nanosecond)).Start()
+	}
+	watch := watch{since: in.Since, cut: in.Cut, driven: map[uuid.UUID]time.Time{}}
 	for {
 		instances, err := f.config.Store.Instances(ctx)
 		if err != nil {
@@ -137,13 +139,14 @@ func (f *Fleet) AwaitWatermarks(ctx context.Context, in AwaitWatermarksInput) (A
 
 // watch is what is known from one look at the instances to the next.
 type watch struct {
+	since  time.Time
 	cut    time.Time
-	waited map[uuid.UUID]bool
 	driven map[uuid.UUID]time.Time
 	result AwaitWatermarksResult
 }
 
-// look returns the live instances that have not flushed up to the cut.
+// look returns the live instances that have not flushed up to the cut. What it finds of lost ones
+// depends on the store alone: another attempt, or another worker, finds the same.
 func (w *watch) look(instances []meter.Instance) []meter.Instance {
 	w.result = AwaitWatermarksResult{}
 	var waiting, lost []meter.Instance
@@ -151,9 +154,8 @@ func (w *watch) look(instances []meter.Instance) []meter.Instance {
 		behind := i.Watermark.Before(w.cut)
 		switch {
 		case i.Status == meter.InstanceLive && behind:
-			w.waited[i.ID] = true
 			waiting = append(waiting, i)
-		case i.Status == meter.InstanceLost && behind && w.waited[i.ID]:
+		case i.Status == meter.InstanceLost && behind && !i.Watermark.Before(w.since):
 			lost = append(lost, i)
 		}
 		if i.Status == meter.InstanceLive {
@@ -172,7 +174,7 @@ func (f *Fleet) drive(ctx context.Context, w *watch, waiting []meter.Instance) {
 	}
 	now := f.config.Now()
 	for _, i := range waiting {
-		if now.Sub(i.SeenAt) < f.config.LostAfter || now.Sub(w.driven[i.ID]) < f.config.LostAfter {
+		if now.Sub(i.SeenAt) < i.Patience() || now.Sub(w.driven[i.ID]) < i.Patience() {
 			continue
 		}
 		w.driven[i.ID] = now
@@ -194,8 +196,6 @@ func awaited(instances []meter.Instance) []AwaitedInstance {
 type MarkInstanceLostInput struct {
 	// Instance is its id. Required.
 	Instance uuid.UUID `json:"instance"`
-	// LostAfter is how long the store must not have seen it. Required.
-	LostAfter Duration `json:"lost_after"`
 }
 
 // MarkInstanceLostResult says what the store knows of the instance.
@@ -209,16 +209,13 @@ type MarkInstanceLostResult struct {
 	Watermark time.Time `json:"watermark"`
 }
 
-// MarkInstanceLost declares an instance lost that nobody has seen for long. It asks
-// the store first: an instance that only Temporal can't reach is alive.
+// MarkInstanceLost declares an instance lost that nobody has seen for long: how long, the
+// instance itself has said. It asks the store first: an instance that only Temporal can't reach is alive.
 func (f *Fleet) MarkInstanceLost(ctx context.Context, in MarkInstanceLostInput) (MarkInstanceLostResult, error) {
 	if in.Instance == uuid.Nil {
 		return MarkInstanceLostResult{}, missing("instance")
 	}
-	if in.LostAfter <= 0 {
-		return MarkInstanceLostResult{}, missing("lost_after")
-	}
-	i, _, err := f.config.Store.MarkInstanceLost(ctx, in.Instance, time.Duration(in.LostAfter))
+	i, _, err := f.config.Store.MarkInstanceLost(ctx, in.Instance)
 	if err != nil {
 		return MarkInstanceLostResult{}, classify(err)
 	}

@@ -22,8 +22,7 @@ type fleet struct {
 	// looked is sent each look.
 	looked chan struct{}
 
-	marked   meter.Instance
-	askedFor time.Duration
+	marked meter.Instance
 }
 
 func (f *fleet) Instances(context.Context) ([]meter.Instance, error) {
@@ -42,8 +41,7 @@ func (f *fleet) Instances(context.Context) ([]meter.Instance, error) {
 	return now, nil
 }
 
-func (f *fleet) MarkInstanceLost(_ context.Context, id uuid.UUID, silentFor time.Duration) (meter.Instance, bool, error) {
-	f.askedFor = silentFor
+func (f *fleet) MarkInstanceLost(context.Context, uuid.UUID) (meter.Instance, bool, error) {
 	return f.marked, f.marked.Status == meter.InstanceLost, f.err
 }
 
@@ -63,8 +61,8 @@ func TestAwaitWatermarks(t *testing.T) {
 	f := &fleet{looks: [][]meter.Instance{
 		{
 			numbered(1, meter.InstanceLive, before), numbered(2, meter.InstanceLive, now), numbered(3, meter.InstanceLive, before),
-			// Gone before anybody waited: nothing to wait for.
-			numbered(4, meter.InstanceStopped, before), numbered(5, meter.InstanceLost, before),
+			// Gone before anybody waited: nothing to wait for. What is lost before the month is another's.
+			numbered(4, meter.InstanceStopped, before), numbered(5, meter.InstanceLost, now.AddDate(0, -1, 0)),
 		},
 		{numbered(1, meter.InstanceLive, now.Add(time.Hour)), numbered(2, meter.InstanceLive, now), numbered(3, meter.InstanceLive, before)},
 		{numbered(1, meter.InstanceLive, now.Add(time.Hour)), numbered(2, meter.InstanceLive, now), numbered(3, meter.InstanceLost, before)},
@@ -79,6 +77,50 @@ func TestAwaitWatermarks(t *testing.T) {
 	require.Equal(t, 2, beats[1].Waiting)
 	require.Equal(t, "host-1", beats[1].For[0].Host)
 	require.Equal(t, []activities.AwaitedInstance{lost}, beats[2].For)
+}
+
+// Another attempt has not seen who was lost before it began: the worker died meanwhile, or the
+// instance was lost just before the close. Finance is told all the same.
+func TestAwaitWatermarksNamesWhoWasLostBetweenAttempts(t *testing.T) {
+	t.Parallel()
+	day := now.Add(-time.Hour)
+	for _, tc := range []struct {
+		name      string
+		since     time.Time
+		watermark time.Time
+		missing   bool
+	}{
+		{"in the month", time.Time{}, day, true},
+		{"at the beginning of what counts", day, day, true},
+		{"before what counts", day, day.Add(-time.Nanosecond), false},
+		{"flushed up to the cut", time.Time{}, now, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			a := newFleet(&fleet{looks: [][]meter.Instance{{numbered(1, meter.InstanceLost, tc.watermark)}}})
+			out, err := run[activities.AwaitWatermarksResult](t, newEnvironment(t, a), a.AwaitWatermarks, activities.AwaitWatermarksInput{Since: tc.since, Cut: now})
+			require.NoError(t, err)
+			require.Equal(t, tc.missing, len(out.Lost) == 1)
+		})
+	}
+}
+
+// Whether an instance is driven depends on what it has said itself, not on who waits for it.
+func TestAwaitWatermarksIsAsPatientAsTheInstance(t *testing.T) {
+	t.Parallel()
+	patient, hasty := numbered(1, meter.InstanceLive, now.Add(-time.Hour)), numbered(2, meter.InstanceLive, now.Add(-10*time.Second))
+	patient.LostAfter, hasty.LostAfter = 2*time.Hour, 9*time.Second
+	var driven []uuid.UUID
+	a := activities.NewFleet(activities.FleetConfig{
+		Store: &fleet{looks: [][]meter.Instance{{patient, hasty}, nil}}, Poll: time.Millisecond, Now: func() time.Time { return now },
+		Drive: func(_ context.Context, i meter.Instance) error {
+			driven = append(driven, i.ID)
+			return nil
+		},
+	})
+	_, err := run[activities.AwaitWatermarksResult](t, newEnvironment(t, a), a.AwaitWatermarks, until)
+	require.NoError(t, err)
+	require.Equal(t, []uuid.UUID{hasty.ID}, driven)
 }
 
 func TestAwaitWatermarksOfNobody(t *testing.T) {
@@ -174,20 +216,17 @@ func TestAwaitWatermarksDrivesWhoHasNotBeenSeen(t *testing.T) {
 
 func TestMarkInstanceLost(t *testing.T) {
 	t.Parallel()
-	in := activities.MarkInstanceLostInput{Instance: uuid.Max, LostAfter: activities.Duration(time.Minute)}
+	in := activities.MarkInstanceLostInput{Instance: uuid.Max}
 	for status, alive := range map[meter.InstanceStatus]bool{meter.InstanceLive: true, meter.InstanceLost: false, meter.InstanceStopped: false} {
 		f := &fleet{marked: numbered(1, status, now)}
 		a := newFleet(f)
 		out, err := run[activities.MarkInstanceLostResult](t, newEnvironment(t, a), a.MarkInstanceLost, in)
 		require.NoError(t, err)
 		require.Equal(t, activities.MarkInstanceLostResult{Alive: alive, Status: status, SeenAt: now, Watermark: now}, out)
-		require.Equal(t, time.Minute, f.askedFor)
 	}
 	a := newFleet(&fleet{err: fmt.Errorf("mark: %w", meter.ErrUnknownInstance)})
 	_, err := run[activities.MarkInstanceLostResult](t, newEnvironment(t, a), a.MarkInstanceLost, in)
 	requirePermanent(t, err, activities.TypeUnknownInstance, "mark: instance not found")
 	_, err = run[activities.MarkInstanceLostResult](t, newEnvironment(t, a), a.MarkInstanceLost, activities.MarkInstanceLostInput{})
 	requirePermanent(t, err, activities.TypeInvalidInput, "instance is missing")
-	_, err = run[activities.MarkInstanceLostResult](t, newEnvironment(t, a), a.MarkInstanceLost, activities.MarkInstanceLostInput{Instance: uuid.Max})
-	requirePermanent(t, err, activities.TypeInvalidInput, "lost_after is missing")
 }

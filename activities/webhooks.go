@@ -15,8 +15,8 @@ import (
 // WebhookStore has events, endpoints and deliveries.
 type WebhookStore interface {
 	// UndispatchedEvents returns at most limit events whose deliveries have not all been
-	// started, in the order in which they were made.
-	UndispatchedEvents(ctx context.Context, limit int) ([]uuid.UUID, error)
+	// started, but some; each organization's oldest first.
+	UndispatchedEvents(ctx context.Context, but []uuid.UUID, limit int) ([]uuid.UUID, error)
 	// PrepareWebhookDeliveries makes a delivery for each endpoint that wants the event, and
 	// returns all of the event's.
 	PrepareWebhookDeliveries(ctx context.Context, event uuid.UUID) ([]webhooks.Delivery, error)
@@ -46,6 +46,8 @@ type WebhooksConfig struct {
 	Start func(ctx context.Context, d webhooks.Delivery) error
 	// PageSize is how many events one look at the store takes. Zero: 100.
 	PageSize int
+	// Now tells the time, UTC. Nil: time.Now.
+	Now func() time.Time
 }
 
 const defaultEventPage = 100
@@ -62,96 +64,10 @@ func NewWebhooks(config WebhooksConfig) *Webhooks {
 	if config.PageSize == 0 {
 		config.PageSize = defaultEventPage
 	}
+	if config.Now == nil {
+		config.Now = func() time.Time { return time.Now().UTC() }
+	}
 	return &Webhooks{config: config}
-}
-
-// DispatchInput says for how long to look for events.
-type DispatchInput struct {
-	// Epoch is how long one activity looks, Poll the time between two looks. Required.
-	Epoch Duration `json:"epoch"`
-	Poll  Duration `json:"poll"`
-}
-
-// DispatchSummary says what was started; the activity heartbeats it, too.
-type DispatchSummary struct {
-	// Events counts the events that were dispatched, Deliveries what was started for them.
-	Events     int `json:"events"`
-	Deliveries int `json:"deliveries"`
-}
-
-// Dispatch looks for events for an epoch and starts a delivery for each endpoint that wants
-// one. An event counts as dispatched once all are started, and a start is idempotent: a
-// worker that dies in between loses nothing and doubles nothing.
-func (w *Webhooks) Dispatch(ctx context.Context, in DispatchInput) (DispatchSummary, error) {
-	if in.Epoch <= 0 {
-		return DispatchSummary{}, missing("epoch")
-	}
-	if in.Poll <= 0 {
-		return DispatchSummary{}, missing("poll")
-	}
-	var summary DispatchSummary
-	beats := startBeating(ctx, summary)
-	defer beats.stop()
-	epoch := time.NewTimer(time.Duration(in.Epoch))
-	defer epoch.Stop()
-	poll := time.NewTicker(time.Duration(in.Poll))
-	defer poll.Stop()
-	for {
-		full, err := w.dispatchPage(ctx, &summary)
-		if err != nil {
-			return summary, classify(err)
-		}
-		beats.record(summary)
-		if full {
-			// There is more: it doesn't wait, unless the worker stops.
-			select {
-			case <-ctx.Done():
-				return summary, ctx.Err()
-			case <-activity.GetWorkerStopChannel(ctx):
-				return summary, nil
-			default:
-				continue
-			}
-		}
-		select {
-		case <-poll.C:
-		case <-epoch.C:
-			return summary, nil
-		case <-activity.GetWorkerStopChannel(ctx):
-			return summary, nil
-		case <-ctx.Done():
-			return summary, ctx.Err()
-		}
-	}
-}
-
-// dispatchPage dispatches some events, one after the other, and reports whether there may
-// be more.
-func (w *Webhooks) dispatchPage(ctx context.Context, summary *DispatchSummary) (full bool, err error) {
-	found, err := w.config.Store.UndispatchedEvents(ctx, w.config.PageSize)
-	if err != nil {
-		return false, err
-	}
-	for _, id := range found {
-		deliveries, err := w.config.Store.PrepareWebhookDeliveries(ctx, id)
-		if err != nil {
-			return false, err
-		}
-		for _, d := range deliveries {
-			if d.State.Ended() {
-				continue
-			}
-			if err := w.config.Start(ctx, d); err != nil {
-				return false, err
-			}
-			summary.Deliveries++
-		}
-		if err := w.config.Store.MarkEventDispatched(ctx, id); err != nil {
-			return false, err
-		}
-		summary.Events++
-	}
-	return len(found) == w.config.PageSize, nil
 }
 
 // AttemptInput says what to send where.
@@ -184,7 +100,7 @@ func (r AttemptResult) Response() webhooks.Response {
 }
 
 // Attempt makes one attempt. A receiver that can't be reached, or answers that it failed, is a
-// result: when it is tried again is up to the workflow.
+// result, and so is a mistake of ours: when it is tried again is up to the workflow.
 func (w *Webhooks) Attempt(ctx context.Context, in AttemptInput) (AttemptResult, error) {
 	if err := in.check(); err != nil {
 		return AttemptResult{}, err
@@ -193,18 +109,30 @@ func (w *Webhooks) Attempt(ctx context.Context, in AttemptInput) (AttemptResult,
 	switch {
 	case errors.Is(err, webhooks.ErrEndpointNotFound):
 		return AttemptResult{Withdrawn: "the endpoint was deleted"}, nil
+	case errors.Is(err, events.ErrNotFound):
+		return AttemptResult{Withdrawn: "the event is gone"}, nil
 	case err != nil:
-		return AttemptResult{}, classify(err)
+		return w.notMade(ctx, err)
 	case to.DisabledAt != nil:
 		return AttemptResult{Withdrawn: "the endpoint is disabled"}, nil
 	}
 	out, err := w.config.Sender.Send(ctx, to, e)
 	if err != nil {
-		return AttemptResult{}, classify(err)
+		return w.notMade(ctx, err)
 	}
 	return AttemptResult{
 		Status: out.Status, Error: out.Error, RetryAfter: Duration(out.RetryAfter), At: out.At, Took: Duration(out.Took),
 	}, nil
+}
+
+// notMade makes what would come again a failed attempt: the next one is made by the schedule, when
+// somebody may have mended the cause. The owner of the endpoint learns nothing else of it.
+func (w *Webhooks) notMade(ctx context.Context, err error) (AttemptResult, error) {
+	if err = classify(err); !isPermanent(err) {
+		return AttemptResult{}, err
+	}
+	activity.GetLogger(ctx).Error("An attempt to deliver an event can't be made: it is tried again by the schedule", "error", err)
+	return AttemptResult{Error: "the attempt could not be made", At: w.config.Now()}, nil
 }
 
 func (in AttemptInput) check() error {

@@ -2,6 +2,7 @@ package activities_test
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -16,7 +17,9 @@ import (
 
 // hookStore has events that wait, and keeps what is done with them.
 type hookStore struct {
-	waiting    []uuid.UUID
+	waiting []uuid.UUID
+	// endless says that there are always more events.
+	endless    bool
 	endpoint   webhooks.Endpoint
 	err        error
 	recorded   []webhooks.Attempt
@@ -24,8 +27,12 @@ type hookStore struct {
 	calls      []string
 }
 
-func (s *hookStore) UndispatchedEvents(_ context.Context, limit int) ([]uuid.UUID, error) {
-	return s.waiting[:min(len(s.waiting), limit)], s.err
+func (s *hookStore) UndispatchedEvents(_ context.Context, but []uuid.UUID, limit int) ([]uuid.UUID, error) {
+	left := slices.DeleteFunc(slices.Clone(s.waiting), func(id uuid.UUID) bool { return slices.Contains(but, id) })
+	if s.endless {
+		left = waitingEvents(limit)
+	}
+	return left[:min(len(left), limit)], s.err
 }
 
 func (s *hookStore) PrepareWebhookDeliveries(_ context.Context, event uuid.UUID) ([]webhooks.Delivery, error) {
@@ -36,7 +43,7 @@ func (s *hookStore) PrepareWebhookDeliveries(_ context.Context, event uuid.UUID)
 
 func (s *hookStore) MarkEventDispatched(_ context.Context, event uuid.UUID) error {
 	s.calls = append(s.calls, "mark "+event.String()[35:])
-	s.waiting = s.waiting[1:]
+	s.waiting = slices.DeleteFunc(s.waiting, func(id uuid.UUID) bool { return id == event })
 	return nil
 }
 
@@ -68,7 +75,7 @@ func (s *hookSender) Send(context.Context, webhooks.Endpoint, events.Event) (web
 
 func newWebhooks(store *hookStore, sender *hookSender, start func(webhooks.Delivery) error) *activities.Webhooks {
 	return activities.NewWebhooks(activities.WebhooksConfig{
-		Store: store, Sender: sender, PageSize: 2,
+		Store: store, Sender: sender, PageSize: 2, Now: func() time.Time { return now },
 		Start: func(_ context.Context, d webhooks.Delivery) error { return start(d) },
 	})
 }
@@ -119,6 +126,43 @@ func TestDispatchFails(t *testing.T) {
 	}
 }
 
+// An event that fails for good holds up no other, however many there are of them.
+func TestDispatchLeavesWhatFailsForGood(t *testing.T) {
+	t.Parallel()
+	store := &hookStore{waiting: waitingEvents(6)}
+	cursed := store.waiting[:3:3]
+	group := newWebhooks(store, &hookSender{}, func(d webhooks.Delivery) error {
+		if slices.Contains(cursed, d.Event) {
+			return errCurse
+		}
+		return nil
+	})
+	summary, err := run[activities.DispatchSummary](t, newEnvironment(t, group), group.Dispatch, activities.DispatchInput{
+		Epoch: activities.Duration(50 * time.Millisecond), Poll: activities.Duration(5 * time.Millisecond),
+	})
+	require.NoError(t, err)
+	require.Equal(t, activities.DispatchSummary{Events: 3, Deliveries: 3, Failed: 3}, summary)
+	require.Equal(t, []string{"mark 3", "mark 4", "mark 5"}, store.calls)
+	require.Equal(t, cursed, store.waiting, "it is tried again in the next epoch")
+}
+
+// The epoch ends though there is always more: otherwise its activity times out, and the workflow never
+// continues as new.
+func TestDispatchEndsItsEpochUnderABacklog(t *testing.T) {
+	t.Parallel()
+	group := newWebhooks(&hookStore{endless: true}, &hookSender{}, func(webhooks.Delivery) error {
+		time.Sleep(time.Millisecond)
+		return nil
+	})
+	began := time.Now()
+	summary, err := run[activities.DispatchSummary](t, newEnvironment(t, group), group.Dispatch, activities.DispatchInput{
+		Epoch: activities.Duration(50 * time.Millisecond), Poll: activities.Duration(time.Hour),
+	})
+	require.NoError(t, err)
+	require.Greater(t, summary.Events, 2)
+	require.Less(t, time.Since(began), 10*time.Second)
+}
+
 func TestDispatchEndsWithItsWorker(t *testing.T) {
 	t.Parallel()
 	group := newWebhooks(&hookStore{}, &hookSender{}, startNothing)
@@ -152,6 +196,9 @@ func TestAttempt(t *testing.T) {
 			sent: 1,
 		},
 		{name: "deleted", store: hookStore{err: webhooks.ErrEndpointNotFound}, want: activities.AttemptResult{Withdrawn: "the endpoint was deleted"}},
+		{name: "an event that is gone", store: hookStore{err: events.ErrNotFound.Of(uuid.Max)}, want: activities.AttemptResult{Withdrawn: "the event is gone"}},
+		{name: "a mistake of ours, of which nobody else is told", store: hookStore{err: errCurse}, want: activities.AttemptResult{Error: "the attempt could not be made", At: now}},
+		{name: "a mistake in sending", sender: hookSender{err: errCurse}, want: activities.AttemptResult{Error: "the attempt could not be made", At: now}, sent: 1},
 		{name: "disabled", store: hookStore{endpoint: webhooks.Endpoint{DisabledAt: &now}}, want: activities.AttemptResult{Withdrawn: "the endpoint is disabled"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

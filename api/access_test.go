@@ -90,8 +90,9 @@ func TestRoles(t *testing.T) {
 		{"GET", "/api/v1/instances", "", 200, []string{admin}},
 		{"POST", "/api/v1/instances/" + instance.String() + "/flush", "", 200, []string{admin}},
 		{"GET", "/healthz", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
+		{"GET", "/livez", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
 		{"GET", "/readyz", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
-		{"GET", "/metrics", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
+		{"GET", "/metrics", "", 404, []string{tenant, otherTenant, finance, admin, ""}},
 		{"GET", "/openapi.yaml", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
 		{"GET", "/docs", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
 	} {

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -184,6 +184,8 @@ const (
 	PartFailing PartState = "failing"
 	// PartIncomplete: something of it is lost for good.
 	PartIncomplete PartState = "incomplete"
+	// PartOverloaded: there is more to do than can be done, and some of it is answered with 503.
+	PartOverloaded PartState = "overloaded"
 	// PartTooOld and PartTooNew: this program doesn't work with it. The process is then not ready.
 	PartTooOld PartState = "too_old"
 	PartTooNew PartState = "too_new"
@@ -205,8 +207,9 @@ type Config struct {
 	Upstream *url.URL
 	// Rules say what the gateway charges. Nil: [gate.DefaultRules] of the meter's catalog.
 	Rules *gate.Rules
-	// Unclassified says what becomes of a request to the gateway that no rule knows.
-	Unclassified gate.Unclassified
+	// PassUnknown lets a request to the gateway through that no rule knows, uncounted. False: the
+	// answer is 404.
+	PassUnknown bool
 	// UpstreamTimeout bounds the wait for the header of the upstream's answer. Zero: 60 s.
 	UpstreamTimeout time.Duration
 	// BodyTimeout bounds how long the body of a request to the gateway may bring nothing before
@@ -219,6 +222,9 @@ type Config struct {
 	// MaxUnderWay is the most requests that one caller may have under way: a tenant with all
 	// of its keys, or a key of nobody's. Zero: 5,000.
 	MaxUnderWay int
+	// Shedder answers tenants' requests with 503 while there is more to do than can be done;
+	// whoever makes it runs it. Its state is the part "load" of /readyz. Nil: nothing is shed.
+	Shedder *gate.Shedder
 
 	// MaxLate is how old usage may be that bears a time of its own: no more than what it
 	// is told apart by is kept ([meter.IdentityRetention]). Zero: 35 days.
@@ -241,8 +247,6 @@ type Config struct {
 
 	// Parts are shown by /readyz.
 	Parts []Part
-	// Metrics serves /metrics. Nil: the route is not served.
-	Metrics http.Handler
 	// TemporalURL returns where a run can be watched. Nil: answers name no such place.
 	TemporalURL func(workflowID, runID string) string
 
@@ -263,6 +267,9 @@ type Config struct {
 func (c *Config) complete() {
 	if c.Meter == nil || c.Refresher == nil || c.Store == nil || c.Workflows == nil || c.Blobs == nil || c.Webhooks == nil || c.Redeliverer == nil {
 		panic("api: Config.Meter, Refresher, Store, Workflows, Blobs, Webhooks and Redeliverer are required")
+	}
+	if c.Shedder != nil {
+		c.Parts = append(slices.Clone(c.Parts), Part{Name: "load", Check: func(context.Context) error { return shedHealth(c.Shedder) }})
 	}
 	if c.Rules == nil {
 		c.Rules = gate.DefaultRules(c.Meter.Catalog())

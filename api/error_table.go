@@ -33,6 +33,7 @@ var errorAnswers = []errorAnswer{
 	{errEncoding, http.StatusUnsupportedMediaType, codeUnsupportedMediaType, whole},
 	{errNotYetWritten, http.StatusConflict, codeConflict, nil},
 	{errWebhookDisabled, http.StatusConflict, codeConflict, nil},
+	{errOverloaded, http.StatusServiceUnavailable, gate.CodeOverloaded, overloaded},
 	{errTooManyUnderWay, http.StatusTooManyRequests, codeTooManyUnderWay, nil},
 	{ErrNotRunning, http.StatusConflict, codeConflict, nil},
 	{ErrWorkflowsAway, http.StatusServiceUnavailable, codeUnavailable, away},
@@ -85,6 +86,8 @@ func noKey(_ error, a *errorAnswer) *gate.Problem {
 }
 
 func overflow(error, *errorAnswer) *gate.Problem { return gate.OverflowProblem() }
+
+func overloaded(error, *errorAnswer) *gate.Problem { return gate.Overloaded(http.Header{}) }
 
 func quotaRefused(error, *errorAnswer) *gate.Problem { return gate.QuotaRefusedProblem() }
 

@@ -45,7 +45,9 @@ var (
 	errWebhookDisabled = errors.New("the endpoint is disabled: enable it first")
 	// errTooManyUnderWay says that a caller has as many requests under way as it may have.
 	errTooManyUnderWay = errors.New("too many requests of the caller are under way: wait for the answers to some of them")
-	errPanicked        = errors.New("the handler panicked")
+	// errOverloaded says that a request was shed, before anything was done for it.
+	errOverloaded = errors.New("there is more to do than can be done at the moment")
+	errPanicked   = errors.New("the handler panicked")
 )
 
 // problemOf says how an error is answered: the one place where errors become HTTP. Errors

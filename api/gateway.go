@@ -27,11 +27,7 @@ func (s *Server) addGateway(to *gin.RouterGroup) {
 	methods := []string{
 		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
 	}
-	to.Match(methods, gatewayRoute, s.admitCaller, s.enforcer.Middleware(), func(c *gin.Context) {
-		// The upstream's log and ours know a request by the same ID.
-		c.Request.Header[gate.HeaderRequestID] = c.Writer.Header()[gate.HeaderRequestID]
-		s.proxy.Serve(c)
-	})
+	to.Match(methods, gatewayRoute, s.admitCaller, gate.OneReading, s.enforcer.Middleware(), s.proxy.Serve)
 }
 
 // admitCaller finds out who calls the gateway, and counts the request while it is under way.

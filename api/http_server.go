@@ -66,7 +66,7 @@ func renewWrite(w http.ResponseWriter, began time.Time, whole time.Duration) {
 // is to do.
 func IsProbe(r *http.Request) bool {
 	switch r.URL.Path {
-	case "/healthz", "/readyz", "/metrics":
+	case "/healthz", "/livez", "/readyz":
 		return r.Method == http.MethodGet || r.Method == http.MethodHead
 	default:
 		return false

@@ -36,18 +36,20 @@ func (r *requestIDs) next() string {
 	return string(strconv.AppendUint(append(buffer[:0], r.prefix...), r.count.Add(1), 36))
 }
 
-// of returns the ID that the request brought, if it is one that may be shown in a
-// header and a log, or a new one.
-func (r *requestIDs) of(request *http.Request) string {
-	if given := request.Header[gate.HeaderRequestID]; len(given) == 1 && len(given[0]) >= 1 && len(given[0]) <= 128 {
-		odd := func(c rune) bool {
-			return !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || strings.ContainsRune("-_.:/+=@", c))
-		}
-		if !strings.ContainsFunc(given[0], odd) {
-			return given[0]
-		}
+// callerRequestID returns the ID that the request brought, if it is one that may be shown in a
+// header and a log; nil: none. It tells no requests apart: callers may choose the same.
+func callerRequestID(request *http.Request) []string {
+	given := request.Header[gate.HeaderRequestID]
+	if len(given) != 1 || given[0] == "" || len(given[0]) > 128 {
+		return nil
 	}
-	return r.next()
+	odd := func(c rune) bool {
+		return !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || strings.ContainsRune("-_.:/+=@", c))
+	}
+	if strings.ContainsFunc(given[0], odd) {
+		return nil
+	}
+	return given
 }
 
 // Values of headers that every answer has: shared, so that setting them costs nothing.
@@ -62,18 +64,25 @@ var (
 // recovery of panics, and the log.
 func (s *Server) outermost(c *gin.Context) {
 	began := time.Now()
-	header := c.Writer.Header()
-	header[gate.HeaderRequestID] = []string{s.requestIDs.of(c.Request)}
-	if !isGateway(c.Request.URL.Path) {
+	s.setHeaders(c.Writer.Header(), c.Request)
+	defer s.recoverPanic(c, began)
+	c.Next()
+	s.ended(c, began)
+}
+
+// setHeaders sets what every answer has.
+func (s *Server) setHeaders(header http.Header, r *http.Request) {
+	header[gate.HeaderRequestID] = []string{s.requestIDs.next()}
+	if given := callerRequestID(r); given != nil {
+		header[gate.HeaderCallerRequestID] = given
+	}
+	if !isGateway(r.URL.Path) {
 		// What the upstream answers bears the upstream's own.
 		header["X-Content-Type-Options"] = headerNoSniff
 		header["Cache-Control"] = headerNoStore
 		header["Content-Security-Policy"] = headerNoContent
 		header["Referrer-Policy"] = headerNoReferrer
 	}
-	defer s.recoverPanic(c, began)
-	c.Next()
-	s.ended(c, began)
 }
 
 func isGateway(path string) bool { return strings.HasPrefix(path, gatewayPrefix+"/") }
@@ -122,7 +131,7 @@ func (s *Server) ended(c *gin.Context, began time.Time) {
 
 func isFrequent(route string) bool {
 	switch route {
-	case usagePath, batchPath, gatewayRoute, "/healthz", "/readyz", "/metrics":
+	case usagePath, batchPath, gatewayRoute, "/healthz", "/livez", "/readyz":
 		return true
 	default:
 		return false
@@ -130,13 +139,16 @@ func isFrequent(route string) bool {
 }
 
 // describe returns what a log says of a request, and more. It never has a secret:
-// the query isn't in it, and neither is any header but the request's ID.
+// the query isn't in it, and neither is any header but the request's IDs.
 func (s *Server) describe(c *gin.Context, more ...any) []any {
 	out := append([]any{
 		"request_id", c.Writer.Header().Get(gate.HeaderRequestID),
 		"method", c.Request.Method,
 		"path", c.Request.URL.Path,
 	}, more...)
+	if given := c.Writer.Header().Get(gate.HeaderCallerRequestID); given != "" {
+		out = append(out, "caller_request_id", given)
+	}
 	if p, ok := callerOf(c); ok {
 		out = append(out, "key", p.key, "role", p.role)
 		if p.role == roleTenant {

@@ -24,6 +24,11 @@ func (s *Server) GetHealth(context.Context, gen.GetHealthRequestObject) (gen.Get
 	return gen.GetHealth200JSONResponse{Status: "ok"}, nil
 }
 
+// GetLiveness answers that the process lives, whatever it depends on.
+func (s *Server) GetLiveness(context.Context, gen.GetLivenessRequestObject) (gen.GetLivenessResponseObject, error) {
+	return gen.GetLiveness200JSONResponse{Status: "ok"}, nil
+}
+
 // partsCache keeps the state of the parts for a moment: whoever asks often must not
 // load them.
 type partsCache struct {
@@ -38,7 +43,8 @@ const (
 )
 
 // GetReadiness answers whether requests should be sent here. A part that is away
-// doesn't change that: the hot path does without. One that this program doesn't work with does.
+// doesn't change that: the hot path does without. Neither does overload: the others would get what
+// this one sheds, on top of theirs. A part that this program doesn't work with does.
 func (s *Server) GetReadiness(ctx context.Context, _ gen.GetReadinessRequestObject) (gen.GetReadinessResponseObject, error) {
 	ctx = requestContext(ctx)
 	switch s.state.Load() {
@@ -97,6 +103,15 @@ func (s *Server) checkParts(ctx context.Context) map[string]string {
 	}
 	s.parts.state, s.parts.at = found, time.Now()
 	return found
+}
+
+// HealthyParts says of each part whether it is as it should be, as /readyz does.
+func (s *Server) HealthyParts(ctx context.Context) map[string]bool {
+	healthy := map[string]bool{}
+	for part, state := range s.checkParts(ctx) {
+		healthy[part] = state == partOK
+	}
+	return healthy
 }
 
 // serveDocument answers with the OpenAPI document.

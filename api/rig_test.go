@@ -73,10 +73,6 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 		Store: r.store, Workflows: r.workflows, Blobs: r.blobs, Now: r.Now, Logger: logger, RecordWait: time.Millisecond,
 		WebhooksConfig: WebhooksConfig{Webhooks: &r.hooks, Redeliverer: &r.hooks},
 		TemporalURL:    func(workflowID, runID string) string { return "http://temporal/" + workflowID + "/" + runID },
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-			_, _ = io.WriteString(w, "tollgate_up 1\n")
-		}),
 	}
 	for _, change := range changes {
 		change(&config)

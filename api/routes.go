@@ -133,6 +133,7 @@ var accessTo = map[string]access{
 	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}, keep: keepAll},
 
 	"GET /healthz": {},
+	"GET /livez":   {},
 	"GET /readyz":  {},
 }
 

@@ -55,6 +55,10 @@ func New(config Config) *Server {
 		verbose:    config.Logger.Enabled(context.Background(), slog.LevelDebug),
 	}
 	s.scratch.New = func() any { return &scratch{in: make([]byte, 0, 512), out: make([]byte, 0, 512)} }
+	unclassified := gate.Refuse
+	if config.PassUnknown {
+		unclassified = gate.PassUncounted
+	}
 	s.enforcer = gate.NewEnforcer(gate.Config{
 		Meter:        config.Meter,
 		Limiter:      gate.NewLimiter(),
@@ -62,7 +66,7 @@ func New(config Config) *Server {
 		Logger:       config.Logger,
 		Organization: s.gatewayOrganization,
 		Classify:     config.Rules.Classify,
-		Unclassified: config.Unclassified,
+		Unclassified: unclassified,
 	})
 	s.engine = s.routes()
 	return s
@@ -81,9 +85,6 @@ func (s *Server) routes() *gin.Engine {
 	})
 	engine.NoMethod(noMethod)
 
-	if s.config.Metrics != nil {
-		engine.GET("/metrics", gin.WrapH(s.config.Metrics))
-	}
 	engine.GET("/openapi.yaml", s.serveDocument)
 	docs := docsPage()
 	engine.GET("/docs", docs)
@@ -121,6 +122,9 @@ func noMethod(c *gin.Context) {
 // Handler returns what serves every route.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.config.Shedder.Active() && s.overloaded(w, r) {
+			return
+		}
 		if r.Method == http.MethodHead && !isGateway(r.URL.Path) {
 			// net/http keeps the body of an answer to HEAD to itself: it still has the
 			// request as it came.

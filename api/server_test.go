@@ -17,7 +17,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 
-	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/pgstore"
 )
 
@@ -76,10 +75,10 @@ func TestFailuresShowNoDetails(t *testing.T) {
 	require.Equal(t, 200, r.do("admin", "GET", "/api/v1/instances", "").Code)
 	r.store.fail(errDefect)
 	problem := r.problem(500, "internal_error", "admin", "GET", "/api/v1/instances", "", "X-Request-Id", "trace-me:1")
-	require.Equal(t, "trace-me:1", problem["request_id"])
+	require.Regexp(t, `^[0-9a-f]{16}-`, problem["request_id"])
 	require.NotContains(t, problem["message"], "secret")
 	require.Equal(t, 1, strings.Count(r.log.String(), errDefect.Error()))
-	require.Regexp(t, `level=ERROR msg="Request failed" request_id=trace-me:1`, r.log.String())
+	require.Regexp(t, `level=ERROR msg="Request failed" request_id=`+problem["request_id"].(string)+` .*caller_request_id=trace-me:1`, r.log.String())
 
 	r.store.fail(awayError{})
 	a := r.do("admin", "GET", "/api/v1/instances", "")
@@ -95,9 +94,17 @@ func TestRequestIDs(t *testing.T) {
 		require.False(t, seen[id])
 		seen[id] = true
 	}
-	require.Equal(t, "0af7-651916cd.43dd", r.do("", "GET", "/healthz", "", "X-Request-Id", "0af7-651916cd.43dd").Header().Get("X-Request-Id"))
+	given := func(id string) http.Header { return r.do("", "GET", "/healthz", "", "X-Request-Id", id).Header() }
+	for range 2 {
+		header := given("0af7-651916cd.43dd")
+		require.Equal(t, "0af7-651916cd.43dd", header.Get("X-Caller-Request-Id"))
+		require.False(t, seen[header.Get("X-Request-Id")], "ours is always a new one")
+		seen[header.Get("X-Request-Id")] = true
+	}
+	require.NotContains(t, seen, "0af7-651916cd.43dd")
 	for _, odd := range []string{"", "a b", "new\nline", "ünïcode", `"quoted"`, strings.Repeat("x", 129)} {
-		require.NotEqual(t, odd, r.do("", "GET", "/healthz", "", "X-Request-Id", odd).Header().Get("X-Request-Id"))
+		require.Empty(t, given(odd).Values("X-Caller-Request-Id"))
+		require.Regexp(t, `^[0-9a-f]{16}-`, given(odd).Get("X-Request-Id"))
 	}
 }
 
@@ -271,7 +278,7 @@ func TestGateway(t *testing.T) {
 		require.Equal(t, http.StatusTeapot, status)
 	}
 	status, _, _ = r.send(server, "free", "GET", "/gateway/simulate")
-	require.Equal(t, 200, status)
+	require.Equal(t, 404, status)
 	require.InDelta(t, 1, r.current("free", "simulations"), 0, "only a 2xx of a request that a rule knows counts")
 
 	for range 49 {
@@ -296,12 +303,30 @@ func TestGateway(t *testing.T) {
 	require.Equal(t, http.StatusMethodNotAllowed, status)
 }
 
-func TestGatewayThatRefusesTheUnclassified(t *testing.T) {
-	r, server := newGatewayRig(t, func(http.ResponseWriter, *http.Request) { t.Error("the upstream must not be asked") },
-		func(c *Config) { c.Unclassified = gate.Refuse })
+func TestGatewayRefusesWhatNoRuleKnows(t *testing.T) {
+	r, server := newGatewayRig(t, func(_ http.ResponseWriter, request *http.Request) {
+		t.Errorf("the upstream must not be asked for %s %s", request.Method, request.URL)
+	})
+	for path, code := range map[string]string{
+		"/gateway/anything": "not_metered", "/gateway/SIMULATE": "not_metered", "/gateway/%EF%BD%93imulate": "not_metered", "/gateway/": "not_metered",
+		"/gateway/;/simulate": "invalid_path", "/gateway/x/..;/simulate": "invalid_path", "/gateway/simulate%253b": "invalid_path",
+		"/gateway/simulate/%2e%2e/other": "invalid_path", "/%67ateway/..%2fother": "invalid_path",
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			status, body, _ := r.send(server, "free", method, path)
+			require.Equal(t, map[string]int{"not_metered": 404, "invalid_path": 400}[code], status, path)
+			require.Contains(t, body, `"error":"`+code+`"`, path)
+		}
+	}
+	require.InDelta(t, 0, r.current("free", "simulations"), 0)
+
+	r, server = newGatewayRig(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "passed") },
+		func(c *Config) { c.PassUnknown = true })
 	status, body, _ := r.send(server, "free", "GET", "/gateway/anything")
-	require.Equal(t, http.StatusNotFound, status)
-	require.Contains(t, body, `"error":"not_metered"`)
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, "passed", body)
+	status, _, _ = r.send(server, "free", "GET", "/gateway/x/..;/anything")
+	require.Equal(t, http.StatusBadRequest, status, "of what passes there is one reading, too")
 }
 
 // TestGatewayStreamsOutlastTheTimeouts holds that a stream may take longer than the

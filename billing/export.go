@@ -54,6 +54,13 @@ const (
 	StageCanceled Stage = "canceled"
 )
 
+// OpenStages returns the stages of a run that has not ended, in their order.
+func OpenStages() []Stage {
+	return []Stage{
+		StageWaiting, StageRollups, StageFreezing, StageRating, StageWriting, StageReviewing, StageApproving, StageIssuing, StageDelivering,
+	}
+}
+
 // Ended reports whether the run is over.
 func (s Stage) Ended() bool {
 	switch s {
@@ -84,6 +91,8 @@ type Export struct {
 	WorkflowID string `json:"workflow_id"`
 	RunID      string `json:"run_id"`
 	Stage      Stage  `json:"stage"`
+	// StagedAt is when the run came to its stage.
+	StagedAt time.Time `json:"-"`
 	// Cut is the time up to which usage is included: the period's end or, where the
 	// period was still open when the run began, the time at which it began.
 	Cut time.Time `json:"cut"`

@@ -46,7 +46,7 @@ func (c *chaos) recover(healed time.Time) {
 // lag is the age of a replica's watermark.
 func (c *chaos) lag(r *replica) time.Duration {
 	c.t.Helper()
-	seconds, err := strconv.ParseFloat(number(text(c.t, "http://"+r.address+"/metrics"), `tollgate_flush_watermark_lag_seconds(?:{[^}]*})?`), 64)
+	seconds, err := strconv.ParseFloat(number(text(c.t, r.process.metrics), `tollgate_flush_watermark_lag_seconds(?:{[^}]*})?`), 64)
 	require.NoError(c.t, err)
 	return time.Duration(seconds * float64(time.Second))
 }

@@ -42,7 +42,7 @@ func TestConnectionsNeverStarveTheJournal(t *testing.T) {
 		}
 		took, longest := fare(t, api, other, 2*time.Second)
 		require.Equal(t, http.StatusOK, status(t, api.url+"/readyz"))
-		metrics := text(t, api.url+"/metrics")
+		metrics := text(t, api.metrics)
 		close(done)
 		attack.Wait()
 		acknowledged += int64(len(took))

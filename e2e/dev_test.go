@@ -86,7 +86,7 @@ func freePorts(t *testing.T, flags ...string) map[string]string {
 func TestDevKeepsItsDataAndLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
 	folder := dataFolder(t)
-	ports := freePorts(t, "--port", "--temporal-port", "--temporal-ui-port", "--worker-port", "--postgres-port")
+	ports := freePorts(t, "--port", "--temporal-port", "--temporal-ui-port", "--metrics-port", "--worker-port", "--postgres-port")
 	first := startDev(t, folder, ports)
 	for _, name := range []string{
 		"TOLLGATE_URL", "TOLLGATE_ADMIN_KEY", "TOLLGATE_FINANCE_KEY", "TOLLGATE_FINANCE2_KEY",
@@ -155,7 +155,7 @@ func TestDevSaysWhatIsWrongWithItsFolder(t *testing.T) {
 	folder := dataFolder(t)
 	require.NoError(t, os.MkdirAll(filepath.Join(folder, "postgres"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "postgres", "holiday.jpg"), []byte("no database"), 0o600))
-	ports := freePorts(t, "--port", "--temporal-port", "--temporal-ui-port", "--worker-port")
+	ports := freePorts(t, "--port", "--temporal-port", "--temporal-ui-port", "--metrics-port", "--worker-port")
 	args := []string{"dev", "--data-dir", folder}
 	for flag, port := range ports {
 		args = append(args, flag, port)

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -116,6 +117,8 @@ func newSystem(t *testing.T, database *pgtest.Database, namespace temporaltest.N
 		"TOLLGATE_DATABASE_URL="+database.APIURL,
 		"TOLLGATE_BLOB_URL=file://"+filepath.Join(t.TempDir(), "blobs"),
 		"TOLLGATE_JOURNAL_DIR="+filepath.Join(t.TempDir(), "journal"),
+		// The machine of the tests is often too busy; each request here counts.
+		"TOLLGATE_MAX_DELAY=0",
 		"TOLLGATE_FLUSH_INTERVAL="+flushInterval.String(),
 		"TOLLGATE_LOG_FORMAT=json",
 		"TEMPORAL_ADDRESS="+namespace.Address,
@@ -161,9 +164,11 @@ func (s *system) command(args ...string) *exec.Cmd {
 
 // process is a running program.
 type process struct {
-	t       *testing.T
-	name    string
-	url     string
+	t    *testing.T
+	name string
+	url  string
+	// metrics is where the program's metrics are.
+	metrics string
 	command *exec.Cmd
 	// journal is the folder of an API's journal.
 	journal string
@@ -186,7 +191,14 @@ func (s *system) launch(name, listenVariable, address string, environment ...str
 	if s.files > 0 {
 		p.command = exec.Command("/bin/sh", "-c", `ulimit -n "$0" && exec "$1"`, strconv.Itoa(s.files), filepath.Join(s.programs, name))
 	}
-	p.command.Env = append(append(s.environment, listenVariable+"="+address), environment...)
+	p.metrics = p.url + "/metrics"
+	own := []string{listenVariable + "=" + address}
+	if name == "api" {
+		apart := freeAddress(s.t)
+		p.metrics = "http://" + apart + "/metrics"
+		own = append(own, "TOLLGATE_METRICS_LISTEN="+apart)
+	}
+	p.command.Env = slices.Concat(s.environment, own, environment)
 	p.command.Stdout, p.command.Stderr = p.log, p.log
 	require.NoError(s.t, p.command.Start())
 	go func() {

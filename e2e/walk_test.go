@@ -67,10 +67,21 @@ func TestTheWholeSystemWalks(t *testing.T) {
 		got, _, _ := api.tryCall(t.Context(), http.MethodPost, path, enterprise.key, map[string]any{})
 		require.Equal(t, status, got, path)
 	}
+	for path, status := range map[string]int{
+		"/gateway/SIMULATE": http.StatusNotFound, "/gateway/other": http.StatusNotFound, "/gateway/x/..;/simulate": http.StatusBadRequest,
+		"/gateway/;/simulate": http.StatusBadRequest, "/gateway/%2573imulate": http.StatusBadRequest, "/gateway/..%5csimulate": http.StatusBadRequest,
+	} {
+		got, _, _ := api.tryCall(t.Context(), http.MethodPost, path, enterprise.key, map[string]any{})
+		require.Equal(t, status, got, path)
+	}
 	_, answer = api.call(http.MethodGet, "/api/v1/usage", enterprise.key, nil)
 	encoded, err := json.Marshal(answer)
 	require.NoError(t, err)
 	require.Regexp(t, `"current":2,[^{}]*"meter":"simulations"`, string(encoded))
+
+	status, _, _ = api.tryCall(t.Context(), http.MethodGet, "/metrics", "", nil)
+	require.Equal(t, http.StatusNotFound, status, "metrics are not on the tenants' port")
+	require.Contains(t, text(t, api.metrics), "tollgate_request_duration_seconds_count")
 
 	step(t, "an upgrade takes effect at once")
 	status, _ = api.call(http.MethodPost, "/api/v1/organizations/"+free.id.String()+"/upgrade", free.key, map[string]any{"plan": "pro"})

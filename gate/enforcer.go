@@ -39,6 +39,9 @@ type Config struct {
 	Classify func(*http.Request) (Charge, bool)
 	// Unclassified says what becomes of a request that Classify doesn't know.
 	Unclassified Unclassified
+	// Shedder answers requests with 503 while there is more to do than can be done. Nil: nothing
+	// is shed.
+	Shedder *Shedder
 }
 
 // Charge is what a request costs where its answer is a 2xx.

@@ -30,6 +30,10 @@ func (e *Enforcer) serve(c *gin.Context) {
 		}
 		return
 	}
+	if e.config.Shedder.Active() && !e.config.Shedder.Admit(organization.ID(), c.Request.ContentLength) {
+		Overloaded(c.Writer.Header()).Abort(c)
+		return
+	}
 	charge, ok := e.config.Classify(c.Request)
 	if !ok {
 		e.serveUnclassified(c, organization)

@@ -204,6 +204,28 @@ func TestChargesThatCannotBeCounted(t *testing.T) {
 	}
 }
 
+// TestTheMiddlewareSheds holds that a request is answered with 503 before anything is counted.
+func TestTheMiddlewareSheds(t *testing.T) {
+	shedder := gate.NewShedder(gate.ShedderConfig{Delay: func() time.Duration { return time.Second }})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { shedder.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	r := newRig(t, "free_for_all", func(c *gate.Config) { c.Shedder = shedder }, func(c *gin.Context) { c.Status(http.StatusOK) })
+	var served int64
+	require.Eventually(t, func() bool {
+		answer := r.get("/")
+		if answer.StatusCode == http.StatusOK {
+			served++
+			return false
+		}
+		require.Equal(t, http.StatusServiceUnavailable, answer.StatusCode)
+		require.Equal(t, "1", answer.Header.Get("Retry-After"))
+		return true
+	}, 10*time.Second, time.Microsecond)
+	r.requireUsage(served, 0)
+}
+
 func TestCallersWithoutAnOrganization(t *testing.T) {
 	r := newRig(t, "hard", func(c *gate.Config) {
 		c.Organization = func(c *gin.Context) (*meter.Organization, bool) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -53,8 +54,11 @@ const (
 	HeaderOverLimit = "Tollgate-Over-Limit"
 	// HeaderOrganization tells the upstream whose request it is.
 	HeaderOrganization = "X-Tollgate-Organization"
-	// HeaderRequestID identifies the request in logs.
+	// HeaderRequestID identifies the request in logs. It is always ours.
 	HeaderRequestID = "X-Request-Id"
+	// HeaderCallerRequestID is the X-Request-Id that the caller sent: a word of its own, which
+	// others may have used too.
+	HeaderCallerRequestID = "X-Caller-Request-Id"
 )
 
 const (
@@ -190,7 +194,7 @@ func (p *Problem) Write(w http.ResponseWriter) {
 	body, _ := json.Marshal(out)
 	header.Set("Content-Type", problemContentType)
 	header.Set("Cache-Control", "no-store")
-	header.Del("Content-Length")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
 	header.Del("Content-Encoding")
 	w.WriteHeader(out.Status)
 	// The client may be gone; there is nobody left to tell.

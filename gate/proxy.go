@@ -44,13 +44,14 @@ type ProxyConfig struct {
 }
 
 // Proxy forwards requests to an upstream, streaming both ways. The upstream gets
-// the organization's ID in [HeaderOrganization] and the X-Forwarded headers; it
-// doesn't get the caller's Authorization, nor any forwarding header or Tollgate
-// header that the caller sent.
+// the organization's ID in [HeaderOrganization], the X-Forwarded headers and, where the
+// answer bears them, the request's IDs. It doesn't get the caller's Authorization, nor a
+// header by which the caller would say who or where it is, or which other method or path
+// it means ([ownsHeader]). Nothing but a WebSocket is upgraded, since any other protocol
+// (h2c) could carry requests that nobody classifies.
 //
-// A path that two programs could read in two ways (dot segments, empty segments,
-// encoded slashes, backslashes, control characters) is refused with 400, so that
-// what the upstream serves is what the rules have classified.
+// A path that two programs could read in two ways is refused with 400 ([OneReading]), so
+// that what the upstream serves is what the rules have classified.
 //
 // Where the upstream breaks an answer off, [Proxy.Serve] panics with
 // http.ErrAbortHandler, which must reach net/http, so that the caller sees the break
@@ -60,7 +61,13 @@ type Proxy struct {
 	reverse *httputil.ReverseProxy
 }
 
-type organizationKey struct{}
+type requestKey struct{}
+
+// requestAbout is what the upstream is told of a request.
+type requestAbout struct {
+	organization               uuid.UUID
+	requestID, callerRequestID []string
+}
 
 // NewProxy makes a proxy. It panics where a required field of the config is missing.
 func NewProxy(config ProxyConfig) *Proxy {
@@ -111,9 +118,7 @@ func (p *Proxy) Close() {
 
 // Serve forwards the request and answers with what the upstream says.
 func (p *Proxy) Serve(c *gin.Context) {
-	if ambiguous(c.Request.URL) {
-		NewProblem(http.StatusBadRequest, CodeInvalidPath,
-			"The path must have no empty, . or .. segments, no encoded slashes, no backslashes and no control characters.").Abort(c)
+	if OneReading(c); c.IsAborted() {
 		return
 	}
 	// A stream lives longer than the server's timeouts for plain requests. A writer
@@ -121,9 +126,12 @@ func (p *Proxy) Serve(c *gin.Context) {
 	controller := http.NewResponseController(c.Writer)
 	_ = controller.SetReadDeadline(time.Time{})
 	_ = controller.SetWriteDeadline(time.Time{})
-	ctx := context.WithValue(c.Request.Context(), organizationKey{}, p.config.Organization(c))
+	header := c.Writer.Header()
+	ctx := context.WithValue(c.Request.Context(), requestKey{}, requestAbout{
+		p.config.Organization(c), header[HeaderRequestID], header[HeaderCallerRequestID],
+	})
 	request := c.Request.WithContext(ctx)
-	writer := &headerKeeper{ResponseWriter: c.Writer, kept: maps.Clone(c.Writer.Header())}
+	writer := &headerKeeper{ResponseWriter: c.Writer, kept: maps.Clone(header)}
 	if request.ContentLength != 0 {
 		// Without it net/http reads the whole request before it sends the header of the
 		// answer: a stream in both directions would wait for ever.
@@ -149,21 +157,26 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	// The query goes on as it came: nothing here reads it.
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
 	r.SetURL(p.config.Upstream)
+	about, _ := r.In.Context().Value(requestKey{}).(requestAbout)
+	cleanHeaders(r.Out.Header)
+	// A trailer would come after what is set here, and some programs read it as a header.
+	r.Out.Trailer = nil
 	r.SetXForwarded()
-	r.Out.Header.Del("Authorization")
-	for name := range r.Out.Header {
-		if strings.HasPrefix(name, "X-Tollgate-") || strings.HasPrefix(name, "Tollgate-") {
-			r.Out.Header.Del(name)
+	r.Out.Header[HeaderOrganization] = []string{about.organization.String()}
+	for name, values := range map[string][]string{HeaderRequestID: about.requestID, HeaderCallerRequestID: about.callerRequestID} {
+		if len(values) > 0 {
+			r.Out.Header[name] = values
 		}
 	}
-	id, _ := r.In.Context().Value(organizationKey{}).(uuid.UUID)
-	r.Out.Header.Set(HeaderOrganization, id.String())
 }
 
 // ownHeaders takes from the upstream's answer what only Tollgate may say.
 func ownHeaders(response *http.Response) error {
-	response.Header.Del(HeaderOverLimit)
-	response.Header.Del(HeaderRequestID)
+	for name := range response.Header {
+		if strings.HasPrefix(name, "Tollgate-") || name == HeaderRequestID || name == HeaderCallerRequestID {
+			delete(response.Header, name)
+		}
+	}
 	return nil
 }
 
@@ -197,26 +210,6 @@ func hasStalled(w http.ResponseWriter) bool {
 
 // StatusClientClosedRequest is what nginx logs where the client went away; no client sees it.
 const StatusClientClosedRequest = 499
-
-// ambiguous reports whether programs differ in how they read a path.
-func ambiguous(u *url.URL) bool {
-	escaped := strings.ToLower(u.EscapedPath())
-	if strings.Contains(escaped, "%2f") || strings.Contains(escaped, "%5c") || strings.Contains(escaped, `\`) {
-		return true
-	}
-	if strings.ContainsFunc(u.Path, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-		return true
-	}
-	rest := strings.TrimPrefix(u.Path, "/")
-	for rest != "" {
-		var segment string
-		segment, rest, _ = strings.Cut(rest, "/")
-		if segment == "" || segment == "." || segment == ".." {
-			return true
-		}
-	}
-	return false
-}
 
 // headerKeeper puts back the headers that were set before the proxy ran:
 // httputil.ReverseProxy clears all headers after each informational answer.

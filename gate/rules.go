@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 
@@ -23,12 +25,16 @@ const MaxRules = 1000
 
 // Rule says what the requests of one kind are charged for.
 type Rule struct {
-	// Method is the HTTP method, in any case; "*" is every method.
+	// Method is the HTTP method, in any case; "*" is every method. GET is HEAD too, since an
+	// upstream does as much for either.
 	Method string `json:"method" yaml:"method"`
 	// Path is a pattern that starts with a slash. Within a segment, "*" stands for any
 	// characters, also none; "**", which must be the last segment, for any number of
 	// segments, also none.
 	Path string `json:"path" yaml:"path"`
+	// FoldCase says that the upstream takes letters of either case for the same (Unicode's
+	// simple folding). False: "/a" doesn't match "/A".
+	FoldCase bool `json:"fold_case,omitempty" yaml:"fold_case"`
 	// Meter is the key of a meter that sums.
 	Meter string `json:"meter" yaml:"meter"`
 	// Quantity is what one request counts, 1 to [plans.MaxQuantity]. Zero: 1.
@@ -36,7 +42,11 @@ type Rule struct {
 }
 
 // Rules classify requests: the first rule that matches counts.
-type Rules struct{ compiled []compiledRule }
+type Rules struct {
+	compiled []compiledRule
+	// folds says that a rule folds case.
+	folds bool
+}
 
 type compiledRule struct {
 	rule     Rule
@@ -55,7 +65,7 @@ func DefaultRules(catalog *plans.Catalog) *Rules {
 	if err != nil {
 		panic("gate: the embedded rules are invalid: " + err.Error())
 	}
-	kept := &Rules{}
+	kept := &Rules{folds: rules.folds}
 	for _, r := range rules.compiled {
 		if m, _, ok := catalog.Meter(r.rule.Meter); ok && m.Aggregation == plans.Sum {
 			kept.compiled = append(kept.compiled, r)
@@ -91,11 +101,16 @@ func NewRules(rules []Rule) (*Rules, error) {
 		}
 		r.Method = strings.ToUpper(r.Method)
 		r.Quantity = max(1, r.Quantity)
-		segments := strings.Split(r.Path[1:], "/")
+		pattern := r.Path[1:]
+		if r.FoldCase {
+			pattern = foldCase(pattern)
+		}
+		segments := strings.Split(pattern, "/")
 		rest := segments[len(segments)-1] == "**"
 		if rest {
 			segments = segments[:len(segments)-1]
 		}
+		out.folds = out.folds || r.FoldCase
 		out.compiled = append(out.compiled, compiledRule{rule: r, segments: segments, rest: rest})
 	}
 	if len(broken) > 0 {
@@ -167,20 +182,49 @@ func (r *Rules) List() []Rule {
 }
 
 // Classify says what a request is charged for: the first rule that matches its
-// method, in any case, and its decoded path, with empty and dot segments resolved.
+// method, in any case, and its decoded path, with empty and dot segments resolved. Before
+// a proxy, [OneReading] refuses what others would resolve in another way.
 func (r *Rules) Classify(request *http.Request) (Charge, bool) {
 	at := request.URL.Path
 	if at == "" || at[0] != '/' {
 		return Charge{}, false
 	}
 	at = path.Clean(at)[1:]
+	folded := at
+	if r.folds {
+		folded = foldCase(at)
+	}
 	for i := range r.compiled {
-		c := &r.compiled[i]
-		if (c.rule.Method == "*" || strings.EqualFold(c.rule.Method, request.Method)) && c.match(at) {
+		c, held := &r.compiled[i], at
+		if c.rule.FoldCase {
+			held = folded
+		}
+		if c.takes(request.Method) && c.match(held) {
 			return Charge{Meter: c.rule.Meter, Quantity: c.rule.Quantity}, true
 		}
 	}
 	return Charge{}, false
+}
+
+// takes reports whether the rule is for requests of a method.
+func (c *compiledRule) takes(method string) bool {
+	return c.rule.Method == "*" || strings.EqualFold(c.rule.Method, method) ||
+		c.rule.Method == http.MethodGet && strings.EqualFold(method, http.MethodHead)
+}
+
+// foldCase makes texts alike that differ in the case of their letters only. Text that is lower
+// case already, and ASCII, is returned as it is.
+func foldCase(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf {
+			return unicode.ToLower(r)
+		}
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		return unicode.ToLower(least)
+	}, text)
 }
 
 // match holds a clean path, without its first slash, against the pattern.

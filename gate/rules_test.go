@@ -85,6 +85,37 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
+func TestRulesFoldCaseWhereTheySaySo(t *testing.T) {
+	rules, err := gate.ParseRules([]byte(`rules:
+  - { method: POST, path: /Flows/*/Execut*/**, meter: a, fold_case: true }
+  - { method: POST, path: /flows/exact, meter: b }`))
+	require.NoError(t, err)
+	for at, want := range map[string]string{
+		"/flows/7/execute": "a", "/FLOWS/7/EXECUTE/X": "a", "/flow\u017f/7/execute": "a", "/Flows/7/execut": "a",
+		"/flows/exact": "b", "/flows/EXACT": "", "/FLOWS/exact": "", "/flows/7/exec": "",
+	} {
+		charge, _ := rules.Classify(&http.Request{Method: http.MethodPost, URL: &url.URL{Path: at}})
+		require.Equal(t, want, charge.Meter, at)
+	}
+	request := &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "/flows/7/execute"}}
+	require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = rules.Classify(request) }))
+}
+
+// TestHeadIsAGet holds that a rule for GET knows a HEAD, which makes an upstream do the same.
+func TestHeadIsAGet(t *testing.T) {
+	rules, err := gate.NewRules([]gate.Rule{
+		{Method: "HEAD", Path: "/free", Meter: "a"}, {Method: "get", Path: "/**", Meter: "b"}, {Method: "POST", Path: "/**", Meter: "c"},
+	})
+	require.NoError(t, err)
+	for request, want := range map[string]string{
+		"HEAD /x": "b", "head /x": "b", "GET /x": "b", "HEAD /free": "a", "GET /free": "b", "POST /x": "c", "OPTIONS /x": "",
+	} {
+		method, at, _ := strings.Cut(request, " ")
+		charge, _ := rules.Classify(&http.Request{Method: method, URL: &url.URL{Path: at}})
+		require.Equal(t, want, charge.Meter, request)
+	}
+}
+
 func TestFirstRuleCounts(t *testing.T) {
 	rules, err := gate.ParseRules([]byte(`{"rules": [
 		{"method": "POST", "path": "/batch/**", "meter": "a", "quantity": 5},

@@ -32,7 +32,21 @@ type Instance struct {
 	LastSeq int64 `json:"last_seq"`
 	// Watermark is the time up to which it has flushed all that it admitted, UTC.
 	Watermark time.Time `json:"watermark"`
+	// LostAfter is how long the store must not have seen it before anybody declares it lost, 1 ms or
+	// more. Zero: [DefaultLostAfter].
+	LostAfter time.Duration `json:"-"`
 	// LostQuota adds up the leases that were released because it was declared lost: the
 	// most that can have been admitted beyond limits through it.
 	LostQuota int64 `json:"lost_quota"`
+}
+
+// DefaultLostAfter is how long an instance may be unseen that says nothing else.
+const DefaultLostAfter = time.Minute
+
+// Patience returns LostAfter, or its default.
+func (i Instance) Patience() time.Duration {
+	if i.LostAfter > 0 {
+		return i.LostAfter
+	}
+	return DefaultLostAfter
 }

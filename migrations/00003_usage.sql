@@ -12,12 +12,14 @@ CREATE TABLE instances (
     last_seq      bigint      NOT NULL DEFAULT 0 CHECK (last_seq >= 0),
     watermark     timestamptz NOT NULL,
     plans_through bigint      NOT NULL DEFAULT 0,
-    plans_until   timestamptz NOT NULL DEFAULT 'epoch'
+    plans_until   timestamptz NOT NULL DEFAULT 'epoch',
+    lost_after_ms bigint      NOT NULL DEFAULT 60000 CHECK (lost_after_ms > 0)
 );
 COMMENT ON TABLE instances IS 'Processes that meter.';
 COMMENT ON COLUMN instances.last_seq IS 'Sequence of the last batch; 0 before the first.';
 COMMENT ON COLUMN instances.watermark IS 'Time up to which the instance has flushed all that it admitted.';
 COMMENT ON COLUMN instances.plans_through IS 'The last of plan_changes that the instance has taken over.';
+COMMENT ON COLUMN instances.lost_after_ms IS 'How long the instance must not have been seen before it is declared lost: it says so itself, as it relies on its leases by it.';
 COMMENT ON COLUMN instances.plans_until IS 'Time, by the instance''s clock, up to which it has put in force what those changes say.';
 
 CREATE TABLE usage_batches (

@@ -25,6 +25,7 @@ CREATE TABLE exports (
     requested_by_id uuid,
     issued_at       timestamptz,
     request         jsonb,
+    staged_at       timestamptz NOT NULL DEFAULT now(),
     UNIQUE (workflow_id, run_id),
     CONSTRAINT exports_finished CHECK (
         (stage IN ('done', 'closed', 'superseded', 'rejected', 'failed', 'canceled')) = (finished_at IS NOT NULL)),
@@ -41,6 +42,7 @@ COMMENT ON COLUMN exports.revision IS 'Counts the times that the period was open
 COMMENT ON COLUMN exports.reopens IS 'The closed export that this one takes the place of once it is issued.';
 COMMENT ON COLUMN exports.reason IS 'Why the period was opened again, or the run rejected.';
 COMMENT ON COLUMN exports.request IS 'What its workflow was started with: should Temporal lose the run, another is started with it.';
+COMMENT ON COLUMN exports.staged_at IS 'When it came to its stage.';
 COMMENT ON COLUMN exports.issued_at IS 'From here on the statements are issued, and nothing of them changes.';
 
 CREATE TABLE export_batches (
@@ -213,6 +215,7 @@ CREATE TABLE statement_undelivered (
     at              timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (export_id, organization_id, sink)
 );
+CREATE INDEX statement_undelivered_wanted ON statement_undelivered (export_id) WHERE state IN ('no_customer', 'failed');
 COMMENT ON TABLE statement_undelivered IS 'Statements that were not handed to a sink. A row goes once the statement is delivered.';
 COMMENT ON COLUMN statement_undelivered.reason IS 'What the sink said of one that failed; empty otherwise.';
 COMMENT ON COLUMN statement_undelivered.attempts IS 'How often it was left so.';

@@ -56,6 +56,7 @@ CREATE TABLE webhook_deliveries (
 );
 CREATE INDEX webhook_deliveries_endpoint ON webhook_deliveries (endpoint_id, event_id);
 CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (event_id, endpoint_id) WHERE state = 'pending';
+CREATE INDEX webhook_deliveries_exhausted ON webhook_deliveries (updated_at) WHERE state = 'exhausted';
 COMMENT ON TABLE webhook_deliveries IS 'One event on its way to one endpoint; organization_id is the endpoint''s.';
 
 CREATE TABLE webhook_attempts (

@@ -112,7 +112,8 @@ func (c *chaos) step(r *rand.Rand) error {
 	}
 	// Its leases are released, and begin again where they were.
 	if r.IntN(2) == 0 {
-		_, _, err = c.f.MarkInstanceLost(c.f.t.Context(), c.id, 0)
+		c.f.silence(c.id)
+		_, _, err = c.f.MarkInstanceLost(c.f.t.Context(), c.id)
 		return err
 	}
 	if err := c.f.StopInstance(c.f.t.Context(), c.id); err != nil {

@@ -195,14 +195,12 @@ func TestLostInstanceIsLiveAgainWhenItFlushes(t *testing.T) {
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
 
-	_, marked, err := f.MarkInstanceLost(t.Context(), w.id, 0)
-	require.NoError(t, err)
-	require.True(t, marked)
+	w.lose()
 	w.flush(row(o, evaluations, today, 1))
 	require.Equal(t, meter.InstanceLive, f.instanceNow(w.id).Status)
 
 	require.NoError(t, f.StopInstance(t.Context(), w.id))
-	_, err = f.ApplyBatch(t.Context(), meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: 1}, WatermarkOnly: true, Watermark: today.End()})
+	_, err := f.ApplyBatch(t.Context(), meter.Batch{ID: meter.BatchID{Instance: w.id, Seq: 1}, WatermarkOnly: true, Watermark: today.End()})
 	require.NoError(t, err)
 	require.Equal(t, meter.InstanceLive, f.instanceNow(w.id).Status)
 }

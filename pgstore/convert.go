@@ -43,6 +43,7 @@ func instance(i db.Instance) meter.Instance {
 		SeenAt:    i.SeenAt,
 		LastSeq:   i.LastSeq,
 		Watermark: i.Watermark,
+		LostAfter: time.Duration(i.LostAfterMs) * time.Millisecond,
 	}
 }
 

@@ -184,17 +184,12 @@ func (s *Store) CountUnclosedPeriods(ctx context.Context) (int64, error) {
 	return int64(len(found)), err
 }
 
-// stages is the order of the stages of a run that has not ended.
-var stages = []billing.Stage{
-	billing.StageWaiting, billing.StageRollups, billing.StageFreezing, billing.StageRating, billing.StageWriting,
-	billing.StageReviewing, billing.StageApproving, billing.StageIssuing, billing.StageDelivering,
-}
-
 // SetExportStage records how far a run has come. A stage never goes back, but from
 // awaiting_approval to reviewing: any other that is earlier than the run's changes nothing. A run that has ended is
 // [billing.ErrExportEnded]; it ends by [Store.CompleteExport] or [Store.FailExport].
 func (s *Store) SetExportStage(ctx context.Context, id uuid.UUID, stage billing.Stage) error {
 	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
+		stages := billing.OpenStages()
 		next := slices.Index(stages, stage)
 		switch now := slices.Index(stages, billing.Stage(e.Stage)); {
 		case next < 0:

@@ -110,6 +110,7 @@ func export(row db.Export) (billing.Export, error) {
 		WorkflowID:  row.WorkflowID,
 		RunID:       row.RunID,
 		Stage:       billing.Stage(row.Stage),
+		StagedAt:    row.StagedAt,
 		Cut:         row.Cut,
 		Provisional: row.Provisional,
 		RequestedBy: row.RequestedBy,

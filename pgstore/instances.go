@@ -3,7 +3,6 @@ package pgstore
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -26,7 +25,7 @@ func (s *Store) RegisterInstance(ctx context.Context, i meter.Instance) error {
 			Host:      i.Host,
 			Status:    string(meter.InstanceLive),
 			StartedAt: i.StartedAt,
-			Watermark: watermark,
+			Watermark: watermark, LostAfterMs: i.Patience().Milliseconds(),
 		})
 	})
 	return wrap(err, "register instance %s", i.ID)
@@ -47,15 +46,15 @@ func (s *Store) StopInstance(ctx context.Context, id uuid.UUID) error {
 	return wrap(err, "stop instance %s", id)
 }
 
-// MarkInstanceLost declares a live instance lost unless it was seen within a time, by Postgres's
-// clock. It returns the instance as it is afterwards, and whether this call
+// MarkInstanceLost declares a live instance lost unless it was seen within its own LostAfter, by
+// Postgres's clock. It returns the instance as it is afterwards, and whether this call
 // marked it. Then its leases are released, and [Store.LostLeases] has what they held. One
 // that doesn't exist is [meter.ErrUnknownInstance].
-func (s *Store) MarkInstanceLost(ctx context.Context, id uuid.UUID, silentFor time.Duration) (meter.Instance, bool, error) {
+func (s *Store) MarkInstanceLost(ctx context.Context, id uuid.UUID) (meter.Instance, bool, error) {
 	var found meter.Instance
 	var marked bool
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		_, err := tx.LockSilentInstance(ctx, id, silentFor.Seconds())
+		_, err := tx.LockSilentInstance(ctx, id)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
@@ -74,15 +73,15 @@ func (s *Store) MarkInstanceLost(ctx context.Context, id uuid.UUID, silentFor ti
 	return found, marked, wrap(err, "mark instance %s as lost", id)
 }
 
-// InstanceAlive reports whether an instance is live and was seen within a time, by Postgres's
-// clock. One that doesn't exist is not.
-func (s *Store) InstanceAlive(ctx context.Context, id uuid.UUID, within time.Duration) (bool, error) {
+// InstanceAlive reports whether an instance is live and was seen within its own LostAfter, by
+// Postgres's clock. One that doesn't exist is not.
+func (s *Store) InstanceAlive(ctx context.Context, id uuid.UUID) (bool, error) {
 	var alive bool
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		return tx.QueryRow(ctx, `
 			SELECT EXISTS (SELECT FROM instances
-				WHERE id = $1 AND status = 'live' AND seen_at > clock_timestamp() - make_interval(secs => $2))`,
-			id, within.Seconds()).Scan(&alive)
+				WHERE id = $1 AND status = 'live' AND seen_at > clock_timestamp() - make_interval(secs => lost_after_ms / 1000.0))`,
+			id).Scan(&alive)
 	})
 	return alive, wrap(err, "see whether instance %s is alive", id)
 }

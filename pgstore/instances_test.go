@@ -16,7 +16,7 @@ func TestInstances(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	started := today.Start()
-	want := meter.Instance{ID: uuid.Must(uuid.NewV7()), Host: "one", Status: meter.InstanceLive, StartedAt: started, Watermark: started}
+	want := meter.Instance{ID: uuid.Must(uuid.NewV7()), Host: "one", Status: meter.InstanceLive, StartedAt: started, Watermark: started, LostAfter: time.Minute}
 	require.NoError(t, f.RegisterInstance(t.Context(), meter.Instance{ID: want.ID, Host: "one", StartedAt: started}))
 	got := f.instanceNow(want.ID)
 	require.Empty(t, cmp.Diff(want, got, cmpopts.IgnoreFields(meter.Instance{}, "SeenAt")))
@@ -44,33 +44,56 @@ func TestMarkInstanceLost(t *testing.T) {
 	require.NoError(t, f.RegisterInstance(t.Context(), meter.Instance{ID: w.id, Host: "one", StartedAt: time.Now().Add(-24 * time.Hour)}))
 	require.WithinDuration(t, time.Now(), f.instanceNow(w.id).SeenAt, time.Minute)
 
-	for within, want := range map[time.Duration]bool{time.Minute: true, 0: false} {
-		alive, err := f.InstanceAlive(t.Context(), w.id, within)
+	alive := func() bool {
+		alive, err := f.InstanceAlive(t.Context(), w.id)
 		require.NoError(t, err)
-		require.Equal(t, want, alive)
+		return alive
 	}
-	got, marked, err := f.MarkInstanceLost(t.Context(), w.id, time.Minute)
+	require.True(t, alive())
+	got, marked, err := f.MarkInstanceLost(t.Context(), w.id)
 	require.NoError(t, err)
 	require.False(t, marked, "it was seen since")
 	require.Equal(t, meter.InstanceLive, got.Status)
 
-	got, marked, err = f.MarkInstanceLost(t.Context(), w.id, 0)
+	f.silence(w.id)
+	require.False(t, alive())
+	got, marked, err = f.MarkInstanceLost(t.Context(), w.id)
 	require.NoError(t, err)
 	require.True(t, marked)
 	require.Equal(t, meter.InstanceLost, got.Status)
 
-	got, marked, err = f.MarkInstanceLost(t.Context(), w.id, 0)
+	got, marked, err = f.MarkInstanceLost(t.Context(), w.id)
 	require.NoError(t, err)
 	require.False(t, marked, "it is lost already")
 	require.Equal(t, meter.InstanceLost, got.Status)
 
 	stopped := f.instance()
 	require.NoError(t, f.StopInstance(t.Context(), stopped.id))
-	got, marked, err = f.MarkInstanceLost(t.Context(), stopped.id, 0)
+	got, marked, err = f.MarkInstanceLost(t.Context(), stopped.id)
 	require.NoError(t, err)
 	require.False(t, marked, "a stopped instance isn't lost")
 	require.Equal(t, meter.InstanceStopped, got.Status)
 
-	_, _, err = f.MarkInstanceLost(t.Context(), uuid.Must(uuid.NewV7()), 0)
+	_, _, err = f.MarkInstanceLost(t.Context(), uuid.Must(uuid.NewV7()))
 	require.ErrorIs(t, err, meter.ErrUnknownInstance)
+}
+
+// How long an instance may be silent is its own: who asks has other settings, perhaps.
+func TestAnInstanceIsAsPatientAsItSays(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for patience, lost := range map[time.Duration]bool{25 * time.Hour / 2: false, 0: true, time.Second: true, 24 * time.Hour: false} {
+		w := f.instance()
+		require.NoError(t, f.RegisterInstance(t.Context(), meter.Instance{ID: w.id, Host: "one", StartedAt: time.Now(), LostAfter: patience}))
+		f.exec(`UPDATE instances SET seen_at = seen_at - interval '12 hours' WHERE id = $1`, w.id)
+		alive, err := f.InstanceAlive(t.Context(), w.id)
+		require.NoError(t, err)
+		require.Equal(t, !lost, alive, patience)
+		got, marked, err := f.MarkInstanceLost(t.Context(), w.id)
+		require.NoError(t, err)
+		require.Equal(t, lost, marked, patience)
+		if patience > 0 {
+			require.Equal(t, patience, got.LostAfter)
+		}
+	}
 }

@@ -56,9 +56,7 @@ func TestLeasesOfInstancesThatEnd(t *testing.T) {
 	require.EqualValues(t, 50, stopped.ask(10, 10).Issued, "an instance that asks is alive")
 	stopped.ask(-10, 0)
 
-	_, marked, err := f.MarkInstanceLost(t.Context(), lost.id, 0)
-	require.NoError(t, err)
-	require.True(t, marked)
+	lost.lose()
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 90}, f.quota(w))
 	require.Equal(t, []lostLease{
 		{QuotaWindow: w, Instance: lost.id, Outstanding: 150}, {QuotaWindow: month, Instance: lost.id, Outstanding: 5},

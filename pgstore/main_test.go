@@ -115,6 +115,21 @@ func (f *fixture) instance() *writer {
 	return &writer{f: f, id: id}
 }
 
+// silence makes the store have last seen an instance a day ago.
+func (f *fixture) silence(instance uuid.UUID) {
+	f.t.Helper()
+	f.exec(`UPDATE instances SET seen_at = seen_at - interval '1 day' WHERE id = $1`, instance)
+}
+
+// lose declares the instance lost.
+func (w *writer) lose() {
+	w.f.t.Helper()
+	w.f.silence(w.id)
+	_, marked, err := w.f.MarkInstanceLost(w.f.t.Context(), w.id)
+	require.NoError(w.f.t, err)
+	require.True(w.f.t, marked)
+}
+
 // batch makes the instance's next batch.
 func (w *writer) batch(rows ...meter.Row) meter.Batch {
 	w.seq++

@@ -56,12 +56,12 @@ func (s *Store) ListEvents(ctx context.Context, organization uuid.UUID, kind eve
 	return found, wrap(err, "list events")
 }
 
-// UndispatchedEvents returns at most limit events, in the order of their ids, whose
-// deliveries have not all been started.
-func (s *Store) UndispatchedEvents(ctx context.Context, limit int) ([]uuid.UUID, error) {
+// UndispatchedEvents returns at most limit events whose deliveries have not all been started, but
+// some: the oldest of each organization, then the second of each, and so on.
+func (s *Store) UndispatchedEvents(ctx context.Context, but []uuid.UUID, limit int) ([]uuid.UUID, error) {
 	var found []uuid.UUID
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) (err error) {
-		found, err = tx.UndispatchedEvents(ctx, pageSize(limit))
+		found, err = tx.UndispatchedEvents(ctx, but, pageSize(limit))
 		return err
 	})
 	return found, wrap(err, "look for events")

@@ -143,6 +143,22 @@ func setDefault(params map[string]string, name, value string) {
 // Close ends all connections, after the calls that are under way.
 func (s *Store) Close() { s.pool.Close() }
 
+// Pool is what a store's connections are doing.
+type Pool struct {
+	// Used and Idle count the connections that are open, Most is how many there may be.
+	Used, Idle, Most int64
+	// Waits counts how often all were used, so that somebody had to wait for one.
+	Waits int64
+}
+
+// Pool returns the figures as they are.
+func (s *Store) Pool() Pool {
+	stat := s.pool.Stat()
+	return Pool{
+		Used: int64(stat.AcquiredConns()), Idle: int64(stat.IdleConns()), Most: int64(stat.MaxConns()), Waits: stat.EmptyAcquireCount(),
+	}
+}
+
 // Ping checks that the database answers.
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := s.bounded(ctx)

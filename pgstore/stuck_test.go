@@ -179,9 +179,7 @@ func TestARefusedWindowHoldsUpNoEnd(t *testing.T) {
 		state := "stopped"
 		if lost {
 			state = "lost"
-			_, marked, err := f.MarkInstanceLost(t.Context(), w.id, 0)
-			require.NoError(t, err)
-			require.True(t, marked)
+			w.lose()
 			require.EqualValues(t, 10, f.count(`SELECT sum(outstanding) FROM quota_lost_leases WHERE instance_id = $1`, w.id))
 		} else {
 			require.NoError(t, f.StopInstance(t.Context(), w.id))

@@ -147,9 +147,7 @@ func TestOnlyLiveInstancesAreWaitedFor(t *testing.T) {
 	o := f.organizationSince("Acme", "pro", time.Now().AddDate(0, 0, -3)).ID
 	stopped, lost, l := f.instance(), f.instance(), f.lessee(windowOf(draft(o, 1)))
 	require.NoError(t, f.StopInstance(t.Context(), stopped.id))
-	_, marked, err := f.MarkInstanceLost(t.Context(), lost.id, 0)
-	require.NoError(t, err)
-	require.True(t, marked)
+	lost.lose()
 	f.changePlan(o, time.Now(), "free")
 	require.True(t, l.ask(5, 5).Changing, "it has yet to take the change over itself")
 	f.takesOver(l.id, time.Now())

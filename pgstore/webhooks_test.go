@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"encoding/json"
+	"strconv"
 	"testing"
 	"time"
 
@@ -74,7 +75,7 @@ func TestPublishEventOnce(t *testing.T) {
 	for owner, want := range map[uuid.UUID][]uuid.UUID{acme: {first.ID}, bolt: {}, uuid.Nil: {platform.ID, first.ID}} {
 		list, err := f.ListEvents(t.Context(), owner, "", uuid.Nil, 10)
 		require.NoError(t, err)
-		ids := []uuid.UUID{}
+		var ids []uuid.UUID
 		for _, e := range list {
 			ids = append(ids, e.ID)
 		}
@@ -210,7 +211,7 @@ func TestDeliveriesAreForWhoWantsThem(t *testing.T) {
 			}
 			require.NotContains(t, to, gone.ID)
 		}
-		open, err := f.UndispatchedEvents(t.Context(), 10)
+		open, err := f.UndispatchedEvents(t.Context(), nil, 10)
 		require.NoError(t, err)
 		require.Equal(t, []uuid.UUID{e.ID}, open)
 		require.NoError(t, f.MarkEventDispatched(t.Context(), e.ID))
@@ -278,4 +279,31 @@ func TestRecordAttempts(t *testing.T) {
 	require.NoError(t, f.DeleteEndpoint(t.Context(), acme, to.ID))
 	_, _, err = f.EventToDeliver(t.Context(), e.ID, to.ID)
 	require.ErrorIs(t, err, webhooks.ErrEndpointNotFound)
+}
+
+// An organization with many events holds up no other's, and what can't be dispatched none either.
+func TestUndispatchedEventsTakeTurns(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	many, few := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
+	var published []uuid.UUID
+	for i, of := range []uuid.UUID{many, many, many, many, few, uuid.Nil} {
+		e := occurred(strconv.Itoa(i), events.ExportIssued, of)
+		require.NoError(t, f.PublishEvent(t.Context(), e))
+		published = append(published, e.ID)
+	}
+	take := func(but []uuid.UUID, limit int, want ...int) {
+		t.Helper()
+		found, err := f.UndispatchedEvents(t.Context(), but, limit)
+		require.NoError(t, err)
+		var ids []uuid.UUID
+		for _, i := range want {
+			ids = append(ids, published[i])
+		}
+		require.Equal(t, ids, found)
+	}
+	take(nil, 3, 0, 4, 5)
+	take(nil, 10, 0, 4, 5, 1, 2, 3)
+	take([]uuid.UUID{published[0], published[4]}, 3, 1, 5, 2)
+	take(published, 3)
 }

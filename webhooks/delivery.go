@@ -48,6 +48,17 @@ type OverdueDelivery struct {
 	Made int
 }
 
+// Backlog is what is on its way to endpoints.
+type Backlog struct {
+	// Undispatched counts the events whose deliveries are not all started, and UndispatchedSince is
+	// when the oldest of them was recorded, UTC; zero where there is none.
+	Undispatched      int64
+	UndispatchedSince time.Time
+	// Pending counts the deliveries that were not tried yet, Failing those that were and are tried
+	// again, and Exhausted those that were given up.
+	Pending, Failing, Exhausted int64
+}
+
 // ListedDelivery is a delivery with the kind of its event.
 type ListedDelivery struct {
 	Delivery

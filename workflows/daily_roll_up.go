@@ -2,13 +2,12 @@ package workflows
 
 import (
 	"fmt"
+	"time"
 
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/riverline/tollgate/activities"
-	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
-	"github.com/riverline/tollgate/meter"
 )
 
 // DailyRollUpInput is empty: the day comes from the scheduled time.
@@ -23,18 +22,11 @@ type DailyRollUpResult struct {
 	// Stale names a day that was rolled up and is out of date again, because usage of
 	// it keeps coming; empty where there is none. The next run takes it up.
 	Stale string `json:"stale,omitempty"`
-	// Expired counts what was deleted because its time was over.
-	Expired *billing.Expired `json:"expired,omitempty"`
-	// ExpiredCredits counts the credit grants of which something was left when their time
-	// was over.
-	ExpiredCredits *billing.ExpiredCredits `json:"expired_credits,omitempty"`
 }
 
-// DailyRollUp runs once a day, on its schedule. It makes the partitions of the months
-// to come, then rolls up the day before its scheduled time, and before that, in order,
-// the days that an earlier run missed or that usage came to late. At last it deletes what is
-// kept for a time only, and expires credits. A run that leaves a day out of date ends in the
-// stage stale, others in the stage done.
+// DailyRollUp runs once a day, on its schedule. It rolls up the day before its scheduled time, and
+// before that, in order, the days that an earlier run missed or that usage came to late. A run that
+// leaves a day out of date ends in the stage stale, others in the stage done.
 func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, error) {
 	at, err := scheduledAt(ctx, `RollUpDay with {"day":"YYYY-MM-DD"}`)
 	if err != nil {
@@ -45,9 +37,11 @@ func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, e
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (DailyRollUpResult, error) { return result, nil }); err != nil {
 		return result, fmt.Errorf("handle the query %s: %w", QueryProgress, err)
 	}
-	partitions := activities.EnsurePartitionsInput{Day: day, MonthsAhead: partitionMonths}
-	if err := workflow.ExecuteActivity(forBulk(ctx, "make partitions ahead"), onRollup.EnsurePartitions, partitions).Get(ctx, nil); err != nil {
-		return result, err
+	apart := workflow.GetVersion(ctx, changeHousekeeping, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+	if !apart {
+		if err := (&housekeeping{at: at}).partitions(ctx); err != nil {
+			return result, err
+		}
 	}
 	stale, err := rollUpDays(ctx, day-rollUpLookback, day, "schedule", func(day calendar.Day, _ int) {
 		workflow.SetCurrentDetails(ctx, fmt.Sprintf("Rolling up **%s**; %d days are done.\n", day, result.RolledUp))
@@ -58,23 +52,20 @@ func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, e
 	if stale != nil {
 		result.Stale = stale.String()
 	}
-	expired := activities.DeleteExpiredInput{Before: at.Add(-meter.IdentityRetention)}
-	var deleted billing.Expired
-	if err := workflow.ExecuteActivity(forBulk(ctx, "delete what is kept for a time only"), onRollup.DeleteExpired, expired).Get(ctx, &deleted); err != nil {
-		return result, err
-	}
-	result.Expired = &deleted
-	over := activities.ExpireCreditsInput{At: at}
-	var credits billing.ExpiredCredits
-	if err := workflow.ExecuteActivity(forBulk(ctx, "expire credits"), onCredits.ExpireCredits, over).Get(ctx, &credits); err != nil {
-		return result, err
-	}
-	result.ExpiredCredits = &credits
 	result.show(ctx)
-	if workflow.GetVersion(ctx, changeDailyStage, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
-		return result, nil
+	if apart {
+		return result, setStage(ctx, result.stage())
 	}
-	return result, setStage(ctx, result.stage())
+	return result, result.keepHouse(ctx, at)
+}
+
+// keepHouse is what a run does that began before [Housekeeping] was one of its own.
+func (r *DailyRollUpResult) keepHouse(ctx workflow.Context, at time.Time) error {
+	h := &housekeeping{at: at}
+	if err := h.deleteExpired(ctx); err != nil {
+		return err
+	}
+	return h.expireCredits(ctx)
 }
 
 // The stages of a [DailyRollUp] that has ended well.

@@ -39,6 +39,8 @@ type DeliverEventProgress struct {
 	// LastError what went wrong.
 	LastStatus int    `json:"last_status,omitempty"`
 	LastError  string `json:"last_error,omitempty"`
+	// Failure is why a step of ours failed for good, which is tried again; empty otherwise.
+	Failure string `json:"failure,omitempty"`
 }
 
 // DeliverEvent delivers one event to one endpoint: it tries by the schedule until the
@@ -139,28 +141,42 @@ func (d *eventDelivery) attempt(ctx workflow.Context, manual bool) error {
 	d.progress.Attempts++
 	what := activities.AttemptInput{Event: d.in.Event, Endpoint: d.in.Endpoint}
 	var result activities.AttemptResult
-	err := workflow.ExecuteActivity(forAttempt(ctx, fmt.Sprintf("try %d", d.progress.Attempts)), onWebhooks.Attempt, what).Get(ctx, &result)
+	err := insist(ctx, d.failed(ctx), func() error {
+		return workflow.ExecuteActivity(forAttempt(ctx, fmt.Sprintf("try %d", d.progress.Attempts)), onWebhooks.Attempt, what).Get(ctx, &result)
+	})
 	if err != nil {
 		return err
 	}
 	if result.Withdrawn != "" {
 		d.end(result.Withdrawn)
-		return workflow.ExecuteActivity(forStore(ctx, result.Withdrawn), onWebhooks.EndDelivery,
-			activities.EndDeliveryInput{AttemptInput: what, Reason: result.Withdrawn}).Get(ctx, nil)
+		return insist(ctx, d.failed(ctx), func() error {
+			return workflow.ExecuteActivity(forStore(ctx, result.Withdrawn), onWebhooks.EndDelivery,
+				activities.EndDeliveryInput{AttemptInput: what, Reason: result.Withdrawn}).Get(ctx, nil)
+		})
 	}
 	if scheduled {
 		d.made++
 	}
 	d.decide(ctx, result.Response(), scheduled)
 	// What was sent is recorded, though a cancel comes in between.
-	ctx, _ = workflow.NewDisconnectedContext(ctx)
-	return workflow.ExecuteActivity(forStore(ctx, "record try "+strconv.Itoa(d.progress.Attempts)), onWebhooks.RecordAttempt,
-		activities.RecordAttemptInput{
-			AttemptInput: what,
-			ID:           fmt.Sprintf("%s/%d", workflow.GetInfo(ctx).WorkflowExecution.RunID, d.progress.Attempts),
-			Manual:       manual, Result: result,
-			State: d.progress.State, NextAttemptAt: d.progress.NextAttemptAt,
-		}).Get(ctx, nil)
+	recordCtx := detached(ctx)
+	return insist(ctx, d.failed(ctx), func() error {
+		return workflow.ExecuteActivity(forStore(recordCtx, "record try "+strconv.Itoa(d.progress.Attempts)), onWebhooks.RecordAttempt,
+			activities.RecordAttemptInput{
+				AttemptInput: what,
+				ID:           fmt.Sprintf("%s/%d", workflow.GetInfo(ctx).WorkflowExecution.RunID, d.progress.Attempts),
+				Manual:       manual, Result: result,
+				State: d.progress.State, NextAttemptAt: d.progress.NextAttemptAt,
+			}).Get(recordCtx, nil)
+	})
+}
+
+// failed shows what failed for good, until the next attempt.
+func (d *eventDelivery) failed(ctx workflow.Context) func(string) {
+	return func(failure string) {
+		d.progress.Failure = failure
+		d.show(ctx)
+	}
 }
 
 // decide says what becomes of the delivery after an attempt.
@@ -215,6 +231,7 @@ func (d *eventDelivery) show(ctx workflow.Context) {
 		[2]string{"next attempt", stamp(p.NextAttemptAt)},
 		[2]string{"last status", status},
 		[2]string{"last error", p.LastError},
+		[2]string{"failed, and is tried again", p.Failure},
 	))
 }
 

@@ -30,13 +30,21 @@ type DispatchEventsProgress struct {
 	Epochs     int   `json:"epochs"`
 	Events     int64 `json:"events"`
 	Deliveries int64 `json:"deliveries"`
+	// Failed counts the failures for good, of single events and of whole epochs. Error is that of
+	// the last epoch; empty where it went well.
+	Failed int64  `json:"failed,omitempty"`
+	Error  string `json:"error,omitempty"`
 }
 
-// stageDispatching is the stage of a [DispatchEvents], which has no other.
-const stageDispatching = "dispatching"
+// The stages of a [DispatchEvents].
+const (
+	stageDispatching = "dispatching"
+	stageFailing     = "failing" // the last epoch failed for good; another one is tried
+)
 
 // DispatchEvents starts a [DeliverEvent] for each event and each endpoint that wants it. An
-// epoch is one activity. It goes on until it is canceled, and continues as new when the
+// epoch is one activity. One that fails for good is tried again after a while: somebody may mend the
+// cause, and nobody else dispatches. It goes on until it is canceled, and continues as new when the
 // server suggests it.
 func DispatchEvents(ctx workflow.Context, in DispatchEventsInput) (DispatchEventsProgress, error) {
 	if id := workflow.GetInfo(ctx).WorkflowExecution.ID; id != DispatchEventsID {
@@ -65,13 +73,12 @@ func DispatchEvents(ctx workflow.Context, in DispatchEventsInput) (DispatchEvent
 		err := workflow.ExecuteActivity(forDispatch(ctx, epoch), onWebhooks.Dispatch, activities.DispatchInput{
 			Epoch: activities.Duration(epoch), Poll: activities.Duration(poll),
 		}).Get(ctx, &summary)
-		if err != nil {
+		if err != nil && isCanceled(ctx) {
 			return progress, err
 		}
-		progress.Epochs++
-		progress.Events += int64(summary.Events)
-		progress.Deliveries += int64(summary.Deliveries)
-		showDispatch(ctx, progress)
+		if err := progress.add(ctx, summary, err); err != nil {
+			return progress, err
+		}
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 			next := in
 			next.Progress = &progress
@@ -80,11 +87,50 @@ func DispatchEvents(ctx workflow.Context, in DispatchEventsInput) (DispatchEvent
 	}
 }
 
+// add takes in an epoch that is over, shows it, and after a failure waits.
+func (p *DispatchEventsProgress) add(ctx workflow.Context, summary activities.DispatchSummary, failure error) error {
+	before := p.stage()
+	p.Error = ""
+	p.Events += int64(summary.Events)
+	p.Deliveries += int64(summary.Deliveries)
+	p.Failed += int64(summary.Failed)
+	if failure == nil {
+		p.Epochs++
+	} else {
+		p.Failed++
+		p.Error = reason(failure)
+		workflow.GetLogger(ctx).Error("Events can't be dispatched: it is tried again", "error", failure)
+	}
+	showDispatch(ctx, *p)
+	if stage := p.stage(); stage != before {
+		if err := setStage(ctx, stage); err != nil {
+			return err
+		}
+	}
+	if failure == nil {
+		return nil
+	}
+	return waitToTryAgain(ctx, againFirst)
+}
+
+func (p *DispatchEventsProgress) stage() string {
+	if p.Error != "" {
+		return stageFailing
+	}
+	return stageDispatching
+}
+
 func showDispatch(ctx workflow.Context, p DispatchEventsProgress) {
-	workflow.SetCurrentDetails(ctx, "**"+stageDispatching+"**\n\n"+table(
+	failed := ""
+	if p.Failed > 0 {
+		failed = strconv.FormatInt(p.Failed, 10)
+	}
+	workflow.SetCurrentDetails(ctx, "**"+p.stage()+"**\n\n"+table(
 		[2]string{"events", strconv.FormatInt(p.Events, 10)},
 		[2]string{"deliveries started", strconv.FormatInt(p.Deliveries, 10)},
 		[2]string{"epochs", fmt.Sprintf("%d since %s", p.Epochs, stamp(p.Since))},
+		[2]string{"failed for good", failed},
+		[2]string{"error", p.Error},
 	))
 }
 

@@ -3,6 +3,7 @@
 //
 //   - [FlushLoop] drives one API instance: it flushes in epochs, on demand, and for the last time.
 //   - [RollUpDay] closes one day. [DailyRollUp] does it every day.
+//   - [Housekeeping] deletes and expires what is over, every day.
 //   - [ExportPeriod] exports one billing period. [MonthlyExport] does it every month.
 //
 // Each of FlushLoop, RollUpDay and ExportPeriod has one workflow ID for one instance,

@@ -163,5 +163,5 @@ func TestNames(t *testing.T) {
 		require.NotZero(t, schedule.Overlap, "explicit")
 		require.Equal(t, "UTC", schedule.Spec.TimeZoneName)
 	}
-	require.Equal(t, map[string]bool{"daily-rollup": true, "monthly-export": true}, ids)
+	require.Equal(t, map[string]bool{"daily-rollup": true, "monthly-export": true, "housekeeping": true}, ids)
 }

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -38,11 +39,11 @@ func (s *fakeWebhooks) PublishEvent(_ context.Context, e events.Event) error {
 	return nil
 }
 
-func (s *fakeWebhooks) UndispatchedEvents(_ context.Context, limit int) (out []uuid.UUID, err error) {
+func (s *fakeWebhooks) UndispatchedEvents(_ context.Context, but []uuid.UUID, limit int) (out []uuid.UUID, err error) {
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()
 	for _, e := range s.events {
-		if !s.dispatched[e.ID] && len(out) < limit {
+		if !s.dispatched[e.ID] && !slices.Contains(but, e.ID) && len(out) < limit {
 			out = append(out, e.ID)
 		}
 	}

@@ -100,13 +100,13 @@ func (s *fakeStore) Instances(ctx context.Context) (out []meter.Instance, err er
 	return out, err
 }
 
-func (s *fakeStore) MarkInstanceLost(ctx context.Context, id uuid.UUID, silentFor time.Duration) (i meter.Instance, marked bool, err error) {
+func (s *fakeStore) MarkInstanceLost(ctx context.Context, id uuid.UUID) (i meter.Instance, marked bool, err error) {
 	err = s.call(ctx, "MarkInstanceLost", func() error {
 		var ok bool
 		if i, ok = s.instances[id]; !ok {
 			return meter.ErrUnknownInstance
 		}
-		if marked = i.Status == meter.InstanceLive && time.Since(i.SeenAt) > silentFor; marked {
+		if marked = i.Status == meter.InstanceLive && time.Since(i.SeenAt) > i.Patience(); marked {
 			i.Status = meter.InstanceLost
 			s.instances[id] = i
 		}

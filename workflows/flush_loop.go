@@ -23,9 +23,9 @@ type FlushLoopInput struct {
 	Epoch activities.Duration `json:"epoch,omitzero"`
 	// Interval is the time between flushes. Zero: the instance's own.
 	Interval activities.Duration `json:"interval,omitzero"`
-	// LostAfter is how long the instance's queue may stand still, and how long the store
-	// must not have seen the instance, before it is declared lost. It must be more
-	// than three of the instance's intervals, after which its own ticker flushes.
+	// LostAfter is how long the instance's queue may stand still before the store is asked: an
+	// instance that it hasn't seen for the time that the instance has registered with is lost.
+	// It must be more than three of the instance's intervals, after which its own ticker flushes.
 	// Zero: [DefaultLostAfter], or five intervals where that is more.
 	LostAfter activities.Duration `json:"lost_after,omitzero"`
 	// Progress is that of the run before, which continued as this one. Nil at first.
@@ -226,9 +226,7 @@ func (l *flushLoop) add(s activities.FlushSummary) {
 func (l *flushLoop) lookForInstance(ctx workflow.Context) error {
 	var found activities.MarkInstanceLostResult
 	storeCtx := forStore(ctx, fmt.Sprintf("not seen for %s?", l.lostAfter))
-	err := workflow.ExecuteActivity(storeCtx, onFleet.MarkInstanceLost, activities.MarkInstanceLostInput{
-		Instance: l.in.Instance, LostAfter: activities.Duration(l.lostAfter),
-	}).Get(ctx, &found)
+	err := workflow.ExecuteActivity(storeCtx, onFleet.MarkInstanceLost, activities.MarkInstanceLostInput{Instance: l.in.Instance}).Get(ctx, &found)
 	switch {
 	case err != nil:
 		return err

@@ -42,8 +42,8 @@ func epochs(env environment, n int, then error) {
 }
 
 // endLost ends a loop that an instance has left.
-func endLost(env environment, lostAfter time.Duration) {
-	env.OnActivity(onFleet.MarkInstanceLost, mock.Anything, activities.MarkInstanceLostInput{Instance: uuid.Max, LostAfter: activities.Duration(lostAfter)}).
+func endLost(env environment) {
+	env.OnActivity(onFleet.MarkInstanceLost, mock.Anything, activities.MarkInstanceLostInput{Instance: uuid.Max}).
 		Return(activities.MarkInstanceLostResult{Status: meter.InstanceLost, Watermark: now}, nil).Once()
 }
 
@@ -51,7 +51,7 @@ func TestFlushLoopAddsUpEpochs(t *testing.T) {
 	t.Parallel()
 	env := loopEnvironment(t)
 	epochs(env, 3, gone)
-	endLost(env, time.Minute)
+	endLost(env)
 	env.RegisterDelayedCallback(func() {
 		p := progress[workflows.FlushLoopProgress](t, env)
 		require.Equal(t, workflows.FlushRunning, p.Stage)
@@ -88,7 +88,7 @@ func TestFlushLoopOfASlowInstance(t *testing.T) {
 	env.OnActivity(onInstance.Flush, mock.Anything, activities.FlushInput{
 		Epoch: activities.Duration(5 * time.Minute), Interval: activities.Duration(5 * time.Minute),
 	}).Return(activities.FlushSummary{}, gone)
-	endLost(env, 25*time.Minute)
+	endLost(env)
 	in := loopInput()
 	in.Interval = activities.Duration(5 * time.Minute)
 	_, err := ended[workflows.FlushLoopResult](t, env, workflows.FlushLoop, in)
@@ -145,7 +145,7 @@ func TestFlushLoopFlushesNow(t *testing.T) {
 	t.Parallel()
 	env := loopEnvironment(t)
 	epochs(env, 2, gone)
-	endLost(env, time.Minute)
+	endLost(env)
 	env.OnActivity(onInstance.FlushOnce, mock.Anything).Return(activities.FlushSummary{Seq: 8, Watermark: now.Add(time.Second), Flushes: 1, Rows: 5}, nil).Once()
 	ok := env.ask(90*time.Second, workflows.UpdateFlushNow)
 	out, err := ended[workflows.FlushLoopResult](t, env, workflows.FlushLoop, loopInput())
@@ -162,7 +162,7 @@ func TestFlushLoopSaysThatAnInstanceIsUnreachable(t *testing.T) {
 	t.Parallel()
 	env := loopEnvironment(t)
 	epochs(env, 2, gone)
-	endLost(env, time.Minute)
+	endLost(env)
 	env.OnActivity(onInstance.FlushOnce, mock.Anything).Return(activities.FlushSummary{}, gone).Once()
 	out := env.ask(90*time.Second, workflows.UpdateFlushNow)
 	_, err := ended[workflows.FlushLoopResult](t, env, workflows.FlushLoop, loopInput())
@@ -215,7 +215,7 @@ func TestFlushLoopGoesOnAfterADrainThatFailed(t *testing.T) {
 	t.Parallel()
 	env := loopEnvironment(t)
 	epochs(env, 3, gone)
-	endLost(env, time.Minute)
+	endLost(env)
 	env.OnActivity(onInstance.DrainInstance, mock.Anything).Return(activities.FlushSummary{}, permanently("the store is away")).After(5 * time.Second).Once()
 	first := env.ask(90*time.Second, workflows.UpdateDrain)
 	second := env.ask(91*time.Second, workflows.UpdateDrain)
@@ -235,7 +235,7 @@ func TestFlushLoopIsLostWhileDraining(t *testing.T) {
 	t.Parallel()
 	env := loopEnvironment(t)
 	epochs(env, 0, gone)
-	endLost(env, time.Minute)
+	endLost(env)
 	env.OnActivity(onInstance.DrainInstance, mock.Anything).Return(activities.FlushSummary{}, gone).After(time.Minute).Once()
 	drain := env.ask(30*time.Second, workflows.UpdateDrain)
 	refused := env.ask(70*time.Second, workflows.UpdateFlushNow)
@@ -264,7 +264,7 @@ func TestFlushLoopGoesOnCounting(t *testing.T) {
 	t.Parallel()
 	env := loopEnvironment(t)
 	epochs(env, 1, gone)
-	endLost(env, time.Minute)
+	endLost(env)
 	in := loopInput()
 	in.Progress = &workflows.FlushLoopProgress{Stage: workflows.FlushRunning, Since: now.Add(-time.Hour), Epochs: 60, Flushes: 360, Rows: 6000}
 	out, err := ended[workflows.FlushLoopResult](t, env, workflows.FlushLoop, in)

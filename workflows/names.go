@@ -40,9 +40,11 @@ func DeliverEventID(event, endpoint uuid.UUID) string {
 const (
 	DailyRollUpScheduleID   = "daily-rollup"
 	MonthlyExportScheduleID = "monthly-export"
+	HousekeepingScheduleID  = "housekeeping"
 
 	dailyRollUpID   = "rollup/scheduled"
 	monthlyExportID = "export/scheduled"
+	housekeepingID  = "housekeeping/scheduled"
 )
 
 // The names of updates, signals and queries.
@@ -105,6 +107,8 @@ const (
 	TypeSelfApproval = "SelfApproval"
 	// TypeRejected is an export that finance rejected.
 	TypeRejected = "Rejected"
+	// TypeHousekeeping is a housekeeping of which a step failed for good.
+	TypeHousekeeping = "HousekeepingFailed"
 	// TypeDraining is a flush that was asked of an instance that is being drained.
 	TypeDraining = "Draining"
 	// TypeInstanceUnreachable is an instance whose worker takes no work.

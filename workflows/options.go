@@ -8,6 +8,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
+
+	"github.com/riverline/tollgate/meter"
 )
 
 // All timeouts, heartbeats and retries are here. What waits for a database or an
@@ -23,11 +25,11 @@ const (
 	// tried again: elsewhere, or, on an instance's queue, by nobody if it is gone.
 	heartbeat = 30 * time.Second
 
-	// DefaultLostAfter is how long an instance's queue may stand still, and how long
-	// the store must not have seen the instance, before it is declared lost.
+	// DefaultLostAfter is how long an instance's queue may stand still before the store is asked,
+	// and how long the store must not have seen the instance before it is declared lost.
 	// LostIntervals is the least in flush intervals: the instance's own ticker flushes
 	// after three without a driver.
-	DefaultLostAfter = time.Minute
+	DefaultLostAfter = meter.DefaultLostAfter
 	LostIntervals    = 5
 
 	// promptPickup is how long a task waits on an instance's queue where a person or a
@@ -75,6 +77,8 @@ const (
 	// missed is started late, each with its own scheduled time.
 	dailyCatchUp   = 35 * 24 * time.Hour
 	monthlyCatchUp = 92 * 24 * time.Hour
+	// What the housekeeping missed, the next one does.
+	housekeepingCatchUp = 24 * time.Hour
 
 	// dispatchPoll is the time between two looks for events, dispatchSlack how much longer
 	// than its epoch a Dispatch may run: a page that is under way.
@@ -82,6 +86,11 @@ const (
 	dispatchSlack = 5 * time.Minute
 	// attemptTimeout bounds one attempt of a delivery, reading what to send included.
 	attemptTimeout = time.Minute
+
+	// againFirst and againMost are the first and the longest wait after a failure for good of what
+	// nobody else does.
+	againFirst = time.Minute
+	againMost  = time.Hour
 
 	// workerStop is how long a stopping worker lets its activities finish.
 	workerStop = 10 * time.Second

@@ -7,6 +7,7 @@ func Register(registry worker.WorkflowRegistry) {
 	registry.RegisterWorkflow(FlushLoop)
 	registry.RegisterWorkflow(RollUpDay)
 	registry.RegisterWorkflow(DailyRollUp)
+	registry.RegisterWorkflow(Housekeeping)
 	registry.RegisterWorkflow(ExportPeriod)
 	registry.RegisterWorkflow(MonthlyExport)
 	registry.RegisterWorkflow(DeliverExport)

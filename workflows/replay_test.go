@@ -60,7 +60,7 @@ func TestReplay(t *testing.T) {
 			require.NoError(t, replay(history))
 		})
 	}
-	for workflowType, atLeast := range map[string]int{"FlushLoop": 4, "RollUpDay": 3, "DailyRollUp": 2, "ExportPeriod": 4, "DeliverExport": 2, "MonthlyExport": 1, "DispatchEvents": 1, "DeliverEvent": 4} {
+	for workflowType, atLeast := range map[string]int{"FlushLoop": 4, "RollUpDay": 3, "DailyRollUp": 2, "Housekeeping": 1, "ExportPeriod": 4, "DeliverExport": 2, "MonthlyExport": 1, "DispatchEvents": 1, "DeliverEvent": 4} {
 		require.GreaterOrEqual(t, seen[workflowType], atLeast, "recorded histories of %s", workflowType)
 	}
 }
@@ -93,7 +93,7 @@ func upserted(history *historypb.History) (names []string) {
 // The same change without the branch breaks the run from before it.
 func TestReplayOnBothSidesOfAChange(t *testing.T) {
 	t.Parallel()
-	before, after := recorded(t, "daily-roll-up-before-stage.json"), recorded(t, "daily-roll-up.json")
+	before, after := recorded(t, "daily-roll-up-before-housekeeping.json"), recorded(t, "daily-roll-up.json")
 	require.Empty(t, upserted(before))
 	require.NoError(t, replay(before))
 	require.Equal(t, []string{"TemporalChangeVersion", "TollgateStage"}, upserted(after))

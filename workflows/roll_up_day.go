@@ -111,7 +111,7 @@ func (r *rollUp) run(ctx workflow.Context) error {
 	}
 	var flushed activities.AwaitWatermarksResult
 	waitCtx := forWaiting(ctx, fmt.Sprintf("until every live instance has flushed up to %s", stamp(r.day.End())))
-	err := workflow.ExecuteActivity(waitCtx, onFleet.AwaitWatermarks, activities.AwaitWatermarksInput{Cut: r.day.End()}).Get(ctx, &flushed)
+	err := workflow.ExecuteActivity(waitCtx, onFleet.AwaitWatermarks, activities.AwaitWatermarksInput{Since: r.day.Start(), Cut: r.day.End()}).Get(ctx, &flushed)
 	if err != nil {
 		return err
 	}

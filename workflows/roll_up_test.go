@@ -46,7 +46,7 @@ func TestRollUpDay(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, "rollup/2026-10-16")
 	lost := []activities.AwaitedInstance{{Instance: uuid.Max, Host: "host|1", Watermark: now}}
-	env.OnActivity(onFleet.AwaitWatermarks, mock.Anything, activities.AwaitWatermarksInput{Cut: friday.End()}).
+	env.OnActivity(onFleet.AwaitWatermarks, mock.Anything, activities.AwaitWatermarksInput{Since: friday.Start(), Cut: friday.End()}).
 		Return(activities.AwaitWatermarksResult{Live: 3, Lost: lost}, nil).After(time.Minute).Once()
 	rollup := billing.DayRollup{Day: friday, Revision: 2, Batches: 5, Rows: 9, VarianceCount: 1, Variances: []billing.Variance{{Day: friday, Meter: "evaluations", Batches: 2, Records: 1}}}
 	env.OnActivity(onRollup.FoldDay, mock.Anything, activities.FoldDayInput{Day: friday}).Return(rollup, nil).After(time.Minute).Once()
@@ -70,22 +70,6 @@ func TestRollUpDay(t *testing.T) {
 // reconciling answers that all layers agree.
 func reconciling(env environment) {
 	env.OnActivity(onRollup.Reconcile, mock.Anything, mock.Anything).Return(activities.ReconcileResult{}, nil).Once()
-}
-
-// expiring answers what was deleted.
-func expiring(env environment) *billing.Expired {
-	deleted := billing.Expired{Identities: 3, Windows: 1}
-	env.OnActivity(onRollup.DeleteExpired, mock.Anything, mock.Anything).Return(deleted, nil).Once()
-	return &deleted
-}
-
-// expiringCredits answers how many grants were over, as of the scheduled time.
-func expiringCredits(env environment) *billing.ExpiredCredits {
-	expired := billing.ExpiredCredits{Grants: 2}
-	env.OnActivity(onCredits.ExpireCredits, mock.Anything, mock.MatchedBy(func(in activities.ExpireCreditsInput) bool {
-		return calendar.DayOf(in.At) == friday+1
-	})).Return(expired, nil).Once()
-	return &expired
 }
 
 func TestRollUpDayRefusesInput(t *testing.T) {
@@ -219,44 +203,39 @@ func ending(env environment, stage string) {
 func TestDailyRollUp(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, friday.End().Add(5*time.Minute)) // and started late
-	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, activities.EnsurePartitionsInput{Day: friday, MonthsAhead: 3}).Return(nil).Once()
 	// The first of them turns out to be unchanged, so the second is still good.
 	listing(env, friday-35, friday, []calendar.Day{friday - 2, friday - 1, friday}, []calendar.Day{friday}, nil)
 	rollingUp(env, nil, friday-2, friday)
-	deleted, credits := expiring(env), expiringCredits(env)
 	ending(env, "done")
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
-	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 2, Expired: deleted, ExpiredCredits: credits}, out)
+	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 2}, out)
 	require.Equal(t, out, progress[workflows.DailyRollUpResult](t, env))
 }
 
-// A run that was over before stages were shown is replayed without one.
-func TestDailyRollUpBeforeStage(t *testing.T) {
+// A run that began before the housekeeping was apart does it itself, and ends without a stage.
+func TestDailyRollUpBeforeHousekeeping(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, now)
-	env.OnGetVersion("daily-stage", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.DefaultVersion)
+	env.OnGetVersion("housekeeping-apart", workflow.DefaultVersion, workflow.Version(1)).Return(workflow.DefaultVersion)
 	env.OnUpsertTypedSearchAttributes(mock.Anything).Return(errors.New("no stage")).Maybe()
 	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
 	listing(env, friday-35, friday, nil)
-	deleted, credits := expiring(env), expiringCredits(env)
+	expiring(env)
+	expiringCredits(env)
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
-	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", Expired: deleted, ExpiredCredits: credits}, out)
+	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16"}, out)
 }
 
 func TestDailyRollUpWaitsForARollUpThatRuns(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, now)
-	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
 	listing(env, friday-35, friday, []calendar.Day{friday}, []calendar.Day{friday}, nil)
 	rollingUp(env, runsAlready, friday, friday)
-	deleted, credits := expiring(env), expiringCredits(env)
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
 	require.Zero(t, out.RolledUp)
-	require.Equal(t, deleted, out.Expired)
-	require.Equal(t, credits, out.ExpiredCredits)
 	require.Equal(t, 10*time.Second, env.Now().Sub(now).Truncate(time.Second), "two pauses")
 }
 
@@ -264,15 +243,13 @@ func TestDailyRollUpWaitsForARollUpThatRuns(t *testing.T) {
 func TestDailyRollUpLeavesADayThatStaysOutOfDate(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, now)
-	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
 	days := []calendar.Day{friday}
 	listing(env, friday-35, friday, days, days, days, days)
 	rollingUp(env, nil, friday, friday, friday)
-	deleted, credits := expiring(env), expiringCredits(env)
 	ending(env, "stale")
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
-	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 3, Stale: "2026-10-16", Expired: deleted, ExpiredCredits: credits}, out)
+	require.Equal(t, workflows.DailyRollUpResult{Day: "2026-10-16", RolledUp: 3, Stale: "2026-10-16"}, out)
 	value, err := env.QueryWorkflow("__temporal_workflow_metadata")
 	require.NoError(t, err)
 	var metadata sdkpb.WorkflowMetadata
@@ -287,35 +264,16 @@ func TestDailyRollUpFails(t *testing.T) {
 		_, err := ended[workflows.DailyRollUpResult](t, newEnvironment(t, "x"), workflows.DailyRollUp, workflows.DailyRollUpInput{})
 		requireRefused(t, err, workflows.TypeInvalidInput, "is started by its schedule")
 	})
-	t.Run("partitions", func(t *testing.T) {
-		t.Parallel()
-		env := scheduled(t, now)
-		env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(permanently("no right")).Once()
-		_, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
-		requireRefused(t, err, activities.TypePermanent, "no right")
-	})
 	t.Run("looking", func(t *testing.T) {
 		t.Parallel()
 		env := scheduled(t, now)
-		env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
 		env.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{}, permanently("no table")).Once()
 		_, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 		requireRefused(t, err, activities.TypePermanent, "no table")
 	})
-	t.Run("credits", func(t *testing.T) {
-		t.Parallel()
-		env := scheduled(t, now)
-		env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
-		listing(env, friday-35, friday, nil)
-		expiring(env)
-		env.OnActivity(onCredits.ExpireCredits, mock.Anything, mock.Anything).Return(billing.ExpiredCredits{}, permanently("no ledger")).Once()
-		_, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
-		requireRefused(t, err, activities.TypePermanent, "no ledger")
-	})
 	t.Run("a day", func(t *testing.T) {
 		t.Parallel()
 		env := scheduled(t, now)
-		env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
 		listing(env, friday-35, friday, []calendar.Day{friday})
 		rollingUp(env, permanently("cursed"), friday)
 		_, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
@@ -327,7 +285,6 @@ func TestDailyRollUpFails(t *testing.T) {
 func TestDailyRollUpIsCanceledWhileItWaits(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, now)
-	env.OnActivity(onRollup.EnsurePartitions, mock.Anything, mock.Anything).Return(nil).Once()
 	env.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []calendar.Day{friday}}, nil)
 	env.OnWorkflow(workflows.RollUpDay, mock.Anything, mock.Anything).Return(workflows.RollUpDayResult{}, runsAlready)
 	env.RegisterDelayedCallback(env.CancelWorkflow, 12*time.Second)

@@ -41,5 +41,20 @@ func Schedules() []client.ScheduleOptions {
 			Overlap:       enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL,
 			CatchupWindow: monthlyCatchUp,
 		},
+		{
+			ID: HousekeepingScheduleID,
+			Spec: client.ScheduleSpec{
+				Calendars:    []client.ScheduleCalendarSpec{{Minute: at(15), Hour: at(0), Comment: "every day at 00:15 UTC"}},
+				TimeZoneName: "UTC",
+			},
+			Action: &client.ScheduleWorkflowAction{
+				ID: housekeepingID, Workflow: Housekeeping, Args: []any{HousekeepingInput{}}, TaskQueue: TaskQueue,
+				Memo:          map[string]any{MemoRequestedBy: "schedule"},
+				StaticSummary: "Makes partitions, deletes what is over, expires credits",
+			},
+			// A step that waits must not keep the others from being done the next day.
+			Overlap:       enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL,
+			CatchupWindow: housekeepingCatchUp,
+		},
 	}
 }

@@ -70,10 +70,10 @@ func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *syste
 	shared := worker.New(s.client, workflows.TaskQueue, quick(workflows.WorkerOptions()))
 	workflows.Register(shared)
 	shared.RegisterActivity(activities.NewFleet(activities.FleetConfig{
-		Store: s.store, Poll: 20 * time.Millisecond, LostAfter: time.Second,
+		Store: s.store, Poll: 20 * time.Millisecond,
 		Drive: func(ctx context.Context, i meter.Instance) error {
 			_, err := starter.EnsureFlushLoop(ctx, s.client, workflows.FlushLoopInput{
-				Instance: i.ID, Host: i.Host, LostAfter: activities.Duration(time.Second),
+				Instance: i.ID, Host: i.Host, LostAfter: activities.Duration(i.Patience()),
 			})
 			return err
 		},
@@ -114,7 +114,7 @@ func (s *system) newInstance(t *testing.T) *instance {
 	id, err := uuid.NewV7()
 	require.NoError(t, err)
 	now := time.Now().UTC()
-	s.store.put(meter.Instance{ID: id, Host: "host-1", Status: meter.InstanceLive, StartedAt: now, SeenAt: now, Watermark: now})
+	s.store.put(meter.Instance{ID: id, Host: "host-1", Status: meter.InstanceLive, StartedAt: now, SeenAt: now, Watermark: now, LostAfter: time.Second})
 	i := &instance{id: id, flusher: &fakeFlusher{store: s.store, id: id, interval: 100 * time.Millisecond}}
 	s.startWorker(t, i)
 	return i

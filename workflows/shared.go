@@ -43,6 +43,31 @@ func detached(ctx workflow.Context) workflow.Context {
 	return ctx
 }
 
+// waitToTryAgain waits after a failure for good.
+func waitToTryAgain(ctx workflow.Context, wait time.Duration) error {
+	return workflow.NewTimerWithOptions(ctx, wait, workflow.TimerOptions{Summary: "until it is tried again"}).Get(ctx, nil)
+}
+
+// insist repeats what fails for good until it succeeds or the workflow is canceled, after waits that
+// grow: nobody else does it, and somebody may mend the cause. It shows each failure, and at last an
+// empty one.
+func insist(ctx workflow.Context, show func(failure string), do func() error) error {
+	for wait := againFirst; ; wait = min(2*wait, againMost) {
+		err := do()
+		if err == nil && wait > againFirst {
+			show("")
+		}
+		if err == nil || isCanceled(ctx) {
+			return err
+		}
+		workflow.GetLogger(ctx).Error("What failed for good is tried again", "in", wait, "error", err)
+		show(reason(err))
+		if err := waitToTryAgain(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
 // isCanceled reports whether somebody canceled the workflow.
 func isCanceled(ctx workflow.Context) bool { return ctx.Err() != nil }
 

@@ -32,12 +32,13 @@ package workflows
 //     temporal workflow list --query 'WorkflowType = "DailyRollUp" AND ExecutionStatus = "Running"
 //     AND (TemporalChangeVersion IS NULL OR TemporalChangeVersion != "roll-ups-in-parallel-1")'
 //
-// changeDailyStage was made so; TestReplayOnBothSidesOfAChange holds that both sides replay, and
+// changeHousekeeping was made so; TestReplayOnBothSidesOfAChange holds that both sides replay, and
 // that the change without the branch doesn't.
 //
 // FlushLoop continues as new within a day, rollups end within a day, and exports once finance
 // has decided, so old branches live for days, not years.
 
-// changeDailyStage (2026-11-28): a daily run ends with a stage, so that lists of workflows show
-// which one left a day out of date.
-const changeDailyStage = "daily-stage"
+// changeHousekeeping (2026-11-28): the daily rollup ends with a stage, so that lists of workflows show
+// which run left a day out of date, and what else it did is a workflow of its own: a day that can't
+// be rolled up stops nothing else.
+const changeHousekeeping = "housekeeping-apart"

@@ -196,12 +196,35 @@ func TestDeliverEventRefusesInput(t *testing.T) {
 	}
 }
 
-func TestDeliverEventWithoutItsEvent(t *testing.T) {
+// What fails for good leaves no delivery pending for ever: each step is tried again.
+func TestDeliverEventGoesOnAfterFailuresForGood(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, workflows.DeliverEventID(someEventID, someEndpointID))
-	env.OnActivity(onWebhooks.Attempt, mock.Anything, mock.Anything).Return(activities.AttemptResult{}, permanently("not found"))
+	env.OnActivity(onWebhooks.Attempt, mock.Anything, mock.Anything).Return(activities.AttemptResult{}, permanently("no such column")).Once()
+	env.OnActivity(onWebhooks.Attempt, mock.Anything, mock.Anything).Return(activities.AttemptResult{Status: 200, At: now}, nil).Once()
+	env.OnActivity(onWebhooks.RecordAttempt, mock.Anything, mock.Anything).Return(permanently("no right")).Times(3)
+	env.OnActivity(onWebhooks.RecordAttempt, mock.Anything, mock.Anything).Return(nil).Once()
+	env.RegisterDelayedCallback(func() {
+		require.Equal(t, "no such column", progress[workflows.DeliverEventProgress](t, env).Failure)
+	}, 30*time.Second)
+	env.RegisterDelayedCallback(func() {
+		require.Equal(t, "no right", progress[workflows.DeliverEventProgress](t, env).Failure)
+	}, 90*time.Second)
+	out, err := ended[workflows.DeliverEventProgress](t, env, workflows.DeliverEvent, workflows.DeliverEventInput{Event: someEventID, Endpoint: someEndpointID})
+	require.NoError(t, err)
+	require.Equal(t, workflows.DeliverEventProgress{State: webhooks.Delivered, Attempts: 1, LastStatus: 200}, out)
+	require.GreaterOrEqual(t, env.Now().Sub(now), 8*time.Minute, "1, and 1, 2 and 4 minutes")
+}
+
+func TestDeliverEventThatFailsForGoodCanBeCanceled(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t, workflows.DeliverEventID(someEventID, someEndpointID))
+	env.OnActivity(onWebhooks.Attempt, mock.Anything, mock.Anything).Return(activities.AttemptResult{Status: 200, At: now}, nil)
+	env.OnActivity(onWebhooks.RecordAttempt, mock.Anything, mock.Anything).Return(permanently("no right"))
+	env.OnActivity(onWebhooks.EndDelivery, mock.Anything, mock.Anything).Return(nil).Once()
+	env.RegisterDelayedCallback(env.CancelWorkflow, 24*time.Hour)
 	_, err := ended[workflows.DeliverEventProgress](t, env, workflows.DeliverEvent, workflows.DeliverEventInput{Event: someEventID, Endpoint: someEndpointID})
-	require.ErrorContains(t, err, "not found")
+	require.True(t, temporal.IsCanceledError(err), err)
 }
 
 func TestDispatchEventsAddsUpEpochs(t *testing.T) {
@@ -233,10 +256,19 @@ func TestDispatchEventsRefusesInput(t *testing.T) {
 	requireRefused(t, err, workflows.TypeInvalidInput, "must be 0 (the default) or more")
 }
 
-func TestDispatchEventsEndsByAPermanentFailure(t *testing.T) {
+// Nobody else dispatches events: one failure for good doesn't end it.
+func TestDispatchEventsGoesOnAfterAFailureForGood(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, workflows.DispatchEventsID)
-	env.OnActivity(onWebhooks.Dispatch, mock.Anything, mock.Anything).Return(activities.DispatchSummary{}, permanently("no such table"))
+	env.OnActivity(onWebhooks.Dispatch, mock.Anything, mock.Anything).Return(activities.DispatchSummary{}, permanently("no such table")).Times(3)
+	env.OnActivity(onWebhooks.Dispatch, mock.Anything, mock.Anything).Return(func(context.Context, activities.DispatchInput) (activities.DispatchSummary, error) {
+		env.SetContinueAsNewSuggested(true)
+		return activities.DispatchSummary{Events: 2, Deliveries: 3, Failed: 1}, nil
+	}).Once()
+	env.RegisterDelayedCallback(func() {
+		require.Equal(t, workflows.DispatchEventsProgress{Since: now, Failed: 3, Error: "no such table"}, progress[workflows.DispatchEventsProgress](t, env))
+	}, 150*time.Second)
 	_, err := ended[workflows.DispatchEventsProgress](t, env, workflows.DispatchEvents, workflows.DispatchEventsInput{})
-	require.ErrorContains(t, err, "no such table")
+	require.True(t, workflow.IsContinueAsNewError(err), err)
+	require.Equal(t, workflows.DispatchEventsProgress{Since: now, Epochs: 1, Events: 2, Deliveries: 3, Failed: 4}, progress[workflows.DispatchEventsProgress](t, env))
 }

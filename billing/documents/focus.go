@@ -117,7 +117,9 @@ type FocusOptions struct {
 
 // FocusWriter writes rows as CSV by the FinOps FOCUS specification: every column of
 // the version in the specification's order, then Tollgate's own, whose names begin with
-// x_. What isn't known is an empty field, which is FOCUS's null in CSV. The same rows
+// x_. What isn't known is an empty field, which is FOCUS's null in CSV. Text that a
+// spreadsheet would take for a formula has an apostrophe before it, as in every other
+// CSV here: FOCUS says nothing of it, and these files are opened by people. The same rows
 // give the same bytes. It isn't safe for concurrent use.
 type FocusWriter struct {
 	out     *csv.Writer
@@ -157,7 +159,7 @@ func (w *FocusWriter) Write(row FocusRow) error {
 	if err := row.validate(w.options.Version); err != nil {
 		return err
 	}
-	charge := chargeOf(row, w.options)
+	charge := chargeOf(row.plain(), w.options)
 	for i, column := range w.columns {
 		w.fields[i] = ""
 		if column.value != nil {
@@ -233,6 +235,16 @@ func (r FocusRow) validate(version FocusVersion) error {
 		}
 	}
 	return nil
+}
+
+// plain returns the row with texts that no spreadsheet takes for formulas.
+func (r FocusRow) plain() FocusRow {
+	for _, text := range []*string{
+		&r.OrganizationName, &r.Description, &r.Plan.Name, &r.Meter.Name, &r.Meter.Unit, &r.Provider, &r.Publisher, &r.Issuer,
+	} {
+		*text = plainText(*text)
+	}
+	return r
 }
 
 // focusTime writes a moment by FOCUS's attribute "Date/Time Format".

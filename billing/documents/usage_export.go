@@ -6,6 +6,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -63,7 +65,7 @@ var csvHeader = []string{"organization_id", "organization_name", "plan", "meter"
 
 // UsageCSVWriter writes usage totals as CSV (RFC 4180): a header, then one record a
 // total. Text that a spreadsheet would take for a formula, beginning with =, +, -, @,
-// a tab or a carriage return, is written with an apostrophe before it.
+// a tab or the end of a line, is written with an apostrophe before it.
 type UsageCSVWriter struct {
 	out    *csv.Writer
 	headed bool
@@ -114,9 +116,11 @@ func (c *UsageCSVWriter) head() error {
 	return nil
 }
 
-// plainText keeps a spreadsheet from running text as a formula (OWASP, "CSV injection").
+// plainText keeps a spreadsheet from running text as a formula (OWASP, "CSV injection"): also where
+// blanks come first, or the characters are those of full width.
 func plainText(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+	first := strings.TrimLeftFunc(s, func(r rune) bool { return r == ' ' || r == '\u00a0' || r == '\u3000' || unicode.Is(unicode.Cf, r) })
+	if r, _ := utf8.DecodeRuneInString(first); strings.ContainsRune("=+-@\t\r\n＝＋－＠", r) && first != "" {
 		return "'" + s
 	}
 	return s

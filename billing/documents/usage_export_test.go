@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -59,6 +60,45 @@ func TestUsageCSV(t *testing.T) {
 		{billingtest.Acme.String(), "Acme, \"the\" one\nand only", "pro", "evaluations", "evaluation", "sum", "5"},
 		{billingtest.Globex.String(), `'=HYPERLINK("https://example.com")`, "pro", "evaluations", "evaluation", "sum", "6"},
 	}, records)
+}
+
+// TestFormulasAreText holds that no CSV has text which a spreadsheet runs, FOCUS's included, and that
+// numbers stay numbers.
+func TestFormulasAreText(t *testing.T) {
+	t.Parallel()
+	for _, formula := range []string{
+		`=HYPERLINK("x")`, "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "\u200b=1", "\ufeff+1", "＝1", "＋1", "－1", "＠x",
+	} {
+		total := evaluations(billingtest.Acme, 5)
+		total.OrganizationName = formula
+		var out bytes.Buffer
+		w := documents.NewUsageCSVWriter(&out)
+		require.NoError(t, w.Write(total))
+		require.NoError(t, w.Flush())
+		require.Contains(t, out.String(), "'"+strings.NewReplacer(`"`, `""`, "\n", "\r\n", "\r", "").Replace(formula))
+
+		for _, version := range documents.FocusVersions() {
+			row := focusRow(1, documents.FocusDiscount, "-12.77", func(r *documents.FocusRow) {
+				r.OrganizationName, r.Description, r.Plan.Name, r.Provider, r.Publisher, r.Issuer = formula, formula, formula, formula, formula, formula
+			})
+			_, records := focusRecords(t, focusText(t, documents.FocusOptions{Version: version}, row))
+			for column, value := range records[0] {
+				if value != "" && strings.HasSuffix(value, strings.TrimLeft(formula, "\r\n")) {
+					require.Equal(t, byte('\''), value[0], column)
+				}
+			}
+			require.Equal(t, "-12.77", records[0]["BilledCost"])
+		}
+	}
+	for _, text := range []string{"Acme = Co", "a-b", "x@y", "", "1", "·=1"} {
+		total := evaluations(billingtest.Acme, 5)
+		total.OrganizationName = text
+		var out bytes.Buffer
+		w := documents.NewUsageCSVWriter(&out)
+		require.NoError(t, w.Write(total))
+		require.NoError(t, w.Flush())
+		require.NotContains(t, out.String(), "'")
+	}
 }
 
 func TestUsageCSVWithoutUsageHasItsHeader(t *testing.T) {

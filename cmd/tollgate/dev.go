@@ -31,6 +31,7 @@ type devCommand struct {
 	PostgresPort   int           `default:"0" env:"TOLLGATE_DEV_POSTGRES_PORT" help:"Port of the private Postgres; 0 takes a free one."`
 	TemporalPort   int           `default:"7233" env:"TOLLGATE_DEV_TEMPORAL_PORT" help:"Port of Temporal."`
 	TemporalUIPort int           `name:"temporal-ui-port" default:"8233" env:"TOLLGATE_DEV_TEMPORAL_UI_PORT" help:"Port of Temporal's UI."`
+	MetricsPort    int           `default:"9091" env:"TOLLGATE_DEV_METRICS_PORT" help:"Port of the API's metrics."`
 	WorkerPort     int           `default:"9090" env:"TOLLGATE_DEV_WORKER_PORT" help:"Port of the worker's metrics and readiness."`
 	DataDir        string        `type:"path" default:".tollgate" env:"TOLLGATE_DEV_DATA_DIR" help:"Folder for the data of Postgres and Temporal, export files, logs and dev.env."`
 	DatabaseURL    string        `env:"DATABASE_URL" placeholder:"URL" help:"Use this Postgres, as a role that owns the schema, in place of a private one."`
@@ -43,7 +44,7 @@ const stopTimeout = 20 * time.Second
 // Validate checks the ports.
 func (c *devCommand) Validate() error {
 	for flag, port := range map[string]int{
-		"--port": c.Port, "--temporal-port": c.TemporalPort, "--temporal-ui-port": c.TemporalUIPort, "--worker-port": c.WorkerPort,
+		"--port": c.Port, "--temporal-port": c.TemporalPort, "--temporal-ui-port": c.TemporalUIPort, "--metrics-port": c.MetricsPort, "--worker-port": c.WorkerPort,
 	} {
 		if port < 1 || port > 65535 {
 			return fmt.Errorf("%s is %d: it must be 1 to 65535", flag, port)
@@ -130,7 +131,7 @@ func (c *devCommand) apiSettings(shared app.Shared, upstream, temporalUI string)
 	}
 	settings.Shared = shared
 	settings.ListenDatabase = app.ListenDatabase{}
-	settings.Listen = loopback(c.Port)
+	settings.Listen, settings.MetricsListen = loopback(c.Port), loopback(c.MetricsPort)
 	settings.Upstream = "http://" + upstream
 	settings.TemporalUIURL = temporalUI
 	settings.FlushInterval = c.FlushInterval
@@ -151,6 +152,7 @@ func (c *devCommand) prepare() error {
 	// folder left behind.
 	return errors.Join(
 		devstack.CheckPort(loopback(c.Port), "--port"),
+		devstack.CheckPort(loopback(c.MetricsPort), "--metrics-port"),
 		devstack.CheckPort(loopback(c.WorkerPort), "--worker-port"),
 	)
 }
@@ -252,7 +254,7 @@ func (c *devCommand) announce(ctx context.Context, out *output, servers *devServ
 		{"Temporal UI", servers.temporal.UIURL()},
 		{"Temporal", servers.temporal.Address()},
 		{"Postgres", database},
-		{"Metrics", env["TOLLGATE_URL"] + "/metrics, http://" + loopback(c.WorkerPort) + "/metrics"},
+		{"Metrics", "http://" + loopback(c.MetricsPort) + "/metrics, http://" + loopback(c.WorkerPort) + "/metrics"},
 	}
 	for _, o := range organizations {
 		rows = append(rows, [2]string{o.Name + "'s key", env[o.KeyVariable()]})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -18,6 +19,27 @@ import (
 // decision in memory takes to what a download takes.
 var requestBuckets = []float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10}
 
+// methodLabel is the method where it is one of the nine of HTTP (RFC 9110 and 5789). A caller may
+// choose any other: past OpenTelemetry's bound of series all that is new is one, and a caller could
+// hide there what others do.
+func methodLabel(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodConnect, http.MethodOptions, http.MethodTrace:
+		return method
+	default:
+		return "other"
+	}
+}
+
+// statusLabel is the status, or the hundreds of one that has no name: an upstream may answer with any.
+func statusLabel(status int) string {
+	if http.StatusText(status) == "" && status != gate.StatusClientClosedRequest {
+		return strconv.Itoa(status/100) + "xx"
+	}
+	return strconv.Itoa(status)
+}
+
 // ObserveRequests returns what is to be told of every request: the method, the
 // route's pattern, the status and the time it took.
 func ObserveRequests(provider metric.MeterProvider) (func(method, route string, status int, elapsed time.Duration), error) {
@@ -29,7 +51,7 @@ func ObserveRequests(provider metric.MeterProvider) (func(method, route string, 
 	}
 	return func(method, route string, status int, elapsed time.Duration) {
 		duration.Record(context.Background(), elapsed.Seconds(), metric.WithAttributes(
-			attribute.String("method", method), attribute.String("route", route), attribute.String("status", strconv.Itoa(status)),
+			attribute.String("method", methodLabel(method)), attribute.String("route", route), attribute.String("status", statusLabel(status)),
 		))
 	}, nil
 }
@@ -53,6 +75,28 @@ func ObserveGate(provider metric.MeterProvider, counts func() gate.Counts) error
 		if err != nil {
 			return fmt.Errorf("make the gate's metrics: %w", err)
 		}
+	}
+	return nil
+}
+
+// ObserveShedder makes the metrics of what is shed. They are read when they are scraped.
+func ObserveShedder(provider metric.MeterProvider, counts func() gate.ShedCounts) error {
+	scope := provider.Meter("github.com/riverline/tollgate/gate")
+	active, failed := scope.Int64ObservableGauge("tollgate_overloaded",
+		metric.WithDescription("1 while there is more to do than can be done, 0 otherwise."))
+	shed, err := scope.Int64ObservableCounter("tollgate_shed",
+		metric.WithDescription("Requests answered with 503 because there was more to do than could be done, by reason: the caller's share, the budget of all."))
+	if failed = errors.Join(failed, err); failed == nil {
+		_, failed = scope.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+			c := counts()
+			o.ObserveInt64(active, c.Active)
+			o.ObserveInt64(shed, c.OverShare, metric.WithAttributes(attribute.String("reason", "share")))
+			o.ObserveInt64(shed, c.OverBudget, metric.WithAttributes(attribute.String("reason", "budget")))
+			return nil
+		}, active, shed)
+	}
+	if failed != nil {
+		return fmt.Errorf("make the metrics of what is shed: %w", failed)
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func Setup(ctx context.Context, config Config) (*Telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the Prometheus exporter: %w", err)
 	}
-	metrics := sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithResource(described))
+	metrics := sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithResource(described), sdkmetric.WithView(temporalLatencies, bounded))
 	t.Metrics = metrics
 	t.shutdown = append(t.shutdown, metrics.Shutdown)
 
@@ -85,6 +85,21 @@ func Setup(ctx context.Context, config Config) (*Telemetry, error) {
 	}))
 	return t, nil
 }
+
+// temporalLatencies gives the latencies of Temporal's SDK, which are in seconds, buckets of seconds:
+// the SDK names none, and OpenTelemetry's own are for milliseconds.
+var temporalLatencies = sdkmetric.NewView(
+	sdkmetric.Instrument{Name: "temporal_*_latency*", Kind: sdkmetric.InstrumentKindHistogram},
+	sdkmetric.Stream{Aggregation: sdkmetric.AggregationExplicitBucketHistogram{
+		Boundaries: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600, 86400},
+	}},
+)
+
+// bounded leaves out of the metrics of HTTP servers what a caller chooses: the port that its Host
+// header names, and the version of HTTP that it speaks.
+var bounded = sdkmetric.NewView(sdkmetric.Instrument{Name: "http.server.*"}, sdkmetric.Stream{
+	AttributeFilter: attribute.NewDenyKeysFilter("server.port", "network.protocol.name", "network.protocol.version"),
+})
 
 func tracesWanted() bool {
 	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""

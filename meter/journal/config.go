@@ -45,9 +45,9 @@ type Config struct {
 	Keep time.Duration
 	// KeepBytes is the most that such segments take, in bytes; the oldest go first. Zero: 4 GiB.
 	KeepBytes int64
-	// LostAfter is for how long the store must not have seen an instance before a copy of its
-	// segments is replayed. Zero: the store isn't asked.
-	LostAfter time.Duration
+	// Fenced leaves a copy of the segments of an instance alone while the store says that the
+	// instance is alive. False: the store isn't asked.
+	Fenced bool
 	// Now tells the time, UTC. Required with Keep.
 	Now func() time.Time
 

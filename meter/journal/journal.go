@@ -269,6 +269,10 @@ type Stats struct {
 	Segment, Size int64
 	// Sealed counts the segments of this journal that are not removed.
 	Sealed int
+	// Kept counts the segments that are kept although they are written, KeptBytes is what they
+	// take, and KeptMost the most that they may take, in bytes.
+	Kept                int
+	KeptBytes, KeptMost int64
 	// Appended and Failed count the appends that succeeded and that failed.
 	Appended, Failed int64
 	// Writes counts the writes (for [Disk]: syncs) of groups of appends; 0 where the
@@ -285,7 +289,10 @@ func (j *Journal) Stats() Stats {
 		stats, _ := s.count()
 		total.add(stats)
 	}
-	out := Stats{Sealed: len(j.sealed)}
+	out := Stats{Sealed: len(j.sealed), Kept: len(j.kept), KeptBytes: j.keptBytes}
+	if j.config.Keep > 0 {
+		out.KeptMost = j.config.KeepBytes
+	}
 	if active := j.active.Load(); active != nil {
 		stats, size := active.count()
 		total.add(stats)

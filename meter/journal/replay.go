@@ -19,9 +19,9 @@ type ReplayStore interface {
 	LastSeq(ctx context.Context, instance uuid.UUID) (int64, error)
 	RegisterInstance(ctx context.Context, i meter.Instance) error
 	SkipBatches(ctx context.Context, missing meter.MissingBatches) error
-	// InstanceAlive reports whether an instance is live and was seen within a time, by the
-	// store's clock.
-	InstanceAlive(ctx context.Context, instance uuid.UUID, within time.Duration) (bool, error)
+	// InstanceAlive reports whether an instance is live and was seen within the time after which it
+	// is lost, by the store's clock.
+	InstanceAlive(ctx context.Context, instance uuid.UUID) (bool, error)
 	// ApplyBatch is that of [meter.Store].
 	ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applied, error)
 	// StopInstance records that an instance has flushed all and is gone, and releases its
@@ -123,10 +123,10 @@ func (j *Journal) replay(ctx context.Context, store ReplayStore, catalog *plans.
 
 // fence answers [ErrAlive] where segments may be a copy of those of an instance that is alive.
 func (j *Journal) fence(ctx context.Context, store ReplayStore, instance uuid.UUID) error {
-	if j.config.LostAfter == 0 || j.config.held.isOriginal() {
+	if !j.config.Fenced || j.config.held.isOriginal() {
 		return nil
 	}
-	alive, err := store.InstanceAlive(ctx, instance, j.config.LostAfter)
+	alive, err := store.InstanceAlive(ctx, instance)
 	if err == nil && alive {
 		err = ErrAlive
 	}

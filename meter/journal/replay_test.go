@@ -53,7 +53,7 @@ func (s *replayStore) ApplyBatch(_ context.Context, b meter.Batch) (meter.Applie
 	return meter.Applied{}, nil
 }
 
-func (s *replayStore) InstanceAlive(_ context.Context, id uuid.UUID, _ time.Duration) (bool, error) {
+func (s *replayStore) InstanceAlive(_ context.Context, id uuid.UUID) (bool, error) {
 	return id == s.alive, nil
 }
 
@@ -323,7 +323,7 @@ func TestACopyOfALiveJournalIsNotReplayed(t *testing.T) {
 	copied += "/journal"
 	store := &replayStore{last: map[uuid.UUID]int64{instance: 0}, alive: instance}
 	open := func(dir string) *journal.Journal {
-		j, err := journal.Open(journal.Config{Dir: dir, Instance: uuid.Must(uuid.NewV7()), LostAfter: time.Minute})
+		j, err := journal.Open(journal.Config{Dir: dir, Instance: uuid.Must(uuid.NewV7()), Fenced: true})
 		require.NoError(t, err)
 		return j
 	}

@@ -61,7 +61,7 @@ WHERE EXISTS (SELECT FROM usage_daily u WHERE u.day >= p.period AND u.day < p.pe
 ORDER BY 1;
 
 -- name: SetExportStage :exec
-UPDATE exports SET stage = $2 WHERE id = $1;
+UPDATE exports SET stage = $2, staged_at = now() WHERE id = $1;
 
 -- name: FinishExport :exec
 UPDATE exports SET stage = $2, finished_at = now() WHERE id = $1;

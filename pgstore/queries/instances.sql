@@ -1,9 +1,10 @@
 -- name: RegisterInstance :exec
 -- An instance that registers again keeps its sequence and its watermark.
-INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until)
+INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until, lost_after_ms)
 VALUES (@id, @host, @status, @started_at, clock_timestamp(), 0, @watermark,
-    (SELECT coalesce(max(number), 0) FROM plan_changes), @started_at)
-ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, seen_at = greatest(instances.seen_at, excluded.seen_at);
+    (SELECT coalesce(max(number), 0) FROM plan_changes), @started_at, @lost_after_ms)
+ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, seen_at = greatest(instances.seen_at, excluded.seen_at),
+    lost_after_ms = excluded.lost_after_ms;
 
 -- name: PlanChanges :many
 -- The changes that an instance has not taken over, and those that are to come.

@@ -3,8 +3,9 @@
 SELECT id FROM instances WHERE id = $1 FOR UPDATE;
 
 -- name: LockSilentInstance :one
--- Both times are Postgres's.
-SELECT id FROM instances WHERE id = @id AND status = 'live' AND seen_at < clock_timestamp() - make_interval(secs => @silent_seconds::float8) FOR UPDATE;
+-- Both times are Postgres's, and how long it may be silent is the instance's own.
+SELECT id FROM instances
+WHERE id = @id AND status = 'live' AND seen_at < clock_timestamp() - make_interval(secs => lost_after_ms / 1000.0) FOR UPDATE;
 
 -- name: LeasedWindows :many
 SELECT organization_id, meter, limit_window, window_start, generation FROM quota_leases

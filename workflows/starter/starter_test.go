@@ -32,7 +32,7 @@ func TestEnsureSchedules(t *testing.T) {
 	c := temporaltest.NewNamespace(t)
 	changed, err := starter.EnsureSchedules(t.Context(), c)
 	require.NoError(t, err)
-	require.Equal(t, []string{workflows.DailyRollUpScheduleID, workflows.MonthlyExportScheduleID}, changed)
+	require.Equal(t, []string{workflows.DailyRollUpScheduleID, workflows.MonthlyExportScheduleID, workflows.HousekeepingScheduleID}, changed)
 	changed, err = starter.EnsureSchedules(t.Context(), c)
 	require.NoError(t, err)
 	require.Empty(t, changed, "a schedule that is as it must be stays untouched")

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -29,10 +31,11 @@ type APIConfig struct {
 	Shared
 	ListenDatabase
 	Listen            string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
+	MetricsListen     string        `default:"127.0.0.1:9091" env:"TOLLGATE_METRICS_LISTEN" help:"Address of /metrics, for those who operate the API: not one that tenants reach. Empty: metrics are not served."`
 	FlushInterval     time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
 	Upstream          string        `env:"TOLLGATE_UPSTREAM" placeholder:"URL" help:"Where /gateway/* passes requests on to. Default: there is no gateway."`
 	GatewayRules      string        `type:"path" env:"TOLLGATE_GATEWAY_RULES" placeholder:"FILE" help:"YAML file of what requests to the gateway are charged for. Default: the built-in rules."`
-	RefuseUnknown     bool          `env:"TOLLGATE_GATEWAY_REFUSE_UNKNOWN" help:"Answer 404 to requests to the gateway that no rule knows. Default: they pass, uncounted."`
+	PassUnknown       bool          `name:"gateway-pass-unknown" env:"TOLLGATE_GATEWAY_PASS_UNKNOWN" help:"Let requests to the gateway through that no rule knows, uncounted. Default: they are answered with 404."`
 	TemporalUIURL     string        `name:"temporal-ui-url" env:"TOLLGATE_TEMPORAL_UI_URL" placeholder:"URL" help:"Temporal's UI, for links to runs."`
 	JournalDir        string        `type:"path" default:"tollgate-journal" env:"TOLLGATE_JOURNAL_DIR" placeholder:"FOLDER" help:"Folder of the journal, on a local disk; each API needs one of its own, and finds it again when it starts anew."`
 	JournalKeep       time.Duration `default:"1h" env:"TOLLGATE_JOURNAL_KEEP" help:"How long the journal keeps usage that is written, so that a Postgres which goes back in time (a restored backup, a standby that lagged) gets it again, 0 to 720h. 0: not at all."`
@@ -51,6 +54,7 @@ type APIConfig struct {
 	BodyTimeout       time.Duration `default:"10s" env:"TOLLGATE_BODY_TIMEOUT" help:"How long the body of a request may bring nothing before it is answered with 408, 100ms to 1h. A body that goes on is never cut."`
 	Callers           int           `default:"0" env:"TOLLGATE_CALLERS" help:"Most connections of callers, 16 to 1000000. 0: as many as the limit of file descriptors leaves after journal, Postgres and Temporal, and at most 20000."`
 	TenantRequests    int           `default:"0" env:"TOLLGATE_TENANT_REQUESTS" help:"Most requests that one tenant, or a key of nobody's, may have under way, 1 to 1000000; more are answered with 429. 0: a quarter of the connections."`
+	MaxDelay          time.Duration `default:"20ms" env:"TOLLGATE_MAX_DELAY" help:"How long requests may wait before anything of the process sees them, until tenants' requests beyond their share are answered with 503, 5ms to 10s. 0: nothing is shed."`
 	GatewayBodyMiB    int64         `name:"gateway-body-mib" default:"1024" env:"TOLLGATE_GATEWAY_BODY_MIB" help:"Largest body of a request to the gateway, in MiB, 0 to 1048576; larger ones are answered with 413. 0: any size."`
 	RedateAfter       time.Duration `default:"5m" env:"TOLLGATE_REDATE_AFTER" help:"How long a request to the gateway is under way before its usage belongs to the day of then, where its own day has passed: so long it may hold up the close of a month. 1s to 24h."`
 	ShutdownTimeout   time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
@@ -81,6 +85,7 @@ func (c APIConfig) Validate() error {
 		c.Shared.Validate(),
 		c.ListenDatabase.Validate(),
 		config.CheckListen("--listen", c.Listen),
+		c.checkMetricsListen(),
 		config.CheckHTTPURL("--upstream", c.Upstream),
 		config.CheckHTTPURL("--temporal-ui-url", c.TemporalUIURL),
 		within("--flush-interval", c.FlushInterval, 100*time.Millisecond, 5*time.Minute),
@@ -95,9 +100,17 @@ func (c APIConfig) Validate() error {
 		within("--header-timeout", c.HeaderTimeout, 100*time.Millisecond, 5*time.Minute),
 		within("--body-timeout", c.BodyTimeout, 100*time.Millisecond, time.Hour),
 		c.checkBounds(),
+		c.checkMaxDelay(),
 		within("--redate-after", c.RedateAfter, time.Second, 24*time.Hour),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
+}
+
+func (c APIConfig) checkMetricsListen() error {
+	if c.MetricsListen == "" {
+		return nil
+	}
+	return config.CheckListen("--metrics-listen", c.MetricsListen)
 }
 
 func (c APIConfig) checkJournalKeepMiB() error {
@@ -122,6 +135,13 @@ func (c APIConfig) checkBounds() error {
 		}
 	}
 	return failed
+}
+
+func (c APIConfig) checkMaxDelay() error {
+	if c.MaxDelay == 0 {
+		return nil
+	}
+	return within("--max-delay", c.MaxDelay, 5*time.Millisecond, 10*time.Second)
 }
 
 func (c APIConfig) checkLostAfter() error {
@@ -197,15 +217,22 @@ func (a *API) Run(ctx context.Context) (err error) {
 	}
 	listener := connections.Limit(opened, a.callers)
 	defer func() { _ = listener.Close() }()
-	if err := telemetry.ObserveConnections(b.telemetry.Metrics, listener.Counts); err != nil {
+	stopMetrics, err := a.serveMetrics(ctx, b, listener)
+	if err != nil {
 		return err
 	}
+	defer stopMetrics()
 	instance, err := startInstance(ctx, b, a.config)
 	if err != nil {
 		return err
 	}
 	defer instance.close()
-	server, err := a.newServer(b, instance, blobs)
+	shedder, stopShedding, err := a.startShedder(b)
+	if err != nil {
+		return err
+	}
+	defer stopShedding()
+	server, err := a.newServer(b, instance, blobs, shedder)
 	if err != nil {
 		return err
 	}
@@ -218,11 +245,46 @@ func (a *API) Run(ctx context.Context) (err error) {
 	failed := serve(httpServer, listener)
 	server.SetReady(true)
 	a.ready.set()
-	b.logger.Info("The API serves", "listen", listener.Addr().String(), "instance", instance.id, "connections", a.callers)
+	b.logger.Info("The API serves", "listen", listener.Addr().String(), "metrics", a.config.MetricsListen, "instance", instance.id, "connections", a.callers)
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
+	return errors.Join(err, a.stop(ctx, b, server, httpServer), instance.drain())
+}
+
+// tracing makes spans, and the metrics of HTTP servers, of what passes it.
+func tracing(b *base) gin.HandlerFunc {
+	return otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))
+}
+
+// serveMetrics serves /metrics, apart from the tenants' address, until it is stopped: while the API
+// starts and while it stops, too.
+func (a *API) serveMetrics(ctx context.Context, b *base, callers *connections.Listener) (stop func(), err error) {
+	if err := telemetry.ObserveConnections(b.telemetry.Metrics, callers.Counts); err != nil {
+		return nil, err
+	}
+	if a.config.MetricsListen == "" {
+		return func() {}, nil
+	}
+	listener, err := listen(ctx, "--metrics-listen", a.config.MetricsListen)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", b.telemetry.Handler())
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	failed := serve(server, listener)
+	go func() {
+		if err := <-failed; err != nil {
+			b.logger.Error("Metrics are no longer served", "error", err)
+		}
+	}()
+	return func() { _ = server.Close() }, nil
+}
+
+// stop becomes unready, and answers the requests that are under way.
+func (a *API) stop(ctx context.Context, b *base, server *api.Server, httpServer *http.Server) error {
 	server.SetReady(false)
 	b.logger.Info("The API stops")
 	if ctx.Err() != nil {
@@ -235,10 +297,34 @@ func (a *API) Run(ctx context.Context) (err error) {
 		_ = httpServer.Close()
 	}
 	server.Close()
-	return errors.Join(err, instance.drain())
+	return nil
 }
 
-func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Server, error) {
+// startShedder follows the delay of the process until it is stopped; nil: nothing is shed.
+func (a *API) startShedder(b *base) (shedder *gate.Shedder, stop func(), err error) {
+	if a.config.MaxDelay == 0 {
+		return nil, func() {}, nil
+	}
+	probe, err := connections.OpenProbe()
+	if err != nil {
+		return nil, nil, err
+	}
+	shedder = gate.NewShedder(gate.ShedderConfig{MaxDelay: a.config.MaxDelay, Delay: probe.Delay})
+	if err := telemetry.ObserveShedder(b.telemetry.Metrics, shedder.Counts); err != nil {
+		probe.Close()
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { shedder.Run(ctx) })
+	return shedder, func() {
+		cancel()
+		running.Wait()
+		probe.Close()
+	}, nil
+}
+
+func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *gate.Shedder) (*api.Server, error) {
 	serverConfig := api.Config{
 		Meter: i.meter, Refresher: i.refresher, Store: b.store, Workflows: apiWorkflows{temporal: b.temporal, allowSelfApproval: a.config.AllowSelfApproval}, Blobs: blobs,
 		WebhooksConfig: api.WebhooksConfig{
@@ -258,14 +344,12 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 		},
 		BodyTimeout: a.config.BodyTimeout, MaxGatewayBody: a.config.GatewayBodyMiB << 20, MaxUpstreamConns: a.callers,
 		MaxUnderWay: cmp.Or(a.config.TenantRequests, max(1, a.callers/4)),
+		Shedder:     shedder,
 		MaxLate:     a.config.MaxLate,
 		MaxAhead:    a.config.MaxAhead,
-		Metrics:     b.telemetry.Handler(),
-		Middleware:  []gin.HandlerFunc{otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))},
+		PassUnknown: a.config.PassUnknown,
+		Middleware:  []gin.HandlerFunc{tracing(b)},
 		Logger:      b.logger,
-	}
-	if a.config.RefuseUnknown {
-		serverConfig.Unclassified = gate.Refuse
 	}
 	if a.config.TemporalUIURL != "" {
 		serverConfig.TemporalURL = func(workflowID, runID string) string {
@@ -300,5 +384,8 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store) (*api.Serv
 		return nil, err
 	}
 	server := api.New(serverConfig)
-	return server, telemetry.ObserveGate(b.telemetry.Metrics, server.GateCounts)
+	return server, errors.Join(
+		telemetry.ObserveGate(b.telemetry.Metrics, server.GateCounts),
+		telemetry.ObserveParts(b.telemetry.Metrics, server.HealthyParts),
+	)
 }

@@ -81,7 +81,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 		}
 	}()
 	now := clock()
-	as := meter.Instance{ID: id, Host: host, Status: meter.InstanceLive, StartedAt: now, SeenAt: now, Watermark: now}
+	as := meter.Instance{ID: id, Host: host, Status: meter.InstanceLive, StartedAt: now, SeenAt: now, Watermark: now, LostAfter: config.lostAfter()}
 	if err := b.store.RegisterInstance(ctx, as); err != nil {
 		return nil, err
 	}
@@ -304,7 +304,7 @@ func (i *instance) takeJournal(ctx context.Context) (*journal.Journal, error) {
 	for began, told := clock(), false; ; {
 		opened, err := journal.Open(journal.Config{
 			Dir: i.config.JournalDir, Instance: i.id, Durability: journal.Durability(i.config.Durability),
-			LostAfter: i.config.lostAfter(), Keep: i.config.JournalKeep, KeepBytes: i.config.JournalKeepMiB << 20, Now: clock,
+			Fenced: true, Keep: i.config.JournalKeep, KeepBytes: i.config.JournalKeepMiB << 20, Now: clock,
 		})
 		if !errors.Is(err, journal.ErrLocked) || clock().Sub(began) >= i.config.JournalWait {
 			return opened, err

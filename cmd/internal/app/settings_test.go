@@ -46,6 +46,9 @@ func TestDefaultsAreValid(t *testing.T) {
 	require.Equal(t, []int{80, 100}, api.UsageThresholds)
 	require.Equal(t, "process admit allow", strings.Join([]string{api.Durability, api.JournalFull, api.LeasesAway}, " "))
 	require.Equal(t, int32(16), api.MaxConnections)
+	require.Equal(t, "127.0.0.1:9091", api.MetricsListen)
+	require.NoError(t, parse(&APIConfig{}, needed+"--metrics-listen="))
+	require.ErrorContains(t, parse(&APIConfig{}, needed+"--metrics-listen=9091"), `--metrics-listen is "9091": it must be host:port`)
 	var worker WorkerConfig
 	require.NoError(t, parse(&worker, needed))
 	require.Equal(t, "127.0.0.1:9090", worker.Listen)
@@ -87,6 +90,7 @@ func TestWrongSettings(t *testing.T) {
 		{&APIConfig{}, needed + "--blob-url blobs", "--blob-url must be a URL"},
 		{&APIConfig{}, needed + "--listen 8080", `--listen is "8080": it must be host:port`},
 		{&APIConfig{}, needed + "--callers 8", "--callers is 8"},
+		{&APIConfig{}, needed + "--max-delay 1ms", "--max-delay is 1ms"},
 		{&APIConfig{}, needed + "--tenant-requests=-1", "--tenant-requests is -1"},
 		{&APIConfig{}, needed + "--gateway-body-mib 2000000", "--gateway-body-mib is 2000000"},
 		{&APIConfig{}, needed + "--redate-after 0s", "--redate-after is 0s"},

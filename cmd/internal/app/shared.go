@@ -76,6 +76,9 @@ func (s Shared) open(ctx context.Context, service, listenURL string) (_ *base, e
 	if err != nil {
 		return nil, err
 	}
+	if err := telemetry.ObservePool(b.telemetry.Metrics, func() telemetry.Pool { return telemetry.Pool(b.store.Pool()) }); err != nil {
+		return nil, err
+	}
 	if err := b.store.CheckSchema(ctx); err != nil {
 		return nil, err
 	}

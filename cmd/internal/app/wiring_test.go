@@ -11,10 +11,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/temporal"
@@ -55,6 +57,7 @@ func TestWorkerSaysWhetherItIsReady(t *testing.T) {
 		body    string
 	}{
 		{false, "/healthz", http.StatusOK, `{"status":"ok"}`},
+		{false, "/livez", http.StatusOK, `{"status":"ok"}`},
 		{false, "/readyz", http.StatusServiceUnavailable, `{"status":"starting or stopping"}`},
 		{true, "/readyz", http.StatusOK, `{"status":"ready"}`},
 		{true, "/healthz", http.StatusOK, `{"status":"ok"}`},
@@ -70,6 +73,39 @@ func TestWorkerSaysWhetherItIsReady(t *testing.T) {
 	require.Contains(t, body, "go_goroutines")
 	status, _ = get("/")
 	require.Equal(t, http.StatusNotFound, status)
+}
+
+// No caller chooses a label: neither by its method, nor by the host, port or version that it names.
+func TestLabelsAreBounded(t *testing.T) {
+	gin.SetMode(gin.TestMode)
+	b := aBase(t)
+	engine := gin.New()
+	engine.Use(tracing(b))
+	engine.NoRoute(func(c *gin.Context) { c.Status(http.StatusNotFound) })
+	series := func() (count int) {
+		families, err := b.telemetry.Registry.Gather()
+		require.NoError(t, err)
+		for _, family := range families {
+			if strings.HasPrefix(family.GetName(), "http_server_") {
+				count += len(family.GetMetric())
+			}
+		}
+		return count
+	}
+	serve := func(n int) {
+		request := httptest.NewRequest("GET", fmt.Sprintf("/%d", n), nil)
+		request.Host = fmt.Sprintf("host-%d.example:%d", n, 1000+n)
+		request.Method, request.Proto, request.ProtoMinor = fmt.Sprintf("METHOD%d", n), fmt.Sprintf("HTTP/1.%d", n%10), n%10
+		request.Header.Set("User-Agent", fmt.Sprintf("agent-%d", n))
+		engine.ServeHTTP(httptest.NewRecorder(), request)
+	}
+	serve(0)
+	before := series()
+	require.Positive(t, before)
+	for n := range 100 {
+		serve(n + 1)
+	}
+	require.Equal(t, before, series())
 }
 
 // What is needed at the start and isn't there ends it, and the error names the setting.

@@ -26,7 +26,7 @@ import (
 type WorkerConfig struct {
 	Shared
 	config.Stripe
-	Listen        string        `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /readyz and /metrics."`
+	Listen        string        `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /livez, /readyz and /metrics."`
 	KeepInterval  time.Duration `hidden:"" env:"TOLLGATE_KEEP_INTERVAL" help:"Time between two looks at what Temporal must have, for tests. Default: 1m."`
 	KeepSchedules bool          `env:"TOLLGATE_KEEP_SCHEDULES" help:"Leave Temporal's schedules and search attributes alone; somebody else manages them."`
 }
@@ -64,11 +64,11 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("--blob-url: %w", err)
 	}
 	defer func() { err = errors.Join(err, blobs.Close()) }()
-	err = telemetry.ObserveUnclosedPeriods(b.telemetry.Metrics, b.store.CountUnclosedPeriods)
+	var working, keeping atomic.Bool
+	watched, err := observeWorker(b, &keeping)
 	if err != nil {
 		return err
 	}
-	var working, keeping atomic.Bool
 	listener, err := listen(ctx, "--listen", w.config.Listen)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	keepCtx, stopKeeping := context.WithCancel(ctx)
 	go func() {
 		defer close(kept)
-		w.keep(keepCtx, b, &keeping)
+		w.keep(keepCtx, b, &keeping, watched)
 	}()
 	defer func() { stopKeeping(); <-kept }()
 	w.ready.set()
@@ -121,7 +121,9 @@ func (w *Worker) register(b *base, blobs *blobstore.Store) (worker.Worker, error
 	runner.RegisterActivity(activities.NewFleet(activities.FleetConfig{
 		Store: b.store,
 		Drive: func(ctx context.Context, i meter.Instance) error {
-			_, err := starter.EnsureFlushLoop(ctx, b.temporal, workflows.FlushLoopInput{Instance: i.ID, Host: i.Host})
+			_, err := starter.EnsureFlushLoop(ctx, b.temporal, workflows.FlushLoopInput{
+				Instance: i.ID, Host: i.Host, LostAfter: activities.Duration(i.Patience()),
+			})
 			return err
 		},
 	}))
@@ -162,7 +164,7 @@ const (
 
 // keep brings Temporal to what Postgres says, until the context ends: its state may be lost or replaced
 // at any time.
-func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool) {
+func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool, watched func(telemetry.Runs)) {
 	interval := w.config.KeepInterval
 	if interval == 0 {
 		interval = keepInterval
@@ -176,6 +178,7 @@ func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool) {
 	for {
 		bounded, cancel := context.WithTimeout(ctx, max(interval, keepInterval))
 		err := keeper.Keep(bounded)
+		runs, unknown := watch(bounded, b)
 		cancel()
 		if ctx.Err() != nil {
 			return
@@ -184,6 +187,11 @@ func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool) {
 			b.logger.Warn("What Temporal must have can't be ensured: it is tried again", "error", err)
 		}
 		keeping.Store(err == nil)
+		if unknown == nil {
+			watched(runs)
+		} else if err == nil {
+			b.logger.Warn("What became of workflows and schedules can't be asked: their metrics stay as they are", "error", unknown)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -220,7 +228,9 @@ func ignoreEnd(ctx context.Context, err error) error {
 func operations(b *base, working, keeping *atomic.Bool, schema func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", b.telemetry.Handler())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	alive := func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") }
+	mux.HandleFunc("GET /healthz", alive)
+	mux.HandleFunc("GET /livez", alive)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if !working.Load() {
 			answer(w, http.StatusServiceUnavailable, "starting or stopping")

@@ -178,7 +178,7 @@ func (q *Queries) BilledBy(ctx context.Context, exportID uuid.UUID, organization
 }
 
 const closedExports = `-- name: ClosedExports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE stage = 'closed' AND period >= $1 AND period < $2 ORDER BY period
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE stage = 'closed' AND period >= $1 AND period < $2 ORDER BY period
 `
 
 func (q *Queries) ClosedExports(ctx context.Context, fromPeriod time.Time, beforePeriod time.Time) ([]Export, error) {
@@ -211,6 +211,7 @@ func (q *Queries) ClosedExports(ctx context.Context, fromPeriod time.Time, befor
 			&i.RequestedByID,
 			&i.IssuedAt,
 			&i.Request,
+			&i.StagedAt,
 		); err != nil {
 			return nil, err
 		}

@@ -60,7 +60,7 @@ func (q *Queries) ExportBatches(ctx context.Context, exportID uuid.UUID) ([]Expo
 }
 
 const exportByID = `-- name: ExportByID :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE id = $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE id = $1
 `
 
 func (q *Queries) ExportByID(ctx context.Context, id uuid.UUID) (Export, error) {
@@ -87,6 +87,7 @@ func (q *Queries) ExportByID(ctx context.Context, id uuid.UUID) (Export, error) 
 		&i.RequestedByID,
 		&i.IssuedAt,
 		&i.Request,
+		&i.StagedAt,
 	)
 	return i, err
 }
@@ -128,7 +129,7 @@ func (q *Queries) ExportMeters(ctx context.Context, exportID uuid.UUID) ([]Expor
 }
 
 const exportOfPeriod = `-- name: ExportOfPeriod :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE period = $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE period = $1
 ORDER BY finished_at IS NULL DESC, (stage = 'closed' OR (stage = 'done' AND NOT provisional)) DESC, requested_at DESC, id DESC LIMIT 1
 `
 
@@ -157,12 +158,13 @@ func (q *Queries) ExportOfPeriod(ctx context.Context, period time.Time) (Export,
 		&i.RequestedByID,
 		&i.IssuedAt,
 		&i.Request,
+		&i.StagedAt,
 	)
 	return i, err
 }
 
 const exportOfRevision = `-- name: ExportOfRevision :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE period = $1 AND revision = $2
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE period = $1 AND revision = $2
 ORDER BY issued_at IS NOT NULL DESC, requested_at DESC, id DESC LIMIT 1
 `
 
@@ -191,12 +193,13 @@ func (q *Queries) ExportOfRevision(ctx context.Context, period time.Time, revisi
 		&i.RequestedByID,
 		&i.IssuedAt,
 		&i.Request,
+		&i.StagedAt,
 	)
 	return i, err
 }
 
 const exportOfRun = `-- name: ExportOfRun :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE workflow_id = $1 AND run_id = $2
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE workflow_id = $1 AND run_id = $2
 `
 
 func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID string) (Export, error) {
@@ -223,6 +226,7 @@ func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID stri
 		&i.RequestedByID,
 		&i.IssuedAt,
 		&i.Request,
+		&i.StagedAt,
 	)
 	return i, err
 }
@@ -290,7 +294,7 @@ func (q *Queries) ExportTotals(ctx context.Context, exportID uuid.UUID, after uu
 }
 
 const exports = `-- name: Exports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
 `
 
 func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
@@ -323,6 +327,7 @@ func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
 			&i.RequestedByID,
 			&i.IssuedAt,
 			&i.Request,
+			&i.StagedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -335,7 +340,7 @@ func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
 }
 
 const finalExport = `-- name: FinalExport :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE period = $1 AND (stage = 'closed' OR (stage = 'done' AND NOT provisional))
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE period = $1 AND (stage = 'closed' OR (stage = 'done' AND NOT provisional))
 `
 
 func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, error) {
@@ -362,6 +367,7 @@ func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, er
 		&i.RequestedByID,
 		&i.IssuedAt,
 		&i.Request,
+		&i.StagedAt,
 	)
 	return i, err
 }
@@ -419,7 +425,7 @@ func (q *Queries) InsertExport(ctx context.Context, arg InsertExportParams) erro
 }
 
 const issuedRunOf = `-- name: IssuedRunOf :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports
 WHERE workflow_id = $1 AND run_id <> $2::text AND finished_at IS NULL AND issued_at IS NOT NULL AND manifest IS NOT NULL
 FOR UPDATE
 `
@@ -449,6 +455,7 @@ func (q *Queries) IssuedRunOf(ctx context.Context, workflowID string, runID stri
 		&i.RequestedByID,
 		&i.IssuedAt,
 		&i.Request,
+		&i.StagedAt,
 	)
 	return i, err
 }
@@ -465,7 +472,7 @@ func (q *Queries) LaterClosedPeriod(ctx context.Context, period time.Time) (time
 }
 
 const lockExport = `-- name: LockExport :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE id = $1 FOR NO KEY UPDATE
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE id = $1 FOR NO KEY UPDATE
 `
 
 func (q *Queries) LockExport(ctx context.Context, id uuid.UUID) (Export, error) {
@@ -492,6 +499,7 @@ func (q *Queries) LockExport(ctx context.Context, id uuid.UUID) (Export, error) 
 		&i.RequestedByID,
 		&i.IssuedAt,
 		&i.Request,
+		&i.StagedAt,
 	)
 	return i, err
 }
@@ -507,7 +515,7 @@ func (q *Queries) LockPeriod(ctx context.Context, dollar_1 time.Time) error {
 }
 
 const openExports = `-- name: OpenExports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request FROM exports WHERE finished_at IS NULL ORDER BY period, requested_at, id
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE finished_at IS NULL ORDER BY period, requested_at, id
 `
 
 func (q *Queries) OpenExports(ctx context.Context) ([]Export, error) {
@@ -540,6 +548,7 @@ func (q *Queries) OpenExports(ctx context.Context) ([]Export, error) {
 			&i.RequestedByID,
 			&i.IssuedAt,
 			&i.Request,
+			&i.StagedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -637,7 +646,7 @@ func (q *Queries) PutManifest(ctx context.Context, iD uuid.UUID, manifest []byte
 }
 
 const setExportStage = `-- name: SetExportStage :exec
-UPDATE exports SET stage = $2 WHERE id = $1
+UPDATE exports SET stage = $2, staged_at = now() WHERE id = $1
 `
 
 func (q *Queries) SetExportStage(ctx context.Context, iD uuid.UUID, stage string) error {

@@ -13,7 +13,7 @@ import (
 )
 
 const instance = `-- name: Instance :one
-SELECT id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until FROM instances WHERE id = $1
+SELECT id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until, lost_after_ms FROM instances WHERE id = $1
 `
 
 func (q *Queries) Instance(ctx context.Context, id uuid.UUID) (Instance, error) {
@@ -29,12 +29,13 @@ func (q *Queries) Instance(ctx context.Context, id uuid.UUID) (Instance, error) 
 		&i.Watermark,
 		&i.PlansThrough,
 		&i.PlansUntil,
+		&i.LostAfterMs,
 	)
 	return i, err
 }
 
 const instances = `-- name: Instances :many
-SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
+SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, i.lost_after_ms, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
 FROM instances i
 ORDER BY i.started_at, i.id
 `
@@ -63,6 +64,7 @@ func (q *Queries) Instances(ctx context.Context) ([]InstancesRow, error) {
 			&i.Instance.Watermark,
 			&i.Instance.PlansThrough,
 			&i.Instance.PlansUntil,
+			&i.Instance.LostAfterMs,
 			&i.LostQuota,
 		); err != nil {
 			return nil, err
@@ -126,18 +128,20 @@ func (q *Queries) PlanChanges(ctx context.Context, instanceID uuid.UUID) ([]Plan
 }
 
 const registerInstance = `-- name: RegisterInstance :exec
-INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until)
+INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until, lost_after_ms)
 VALUES ($1, $2, $3, $4, clock_timestamp(), 0, $5,
-    (SELECT coalesce(max(number), 0) FROM plan_changes), $4)
-ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, seen_at = greatest(instances.seen_at, excluded.seen_at)
+    (SELECT coalesce(max(number), 0) FROM plan_changes), $4, $6)
+ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, seen_at = greatest(instances.seen_at, excluded.seen_at),
+    lost_after_ms = excluded.lost_after_ms
 `
 
 type RegisterInstanceParams struct {
-	ID        uuid.UUID
-	Host      string
-	Status    string
-	StartedAt time.Time
-	Watermark time.Time
+	ID          uuid.UUID
+	Host        string
+	Status      string
+	StartedAt   time.Time
+	Watermark   time.Time
+	LostAfterMs int64
 }
 
 // An instance that registers again keeps its sequence and its watermark.
@@ -148,6 +152,7 @@ func (q *Queries) RegisterInstance(ctx context.Context, arg RegisterInstancePara
 		arg.Status,
 		arg.StartedAt,
 		arg.Watermark,
+		arg.LostAfterMs,
 	)
 	return err
 }

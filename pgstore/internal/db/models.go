@@ -84,6 +84,8 @@ type Export struct {
 	IssuedAt *time.Time
 	// What its workflow was started with: should Temporal lose the run, another is started with it.
 	Request []byte
+	// When it came to its stage.
+	StagedAt time.Time
 }
 
 // Processes that meter.
@@ -101,6 +103,8 @@ type Instance struct {
 	PlansThrough int64
 	// Time, by the instance's clock, up to which it has put in force what those changes say.
 	PlansUntil time.Time
+	// How long the instance must not have been seen before it is declared lost: it says so itself, as it relies on its leases by it.
+	LostAfterMs int64
 }
 
 // What is counted. The aggregation of a meter never changes.

@@ -91,15 +91,16 @@ func (q *Queries) LockLeasedWindows(ctx context.Context, arg LockLeasedWindowsPa
 }
 
 const lockSilentInstance = `-- name: LockSilentInstance :one
-SELECT id FROM instances WHERE id = $1 AND status = 'live' AND seen_at < clock_timestamp() - make_interval(secs => $2::float8) FOR UPDATE
+SELECT id FROM instances
+WHERE id = $1 AND status = 'live' AND seen_at < clock_timestamp() - make_interval(secs => lost_after_ms / 1000.0) FOR UPDATE
 `
 
-// Both times are Postgres's.
-func (q *Queries) LockSilentInstance(ctx context.Context, iD uuid.UUID, silentSeconds float64) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, lockSilentInstance, iD, silentSeconds)
-	var id uuid.UUID
-	err := row.Scan(&id)
-	return id, err
+// Both times are Postgres's, and how long it may be silent is the instance's own.
+func (q *Queries) LockSilentInstance(ctx context.Context, id uuid.UUID) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, lockSilentInstance, id)
+	var id_2 uuid.UUID
+	err := row.Scan(&id_2)
+	return id_2, err
 }
 
 const recordLostLeases = `-- name: RecordLostLeases :exec

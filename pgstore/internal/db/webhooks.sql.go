@@ -563,11 +563,16 @@ func (q *Queries) RotateEndpoint(ctx context.Context, arg RotateEndpointParams) 
 }
 
 const undispatchedEvents = `-- name: UndispatchedEvents :many
-SELECT id FROM events WHERE dispatched_at IS NULL ORDER BY id LIMIT $1
+SELECT e.id FROM (
+    SELECT id, row_number() OVER (PARTITION BY organization_id ORDER BY id) AS place
+    FROM events WHERE dispatched_at IS NULL AND id <> ALL (coalesce($1::uuid[], '{}'))
+) AS e
+ORDER BY e.place, e.id LIMIT $2
 `
 
-func (q *Queries) UndispatchedEvents(ctx context.Context, limit int32) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, undispatchedEvents, limit)
+// The first of each organization, then the second of each: one that has many holds up no other.
+func (q *Queries) UndispatchedEvents(ctx context.Context, but []uuid.UUID, pageSize int32) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, undispatchedEvents, but, pageSize)
 	if err != nil {
 		return nil, err
 	}
