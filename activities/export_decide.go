@@ -19,6 +19,8 @@ type ExportDecisionStore interface {
 	ReviewVariances(ctx context.Context, id uuid.UUID, threshold billing.VarianceThreshold) (int64, error)
 	// RecordDecision adds to the audit trail, once for each ID.
 	RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error
+	// Decisions returns the audit trail, oldest first.
+	Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDecision, error)
 	// ExportToIssue returns an export, with its manifest.
 	ExportToIssue(ctx context.Context, id uuid.UUID) (billing.Export, error)
 	// IssueExport makes the statements final, all or none.

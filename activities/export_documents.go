@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"io"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -217,10 +218,15 @@ func (e *Export) manifest(ctx context.Context, in WriteManifestInput) (out Write
 	if err != nil {
 		return out, m, err
 	}
+	decisions, err := e.config.Store.Decisions(ctx, in.Export.ID)
+	if err != nil {
+		return out, m, err
+	}
+	decisions = slices.DeleteFunc(decisions, func(d billing.ExportDecision) bool { return d.Action != billing.ActionContinued })
 	digest, err := billing.CatalogDigest(catalog)
 	return out, billing.Manifest{
 		Format: documents.ManifestFormat, Period: in.Export.Period, Cut: in.Export.Cut, Provisional: in.Export.Provisional,
 		Revision: in.Export.Revision, Program: e.config.Program, Watermark: marks, Files: in.Files, Totals: in.Totals,
-		Catalog: digest, Money: out.Money, Parked: out.Counts.Parked,
+		Catalog: digest, Money: out.Money, Parked: out.Counts.Parked, Continued: decisions,
 	}, err
 }

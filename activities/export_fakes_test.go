@@ -226,6 +226,10 @@ func (s *closing) RecordDecision(_ context.Context, _ uuid.UUID, d billing.Expor
 	return s.err
 }
 
+func (s *closing) Decisions(context.Context, uuid.UUID) ([]billing.ExportDecision, error) {
+	return slices.Clone(s.decisions), s.err
+}
+
 func (s *closing) ExportToIssue(context.Context, uuid.UUID) (billing.Export, error) {
 	return s.toIssue, s.err
 }

@@ -2,11 +2,13 @@ package activities
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/activity"
 
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/meter"
 )
@@ -57,17 +59,12 @@ func NewFleet(config FleetConfig) *Fleet {
 type AwaitWatermarksInput struct {
 	// Cut is the time up to which every live instance must have flushed. Required.
 	Cut time.Time `json:"cut"`
+	// Patience is how long the wait may take; then the result says whom it waited for. Zero: as
+	// long as it takes.
+	Patience Duration `json:"patience,omitzero"`
 	// Since is from when on what lost instances admitted counts. Zero: the beginning of the cut's
 	// billing month.
 	Since time.Time `json:"since,omitzero"`
-}
-
-// AwaitedInstance is an instance that is waited for.
-type AwaitedInstance struct {
-	Instance  uuid.UUID `json:"instance"`
-	Host      string    `json:"host"`
-	Watermark time.Time `json:"watermark"`
-	SeenAt    time.Time `json:"seen_at"`
 }
 
 // AwaitHeartbeat is what [Fleet.AwaitWatermarks] heartbeats.
@@ -76,26 +73,33 @@ type AwaitHeartbeat struct {
 	// Waiting counts the instances whose watermark is before the cut.
 	Waiting int `json:"waiting"`
 	// For holds the first of them, at most 20.
-	For []AwaitedInstance `json:"for,omitempty"`
+	For []billing.AwaitedInstance `json:"for,omitempty"`
 }
 
 // AwaitWatermarksResult says who has flushed.
 type AwaitWatermarksResult struct {
 	// Live counts the live instances, all of which have flushed up to the cut.
 	Live int `json:"live"`
+	// Waiting holds those that had not when the patience was over, at most 500, who is furthest
+	// behind first; empty: all have.
+	Waiting []billing.AwaitedInstance `json:"waiting,omitempty"`
 	// Lost holds the instances that are lost with a watermark before the cut, at most 20: what
 	// they admitted after it is missing. One whose journal is replayed is not lost any more.
-	Lost []AwaitedInstance `json:"lost,omitempty"`
+	Lost []billing.AwaitedInstance `json:"lost,omitempty"`
 }
 
-// maxAwaited bounds how many instances a heartbeat and a result name.
-const maxAwaited = 20
+// maxAwaited bounds how many instances a heartbeat names, and maxWaiting how many a result does
+// whose patience is over: a decision to go on without them names them.
+const (
+	maxAwaited = 20
+	maxWaiting = 500
+)
 
 // tellEvery is the time between two log lines about who is waited for.
 const tellEvery = time.Minute
 
 // AwaitWatermarks returns once every live instance has flushed all that it admitted
-// before the cut. It waits as long as it takes.
+// before the cut, or when its patience is over.
 func (f *Fleet) AwaitWatermarks(ctx context.Context, in AwaitWatermarksInput) (AwaitWatermarksResult, error) {
 	if in.Cut.IsZero() {
 		return AwaitWatermarksResult{}, missing("cut")
@@ -104,6 +108,10 @@ func (f *Fleet) AwaitWatermarks(ctx context.Context, in AwaitWatermarksInput) (A
 	defer beats.stop()
 	tick := time.NewTicker(f.config.Poll)
 	defer tick.Stop()
+	var over <-chan time.Time
+	if in.Patience > 0 {
+		over = time.After(time.Duration(in.Patience))
+	}
 	told := time.Time{}
 	if in.Since.IsZero() {
 		in.Since = calendar.PeriodOf(in.Cut.Add(-time.Nanosecond)).Start()
@@ -118,16 +126,20 @@ func (f *Fleet) AwaitWatermarks(ctx context.Context, in AwaitWatermarksInput) (A
 		if len(waiting) == 0 {
 			return watch.result, nil
 		}
-		beats.record(AwaitHeartbeat{Cut: in.Cut, Waiting: len(waiting), For: awaited(waiting)})
+		beats.record(AwaitHeartbeat{Cut: in.Cut, Waiting: len(waiting), For: awaited(waiting, maxAwaited)})
 		if now := f.config.Now(); now.Sub(told) >= tellEvery {
 			told = now
-			for _, i := range awaited(waiting) {
-				activity.GetLogger(ctx).Info("Waiting for an instance to flush up to the cut: its log and its metric tollgate_open_reservations_oldest_seconds say what it waits for",
-					"instance", i.Instance, "host", i.Host, "watermark", i.Watermark, "seen_at", i.SeenAt, "cut", in.Cut)
+			for _, i := range awaited(waiting, maxAwaited) {
+				activity.GetLogger(ctx).Info("Waiting for an instance to flush up to the cut",
+					"instance", i.Instance, "host", i.Host, "watermark", i.Watermark, "seen_at", i.SeenAt, "cut", in.Cut,
+					"open", i.Open, "open_since", i.OpenSince, "open_organization", i.OpenOrganization, "open_meter", i.OpenMeter)
 			}
 		}
 		f.drive(ctx, &watch, waiting)
 		select {
+		case <-over:
+			watch.result.Waiting = awaited(waiting, maxWaiting)
+			return watch.result, nil
 		case <-tick.C:
 		case <-ctx.Done():
 			return AwaitWatermarksResult{}, ctx.Err()
@@ -162,7 +174,7 @@ func (w *watch) look(instances []meter.Instance) []meter.Instance {
 			w.result.Live++
 		}
 	}
-	w.result.Lost = awaited(lost)
+	w.result.Lost = awaited(lost, maxAwaited)
 	return waiting
 }
 
@@ -184,10 +196,15 @@ func (f *Fleet) drive(ctx context.Context, w *watch, waiting []meter.Instance) {
 	}
 }
 
-func awaited(instances []meter.Instance) []AwaitedInstance {
-	var out []AwaitedInstance
-	for _, i := range instances[:min(len(instances), maxAwaited)] {
-		out = append(out, AwaitedInstance{Instance: i.ID, Host: i.Host, Watermark: i.Watermark.UTC(), SeenAt: i.SeenAt.UTC()})
+// awaited names instances, at most a number of them, who is furthest behind first.
+func awaited(instances []meter.Instance, most int) []billing.AwaitedInstance {
+	instances = slices.SortedStableFunc(slices.Values(instances), func(a, b meter.Instance) int { return a.Watermark.Compare(b.Watermark) })
+	var out []billing.AwaitedInstance
+	for _, i := range instances[:min(len(instances), most)] {
+		out = append(out, billing.AwaitedInstance{
+			Instance: i.ID, Host: i.Host, Watermark: i.Watermark.UTC(), SeenAt: i.SeenAt.UTC(),
+			Open: i.Open.Count, OpenSince: i.Open.Since.UTC(), OpenOrganization: i.Open.Organization, OpenMeter: i.Open.Meter,
+		})
 	}
 	return out
 }

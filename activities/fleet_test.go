@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -71,12 +72,12 @@ func TestAwaitWatermarks(t *testing.T) {
 	e := newEnvironment(t, a)
 	out, err := run[activities.AwaitWatermarksResult](t, e, a.AwaitWatermarks, until)
 	require.NoError(t, err)
-	lost := activities.AwaitedInstance{Instance: uuid.UUID{15: 3}, Host: "host-3", Watermark: before, SeenAt: before}
-	require.Equal(t, activities.AwaitWatermarksResult{Live: 2, Lost: []activities.AwaitedInstance{lost}}, out)
+	lost := billing.AwaitedInstance{Instance: uuid.UUID{15: 3}, Host: "host-3", Watermark: before, SeenAt: before}
+	require.Equal(t, activities.AwaitWatermarksResult{Live: 2, Lost: []billing.AwaitedInstance{lost}}, out)
 	beats := heartbeats[activities.AwaitHeartbeat](t, e)
 	require.Equal(t, 2, beats[1].Waiting)
 	require.Equal(t, "host-1", beats[1].For[0].Host)
-	require.Equal(t, []activities.AwaitedInstance{lost}, beats[2].For)
+	require.Equal(t, []billing.AwaitedInstance{lost}, beats[2].For)
 }
 
 // Another attempt has not seen who was lost before it began: the worker died meanwhile, or the

@@ -77,6 +77,7 @@ func TestRoles(t *testing.T) {
 		{"POST", "/api/v1/billing/exports/2026-10/approve", `{}`, 200, []string{finance}},
 		{"POST", "/api/v1/billing/exports/2026-10/reject", `{"note":"n"}`, 200, []string{finance}},
 		{"POST", "/api/v1/billing/exports/2026-10/cancel", `{"note":"n"}`, 200, []string{finance}},
+		{"POST", "/api/v1/billing/exports/2026-10/continue", `{"note":"n"}`, 200, []string{finance}},
 		{"POST", "/api/v1/billing/exports/2026-10/retry", `{}`, 200, []string{finance}},
 		{"POST", "/api/v1/billing/exports/2026-10/reopen", `{"note":"n"}`, 409, []string{finance}},
 		{"POST", "/api/v1/billing/exports/2026-10/deliver", "", 409, []string{finance}},

@@ -184,6 +184,7 @@ func TestInstances(t *testing.T) {
 	require.JSONEq(t, `{"instances":[]}`, r.do("admin", "GET", "/api/v1/instances", "").Body.String())
 	id := uuid.Must(uuid.NewV7())
 	r.store.instances = []meter.Instance{{ID: id, Host: "api-1", Status: meter.InstanceLive, StartedAt: noon, SeenAt: noon, LastSeq: 7, Watermark: noon}}
+	r.store.instances[0].Open = meter.OpenUsage{Count: 1, Since: noon, Organization: id, Meter: "evaluations"}
 	var list struct{ Instances []meter.Instance }
 	require.NoError(t, json.Unmarshal(r.do("admin", "GET", "/api/v1/instances", "").Body.Bytes(), &list))
 	require.Equal(t, r.store.instances, list.Instances)

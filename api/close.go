@@ -116,6 +116,12 @@ func (s *Server) CancelExport(ctx context.Context, request gen.CancelExportReque
 	return gen.CancelExport200JSONResponse{Body: out}, err
 }
 
+// ContinueExport has a run go on without the instances that it waits for.
+func (s *Server) ContinueExport(ctx context.Context, request gen.ContinueExportRequestObject) (gen.ContinueExportResponseObject, error) {
+	out, err := s.decide(ctx, request.Period, billing.ActionContinued, *request.Body)
+	return gen.ContinueExport200JSONResponse{Body: out}, err
+}
+
 // RetryExport has what is parked rated again.
 func (s *Server) RetryExport(ctx context.Context, request gen.RetryExportRequestObject) (gen.RetryExportResponseObject, error) {
 	out, err := s.decide(ctx, request.Period, billing.ActionRetried, *request.Body)
@@ -135,7 +141,7 @@ func (s *Server) decide(ctx context.Context, text string, action billing.Action,
 	if body.WithoutParked != nil {
 		d.WithoutParked = *body.WithoutParked
 	}
-	needed := action == billing.ActionReviewed || action == billing.ActionRejected || action == billing.ActionCanceled
+	needed := action != billing.ActionApproved && action != billing.ActionRetried
 	if err := checkNote(d.Note, needed); err != nil {
 		return gen.Decided{}, err
 	}

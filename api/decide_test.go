@@ -37,6 +37,7 @@ func TestDecisions(t *testing.T) {
 		{"approve", `{}`, billing.StageIssuing, ExportDecision{Action: billing.ActionApproved}},
 		{"approve", `{"note":"Fine.","without_parked":true}`, billing.StageIssuing, ExportDecision{Action: billing.ActionApproved, Note: "Fine.", WithoutParked: true}},
 		{"reject", `{"note":"The prices are wrong."}`, billing.StageRejected, ExportDecision{Action: billing.ActionRejected, Note: "The prices are wrong."}},
+		{"continue", `{"note":"The disk is gone."}`, billing.StageWaiting, ExportDecision{Action: billing.ActionContinued, Note: "The disk is gone."}},
 		{"retry", `{"note":"They have a currency now."}`, billing.StageRating, ExportDecision{Action: billing.ActionRetried, Note: "They have a currency now."}},
 		{"retry", `{"without_parked":false}`, billing.StageRating, ExportDecision{Action: billing.ActionRetried}},
 	} {
@@ -58,6 +59,7 @@ func TestDecisionsMustBeOfTheForm(t *testing.T) {
 	long := strings.Repeat("ø", 1001)
 	for _, tt := range []struct{ route, body, field, rule string }{
 		{"review", `{}`, "note", "must say why"},
+		{"continue", `{"note":" "}`, "note", "must say why"},
 		{"review", `{"note":" \n"}`, "note", "must say why"},
 		{"review", `{"note":null}`, "note", "must say why"},
 		{"review", `{"note":7}`, "note", "must be a string"},

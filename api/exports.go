@@ -7,13 +7,16 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/meter"
 )
 
 func exportPath(period calendar.Period) string { return "/api/v1/billing/exports/" + period.String() }
@@ -75,7 +78,33 @@ func (s *Server) GetExport(ctx context.Context, request gen.GetExportRequestObje
 	if !found.Stage.Ended() {
 		out.Progress = s.progress(ctx, found.Period)
 	}
+	if found.Stage == billing.StageWaiting {
+		waiting, err := s.awaited(ctx, found.Cut)
+		if err != nil {
+			return nil, err
+		}
+		out.WaitingFor = &waiting
+	}
 	return gen.GetExport200JSONResponse(out), nil
+}
+
+// maxAwaited bounds how many instances an export names.
+const maxAwaited = 20
+
+// awaited returns the live instances that have not flushed up to a cut, who is furthest behind first.
+func (s *Server) awaited(ctx context.Context, cut time.Time) ([]billing.AwaitedInstance, error) {
+	instances, err := s.config.Store.Instances(ctx)
+	furthest := slices.SortedStableFunc(slices.Values(instances), func(a, b meter.Instance) int { return a.Watermark.Compare(b.Watermark) })
+	out := []billing.AwaitedInstance{}
+	for _, i := range furthest {
+		if i.Status == meter.InstanceLive && i.Watermark.Before(cut) && len(out) < maxAwaited {
+			out = append(out, billing.AwaitedInstance{
+				Instance: i.ID, Host: i.Host, Watermark: i.Watermark.UTC(), SeenAt: i.SeenAt.UTC(),
+				Open: i.Open.Count, OpenSince: i.Open.Since.UTC(), OpenOrganization: i.Open.Organization, OpenMeter: i.Open.Meter,
+			})
+		}
+	}
+	return out, err
 }
 
 // progress asks the run. The export's own stage is answer enough where it can't say.

@@ -46,6 +46,7 @@ func TestWritesHappenOnce(t *testing.T) {
 		{"finance", "POST", "/api/v1/billing/exports/2026-10/approve", `{"note":"n"}`, 200},
 		{"finance", "POST", "/api/v1/billing/exports/2026-10/reject", `{"note":"n"}`, 200},
 		{"finance", "POST", "/api/v1/billing/exports/2026-10/cancel", `{"note":"n"}`, 200},
+		{"finance", "POST", "/api/v1/billing/exports/2026-10/continue", `{"note":"n"}`, 200},
 		{"finance", "POST", "/api/v1/billing/exports/2026-10/retry", `{"note":"n"}`, 200},
 		{"finance", "POST", "/api/v1/billing/exports/2026-10/reopen", `{"note":"n"}`, 202},
 		{"finance", "POST", "/api/v1/billing/exports/2026-10/deliver", "", 202},

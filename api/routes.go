@@ -98,12 +98,13 @@ var accessTo = map[string]access{
 	"GET /api/v1/billing/exports/:period":             {roles: []role{roleFinance}, query: []string{"revision"}},
 	"GET /api/v1/billing/exports/:period/files/:name": {roles: []role{roleFinance}, query: []string{"revision"}},
 
-	"POST /api/v1/billing/exports/:period/review":  {roles: []role{roleFinance}, body: into[gen.ReviewExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/approve": {roles: []role{roleFinance}, body: into[gen.ApproveExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/cancel":  {roles: []role{roleFinance}, body: into[gen.CancelExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/reject":  {roles: []role{roleFinance}, body: into[gen.RejectExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/retry":   {roles: []role{roleFinance}, body: into[gen.RetryExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/reopen":  {roles: []role{roleFinance}, body: into[gen.ReopenExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/review":   {roles: []role{roleFinance}, body: into[gen.ReviewExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/approve":  {roles: []role{roleFinance}, body: into[gen.ApproveExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/cancel":   {roles: []role{roleFinance}, body: into[gen.CancelExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/continue": {roles: []role{roleFinance}, body: into[gen.ContinueExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/reject":   {roles: []role{roleFinance}, body: into[gen.RejectExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/retry":    {roles: []role{roleFinance}, body: into[gen.RetryExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/reopen":   {roles: []role{roleFinance}, body: into[gen.ReopenExportJSONRequestBody], keep: keepAll},
 
 	"POST /api/v1/billing/exports/:period/dry-run": {
 		roles: []role{roleFinance}, query: []string{"revision", "organization_id", "after", "limit"},

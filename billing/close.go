@@ -56,7 +56,13 @@ const (
 	ActionRejected  Action = "rejected"
 	ActionRetried   Action = "retried" // what was parked
 	ActionCanceled  Action = "canceled"
+	ActionContinued Action = "continued" // without the instances that it waited for
 )
+
+// Ends reports whether nothing can be decided after the action: approved, rejected or canceled.
+func (a Action) Ends() bool {
+	return a == ActionApproved || a == ActionRejected || a == ActionCanceled
+}
 
 // MaxNote is the longest note of a decision, in characters.
 const MaxNote = 1000
@@ -70,6 +76,24 @@ type ExportDecision struct {
 	// Note says why, in the actor's words.
 	Note string    `json:"note,omitempty"`
 	At   time.Time `json:"at"`
+	// Without are the instances that the export goes on without, where it is continued.
+	Without []AwaitedInstance `json:"without,omitempty"`
+}
+
+// AwaitedInstance is an instance that an export waits for: it hasn't flushed up to the cut.
+type AwaitedInstance struct {
+	Instance uuid.UUID `json:"instance"`
+	// Host is where it runs, for people.
+	Host string `json:"host"`
+	// Watermark is the time up to which it has flushed, SeenAt when the store last saw it.
+	Watermark time.Time `json:"watermark"`
+	SeenAt    time.Time `json:"seen_at"`
+	// Open counts its requests under way that may take long, by its last flush. OpenSince is when
+	// the oldest of them was admitted, OpenOrganization and OpenMeter are what it uses.
+	Open             int       `json:"open,omitempty"`
+	OpenSince        time.Time `json:"open_since,omitzero"`
+	OpenOrganization uuid.UUID `json:"open_organization_id,omitzero"`
+	OpenMeter        string    `json:"open_meter,omitempty"`
 }
 
 // ParkedOrganization is an organization that could not be rated.

@@ -151,6 +151,9 @@ type Manifest struct {
 	Money   []MoneyTotal `json:"money_totals,omitempty"`
 	// Parked counts the organizations that are left out because they couldn't be rated.
 	Parked int64 `json:"parked,omitempty"`
+	// Continued are the decisions to go on without instances that the export waited for: what they
+	// flush later is corrected in the next period.
+	Continued []ExportDecision `json:"continued,omitempty"`
 }
 
 // BatchMark says that an instance's batches up to a sequence are included.

@@ -89,6 +89,8 @@ type Batch struct {
 	// the batch before, it has no rows, and it only moves the watermark. A batch
 	// without rows that isn't WatermarkOnly uses up its sequence number.
 	WatermarkOnly bool
+	// Open is what is admitted and not settled, for people.
+	Open OpenUsage
 	// Watermark is the time up to which, this batch included, the instance has
 	// flushed all that it admitted.
 	Watermark time.Time

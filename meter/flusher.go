@@ -238,6 +238,7 @@ func (f *Flusher) retain(h harvest) {
 				ID:            BatchID{Instance: f.config.Instance, Seq: f.seq},
 				WatermarkOnly: true,
 				Watermark:     h.watermark,
+				Open:          f.config.Meter.Open(),
 			}})
 		}
 		return
@@ -247,7 +248,7 @@ func (f *Flusher) retain(h harvest) {
 	if h.rotated && h.sealed != f.seq {
 		f.config.Logger.Error("The journal's sequence is not that of the batches", "sealed", h.sealed, "batch", f.seq)
 	}
-	batch := Batch{ID: BatchID{Instance: f.config.Instance, Seq: f.seq}, Watermark: h.watermark, Rows: exported(h.rows)}
+	batch := Batch{ID: BatchID{Instance: f.config.Instance, Seq: f.seq}, Watermark: h.watermark, Open: f.config.Meter.Open(), Rows: exported(h.rows)}
 	for i := range h.rows {
 		batch.Reports += int64(h.rows[i].reports) + int64(len(h.rows[i].identified))
 	}

@@ -32,12 +32,25 @@ type Instance struct {
 	LastSeq int64 `json:"last_seq"`
 	// Watermark is the time up to which it has flushed all that it admitted, UTC.
 	Watermark time.Time `json:"watermark"`
+	// Open is what it had admitted and not settled at its last flush.
+	Open OpenUsage `json:"open,omitzero"`
 	// LostAfter is how long the store must not have seen it before anybody declares it lost, 1 ms or
 	// more. Zero: [DefaultLostAfter].
 	LostAfter time.Duration `json:"-"`
 	// LostQuota adds up the leases that were released because it was declared lost: the
 	// most that can have been admitted beyond limits through it.
 	LostQuota int64 `json:"lost_quota"`
+}
+
+// OpenUsage says what requests that may take long hold: the oldest of them, and how many there are.
+type OpenUsage struct {
+	// Count counts those that are not settled.
+	Count int `json:"count"`
+	// Since is when the oldest was admitted, UTC; zero where there is none. Organization and Meter
+	// are what it uses.
+	Since        time.Time `json:"since,omitzero"`
+	Organization uuid.UUID `json:"organization_id,omitzero"`
+	Meter        string    `json:"meter,omitempty"`
 }
 
 // DefaultLostAfter is how long an instance may be unseen that says nothing else.

@@ -19,6 +19,9 @@ type OpenReservation struct {
 	reservation Reservation
 	meter       *Meter
 	since       time.Time
+	// organization and key, that of the meter, are what it uses.
+	organization uuid.UUID
+	key          string
 }
 
 // openReservations are those that are not settled, by their organization.
@@ -33,7 +36,8 @@ func (m *Meter) KeepOpen(r Reservation, since time.Time) *OpenReservation {
 	if !r.Held() {
 		return o
 	}
-	stripe := m.open.of(r.slot.org.id)
+	o.organization, o.key = r.slot.org.id, r.slot.meter.Key
+	stripe := m.open.of(o.organization)
 	stripe.mu.Lock()
 	defer stripe.mu.Unlock()
 	if stripe.set == nil {
@@ -92,21 +96,21 @@ func (o *OpenReservation) settle(how func(*Reservation)) bool {
 	return true
 }
 
-// OldestOpen returns since when the oldest open reservation waits to be settled, and how many do;
-// the zero time where none does.
-func (m *Meter) OldestOpen() (since time.Time, count int) {
+// Open returns what waits to be settled.
+func (m *Meter) Open() OpenUsage {
+	var out OpenUsage
 	for i := range m.open {
 		stripe := &m.open[i]
 		stripe.mu.Lock()
-		count += len(stripe.set)
+		out.Count += len(stripe.set)
 		for o := range stripe.set {
-			if since.IsZero() || o.since.Before(since) {
-				since = o.since
+			if out.Since.IsZero() || o.since.Before(out.Since) {
+				out.Since, out.Organization, out.Meter = o.since.UTC(), o.organization, o.key
 			}
 		}
 		stripe.mu.Unlock()
 	}
-	return since, count
+	return out
 }
 
 // redateOpen moves what has been open for minutes, and is of a day that has passed, to the day of

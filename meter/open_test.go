@@ -65,7 +65,8 @@ func TestAnOpenReservationHoldsUpNoMonth(t *testing.T) {
 			require.Equal(t, later, r.flush(t, later))
 			require.Equal(t, int64(1), r.meter.Totals().Redated)
 			require.Equal(t, int64(7), r.organization.Usage(meter.Index(index), later).Current, "it is held in the window of then")
-			since, count := r.meter.OldestOpen()
+			held := r.meter.Open()
+			since, count := held.Since, held.Count
 			require.Equal(t, last, since)
 			require.Equal(t, 1, count)
 
@@ -76,7 +77,7 @@ func TestAnOpenReservationHoldsUpNoMonth(t *testing.T) {
 			require.Len(t, r.store.Records, 1)
 			record := r.store.Records[metertest.Key{Organization: r.id, Meter: name, Day: calendar.DayOf(later)}]
 			require.Equal(t, int64(7), record.Value)
-			_, count = r.meter.OldestOpen()
+			count = r.meter.Open().Count
 			require.Zero(t, count)
 		})
 	}

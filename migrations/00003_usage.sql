@@ -13,11 +13,17 @@ CREATE TABLE instances (
     watermark     timestamptz NOT NULL,
     plans_through bigint      NOT NULL DEFAULT 0,
     plans_until   timestamptz NOT NULL DEFAULT 'epoch',
+    open_count    bigint      NOT NULL DEFAULT 0 CHECK (open_count >= 0),
+    open_since    timestamptz,
+    open_organization_id uuid,
+    open_meter    text,
     lost_after_ms bigint      NOT NULL DEFAULT 60000 CHECK (lost_after_ms > 0)
 );
 COMMENT ON TABLE instances IS 'Processes that meter.';
 COMMENT ON COLUMN instances.last_seq IS 'Sequence of the last batch; 0 before the first.';
 COMMENT ON COLUMN instances.watermark IS 'Time up to which the instance has flushed all that it admitted.';
+COMMENT ON COLUMN instances.open_count IS 'Requests that it had admitted and not settled at its last flush: those that may take long.';
+COMMENT ON COLUMN instances.open_since IS 'Since when the oldest of them is under way; NULL where there is none. open_organization_id and open_meter are whose it is.';
 COMMENT ON COLUMN instances.plans_through IS 'The last of plan_changes that the instance has taken over.';
 COMMENT ON COLUMN instances.lost_after_ms IS 'How long the instance must not have been seen before it is declared lost: it says so itself, as it relies on its leases by it.';
 COMMENT ON COLUMN instances.plans_until IS 'Time, by the instance''s clock, up to which it has put in force what those changes say.';

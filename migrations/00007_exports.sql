@@ -172,14 +172,16 @@ COMMENT ON COLUMN export_variances.percent IS 'NULL where the one before is zero
 CREATE TABLE export_decisions (
     id        uuid        PRIMARY KEY,
     export_id uuid        NOT NULL REFERENCES exports (id),
-    action    text        NOT NULL CHECK (action IN ('requested', 'reopened', 'reviewed', 'approved', 'rejected', 'retried', 'canceled')),
+    action    text        NOT NULL CHECK (action IN ('requested', 'reopened', 'reviewed', 'approved', 'rejected', 'retried', 'canceled', 'continued')),
     actor_id  uuid,
     actor     text        NOT NULL,
     note      text        NOT NULL,
-    at        timestamptz NOT NULL
+    at        timestamptz NOT NULL,
+    without   jsonb       CHECK ((without IS NOT NULL) = (action = 'continued'))
 );
 CREATE INDEX export_decisions_export ON export_decisions (export_id, at);
 COMMENT ON TABLE export_decisions IS 'The audit trail: who decided what of an export, when and why. Rows are only ever added.';
+COMMENT ON COLUMN export_decisions.without IS 'The instances that the export went on without, and what their oldest open request held; NULL for other decisions.';
 COMMENT ON COLUMN export_decisions.actor_id IS 'The API key; NULL where it was not a person with one: a schedule.';
 
 CREATE TABLE organization_customers (

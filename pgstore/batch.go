@@ -55,8 +55,10 @@ func moveWatermark(ctx context.Context, tx scoped, batch meter.Batch) (meter.App
 	}
 	_, err = tx.Exec(ctx, `
 		UPDATE instances
-		SET watermark = greatest(watermark, $2), seen_at = greatest(seen_at, clock_timestamp()), status = 'live'
-		WHERE id = $1`, batch.ID.Instance, batch.Watermark)
+		SET watermark = greatest(watermark, $2), seen_at = greatest(seen_at, clock_timestamp()), status = 'live',
+			open_count = $3, open_since = $4, open_organization_id = $5, open_meter = $6
+		WHERE id = $1`,
+		batch.ID.Instance, batch.Watermark, batch.Open.Count, orNull(batch.Open.Since), orNull(batch.Open.Organization), orNull(batch.Open.Meter))
 	return meter.Applied{}, err
 }
 
@@ -195,9 +197,11 @@ func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, statu
 	b.Queue(string(shared), int32(dayLocks), c.distinctDays)
 	b.Queue(`
 		UPDATE instances
-		SET last_seq = $2, watermark = greatest(watermark, $3), seen_at = greatest(seen_at, clock_timestamp()), status = $4
+		SET last_seq = $2, watermark = greatest(watermark, $3), seen_at = greatest(seen_at, clock_timestamp()), status = $4,
+			open_count = $5, open_since = $6, open_organization_id = $7, open_meter = $8
 		WHERE id = $1 AND last_seq = $2 - 1 AND NOT EXISTS (SELECT FROM usage_batches WHERE instance_id = $1 AND seq = $2)`,
-		batch.ID.Instance, batch.ID.Seq, batch.Watermark, status).Exec(func(tag pgconn.CommandTag) error {
+		batch.ID.Instance, batch.ID.Seq, batch.Watermark, status,
+		batch.Open.Count, orNull(batch.Open.Since), orNull(batch.Open.Organization), orNull(batch.Open.Meter)).Exec(func(tag pgconn.CommandTag) error {
 		next = tag.RowsAffected() > 0
 		return nil
 	})

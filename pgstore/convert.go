@@ -43,8 +43,28 @@ func instance(i db.Instance) meter.Instance {
 		SeenAt:    i.SeenAt,
 		LastSeq:   i.LastSeq,
 		Watermark: i.Watermark,
+		Open: meter.OpenUsage{
+			Count: int(i.OpenCount), Since: orZero(i.OpenSince), Organization: orNil(i.OpenOrganizationID), Meter: orZero(i.OpenMeter),
+		},
 		LostAfter: time.Duration(i.LostAfterMs) * time.Millisecond,
 	}
+}
+
+// orZero is what a column says; the zero value where it is NULL.
+func orZero[T any](column *T) (value T) {
+	if column != nil {
+		value = *column
+	}
+	return value
+}
+
+// orNull is a column for a value; NULL for the zero value.
+func orNull[T comparable](value T) *T {
+	var zero T
+	if value == zero {
+		return nil
+	}
+	return &value
 }
 
 // convert maps a slice; the outcome is never nil.

@@ -23,8 +23,16 @@ func (s *Store) RecordDecision(ctx context.Context, id uuid.UUID, d billing.Expo
 }
 
 func putDecision(ctx context.Context, tx scoped, id uuid.UUID, d billing.ExportDecision) error {
+	var without []byte
+	if d.Action == billing.ActionContinued {
+		var err error
+		if without, err = json.Marshal(d.Without); err != nil {
+			return err
+		}
+	}
 	return tx.PutDecision(ctx, db.PutDecisionParams{
-		ID: d.ID, ExportID: id, Action: string(d.Action), ActorID: optional(d.Actor.ID), Actor: d.Actor.Name, Note: d.Note, At: d.At,
+		Without: without,
+		ID:      d.ID, ExportID: id, Action: string(d.Action), ActorID: optional(d.Actor.ID), Actor: d.Actor.Name, Note: d.Note, At: d.At,
 	})
 }
 
@@ -34,9 +42,15 @@ func (s *Store) Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDe
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.Decisions(ctx, id)
 		for _, r := range rows {
-			out = append(out, billing.ExportDecision{
+			d := billing.ExportDecision{
 				Action: billing.Action(r.Action), Actor: billing.Actor{ID: orNil(r.ActorID), Name: r.Actor}, Note: r.Note, At: r.At.UTC(),
-			})
+			}
+			if r.Without != nil {
+				if err := json.Unmarshal(r.Without, &d.Without); err != nil {
+					return err
+				}
+			}
+			out = append(out, d)
 		}
 		return err
 	})

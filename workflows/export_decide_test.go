@@ -122,7 +122,7 @@ func TestExportPeriodRefusesDecisions(t *testing.T) {
 		"self approval":   {0, 0, workflows.DecideInput{Action: "approved", Actor: requester}, workflows.TypeSelfApproval, "finance requested the export of 2026-10: somebody else"},
 		"nobody's key":    {0, 0, workflows.DecideInput{Action: "approved", Actor: billing.Actor{Name: "somebody"}}, workflows.TypeInvalidInput, "actor.id is missing"},
 		"nobody":          {0, 0, workflows.DecideInput{Action: "approved"}, workflows.TypeInvalidInput, "actor is missing"},
-		"no action":       {0, 0, workflows.DecideInput{Actor: approver}, workflows.TypeInvalidInput, `action "" must be reviewed, approved, rejected, retried or canceled`},
+		"no action":       {0, 0, workflows.DecideInput{Actor: approver}, workflows.TypeInvalidInput, `action "" must be reviewed, approved, rejected, retried, canceled or continued`},
 		"another action":  {0, 0, workflows.DecideInput{Action: "reopened", Actor: approver}, workflows.TypeInvalidInput, `action "reopened" must be`},
 		"reject silently": {0, 0, workflows.DecideInput{Action: "rejected", Actor: approver, Note: " \t"}, workflows.TypeInvalidInput, "note is missing: say why"},
 		"long note":       {0, 0, workflows.DecideInput{Action: "rejected", Actor: approver, Note: strings.Repeat("é", 1001)}, workflows.TypeInvalidInput, "note has 1001 characters"},

@@ -51,8 +51,14 @@ type ExportPeriodProgress struct {
 	RequestedAt time.Time     `json:"requested_at"`
 	// Live counts the instances that have flushed up to the cut; Lost holds those that
 	// were declared lost meanwhile.
-	Live int                          `json:"live"`
-	Lost []activities.AwaitedInstance `json:"lost,omitempty"`
+	Live int                       `json:"live"`
+	Lost []billing.AwaitedInstance `json:"lost,omitempty"`
+	// Waiting holds the instances that are waited for, at most 500, as of some time within the last
+	// hour.
+	Waiting []billing.AwaitedInstance `json:"waiting,omitempty"`
+	// Without holds those that the export went on without, by a decision of ContinuedBy's.
+	Without     []billing.AwaitedInstance `json:"without,omitempty"`
+	ContinuedBy string                    `json:"continued_by,omitempty"`
 	// RolledUp counts the days that were rolled up, DaysLeft those that are left, and
 	// RollingUp is the day at hand.
 	RolledUp  int    `json:"rolled_up"`
@@ -132,6 +138,7 @@ func ExportPeriod(ctx workflow.Context, in ExportPeriodInput) (ExportPeriodResul
 		return ExportPeriodResult{}, err
 	}
 	run := newExportRun(in, period, now)
+	run.recording = workflow.NewMutex(ctx)
 	ctx, run.cancel = workflow.WithCancel(ctx)
 	if err := run.begin(ctx); err != nil {
 		return ExportPeriodResult{}, run.end(ctx, err)
@@ -173,10 +180,14 @@ type exportRun struct {
 	period calendar.Period
 	begun  activities.BegunExport
 	result ExportPeriodResult
-	// decision is what finance decided; nil while the run waits. recorded says that it
-	// is in the audit trail.
+	// decision is what finance decided, from when it is accepted until the run has followed it;
+	// nil while the run waits. recorded says that it is in the audit trail.
 	decision *billing.ExportDecision
 	recorded bool
+	// recording is held while a decision is being recorded; unrecorded counts those that are
+	// accepted, and not yet answered.
+	recording  workflow.Mutex
+	unrecorded int
 	// cancelation is who canceled the run by a decision, nil where nobody did; cancel ends what
 	// the run waits for.
 	cancelation *billing.ExportDecision
@@ -206,6 +217,10 @@ func (r *exportRun) begin(ctx workflow.Context) error {
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (ExportPeriodProgress, error) { return *p, nil }); err != nil {
 		return fmt.Errorf("handle the query %s: %w", QueryProgress, err)
 	}
+	// Before anything that takes time: who decides too early has an answer that says so.
+	if err := r.handleDecisions(ctx); err != nil {
+		return fmt.Errorf("handle the update %s: %w", UpdateDecide, err)
+	}
 	if err := workflow.UpsertTypedSearchAttributes(ctx, PeriodAttribute.ValueSet(p.Period)); err != nil {
 		return fmt.Errorf("set %s: %w", PeriodAttribute.GetName(), err)
 	}
@@ -231,7 +246,7 @@ func (r *exportRun) begin(ctx workflow.Context) error {
 	}
 	p.Revision = r.begun.Revision
 	p.ID, p.Cut, p.Provisional, p.Folder = r.begun.ID, r.begun.Cut, r.begun.Provisional, r.begun.Folder
-	return r.handleDecisions(ctx)
+	return nil
 }
 
 // run takes the export from stage to stage.
@@ -256,14 +271,49 @@ func (r *exportRun) answer(ctx workflow.Context) error {
 	return r.show(ctx, r.begun.Stage)
 }
 
-// wait is the stage waiting: all usage before the cut has to be in the store.
+// wait is the stage waiting: all usage before the cut has to be in the store, unless finance
+// decides to go on without the instances that hold it up.
 func (r *exportRun) wait(ctx workflow.Context) error {
-	p := r.progress()
+	for patience := firstPatience; ; patience = furtherPatience {
+		waiting, stop := workflow.WithCancel(ctx)
+		look := r.lookForWatermarks(waiting, patience)
+		err := workflow.Await(ctx, func() bool { return look.IsReady() || r.continued() })
+		stop()
+		if err != nil || r.continued() {
+			return err
+		}
+		if err := r.noteWatermarks(ctx, look); err != nil {
+			return err
+		}
+		if len(r.progress().Waiting) == 0 {
+			return r.settle(ctx)
+		}
+	}
+}
+
+// continued reports whether the run goes on without whom it waits for.
+func (r *exportRun) continued() bool { return r.progress().ContinuedBy != "" }
+
+func (r *exportRun) lookForWatermarks(ctx workflow.Context, patience time.Duration) workflow.Future {
+	cut := r.progress().Cut
+	ctx = forWaiting(ctx, fmt.Sprintf("until every live instance has flushed up to %s", stamp(cut)))
+	return workflow.ExecuteActivity(ctx, onFleet.AwaitWatermarks, activities.AwaitWatermarksInput{
+		Cut: cut, Patience: activities.Duration(patience),
+	})
+}
+
+// noteWatermarks shows whom a look has found to be waited for.
+func (r *exportRun) noteWatermarks(ctx workflow.Context, look workflow.Future) error {
 	var flushed activities.AwaitWatermarksResult
-	waitCtx := forWaiting(ctx, fmt.Sprintf("until every live instance has flushed up to %s", stamp(p.Cut)))
-	err := workflow.ExecuteActivity(waitCtx, onFleet.AwaitWatermarks, activities.AwaitWatermarksInput{Cut: p.Cut}).Get(ctx, &flushed)
-	p.Live, p.Lost = flushed.Live, flushed.Lost
-	return err
+	if err := look.Get(ctx, &flushed); err != nil {
+		return err
+	}
+	p := r.progress()
+	p.Live, p.Lost, p.Waiting = flushed.Live, flushed.Lost, flushed.Waiting
+	if len(p.Waiting) > 0 {
+		r.showDetails(ctx)
+	}
+	return nil
 }
 
 // rollUp is the stage rollups: the period's days that are over are rolled up. A day
@@ -274,6 +324,10 @@ func (r *exportRun) rollUp(ctx workflow.Context) error {
 	}
 	p := r.progress()
 	last := calendar.DayOf(p.Cut) - 1
+	for _, i := range p.Without {
+		// A rollup of a later day would wait for it: such days are counted from their batches.
+		last = min(last, calendar.DayOf(i.Watermark)-1)
+	}
 	_, err := rollUpDays(ctx, r.period.FirstDay(), last, "export "+p.Period, func(day calendar.Day, left int) {
 		p.RollingUp, p.DaysLeft = day.String(), left
 		r.showDetails(ctx)
@@ -293,6 +347,9 @@ func (r *exportRun) freeze(ctx workflow.Context) error {
 // end records that the run has failed or was canceled, also where it was canceled:
 // nothing of it counts.
 func (r *exportRun) end(ctx workflow.Context, failure error) error {
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
 	p := r.progress()
 	stage := billing.StageFailed
 	p.Error = reason(failure)

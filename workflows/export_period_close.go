@@ -211,6 +211,9 @@ func (r *exportRun) remindAfter() time.Duration {
 // issue is the stages issuing, delivering and the end. From here on a cancel comes too
 // late: half of it would be worse than all of it.
 func (r *exportRun) issue(ctx workflow.Context) error {
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

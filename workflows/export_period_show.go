@@ -54,7 +54,26 @@ func (r *exportRun) showDetails(ctx workflow.Context) {
 	for _, lost := range p.Lost {
 		rows = append(rows, [2]string{"lost", fmt.Sprintf("instance `%s` on %s: what it admitted after %s is missing", lost.Instance, lost.Host, stamp(lost.Watermark))})
 	}
+	for _, i := range p.Waiting[:min(len(p.Waiting), shownInstances)] {
+		rows = append(rows, [2]string{"waits for", awaitedText(i)})
+	}
+	for _, i := range p.Without[:min(len(p.Without), shownInstances)] {
+		rows = append(rows, [2]string{"went on without", awaitedText(i) + "; decided by " + p.ContinuedBy + ": what it flushes later is corrected in the next period"})
+	}
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("**%s** · period %s\n\n%s", p.Stage, p.Period, table(rows...)))
+}
+
+// shownInstances bounds how many instances the details name.
+const shownInstances = 20
+
+// awaitedText names an instance, and what holds it up as far as it has said.
+func awaitedText(i billing.AwaitedInstance) string {
+	text := fmt.Sprintf("instance `%s` on %s, flushed up to %s, seen at %s", i.Instance, i.Host, stamp(i.Watermark), stamp(i.SeenAt))
+	if i.Open > 0 {
+		text += fmt.Sprintf("; of %d requests under way the oldest is of organization `%s`, meter %s, since %s",
+			i.Open, i.OpenOrganization, i.OpenMeter, stamp(i.OpenSince))
+	}
+	return text
 }
 
 func ofPages(p *ExportPeriodProgress) string {

@@ -102,7 +102,7 @@ func (e environment) untilFrozen(b activities.BegunExport) script {
 			})).Return(b, nil).Once()
 		}},
 		{"AwaitWatermarks", func() {
-			e.OnActivity(onFleet.AwaitWatermarks, mock.Anything, activities.AwaitWatermarksInput{Cut: b.Cut}).
+			e.OnActivity(onFleet.AwaitWatermarks, mock.Anything, activities.AwaitWatermarksInput{Cut: b.Cut, Patience: activities.Duration(5 * time.Second)}).
 				Return(activities.AwaitWatermarksResult{Live: 2}, nil).After(time.Minute).Once()
 		}},
 		{"rollups", func() { e.stage(billing.StageRollups) }},

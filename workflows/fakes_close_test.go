@@ -235,6 +235,10 @@ func (s *fakeStore) RecordDecision(ctx context.Context, id uuid.UUID, d billing.
 	})
 }
 
+func (s *fakeStore) Decisions(context.Context, uuid.UUID) ([]billing.ExportDecision, error) {
+	return s.decided(), nil
+}
+
 func (s *fakeStore) ExportToIssue(ctx context.Context, id uuid.UUID) (found billing.Export, err error) {
 	err = s.change(ctx, "ExportToIssue", id, func(e *billing.Export) error {
 		found = *e

@@ -168,6 +168,14 @@ func forBulk(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
+// An export shows whom it waits for after firstPatience, and looks again every furtherPatience: each
+// look is a few events of its history. nowPatience is that of a look alone.
+const (
+	firstPatience   = 5 * time.Second
+	furtherPatience = time.Hour
+	nowPatience     = time.Millisecond
+)
+
 // forWaiting are the options of AwaitWatermarks.
 func forWaiting(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{

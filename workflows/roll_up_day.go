@@ -37,8 +37,8 @@ type RollUpDayProgress struct {
 	Stage RollUpStage `json:"stage"`
 	// Live counts the instances that have flushed the day; Lost holds those that were
 	// declared lost meanwhile.
-	Live int                          `json:"live"`
-	Lost []activities.AwaitedInstance `json:"lost,omitempty"`
+	Live int                       `json:"live"`
+	Lost []billing.AwaitedInstance `json:"lost,omitempty"`
 	// Rollup is the outcome; nil before.
 	Rollup *billing.DayRollup `json:"rollup,omitempty"`
 	// Reconciled is what the comparison of all layers found; nil before.

@@ -45,7 +45,7 @@ func rollUpInput() workflows.RollUpDayInput { return workflows.RollUpDayInput{Da
 func TestRollUpDay(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, "rollup/2026-10-16")
-	lost := []activities.AwaitedInstance{{Instance: uuid.Max, Host: "host|1", Watermark: now}}
+	lost := []billing.AwaitedInstance{{Instance: uuid.Max, Host: "host|1", Watermark: now}}
 	env.OnActivity(onFleet.AwaitWatermarks, mock.Anything, activities.AwaitWatermarksInput{Since: friday.Start(), Cut: friday.End()}).
 		Return(activities.AwaitWatermarksResult{Live: 3, Lost: lost}, nil).After(time.Minute).Once()
 	rollup := billing.DayRollup{Day: friday, Revision: 2, Batches: 5, Rows: 9, VarianceCount: 1, Variances: []billing.Variance{{Day: friday, Meter: "evaluations", Batches: 2, Records: 1}}}

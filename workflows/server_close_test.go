@@ -14,6 +14,7 @@ import (
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
@@ -139,6 +140,39 @@ func TestServerExportIsCanceledByADecision(t *testing.T) {
 	require.Contains(t, kept[0].Error, "by "+requester.Name+": usage is missing")
 	require.Equal(t, []billing.Action{billing.ActionCanceled}, actions(s.store.decided()))
 	s.keep(t, "export-canceled-by-a-decision", run)
+}
+
+// A close that waits names the instance, and goes on without it by the decision of somebody else.
+func TestServerExportIsContinued(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.store.toRollUp = []calendar.Day{past().FirstDay()}
+	held := meter.Instance{
+		ID: uuid.Must(uuid.NewV7()), Host: "host-7", Status: meter.InstanceLive, SeenAt: time.Now().Add(time.Hour), Watermark: past().End().Add(-time.Microsecond),
+		Open: meter.OpenUsage{Count: 1, Since: past().End().Add(-time.Minute), Organization: s.store.usage[0].Organization, Meter: "evaluations"},
+	}
+	s.store.put(held)
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
+	goOn := workflows.DecideInput{Action: billing.ActionContinued, Actor: approver, Note: "the upload hangs"}
+	eventually(t, "the run says whom it waits for", func() bool {
+		p, err := starter.ExportProgress(t.Context(), s.client, past())
+		return err == nil && len(p.Waiting) == 1 && p.Waiting[0].Instance == held.ID
+	})
+	require.Contains(t, s.details(t, run), "of 1 requests under way the oldest is of organization `"+held.Open.Organization.String())
+	bySelf := goOn
+	bySelf.Actor = requester
+	requireRefusedDecision(t, s.decide(t, bySelf), workflows.TypeSelfApproval, "somebody else")
+	require.NoError(t, s.decide(t, goOn))
+	requireRefusedDecision(t, s.decide(t, goOn), workflows.TypeNotAwaiting, "waits for no instance")
+	s.approve(t, past())
+	ended, err := result[workflows.ExportPeriodResult](t, s, run)
+	require.NoError(t, err)
+	require.Equal(t, billing.StageClosed, ended.Export.Stage)
+	require.Equal(t, 1, ended.Export.RolledUp, "days that it has flushed are rolled up")
+	manifest := s.verify(t, ended.Export.Folder)
+	require.Len(t, manifest.Continued, 1)
+	require.Equal(t, held.ID, manifest.Continued[0].Without[0].Instance)
+	s.keep(t, "export-continued", run)
 }
 
 // What is parked is rated again once its cause is gone, and the files hold it.

@@ -53,6 +53,9 @@ func (e ListQuarantineParamsState) Valid() bool {
 // Aggregation How reports fold into one value a day. Sum adds up; max is the peak; last is the level reported last.
 type Aggregation = plans.Aggregation
 
+// AwaitedInstance An instance that has not flushed up to the cut of an export.
+type AwaitedInstance = billing.AwaitedInstance
+
 // BaseFee A fee for a period, whatever is used.
 type BaseFee struct {
 	// Amount A decimal number.
@@ -229,7 +232,7 @@ type CustomerPut struct {
 
 // Decide defines model for Decide.
 type Decide struct {
-	// Note Why. Required to review and to reject.
+	// Note Why. Required to review, to reject, to cancel and to continue.
 	Note *string `json:"note,omitempty"`
 
 	// WithoutParked Approve although organizations are parked: what they used is billed as a correction in the next period.
@@ -410,7 +413,10 @@ type Export struct {
 
 	// TemporalUrl The run in Temporal's UI, where the server knows its address.
 	TemporalUrl *string `json:"temporal_url,omitempty"`
-	WorkflowId  string  `json:"workflow_id"`
+
+	// WaitingFor The instances that a run in the stage `waiting` waits for, as of now, at most 20.
+	WaitingFor *[]AwaitedInstance `json:"waiting_for,omitempty"`
+	WorkflowId string             `json:"workflow_id"`
 }
 
 // ExportFile defines model for ExportFile.
@@ -1292,6 +1298,13 @@ type CancelExportParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ContinueExportParams defines parameters for ContinueExport.
+type ContinueExportParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // GetControlTotalsParams defines parameters for GetControlTotals.
 type GetControlTotalsParams struct {
 	// Revision A revision of the period's export, from 1. Default, the one that counts.
@@ -1669,6 +1682,9 @@ type ApproveExportJSONRequestBody = Decide
 // CancelExportJSONRequestBody defines body for CancelExport for application/json ContentType.
 type CancelExportJSONRequestBody = Decide
 
+// ContinueExportJSONRequestBody defines body for ContinueExport for application/json ContentType.
+type ContinueExportJSONRequestBody = Decide
+
 // DryRunCatalogJSONRequestBody defines body for DryRunCatalog for application/json ContentType.
 type DryRunCatalogJSONRequestBody = ProposedCatalog
 
@@ -1752,6 +1768,9 @@ type ServerInterface interface {
 	// CancelExport Cancel an export
 	// (POST /api/v1/billing/exports/{period}/cancel)
 	CancelExport(c *gin.Context, period Period, params CancelExportParams)
+	// ContinueExport Go on without the instances that an export waits for
+	// (POST /api/v1/billing/exports/{period}/continue)
+	ContinueExport(c *gin.Context, period Period, params ContinueExportParams)
 	// GetControlTotals Add up what the database has
 	// (GET /api/v1/billing/exports/{period}/control-totals)
 	GetControlTotals(c *gin.Context, period Period, params GetControlTotalsParams)
@@ -2179,6 +2198,55 @@ func (siw *ServerInterfaceWrapper) CancelExport(c *gin.Context) {
 	}
 
 	siw.Handler.CancelExport(c, period, params)
+}
+
+// ContinueExport operation middleware
+func (siw *ServerInterfaceWrapper) ContinueExport(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "period" -------------
+	var period Period
+
+	err = runtime.BindStyledParameterWithOptions("simple", "period", c.Param("period"), &period, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter period: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ContinueExportParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ContinueExport(c, period, params)
 }
 
 // GetControlTotals operation middleware
@@ -4602,6 +4670,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/billing/exports/:period/approve", wrapper.ApproveExport)
 	router.POST(options.BaseURL+"/api/v1/billing/exports/:period/reject", wrapper.RejectExport)
 	router.POST(options.BaseURL+"/api/v1/billing/exports/:period/cancel", wrapper.CancelExport)
+	router.POST(options.BaseURL+"/api/v1/billing/exports/:period/continue", wrapper.ContinueExport)
 	router.POST(options.BaseURL+"/api/v1/billing/exports/:period/retry", wrapper.RetryExport)
 	router.POST(options.BaseURL+"/api/v1/billing/exports/:period/reopen", wrapper.ReopenExport)
 	router.GET(options.BaseURL+"/api/v1/billing/exports/:period/variances", wrapper.ListVariances)
@@ -5632,6 +5701,208 @@ type CancelExport503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response CancelExport503ApplicationProblemPlusJSONResponse) VisitCancelExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExportRequestObject struct {
+	Period Period `json:"period"`
+	Params ContinueExportParams
+	Body   *ContinueExportJSONRequestBody
+}
+
+type ContinueExportResponseObject interface {
+	VisitContinueExportResponse(w http.ResponseWriter) error
+}
+
+type ContinueExport200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type ContinueExport200JSONResponse struct {
+	Body    Decided
+	Headers ContinueExport200ResponseHeaders
+}
+
+func (response ContinueExport200JSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExport400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ContinueExport400ApplicationProblemPlusJSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExport401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response ContinueExport401ApplicationProblemPlusJSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExport403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ContinueExport403ApplicationProblemPlusJSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExport404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ContinueExport404ApplicationProblemPlusJSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExport409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response ContinueExport409ApplicationProblemPlusJSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExport413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response ContinueExport413ApplicationProblemPlusJSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExport415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response ContinueExport415ApplicationProblemPlusJSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExport422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response ContinueExport422ApplicationProblemPlusJSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExport500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ContinueExport500ApplicationProblemPlusJSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueExport503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ContinueExport503ApplicationProblemPlusJSONResponse) VisitContinueExportResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -14320,6 +14591,9 @@ type StrictServerInterface interface {
 	// CancelExport Cancel an export
 	// (POST /api/v1/billing/exports/{period}/cancel)
 	CancelExport(ctx context.Context, request CancelExportRequestObject) (CancelExportResponseObject, error)
+	// ContinueExport Go on without the instances that an export waits for
+	// (POST /api/v1/billing/exports/{period}/continue)
+	ContinueExport(ctx context.Context, request ContinueExportRequestObject) (ContinueExportResponseObject, error)
 	// GetControlTotals Add up what the database has
 	// (GET /api/v1/billing/exports/{period}/control-totals)
 	GetControlTotals(ctx context.Context, request GetControlTotalsRequestObject) (GetControlTotalsResponseObject, error)
@@ -14759,6 +15033,51 @@ func (sh *strictHandler) CancelExport(ctx *gin.Context, period Period, params Ca
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(CancelExportResponseObject); ok {
 		if err := validResponse.VisitCancelExportResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ContinueExport operation middleware
+func (sh *strictHandler) ContinueExport(ctx *gin.Context, period Period, params ContinueExportParams) {
+	var request ContinueExportRequestObject
+
+	request.Period = period
+	request.Params = params
+
+	var body ContinueExportJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ContinueExport(ctx, request.(ContinueExportRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ContinueExport")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ContinueExportResponseObject); ok {
+		if err := validResponse.VisitContinueExportResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

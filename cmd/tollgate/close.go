@@ -62,6 +62,13 @@ func (c exportReject) Run(ctx context.Context, out *output) error {
 	return c.decide(ctx, out, "reject", map[string]any{})
 }
 
+type exportContinue struct{ exportDecision }
+
+// Run has a run go on without the instances that it waits for.
+func (c exportContinue) Run(ctx context.Context, out *output) error {
+	return c.decide(ctx, out, "continue", map[string]any{})
+}
+
 type exportCancel struct{ exportDecision }
 
 // Run cancels a run in any stage before issuing.

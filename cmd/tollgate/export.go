@@ -27,6 +27,7 @@ type exportCommand struct {
 	Review      exportReview      `cmd:"" help:"Accept the variances of an export."`
 	Approve     exportApprove     `cmd:"" help:"Approve an export that somebody else requested: its statements are issued."`
 	Reject      exportReject      `cmd:"" help:"Reject an export: nothing is issued."`
+	Continue    exportContinue    `cmd:"" help:"Have an export go on without the instances that it waits for."`
 	Cancel      exportCancel      `cmd:"" help:"Cancel an export in any stage before issuing."`
 	Retry       exportRetry       `cmd:"" help:"Rate the organizations again that could not be rated."`
 	Reopen      exportReopen      `cmd:"" help:"Open a closed period again, as its next revision."`
@@ -66,7 +67,9 @@ type export struct {
 	Error       string        `json:"error,omitempty"`
 	TemporalURL string        `json:"temporal_url,omitempty"`
 	Progress    *exportStep   `json:"progress,omitempty"`
-	Files       []exportFile  `json:"files"`
+	// WaitingFor are the instances that it waits for, where it does.
+	WaitingFor []billing.AwaitedInstance `json:"waiting_for,omitempty"`
+	Files      []exportFile              `json:"files"`
 	// Counts says how many organizations were rated, parked and differ.
 	Counts *billing.RatingCounts `json:"counts,omitempty"`
 	// Manifest is there once the files are written.
@@ -240,6 +243,9 @@ func (c exportStatus) Run(ctx context.Context, out *output) error {
 	if e.Progress != nil {
 		_, _ = fmt.Fprintf(out, "\n%s (%d of %d)\n", e.Progress.Note, e.Progress.Done, e.Progress.Total)
 	}
+	for _, i := range e.WaitingFor {
+		_, _ = fmt.Fprintln(out, "waits for", awaitedText(i))
+	}
 	if e.Counts != nil && e.Counts.Organizations > 0 {
 		_, _ = fmt.Fprintf(out, "\nrevision %d: %d statements of %d organizations, %d parked, %d variances\n",
 			e.Revision, e.Counts.Statements, e.Counts.Organizations, e.Counts.Parked, e.Counts.Variances)
@@ -257,6 +263,16 @@ func (c exportStatus) Run(ctx context.Context, out *output) error {
 		}
 	}
 	return nil
+}
+
+// awaitedText names an instance, and what holds it up as far as it has said.
+func awaitedText(i billing.AwaitedInstance) string {
+	text := fmt.Sprintf("instance %s on %s, flushed up to %s, seen at %s", i.Instance, i.Host, i.Watermark.Format(time.RFC3339), i.SeenAt.Format(time.RFC3339))
+	if i.Open > 0 {
+		text += fmt.Sprintf("; of %d requests under way the oldest is of organization %s, meter %s, since %s",
+			i.Open, i.OpenOrganization, i.OpenMeter, i.OpenSince.Format(time.RFC3339))
+	}
+	return text
 }
 
 type exportList struct {

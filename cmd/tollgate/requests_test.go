@@ -58,6 +58,7 @@ func TestRequestsSayWhatTheFlagsSay(t *testing.T) {
 		{"export approve --period 2026-10", "POST " + exports + "/approve", `{"note":"","without_parked":false}`},
 		{"export approve --period 2026-10 --without-parked", "POST " + exports + "/approve", `{"note":"","without_parked":true}`},
 		{"export reject --period 2026-10 --note wrong", "POST " + exports + "/reject", `{"note":"wrong"}`},
+		{"export continue --period 2026-10 --note gone", "POST " + exports + "/continue", `{"note":"gone"}`},
 		{"export cancel --period 2026-10", "POST " + exports + "/cancel", `{"note":""}`},
 		{"export retry --period 2026-10", "POST " + exports + "/retry", `{"note":""}`},
 		{"export reopen --period 2026-10 --note late", "POST " + exports + "/reopen", settings(`"note":"late",`)},

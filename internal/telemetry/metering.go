@@ -145,12 +145,12 @@ func ObserveOpenReservations(provider metric.MeterProvider, m *meter.Meter, now 
 		metric.WithDescription("Age of the oldest of them: it may hold the watermark up."))
 	if failed = errors.Join(failed, err); failed == nil {
 		_, failed = scope.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-			since, count := m.OldestOpen()
+			held := m.Open()
 			age := time.Duration(0)
-			if count > 0 {
-				age = now().Sub(since)
+			if held.Count > 0 {
+				age = now().Sub(held.Since)
 			}
-			o.ObserveInt64(open, int64(count))
+			o.ObserveInt64(open, int64(held.Count))
 			o.ObserveFloat64(oldest, age.Seconds())
 			return nil
 		}, open, oldest)

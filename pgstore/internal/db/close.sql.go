@@ -298,7 +298,7 @@ func (q *Queries) CorrectionsOf(ctx context.Context, exportID uuid.UUID, organiz
 }
 
 const decisions = `-- name: Decisions :many
-SELECT action, actor_id, actor, note, at FROM export_decisions WHERE export_id = $1 ORDER BY at, id
+SELECT action, actor_id, actor, note, at, without FROM export_decisions WHERE export_id = $1 ORDER BY at, id
 `
 
 type DecisionsRow struct {
@@ -307,6 +307,7 @@ type DecisionsRow struct {
 	Actor   string
 	Note    string
 	At      time.Time
+	Without []byte
 }
 
 func (q *Queries) Decisions(ctx context.Context, exportID uuid.UUID) ([]DecisionsRow, error) {
@@ -324,6 +325,7 @@ func (q *Queries) Decisions(ctx context.Context, exportID uuid.UUID) ([]Decision
 			&i.Actor,
 			&i.Note,
 			&i.At,
+			&i.Without,
 		); err != nil {
 			return nil, err
 		}
@@ -602,7 +604,7 @@ func (q *Queries) PutCorrections(ctx context.Context, arg PutCorrectionsParams) 
 }
 
 const putDecision = `-- name: PutDecision :exec
-INSERT INTO export_decisions (id, export_id, action, actor_id, actor, note, at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO export_decisions (id, export_id, action, actor_id, actor, note, at, without) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (id) DO NOTHING
 `
 
@@ -614,6 +616,7 @@ type PutDecisionParams struct {
 	Actor    string
 	Note     string
 	At       time.Time
+	Without  []byte
 }
 
 func (q *Queries) PutDecision(ctx context.Context, arg PutDecisionParams) error {
@@ -625,6 +628,7 @@ func (q *Queries) PutDecision(ctx context.Context, arg PutDecisionParams) error 
 		arg.Actor,
 		arg.Note,
 		arg.At,
+		arg.Without,
 	)
 	return err
 }

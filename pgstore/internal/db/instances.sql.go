@@ -13,7 +13,7 @@ import (
 )
 
 const instance = `-- name: Instance :one
-SELECT id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until, lost_after_ms FROM instances WHERE id = $1
+SELECT id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until, open_count, open_since, open_organization_id, open_meter, lost_after_ms FROM instances WHERE id = $1
 `
 
 func (q *Queries) Instance(ctx context.Context, id uuid.UUID) (Instance, error) {
@@ -29,13 +29,17 @@ func (q *Queries) Instance(ctx context.Context, id uuid.UUID) (Instance, error) 
 		&i.Watermark,
 		&i.PlansThrough,
 		&i.PlansUntil,
+		&i.OpenCount,
+		&i.OpenSince,
+		&i.OpenOrganizationID,
+		&i.OpenMeter,
 		&i.LostAfterMs,
 	)
 	return i, err
 }
 
 const instances = `-- name: Instances :many
-SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, i.lost_after_ms, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
+SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, i.open_count, i.open_since, i.open_organization_id, i.open_meter, i.lost_after_ms, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
 FROM instances i
 ORDER BY i.started_at, i.id
 `
@@ -64,6 +68,10 @@ func (q *Queries) Instances(ctx context.Context) ([]InstancesRow, error) {
 			&i.Instance.Watermark,
 			&i.Instance.PlansThrough,
 			&i.Instance.PlansUntil,
+			&i.Instance.OpenCount,
+			&i.Instance.OpenSince,
+			&i.Instance.OpenOrganizationID,
+			&i.Instance.OpenMeter,
 			&i.Instance.LostAfterMs,
 			&i.LostQuota,
 		); err != nil {

@@ -103,6 +103,12 @@ type Instance struct {
 	PlansThrough int64
 	// Time, by the instance's clock, up to which it has put in force what those changes say.
 	PlansUntil time.Time
+	// Requests that it had admitted and not settled at its last flush: those that may take long.
+	OpenCount int64
+	// Since when the oldest of them is under way; NULL where there is none. open_organization_id and open_meter are whose it is.
+	OpenSince          *time.Time
+	OpenOrganizationID *uuid.UUID
+	OpenMeter          *string
 	// How long the instance must not have been seen before it is declared lost: it says so itself, as it relies on its leases by it.
 	LostAfterMs int64
 }
