@@ -158,6 +158,8 @@ func TestProgramsRefuseWrongSettings(t *testing.T) {
 	for _, wrong := range []struct{ program, setting, says string }{
 		{"api", "TOLLGATE_DATABASE_URL=mysql://localhost/x", "--database-url begins with mysql://"},
 		{"api", "TOLLGATE_DATABASE_URL=" + empty.URL, "run `tollgate migrate`"},
+		{"worker", "TOLLGATE_DATABASE_URL=postgres://u:p@db.example/d", "--database-url may reach db.example without TLS"},
+		{"worker", "TOLLGATE_DATABASE_URL_FILE=/nowhere", "TOLLGATE_DATABASE_URL and TOLLGATE_DATABASE_URL_FILE are set"},
 		{"api", "TOLLGATE_FLUSH_INTERVAL=1ms", "--flush-interval is 1ms: it must be 100ms to 5m"},
 		{"api", "TOLLGATE_UPSTREAM=localhost:9000", "--upstream"},
 		{"api", "TOLLGATE_CATALOG=/nowhere.yaml", "--catalog"},

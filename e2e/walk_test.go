@@ -33,9 +33,12 @@ func TestTheWholeSystemWalks(t *testing.T) {
 		}
 	}))
 	defer upstream.Close()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	database := pgtest.NewDatabase(t)
+	s := newSystem(t, database, temporaltest.Register(t))
 	s.startWorker()
-	api := s.startAPI("TOLLGATE_UPSTREAM=" + upstream.URL)
+	secret := filepath.Join(t.TempDir(), "database-url")
+	require.NoError(t, os.WriteFile(secret, []byte(database.APIURL+"\n"), 0o600))
+	api := s.startAPI("TOLLGATE_UPSTREAM="+upstream.URL, "TOLLGATE_DATABASE_URL=", "TOLLGATE_DATABASE_URL_FILE="+secret)
 	s.financeKey = s.newKey("finance")
 	free, pro, enterprise := s.newTenant("Free & Sons", "free"), s.newTenant("Pro Ltd", "pro"), s.newTenant("Ënterprise", "enterprise")
 

@@ -34,7 +34,7 @@ func (s server) check(key string) error {
 // adminAccess, financeAccess and tenantAccess reach the API with a key of that role.
 type adminAccess struct {
 	server
-	Key string `required:"" env:"TOLLGATE_ADMIN_KEY" placeholder:"KEY" help:"An admin key."`
+	Key string `required:"" secret:"" env:"TOLLGATE_ADMIN_KEY" placeholder:"KEY" help:"An admin key."`
 }
 
 // Validate checks the address and that there is a key.
@@ -44,7 +44,7 @@ func (a adminAccess) client() *client { return newClient(a.URL, a.Key) }
 
 type financeAccess struct {
 	server
-	Key string `required:"" env:"TOLLGATE_FINANCE_KEY" placeholder:"KEY" help:"A finance key."`
+	Key string `required:"" secret:"" env:"TOLLGATE_FINANCE_KEY" placeholder:"KEY" help:"A finance key."`
 }
 
 // Validate checks the address and that there is a key.
@@ -54,7 +54,7 @@ func (a financeAccess) client() *client { return newClient(a.URL, a.Key) }
 
 type tenantAccess struct {
 	server
-	Key string `required:"" env:"TOLLGATE_KEY,TOLLGATE_FREE_KEY" placeholder:"KEY" help:"The organization's key."`
+	Key string `required:"" secret:"" env:"TOLLGATE_KEY,TOLLGATE_FREE_KEY" placeholder:"KEY" help:"The organization's key."`
 }
 
 // Validate checks the address and that there is a key.

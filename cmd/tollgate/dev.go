@@ -27,6 +27,7 @@ type devCommand struct {
 	config.Log
 	config.Catalog
 	config.Stripe
+	config.Transport
 	Port           int           `default:"8080" env:"TOLLGATE_DEV_PORT" help:"Port of the API and its pages."`
 	PostgresPort   int           `default:"0" env:"TOLLGATE_DEV_POSTGRES_PORT" help:"Port of the private Postgres; 0 takes a free one."`
 	TemporalPort   int           `default:"7233" env:"TOLLGATE_DEV_TEMPORAL_PORT" help:"Port of Temporal."`
@@ -34,7 +35,7 @@ type devCommand struct {
 	MetricsPort    int           `default:"9091" env:"TOLLGATE_DEV_METRICS_PORT" help:"Port of the API's metrics."`
 	WorkerPort     int           `default:"9090" env:"TOLLGATE_DEV_WORKER_PORT" help:"Port of the worker's metrics and readiness."`
 	DataDir        string        `type:"path" default:".tollgate" env:"TOLLGATE_DEV_DATA_DIR" help:"Folder for the data of Postgres and Temporal, export files, logs and dev.env."`
-	DatabaseURL    string        `env:"DATABASE_URL" placeholder:"URL" help:"Use this Postgres, as a role that owns the schema, in place of a private one."`
+	DatabaseURL    string        `secret:"" env:"DATABASE_URL" placeholder:"URL" help:"Use this Postgres, as a role that owns the schema, in place of a private one."`
 	FlushInterval  time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes."`
 }
 
@@ -86,7 +87,7 @@ func (c *devCommand) Run(ctx context.Context, out *output) error {
 	}
 	shared := app.Shared{
 		Log:      c.Log,
-		Database: config.Database{DatabaseURL: apiURL, MaxConnections: 16},
+		Database: config.Database{Transport: c.Transport, DatabaseURL: apiURL, MaxConnections: 16},
 		Blobs:    config.Blobs{BlobURL: (&url.URL{Scheme: "file", Path: filepath.Join(c.DataDir, "blobs")}).String()},
 		Catalog:  c.Catalog,
 		// Receivers are on this machine, too.

@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/riverline/tollgate/instant"
+	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/internal/version"
 )
 
@@ -68,6 +69,7 @@ func run(ctx context.Context, args []string, out *output, stderr io.Writer) int 
 		kong.Name("tollgate"),
 		kong.Description("Usage metering, plan enforcement and billing exports."),
 		kong.UsageOnError(),
+		config.SecretFiles(),
 		kong.TypeMapper(reflect.TypeFor[time.Time](), kong.MapperFunc(decodeTime)),
 		kong.Writers(out, stderr),
 		kong.BindTo(ctx, (*context.Context)(nil)),

@@ -6,9 +6,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 )
 
@@ -137,7 +141,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"events --limit many", "--limit"},
 		{"migrate up", "--database-url"},
 		{"reconcile --database-url mysql://u:secret@h/d", "--database-url begins with mysql://"},
-		{"usage import --database-url postgres://u@h/d --max-errors 0 main.go", "--max-errors is 0"},
+		{"usage import --database-url postgres://u@localhost/d --max-errors 0 main.go", "--max-errors is 0"},
 		{"dev --port 70000", "--port is 70000"},
 		{"dev --postgres-port=-1", "--postgres-port is -1"},
 		{"journal list /nowhere", "/nowhere"},
@@ -229,15 +233,15 @@ func TestFailuresEndWithOne(t *testing.T) {
 func TestRulesOfCommands(t *testing.T) {
 	s := newShell(t)
 	for args, says := range map[string]string{
-		"org plan " + someID:                                                        "give either a plan or --keep",
-		"org plan " + someID + " pro --keep":                                        "give either a plan or --keep",
-		"reconcile --database-url postgres://h/d --from 2026-11-31":                 "--from: ",
-		"reconcile --database-url postgres://h/d --to yesterday":                    "--to: ",
-		"reconcile --database-url postgres://h/d --from 2026-11-02 --to 2026-11-01": "it must not be before --from, which is 2026-11-02",
-		"export diff 1 2 --period 2026-10 --key=":                                   "--key is empty",
-		"export diff /nowhere 2 --period 2026-10":                                   "/nowhere",
-		"export verify --offline " + t.TempDir():                                    "read the manifest",
-		"journal show main.go":                                                      "is not named as a journal segment",
+		"org plan " + someID:                                                                "give either a plan or --keep",
+		"org plan " + someID + " pro --keep":                                                "give either a plan or --keep",
+		"reconcile --database-url postgres://localhost/d --from 2026-11-31":                 "--from: ",
+		"reconcile --database-url postgres://localhost/d --to yesterday":                    "--to: ",
+		"reconcile --database-url postgres://localhost/d --from 2026-11-02 --to 2026-11-01": "it must not be before --from, which is 2026-11-02",
+		"export diff 1 2 --period 2026-10 --key=":                                           "--key is empty",
+		"export diff /nowhere 2 --period 2026-10":                                           "/nowhere",
+		"export verify --offline " + t.TempDir():                                            "read the manifest",
+		"journal show main.go":                                                              "is not named as a journal segment",
 	} {
 		code, stdout, stderr := s.run(strings.Fields(args)...)
 		require.Equal(t, 1, code, args)
@@ -245,4 +249,43 @@ func TestRulesOfCommands(t *testing.T) {
 		require.Contains(t, stderr, says, args)
 	}
 	require.Empty(t, s.asked)
+}
+
+// TestEverySecretMayBeInAFile holds that no command has a secret which must be a flag.
+func TestEverySecretMayBeInAFile(t *testing.T) {
+	parser, err := kong.New(&commands{}, kong.TypeMapper(reflect.TypeFor[time.Time](), kong.MapperFunc(decodeTime)))
+	require.NoError(t, err)
+	found := 0
+	for _, command := range parser.Model.Leaves(false) {
+		for _, flags := range command.AllFlags(false) {
+			for _, flag := range flags {
+				looksSecret := flag.PlaceHolder == "KEY" || flag.PlaceHolder == "PASSWORD" || strings.HasSuffix(flag.Name, "database-url")
+				require.Equal(t, looksSecret, flag.Tag.Has("secret"), "%s --%s", command.Path(), flag.Name)
+				require.False(t, looksSecret && len(flag.Envs) == 0, "%s --%s", command.Path(), flag.Name)
+				if looksSecret {
+					found++
+				}
+			}
+		}
+	}
+	require.Positive(t, found)
+
+	path := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(path, []byte("tg_admin_filed\n"), 0o600))
+	s := newShell(t)
+	t.Setenv("TOLLGATE_ADMIN_KEY", "")
+	t.Setenv("TOLLGATE_ADMIN_KEY_FILE", path)
+	s.must("keys", "list")
+	require.Equal(t, "tg_admin_filed", s.asked[0].key)
+}
+
+// TestMigrationsNeedTLS holds that the owner's password crosses no network in the clear.
+func TestMigrationsNeedTLS(t *testing.T) {
+	s := newShell(t)
+	for _, command := range []string{"migrate up", "migrate down", "migrate status", "keys first-admin", "reconcile"} {
+		code, _, stderr := s.run(append(strings.Fields(command), "--database-url", "postgres://u:secret@db.example/d?connect_timeout=1")...)
+		require.NotZero(t, code, command)
+		require.Contains(t, stderr, "--database-url may reach db.example without TLS", command)
+		require.NotContains(t, stderr, "secret", command)
+	}
 }

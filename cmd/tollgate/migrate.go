@@ -7,6 +7,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/riverline/tollgate/cmd/internal/app"
+	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/migrations"
 )
 
@@ -18,12 +20,18 @@ type migrateCommand struct {
 
 // ownerDatabase is how migrations reach Postgres: as the owner of the schema.
 type ownerDatabase struct {
-	DatabaseURL string `required:"" env:"TOLLGATE_OWNER_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"Postgres, as the role that owns the schema and may create roles; not through a pooler in transaction mode."`
+	config.Transport
+	DatabaseURL string `required:"" secret:"" env:"TOLLGATE_OWNER_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"Postgres, as the role that owns the schema and may create roles; not through a pooler in transaction mode."`
+}
+
+// Validate checks the settings.
+func (d ownerDatabase) Validate() error {
+	return app.CheckTransport("--database-url", d.DatabaseURL, d.Transport)
 }
 
 type migrateUp struct {
 	ownerDatabase
-	APIPassword string `env:"TOLLGATE_API_PASSWORD" placeholder:"PASSWORD" help:"Let the role tollgate_api log in with this password (8 to 200 characters)."`
+	APIPassword string `secret:"" env:"TOLLGATE_API_PASSWORD" placeholder:"PASSWORD" help:"Let the role tollgate_api log in with this password (8 to 200 characters)."`
 }
 
 // Run applies what is pending.

@@ -23,7 +23,7 @@ type exportVerify struct {
 	Folder  string `arg:"" type:"existingdir" default:"." help:"Folder with the files of an export."`
 	Offline bool   `help:"Check the files alone, without asking the API what the database has."`
 	server
-	Key string `env:"TOLLGATE_FINANCE_KEY" placeholder:"KEY" help:"A finance key; not needed with --offline."`
+	Key string `secret:"" env:"TOLLGATE_FINANCE_KEY" placeholder:"KEY" help:"A finance key; not needed with --offline."`
 	format
 }
 
@@ -101,7 +101,7 @@ type exportDiff struct {
 	Before string `arg:"" help:"A revision of the period (1), or a folder or file with statements."`
 	After  string `arg:"" help:"The same, of what to compare with."`
 	server
-	Key string `env:"TOLLGATE_FINANCE_KEY" placeholder:"KEY" help:"A finance key, where a revision is compared."`
+	Key string `secret:"" env:"TOLLGATE_FINANCE_KEY" placeholder:"KEY" help:"A finance key, where a revision is compared."`
 	periodFlag
 	format
 }

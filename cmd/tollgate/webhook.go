@@ -28,7 +28,7 @@ type webhookCommand struct {
 // anyAccess reaches the API with a key of any role: what it has depends on whose key it is.
 type anyAccess struct {
 	server
-	Key string `required:"" env:"TOLLGATE_KEY,TOLLGATE_FINANCE_KEY,TOLLGATE_ADMIN_KEY" placeholder:"KEY" help:"A key of the organization, or of finance or an administrator for the platform."`
+	Key string `required:"" secret:"" env:"TOLLGATE_KEY,TOLLGATE_FINANCE_KEY,TOLLGATE_ADMIN_KEY" placeholder:"KEY" help:"A key of the organization, or of finance or an administrator for the platform."`
 }
 
 // Validate checks the address and that there is a key.

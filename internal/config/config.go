@@ -30,9 +30,15 @@ func (l Log) Logger() *slog.Logger {
 	return logger
 }
 
+// Transport says how Postgres is reached.
+type Transport struct {
+	AllowPlaintextDatabase bool `env:"TOLLGATE_ALLOW_PLAINTEXT_DATABASE" help:"Let connections to a Postgres that is not on this machine go without TLS. Default: its URL must have sslmode=verify-full, verify-ca or require."`
+}
+
 // Database says where Postgres is.
 type Database struct {
-	DatabaseURL    string `required:"" env:"TOLLGATE_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"Postgres, as the role tollgate_api or a member of it: postgres://user:password@host:5432/database."`
+	Transport
+	DatabaseURL    string `required:"" secret:"" env:"TOLLGATE_DATABASE_URL,DATABASE_URL" placeholder:"URL" help:"Postgres, as the role tollgate_api or a member of it: postgres://user:password@host:5432/database."`
 	MaxConnections int32  `default:"16" env:"TOLLGATE_MAX_CONNECTIONS" help:"Most connections to Postgres, 2 to 1000."`
 }
 
@@ -123,7 +129,7 @@ func CheckListen(flag, value string) error {
 
 // Stripe says where statements are delivered. Without a key they are delivered nowhere.
 type Stripe struct {
-	StripeKey string `env:"TOLLGATE_STRIPE_KEY" placeholder:"KEY" help:"Secret or restricted key of Stripe, which may read and write invoices; without it nothing is delivered."`
+	StripeKey string `secret:"" env:"TOLLGATE_STRIPE_KEY" placeholder:"KEY" help:"Secret or restricted key of Stripe, which may read and write invoices; without it nothing is delivered."`
 	StripeURL string `env:"TOLLGATE_STRIPE_URL" placeholder:"URL" help:"Address of what speaks Stripe's API, such as its mock; Stripe itself by default."`
 }
 

@@ -63,20 +63,20 @@ type APIConfig struct {
 // DefaultAPIConfig returns the settings of an API of which nothing is said: those of the flags, and of
 // the environment where it says more.
 func DefaultAPIConfig() (APIConfig, error) {
-	var config APIConfig
-	parser, err := kong.New(&config)
+	var settings APIConfig
+	parser, err := kong.New(&settings, config.SecretFiles())
 	if err != nil {
-		return config, fmt.Errorf("describe the API's settings: %w", err)
+		return settings, fmt.Errorf("describe the API's settings: %w", err)
 	}
 	// kong.ApplyDefaults validates, too: what has no default is missing yet.
-	settings, err := kong.Trace(parser, nil)
+	read, err := kong.Trace(parser, nil)
 	if err == nil {
-		err = errors.Join(settings.Resolve(), settings.ApplyDefaults())
+		err = errors.Join(read.Resolve(), read.ApplyDefaults())
 	}
 	if err != nil {
-		return config, fmt.Errorf("read the defaults of the API's settings: %w", err)
+		return settings, fmt.Errorf("read the defaults of the API's settings: %w", err)
 	}
-	return config, nil
+	return settings, nil
 }
 
 // Validate checks the settings.
@@ -84,6 +84,7 @@ func (c APIConfig) Validate() error {
 	return errors.Join(
 		c.Shared.Validate(),
 		c.ListenDatabase.Validate(),
+		CheckTransport("--listen-database-url", c.ListenDatabaseURL, c.Transport),
 		config.CheckListen("--listen", c.Listen),
 		c.checkMetricsListen(),
 		config.CheckHTTPURL("--upstream", c.Upstream),

@@ -10,7 +10,7 @@ import (
 
 // ListenDatabase says where changes are listened for.
 type ListenDatabase struct {
-	ListenDatabaseURL string `env:"TOLLGATE_LISTEN_DATABASE_URL" placeholder:"URL" help:"The same database as --database-url and the same role, where it can be listened for changes: past a pooler in transaction mode. Default: --database-url."`
+	ListenDatabaseURL string `secret:"" env:"TOLLGATE_LISTEN_DATABASE_URL" placeholder:"URL" help:"The same database as --database-url and the same role, where it can be listened for changes: past a pooler in transaction mode. Default: --database-url."`
 }
 
 // Validate checks the setting.

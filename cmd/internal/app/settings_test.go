@@ -2,12 +2,14 @@ package app
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/contrib/envconfig"
 
 	"github.com/riverline/tollgate/internal/config"
 )
@@ -24,11 +26,11 @@ func withoutSettings(t *testing.T) {
 }
 
 // needed are the settings that have no default.
-const needed = "--database-url=postgres://u:secret@h/d --blob-url=file:///blobs "
+const needed = "--database-url=postgres://u:secret@localhost/d --blob-url=file:///blobs "
 
 // parse reads settings as Main does.
 func parse(settings interface{ Validate() error }, args string) error {
-	parser, err := kong.New(settings)
+	parser, err := kong.New(settings, config.SecretFiles())
 	if err != nil {
 		return err
 	}
@@ -57,8 +59,8 @@ func TestDefaultsAreValid(t *testing.T) {
 // The environment says what flags don't.
 func TestSettingsComeFromTheEnvironment(t *testing.T) {
 	withoutSettings(t)
-	t.Setenv("TOLLGATE_DATABASE_URL", "postgres://h/d")
-	t.Setenv("TOLLGATE_LISTEN_DATABASE_URL", "postgres://direct/d")
+	t.Setenv("TOLLGATE_DATABASE_URL", "postgres://h/d?sslmode=require")
+	t.Setenv("TOLLGATE_LISTEN_DATABASE_URL", "postgres://direct/d?sslmode=verify-full")
 	t.Setenv("TOLLGATE_BLOB_URL", "file:///blobs")
 	t.Setenv("TOLLGATE_FLUSH_INTERVAL", "2s")
 	t.Setenv("TOLLGATE_USAGE_THRESHOLDS", "50,90")
@@ -66,11 +68,87 @@ func TestSettingsComeFromTheEnvironment(t *testing.T) {
 	var api APIConfig
 	require.NoError(t, parse(&api, "--flush-interval 3s"))
 	require.Equal(t, 3*time.Second, api.FlushInterval)
-	require.Equal(t, "postgres://direct/d", api.ListenDatabaseURL)
+	require.Equal(t, "postgres://direct/d?sslmode=verify-full", api.ListenDatabaseURL)
 	require.Equal(t, []int{50, 90}, api.UsageThresholds)
 	require.Equal(t, []time.Duration{0, time.Minute}, api.WebhookSchedule)
 	t.Setenv("TOLLGATE_FLUSH_INTERVAL", "1ms")
 	require.ErrorContains(t, parse(&APIConfig{}, ""), "--flush-interval is 1ms")
+}
+
+// Where the network is trusted, a setting says so.
+func TestPlaintextIsAllowedByASetting(t *testing.T) {
+	withoutSettings(t)
+	const remote = "--database-url=postgres://u:secret@db.example/d --listen-database-url=postgres://u:secret@db.example/d --blob-url=file:///b"
+	require.Error(t, parse(&APIConfig{}, remote))
+	require.NoError(t, parse(&APIConfig{}, remote+" --allow-plaintext-database"))
+	t.Setenv("TOLLGATE_ALLOW_PLAINTEXT_DATABASE", "true")
+	require.NoError(t, parse(&APIConfig{}, remote))
+}
+
+// Each secret may be in a file, so that none need be a flag.
+func TestSecretsComeFromFiles(t *testing.T) {
+	withoutSettings(t)
+	file := func(content string) string {
+		path := filepath.Join(t.TempDir(), "secret")
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		return path
+	}
+	const blobs = "--blob-url=file:///b "
+	t.Setenv("TOLLGATE_DATABASE_URL_FILE", file("postgres://u:s3cr3t@localhost/d\n"))
+	t.Setenv("TOLLGATE_LISTEN_DATABASE_URL_FILE", file("postgres://u:s3cr3t@localhost/direct\r\n"))
+	t.Setenv("TOLLGATE_STRIPE_KEY_FILE", file("sk_test_1"))
+	var api APIConfig
+	require.NoError(t, parse(&api, blobs))
+	require.Equal(t, "postgres://u:s3cr3t@localhost/d", api.DatabaseURL)
+	require.Equal(t, "postgres://u:s3cr3t@localhost/direct", api.ListenDatabaseURL)
+	var worker WorkerConfig
+	require.NoError(t, parse(&worker, blobs+"--database-url=postgres://localhost/flag"))
+	require.Equal(t, "sk_test_1", worker.StripeKey)
+	require.Equal(t, "postgres://localhost/flag", worker.DatabaseURL, "a flag says more than a file")
+
+	t.Setenv("TOLLGATE_STRIPE_KEY", "")
+	require.NoError(t, parse(&WorkerConfig{}, blobs), "an empty variable says nothing")
+	t.Setenv("TOLLGATE_STRIPE_KEY", "sk_test_2")
+	require.ErrorContains(t, parse(&WorkerConfig{}, blobs), "TOLLGATE_STRIPE_KEY and TOLLGATE_STRIPE_KEY_FILE are set: only one may be")
+	require.NoError(t, os.Unsetenv("TOLLGATE_STRIPE_KEY"))
+	for path, says := range map[string]string{
+		"/nowhere": "TOLLGATE_STRIPE_KEY_FILE: open /nowhere", file(""): "must have a secret of 1 to", file("\n"): "must have a secret",
+		t.TempDir(): "TOLLGATE_STRIPE_KEY_FILE: ", file(strings.Repeat("s3cr3t", 20_000)): "must have a secret",
+	} {
+		t.Setenv("TOLLGATE_STRIPE_KEY_FILE", path)
+		err := parse(&WorkerConfig{}, blobs)
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), "s3cr3t")
+	}
+}
+
+// TestEverySecretMayBeInAFile holds that no setting which is a secret lacks the tag.
+func TestEverySecretMayBeInAFile(t *testing.T) {
+	for _, settings := range []any{&APIConfig{}, &WorkerConfig{}} {
+		parser, err := kong.New(settings)
+		require.NoError(t, err)
+		for _, flag := range parser.Model.Flags {
+			looksSecret := flag.PlaceHolder == "KEY" || flag.PlaceHolder == "PASSWORD" || strings.HasSuffix(flag.Name, "database-url")
+			require.Equal(t, looksSecret, flag.Tag.Has("secret"), flag.Name)
+			require.False(t, looksSecret && len(flag.Envs) == 0, "%s must not be a flag alone", flag.Name)
+		}
+	}
+}
+
+// TestTemporalsKeyComesFromAFile holds that Temporal's own environment has the same.
+func TestTemporalsKeyComesFromAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(path, []byte("secret\n"), 0o600))
+	t.Setenv("TEMPORAL_API_KEY", "")
+	t.Setenv("TEMPORAL_API_KEY_FILE", path)
+	environment, err := config.NewEnvironment("TEMPORAL_API_KEY")
+	require.NoError(t, err)
+	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{EnvLookup: environment})
+	require.NoError(t, err)
+	require.NotNil(t, options.Credentials)
+	t.Setenv("TEMPORAL_API_KEY_FILE", "/nowhere")
+	_, err = config.NewEnvironment("TEMPORAL_API_KEY")
+	require.ErrorContains(t, err, "TEMPORAL_API_KEY_FILE: open /nowhere")
 }
 
 // Each setting that can't work is named, with its rule, and no password is shown.
@@ -86,6 +164,9 @@ func TestWrongSettings(t *testing.T) {
 		{&APIConfig{}, needed + "--database-url=mysql://u:secret@h/d", "--database-url begins with mysql://"},
 		{&APIConfig{}, needed + "--listen-database-url=mysql://u:secret@h/d", "--listen-database-url begins with mysql://"},
 		{&APIConfig{}, needed + "--listen-database-url=localhost", "--listen-database-url must be a URL"},
+		{&APIConfig{}, needed + "--database-url=postgres://u:secret@db.example/d", "--database-url may reach db.example without TLS"},
+		{&WorkerConfig{}, needed + "--database-url=postgres://u:secret@10.1.2.3/d?sslmode=prefer", "--database-url may reach 10.1.2.3 without TLS"},
+		{&APIConfig{}, needed + "--listen-database-url=postgres://u:secret@db.example/d", "--listen-database-url may reach db.example without TLS"},
 		{&APIConfig{}, needed + "--max-connections 1", "--max-connections is 1"},
 		{&APIConfig{}, needed + "--blob-url blobs", "--blob-url must be a URL"},
 		{&APIConfig{}, needed + "--listen 8080", `--listen is "8080": it must be host:port`},

@@ -25,6 +25,7 @@ import (
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/internal/version"
 	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/pgstore/pooler"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -39,7 +40,21 @@ type Shared struct {
 
 // Validate checks the settings.
 func (s Shared) Validate() error {
-	return errors.Join(s.Database.Validate(), s.Blobs.Validate(), s.Webhooks.Validate())
+	return errors.Join(s.Database.Validate(), CheckTransport("--database-url", s.DatabaseURL, s.Transport), s.Blobs.Validate(), s.Webhooks.Validate())
+}
+
+// CheckTransport refuses a database whose password and data would, or could be made to, cross a network
+// in the clear. The error names the setting and the host.
+func CheckTransport(flag, url string, transport config.Transport) error {
+	if url == "" || transport.AllowPlaintextDatabase {
+		return nil
+	}
+	host := pooler.Unencrypted(url)
+	if host == "" {
+		return nil
+	}
+	return fmt.Errorf("%s may reach %s without TLS: add sslmode=verify-full (or verify-ca, or require) to it, "+
+		"or set --allow-plaintext-database where the network is trusted", flag, host)
 }
 
 // base is what every process stands on.
@@ -127,7 +142,11 @@ func (s Shared) publishDefault(ctx context.Context, b *base) error {
 // dialTemporal makes a client from Temporal's standard environment. It connects at
 // its first use: Temporal may be away when a process starts.
 func (b *base) dialTemporal() error {
-	options, err := envconfig.LoadDefaultClientOptions()
+	environment, err := config.NewEnvironment("TEMPORAL_API_KEY")
+	if err != nil {
+		return fmt.Errorf("read Temporal's settings: %w", err)
+	}
+	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{EnvLookup: environment})
 	if err != nil {
 		return fmt.Errorf("read Temporal's settings: %w", err)
 	}
