@@ -1,6 +1,6 @@
 // Command composecheck reads a compose file as `docker compose config` does, and
 // checks what the specification leaves open: that what waits for a healthy service
-// waits for one that has a health check.
+// waits for one that has a health check, and that what is mounted is there.
 package main
 
 import (
@@ -38,6 +38,14 @@ func check(file string) error {
 	for name, service := range project.Services {
 		if service.Image == "" {
 			failed = append(failed, fmt.Errorf("service %s has no image", name))
+		}
+		for _, volume := range service.Volumes {
+			if volume.Type != types.VolumeTypeBind {
+				continue
+			}
+			if _, err := os.Stat(volume.Source); err != nil {
+				failed = append(failed, fmt.Errorf("service %s mounts what isn't there: %w", name, err))
+			}
 		}
 		for on, dependency := range service.DependsOn {
 			other := project.Services[on]
