@@ -32,7 +32,7 @@ func (q *quota) ask(now int64) LeaseAsk {
 	q.version++
 	q.needed = q.spent + q.free + need
 	return LeaseAsk{
-		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Answered: q.answered, Issued: q.spent + q.free + max(0, more), Spent: q.spent, Adopted: q.adopted,
+		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Answered: q.answered, Issued: q.spent + q.free + max(0, more), Spent: q.spent, Adopted: q.adopted, Booked: q.booked,
 		Need: need, Look: looks, Plan: v.plan.Key, PlanVersion: v.plan.Version, Max: e.Max,
 	}
 }

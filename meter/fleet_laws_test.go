@@ -47,6 +47,27 @@ func (f *fleet) total(n, index int, window calendar.Window) int64 {
 	return total
 }
 
+// noteMoves takes note of the reservations that have been open for so long that they are of a later
+// day. They count there whatever its window had left, and nothing more is admitted than that.
+func (f *fleet) noteMoves() {
+	for _, m := range f.members {
+		for i := range m.held {
+			f.noteMove(&m.held[i])
+		}
+	}
+}
+
+func (f *fleet) noteMove(h *heldUsage) {
+	day := meter.DayOfOpen(h.reservation)
+	if day == h.day {
+		return
+	}
+	h.day = day
+	window := f.entitlement(h.organization, h.meter).Window.At(f.clock.Now())
+	now := &f.forced[h.organization]
+	now.window[h.meter], now.before[h.meter] = window, f.total(h.organization, h.meter, window)
+}
+
 // beyond is what may have been admitted in a window by instances that died, and that
 // nobody can have known.
 func (f *fleet) beyond(n int, e plans.Entitlement, window calendar.Window) int64 {
@@ -97,6 +118,7 @@ func (f *fleet) requireLimitsHold(t *rapid.T, n int) {
 // check holds L1 after every step, and without faults that the limits hold whatever
 // the instances think.
 func (f *fleet) check(t *rapid.T) {
+	f.noteMoves()
 	f.store.Set(func(s *metertest.Store) {
 		require.NoError(t, s.Quota.Check())
 		if !f.strict {

@@ -163,6 +163,7 @@ func (f *fleet) change(n int, plan string) {
 
 // follow takes changes over at an instance, as far as the store can be told.
 func (f *fleet) follow(m *member) {
+	defer f.noteMoves()
 	for range 3 {
 		if _, err := m.changes.Follow(context.Background()); err == nil {
 			return

@@ -62,6 +62,8 @@ type Flusher struct {
 	retained          []pendingBatch
 	// sent are the last batches that were acknowledged, in sequence.
 	sent []sent
+	// rewinding says that the store was brought up to date, and that leases are yet to begin anew.
+	rewinding bool
 
 	driven  atomic.Int64
 	waiting atomic.Int64
@@ -162,13 +164,32 @@ func (f *Flusher) flush(ctx context.Context) (_ FlushSummary, levels []Level, _ 
 	if len(f.retained) < maxRetained {
 		f.retain(m.drain(began))
 	}
+	levels, err := f.write(ctx, began, &summary, levels)
+	if err == nil && f.rewinding {
+		// What was admitted since the drain is written before its leases go to others.
+		f.retain(m.drain(f.config.Now()))
+		if levels, err = f.write(ctx, began, &summary, levels); err == nil {
+			err = f.beginAnew(ctx)
+		}
+	}
+	if err != nil {
+		return summary, nil, err
+	}
+	f.last.Store(&summary)
+	return summary, levels, nil
+}
+
+// write writes the batches that wait, and adds them to a summary. It returns the levels that are
+// watched, with those so far. The caller holds the locks of a flush.
+func (f *Flusher) write(ctx context.Context, began time.Time, summary *FlushSummary, levels []Level) ([]Level, error) {
+	m := f.config.Meter
 	for len(f.retained) > 0 {
 		next := f.retained[0]
 		applied, err := f.apply(ctx, next.batch)
 		if err != nil {
 			summary.Retained = len(f.retained)
 			f.waiting.Store(int64(len(f.retained)))
-			return summary, nil, fmt.Errorf("apply batch %d: %w", next.batch.ID.Seq, err)
+			return nil, fmt.Errorf("apply batch %d: %w", next.batch.ID.Seq, err)
 		}
 		f.acknowledge(&next, applied)
 		if f.config.Watch != nil {
@@ -188,8 +209,7 @@ func (f *Flusher) flush(ctx context.Context) (_ FlushSummary, levels []Level, _ 
 	}
 	f.retained = nil
 	f.waiting.Store(0)
-	f.last.Store(&summary)
-	return summary, levels, nil
+	return levels, nil
 }
 
 // apply writes a batch. Where the store turns out to have lost earlier ones, it is brought up

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,6 +28,8 @@ type keeper struct {
 	signal chan struct{}
 	end    context.CancelFunc
 	calls  sync.WaitGroup
+	// barred says that the store is being brought up to date: it isn't asked.
+	barred atomic.Bool
 }
 
 const (
@@ -146,6 +149,10 @@ func (k *keeper) ask(ctx context.Context, batch []*quota) {
 		q.queued, q.asking = false, true
 		asks[i] = q.ask(now)
 		q.slot.mu.Unlock()
+	}
+	if k.barred.Load() {
+		k.behind(ctx, batch, ErrStoreBehind)
+		return
 	}
 	calling, cancel := context.WithTimeout(ctx, m.config.AskTimeout)
 	defer cancel()

@@ -48,6 +48,9 @@ type LeaseAsk struct {
 	// not settled then: it is taken out of the window whatever that has left, also beyond the
 	// limit. Less than before: some was settled before the store was told of it.
 	Adopted int64
+	// Booked is the part of Adopted that the store was told of before, as far as answers say: a
+	// store that has released the lease meanwhile takes the rest out of the window.
+	Booked int64
 	// Need is how much a request waits for. Up to it the instance is granted all that
 	// remains; beyond it at most its fair share. Where it can't be granted, other
 	// instances are asked to give back what they don't use. Zero: nobody waits.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -154,7 +153,7 @@ func (r *Reservation) redate(now time.Time) bool {
 		return false
 	}
 	s.leaveDay(r)
-	kept := s.keepQuotas(r)
+	joining := s.moveQuotas(r)
 	if !s.inWindow(from) && s.meter.Aggregation == plans.Sum {
 		s.used += r.quantity
 	}
@@ -164,9 +163,13 @@ func (r *Reservation) redate(now time.Time) bool {
 	if older != nil && s.meter.Aggregation == plans.Sum {
 		older.taken += r.quantity
 	}
-	if !kept && view.leased[index] {
-		r.stamp = m.generations.Load()
-		s.quotaFor(e.Window, index, r.day).adoptOpen()
+	if view.leased[index] {
+		if q := s.quotaFor(e.Window, index, r.day); q != r.quota && !q.adopts(r) {
+			joining = append(joining, q)
+		}
+	}
+	for _, q := range joining {
+		q.adoptOpen()
 	}
 	s.mu.Unlock()
 	m.holdDay(from, -1)
@@ -183,28 +186,29 @@ func (s *slot) leaveDay(r *Reservation) {
 	s.rare.acknowledgeTaken(r.day, r.quantity)
 }
 
-// keepQuotas gives a reservation back to the quotas of windows that don't have the current day, and
-// reports whether one that has it goes on holding it.
-func (s *slot) keepQuotas(r *Reservation) (kept bool) {
+// moveQuotas gives a reservation, which is about to be of the current day, back to the quotas of
+// windows that don't have that day. It returns those that must adopt it: they have the day, and
+// adopted what was made when it was, but not what was of its day.
+func (s *slot) moveQuotas(r *Reservation) (joining []*quota) {
 	if s.meter.Aggregation != plans.Sum {
-		return false
+		return nil
 	}
-	has := func(q *quota, day calendar.Day) bool { return day >= q.key.Start && day < q.end }
 	s.eachQuota(func(q *quota) {
+		holds := q == r.quota || q.adopts(r)
+		has := s.current.day >= q.key.Start && s.current.day < q.end
 		switch {
-		case q != r.quota && !q.adopts(r):
-		case has(q, s.current.day):
-			kept = true
-		default:
+		case !holds && has && r.stamp < q.adoptedAt:
+			joining = append(joining, q)
+		case holds && !has:
 			q.held -= r.quantity
 			if q == r.quota {
 				q.open--
 			}
 			q.refund(q.disown(r), r.stamp)
+			if q == r.quota {
+				r.quota = nil
+			}
 		}
 	})
-	if r.quota != nil && !has(r.quota, s.current.day) {
-		r.quota = nil
-	}
-	return kept
+	return joining
 }

@@ -88,10 +88,12 @@ func (f *Flusher) reportsOf(seq int64) (int64, bool) {
 }
 
 // rewind brings the store up to a batch that it had acknowledged: it sends again what is
-// kept, under the same identities, and records what is not. The caller holds mu and the
-// meter's storeMu.
+// kept, under the same identities, and records what is not. From here on nothing is admitted out
+// of leases, nor asked for, until they begin anew. The caller holds mu and the meter's storeMu.
 func (f *Flusher) rewind(ctx context.Context, through int64) error {
 	m, store := f.config.Meter, f.config.Rewinds
+	f.rewinding = true
+	m.barLeases()
 	last, err := store.LastSeq(ctx, f.config.Instance)
 	if errors.Is(err, ErrUnknownInstance) {
 		last, err = 0, store.RegisterInstance(ctx, f.config.As)
@@ -120,7 +122,17 @@ func (f *Flusher) rewind(ctx context.Context, through int64) error {
 		last = gap.Last
 		missing += gap.Count()
 	}
-	// What the store knows of leases is older than what was granted: they begin anew.
+	m.stats.sentAgain.Add(again)
+	m.stats.missing.Add(missing)
+	f.config.Logger.Error("The store has lost batches that it had acknowledged: they are sent again, as far as the journal has kept them",
+		"through", through, "sent_again", again, "missing", missing)
+	return nil
+}
+
+// beginAnew gives back what the store believes to be leased, and has leases begin anew: what it
+// knows of them is older than what was granted. All that was admitted out of them is written.
+func (f *Flusher) beginAnew(ctx context.Context) error {
+	m, store := f.config.Meter, f.config.Rewinds
 	held, err := store.LeasedWindows(ctx, f.config.Instance)
 	if err == nil {
 		err = store.ReleaseLeases(ctx, f.config.Instance, held)
@@ -129,10 +141,7 @@ func (f *Flusher) rewind(ctx context.Context, through int64) error {
 		return fmt.Errorf("take the instance up again: %w", err)
 	}
 	m.abandonLeases()
-	m.stats.sentAgain.Add(again)
-	m.stats.missing.Add(missing)
-	f.config.Logger.Error("The store has lost batches that it had acknowledged: they are sent again, as far as the journal has kept them",
-		"through", through, "sent_again", again, "missing", missing)
+	f.rewinding = false
 	m.orgs.each(func(o *Organization) { o.stale.Store(true) })
 	if f.config.Rewound != nil {
 		f.config.Rewound()
@@ -208,6 +217,15 @@ func (f *Flusher) ReleaseForgotten(ctx context.Context) error {
 	return nil
 }
 
+// barLeases gives up all that is free, and lets no lease be asked for until they are abandoned.
+func (m *Meter) barLeases() {
+	if m.keeper == nil {
+		return
+	}
+	m.keeper.barred.Store(true)
+	m.orgs.each(func(o *Organization) { o.eachQuota((*quota).forfeit) })
+}
+
 // abandonLeases gives up all that is free: it can't be admitted before the store has been
 // asked, and what was granted before counts from what is spent.
 func (m *Meter) abandonLeases() {
@@ -215,6 +233,7 @@ func (m *Meter) abandonLeases() {
 		return
 	}
 	m.orgs.each(func(o *Organization) { o.eachQuota((*quota).abandon) })
+	m.keeper.barred.Store(false)
 }
 
 // abandon is forfeit where the store doesn't know what it had granted.

@@ -80,6 +80,57 @@ func TestLostBatchesAreSentAgain(t *testing.T) {
 	require.Empty(t, r.store.Missing)
 }
 
+// TestWhatIsAdmittedIsWrittenBeforeItsLeaseGoes holds that others are not granted what an instance
+// has admitted and not flushed, while it brings the store up to date.
+func TestWhatIsAdmittedIsWrittenBeforeItsLeaseGoes(t *testing.T) {
+	r := newRewinder(t, "free")
+	_, lease := meter.AdmitManually(r.of, 0, 12, noon, 3)
+	lease.Release()
+	require.NoError(t, r.use(1))
+	backup := r.store.Backup()
+	require.NoError(t, r.use(2))
+	d, pending := meter.AdmitManually(r.of, 0, 5, noon, 0)
+	require.True(t, d.Allowed)
+	pending.Commit()
+	r.store.Restore(backup)
+
+	other := meter.New(meter.WithManualLeases(meter.Config{
+		Catalog: fleetCatalog(), Store: r.store, Leases: r.store, Instance: uuid.Must(uuid.NewV7()), Now: func() time.Time { return noon },
+		Logger: slog.New(slog.DiscardHandler),
+	}))
+	t.Cleanup(other.Close)
+	theirs, err := other.Organization(t.Context(), r.of.ID(), noon)
+	require.NoError(t, err)
+	admitted, asking := int64(0), false
+	grab := func() {
+		for {
+			d, held := meter.AdmitManually(theirs, 0, 1, noon, 3)
+			if !d.Allowed {
+				return
+			}
+			held.Commit()
+			admitted++
+		}
+	}
+	r.store.Set(func(s *metertest.Store) {
+		s.Before = func(_ context.Context, call metertest.Call) error {
+			if !asking && call != metertest.CallAdjust {
+				asking = true
+				grab()
+				asking = false
+			}
+			return nil
+		}
+	})
+	_, err = r.flusher.Flush(t.Context())
+	require.NoError(t, err)
+	grab()
+	require.EqualValues(t, 8, r.stored())
+	require.EqualValues(t, 12, admitted)
+	d, _ = meter.AdmitManually(r.of, 0, 1, noon, 3)
+	require.False(t, d.Allowed)
+}
+
 // What nobody has any more is recorded with what is known of it, and the instance goes on.
 func TestBatchesThatNobodyHasAreRecorded(t *testing.T) {
 	r := newRewinder(t, "pro")

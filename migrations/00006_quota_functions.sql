@@ -209,7 +209,7 @@ $$;
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_adjust_lease(
     by_instance uuid, of_organization uuid, of_meter text, of_kind text, of_start date,
-    ask_generation bigint, ask_version bigint, ask_answered boolean, ask_issued bigint, ask_spent bigint, ask_adopted bigint,
+    ask_generation bigint, ask_version bigint, ask_answered boolean, ask_issued bigint, ask_spent bigint, ask_adopted bigint, ask_booked bigint,
     ask_need bigint, ask_look boolean, ask_plan text, ask_plan_version bigint, ask_max bigint,
     OUT answer_issued bigint, OUT outdated boolean, OUT waiting boolean, OUT changing boolean,
     OUT answer_max bigint, OUT answer_consumed bigint, OUT answer_unleased bigint, OUT answer_leased bigint,
@@ -253,9 +253,10 @@ BEGIN
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
         AND q.instance_id = by_instance;
     IF NOT FOUND OR ask_generation > l.generation THEN
+        -- What was adopted and not booked was never taken out of the window: it is, below.
         l := ROW (of_organization, of_meter, of_kind, of_start, by_instance, ask_generation, 0,
-            CASE WHEN ask_answered THEN ask_spent ELSE 0 END, coalesce(l.granted, 0), 0,
-            CASE WHEN ask_answered THEN ask_adopted ELSE 0 END, 0)::quota_leases;
+            CASE WHEN ask_answered THEN ask_spent - ask_adopted + ask_booked ELSE 0 END, coalesce(l.granted, 0), 0,
+            CASE WHEN ask_answered THEN ask_booked ELSE 0 END, 0)::quota_leases;
     END IF;
     change := ask_issued - l.issued;
     outdated := old_plan AND change > 0;
@@ -374,7 +375,7 @@ END $$;
 
 DROP FUNCTION tollgate_hold_quota(uuid, text, date, bigint, text, text, bigint, bigint, boolean);
 DROP FUNCTION tollgate_adjust_lease(
-    uuid, uuid, text, text, date, bigint, bigint, boolean, bigint, bigint, bigint, bigint, boolean, text, bigint, bigint);
+    uuid, uuid, text, text, date, bigint, bigint, boolean, bigint, bigint, bigint, bigint, bigint, boolean, text, bigint, bigint);
 DROP FUNCTION tollgate_window_current(quota_windows);
 DROP FUNCTION tollgate_recall_quota(uuid, text, text, date, uuid);
 DROP FUNCTION tollgate_expire_held(uuid, text, text, date, uuid);

@@ -76,9 +76,9 @@ func adjust(ctx context.Context, tx scoped, by meter.BatchID, asks []meter.Lease
 	queueOpening(&b, instance, asks, order)
 	for _, i := range order {
 		a, ask := &answers.Answers[i], &asks[i]
-		b.Queue(`SELECT * FROM tollgate_adjust_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+		b.Queue(`SELECT * FROM tollgate_adjust_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
 			instance, ask.Organization, ask.Meter, ask.Kind, date(ask.Start), ask.Generation, ask.Version, ask.Answered,
-			ask.Issued, ask.Spent, ask.Adopted, ask.Need, ask.Look, ask.Plan, ask.PlanVersion, ask.Max).
+			ask.Issued, ask.Spent, ask.Adopted, ask.Booked, ask.Need, ask.Look, ask.Plan, ask.PlanVersion, ask.Max).
 			QueryRow(func(row pgx.Row) error {
 				return row.Scan(&a.Issued, &a.Outdated, &a.Waiting, &a.Changing, &a.Max, &a.Consumed, &a.Unleased, &a.Leased,
 					&a.Held, &a.Outstanding, &a.Idle)

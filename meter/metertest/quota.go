@@ -89,7 +89,7 @@ func (s *Store) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.LeaseAnswer
 	if ask.Generation > l.generation {
 		l.generation, l.version, l.issued, l.adopted = ask.Generation, 0, 0, 0
 		if ask.Answered {
-			l.issued, l.adopted = ask.Spent, ask.Adopted
+			l.issued, l.adopted = ask.Spent-ask.Adopted+ask.Booked, ask.Booked
 		}
 	}
 	need, changing := int64(0), false
