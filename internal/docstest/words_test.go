@@ -238,8 +238,8 @@ func TestDocumentsNameCommands(t *testing.T) {
 // programs.
 func TestDocumentsNameFlags(t *testing.T) {
 	r, c := load(t), readCommandLine(t)
-	// Of docker and git.
-	others := []string{"build-arg", "build", "rm", "profile"}
+	// Of docker, git and Prometheus.
+	others := []string{"build-arg", "build", "rm", "profile", "storage"}
 	named := regexp.MustCompile("(?m)(?:^|[` (])--([a-z][a-z0-9-]*)")
 	checked := 0
 	for from, text := range r.documents {
