@@ -127,6 +127,9 @@ func (w *Worker) register(b *base, blobs *blobstore.Store) (worker.Worker, error
 			return err
 		},
 	}))
+	runner.RegisterActivity(activities.NewRuns(activities.RunsConfig{
+		IsRunning: func(ctx context.Context, id string) (bool, error) { return starter.IsRunning(ctx, b.temporal, id) },
+	}))
 	runner.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: b.store, Reconciled: reconciled}))
 	runner.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: b.store}))
 	runner.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
