@@ -184,11 +184,11 @@ func TestPrepareWithoutTheRightToRegister(t *testing.T) {
 	handle, missing := mocks.NewScheduleHandle(t), serviceerror.NewNotFound("no")
 	schedules.On("GetHandle", mock.Anything, mock.Anything).Return(handle)
 	handle.On("Describe", mock.Anything).Return(nil, missing)
-	schedules.On("Create", mock.Anything, mock.Anything).Return(nil, nil).Times(2)
+	schedules.On("Create", mock.Anything, mock.Anything).Return(nil, nil).Times(len(workflows.Schedules()))
 	var log bytes.Buffer
 	changed, err := starter.Prepare(t.Context(), c, "finance", slog.New(slog.NewTextHandler(&log, nil)))
 	require.NoError(t, err)
-	require.Len(t, changed, 2)
+	require.Len(t, changed, len(workflows.Schedules()))
 	require.Contains(t, log.String(), "search-attribute create --namespace finance")
 
 	refused := errors.New("refused")
