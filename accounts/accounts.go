@@ -68,7 +68,7 @@ type NewOrganization struct {
 // ValidateName checks an organization's or a key's name: 1 to 200 characters, of which one shows
 // something, and no control characters.
 func ValidateName(field, name string) error {
-	if n := utf8.RuneCountInString(name); n < 1 || n > 200 || !strings.ContainsFunc(name, shows) {
+	if n := utf8.RuneCountInString(name); n < 1 || n > 200 || IsBlank(name) {
 		return &fault.FieldError{Field: field, Rule: fmt.Sprintf("must be 1 to 200 characters and not blank, has %d", n)}
 	}
 	if strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }) {
@@ -76,6 +76,9 @@ func ValidateName(field, name string) error {
 	}
 	return nil
 }
+
+// IsBlank reports whether a text shows nothing: blanks, and characters that nobody sees.
+func IsBlank(text string) bool { return !strings.ContainsFunc(text, shows) }
 
 // shows reports whether people see a character: it is no blank (Braille has one of its own), and
 // none that Unicode says to ignore where it can't be shown.

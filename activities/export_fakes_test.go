@@ -40,6 +40,13 @@ func (s *exports) BeginExport(_ context.Context, e billing.Export) (billing.Expo
 	return e, false, s.err
 }
 
+func (s *exports) Export(context.Context, calendar.Period) (billing.Export, error) {
+	if s.begun.ID == uuid.Nil && s.err == nil {
+		return billing.Export{}, billing.ErrExportNotFound
+	}
+	return s.begun, s.err
+}
+
 func (s *exports) SetExportStage(_ context.Context, _ uuid.UUID, stage billing.Stage) error {
 	s.stages = append(s.stages, stage)
 	return s.err

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -20,6 +21,9 @@ type ExportRunStore interface {
 	// run made. Where the period has a final export that is done, it returns that one,
 	// and true.
 	BeginExport(ctx context.Context, e billing.Export) (billing.Export, bool, error)
+	// Export returns the period's export: a run that is under way, else the final one, else the
+	// newest, else [billing.ErrExportNotFound].
+	Export(ctx context.Context, period calendar.Period) (billing.Export, error)
 	// ReopenExport adds a run that is the next revision of a closed period.
 	ReopenExport(ctx context.Context, e billing.Export) (billing.Export, error)
 	// SetExportStage records how far a run has come.
@@ -122,6 +126,33 @@ func begunExport(e billing.Export, final bool) BegunExport {
 		out.Files, out.Totals = e.Manifest.Files, e.Manifest.Totals
 	}
 	return out
+}
+
+// FindExportInput says of which period.
+type FindExportInput struct {
+	Period calendar.Period `json:"period"`
+}
+
+// FindExportResult says what is recorded of the export that is under way.
+type FindExportResult struct {
+	// Running is false where none is recorded as under way.
+	Running bool `json:"running"`
+	// Provisional says that it closes nothing.
+	Provisional bool `json:"provisional,omitempty"`
+}
+
+// FindExport says which export of a period is under way.
+func (e *Export) FindExport(ctx context.Context, in FindExportInput) (FindExportResult, error) {
+	found, err := e.config.Store.Export(ctx, in.Period)
+	switch {
+	case errors.Is(err, billing.ErrExportNotFound):
+		return FindExportResult{}, nil
+	case err != nil:
+		return FindExportResult{}, classify(err)
+	case found.Stage.Ended():
+		return FindExportResult{}, nil
+	}
+	return FindExportResult{Running: true, Provisional: found.Provisional}, nil
 }
 
 // SetExportStageInput says how far a run has come.

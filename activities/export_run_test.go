@@ -47,6 +47,31 @@ func TestBeginExportAnswersTheFinalOne(t *testing.T) {
 	require.Equal(t, totals, out.Totals)
 }
 
+// What has ended, or isn't recorded, is not under way.
+func TestFindExport(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		begun billing.Export
+		want  activities.FindExportResult
+	}{
+		"none":        {billing.Export{}, activities.FindExportResult{}},
+		"ended":       {billing.Export{ID: uuid.Max, Stage: billing.StageRejected}, activities.FindExportResult{}},
+		"final":       {billing.Export{ID: uuid.Max, Stage: billing.StageRating}, activities.FindExportResult{Running: true}},
+		"provisional": {billing.Export{ID: uuid.Max, Stage: billing.StageWaiting, Provisional: true}, activities.FindExportResult{Running: true, Provisional: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newExport(&exports{begun: tc.begun}, memory(t), 0)
+			out, err := run[activities.FindExportResult](t, newEnvironment(t, a), a.FindExport, activities.FindExportInput{Period: october})
+			require.NoError(t, err)
+			require.Equal(t, tc.want, out)
+		})
+	}
+	a := newExport(&exports{err: errAway}, memory(t), 0)
+	_, err := run[activities.FindExportResult](t, newEnvironment(t, a), a.FindExport, activities.FindExportInput{Period: october})
+	require.ErrorContains(t, err, errAway.Error())
+}
+
 func TestReopenExport(t *testing.T) {
 	t.Parallel()
 	s := newClosing(0)

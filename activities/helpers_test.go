@@ -161,6 +161,7 @@ func TestConstructorsRefuseWhatIsMissing(t *testing.T) {
 		"credits":  func() { activities.NewCredits(activities.CreditsConfig{}) },
 		"webhooks": func() { activities.NewWebhooks(activities.WebhooksConfig{}) },
 		"export":   func() { activities.NewExport(activities.ExportConfig{Program: "1"}) },
+		"runs":     func() { activities.NewRuns(activities.RunsConfig{}) },
 		"sinks":    func() { activities.NewSinks(activities.SinksConfig{}) },
 	} {
 		require.Panics(t, construct, name)

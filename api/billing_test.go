@@ -100,6 +100,26 @@ func TestStartExport(t *testing.T) {
 	r.problem(409, "conflict", "finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`)
 }
 
+// A run that was under way before is joined where it is of the kind that was asked for: a provisional
+// one closes no month that is over, and none is a revision that begins now.
+func TestStartExportJoinsTheRightKind(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.RecordWait = time.Minute })
+	r.workflows.run = ExportRun{WorkflowID: "export/2026-10", RunID: "run"}
+	const start = "/api/v1/billing/exports"
+	under := anExport(t)
+	r.store.exports = []billing.Export{under}
+	require.Equal(t, false, r.do("finance", "POST", start, `{"period":"2026-10"}`).json()["started"], "a final one")
+	under.Provisional = true
+	r.store.exports = []billing.Export{under}
+	r.problem(409, CodeNotAwaiting, "finance", "POST", start, `{"period":"2026-10"}`)
+	r.workflows.run.Started = true
+	require.Equal(t, 202, r.do("finance", "POST", start, `{"period":"2026-10"}`).Code, "it is the caller's own")
+
+	under.Period, r.workflows.run.Started = under.Period.Next(), false
+	r.store.exports = []billing.Export{under}
+	require.Equal(t, 202, r.do("finance", "POST", start, `{"period":"2026-11"}`).Code, "the period is open")
+}
+
 // A start answers once the run is recorded, so that its status can be asked for at once; a
 // period that has a final export is answered with that one, and nothing is started.
 func TestStartExportIsRecorded(t *testing.T) {

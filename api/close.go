@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/billing/documents"
@@ -178,7 +178,7 @@ func checkNote(note string, required bool) error {
 	if utf8.RuneCountInString(note) > billing.MaxNote {
 		return invalid("note", "must have at most %d characters", billing.MaxNote)
 	}
-	if required && strings.TrimSpace(note) == "" {
+	if required && accounts.IsBlank(note) {
 		return invalid("note", "must say why, in 1 to %d characters", billing.MaxNote)
 	}
 	return nil

@@ -79,7 +79,7 @@ func (s *Server) runExport(ctx context.Context, start ExportRequest) (ExportRun,
 	for {
 		found, err := s.config.Store.Export(waiting, start.Period)
 		if err == nil && found.RunID == run.RunID {
-			return run, nil
+			return run, s.checkJoined(start, run, found)
 		}
 		select {
 		case <-waiting.Done():
@@ -88,6 +88,21 @@ func (s *Server) runExport(ctx context.Context, start ExportRequest) (ExportRun,
 		case <-ticker.C:
 		}
 	}
+}
+
+// checkJoined refuses a run that was found under way where it isn't what was asked for: a provisional
+// one closes no period that is over, and no run under way is a revision that begins now.
+func (s *Server) checkJoined(start ExportRequest, run ExportRun, found billing.Export) error {
+	over := !s.config.Now().Before(start.Period.End())
+	switch {
+	case run.Started || found.Stage.Ended():
+		return nil
+	case start.Reopen:
+		return notAwaiting(found, "another run of the period is under way; open it again after that")
+	case found.Provisional && over:
+		return notAwaiting(found, "a provisional run, which closes nothing, is under way; ask again once it has ended")
+	}
+	return nil
 }
 
 // recordPoll is the time between looks at whether a run is recorded.

@@ -1,9 +1,14 @@
 package gate_test
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -78,4 +83,59 @@ func TestConnectionTakesNothingOfOurs(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, status)
 	seen := <-got
 	require.Empty(t, seen.Trailer, "no trailer says what a header mustn't")
+}
+
+// TestFramingIsReadOnce holds that what the upstream is asked is what was counted, however the ends of
+// requests are said: no request travels in the body of another.
+func TestFramingIsReadOnce(t *testing.T) {
+	asked := make(chan string, 100)
+	r := newProxyRig(t, "soft", func(w http.ResponseWriter, request *http.Request) {
+		body, _ := io.ReadAll(request.Body)
+		asked <- request.Method + " " + strconv.Itoa(len(body))
+		w.WriteHeader(http.StatusNoContent)
+	}, nil)
+	const inner = "GET /gateway/evaluate HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+	length := "Content-Length: " + strconv.Itoa(len(inner)) + "\r\n"
+	counted := int64(0)
+	for name, framing := range map[string]struct {
+		header string
+		// asked is what the upstream is asked for: the body, or the request that follows.
+		asked []string
+	}{
+		"a length":               {length + "\r\n", []string{"POST " + strconv.Itoa(len(inner))}},
+		"a nominated length":     {"Connection: Content-Length\r\n" + length + "\r\n", []string{"POST " + strconv.Itoa(len(inner))}},
+		"chunks and a length":    {length + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", []string{"POST 0", "GET 0"}},
+		"no length":              {"\r\n", []string{"POST 0", "GET 0"}},
+		"a folded line":          {"X: y\r\n Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", []string{"POST 0", "GET 0"}},
+		"two lengths":            {"Content-Length: 0\r\n" + length + "\r\n", nil},
+		"a list of lengths":      {"Content-Length: 0, 42\r\n\r\n", nil},
+		"a signed length":        {"Content-Length: +42\r\n\r\n", nil},
+		"another coding":         {"Transfer-Encoding: xchunked\r\n\r\n", nil},
+		"two codings":            {"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", nil},
+		"a blank before a colon": {"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", nil},
+	} {
+		conn, err := net.Dial("tcp", r.server.Listener.Addr().String())
+		require.NoError(t, err)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(2*time.Second)))
+		_, err = io.WriteString(conn, "POST /gateway/evaluate HTTP/1.1\r\nHost: x\r\n"+framing.header+inner)
+		require.NoError(t, err)
+		reader := bufio.NewReader(conn)
+		for _, want := range framing.asked {
+			response, err := http.ReadResponse(reader, nil)
+			require.NoError(t, err, name)
+			require.Equal(t, http.StatusNoContent, response.StatusCode, name)
+			require.NoError(t, response.Body.Close())
+			require.Equal(t, want, <-asked, name)
+			counted++
+		}
+		if len(framing.asked) == 0 {
+			response, err := http.ReadResponse(reader, nil)
+			require.NoError(t, err, name)
+			require.GreaterOrEqual(t, response.StatusCode, http.StatusBadRequest, name)
+			require.NoError(t, response.Body.Close())
+		}
+		require.NoError(t, conn.Close())
+	}
+	r.requireUsage(counted, 0)
+	require.Empty(t, asked)
 }

@@ -163,10 +163,11 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.Out.Trailer = nil
 	r.SetXForwarded()
 	r.Out.Header[HeaderOrganization] = []string{about.organization.String()}
-	for name, values := range map[string][]string{HeaderRequestID: about.requestID, HeaderCallerRequestID: about.callerRequestID} {
-		if len(values) > 0 {
-			r.Out.Header[name] = values
-		}
+	if len(about.requestID) > 0 {
+		r.Out.Header[HeaderRequestID] = about.requestID
+	}
+	if len(about.callerRequestID) > 0 {
+		r.Out.Header[HeaderCallerRequestID] = about.callerRequestID
 	}
 }
 

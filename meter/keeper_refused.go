@@ -26,7 +26,7 @@ func (k *keeper) refused(ctx context.Context, batch []*quota, err error) {
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
 	if q.refusedUntil == 0 {
-		k.tell("Quota of a window is refused by the store: requests under its limit are answered with 503", q, err)
+		m.config.Logger.Warn("Quota of a window is refused by the store: requests under its limit are answered with 503", q.logged(err)...)
 	}
 	q.asking, q.contested = false, false
 	q.refusedUntil = m.config.Now().Add(refusedFor).UnixNano()
@@ -55,7 +55,7 @@ func (k *keeper) contend(ctx context.Context, batch []*quota, err error) {
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
 	if !q.contested {
-		k.tell("The store can't decide on quota of a window for now", q, err)
+		k.meter.config.Logger.Warn("The store can't decide on quota of a window for now", q.logged(err)...)
 	}
 	q.asking, q.contested = false, true
 	k.later(ctx, q, keeperRetry)
@@ -66,7 +66,7 @@ func (k *keeper) halve(ctx context.Context, batch []*quota) {
 	k.ask(ctx, batch[len(batch)/2:])
 }
 
-func (k *keeper) tell(what string, q *quota, err error) {
-	k.meter.config.Logger.Warn(what, "organization", q.key.Organization, "meter", q.key.Meter,
-		"window", q.key.Kind, "start", q.key.Start, "error", err)
+// logged is what a log says of a quota.
+func (q *quota) logged(err error) []any {
+	return []any{"organization", q.key.Organization, "meter", q.key.Meter, "window", q.key.Kind, "start", q.key.Start, "error", err}
 }

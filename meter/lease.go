@@ -34,8 +34,8 @@ type LeaseAsk struct {
 	// earlier one change nothing.
 	Generation int64
 	Version    int64
-	// Answered says that an ask of the generation was answered before: where the store has
-	// no lease, it has released it meanwhile.
+	// Answered says that an ask was answered before. Where the store has no lease, it has
+	// released it meanwhile; where it has one of an earlier generation, that is released.
 	Answered bool
 	// Issued is what the instance wants. Less than it has: it gives quota back. More: it
 	// asks, and is granted between nothing and that.

@@ -253,6 +253,11 @@ BEGIN
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
         AND q.instance_id = by_instance;
     IF NOT FOUND OR ask_generation > l.generation THEN
+        IF ask_answered AND l.granted > 0 THEN
+            -- All that was admitted out of the lease before is written: it begins anew.
+            w.leased := w.leased - l.granted;
+            l.granted := 0;
+        END IF;
         -- What was adopted and not booked was never taken out of the window: it is, below.
         l := ROW (of_organization, of_meter, of_kind, of_start, by_instance, ask_generation, 0,
             CASE WHEN ask_answered THEN ask_spent - ask_adopted + ask_booked ELSE 0 END, coalesce(l.granted, 0), 0,

@@ -74,7 +74,8 @@ func TestExportRunsThroughItsStages(t *testing.T) {
 	got, existing, err := f.BeginExport(t.Context(), want)
 	require.NoError(t, err)
 	require.False(t, existing)
-	want.Revision = 1
+	require.WithinDuration(t, time.Now(), got.StagedAt, time.Minute)
+	want.Revision, want.StagedAt = 1, got.StagedAt
 	require.Empty(t, cmp.Diff(want, got, cmp.AllowUnexported(calendar.Period{})))
 
 	again := finalExport(period, "run-1")

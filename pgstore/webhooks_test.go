@@ -75,7 +75,7 @@ func TestPublishEventOnce(t *testing.T) {
 	for owner, want := range map[uuid.UUID][]uuid.UUID{acme: {first.ID}, bolt: {}, uuid.Nil: {platform.ID, first.ID}} {
 		list, err := f.ListEvents(t.Context(), owner, "", uuid.Nil, 10)
 		require.NoError(t, err)
-		var ids []uuid.UUID
+		ids := []uuid.UUID{}
 		for _, e := range list {
 			ids = append(ids, e.ID)
 		}

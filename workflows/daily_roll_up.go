@@ -118,7 +118,7 @@ func rollUpDays(ctx workflow.Context, from, to calendar.Day, requestedBy string,
 			return nil, fmt.Errorf("roll up %s: %w", day, err)
 		}
 		if result.Joined {
-			if err := pause(ctx, "rollup of "+day.String()+" runs already"); err != nil {
+			if err := awaitRun(ctx, result.WorkflowID, "rollup of "+day.String()+" runs already"); err != nil {
 				return nil, err
 			}
 			continue
@@ -127,9 +127,4 @@ func rollUpDays(ctx workflow.Context, from, to calendar.Day, requestedBy string,
 		done()
 	}
 	return nil, nil
-}
-
-// pause waits before another look.
-func pause(ctx workflow.Context, summary string) error {
-	return workflow.NewTimerWithOptions(ctx, joinedPoll, workflow.TimerOptions{Summary: summary}).Get(ctx, nil)
 }

@@ -201,7 +201,7 @@ func (r *exportRun) deliver(ctx workflow.Context) error {
 		switch {
 		case joined:
 			// That of the revision before, perhaps: what this one differs by is known after it.
-			if err := pause(ctx, "another delivery of "+p.Period+" runs"); err != nil {
+			if err := awaitRun(ctx, options.WorkflowID, "another delivery of "+p.Period+" runs"); err != nil {
 				return err
 			}
 			continue

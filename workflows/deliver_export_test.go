@@ -190,6 +190,9 @@ func TestExportPeriodWaitsForAnotherDelivery(t *testing.T) {
 	t.Parallel()
 	env := closing(t)
 	env.OnWorkflow(workflows.DeliverExport, mock.Anything, fromExport()).Return(workflows.DeliverExportProgress{}, runsAlready).Times(3)
+	for range 3 {
+		env.awaiting("export/2026-10/deliver", time.Hour)
+	}
 	done := []workflows.SinkDelivery{{Sink: "stripe", Counts: sinks.Counts{Delivered: 2}}}
 	env.OnWorkflow(workflows.DeliverExport, mock.Anything, fromExport()).Return(workflows.DeliverExportProgress{Sinks: done}, nil).Once()
 	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, requestedInput())

@@ -1,12 +1,14 @@
 package workflows_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
@@ -25,6 +27,7 @@ var (
 	onRollup   *activities.Rollup
 	onCredits  *activities.Credits
 	onExport   *activities.Export
+	onRuns     *activities.Runs
 	onWebhooks *activities.Webhooks
 	onSinks    *activities.Sinks
 )
@@ -43,7 +46,7 @@ func newEnvironment(t *testing.T, workflowID string) environment {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestWorkflowEnvironment()
 	workflows.Register(env)
-	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Credits{}, &activities.Export{}, &activities.Webhooks{}, &activities.Sinks{}} {
+	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Credits{}, &activities.Export{}, &activities.Runs{}, &activities.Webhooks{}, &activities.Sinks{}} {
 		env.RegisterActivity(group)
 	}
 	env.SetStartTime(now)
@@ -91,6 +94,11 @@ func permanently(says string) error {
 	return temporal.NewNonRetryableApplicationError(says, activities.TypePermanent, errors.New(says))
 }
 
+// awaiting answers one wait for another run, which ends after a time.
+func (e environment) awaiting(id string, after time.Duration) {
+	e.OnActivity(onRuns.AwaitRun, mock.Anything, activities.AwaitRunInput{WorkflowID: id}).Return(nil).After(after).Once()
+}
+
 // asked is the outcome of an update.
 type asked struct {
 	rejected error
@@ -133,6 +141,7 @@ func TestEverythingRegistersOnARealWorker(t *testing.T) {
 	workflows.Register(w)
 	workflows.RegisterWebhooks(w)
 	w.RegisterActivity(activities.NewFleet(activities.FleetConfig{Store: store}))
+	w.RegisterActivity(activities.NewRuns(activities.RunsConfig{IsRunning: func(context.Context, string) (bool, error) { return false, nil }}))
 	w.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: store}))
 	w.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: store}))
 	w.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: store, Blobs: noBlobs{}, Program: "1.0.0"}))

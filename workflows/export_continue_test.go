@@ -130,6 +130,10 @@ func TestExportPeriodIsCanceledBeforeItIsContinued(t *testing.T) {
 	requireRefused(t, continued.err, workflows.TypeNotAwaiting, "was canceled by controlling a moment ago")
 }
 
+// eventsOf is how many events of a history a step makes at most: of an activity scheduled, started
+// and completed, of the workflow's task after it as many, and a search attribute or a marker.
+const eventsOf = 7
+
 // A day's wait is a few looks: the run's history stays short.
 func TestExportPeriodLooksOnceAnHour(t *testing.T) {
 	t.Parallel()
@@ -142,5 +146,5 @@ func TestExportPeriodLooksOnceAnHour(t *testing.T) {
 	_, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, requestedInput())
 	var canceled *temporal.CanceledError
 	require.ErrorAs(t, err, &canceled)
-	require.LessOrEqual(t, looks, 25)
+	require.Less(t, looks*eventsOf, 200, "events of a day's wait")
 }

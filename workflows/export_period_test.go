@@ -314,10 +314,54 @@ func TestMonthlyExport(t *testing.T) {
 func TestMonthlyExportFindsTheExportRunning(t *testing.T) {
 	t.Parallel()
 	env := scheduled(t, october.End())
+	env.SetStartTime(october.End())
 	env.OnWorkflow(workflows.ExportPeriod, mock.Anything, mock.Anything).Return(workflows.ExportPeriodResult{}, runsAlready).Once()
+	env.finding(activities.FindExportResult{Running: true})
 	out, err := ended[workflows.MonthlyExportResult](t, env, workflows.MonthlyExport, workflows.MonthlyExportInput{})
 	require.NoError(t, err)
 	require.Equal(t, workflows.ExportPeriodResult{WorkflowID: "export/2026-10", Joined: true}, out.Export)
+}
+
+// finding answers which export is recorded as under way.
+func (e environment) finding(found activities.FindExportResult) {
+	e.OnActivity(onExport.FindExport, mock.Anything, activities.FindExportInput{Period: october}).Return(found, nil).Once()
+}
+
+// A provisional run under the same ID closes nothing: the month's export begins once it has ended.
+// What isn't recorded yet is looked for again.
+func TestTheMonthIsClosedAfterAProvisionalRun(t *testing.T) {
+	t.Parallel()
+	env := scheduled(t, october.End())
+	env.SetStartTime(october.End())
+	began := 0
+	env.OnWorkflow(workflows.ExportPeriod, mock.Anything, mock.Anything).Return(
+		func(workflow.Context, workflows.ExportPeriodInput) (workflows.ExportPeriodResult, error) {
+			if began++; began < 4 {
+				return workflows.ExportPeriodResult{}, runsAlready
+			}
+			return workflows.ExportPeriodResult{Manifest: "m"}, nil
+		}).Times(4)
+	env.finding(activities.FindExportResult{})
+	env.finding(activities.FindExportResult{Running: true, Provisional: true})
+	env.awaiting("export/2026-10", time.Hour)
+	env.finding(activities.FindExportResult{})
+	out, err := ended[workflows.MonthlyExportResult](t, env, workflows.MonthlyExport, workflows.MonthlyExportInput{})
+	require.NoError(t, err)
+	require.Equal(t, workflows.ExportPeriodResult{Manifest: "m"}, out.Export)
+}
+
+// A rollup that somebody cancels fails the export that rests on it: its record and its end agree.
+func TestExportPeriodFailsWhereItsRollUpIsCanceled(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t, "export/2026-10")
+	env.expect(true, "DaysToRollUp")
+	env.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []calendar.Day{friday}}, nil).Once()
+	rollingUp(env, temporal.NewCanceledError(), friday)
+	env.failing(billing.StageFailed, "rollup/2026-10-16 was canceled")
+	_, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, exportInput())
+	require.ErrorContains(t, err, workflows.TypeRunCanceled)
+	var canceled *temporal.CanceledError
+	require.NotErrorAs(t, err, &canceled)
 }
 
 func TestMonthlyExportFails(t *testing.T) {

@@ -171,6 +171,21 @@ func (s *fakeStore) EnsurePartitions(ctx context.Context, day calendar.Day, _ in
 	})
 }
 
+func (s *fakeStore) Export(ctx context.Context, period calendar.Period) (out billing.Export, err error) {
+	err = s.call(ctx, "Export", func() error {
+		for _, known := range s.exports {
+			if known.Period == period && (out.ID == uuid.Nil || !known.Stage.Ended()) {
+				out = known
+			}
+		}
+		if out.ID == uuid.Nil {
+			return billing.ErrExportNotFound
+		}
+		return nil
+	})
+	return out, err
+}
+
 func (s *fakeStore) BeginExport(ctx context.Context, e billing.Export) (out billing.Export, final bool, err error) {
 	err = s.call(ctx, "BeginExport", func() error {
 		for _, known := range s.exports {

@@ -117,6 +117,8 @@ const (
 	TypeRejected = "Rejected"
 	// TypeHousekeeping is a housekeeping of which a step failed for good.
 	TypeHousekeeping = "HousekeepingFailed"
+	// TypeRunCanceled is a run that another one rests on, and that was canceled by itself.
+	TypeRunCanceled = "RunCanceled"
 	// TypeDraining is a flush that was asked of an instance that is being drained.
 	TypeDraining = "Draining"
 	// TypeInstanceUnreachable is an instance whose worker takes no work.

@@ -63,7 +63,7 @@ const (
 	// DefaultRemindAfter is the time between reminders of a decision that is waited for.
 	DefaultRemindAfter = 24 * time.Hour
 
-	// joinedPoll is the time between looks at a run that somebody else started.
+	// joinedPoll is the time between looks at a run that is not recorded yet.
 	joinedPoll = 5 * time.Second
 	// rollUpAttempts is how often one run rolls up the same day: usage that keeps coming
 	// for a day that is over must not hold up what follows.
@@ -185,7 +185,7 @@ const (
 	nowPatience     = time.Millisecond
 )
 
-// forWaiting are the options of AwaitWatermarks.
+// forWaiting are the options of AwaitWatermarks and AwaitRun.
 func forWaiting(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: awaitTimeout,

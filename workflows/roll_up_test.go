@@ -233,10 +233,12 @@ func TestDailyRollUpWaitsForARollUpThatRuns(t *testing.T) {
 	env := scheduled(t, now)
 	listing(env, friday-35, friday, []calendar.Day{friday}, []calendar.Day{friday}, nil)
 	rollingUp(env, runsAlready, friday, friday)
+	env.awaiting("rollup/2026-10-16", 24*time.Hour)
+	env.awaiting("rollup/2026-10-16", time.Minute)
 	out, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	require.NoError(t, err)
 	require.Zero(t, out.RolledUp)
-	require.Equal(t, 10*time.Second, env.Now().Sub(now).Truncate(time.Second), "two pauses")
+	require.Equal(t, 24*time.Hour+time.Minute, env.Now().Sub(now).Truncate(time.Second))
 }
 
 // Usage that keeps coming for a day that is over doesn't hold it up for ever.
@@ -287,6 +289,7 @@ func TestDailyRollUpIsCanceledWhileItWaits(t *testing.T) {
 	env := scheduled(t, now)
 	env.OnActivity(onRollup.DaysToRollUp, mock.Anything, mock.Anything).Return(activities.DaysToRollUpResult{Days: []calendar.Day{friday}}, nil)
 	env.OnWorkflow(workflows.RollUpDay, mock.Anything, mock.Anything).Return(workflows.RollUpDayResult{}, runsAlready)
+	env.awaiting("rollup/2026-10-16", time.Hour)
 	env.RegisterDelayedCallback(env.CancelWorkflow, 12*time.Second)
 	_, err := ended[workflows.DailyRollUpResult](t, env, workflows.DailyRollUp, workflows.DailyRollUpInput{})
 	var canceled *temporal.CanceledError

@@ -78,6 +78,9 @@ func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *syste
 			return err
 		},
 	}))
+	shared.RegisterActivity(activities.NewRuns(activities.RunsConfig{
+		Poll: 20 * time.Millisecond, IsRunning: func(ctx context.Context, id string) (bool, error) { return starter.IsRunning(ctx, s.client, id) },
+	}))
 	shared.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: s.store}))
 	shared.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: s.store, Blobs: s.blobs, Program: "1.0.0", PageSize: 1, BatchSize: 1}))

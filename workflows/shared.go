@@ -20,6 +20,7 @@ var (
 	onRollup   *activities.Rollup
 	onCredits  *activities.Credits
 	onExport   *activities.Export
+	onRuns     *activities.Runs
 	onWebhooks *activities.Webhooks
 	onSinks    *activities.Sinks
 )
@@ -131,10 +132,24 @@ func runFixed(ctx workflow.Context, follow bool, options workflow.ChildWorkflowO
 		}
 	}
 	err = child.Get(ctx, out)
-	if alreadyStarted(err) {
+	switch {
+	case alreadyStarted(err):
 		return true, nil
+	case temporal.IsCanceledError(err) && !isCanceled(ctx):
+		// Somebody has canceled it, and not the caller: who passed that on would be canceled, too.
+		return false, refuse(TypeRunCanceled, "%s was canceled", options.WorkflowID)
 	}
 	return false, err
+}
+
+// awaitRun waits until a run that somebody else has started has ended, however it ends.
+func awaitRun(ctx workflow.Context, id, summary string) error {
+	return workflow.ExecuteActivity(forWaiting(ctx, summary), onRuns.AwaitRun, activities.AwaitRunInput{WorkflowID: id}).Get(ctx, nil)
+}
+
+// pause waits before another look.
+func pause(ctx workflow.Context, summary string) error {
+	return workflow.NewTimerWithOptions(ctx, joinedPoll, workflow.TimerOptions{Summary: summary}).Get(ctx, nil)
 }
 
 func alreadyStarted(err error) bool {

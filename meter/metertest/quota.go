@@ -89,7 +89,8 @@ func (s *Store) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.LeaseAnswer
 	if ask.Generation > l.generation {
 		l.generation, l.version, l.issued, l.adopted = ask.Generation, 0, 0, 0
 		if ask.Answered {
-			l.issued, l.adopted = ask.Spent-ask.Adopted+ask.Booked, ask.Booked
+			w.Leased -= l.granted
+			l.issued, l.granted, l.adopted = ask.Spent-ask.Adopted+ask.Booked, 0, ask.Booked
 		}
 	}
 	need, changing := int64(0), false

@@ -140,6 +140,18 @@ func ExportProgress(ctx context.Context, c client.Client, period calendar.Period
 	return out, asked(err, workflows.QueryProgress, id)
 }
 
+// IsRunning reports whether a workflow ID has a run that has not ended.
+func IsRunning(ctx context.Context, c client.Client, id string) (bool, error) {
+	described, err := c.DescribeWorkflow(ctx, id, "")
+	switch {
+	case isNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("ask whether workflow %s runs: %w", id, err)
+	}
+	return described.Status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, nil
+}
+
 // isNotFound reports whether the server doesn't know what it was asked about.
 func isNotFound(err error) bool {
 	var missing *serviceerror.NotFound

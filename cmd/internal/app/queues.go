@@ -48,6 +48,9 @@ func newQueues(b *base, c WorkerConfig, blobs *blobstore.Store) (*queues, error)
 			return err
 		},
 	}))
+	shared.RegisterActivity(activities.NewRuns(activities.RunsConfig{
+		IsRunning: func(ctx context.Context, id string) (bool, error) { return starter.IsRunning(ctx, b.temporal, id) },
+	}))
 	shared.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: b.store, Reconciled: reconciled}))
 	shared.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: b.store}))
 	shared.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs, Program: version.String()}))
