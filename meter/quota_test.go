@@ -100,7 +100,7 @@ func TestConcurrentRequestsFindAllOfALimit(t *testing.T) {
 	wg.Wait()
 	require.EqualValues(t, 1_000, admitted.Load())
 	require.EqualValues(t, 800, refused.Load())
-	require.NoError(t, store.Quota.Check())
+	store.Set(func(s *metertest.Store) { require.NoError(t, s.Quota.Check()) })
 }
 
 // TestStoreAwayAllowsOrDenies is L6.
@@ -232,7 +232,7 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 	require.True(t, admit(5_000))
 	change("free")
 	require.False(t, admit(1), "what was used without a limit counts")
-	require.NoError(t, store.Quota.Check())
+	store.Set(func(s *metertest.Store) { require.NoError(t, s.Quota.Check()) })
 }
 
 // TestUnleasedIsWhatWasUsed holds that what was admitted without a lease and given back isn't

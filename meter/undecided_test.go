@@ -95,7 +95,7 @@ func TestWhatOthersHoldIsNoRefusal(t *testing.T) {
 		allowed, err := admit(asking, 1_000-used)
 		return err == nil && allowed
 	}, 5*time.Second, 10*time.Millisecond)
-	require.NoError(t, store.Quota.Check())
+	store.Set(func(s *metertest.Store) { require.NoError(t, s.Quota.Check()) })
 }
 
 // leasedOf is what instances hold of the only window.

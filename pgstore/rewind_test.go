@@ -178,6 +178,8 @@ func TestAnAskFindsThatTheStoreIsBehind(t *testing.T) {
 	f.backUp()
 	require.True(t, r.admit(900))
 	r.flush()
+	// No ask from before the flush is under way any more: it would not know of the batch.
+	r.of.Look(t.Context(), time.Now().UTC())
 	f.restore()
 	admitted := int64(0)
 	require.Eventually(t, func() bool {
