@@ -93,7 +93,7 @@ func (q *quota) learn(a *LeaseAnswer, now int64) {
 	}
 	q.idleElsewhere = a.Idle
 	q.answeredAt = now
-	q.changing, q.outdated = a.Changing, a.Outdated
+	q.changing = a.Changing || a.Outdated
 	// What was settled meanwhile is not adopted any more.
 	if booked := min(q.asked, q.adopted); !a.Outdated && booked > q.booked {
 		q.settled(booked - q.booked)

@@ -107,7 +107,7 @@ func (q *quota) patience(w *want, quantity int64) int {
 	switch {
 	case quantity > q.slot.org.view.Load().entitlements[q.index].Max:
 		return 1
-	case q.barred != decided || q.changing || q.outdated:
+	case q.barred != decided || q.changing:
 		return 2
 	case q.heard <= w.since:
 		// A call that is under way, and the next one, are answered by then or have failed.
@@ -134,8 +134,7 @@ func (q *quota) giveUp(w *want, quantity int64) (plans.Decision, verdict) {
 	if q.barred != decided && quantity <= e.Max {
 		return q.refusal(e), q.barred
 	}
-	unheard := q.changing || q.outdated || q.heard <= w.since
-	if unheard && quantity <= e.Max {
+	if (q.changing || q.heard <= w.since) && quantity <= e.Max {
 		return q.refusal(e), unavailable
 	}
 	now := m.config.Now().UnixNano()

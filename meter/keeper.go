@@ -287,11 +287,16 @@ func (m *Meter) LeasesValid(at time.Time) {
 	}
 	until := at.Add(m.config.LeaseFor).UnixNano()
 	if was := m.leasesUntil.Load(); was < m.config.Now().UnixNano() {
-		m.orgs.each(func(o *Organization) { o.eachQuota((*quota).forfeit) })
+		m.eachQuota((*quota).forfeit)
 	}
 	if m.leasesUntil.Load() < until {
 		m.leasesUntil.Store(until)
 	}
+}
+
+// eachQuota calls fn for every quota, under its slot's lock.
+func (m *Meter) eachQuota(fn func(*quota)) {
+	m.orgs.each(func(o *Organization) { o.eachQuota(fn) })
 }
 
 // eachQuota calls fn for every quota, under its slot's lock.

@@ -64,9 +64,8 @@ type quota struct {
 	queued, asking, recalled, looks bool
 	// surrenders says that the next ask gives all back that isn't spent or free, whoever
 	// waits; void that the ask under way was made before that; changing that the store grants nothing
-	// until a change of the plan is taken over; outdated that it grants nothing under the plan that
-	// is known here.
-	surrenders, void, changing, outdated bool
+	// until a change of the plan is taken over, here or by all.
+	surrenders, void, changing bool
 	// barred is what who waits is told in the end, as the store answers and decides nothing: it
 	// doesn't have what it had acknowledged (unavailable), or can't decide now (refused); decided:
 	// it does decide.

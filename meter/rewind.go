@@ -223,7 +223,7 @@ func (m *Meter) barLeases() {
 		return
 	}
 	m.keeper.barred.Store(true)
-	m.orgs.each(func(o *Organization) { o.eachQuota((*quota).forfeit) })
+	m.eachQuota((*quota).forfeit)
 }
 
 // abandonLeases gives up all that is free: it can't be admitted before the store has been
@@ -232,7 +232,7 @@ func (m *Meter) abandonLeases() {
 	if m.keeper == nil {
 		return
 	}
-	m.orgs.each(func(o *Organization) { o.eachQuota((*quota).abandon) })
+	m.eachQuota((*quota).abandon)
 	m.keeper.barred.Store(false)
 }
 
