@@ -271,51 +271,6 @@ func (r *exportRun) answer(ctx workflow.Context) error {
 	return r.show(ctx, r.begun.Stage)
 }
 
-// wait is the stage waiting: all usage before the cut has to be in the store, unless finance
-// decides to go on without the instances that hold it up.
-func (r *exportRun) wait(ctx workflow.Context) error {
-	for patience := firstPatience; ; patience = furtherPatience {
-		waiting, stop := workflow.WithCancel(ctx)
-		look := r.lookForWatermarks(waiting, patience)
-		err := workflow.Await(ctx, func() bool { return look.IsReady() || r.continued() })
-		stop()
-		if err != nil || r.continued() {
-			return err
-		}
-		if err := r.noteWatermarks(ctx, look); err != nil {
-			return err
-		}
-		if len(r.progress().Waiting) == 0 {
-			return r.settle(ctx)
-		}
-	}
-}
-
-// continued reports whether the run goes on without whom it waits for.
-func (r *exportRun) continued() bool { return r.progress().ContinuedBy != "" }
-
-func (r *exportRun) lookForWatermarks(ctx workflow.Context, patience time.Duration) workflow.Future {
-	cut := r.progress().Cut
-	ctx = forWaiting(ctx, fmt.Sprintf("until every live instance has flushed up to %s", stamp(cut)))
-	return workflow.ExecuteActivity(ctx, onFleet.AwaitWatermarks, activities.AwaitWatermarksInput{
-		Cut: cut, Patience: activities.Duration(patience),
-	})
-}
-
-// noteWatermarks shows whom a look has found to be waited for.
-func (r *exportRun) noteWatermarks(ctx workflow.Context, look workflow.Future) error {
-	var flushed activities.AwaitWatermarksResult
-	if err := look.Get(ctx, &flushed); err != nil {
-		return err
-	}
-	p := r.progress()
-	p.Live, p.Lost, p.Waiting = flushed.Live, flushed.Lost, flushed.Waiting
-	if len(p.Waiting) > 0 {
-		r.showDetails(ctx)
-	}
-	return nil
-}
-
 // rollUp is the stage rollups: the period's days that are over are rolled up. A day
 // that stays out of date is counted from its batches instead.
 func (r *exportRun) rollUp(ctx workflow.Context) error {
@@ -388,47 +343,6 @@ func (r *exportRun) enter(ctx workflow.Context, stage billing.Stage) error {
 	return workflow.ExecuteActivity(forStore(ctx, "record stage "+string(stage)), onExport.SetExportStage, activities.SetExportStageInput{
 		ID: r.begun.ID, Stage: stage,
 	}).Get(ctx, nil)
-}
-
-// startExportPeriod runs the period's ExportPeriod, or finds it running. Where a final export is
-// wanted, a provisional one that still runs under the same ID is waited for: it closes nothing.
-func startExportPeriod(ctx workflow.Context, follow bool, in ExportPeriodInput, period calendar.Period) (ExportPeriodResult, error) {
-	options := childOptions(ExportPeriodID(period), ExportPeriodSummary(period), exportPeriodAttributes(period)...)
-	options.Memo = map[string]any{MemoRequestedBy: in.RequestedBy}
-	for {
-		var result ExportPeriodResult
-		joined, err := runFixed(ctx, follow, options, ExportPeriod, in, &result)
-		if !joined {
-			return result, err
-		}
-		right, err := isRightExport(ctx, period)
-		if err != nil {
-			return ExportPeriodResult{}, err
-		}
-		if right {
-			return ExportPeriodResult{WorkflowID: options.WorkflowID, Joined: true}, nil
-		}
-	}
-}
-
-// isRightExport reports whether the export of a period that runs already is of the kind that is
-// wanted. Where it isn't, or can't be known yet, it waits first.
-func isRightExport(ctx workflow.Context, period calendar.Period) (bool, error) {
-	if workflow.Now(ctx).Before(period.End()) {
-		return true, nil
-	}
-	var found activities.FindExportResult
-	what := "which export of " + period.String() + " runs already"
-	err := workflow.ExecuteActivity(forStore(ctx, what), onExport.FindExport, activities.FindExportInput{Period: period}).Get(ctx, &found)
-	switch {
-	case err != nil:
-		return false, err
-	case !found.Running:
-		return false, pause(ctx, "the export of "+period.String()+" that runs already is not recorded yet")
-	case !found.Provisional:
-		return true, nil
-	}
-	return false, awaitRun(ctx, ExportPeriodID(period), "a provisional export of "+period.String()+" runs")
 }
 
 func exportPeriodAttributes(period calendar.Period) []temporal.SearchAttributeUpdate {
