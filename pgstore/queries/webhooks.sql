@@ -7,9 +7,10 @@ ON CONFLICT (key) DO NOTHING;
 SELECT * FROM events WHERE id = $1;
 
 -- name: ListEvents :many
--- The newest first.
+-- The newest first; without an organization those of all.
 SELECT * FROM events
-WHERE (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before)) AND (sqlc.narg(kind)::text IS NULL OR kind = sqlc.narg(kind))
+WHERE (sqlc.narg(organization_id)::uuid IS NULL OR organization_id = sqlc.narg(organization_id))
+    AND (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before)) AND (sqlc.narg(kind)::text IS NULL OR kind = sqlc.narg(kind))
 ORDER BY id DESC LIMIT @page_size;
 
 -- name: UndispatchedEvents :many

@@ -367,13 +367,26 @@ func (q *Queries) ListEndpoints(ctx context.Context, organizationID *uuid.UUID) 
 
 const listEvents = `-- name: ListEvents :many
 SELECT id, key, kind, organization_id, occurred_at, data, created_at, dispatched_at FROM events
-WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR kind = $2)
-ORDER BY id DESC LIMIT $3
+WHERE ($1::uuid IS NULL OR organization_id = $1)
+    AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR kind = $3)
+ORDER BY id DESC LIMIT $4
 `
 
-// The newest first.
-func (q *Queries) ListEvents(ctx context.Context, before *uuid.UUID, kind *string, pageSize int32) ([]Event, error) {
-	rows, err := q.db.Query(ctx, listEvents, before, kind, pageSize)
+type ListEventsParams struct {
+	OrganizationID *uuid.UUID
+	Before         *uuid.UUID
+	Kind           *string
+	PageSize       int32
+}
+
+// The newest first; without an organization those of all.
+func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]Event, error) {
+	rows, err := q.db.Query(ctx, listEvents,
+		arg.OrganizationID,
+		arg.Before,
+		arg.Kind,
+		arg.PageSize,
+	)
 	if err != nil {
 		return nil, err
 	}
