@@ -92,7 +92,7 @@ var tenantReads = map[string]tenantQuery{
 	"LoadOrganization": {
 		read: func(ctx context.Context, s asking) (any, error) {
 			found, err := s.LoadOrganization(ctx, s.a, today)
-			found.ReadAt = time.Time{}
+			found.ReadAt, found.Seen = time.Time{}, meter.Seen{}
 			return found, err
 		},
 	},
@@ -122,6 +122,10 @@ var tenantReads = map[string]tenantQuery{
 }
 
 var tenantWrites = map[string]tenantQuery{
+	"AdmitRedelivery": {
+		write:  func(ctx context.Context, s asking) error { return s.AdmitRedelivery(ctx, s.a, s.a) },
+		others: func(ctx context.Context, s asking) error { return s.AdmitRedelivery(ctx, s.a, s.b) },
+	},
 	"BeginUsageKey": {
 		write: func(ctx context.Context, s asking) error { return second(s.BeginUsageKey(ctx, s.a, aKey)) },
 	},
