@@ -29,10 +29,13 @@ const (
 )
 
 // An organization may change its contract by itself [MaxTenantChanges] times within
-// [TenantChangesWindow].
+// [TenantChangesWindow], and [MaxTenantChangesMonthly] times within [TenantChangesMonth]: each change
+// is a term that the close of its month rates, and a takeover by every instance.
 const (
-	MaxTenantChanges    = 10
-	TenantChangesWindow = time.Hour
+	MaxTenantChanges        = 10
+	TenantChangesWindow     = time.Hour
+	MaxTenantChangesMonthly = 100
+	TenantChangesMonth      = 30 * 24 * time.Hour
 )
 
 // MaxNote is the longest note of a change, in characters.
@@ -117,7 +120,7 @@ type Facts struct {
 	// closed; empty is none.
 	Closed string
 	// Changes are the times at which the organization changed its contract by itself
-	// within [TenantChangesWindow], in order.
+	// within [TenantChangesMonth], in order.
 	Changes []time.Time
 }
 
@@ -164,15 +167,27 @@ func (c Contract) decide(r Request, f Facts) (Contract, error) {
 
 // pace bounds how often an organization changes its contract by itself.
 func (r Request) pace(f Facts) error {
-	if !r.ByTenant || len(f.Changes) < MaxTenantChanges {
+	if !r.ByTenant {
 		return nil
 	}
-	free := f.Changes[len(f.Changes)-MaxTenantChanges].Add(TenantChangesWindow).Sub(f.Now)
-	return &Refusal{
-		Code:       CodeTooManyPlanChanges,
-		Message:    fmt.Sprintf("An organization may change its plan %d times an hour by itself", MaxTenantChanges),
-		RetryAfter: max(free, time.Second),
+	for _, bound := range [...]struct {
+		most   int
+		within time.Duration
+		word   string
+	}{{MaxTenantChanges, TenantChangesWindow, "an hour"}, {MaxTenantChangesMonthly, TenantChangesMonth, "in 30 days"}} {
+		if len(f.Changes) < bound.most {
+			continue
+		}
+		// The change that makes room when it has passed.
+		if free := f.Changes[len(f.Changes)-bound.most].Add(bound.within).Sub(f.Now); free > 0 {
+			return &Refusal{
+				Code:       CodeTooManyPlanChanges,
+				Message:    fmt.Sprintf("An organization may change its plan %d times %s by itself", bound.most, bound.word),
+				RetryAfter: max(free, time.Second),
+			}
+		}
 	}
+	return nil
 }
 
 // changeByTenant puts an upgrade in force at once, and anything else at the month's end.

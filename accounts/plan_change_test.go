@@ -153,6 +153,19 @@ func TestTenantsChangeTheirPlanAtARate(t *testing.T) {
 	request.ByTenant, facts.Changes = true, facts.Changes[1:]
 	_, err = contract.Change(request, facts)
 	require.NoError(t, err)
+
+	// Ten an hour, hour after hour, are thousands of terms that a close would rate.
+	facts.Changes = nil
+	for i := range accounts.MaxTenantChangesMonthly {
+		facts.Changes = append(facts.Changes, now.Add(-29*24*time.Hour).Add(time.Duration(i)*7*time.Hour/2))
+	}
+	_, err = contract.Change(request, facts)
+	require.ErrorAs(t, err, &refusal)
+	require.Equal(t, 24*time.Hour, refusal.RetryAfter)
+	require.Contains(t, refusal.Message, "100 times in 30 days")
+	facts.Changes = facts.Changes[1:]
+	_, err = contract.Change(request, facts)
+	require.NoError(t, err)
 }
 
 // simple is the model of a contract: the plan in force, one change to come, and an end.

@@ -222,6 +222,9 @@ type Config struct {
 	// MaxUnderWay is the most requests that one caller may have under way: a tenant with all
 	// of its keys, or a key of nobody's. Zero: 5,000.
 	MaxUnderWay int
+	// TenantCost is what the requests of one organization may cost on this instance, in tokens a second; it may use those
+	// of 10 s at once. Negative: anything. Zero: 100,000.
+	TenantCost int
 	// Shedder answers tenants' requests with 503 while there is more to do than can be done;
 	// whoever makes it runs it. Its state is the part "load" of /readyz. Nil: nothing is shed.
 	Shedder *gate.Shedder
@@ -286,6 +289,10 @@ func (c *Config) complete() {
 	if c.MaxUnderWay == 0 {
 		c.MaxUnderWay = 5_000
 	}
+	if c.TenantCost == 0 {
+		c.TenantCost = 100_000
+	}
+	c.TenantCost = max(c.TenantCost, 0)
 	if c.KeyRecheck == 0 {
 		c.KeyRecheck = time.Minute
 	}

@@ -78,6 +78,9 @@ func TestAccessIsAsDescribed(t *testing.T) {
 				continue
 			}
 			require.ElementsMatch(t, roles, a.roles, name)
+			cost, _ := operation.Extensions["x-tollgate-cost"].(float64)
+			require.EqualValues(t, cost, a.cost, name)
+			require.Equal(t, slices.Contains(roles, roleTenant), a.cost > 0, "%s: whatever a tenant may ask for costs something", name)
 			query := []string{}
 			for _, p := range append(slices.Clone(item.Parameters), operation.Parameters...) {
 				if p.Value.In == "query" {
@@ -225,6 +228,7 @@ func TestErrorCodesAreListed(t *testing.T) {
 		"method_not_allowed", "conflict", "body_too_large", "unsupported_media_type", "rate_limited", "internal_error",
 		"upstream_unavailable", "upstream_timeout", "unavailable", "idempotency_key_reused", "request_under_way", "reservation_ended",
 		"body_stalled", "overloaded", "quota_refused", "too_many_under_way",
+		"cost_limited", "redelivered_too_often",
 		CodeSelfApproval, CodeNotReviewed, CodeParked, CodeNotAwaiting,
 	} {
 		require.Contains(t, theDocument(t).Info.Description, fmt.Sprintf("`%s`", code))

@@ -13,6 +13,7 @@ import (
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/gate"
+	"github.com/riverline/tollgate/webhooks"
 )
 
 // The codes of problems, besides those of package gate.
@@ -27,6 +28,8 @@ const (
 	codeUnderWay             = "request_under_way"
 	codeReservationEnded     = "reservation_ended"
 	codeQuarantineRefused    = "quarantine_refused"
+	codeCostLimited          = "cost_limited"
+	codeRedeliveredTooOften  = "redelivered_too_often"
 	codeTooManyUnderWay      = "too_many_under_way"
 	codeUnavailable          = gate.CodeUnavailable
 )
@@ -79,7 +82,13 @@ func typedProblem(err error) *gate.Problem {
 	var largeBody *bodyTooLargeError
 	var misplaced *misplacedEventError
 	var decision *RefusedDecision
+	var cost *costLimitError
+	var redelivered *webhooks.RedeliveredTooOftenError
 	switch {
+	case errors.As(err, &cost):
+		return gate.NewProblem(http.StatusTooManyRequests, codeCostLimited, "The organization's requests cost more than they may. Try again after the time in Retry-After. Nothing was done.")
+	case errors.As(err, &redelivered):
+		return gate.NewProblem(http.StatusTooManyRequests, codeRedeliveredTooOften, sentence(redelivered))
 	case errors.As(err, &refused):
 		return refused
 	case errors.As(err, &decision):
@@ -154,12 +163,9 @@ func (s *Server) fail(c *gin.Context, err error) {
 			header.Set("Retry-After", "1")
 		}
 	case http.StatusTooManyRequests:
-		var refusal *accounts.Refusal
-		if errors.Is(err, errTooManyUnderWay) {
-			header.Set("Retry-After", "1")
-		}
-		if errors.As(err, &refusal) {
-			header.Set("Retry-After", strconv.FormatInt(int64((refusal.RetryAfter+time.Second-1)/time.Second), 10))
+		// A problem of the gate's has set it.
+		if wait := tooSoon(err); wait > 0 {
+			header.Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
 		}
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", "1")
@@ -179,6 +185,25 @@ func (s *Server) fail(c *gin.Context, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	p.Abort(c)
+}
+
+// tooSoon returns when a request that came too often may come again; zero: the error doesn't say.
+func tooSoon(err error) time.Duration {
+	var refusal *accounts.Refusal
+	var cost *costLimitError
+	var redelivered *webhooks.RedeliveredTooOftenError
+	switch {
+	case errors.Is(err, errTooManyUnderWay):
+		return time.Second
+	case errors.As(err, &refusal):
+		return refusal.RetryAfter
+	case errors.As(err, &cost):
+		return cost.retryAfter
+	case errors.As(err, &redelivered):
+		return redelivered.RetryAfter
+	default:
+		return 0
+	}
 }
 
 // invalid says which field or parameter breaks which rule.

@@ -20,6 +20,7 @@ type fakeHooks struct {
 	deliveries []webhooks.ListedDelivery
 	asked      []webhooks.Delivery
 	askErr     error
+	admitErr   error
 }
 
 func (h *fakeHooks) find(owner, id uuid.UUID) (*webhooks.Endpoint, error) {
@@ -153,6 +154,8 @@ func (h *fakeHooks) WebhookDelivery(ctx context.Context, owner, event, endpoint 
 	})
 	return out, err
 }
+
+func (h *fakeHooks) AdmitRedelivery(context.Context, uuid.UUID, uuid.UUID) error { return h.admitErr }
 
 func (h *fakeHooks) Redeliver(_ context.Context, d webhooks.Delivery) (DeliveryRun, error) {
 	h.asked = append(h.asked, d)

@@ -34,6 +34,8 @@ const (
 type access struct {
 	// roles may call. None: anybody may.
 	roles []role
+	// cost is what a tenant's request costs, in tokens of its organization; what it brings is charged on top.
+	cost int
 	// query lists the parameters; any other is refused.
 	query []string
 	// body makes what the body is decoded into. Nil: the body is not read.
@@ -54,20 +56,20 @@ var everyRole = []role{roleTenant, roleFinance, roleAdmin}
 
 // accessTo has every route that is generated, by method and path.
 var accessTo = map[string]access{
-	"GET /api/v1/usage":         {roles: []role{roleTenant, roleFinance, roleAdmin}, query: []string{"organization_id"}},
-	"GET /api/v1/usage/history": {roles: []role{roleTenant, roleFinance, roleAdmin}, query: []string{"organization_id", "meter", "from", "to", "granularity"}},
+	"GET /api/v1/usage":         {roles: []role{roleTenant, roleFinance, roleAdmin}, cost: costMemory, query: []string{"organization_id"}},
+	"GET /api/v1/usage/history": {roles: []role{roleTenant, roleFinance, roleAdmin}, cost: costRead, query: []string{"organization_id", "meter", "from", "to", "granularity"}},
 
-	"POST /api/v1/reservations":            {roles: []role{roleTenant}, body: into[gen.CreateReservationJSONRequestBody]},
-	"GET /api/v1/reservations/:id":         {roles: []role{roleTenant}},
-	"DELETE /api/v1/reservations/:id":      {roles: []role{roleTenant}, keep: keepAll},
-	"POST /api/v1/reservations/:id/commit": {roles: []role{roleTenant}, body: into[gen.CommitReservationJSONRequestBody], bodyOptional: true, keep: keepAll},
+	"POST /api/v1/reservations":            {roles: []role{roleTenant}, cost: costWrite, body: into[gen.CreateReservationJSONRequestBody]},
+	"GET /api/v1/reservations/:id":         {roles: []role{roleTenant}, cost: costRead},
+	"DELETE /api/v1/reservations/:id":      {roles: []role{roleTenant}, cost: costWrite, keep: keepAll},
+	"POST /api/v1/reservations/:id/commit": {roles: []role{roleTenant}, cost: costWrite, body: into[gen.CommitReservationJSONRequestBody], bodyOptional: true, keep: keepAll},
 
 	"POST /api/v1/organizations":               {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationJSONRequestBody], keep: keepAll},
 	"GET /api/v1/organizations":                {roles: []role{roleAdmin}, query: []string{"after", "limit"}},
-	"GET /api/v1/organizations/:id":            {roles: []role{roleTenant, roleFinance, roleAdmin}},
+	"GET /api/v1/organizations/:id":            {roles: []role{roleTenant, roleFinance, roleAdmin}, cost: costRead},
 	"PATCH /api/v1/organizations/:id":          {roles: []role{roleAdmin}, body: into[gen.UpdateOrganizationJSONRequestBody], keep: keepAll},
-	"POST /api/v1/organizations/:id/upgrade":   {roles: []role{roleTenant, roleAdmin}, body: into[gen.UpgradeOrganizationJSONRequestBody], keep: keepAll},
-	"DELETE /api/v1/organizations/:id/upgrade": {roles: []role{roleTenant, roleAdmin}, keep: keepAll},
+	"POST /api/v1/organizations/:id/upgrade":   {roles: []role{roleTenant, roleAdmin}, cost: costUpgrade, body: into[gen.UpgradeOrganizationJSONRequestBody], keep: keepAll},
+	"DELETE /api/v1/organizations/:id/upgrade": {roles: []role{roleTenant, roleAdmin}, cost: costUpgrade, keep: keepAll},
 	"POST /api/v1/organizations/:id/end":       {roles: []role{roleAdmin}, body: into[gen.EndContractJSONRequestBody], bodyOptional: true, keep: keepAll},
 	"DELETE /api/v1/organizations/:id/end":     {roles: []role{roleAdmin}, keep: keepAll},
 	"PUT /api/v1/organizations/:id/customers/:sink": {
@@ -75,9 +77,9 @@ var accessTo = map[string]access{
 	},
 	"POST /api/v1/organizations/:id/keys":           {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationKeyJSONRequestBody], keep: keepNoSecret},
 	"GET /api/v1/organizations/:id/keys":            {roles: []role{roleAdmin}},
-	"GET /api/v1/organizations/:id/credits":         {roles: everyRole},
+	"GET /api/v1/organizations/:id/credits":         {roles: everyRole, cost: costRead},
 	"POST /api/v1/organizations/:id/credits":        {roles: []role{roleFinance}, body: into[gen.GrantCreditJSONRequestBody], keep: keepAll},
-	"GET /api/v1/organizations/:id/credits/entries": {roles: everyRole, query: []string{"after", "limit"}},
+	"GET /api/v1/organizations/:id/credits/entries": {roles: everyRole, cost: costRead, query: []string{"after", "limit"}},
 	"POST /api/v1/credits/:grant/void":              {roles: []role{roleFinance}, body: into[gen.VoidCreditJSONRequestBody], keep: keepAll},
 
 	"GET /api/v1/quarantine":            {roles: []role{roleAdmin}, query: []string{"state", "organization_id", "after", "limit"}},
@@ -120,15 +122,15 @@ var accessTo = map[string]access{
 	"GET /api/v1/billing/exports/:period/control-totals":           {roles: []role{roleFinance}, query: []string{"revision"}},
 	"GET /api/v1/billing/exports/:period/statements/:organization": {roles: []role{roleFinance}, query: []string{"revision"}},
 
-	"POST /api/v1/webhooks":                                 {roles: everyRole, body: into[gen.CreateWebhookJSONRequestBody], keep: keepNoWebhookSecret},
-	"GET /api/v1/webhooks":                                  {roles: everyRole},
-	"GET /api/v1/webhooks/:id":                              {roles: everyRole},
-	"PATCH /api/v1/webhooks/:id":                            {roles: everyRole, body: into[gen.UpdateWebhookJSONRequestBody], keep: keepAll},
-	"DELETE /api/v1/webhooks/:id":                           {roles: everyRole, keep: keepAll},
-	"POST /api/v1/webhooks/:id/rotate":                      {roles: everyRole, keep: keepNoWebhookSecret},
-	"GET /api/v1/webhooks/:id/deliveries":                   {roles: everyRole, query: []string{"before", "limit"}},
-	"POST /api/v1/webhooks/:id/deliveries/:event/redeliver": {roles: everyRole, keep: keepAll},
-	"GET /api/v1/events":                                    {roles: everyRole, query: []string{"kind", "before", "limit"}},
+	"POST /api/v1/webhooks":                                 {roles: everyRole, cost: costWrite, body: into[gen.CreateWebhookJSONRequestBody], keep: keepNoWebhookSecret},
+	"GET /api/v1/webhooks":                                  {roles: everyRole, cost: costRead},
+	"GET /api/v1/webhooks/:id":                              {roles: everyRole, cost: costRead},
+	"PATCH /api/v1/webhooks/:id":                            {roles: everyRole, cost: costWrite, body: into[gen.UpdateWebhookJSONRequestBody], keep: keepAll},
+	"DELETE /api/v1/webhooks/:id":                           {roles: everyRole, cost: costWrite, keep: keepAll},
+	"POST /api/v1/webhooks/:id/rotate":                      {roles: everyRole, cost: costWrite, keep: keepNoWebhookSecret},
+	"GET /api/v1/webhooks/:id/deliveries":                   {roles: everyRole, cost: costRead, query: []string{"before", "limit"}},
+	"POST /api/v1/webhooks/:id/deliveries/:event/redeliver": {roles: everyRole, cost: costRedelivery, keep: keepAll},
+	"GET /api/v1/events":                                    {roles: everyRole, cost: costRead, query: []string{"kind", "before", "limit"}},
 
 	"GET /api/v1/instances":            {roles: []role{roleAdmin}},
 	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}, keep: keepAll},
@@ -185,7 +187,7 @@ func (s *Server) guard(a access) gin.HandlerFunc {
 			p, err := s.authenticate(c, s.config.Now(), a.roles...)
 			if err == nil {
 				setPrincipal(c, p)
-				err = s.underWay.enter(p)
+				err = s.enter(p, a.cost)
 			}
 			if err != nil {
 				s.fail(c, err)
@@ -196,6 +198,21 @@ func (s *Server) guard(a access) gin.HandlerFunc {
 		s.checkRequest(c, a)
 		c.Next()
 	}
+}
+
+// enter lets a caller's request begin, which must leave.
+func (s *Server) enter(p *principal, cost int) error {
+	if err := s.underWay.enter(p); err != nil {
+		return err
+	}
+	if p.role != roleTenant {
+		return nil
+	}
+	err := s.costs.take(p.organization, cost, s.config.Now())
+	if err != nil {
+		s.underWay.leave(p)
+	}
+	return err
 }
 
 // checkRequest answers a request that isn't one of its route, or that was answered before.

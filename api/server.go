@@ -30,8 +30,9 @@ type Server struct {
 	state   atomic.Int32
 	parts   partsCache
 	batches batchClaims
-	// underWay bounds what each caller has under way.
+	// underWay bounds what each caller has under way, costs what its requests cost.
 	underWay *underWay
+	costs    *costs
 }
 
 var _ gen.StrictServerInterface = (*Server)(nil)
@@ -52,6 +53,7 @@ func New(config Config) *Server {
 		keys:       newKeyCache(config),
 		requestIDs: newRequestIDs(),
 		underWay:   newUnderWay(config.MaxUnderWay),
+		costs:      newCosts(config.TenantCost),
 		verbose:    config.Logger.Enabled(context.Background(), slog.LevelDebug),
 	}
 	s.scratch.New = func() any { return &scratch{in: make([]byte, 0, 512), out: make([]byte, 0, 512)} }

@@ -90,6 +90,7 @@ func (s *Server) GetUsageHistory(ctx context.Context, request gen.GetUsageHistor
 	if err != nil {
 		return nil, err
 	}
+	s.charge(principalOf(ctx), len(records)*costItem)
 	return gen.GetUsageHistory200JSONResponse{
 		OrganizationId: id, Meter: m.Key, Unit: m.Unit, Aggregation: m.Aggregation,
 		Granularity: granularity, From: from, To: to, Points: points(records, m.Aggregation, granularity),

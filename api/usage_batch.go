@@ -62,7 +62,7 @@ func (s *Server) recordBatch(c *gin.Context) {
 		err = checkQuery(c.Request, nil)
 	}
 	if err == nil {
-		err = s.underWay.enter(p)
+		err = s.enter(p, costItem)
 	}
 	if err != nil {
 		s.fail(c, err)
@@ -93,6 +93,7 @@ func (s *Server) recordBatch(c *gin.Context) {
 		return
 	}
 	items, fingerprint, err := s.readBatch(c, form, key, p.organization)
+	s.charge(p, (len(items)-1)*costItem)
 	if err != nil {
 		s.fail(c, err)
 		return

@@ -34,6 +34,9 @@ type WebhookStore interface {
 	DeleteEndpoint(ctx context.Context, organization, id uuid.UUID) error
 	// ListWebhookDeliveries returns at most limit deliveries before an event's, the newest first.
 	ListWebhookDeliveries(ctx context.Context, organization, endpoint, before uuid.UUID, limit int) ([]webhooks.ListedDelivery, error)
+	// AdmitRedelivery takes note that a delivery to an endpoint is asked for, or answers a
+	// [*webhooks.RedeliveredTooOftenError].
+	AdmitRedelivery(ctx context.Context, organization, endpoint uuid.UUID) error
 	// WebhookDelivery returns one, or [webhooks.ErrDeliveryNotFound].
 	WebhookDelivery(ctx context.Context, organization, event, endpoint uuid.UUID) (webhooks.Delivery, error)
 }
@@ -81,6 +84,7 @@ func (s *Server) ListEvents(ctx context.Context, request gen.ListEventsRequestOb
 	found, err := readPage(request.Params.Before, limit, func(before uuid.UUID, limit int) ([]events.Event, error) {
 		return s.config.Webhooks.ListEvents(ctx, principalOf(ctx).owner(), kind, before, limit)
 	}, func(e events.Event) uuid.UUID { return e.ID })
+	s.charge(principalOf(ctx), len(found.items)*costEvent)
 	return gen.ListEvents200JSONResponse{Events: answersOf(found.items, eventAnswer), Next: found.next}, err
 }
 
@@ -173,6 +177,7 @@ func (s *Server) ListWebhookDeliveries(ctx context.Context, request gen.ListWebh
 	found, err := readPage(request.Params.Before, limit, func(before uuid.UUID, limit int) ([]webhooks.ListedDelivery, error) {
 		return s.config.Webhooks.ListWebhookDeliveries(ctx, principalOf(ctx).owner(), request.Id, before, limit)
 	}, func(d webhooks.ListedDelivery) uuid.UUID { return d.Event })
+	s.charge(principalOf(ctx), len(found.items)*costEvent)
 	return gen.ListWebhookDeliveries200JSONResponse{Deliveries: answersOf(found.items, deliveryAnswer), Next: found.next}, err
 }
 
@@ -202,6 +207,9 @@ func (s *Server) Redeliver(ctx context.Context, request gen.RedeliverRequestObje
 		return nil, errWebhookDisabled
 	}
 	d, err := s.config.Webhooks.WebhookDelivery(ctx, owner, request.Event, request.Id)
+	if err == nil {
+		err = s.config.Webhooks.AdmitRedelivery(ctx, owner, request.Id)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -154,6 +154,13 @@ func TestEventsAndDeliveries(t *testing.T) {
 	require.Equal(t, 202, a.Code, a.Body)
 	require.Equal(t, "deliver/"+r.hooks.events[0].ID.String(), a.json()["workflow_id"])
 	require.Len(t, r.hooks.asked, 1)
+	r.hooks.admitErr = &webhooks.RedeliveredTooOftenError{RetryAfter: 1500 * time.Millisecond}
+	refused := r.do("free", "POST", again, "")
+	require.Equal(t, 429, refused.Code)
+	require.Equal(t, "redelivered_too_often", refused.json()["error"])
+	require.Equal(t, "2", refused.Header().Get("Retry-After"))
+	require.Len(t, r.hooks.asked, 1)
+	r.hooks.admitErr = nil
 	r.hooks.askErr = ErrWorkflowsAway
 	r.problem(503, "unavailable", "free", "POST", again, "")
 	require.Equal(t, 200, r.do("free", "PATCH", path, `{"disabled":true}`).Code)

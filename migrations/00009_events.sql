@@ -31,12 +31,14 @@ CREATE TABLE webhook_endpoints (
     updated_at      timestamptz NOT NULL DEFAULT now(),
     disabled_at     timestamptz,
     deleted_at      timestamptz,
+    redeliveries_through timestamptz,
     CONSTRAINT webhook_endpoints_previous CHECK ((previous_secret = '') = (previous_until IS NULL)),
     CONSTRAINT webhook_endpoints_deleted CHECK (deleted_at IS NULL OR (secret = '' AND previous_secret = ''))
 );
 CREATE INDEX webhook_endpoints_organization ON webhook_endpoints (organization_id) WHERE deleted_at IS NULL;
 COMMENT ON TABLE webhook_endpoints IS 'Where events are sent. Without an organization it is the platform''s, which gets every event.';
 COMMENT ON COLUMN webhook_endpoints.kinds IS 'The kinds that are wanted; none: all.';
+COMMENT ON COLUMN webhook_endpoints.redeliveries_through IS 'Through when those that were asked for had each had their time; ahead of now by no more than may be asked for at once.';
 COMMENT ON COLUMN webhook_endpoints.secret IS 'It signs, so it is kept as it is and not as a hash.';
 COMMENT ON COLUMN webhook_endpoints.deleted_at IS 'It is gone, without its secrets; what was sent to it stays.';
 
@@ -98,7 +100,7 @@ CREATE POLICY tollgate_scope ON webhook_attempts TO tollgate_api USING (
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
 GRANT SELECT, INSERT, UPDATE (dispatched_at) ON events TO tollgate_api;
-GRANT SELECT, INSERT, UPDATE (url, kinds, description, secret, previous_secret, previous_until, updated_at, disabled_at, deleted_at)
+GRANT SELECT, INSERT, UPDATE (url, kinds, description, secret, previous_secret, previous_until, updated_at, disabled_at, deleted_at, redeliveries_through)
     ON webhook_endpoints TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (state, attempts, next_attempt_at, last_status, last_error, updated_at) ON webhook_deliveries TO tollgate_api;
 GRANT SELECT, INSERT ON webhook_attempts TO tollgate_api;

@@ -89,7 +89,7 @@ func readFacts(ctx context.Context, tx scoped, o db.Organization, r accounts.Req
 	}
 	facts.Now = now
 	if r.ByTenant {
-		facts.Changes, err = tx.TenantChangesSince(ctx, o.ID, now.Add(-accounts.TenantChangesWindow))
+		facts.Changes, err = tx.TenantChangesSince(ctx, o.ID, now.Add(-accounts.TenantChangesMonth))
 		return facts, err
 	}
 	if r.At.IsZero() || !r.At.Before(now) {

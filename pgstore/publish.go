@@ -49,7 +49,9 @@ func (s *Store) ListEvents(ctx context.Context, organization uuid.UUID, kind eve
 		only = (*string)(&kind)
 	}
 	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
-		rows, err := tx.ListEvents(ctx, optional(before), only, pageSize(limit))
+		rows, err := tx.ListEvents(ctx, db.ListEventsParams{
+			OrganizationID: optional(organization), Before: optional(before), Kind: only, PageSize: pageSize(limit),
+		})
 		found = convert(rows, event)
 		return err
 	})

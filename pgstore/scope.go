@@ -26,9 +26,14 @@ type scoped struct {
 func (s *Store) asOrganization(ctx context.Context, id uuid.UUID, fn func(context.Context, scoped) error) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	// A UUID's text has no quote in it. Together with BEGIN it costs one round trip. The scope is emptied, too: whoever
-	// has set it for a session of a pooler's would open it to every transaction that comes after.
-	return s.transact(ctx, "begin; select set_config('tollgate.scope', '', true), set_config('tollgate.organization_id', '"+id.String()+"', true)", fn)
+	return s.transact(ctx, asOrganizationBegin(id), fn)
+}
+
+// asOrganizationBegin begins a transaction of one organization. A UUID's text has no quote in it. Together with BEGIN it
+// costs one round trip. The scope is emptied, too: whoever has set it for a session of a pooler's would open it to every
+// transaction that comes after.
+func asOrganizationBegin(id uuid.UUID) string {
+	return "begin; select set_config('tollgate.scope', '', true), set_config('tollgate.organization_id', '" + id.String() + "', true)"
 }
 
 // patience is how long an ask for quota, or a load of an organization, waits for a lock: less than
@@ -40,7 +45,7 @@ const patience = "500ms"
 func (s *Store) asOrganizationSoon(ctx context.Context, id uuid.UUID, fn func(context.Context, scoped) error) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	return s.transact(ctx, "begin; select set_config('tollgate.organization_id', '"+id.String()+"', true), "+soon, fn)
+	return s.transact(ctx, asOrganizationBegin(id)+", "+soon, fn)
 }
 
 // asPlatformSoon is [Store.asPlatformWriting] that waits for no lock longer than patience.

@@ -217,8 +217,12 @@ func (s *Store) checkSchemaVersion(ctx context.Context) (int64, error) {
 	return version, nil
 }
 
-// CheckSchema is [Store.CheckSchemaVersion]. It warns, in the log, of a database that is newer than the program and
-// works with it, and of a connection that row-level security doesn't bind.
+// ErrUnbound says that row-level security doesn't bind the role of the connection.
+var ErrUnbound = errors.New("row-level security does not bind this connection")
+
+// CheckSchema is [Store.CheckSchemaVersion], and reports [ErrUnbound] of a connection that would see everybody's rows
+// whatever its scope is: a superuser's, the owner's, or one to a database whose tables were left without row-level
+// security. It warns, in the log, of a database that is newer than the program and works with it.
 func (s *Store) CheckSchema(ctx context.Context) error {
 	version, err := s.checkSchemaVersion(ctx)
 	if err != nil {
@@ -227,19 +231,29 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 	if needed := migrations.Latest(); version > needed {
 		s.log.Warn("The database is newer than this program", "migration", version, "known", needed)
 	}
+	return wrap(s.checkBound(ctx), "check the role")
+}
+
+// checkBound asks Postgres itself of each table with rows of an organization: how a role is freed of row-level security
+// has many ways.
+func (s *Store) checkBound(ctx context.Context) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	var role string
-	var bypasses bool
-	err = s.pool.QueryRow(ctx, `
-		SELECT current_user, rolsuper OR rolbypassrls
-			OR pg_has_role((SELECT relowner FROM pg_class WHERE oid = 'organizations'::regclass), 'USAGE')
-		FROM pg_roles WHERE rolname = current_user`).Scan(&role, &bypasses)
+	var open []string
+	err := s.pool.QueryRow(ctx, `
+		SELECT current_user, coalesce(array_agg(c.relname::text ORDER BY c.relname), '{}')
+		FROM pg_class c
+		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT row_security_active(c.oid)
+			AND (c.relname = 'organizations'
+				OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'organization_id' AND NOT a.attisdropped))`).
+		Scan(&role, &open)
 	if err != nil {
-		return wrap(err, "check the role")
+		return err
 	}
-	if bypasses {
-		s.log.Warn("Row-level security does not bind this connection", "role", role, "connect_as", migrations.APIRole)
+	if len(open) > 0 {
+		return fmt.Errorf("%w: role %s sees all rows of %d tables (%s, …): connect as %s, the role that migrations make",
+			ErrUnbound, role, len(open), open[0], migrations.APIRole)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,43 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	require.True(t, pgstore.Retryable(err), "the server may start later")
 }
 
+// requireUnbound refuses each way in which row-level security doesn't bind.
+func requireUnbound(t *testing.T, f *fixture) {
+	t.Helper()
+	owner := f.open(pgstore.Config{URL: f.db.URL})
+	err := owner.CheckSchema(t.Context())
+	require.ErrorIs(t, err, pgstore.ErrUnbound, "a superuser sees everything")
+	require.ErrorContains(t, err, "connect as tollgate_api")
+	require.False(t, pgstore.Retryable(err))
+	require.NoError(t, owner.CheckSchemaVersion(t.Context()), "what a running process asks again and again is the version alone")
+
+	// As a role of a managed service: it owns the tables, through a role that it is a member of, and is no superuser.
+	role, password := "owner_"+f.db.Name, "x"
+	member := strings.Replace(f.db.APIURL, "//"+apiUser(t, f.db.APIURL)+"@", "//"+role+":"+password+"@", 1)
+	f.exec(fmt.Sprintf(`CREATE ROLE %[1]s_all NOLOGIN; CREATE ROLE %[1]s LOGIN PASSWORD '%[2]s' IN ROLE %[1]s_all; GRANT SELECT ON goose_db_version TO %[1]s`, role, password))
+	t.Cleanup(func() {
+		_, err := f.owner.Exec(context.WithoutCancel(t.Context()), fmt.Sprintf(`
+			ALTER TABLE organizations OWNER TO CURRENT_USER; DROP OWNED BY %[1]s, %[1]s_all; DROP ROLE %[1]s, %[1]s_all`, role))
+		require.NoError(t, err)
+	})
+	require.NoError(t, f.open(pgstore.Config{URL: member}).CheckSchema(t.Context()), "it owns nothing yet")
+	f.exec(fmt.Sprintf(`ALTER TABLE organizations OWNER TO %s_all`, role))
+	require.ErrorContains(t, f.open(pgstore.Config{URL: member}).CheckSchema(t.Context()), "sees all rows of 1 tables (organizations")
+
+	f.exec(`ALTER TABLE webhook_attempts DISABLE ROW LEVEL SECURITY`)
+	require.ErrorContains(t, f.CheckSchema(t.Context()), "sees all rows of 1 tables (webhook_attempts", "somebody has turned it off")
+	f.exec(`ALTER TABLE webhook_attempts ENABLE ROW LEVEL SECURITY`)
+	require.NoError(t, f.CheckSchema(t.Context()))
+}
+
+// apiUser returns the user and password of a URL.
+func apiUser(t *testing.T, database string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	require.NoError(t, err)
+	return u.User.String()
+}
+
 func TestCheckSchema(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -48,9 +86,7 @@ func TestCheckSchema(t *testing.T) {
 	require.NoError(t, store.CheckSchema(t.Context()))
 	require.Empty(t, log.String())
 
-	owner := f.open(pgstore.Config{URL: f.db.URL, Logger: logger})
-	require.NoError(t, owner.CheckSchema(t.Context()))
-	require.Contains(t, log.String(), "Row-level security does not bind", "a superuser sees everything")
+	requireUnbound(t, f)
 
 	f.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)`)
 	require.ErrorIs(t, store.CheckSchema(t.Context()), pgstore.ErrSchemaNewer, "the migration doesn't say that it works with this program")

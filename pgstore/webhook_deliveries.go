@@ -31,6 +31,28 @@ func (s *Store) WebhookDelivery(ctx context.Context, organization, event, endpoi
 	return found, wrap(err, "read the delivery of event %s to endpoint %s", event, endpoint)
 }
 
+// AdmitRedelivery takes note that a delivery to an endpoint of an owner is asked for. Whichever instance is asked,
+// [webhooks.MaxRedeliveries] may be at once, and then one each [webhooks.RedeliveryEvery]: else it is a
+// [*webhooks.RedeliveredTooOftenError].
+func (s *Store) AdmitRedelivery(ctx context.Context, organization, endpoint uuid.UUID) error {
+	const ahead = (webhooks.MaxRedeliveries - 1) * webhooks.RedeliveryEvery
+	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
+		admitted, err := tx.AdmitRedelivery(ctx, db.AdmitRedeliveryParams{
+			EverySeconds: webhooks.RedeliveryEvery.Seconds(), ID: endpoint, OrganizationID: optional(organization),
+			AheadSeconds: ahead.Seconds(),
+		})
+		if err != nil || admitted > 0 {
+			return err
+		}
+		wait, err := tx.RedeliveryWait(ctx, ahead.Seconds(), endpoint, optional(organization))
+		if err != nil {
+			return orNotFound(err, webhooks.ErrEndpointNotFound, endpoint)
+		}
+		return &webhooks.RedeliveredTooOftenError{RetryAfter: max(time.Duration(wait*float64(time.Second)), time.Millisecond)}
+	})
+	return wrap(err, "ask for a delivery to endpoint %s", endpoint)
+}
+
 // ListWebhookDeliveries returns at most limit deliveries to an endpoint of an owner, those of the
 // newest events first, from the one before the event `before`; [uuid.Nil] is after all.
 func (s *Store) ListWebhookDeliveries(ctx context.Context, organization, id, before uuid.UUID, limit int) ([]webhooks.ListedDelivery, error) {

@@ -2,7 +2,10 @@ package pgstore_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -282,6 +285,40 @@ func TestRecordAttempts(t *testing.T) {
 }
 
 // An organization with many events holds up no other's, and what can't be dispatched none either.
+// However many are asked for at once, at however many instances, an endpoint takes what it may.
+func TestRedeliveriesAreBounded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	e, other := f.endpoint(o), f.endpoint(o)
+	var admitted, refused atomic.Int64
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range webhooks.MaxRedeliveries / 2 {
+				err := f.AdmitRedelivery(t.Context(), o, e.ID)
+				var tooOften *webhooks.RedeliveredTooOftenError
+				switch {
+				case err == nil:
+					admitted.Add(1)
+				case errors.As(err, &tooOften) && tooOften.RetryAfter > 0 && tooOften.RetryAfter <= webhooks.RedeliveryEvery:
+					refused.Add(1)
+				default:
+					t.Errorf("ask: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.EqualValues(t, 2*webhooks.MaxRedeliveries, admitted.Load()+refused.Load())
+	require.GreaterOrEqual(t, admitted.Load(), int64(webhooks.MaxRedeliveries))
+	require.NotZero(t, refused.Load())
+	require.NoError(t, f.AdmitRedelivery(t.Context(), o, other.ID), "another endpoint has its own bound")
+	f.exec(`UPDATE webhook_endpoints SET redeliveries_through = redeliveries_through - make_interval(secs => $2) WHERE id = $1`, e.ID, webhooks.RedeliveryEvery.Seconds())
+	require.NoError(t, f.AdmitRedelivery(t.Context(), o, e.ID), "time makes room")
+	require.ErrorIs(t, f.AdmitRedelivery(t.Context(), o, uuid.New()), webhooks.ErrEndpointNotFound)
+}
+
 func TestUndispatchedEventsTakeTurns(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -36,7 +36,22 @@ const (
 	MaxDescription = 500
 	// Overlap is how long the secret before goes on signing after a rotation.
 	Overlap = 24 * time.Hour
+	// MaxRedeliveries is how many deliveries to one endpoint may be asked for at once, and
+	// RedeliveryEvery how long it takes until there may be one more.
+	MaxRedeliveries = 100
+	RedeliveryEvery = 2 * time.Second
 )
+
+// RedeliveredTooOftenError says that deliveries to an endpoint were asked for faster than they may be.
+type RedeliveredTooOftenError struct {
+	// RetryAfter is how long it takes until one may be asked for, more than 0.
+	RetryAfter time.Duration
+}
+
+// Error returns the rule.
+func (e *RedeliveredTooOftenError) Error() string {
+	return fmt.Sprintf("an endpoint takes %d deliveries that are asked for at once, and then one each %s", MaxRedeliveries, RedeliveryEvery)
+}
 
 // Endpoint is where events are sent.
 type Endpoint struct {

@@ -7,9 +7,10 @@ ON CONFLICT (key) DO NOTHING;
 SELECT * FROM events WHERE id = $1;
 
 -- name: ListEvents :many
--- The newest first.
+-- The newest first; without an organization those of all.
 SELECT * FROM events
-WHERE (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before)) AND (sqlc.narg(kind)::text IS NULL OR kind = sqlc.narg(kind))
+WHERE (sqlc.narg(organization_id)::uuid IS NULL OR organization_id = sqlc.narg(organization_id))
+    AND (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before)) AND (sqlc.narg(kind)::text IS NULL OR kind = sqlc.narg(kind))
 ORDER BY id DESC LIMIT @page_size;
 
 -- name: UndispatchedEvents :many
@@ -75,6 +76,18 @@ WHERE id = $1 AND deleted_at IS NULL;
 
 -- name: DisableEndpoint :exec
 UPDATE webhook_endpoints SET disabled_at = coalesce(disabled_at, now()), updated_at = now() WHERE id = $1 AND deleted_at IS NULL;
+
+-- name: AdmitRedelivery :execrows
+UPDATE webhook_endpoints
+SET redeliveries_through = greatest(redeliveries_through, clock_timestamp()) + make_interval(secs => @every_seconds::float8)
+WHERE id = @id AND deleted_at IS NULL AND organization_id IS NOT DISTINCT FROM sqlc.narg(organization_id)::uuid
+    AND greatest(redeliveries_through, clock_timestamp()) <= clock_timestamp() + make_interval(secs => @ahead_seconds::float8);
+
+-- name: RedeliveryWait :one
+-- How long until the next one may be asked for, in seconds.
+SELECT (extract(epoch FROM redeliveries_through - clock_timestamp()) - @ahead_seconds::float8)::float8 AS seconds
+FROM webhook_endpoints
+WHERE id = @id AND deleted_at IS NULL AND organization_id IS NOT DISTINCT FROM sqlc.narg(organization_id)::uuid;
 
 -- name: Delivery :one
 SELECT * FROM webhook_deliveries WHERE event_id = $1 AND endpoint_id = $2;

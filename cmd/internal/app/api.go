@@ -54,6 +54,7 @@ type APIConfig struct {
 	BodyTimeout       time.Duration `default:"10s" env:"TOLLGATE_BODY_TIMEOUT" help:"How long the body of a request may bring nothing before it is answered with 408, 100ms to 1h. A body that goes on is never cut."`
 	Callers           int           `default:"0" env:"TOLLGATE_CALLERS" help:"Most connections of callers, 16 to 1000000. 0: as many as the limit of file descriptors leaves after journal, Postgres and Temporal, and at most 20000."`
 	TenantRequests    int           `default:"0" env:"TOLLGATE_TENANT_REQUESTS" help:"Most requests that one tenant, or a key of nobody's, may have under way, 1 to 1000000; more are answered with 429. 0: a quarter of the connections."`
+	TenantCost        int           `default:"100000" env:"TOLLGATE_TENANT_COST" help:"What the requests of one tenant may cost, in tokens a second, 1000 to 1000000000; those of 10 s may be used at once, and more is answered with 429. The API reference says what costs how much. 0: anything."`
 	MaxDelay          time.Duration `default:"20ms" env:"TOLLGATE_MAX_DELAY" help:"How long requests may wait before anything of the process sees them, until tenants' requests beyond their share are answered with 503, 5ms to 10s. 0: nothing is shed."`
 	GatewayBodyMiB    int64         `name:"gateway-body-mib" default:"1024" env:"TOLLGATE_GATEWAY_BODY_MIB" help:"Largest body of a request to the gateway, in MiB, 0 to 1048576; larger ones are answered with 413. 0: any size."`
 	RedateAfter       time.Duration `default:"5m" env:"TOLLGATE_REDATE_AFTER" help:"How long a request to the gateway is under way before its usage belongs to the day of then, where its own day has passed: so long it may hold up the close of a month. 1s to 24h."`
@@ -129,6 +130,7 @@ func (c APIConfig) checkBounds() error {
 	}{
 		{"--callers", int64(c.Callers), 16, 1_000_000},
 		{"--tenant-requests", int64(c.TenantRequests), 1, 1_000_000},
+		{"--tenant-cost", int64(c.TenantCost), 1_000, 1_000_000_000},
 		{"--gateway-body-mib", c.GatewayBodyMiB, 1, 1 << 20},
 	} {
 		if one.value != 0 && (one.value < one.least || one.value > one.most) {
@@ -344,7 +346,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 			}},
 		},
 		BodyTimeout: a.config.BodyTimeout, MaxGatewayBody: a.config.GatewayBodyMiB << 20, MaxUpstreamConns: a.callers,
-		MaxUnderWay: cmp.Or(a.config.TenantRequests, max(1, a.callers/4)),
+		MaxUnderWay: cmp.Or(a.config.TenantRequests, max(1, a.callers/4)), TenantCost: cmp.Or(a.config.TenantCost, -1),
 		Shedder:     shedder,
 		MaxLate:     a.config.MaxLate,
 		MaxAhead:    a.config.MaxAhead,

@@ -225,4 +225,6 @@ type WebhookEndpoint struct {
 	DisabledAt     *time.Time
 	// It is gone, without its secrets; what was sent to it stays.
 	DeletedAt *time.Time
+	// Through when those that were asked for had each had their time; ahead of now by no more than may be asked for at once.
+	RedeliveriesThrough *time.Time
 }

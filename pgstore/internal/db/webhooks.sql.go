@@ -12,6 +12,33 @@ import (
 	"github.com/google/uuid"
 )
 
+const admitRedelivery = `-- name: AdmitRedelivery :execrows
+UPDATE webhook_endpoints
+SET redeliveries_through = greatest(redeliveries_through, clock_timestamp()) + make_interval(secs => $1::float8)
+WHERE id = $2 AND deleted_at IS NULL AND organization_id IS NOT DISTINCT FROM $3::uuid
+    AND greatest(redeliveries_through, clock_timestamp()) <= clock_timestamp() + make_interval(secs => $4::float8)
+`
+
+type AdmitRedeliveryParams struct {
+	EverySeconds   float64
+	ID             uuid.UUID
+	OrganizationID *uuid.UUID
+	AheadSeconds   float64
+}
+
+func (q *Queries) AdmitRedelivery(ctx context.Context, arg AdmitRedeliveryParams) (int64, error) {
+	result, err := q.db.Exec(ctx, admitRedelivery,
+		arg.EverySeconds,
+		arg.ID,
+		arg.OrganizationID,
+		arg.AheadSeconds,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const countEndpoints = `-- name: CountEndpoints :one
 SELECT count(*) FROM webhook_endpoints WHERE deleted_at IS NULL AND organization_id IS NOT DISTINCT FROM $1
 `
@@ -69,7 +96,7 @@ func (q *Queries) DisableEndpoint(ctx context.Context, id uuid.UUID) error {
 }
 
 const endpoint = `-- name: Endpoint :one
-SELECT id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at FROM webhook_endpoints WHERE id = $1 AND deleted_at IS NULL
+SELECT id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at, redeliveries_through FROM webhook_endpoints WHERE id = $1 AND deleted_at IS NULL
 `
 
 func (q *Queries) Endpoint(ctx context.Context, id uuid.UUID) (WebhookEndpoint, error) {
@@ -88,6 +115,7 @@ func (q *Queries) Endpoint(ctx context.Context, id uuid.UUID) (WebhookEndpoint, 
 		&i.UpdatedAt,
 		&i.DisabledAt,
 		&i.DeletedAt,
+		&i.RedeliveriesThrough,
 	)
 	return i, err
 }
@@ -204,7 +232,7 @@ func (q *Queries) InsertDeliveries(ctx context.Context, id uuid.UUID) error {
 const insertEndpoint = `-- name: InsertEndpoint :one
 INSERT INTO webhook_endpoints (id, organization_id, url, kinds, description, secret)
 VALUES ($1, $2, $3, $4, $5, $6)
-RETURNING id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at
+RETURNING id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at, redeliveries_through
 `
 
 type InsertEndpointParams struct {
@@ -239,6 +267,7 @@ func (q *Queries) InsertEndpoint(ctx context.Context, arg InsertEndpointParams) 
 		&i.UpdatedAt,
 		&i.DisabledAt,
 		&i.DeletedAt,
+		&i.RedeliveriesThrough,
 	)
 	return i, err
 }
@@ -327,7 +356,7 @@ func (q *Queries) ListDeliveries(ctx context.Context, endpointID uuid.UUID, befo
 }
 
 const listEndpoints = `-- name: ListEndpoints :many
-SELECT id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at FROM webhook_endpoints
+SELECT id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at, redeliveries_through FROM webhook_endpoints
 WHERE deleted_at IS NULL AND organization_id IS NOT DISTINCT FROM $1
 ORDER BY id
 `
@@ -354,6 +383,7 @@ func (q *Queries) ListEndpoints(ctx context.Context, organizationID *uuid.UUID) 
 			&i.UpdatedAt,
 			&i.DisabledAt,
 			&i.DeletedAt,
+			&i.RedeliveriesThrough,
 		); err != nil {
 			return nil, err
 		}
@@ -367,13 +397,26 @@ func (q *Queries) ListEndpoints(ctx context.Context, organizationID *uuid.UUID) 
 
 const listEvents = `-- name: ListEvents :many
 SELECT id, key, kind, organization_id, occurred_at, data, created_at, dispatched_at FROM events
-WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR kind = $2)
-ORDER BY id DESC LIMIT $3
+WHERE ($1::uuid IS NULL OR organization_id = $1)
+    AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR kind = $3)
+ORDER BY id DESC LIMIT $4
 `
 
-// The newest first.
-func (q *Queries) ListEvents(ctx context.Context, before *uuid.UUID, kind *string, pageSize int32) ([]Event, error) {
-	rows, err := q.db.Query(ctx, listEvents, before, kind, pageSize)
+type ListEventsParams struct {
+	OrganizationID *uuid.UUID
+	Before         *uuid.UUID
+	Kind           *string
+	PageSize       int32
+}
+
+// The newest first; without an organization those of all.
+func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]Event, error) {
+	rows, err := q.db.Query(ctx, listEvents,
+		arg.OrganizationID,
+		arg.Before,
+		arg.Kind,
+		arg.PageSize,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -424,7 +467,7 @@ func (q *Queries) LockDelivery(ctx context.Context, eventID uuid.UUID, endpointI
 }
 
 const lockEndpoint = `-- name: LockEndpoint :one
-SELECT id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at FROM webhook_endpoints WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE
+SELECT id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at, redeliveries_through FROM webhook_endpoints WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE
 `
 
 func (q *Queries) LockEndpoint(ctx context.Context, id uuid.UUID) (WebhookEndpoint, error) {
@@ -443,6 +486,7 @@ func (q *Queries) LockEndpoint(ctx context.Context, id uuid.UUID) (WebhookEndpoi
 		&i.UpdatedAt,
 		&i.DisabledAt,
 		&i.DeletedAt,
+		&i.RedeliveriesThrough,
 	)
 	return i, err
 }
@@ -523,11 +567,25 @@ func (q *Queries) OverdueDeliveries(ctx context.Context, arg OverdueDeliveriesPa
 	return items, nil
 }
 
+const redeliveryWait = `-- name: RedeliveryWait :one
+SELECT (extract(epoch FROM redeliveries_through - clock_timestamp()) - $1::float8)::float8 AS seconds
+FROM webhook_endpoints
+WHERE id = $2 AND deleted_at IS NULL AND organization_id IS NOT DISTINCT FROM $3::uuid
+`
+
+// How long until the next one may be asked for, in seconds.
+func (q *Queries) RedeliveryWait(ctx context.Context, aheadSeconds float64, iD uuid.UUID, organizationID *uuid.UUID) (float64, error) {
+	row := q.db.QueryRow(ctx, redeliveryWait, aheadSeconds, iD, organizationID)
+	var seconds float64
+	err := row.Scan(&seconds)
+	return seconds, err
+}
+
 const rotateEndpoint = `-- name: RotateEndpoint :one
 UPDATE webhook_endpoints
 SET secret = $1, previous_secret = $2, previous_until = $3, updated_at = now()
 WHERE id = $4
-RETURNING id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at
+RETURNING id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at, redeliveries_through
 `
 
 type RotateEndpointParams struct {
@@ -558,6 +616,7 @@ func (q *Queries) RotateEndpoint(ctx context.Context, arg RotateEndpointParams) 
 		&i.UpdatedAt,
 		&i.DisabledAt,
 		&i.DeletedAt,
+		&i.RedeliveriesThrough,
 	)
 	return i, err
 }
@@ -626,7 +685,7 @@ UPDATE webhook_endpoints
 SET url = $1, kinds = $2, description = $3, disabled_at = CASE WHEN $4::boolean THEN coalesce(disabled_at, now()) END,
     updated_at = now()
 WHERE id = $5
-RETURNING id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at
+RETURNING id, organization_id, url, kinds, description, secret, previous_secret, previous_until, created_at, updated_at, disabled_at, deleted_at, redeliveries_through
 `
 
 type UpdateEndpointParams struct {
@@ -659,6 +718,7 @@ func (q *Queries) UpdateEndpoint(ctx context.Context, arg UpdateEndpointParams) 
 		&i.UpdatedAt,
 		&i.DisabledAt,
 		&i.DeletedAt,
+		&i.RedeliveriesThrough,
 	)
 	return i, err
 }
