@@ -11,7 +11,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos economy tarpit guarantees ops lint fmt generate check-generated
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos economy tarpit overload guarantees ops lint vulncheck fmt generate check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ economy: ## Measure what an instance costs of Temporal, for 10 minutes (ECONOMY)
 tarpit: ## Deliver 50,000 events to receivers that hang, and close a month meanwhile (TARPIT)
 	$(STACK) go test -v -count=1 -timeout 20m -run '^TestServerATarpit' ./workflows -tarpit $(or $(TARPIT),50000)
 
+overload: ## Measure an API at twice what it can take, on a machine that is idle otherwise (OVERLOAD_SECONDS, OVERLOAD_CONNECTIONS)
+	OVERLOAD_SECONDS=$(or $(OVERLOAD_SECONDS),5) $(STACK) go test -v -count=1 -timeout 10m -run '^TestOverload$$' ./e2e
+
 guarantees: ## Run all faults mixed, and write docs/guarantees.md (CHAOS_SEED, CHAOS_ROUNDS, CHAOS_MINUTES of each)
 	CHAOS_WRITE=1 CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) CHAOS_MINUTES=$(or $(CHAOS_MINUTES),10) \
 		$(STACK) go test -v -count=1 -timeout 90m -run '^TestChaos$$' ./e2e
@@ -67,6 +70,9 @@ lint: ## Check the source: golangci-lint, that workflows are deterministic, the 
 	cd ops && go tool -modfile=../tools/go.mod golangci-lint run ./...
 	$(TOOL) workflowcheck -config tools/workflowcheck.yaml ./workflows/...
 	cd tools && go run ./composecheck ../docker-compose.yml
+
+vulncheck: ## Look for known vulnerabilities in what is called; fails on those of modules, and lists Go's own
+	cd tools && go run ./vulncheck -C .. ./...
 
 fmt: ## Format the source
 	$(TOOL) golangci-lint fmt ./...

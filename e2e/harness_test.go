@@ -31,7 +31,12 @@ import (
 	"github.com/riverline/tollgate/internal/temporaltest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(temporaltest.Wrap(&withPrograms{m})) }
+func TestMain(m *testing.M) {
+	if os.Getenv(floodVariable) != "" {
+		os.Exit(generate())
+	}
+	pgtest.Main(temporaltest.Wrap(&withPrograms{m}))
+}
 
 // withPrograms builds the programs before the tests and removes them after.
 type withPrograms struct{ *testing.M }

@@ -15,15 +15,19 @@ const (
 	// DefaultMaxDelay is the delay of a process from which on it has too much to do, where
 	// nothing else says so.
 	DefaultMaxDelay = 20 * time.Millisecond
-	// shedWindow is the time that a budget is for.
-	shedWindow = 50 * time.Millisecond
-	// slowWindows is how many windows in a row must be slow before anything is shed: one is a
+	// shedWindow is the time that a budget is for. A caller may have all of its share at once: in
+	// a longer window, everybody else would wait for that.
+	shedWindow = 10 * time.Millisecond
+	// slowWindows is how many windows in a row must be slow before anything is shed: fewer are a
 	// collection of garbage, or a burst. calmWindows is how many must be calm before it ends.
-	slowWindows, calmWindows = 2, 20
+	slowWindows, calmWindows = 5, 100
 	// measuredWindows is how many windows show what can be done.
 	measuredWindows = 3
+	// stuckWindows is how many windows in a row must be slow with the least budget before
+	// connections are held, and holdWindows how many there are until they are held for longer.
+	stuckWindows, holdWindows = 25, 10
 	// leastBudget is the smallest budget of a window.
-	leastBudget = 16
+	leastBudget = 4
 	// bytesEach is how much of a body weighs as much as a request without one.
 	bytesEach = 4 << 10
 	// leastHold and mostHold bound the time of [Shedder.Hold]. The longest is what Retry-After
@@ -37,13 +41,13 @@ const (
 type ShedderConfig struct {
 	// MaxDelay is the delay from which on requests are shed. Zero: [DefaultMaxDelay].
 	MaxDelay time.Duration
-	// Delay measures how long what comes in waits at the moment before anything sees it. It is
-	// called by one goroutine. Required.
+	// Delay measures how long what comes in waits at the moment before anything sees it, which may
+	// take as long as that. It is called by one goroutine. Required.
 	Delay func() time.Duration
 }
 
 // Shedder bounds what callers have done while the process has more to do than it can: it gives
-// each window of 50 ms a budget, by the delay, and shares it out. A caller whose requests come to
+// each window of 10 ms a budget, by the delay, and shares it out. A caller whose requests come to
 // less than the level of a window is served; who wants more is shed first. While the process
 // keeps up, it costs one atomic read a request. Its methods may be called by any number of
 // goroutines.
@@ -61,11 +65,13 @@ type Shedder struct {
 	mu sync.Mutex
 	// slow and calm count windows in a row.
 	slow, calm int
-	// measured counts the windows in which all is admitted, to see what can be done, and best is
-	// the most that one of them had.
+	// measured counts the windows in which all is admitted, to see what can be done, and done is
+	// what they had.
 	measured int
-	best     int64
-	// floor is half of that: shedding alone must not take all that the process can do. 0: it
+	done     int64
+	// stuck counts windows that were slow in spite of the least budget.
+	stuck int
+	// floor is half of what can be done in a window: shedding alone must not take all that the process can do. 0: it
 	// isn't known yet.
 	floor, budget int64
 	// level is what each caller may have of the window, admitted what all have had.
@@ -99,6 +105,30 @@ func NewShedder(config ShedderConfig) *Shedder {
 
 // Run follows the delay until the context ends.
 func (s *Shedder) Run(ctx context.Context) {
+	// began is when the measurement began that is under way; 0: none is. A delay is known before
+	// it is over: it is at least the age of that.
+	var began, last atomic.Int64
+	begun := time.Now()
+	var measuring sync.WaitGroup
+	defer measuring.Wait()
+	measuring.Go(func() {
+		each(ctx, func() {
+			began.Store(int64(time.Since(begun)))
+			last.Store(int64(s.config.Delay()))
+			began.Store(0)
+		})
+	})
+	each(ctx, func() {
+		delay := time.Duration(last.Load())
+		if at := began.Load(); at > 0 {
+			delay = max(delay, time.Since(begun)-time.Duration(at))
+		}
+		s.next(delay)
+	})
+}
+
+// each does something once a window until the context ends.
+func each(ctx context.Context, do func()) {
 	ticker := time.NewTicker(shedWindow)
 	defer ticker.Stop()
 	for {
@@ -106,7 +136,7 @@ func (s *Shedder) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.next(s.config.Delay())
+			do()
 		}
 	}
 }
@@ -149,7 +179,7 @@ func (s *Shedder) Admit(caller uuid.UUID, length int64) bool {
 		s.overShare.Add(1)
 		s.shed = true
 		return false
-	case s.admitted >= s.most():
+	case s.admitted >= s.most(c.given == 0):
 		s.overBudget.Add(1)
 		s.shed = true
 		return false
@@ -165,8 +195,14 @@ func (s *Shedder) Admit(caller uuid.UUID, length int64) bool {
 func (s *Shedder) Hold() time.Duration { return time.Duration(s.hold.Load()) }
 
 // most is the most that a window admits. It is more than the budget, as the level is made from
-// what callers wanted of the window before, and some may want more of this one.
-func (s *Shedder) most() int64 { return s.budget + s.budget/4 }
+// what callers wanted of the window before, and some may want more of this one; for the first
+// request of a caller it is more again, so that who sends little isn't refused for others.
+func (s *Shedder) most(first bool) int64 {
+	if first {
+		return 2 * s.budget
+	}
+	return s.budget + s.budget/4
+}
 
 // next ends a window with the delay that was seen in it, and begins another.
 func (s *Shedder) next(delay time.Duration) {
@@ -179,37 +215,13 @@ func (s *Shedder) next(delay time.Duration) {
 			s.slow = 0
 		}
 		if s.slow >= slowWindows {
-			s.slow, s.calm, s.measured, s.best, s.floor = 0, 0, 0, 0, 0
+			s.slow, s.calm, s.measured, s.done, s.stuck, s.floor = 0, 0, 0, 0, 0, 0
 			s.active.Store(true)
 		}
 		return
 	}
-	switch {
-	case s.floor == 0:
-		s.best = max(s.best, s.admitted)
-		if s.measured++; s.measured == measuredWindows {
-			s.floor = max(leastBudget, s.best/2)
-			s.budget = s.best
-			if tooSlow {
-				s.budget = s.floor
-			}
-		}
-	case tooSlow:
-		// A budget that isn't used up says nothing of what can be done.
-		used := min(s.budget, s.admitted)
-		if s.budget == s.floor {
-			s.hold.Store(min(int64(mostHold), max(int64(leastHold), 4*s.hold.Load())))
-		}
-		s.budget = max(s.floor, used-used/10)
-	case s.shed:
-		s.budget += max(1, s.budget/20)
-	}
-	if held := s.hold.Load(); !tooSlow && held > 0 {
-		s.hold.Store(held - held/16)
-		if held < int64(leastHold) {
-			s.hold.Store(0)
-		}
-	}
+	s.adjust(delay)
+	s.adjustHold(tooSlow)
 	s.calm++
 	if tooSlow || s.shed {
 		s.calm = 0
@@ -220,6 +232,46 @@ func (s *Shedder) next(delay time.Duration) {
 		clear(s.callers)
 	}
 	s.share()
+}
+
+// adjust finds the next window's budget.
+func (s *Shedder) adjust(delay time.Duration) {
+	switch {
+	case s.floor == 0:
+		s.done += s.admitted
+		if s.measured++; s.measured == measuredWindows {
+			s.floor = max(leastBudget, s.done/(2*measuredWindows))
+			// What waits already must be done, too.
+			s.budget = s.floor
+		}
+	case delay > s.config.MaxDelay:
+		// A budget that isn't used up says nothing of what can be done.
+		used := min(s.budget, s.admitted)
+		s.budget = max(s.floor, used-used/10)
+	case s.shed && delay < s.config.MaxDelay/2:
+		s.budget += max(1, s.budget/32)
+	}
+}
+
+// adjustHold finds how long connections are held.
+func (s *Shedder) adjustHold(tooSlow bool) {
+	held := s.hold.Load()
+	if !tooSlow {
+		s.stuck = 0
+		held -= held / 64
+		if held < int64(leastHold) {
+			held = 0
+		}
+		s.hold.Store(held)
+		return
+	}
+	if s.floor > 0 && s.budget == s.floor {
+		s.stuck++
+	}
+	if s.stuck >= stuckWindows {
+		s.stuck -= holdWindows
+		s.hold.Store(min(int64(mostHold), max(int64(leastHold), 2*held)))
+	}
 }
 
 // share finds the level of the next window: the highest with which what the callers wanted of
