@@ -4,6 +4,8 @@
 TOOL  := go tool -modfile=tools/go.mod
 STACK := go run ./internal/devstack/withstack
 
+SCAN  := --config gitleaks.toml --no-banner --redact --verbose --log-level warn
+
 # On Linux the race detector needs a C compiler; Go then says that cgo is enabled.
 RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || echo -race)
 
@@ -65,11 +67,12 @@ guarantees: ## Run all faults mixed, and write docs/guarantees.md (CHAOS_SEED, C
 ops: ## Check alert rules and dashboards with Prometheus' own packages (the first run compiles them: some minutes)
 	cd ops && go test -count=1 ./...
 
-lint: ## Check the source: golangci-lint, that workflows are deterministic, the compose file
+lint: ## Check the source: golangci-lint, that workflows are deterministic, the compose file, that no secret is in tree or history
 	$(TOOL) golangci-lint run ./...
 	cd ops && go tool -modfile=../tools/go.mod golangci-lint run ./...
 	$(TOOL) workflowcheck -config tools/workflowcheck.yaml ./workflows/...
-	cd tools && go run ./composecheck ../docker-compose.yml
+	cd tools && go test ./... && go run ./composecheck ../docker-compose.yml
+	cd tools/secrets && go test ./... && go tool gitleaks dir $(SCAN) ../.. && go tool gitleaks git $(SCAN) ../..
 
 vulncheck: ## Look for known vulnerabilities in what is called; fails on those of modules, and lists Go's own
 	cd tools && go run ./vulncheck -C .. ./...
