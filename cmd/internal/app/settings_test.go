@@ -173,6 +173,8 @@ func TestWrongSettings(t *testing.T) {
 		{&APIConfig{}, needed + "--max-connections 1", "--max-connections is 1"},
 		{&APIConfig{}, needed + "--blob-url blobs", "--blob-url must be a URL"},
 		{&APIConfig{}, needed + "--listen 8080", `--listen is "8080": it must be host:port`},
+		{&APIConfig{}, needed + "--tls-cert tls.crt", "--tls-cert and --tls-key go together"},
+		{&APIConfig{}, needed + "--tls-key tls.key", "--tls-cert and --tls-key go together"},
 		{&APIConfig{}, needed + "--callers 8", "--callers is 8"},
 		{&APIConfig{}, needed + "--max-delay 1ms", "--max-delay is 1ms"},
 		{&APIConfig{}, needed + "--keys-away 1s", "--keys-away is 1s"},
