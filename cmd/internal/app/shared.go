@@ -14,15 +14,19 @@ import (
 	"time"
 
 	"github.com/exaring/otelpgx"
+	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/contrib/opentelemetry"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 	tlog "go.temporal.io/sdk/log"
 
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/internal/telemetry"
+	"github.com/riverline/tollgate/internal/temporalcodec"
 	"github.com/riverline/tollgate/internal/version"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/pgstore/pooler"
@@ -35,12 +39,13 @@ type Shared struct {
 	config.Database
 	config.Blobs
 	config.Catalog
+	config.Temporal
 	Webhooks
 }
 
 // Validate checks the settings.
 func (s Shared) Validate() error {
-	return errors.Join(s.Database.Validate(), CheckTransport("--database-url", s.DatabaseURL, s.Transport), s.Blobs.Validate(), s.Webhooks.Validate())
+	return errors.Join(s.Database.Validate(), CheckTransport("--database-url", s.DatabaseURL, s.Transport), s.Blobs.Validate(), s.Temporal.Validate(), s.Webhooks.Validate())
 }
 
 // CheckTransport refuses a database whose password and data would, or could be made to, cross a network
@@ -62,7 +67,8 @@ type base struct {
 	telemetry *telemetry.Telemetry
 	store     *pgstore.Store
 	temporal  client.Client
-	namespace string // of Temporal
+	namespace string               // of Temporal
+	codec     *temporalcodec.Codec // nil: Temporal keeps payloads in the clear
 	catalog   *plans.Catalog
 	logger    *slog.Logger
 }
@@ -105,7 +111,7 @@ func (s Shared) open(ctx context.Context, service, listenURL string) (_ *base, e
 	if b.catalog, err = b.store.Catalog(ctx); err != nil {
 		return nil, err
 	}
-	return b, b.dialTemporal()
+	return b, b.dialTemporal(s.Temporal)
 }
 
 // schemaHealth says whether the program works with the database's schema, which may be migrated at any time.
@@ -141,7 +147,7 @@ func (s Shared) publishDefault(ctx context.Context, b *base) error {
 
 // dialTemporal makes a client from Temporal's standard environment. It connects at
 // its first use: Temporal may be away when a process starts.
-func (b *base) dialTemporal() error {
+func (b *base) dialTemporal(settings config.Temporal) error {
 	environment, err := config.NewEnvironment("TEMPORAL_API_KEY")
 	if err != nil {
 		return fmt.Errorf("read Temporal's settings: %w", err)
@@ -167,10 +173,24 @@ func (b *base) dialTemporal() error {
 		OnError:              func(err error) { b.logger.Warn("A metric of Temporal's could not be recorded", "error", err) },
 		UseMonotonicCounters: true,
 	})
+	if b.codec, err = settings.Codec(); err != nil {
+		return err
+	}
+	if b.codec != nil {
+		b.codec.Use(&options)
+	}
 	if b.temporal, err = client.NewLazyClient(options); err != nil {
 		return fmt.Errorf("prepare to reach Temporal: %w", err)
 	}
 	return nil
+}
+
+// codecs are what the client's payloads go through.
+func (b *base) codecs() []converter.PayloadCodec {
+	if b.codec == nil {
+		return nil
+	}
+	return []converter.PayloadCodec{b.codec}
 }
 
 // close ends what open began, in reverse.
@@ -207,6 +227,11 @@ func (b *base) closeStore() {
 // farewell bounds each step of a clean stop that talks to somebody else.
 const farewell = 10 * time.Second
 
+// tracing makes spans, and the metrics of HTTP servers, of what passes it.
+func tracing(b *base) gin.HandlerFunc {
+	return otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))
+}
+
 // ready is closed once a process serves.
 type ready struct {
 	once sync.Once
@@ -241,11 +266,15 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// serve serves until stop is called, whose context bounds the requests under way.
+// serve serves until the server is shut down, with TLS where it has a configuration of it.
 func serve(server *http.Server, listener net.Listener) (failed <-chan error) {
 	ended := make(chan error, 1)
 	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		run := server.Serve
+		if server.TLSConfig != nil {
+			run = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+		}
+		if err := run(listener); !errors.Is(err, http.ErrServerClosed) {
 			ended <- fmt.Errorf("serve HTTP: %w", err)
 		}
 		close(ended)
