@@ -50,7 +50,7 @@ func TestThreeReplicasNeverPassALimit(t *testing.T) {
 	for n := range 300 {
 		wg.Go(func() {
 			for k := 0; ; k++ {
-				status := replicas[(n+k)%3].record(t, client, limited.key, 1)
+				status := replicas[(n+k)%3].use(t, client, limited.key, 1)
 				switch status {
 				case http.StatusOK:
 					admitted.Add(1)
@@ -81,6 +81,17 @@ const notSent = -1
 func (p *process) record(t *testing.T, client *http.Client, key string, quantity int64) int {
 	t.Helper()
 	return postUsage(t, client, p.url, key, map[string]any{"meter": "evaluations", "quantity": quantity})
+}
+
+// use is record by a client that tries again where it is told to, for at most a minute.
+func (p *process) use(t *testing.T, client *http.Client, key string, quantity int64) int {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		status := p.record(t, client, key, quantity)
+		if status != http.StatusServiceUnavailable || time.Now().After(end) {
+			return status
+		}
+	}
 }
 
 // postUsage reports usage and returns the status; 0 where there was no answer, so that nobody

@@ -56,7 +56,7 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 		q.void, q.recalled = false, true
 		return true, 0
 	}
-	q.surrenders, q.heard = false, q.version
+	q.surrenders = false
 	had := q.free
 	q.free = max(0, a.Issued-q.spent)
 	q.learn(&a, now)
@@ -65,6 +65,9 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 		q.low = q.free / 4
 	}
 	unmet := a.Issued < q.needed
+	if unmet {
+		q.denied = q.version
+	}
 	if !unmet || q.free > had {
 		q.pause = 0
 	}

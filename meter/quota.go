@@ -75,8 +75,8 @@ type quota struct {
 	// answered says that an ask was answered.
 	answered            bool
 	generation, version int64
-	// heard is the last ask that was answered.
-	heard int64
+	// denied is the last ask that was answered with less than was needed.
+	denied int64
 	// refusedUntil is the time before which requests are refused, because the store refused the
 	// last ask; 0: it didn't.
 	refusedUntil int64

@@ -2,9 +2,11 @@ package meter_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
@@ -57,6 +59,38 @@ func TestASlowStoreRefusesNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOthersTakeWhatOneWaitedFor holds that a request which finds what was granted for it taken,
+// by requests that came later, waits for the next call: there is room.
+func TestOthersTakeWhatOneWaitedFor(t *testing.T) {
+	t.Parallel()
+	store := metertest.NewStore()
+	id := store.Add("free")
+	store.Before = func(_ context.Context, call metertest.Call) error {
+		if call == metertest.CallAdjust {
+			time.Sleep(100 * time.Millisecond)
+		}
+		return nil
+	}
+	m := newLessee(t, store, func(c *meter.Config) { c.QuotaWait, c.AskTimeout = 30*time.Millisecond, 10*time.Second })
+	o, err := m.Organization(t.Context(), id, noon)
+	require.NoError(t, err)
+	var clients sync.WaitGroup
+	for n := range 40 {
+		clients.Go(func() {
+			// Each comes a little later than the one before it, so that calls are always under way.
+			time.Sleep(time.Duration(n) * 5 * time.Millisecond)
+			for range 25 {
+				d, r, err := o.Admit(t.Context(), 0, 1, noon.Add(time.Since(started)))
+				if !assert.NoError(t, err) || !assert.True(t, d.Allowed, "%+v", d) {
+					return
+				}
+				r.Commit()
+			}
+		})
+	}
+	clients.Wait()
 }
 
 // TestWhatOthersHoldIsNoRefusal holds that a request which waits for what another instance
