@@ -13,7 +13,6 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/gin-gonic/gin"
-	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
 
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/gate"
@@ -30,6 +29,7 @@ import (
 type APIConfig struct {
 	Shared
 	ListenDatabase
+	TLS
 	Listen            string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
 	MetricsListen     string        `default:"127.0.0.1:9091" env:"TOLLGATE_METRICS_LISTEN" help:"Address of /metrics, for those who operate the API: not one that tenants reach. Empty: metrics are not served."`
 	FlushInterval     time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
@@ -87,6 +87,7 @@ func (c APIConfig) Validate() error {
 		c.ListenDatabase.Validate(),
 		CheckTransport("--listen-database-url", c.ListenDatabaseURL, c.Transport),
 		config.CheckListen("--listen", c.Listen),
+		c.TLS.Validate(),
 		c.checkMetricsListen(),
 		config.CheckHTTPURL("--upstream", c.Upstream),
 		config.CheckHTTPURL("--temporal-ui-url", c.TemporalUIURL),
@@ -198,6 +199,10 @@ func (a *API) Run(ctx context.Context) (err error) {
 	if a.callers, err = budget.Connections(a.config.Callers); err != nil {
 		return fmt.Errorf("--callers: %w", err)
 	}
+	secure, err := a.config.TLS.openCertificate()
+	if err != nil {
+		return err
+	}
 	b, err := a.config.open(ctx, apiService, a.config.ListenDatabaseURL)
 	if err != nil {
 		return err
@@ -244,21 +249,17 @@ func (a *API) Run(ctx context.Context) (err error) {
 	httpServer := api.NewHTTPServer(api.HTTPConfig{
 		Handler: server.Handler(), HeaderTimeout: a.config.HeaderTimeout, BodyTimeout: a.config.BodyTimeout,
 	})
+	secure(httpServer)
 	listener.Serve(httpServer, api.IsProbe)
 	failed := serve(httpServer, listener)
 	server.SetReady(true)
 	a.ready.set()
-	b.logger.Info("The API serves", "listen", listener.Addr().String(), "metrics", a.config.MetricsListen, "instance", instance.id, "connections", a.callers)
+	b.logger.Info("The API serves", "listen", listener.Addr().String(), "tls", httpServer.TLSConfig != nil, "metrics", a.config.MetricsListen, "instance", instance.id, "connections", a.callers)
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
 	return errors.Join(err, a.stop(ctx, b, server, httpServer), instance.drain())
-}
-
-// tracing makes spans, and the metrics of HTTP servers, of what passes it.
-func tracing(b *base) gin.HandlerFunc {
-	return otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))
 }
 
 // serveMetrics serves /metrics, apart from the tenants' address, until it is stopped: while the API

@@ -54,6 +54,9 @@ func TestDefaultsAreValid(t *testing.T) {
 	var worker WorkerConfig
 	require.NoError(t, parse(&worker, needed))
 	require.Equal(t, "127.0.0.1:9090", worker.Listen)
+	require.NoError(t, parse(&WorkerConfig{}, needed+"--build-id=v1.2.3-rc.1"))
+	require.ErrorContains(t, parse(&WorkerConfig{}, needed+"--build-id=v1:2"), `--build-id is "v1:2": it must be`)
+	require.ErrorContains(t, parse(&WorkerConfig{}, needed+"--build-id=v1 --deployment-name=toll.gate"), `--deployment-name is "toll.gate": it must be`)
 }
 
 // The environment says what flags don't.
@@ -170,6 +173,8 @@ func TestWrongSettings(t *testing.T) {
 		{&APIConfig{}, needed + "--max-connections 1", "--max-connections is 1"},
 		{&APIConfig{}, needed + "--blob-url blobs", "--blob-url must be a URL"},
 		{&APIConfig{}, needed + "--listen 8080", `--listen is "8080": it must be host:port`},
+		{&APIConfig{}, needed + "--tls-cert tls.crt", "--tls-cert and --tls-key go together"},
+		{&APIConfig{}, needed + "--tls-key tls.key", "--tls-cert and --tls-key go together"},
 		{&APIConfig{}, needed + "--callers 8", "--callers is 8"},
 		{&APIConfig{}, needed + "--max-delay 1ms", "--max-delay is 1ms"},
 		{&APIConfig{}, needed + "--tenant-requests=-1", "--tenant-requests is -1"},
