@@ -128,7 +128,7 @@ func TestWhatOthersHoldIsNoRefusal(t *testing.T) {
 	require.Eventually(t, func() bool {
 		allowed, err := admit(asking, 1_000-used)
 		return err == nil && allowed
-	}, 5*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 	store.Set(func(s *metertest.Store) { require.NoError(t, s.Quota.Check()) })
 }
 

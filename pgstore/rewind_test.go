@@ -190,7 +190,7 @@ func TestAnAskFindsThatTheStoreIsBehind(t *testing.T) {
 			admitted += 30
 		}
 		return err == nil && !d.Allowed
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	require.EqualValues(t, 90, admitted)
 	require.Zero(t, r.meter.Totals().Unleased)
 	r.flush()
