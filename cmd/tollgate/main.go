@@ -35,6 +35,7 @@ type commands struct {
 	Events     eventsCommand     `cmd:"" help:"Show what happened, the newest first."`
 	Reconcile  reconcileCommand  `cmd:"" help:"Compare what each layer says of the same usage: requests, journal, batches, records, rolled days, totals, quota."`
 	Journal    journalCommand    `cmd:"" help:"Look at the journal of an API, without changing it."`
+	ComposeEnv composeEnvCommand `cmd:"" help:"Write the passwords that docker-compose.yml demands, random ones, to a file that isn't there yet."`
 	Ready      readyCommand      `cmd:"" help:"Ask a process whether it is ready; exit status 1 if not."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
