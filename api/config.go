@@ -11,6 +11,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
@@ -77,6 +78,7 @@ type Store interface {
 
 	CloseStore
 	CreditStore
+	ProposalStore
 	QuarantineStore
 	ReservationStore
 	WriteStore
@@ -240,6 +242,12 @@ type Config struct {
 	MaxAhead time.Duration
 	// MaxBatchBytes is the largest body of POST /usage/batch, in bytes. Zero: 16 MiB.
 	MaxBatchBytes int64
+
+	// CreditsTakeTwo is the amount, in a grant's own currency, above which a grant of credit waits
+	// for a second person. Nil: none does.
+	CreditsTakeTwo *decimal.Decimal
+	// PlansTakeTwo has each version of a plan wait for a second person.
+	PlansTakeTwo bool
 
 	// KeyRecheck is how long a key is taken from memory before it is looked up again,
 	// should a notification have been missed. Zero: 1 minute.

@@ -73,6 +73,10 @@ func (s *Server) GrantCredit(ctx context.Context, request gen.GrantCreditRequest
 	if grant.ExpiresAt, err = creditTime("expires_at", request.Body.ExpiresAt, time.Time{}); err != nil {
 		return nil, err
 	}
+	if s.creditTakesTwo(grant) {
+		waits, err := s.config.Store.ProposeCredit(ctx, grant, principalOf(ctx).key)
+		return gen.GrantCredit202JSONResponse{Body: waits}, err
+	}
 	granted, err := s.config.Store.GrantCredit(ctx, grant)
 	return gen.GrantCredit201JSONResponse{Body: creditGrant(granted)}, err
 }

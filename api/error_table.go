@@ -42,6 +42,7 @@ var errorAnswers = []errorAnswer{
 
 	{accounts.ErrSecondPerson, http.StatusForbidden, CodeSelfApproval, fromRoot},
 	{accounts.ErrNoActor, http.StatusForbidden, CodeNoActor, fromRoot},
+	{accounts.ErrProposalDecided, http.StatusConflict, codeConflict, nil},
 	{accounts.ErrCurrencyFixed, http.StatusConflict, codeConflict, nil},
 	{accounts.ErrWriteReused, http.StatusUnprocessableEntity, codeKeyReused, nil},
 	{accounts.ErrWriteUnderWay, http.StatusConflict, codeUnderWay, nil},

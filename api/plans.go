@@ -74,6 +74,10 @@ func (s *Server) PutPlan(ctx context.Context, request gen.PutPlanRequestObject) 
 	if ok && samePlan(inForce, wanted, catalog.Meters) {
 		return gen.PutPlan200JSONResponse{Body: planAnswer(inForce, catalog.Meters)}, nil
 	}
+	if s.config.PlansTakeTwo {
+		waits, err := s.config.Store.ProposePlan(ctx, wanted, principalOf(ctx).key)
+		return gen.PutPlan202JSONResponse{Body: waits}, err
+	}
 	published, err := s.config.Store.PublishPlan(ctx, wanted)
 	if err != nil {
 		return nil, err

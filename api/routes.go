@@ -87,6 +87,11 @@ var accessTo = map[string]access{
 	"POST /api/v1/quarantine/:id/apply": {roles: []role{roleAdmin}, body: into[gen.ApplyQuarantinedJSONRequestBody], keep: keepAll},
 	"POST /api/v1/quarantine/:id/drop":  {roles: []role{roleAdmin}, body: into[gen.DropQuarantinedJSONRequestBody], keep: keepAll},
 
+	"GET /api/v1/proposals":              {roles: []role{roleFinance, roleAdmin}, query: []string{"state", "after", "limit"}},
+	"GET /api/v1/proposals/:id":          {roles: []role{roleFinance, roleAdmin}},
+	"POST /api/v1/proposals/:id/approve": {roles: []role{roleFinance, roleAdmin}, body: into[gen.ApproveProposalJSONRequestBody], bodyOptional: true, keep: keepAll},
+	"POST /api/v1/proposals/:id/reject":  {roles: []role{roleFinance, roleAdmin}, body: into[gen.RejectProposalJSONRequestBody], keep: keepAll},
+
 	"POST /api/v1/keys":       {roles: []role{roleAdmin}, body: into[gen.CreateKeyJSONRequestBody], keep: keepNoSecret},
 	"GET /api/v1/keys":        {roles: []role{roleAdmin}},
 	"DELETE /api/v1/keys/:id": {roles: []role{roleAdmin}, keep: keepAll},

@@ -113,6 +113,24 @@ COMMENT ON TABLE api_keys IS 'API keys. Only the SHA-256 of a secret is kept.';
 COMMENT ON COLUMN api_keys.owner IS 'The person who uses the key; empty for a tenant''s of which that was not said.';
 COMMENT ON COLUMN api_keys.made_by IS 'The key with which it was made; NULL for one that was made at the database.';
 
+CREATE TABLE proposals (
+    id          uuid        PRIMARY KEY,
+    kind        text        NOT NULL CHECK (kind IN ('credit', 'plan')),
+    content     jsonb       NOT NULL,
+    state       text        NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'approved', 'rejected')),
+    proposed_by uuid        NOT NULL REFERENCES api_keys (id),
+    proposed_at timestamptz NOT NULL DEFAULT now(),
+    decided_by  uuid        REFERENCES api_keys (id),
+    decided_at  timestamptz,
+    note        text        NOT NULL DEFAULT '' CHECK (char_length(note) <= 1000),
+    CONSTRAINT proposals_decided CHECK (
+        (state = 'pending') = (decided_by IS NULL) AND (state = 'pending') = (decided_at IS NULL)),
+    CONSTRAINT proposals_two_keys CHECK (state <> 'approved' OR decided_by <> proposed_by)
+);
+CREATE INDEX proposals_pending ON proposals (id) WHERE state = 'pending';
+COMMENT ON TABLE proposals IS 'Grants of credit and versions of plans that take a second person.';
+COMMENT ON COLUMN proposals.content IS 'What is carried out when it is approved: the grant, or the plan.';
+
 CREATE TABLE idempotent_writes (
     caller       uuid        NOT NULL,
     key          bytea       NOT NULL CHECK (octet_length(key) = 32),
@@ -160,6 +178,9 @@ CREATE POLICY tollgate_scope ON api_keys TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
+ALTER TABLE proposals ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON proposals TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
+
 ALTER TABLE idempotent_writes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON idempotent_writes TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
 
@@ -167,13 +188,14 @@ GRANT SELECT, INSERT, UPDATE (name, updated_at, currency) ON organizations TO to
 GRANT SELECT, INSERT, UPDATE (effective_from, announced), DELETE ON organization_plans TO tollgate_api;
 GRANT SELECT, INSERT ON organization_plan_changes TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE (state, decided_by, decided_at, note) ON proposals TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON idempotent_writes TO tollgate_api;
 
 -- +goose Down
 
 -- The role stays: it belongs to the cluster, and other databases may use it.
 DROP FUNCTION tollgate_plan_at(uuid, timestamptz);
-DROP TABLE idempotent_writes, api_keys, organization_plan_changes, organization_plans, organizations;
+DROP TABLE idempotent_writes, proposals, api_keys, organization_plan_changes, organization_plans, organizations;
 DROP FUNCTION tollgate_notify_change();
 REVOKE ALL ON goose_db_version FROM tollgate_api;
 REVOKE ALL ON SCHEMA public FROM tollgate_api;

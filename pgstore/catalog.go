@@ -247,28 +247,34 @@ func publishAll(ctx context.Context, tx scoped, published, catalog *plans.Catalo
 // A broken rule is [plans.ErrInvalidCatalog].
 func (s *Store) PublishPlan(ctx context.Context, p plans.Plan) (plans.Published, error) {
 	var kept plans.Published
-	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, _ bool) error {
-		catalog, err := readCatalog(ctx, tx)
-		if err != nil {
-			return err
+	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, _ bool) (err error) {
+		if kept.Plan, err = publishNext(ctx, tx, published, p); err == nil {
+			kept.Transaction, err = thisTransaction(ctx, tx)
 		}
-		highest, _ := catalog.Plan(p.Key)
-		p.Version = highest.Version + 1
-		if err := catalog.ValidatePlan(p); err != nil {
-			return err
-		}
-		// A built-in meter may be missing from the tables: limits refer to it.
-		if err := publishMeters(ctx, tx, published, catalog.Meters); err != nil {
-			return err
-		}
-		if err := publishPlan(ctx, tx, published, p); err != nil {
-			return err
-		}
-		kept.Plan = complete(p, published.Meters)
-		kept.Transaction, err = thisTransaction(ctx, tx)
 		return err
 	})
 	return kept, wrap(err, "publish plan %s", p.Key)
+}
+
+// publishNext publishes a plan as the version after the plan's highest.
+func publishNext(ctx context.Context, tx scoped, published *plans.Catalog, p plans.Plan) (plans.Plan, error) {
+	catalog, err := readCatalog(ctx, tx)
+	if err != nil {
+		return plans.Plan{}, err
+	}
+	highest, _ := catalog.Plan(p.Key)
+	p.Version = highest.Version + 1
+	if err := catalog.ValidatePlan(p); err != nil {
+		return plans.Plan{}, err
+	}
+	// A built-in meter may be missing from the tables: limits refer to it.
+	if err := publishMeters(ctx, tx, published, catalog.Meters); err != nil {
+		return plans.Plan{}, err
+	}
+	if err := publishPlan(ctx, tx, published, p); err != nil {
+		return plans.Plan{}, err
+	}
+	return complete(p, published.Meters), nil
 }
 
 // publishMeters brings the meters into the tables and into published.

@@ -22,34 +22,38 @@ import (
 // [accounts.ErrOrganizationNotFound]; a field that breaks its rule is an [*fault.FieldError].
 func (s *Store) GrantCredit(ctx context.Context, g billing.CreditGrant) (billing.CreditGrant, error) {
 	var granted billing.CreditGrant
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		if err := checkCredit(g); err != nil {
-			return err
-		}
-		if g.ID == uuid.Nil {
-			id, err := uuid.NewV7()
-			if err != nil {
-				return err
-			}
-			g.ID = id
-		}
-		err := tx.InsertCreditGrant(ctx, db.InsertCreditGrantParams{
-			ID: g.ID, OrganizationID: g.Organization, Currency: string(g.Currency), Amount: g.Amount, Priority: int32(g.Priority),
-			EffectiveAt: g.EffectiveAt, ExpiresAt: optionalTime(g.ExpiresAt), Note: g.Note,
-		})
-		if hasCode(err, foreignKeyViolation) {
-			return accounts.ErrOrganizationNotFound.Of(g.Organization)
-		}
-		if err != nil {
-			return err
-		}
-		if err := tx.InsertGrantEntry(ctx, g.ID); err != nil {
-			return err
-		}
-		granted, err = creditBalance(ctx, tx, g.ID)
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) (err error) {
+		granted, err = grantCredit(ctx, tx, g)
 		return err
 	})
 	return granted, wrap(err, "grant credit to organization %s", g.Organization)
+}
+
+func grantCredit(ctx context.Context, tx scoped, g billing.CreditGrant) (billing.CreditGrant, error) {
+	if err := checkCredit(g); err != nil {
+		return billing.CreditGrant{}, err
+	}
+	if g.ID == uuid.Nil {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return billing.CreditGrant{}, err
+		}
+		g.ID = id
+	}
+	err := tx.InsertCreditGrant(ctx, db.InsertCreditGrantParams{
+		ID: g.ID, OrganizationID: g.Organization, Currency: string(g.Currency), Amount: g.Amount, Priority: int32(g.Priority),
+		EffectiveAt: g.EffectiveAt, ExpiresAt: optionalTime(g.ExpiresAt), Note: g.Note,
+	})
+	if hasCode(err, foreignKeyViolation) {
+		return billing.CreditGrant{}, accounts.ErrOrganizationNotFound.Of(g.Organization)
+	}
+	if err != nil {
+		return billing.CreditGrant{}, err
+	}
+	if err := tx.InsertGrantEntry(ctx, g.ID); err != nil {
+		return billing.CreditGrant{}, err
+	}
+	return creditBalance(ctx, tx, g.ID)
 }
 
 // VoidCredit takes away what remains of a grant, and returns the grant as it is after

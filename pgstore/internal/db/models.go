@@ -147,6 +147,20 @@ type PlanLimit struct {
 	Max         *int64
 }
 
+// Grants of credit and versions of plans that take a second person.
+type Proposal struct {
+	ID   uuid.UUID
+	Kind string
+	// What is carried out when it is approved: the grant, or the plan.
+	Content    []byte
+	State      string
+	ProposedBy uuid.UUID
+	ProposedAt time.Time
+	DecidedBy  *uuid.UUID
+	DecidedAt  *time.Time
+	Note       string
+}
+
 // Reservations that are held in the store. Only a held one changes.
 type Reservation struct {
 	OrganizationID uuid.UUID
