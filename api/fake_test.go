@@ -63,6 +63,7 @@ type fakeStore struct {
 	creditEntries []billing.CreditEntry
 	quarantine    []meter.Quarantined
 	writes        map[writeOf]*fakeWrite
+	proposals     []accounts.Proposal
 	// actor is who asked in the last call.
 	actor accounts.Actor
 	// customers are by their identity.

@@ -104,6 +104,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 			'pro', 1, 'hard', 'day', current_date, 10, 10, 3, false FROM instances;
 		INSERT INTO reservations_stuck SELECT organization_id, id, 'refused', now() FROM reservations;
 		INSERT INTO idempotent_writes SELECT id, sha256('k'), sha256('f'), now() FROM instances;
+		INSERT INTO proposals (id, kind, content, proposed_by) SELECT id, 'plan', '{}', id FROM api_keys;
 		INSERT INTO credit_grants SELECT id, id, 'USD', 5, 50, now(), NULL, '' FROM organizations;
 		INSERT INTO credit_entries (id, grant_id, organization_id, kind, debit, credit, amount, currency, key)
 		SELECT tollgate_uuidv7(), id, id, 'grant', 'granted', 'customer_credit', 5, 'USD', 'grant/' || id FROM credit_grants;

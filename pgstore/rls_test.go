@@ -63,7 +63,7 @@ var organizationColumn = map[string]string{
 // platformTables are of no single organization: only the platform sees them.
 var platformTables = []string{
 	"instances", "usage_batches", "usage_rollups", "usage_rollup_batches", "exports", "export_batches", "export_meters",
-	"export_correction_batches", "export_decisions", "idempotent_writes",
+	"export_correction_batches", "export_decisions", "idempotent_writes", "proposals",
 }
 
 // twoTenants fills every table, for two organizations.
@@ -126,6 +126,7 @@ func fillQuotas(f *fixture, instance uuid.UUID, organizations ...uuid.UUID) {
 				'free', 1, 'hard', 'day', '2026-10-15', 1000, 5, 1, false)`, o)
 		f.exec(`INSERT INTO reservations_stuck VALUES ($1, $1, 'refused', now())`, o)
 		f.exec(`INSERT INTO idempotent_writes VALUES ($1, sha256('k'), sha256('f'), now())`, o)
+		f.exec(`INSERT INTO proposals (id, kind, content, proposed_by) SELECT $1::uuid, 'plan', '{}', k.id FROM api_keys k WHERE k.organization_id = $1`, o)
 	}
 }
 

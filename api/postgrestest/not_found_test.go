@@ -79,6 +79,7 @@ func newLookups(t *testing.T) *lookups {
 		"/api/v1/reservations/{id}":  named("reservation", uuid.Nil),
 		"/api/v1/keys/{id}":          named("API key", uuid.Nil),
 		"/api/v1/credits/{grant}":    named("credit grant", uuid.Nil),
+		"/api/v1/proposals/{id}":     named("proposal", uuid.Nil),
 		"/api/v1/quarantine/{id}":    named("quarantined usage", uuid.Nil),
 		"/api/v1/instances/{id}":     named("instance", uuid.Nil),
 		"/api/v1/webhooks/{id}":      named("webhook endpoint", endpoint),

@@ -29,6 +29,7 @@ type commands struct {
 	Flush       flushCommand       `cmd:"" help:"Flush one instance, or every live one, now (admin)."`
 	Export      exportCommand      `cmd:"" help:"Start, watch and download exports (finance)."`
 	Rate        rateCommand        `cmd:"" help:"Try a catalog: rate past usage under its prices, beside what was billed (finance)."`
+	Proposal    proposalCommand    `cmd:"" help:"Show and decide on what takes a second person: credit and plans."`
 	Quarantine  quarantineCommand  `cmd:"" help:"Show and decide on usage that was set aside because it is refused for good."`
 	Credit      creditCommand      `cmd:"" help:"Grant, show and void prepaid credits."`
 	Webhook     webhookCommand     `cmd:"" help:"Make, list and change endpoints that events are sent to."`

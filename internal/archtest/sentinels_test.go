@@ -39,7 +39,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 		}},
 		{"activities/classify.go", map[string]string{
 			"fault.ErrInvalid": "stores say that it is not retryable", "accounts.ErrCurrencyFixed": "the API alone meets it", "accounts.ErrWriteUnderWay": "the API alone meets it",
-			"accounts.ErrWriteReused": "the API alone meets it", "plans.ErrInvalidCatalog": "the API alone meets it", "plans.ErrVersionPublished": "the API alone meets it",
+			"accounts.ErrWriteReused": "the API alone meets it", "accounts.ErrProposalDecided": "the API alone meets it", "plans.ErrInvalidCatalog": "the API alone meets it", "plans.ErrVersionPublished": "the API alone meets it",
 			"plans.ErrMeterPublished": "the API alone meets it", "plans.ErrQuantity": "the API alone meets it", "billing.ErrNotRated": "the API alone meets it",
 			"billing.ErrCreditSpent": "the API alone meets it", "billing.ErrCannotRate": "the organization is parked", "billing.ErrInvalidStatement": command, "documents.ErrMismatch": command,
 			"meter.ErrIdentityReused": "the API alone meets it", "meter.ErrReservationEnded": "the API alone meets it", "meter.ErrAskRefused": nowhere, "meter.ErrAskContested": nowhere, "meter.ErrStoreBehind": nowhere,

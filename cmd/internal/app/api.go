@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/gin-gonic/gin"
+	"github.com/shopspring/decimal"
 
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/gate"
@@ -21,6 +22,7 @@ import (
 	"github.com/riverline/tollgate/internal/connections"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
@@ -49,6 +51,8 @@ type APIConfig struct {
 	UsageThresholds   []int         `default:"80,100" env:"TOLLGATE_USAGE_THRESHOLDS" placeholder:"PERCENT,…" help:"Percentages of a limit at which an event says that usage has reached them, each 1 to 100."`
 	MaxAhead          time.Duration `default:"5m" env:"TOLLGATE_MAX_AHEAD" help:"How far after now such a time may be, for clocks that differ; it counts as now. 1s to 1h."`
 	AllowSelfApproval bool          `env:"TOLLGATE_ALLOW_SELF_APPROVAL" help:"Let who requested an export approve it. Default: somebody else has to."`
+	CreditTakesTwo    string        `name:"credit-takes-two" env:"TOLLGATE_CREDIT_TAKES_TWO" placeholder:"AMOUNT" help:"Amount, in a grant's own currency, above which a grant of credit waits until a second person approves it; 0: each grant. Default: none does."`
+	PlansTakeTwo      bool          `name:"plans-take-two" env:"TOLLGATE_PLANS_TAKE_TWO" help:"Have each version of a plan that comes by the API wait until a second person approves it. Default: it is in force at once."`
 	DrainDelay        time.Duration `default:"0s" env:"TOLLGATE_DRAIN_DELAY" help:"Time between becoming unready and refusing connections, for load balancers to notice, 0 to 5m."`
 	HeaderTimeout     time.Duration `default:"5s" env:"TOLLGATE_HEADER_TIMEOUT" help:"How long the header of a request may take to come in, 100ms to 5m."`
 	BodyTimeout       time.Duration `default:"10s" env:"TOLLGATE_BODY_TIMEOUT" help:"How long the body of a request may bring nothing before it is answered with 408, 100ms to 1h. A body that goes on is never cut."`
@@ -106,6 +110,7 @@ func (c APIConfig) Validate() error {
 		c.checkBounds(),
 		c.checkMaxDelay(),
 		c.checkKeysAway(),
+		c.checkCreditTakesTwo(),
 		within("--redate-after", c.RedateAfter, time.Second, 24*time.Hour),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
@@ -155,6 +160,22 @@ func (c APIConfig) checkKeysAway() error {
 		return nil
 	}
 	return within("--keys-away", c.KeysAway, time.Minute, 30*24*time.Hour)
+}
+
+func (c APIConfig) checkCreditTakesTwo() error {
+	if amount, err := c.creditTakesTwo(); err != nil || (amount != nil && amount.IsNegative()) {
+		return fmt.Errorf("--credit-takes-two is %q: it must be a decimal number of 0 or more", c.CreditTakesTwo)
+	}
+	return nil
+}
+
+// creditTakesTwo is the amount that is set; nil: none.
+func (c APIConfig) creditTakesTwo() (*decimal.Decimal, error) {
+	if c.CreditTakesTwo == "" {
+		return nil, nil
+	}
+	amount, err := money.Parse(c.CreditTakesTwo)
+	return &amount, err
 }
 
 func (c APIConfig) checkLostAfter() error {
@@ -338,6 +359,10 @@ func (a *API) startShedder(b *base) (shedder *gate.Shedder, stop func(), err err
 }
 
 func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *gate.Shedder) (*api.Server, error) {
+	creditsTakeTwo, err := a.config.creditTakesTwo()
+	if err != nil {
+		return nil, err
+	}
 	serverConfig := api.Config{
 		Meter: i.meter, Refresher: i.refresher, Store: b.store, Workflows: apiWorkflows{temporal: b.temporal, allowSelfApproval: a.config.AllowSelfApproval}, Blobs: blobs,
 		WebhooksConfig: api.WebhooksConfig{
@@ -358,6 +383,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 		BodyTimeout: a.config.BodyTimeout, MaxGatewayBody: a.config.GatewayBodyMiB << 20, MaxUpstreamConns: a.callers,
 		MaxUnderWay: cmp.Or(a.config.TenantRequests, max(1, a.callers/4)), TenantCost: cmp.Or(a.config.TenantCost, -1),
 		// Together with the rechecks, look-ups of keys take half of the connections at most.
+		CreditsTakeTwo: creditsTakeTwo, PlansTakeTwo: a.config.PlansTakeTwo,
 		KeysAway: a.config.KeysAway, KeyLookups: max(1, int(a.config.MaxConnections)/4),
 		Shedder:     shedder,
 		MaxLate:     a.config.MaxLate,
@@ -394,7 +420,6 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 			return nil, fmt.Errorf("--gateway-rules %s: %w", a.config.GatewayRules, err)
 		}
 	}
-	var err error
 	if serverConfig.Observe, err = telemetry.ObserveRequests(b.telemetry.Metrics); err != nil {
 		return nil, err
 	}

@@ -195,6 +195,8 @@ func TestWrongSettings(t *testing.T) {
 		{&APIConfig{}, needed + "--callers 8", "--callers is 8"},
 		{&APIConfig{}, needed + "--max-delay 1ms", "--max-delay is 1ms"},
 		{&APIConfig{}, needed + "--keys-away 1s", "--keys-away is 1s"},
+		{&APIConfig{}, needed + "--credit-takes-two=-1", "--credit-takes-two is"},
+		{&APIConfig{}, needed + "--credit-takes-two much", "--credit-takes-two is"},
 		{&APIConfig{}, needed + "--tenant-requests=-1", "--tenant-requests is -1"},
 		{&APIConfig{}, needed + "--gateway-body-mib 2000000", "--gateway-body-mib is 2000000"},
 		{&APIConfig{}, needed + "--redate-after 0s", "--redate-after is 0s"},
