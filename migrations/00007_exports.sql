@@ -175,10 +175,10 @@ CREATE TABLE export_decisions (
     action    text        NOT NULL CHECK (action IN ('requested', 'reopened', 'reviewed', 'approved', 'rejected', 'retried', 'canceled', 'continued')),
     actor_id  uuid,
     actor     text        NOT NULL,
-    owner     text        NOT NULL DEFAULT '',
     note      text        NOT NULL,
     at        timestamptz NOT NULL,
-    without   jsonb       CHECK ((without IS NOT NULL) = (action = 'continued'))
+    without   jsonb       CHECK ((without IS NOT NULL) = (action = 'continued')),
+    owner     text        NOT NULL DEFAULT ''
 );
 CREATE INDEX export_decisions_export ON export_decisions (export_id, at);
 COMMENT ON TABLE export_decisions IS 'The audit trail: who decided what of an export, when and why. Rows are only ever added.';
