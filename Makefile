@@ -11,7 +11,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos tarpit overload guarantees ops lint fmt generate check-generated
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos tarpit overload guarantees ops lint vulncheck fmt generate check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ lint: ## Check the source: golangci-lint, that workflows are deterministic, the 
 	cd ops && go tool -modfile=../tools/go.mod golangci-lint run ./...
 	$(TOOL) workflowcheck -config tools/workflowcheck.yaml ./workflows/...
 	cd tools && go run ./composecheck ../docker-compose.yml
+
+vulncheck: ## Look for known vulnerabilities in what is called; fails on those of modules, and lists Go's own
+	cd tools && go run ./vulncheck -C .. ./...
 
 fmt: ## Format the source
 	$(TOOL) golangci-lint fmt ./...

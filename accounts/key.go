@@ -35,6 +35,11 @@ type Key struct {
 	Role         Role      `json:"role"`
 	// Name is what people call the key, 1 to 200 characters.
 	Name string `json:"name"`
+	// Owner is the person who uses the key, as [ParseOwner] returns it; empty for a tenant's key
+	// of which that wasn't said.
+	Owner string `json:"owner"`
+	// MadeBy is the key with which it was made; [uuid.Nil] for one that was made at the database.
+	MadeBy uuid.UUID `json:"made_by,omitzero"`
 	// Prefix is the start of the secret, enough to recognize it and too little to use it.
 	Prefix string `json:"prefix"`
 	// CreatedAt is UTC.

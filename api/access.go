@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/gate"
 )
 
 // principal is the bearer of a key that works.
@@ -17,7 +18,8 @@ type principal struct {
 	key          uuid.UUID
 	organization uuid.UUID
 	role         accounts.Role
-	name         string
+	// name is what people call the key, person who uses it.
+	name, person string
 }
 
 const principalName = "tollgate.principal"
@@ -41,7 +43,10 @@ func requestContext(ctx context.Context) context.Context {
 	if c, ok := ctx.(*gin.Context); ok {
 		ctx = c.Request.Context()
 		if p, ok := callerOf(c); ok {
-			ctx = context.WithValue(ctx, principalKey{}, p)
+			ctx = accounts.WithActor(context.WithValue(ctx, principalKey{}, p), accounts.Actor{
+				Key: p.key, Name: p.name, Owner: p.person, Role: p.role, Organization: p.organization,
+				Address: c.RemoteIP(), RequestID: c.Writer.Header().Get(gate.HeaderRequestID),
+			})
 		}
 	}
 	return ctx

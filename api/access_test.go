@@ -59,7 +59,7 @@ func TestRoles(t *testing.T) {
 		{"DELETE", "/api/v1/organizations/" + free + "/end", "", 200, []string{admin}},
 		{"POST", "/api/v1/organizations/" + free + "/keys", `{"name":"k"}`, 201, []string{admin}},
 		{"GET", "/api/v1/organizations/" + free + "/keys", "", 200, []string{admin}},
-		{"POST", "/api/v1/keys", `{"name":"k","role":"finance"}`, 201, []string{admin}},
+		{"POST", "/api/v1/keys", `{"name":"k","owner":"ada","role":"finance"}`, 201, []string{admin}},
 		{"GET", "/api/v1/keys", "", 200, []string{admin}},
 		{"DELETE", "/api/v1/keys/" + spare(), "", 204, []string{admin}},
 		{"GET", "/api/v1/plans", "", 200, []string{finance, admin}},

@@ -104,6 +104,17 @@ func TestUpgradeIsInForceAtOnce(t *testing.T) {
 	r.problem(404, "not_found", "admin", "POST", "/api/v1/organizations/"+uuid.NewString()+"/upgrade", `{"plan":"pro"}`)
 }
 
+func TestStoreHearsWhoAsks(t *testing.T) {
+	r := newRig(t)
+	made := r.do("admin", "POST", "/api/v1/organizations", `{"name":"Acme","plan":"pro"}`)
+	require.Equal(t, http.StatusCreated, made.Code)
+	r.store.mu.Lock()
+	defer r.store.mu.Unlock()
+	require.Equal(t, accounts.Actor{
+		Key: r.keyIDs["admin"], Name: "root", Owner: "root", Role: roleAdmin, Address: "192.0.2.1", RequestID: made.Header().Get("X-Request-Id"),
+	}, r.store.actor)
+}
+
 func TestKeys(t *testing.T) {
 	r := newRig(t)
 	at := "/api/v1/organizations/" + r.organizations["free"].String() + "/keys"
@@ -117,9 +128,11 @@ func TestKeys(t *testing.T) {
 	require.NotContains(t, listed.Body.String(), secret)
 	require.Len(t, listed.json()["keys"], 2)
 
-	finance := r.do("admin", "POST", "/api/v1/keys", `{"name":"month-end","role":"finance"}`)
+	finance := r.do("admin", "POST", "/api/v1/keys", `{"name":"month-end","owner":"ada","role":"finance"}`)
 	require.Equal(t, http.StatusCreated, finance.Code)
 	require.Nil(t, finance.json()["organization_id"])
+	require.Equal(t, "ada", finance.json()["owner"])
+	require.Equal(t, r.keyIDs["admin"].String(), finance.json()["made_by"])
 	var roles []string
 	for _, k := range r.do("admin", "GET", "/api/v1/keys", "").json()["keys"].([]any) {
 		roles = append(roles, k.(map[string]any)["role"].(string))
@@ -132,7 +145,9 @@ func TestKeys(t *testing.T) {
 	require.NotNil(t, revoked["revoked_at"])
 
 	require.Equal(t, "role", r.problem(400, "invalid_request", "admin", "POST", "/api/v1/keys", `{"name":"k","role":"tenant"}`)["field"])
-	require.Equal(t, "role", r.problem(400, "invalid_request", "admin", "POST", "/api/v1/keys", `{"name":"k"}`)["field"])
+	require.Equal(t, "role", r.problem(400, "invalid_request", "admin", "POST", "/api/v1/keys", `{"name":"k","owner":"ada"}`)["field"])
+	require.Equal(t, "owner", r.problem(400, "invalid_request", "admin", "POST", "/api/v1/keys", `{"name":"k","role":"admin"}`)["field"])
+	require.Equal(t, "owner", r.problem(400, "invalid_request", "admin", "POST", at, `{"name":"k","owner":"\u200b"}`)["field"])
 	require.Equal(t, "name", r.problem(400, "invalid_request", "admin", "POST", at, `{"name":" "}`)["field"])
 	r.problem(404, "not_found", "admin", "POST", "/api/v1/organizations/"+uuid.NewString()+"/keys", `{"name":"k"}`)
 	r.problem(404, "not_found", "admin", "GET", "/api/v1/organizations/"+uuid.NewString()+"/keys", "")

@@ -151,7 +151,7 @@ func TestDecisionsWithoutARun(t *testing.T) {
 // caller: what is kept belongs to who decided.
 func TestAnApprovalHappensOnce(t *testing.T) {
 	r := newRig(t)
-	r.addKey("controller", accounts.Key{Role: roleFinance, Name: "controller"})
+	r.addKey("controller", accounts.Key{Role: roleFinance, Name: "controller", Owner: "controller"})
 	r.workflows.stage = billing.StageIssuing
 	first := r.do("finance", "POST", octoberPath+"/approve", `{"note":"Fine."}`, "Idempotency-Key", "k")
 	require.Equal(t, http.StatusOK, first.Code)

@@ -64,6 +64,8 @@ type fakeStore struct {
 	creditEntries []billing.CreditEntry
 	quarantine    []meter.Quarantined
 	writes        map[writeOf]*fakeWrite
+	// actor is who asked in the last call.
+	actor accounts.Actor
 	// customers are by their identity.
 	customers map[string]sinks.Customer
 }
@@ -118,6 +120,7 @@ func (s *fakeStore) call(ctx context.Context, fn func() error) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.actor = accounts.ActorOf(ctx)
 	if s.err != nil {
 		return s.err
 	}
@@ -275,6 +278,8 @@ func (s *fakeStore) CreateKey(ctx context.Context, k accounts.Key, hash accounts
 			if _, err := s.find(k.Organization); err != nil {
 				return err
 			}
+		} else if k.Owner, err = accounts.ParseOwner(k.Owner); err != nil {
+			return err
 		}
 		k.ID, k.CreatedAt = uuid.Must(uuid.NewV7()), noon
 		s.keys[hash], made = k, k

@@ -187,7 +187,7 @@ func (c *keyCache) read(ctx context.Context, generation uint64, hash accounts.Se
 		return nil, fmt.Errorf("look up a key: %w", err)
 	}
 	found := &cachedKey{
-		principal: principal{key: key.ID, organization: key.Organization, role: key.Role, name: key.Name},
+		principal: principal{key: key.ID, organization: key.Organization, role: key.Role, name: key.Name, person: key.Owner},
 		standing:  accounts.Standing{Active: true},
 	}
 	if key.Organization != uuid.Nil {

@@ -10,7 +10,14 @@ import (
 // CreateOrganizationKey makes a tenant key.
 func (s *Server) CreateOrganizationKey(ctx context.Context, request gen.CreateOrganizationKeyRequestObject) (gen.CreateOrganizationKeyResponseObject, error) {
 	ctx = requestContext(ctx)
-	made, err := s.createKey(ctx, accounts.Key{Organization: request.Id, Role: roleTenant, Name: request.Body.Name})
+	wanted := accounts.Key{Organization: request.Id, Role: roleTenant, Name: request.Body.Name}
+	if request.Body.Owner != nil {
+		var err error
+		if wanted.Owner, err = accounts.ParseOwner(*request.Body.Owner); err != nil {
+			return nil, err
+		}
+	}
+	made, err := s.createKey(ctx, wanted)
 	return gen.CreateOrganizationKey201JSONResponse{Body: made}, err
 }
 
@@ -20,17 +27,17 @@ func (s *Server) CreateKey(ctx context.Context, request gen.CreateKeyRequestObje
 	if r := request.Body.Role; r != roleFinance && r != roleAdmin {
 		return nil, invalid("role", "must be finance or admin; tenant keys are made at their organization")
 	}
-	made, err := s.createKey(ctx, accounts.Key{Role: request.Body.Role, Name: request.Body.Name})
+	made, err := s.createKey(ctx, accounts.Key{Role: request.Body.Role, Name: request.Body.Name, Owner: request.Body.Owner})
 	return gen.CreateKey201JSONResponse{Body: made}, err
 }
 
 func (s *Server) createKey(ctx context.Context, k accounts.Key) (gen.CreatedKey, error) {
 	secret := accounts.NewSecret(k.Role)
-	k.Prefix = accounts.SecretPrefix(secret)
+	k.Prefix, k.MadeBy = accounts.SecretPrefix(secret), principalOf(ctx).key
 	made, err := s.config.Store.CreateKey(ctx, k, accounts.HashSecret(secret))
 	return gen.CreatedKey{
-		Id: made.ID, OrganizationId: orAbsent(made.Organization), Role: made.Role, Name: made.Name, Prefix: made.Prefix,
-		CreatedAt: made.CreatedAt, RevokedAt: made.RevokedAt, Secret: &secret,
+		Id: made.ID, OrganizationId: orAbsent(made.Organization), Role: made.Role, Name: made.Name, Owner: made.Owner,
+		MadeBy: orAbsent(made.MadeBy), Prefix: made.Prefix, CreatedAt: made.CreatedAt, RevokedAt: made.RevokedAt, Secret: &secret,
 	}, err
 }
 
@@ -56,8 +63,8 @@ func keyList(keys []accounts.Key, wanted func(accounts.Key) bool) []gen.Key {
 	for _, k := range keys {
 		if wanted(k) {
 			out = append(out, gen.Key{
-				Id: k.ID, OrganizationId: orAbsent(k.Organization), Role: k.Role, Name: k.Name, Prefix: k.Prefix,
-				CreatedAt: k.CreatedAt, RevokedAt: k.RevokedAt,
+				Id: k.ID, OrganizationId: orAbsent(k.Organization), Role: k.Role, Name: k.Name, Owner: k.Owner,
+				MadeBy: orAbsent(k.MadeBy), Prefix: k.Prefix, CreatedAt: k.CreatedAt, RevokedAt: k.RevokedAt,
 			})
 		}
 	}

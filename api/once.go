@@ -36,8 +36,8 @@ func keepNoSecret(answer accounts.WriteAnswer) (accounts.WriteAnswer, error) {
 	// A type that has no secret can't keep one.
 	var err error
 	answer.Body, err = json.Marshal(gen.Key{
-		Id: made.Id, OrganizationId: made.OrganizationId, Role: made.Role, Name: made.Name, Prefix: made.Prefix,
-		CreatedAt: made.CreatedAt, RevokedAt: made.RevokedAt,
+		Id: made.Id, OrganizationId: made.OrganizationId, Role: made.Role, Name: made.Name, Owner: made.Owner,
+		MadeBy: made.MadeBy, Prefix: made.Prefix, CreatedAt: made.CreatedAt, RevokedAt: made.RevokedAt,
 	})
 	return answer, err
 }

@@ -38,7 +38,7 @@ func TestWritesHappenOnce(t *testing.T) {
 		{"finance", "PUT", free + "/customers/stripe", `{"external_id":"cus_1"}`, 200},
 		{"free", "POST", free + "/upgrade", `{"plan":"pro"}`, 200},
 		{"admin", "POST", free + "/keys", `{"name":"k"}`, 201},
-		{"admin", "POST", "/api/v1/keys", `{"name":"k","role":"finance"}`, 201},
+		{"admin", "POST", "/api/v1/keys", `{"name":"k","owner":"ada","role":"finance"}`, 201},
 		{"admin", "DELETE", "/api/v1/keys/" + r.keyIDs["spare"].String(), "", 204},
 		{"admin", "PUT", "/api/v1/plans", `{"key":"team","name":"Team","entitlements":[]}`, 200},
 		{"finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`, 202},
@@ -97,7 +97,7 @@ func TestWritesHappenOnce(t *testing.T) {
 
 func TestWriteKeysBelongToTheirCaller(t *testing.T) {
 	r := newRig(t)
-	r.addKey("admin2", accounts.Key{Role: roleAdmin, Name: "other"})
+	r.addKey("admin2", accounts.Key{Role: roleAdmin, Name: "other", Owner: "other"})
 	const body = `{"name":"New","plan":"free"}`
 	for range 2 {
 		for _, key := range []string{"admin", "admin2"} {
@@ -108,7 +108,7 @@ func TestWriteKeysBelongToTheirCaller(t *testing.T) {
 	require.Equal(t, 201, r.do("admin", "POST", "/api/v1/organizations", body).Code)
 	require.Equal(t, 201, r.do("admin", "POST", "/api/v1/organizations", body).Code)
 	require.Len(t, r.store.organizations, 3+4, "without a key nothing is kept")
-	r.problem(422, "idempotency_key_reused", "admin", "POST", "/api/v1/keys", `{"name":"k","role":"admin"}`, "Idempotency-Key", "k")
+	r.problem(422, "idempotency_key_reused", "admin", "POST", "/api/v1/keys", `{"name":"k","owner":"ada","role":"admin"}`, "Idempotency-Key", "k")
 	require.Equal(t, "Idempotency-Key", r.problem(400, "invalid_request", "admin", "POST", "/api/v1/organizations", body, "Idempotency-Key", strings.Repeat("k", 256))["field"])
 	r.problem(403, "forbidden", "free", "POST", "/api/v1/organizations", body, "Idempotency-Key", "k")
 }

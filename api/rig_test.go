@@ -62,8 +62,8 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 		r.organizations[plan] = made.ID
 		r.addKey(plan, accounts.Key{Role: roleTenant, Organization: made.ID, Name: plan})
 	}
-	r.addKey("finance", accounts.Key{Role: roleFinance, Name: "month-end"})
-	r.addKey("admin", accounts.Key{Role: roleAdmin, Name: "root"})
+	r.addKey("finance", accounts.Key{Role: roleFinance, Name: "month-end", Owner: "month-end"})
+	r.addKey("admin", accounts.Key{Role: roleAdmin, Name: "root", Owner: "root"})
 
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store.meterStore(), Logger: logger, Now: r.Now})

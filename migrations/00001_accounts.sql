@@ -102,10 +102,15 @@ CREATE TABLE api_keys (
     secret_hash     bytea       NOT NULL UNIQUE CHECK (octet_length(secret_hash) = 32),
     created_at      timestamptz NOT NULL DEFAULT now(),
     revoked_at      timestamptz,
-    CONSTRAINT api_keys_tenant_has_organization CHECK ((role = 'tenant') = (organization_id IS NOT NULL))
+    owner           text        NOT NULL DEFAULT '' CHECK (char_length(owner) <= 200),
+    made_by         uuid        REFERENCES api_keys (id),
+    CONSTRAINT api_keys_tenant_has_organization CHECK ((role = 'tenant') = (organization_id IS NOT NULL)),
+    CONSTRAINT api_keys_person_owns CHECK (role = 'tenant' OR owner <> '')
 );
 CREATE INDEX api_keys_organization_id ON api_keys (organization_id);
 COMMENT ON TABLE api_keys IS 'API keys. Only the SHA-256 of a secret is kept.';
+COMMENT ON COLUMN api_keys.owner IS 'The person who uses the key; empty for a tenant''s of which that was not said.';
+COMMENT ON COLUMN api_keys.made_by IS 'The key with which it was made; NULL for one that was made at the database.';
 
 CREATE TABLE idempotent_writes (
     caller       uuid        NOT NULL,

@@ -111,17 +111,18 @@ func TestKeys(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
-	secret := accounts.NewSecret(accounts.RoleTenant)
-	tenant, err := f.CreateKey(t.Context(), accounts.Key{
-		Role: accounts.RoleTenant, Organization: o.ID, Name: "ci", Prefix: accounts.SecretPrefix(secret),
-	}, accounts.HashSecret(secret))
-	require.NoError(t, err)
-	require.NotEqual(t, uuid.Nil, tenant.ID)
 	given := uuid.Must(uuid.NewV7())
-	admin, err := f.CreateKey(t.Context(), accounts.Key{ID: given, Role: accounts.RoleAdmin, Name: "root"}, accounts.HashSecret("admin"))
+	admin, err := f.CreateKey(t.Context(), accounts.Key{ID: given, Role: accounts.RoleAdmin, Name: "root", Owner: " Ada  Lovelace"}, accounts.HashSecret("admin"))
 	require.NoError(t, err)
 	require.Equal(t, given, admin.ID)
 	require.Equal(t, uuid.Nil, admin.Organization)
+	require.Equal(t, "Ada Lovelace", admin.Owner)
+	secret := accounts.NewSecret(accounts.RoleTenant)
+	tenant, err := f.CreateKey(t.Context(), accounts.Key{
+		Role: accounts.RoleTenant, Organization: o.ID, Name: "ci", MadeBy: admin.ID, Prefix: accounts.SecretPrefix(secret),
+	}, accounts.HashSecret(secret))
+	require.NoError(t, err)
+	require.NotEqual(t, uuid.Nil, tenant.ID)
 
 	got, err := f.KeyByHash(t.Context(), accounts.HashSecret(secret))
 	require.NoError(t, err)
@@ -131,7 +132,7 @@ func TestKeys(t *testing.T) {
 
 	all, err := f.ListKeys(t.Context(), nil)
 	require.NoError(t, err)
-	require.Empty(t, cmp.Diff([]accounts.Key{tenant, admin}, all))
+	require.Empty(t, cmp.Diff([]accounts.Key{admin, tenant}, all))
 	own, err := f.ListKeys(t.Context(), &o.ID)
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff([]accounts.Key{tenant}, own))
@@ -157,6 +158,7 @@ func TestKeysThatCannotBe(t *testing.T) {
 	}{
 		"no role":                       {accounts.Key{Name: "k"}, "role"},
 		"no name":                       {accounts.Key{Role: accounts.RoleAdmin}, "name"},
+		"an administrator's of nobody":  {accounts.Key{Role: accounts.RoleAdmin, Name: "k"}, "owner"},
 		"a tenant's of no organization": {accounts.Key{Role: accounts.RoleTenant, Name: "k"}, "organization_id"},
 		"finance's of an organization":  {accounts.Key{Role: accounts.RoleFinance, Name: "k", Organization: uuid.Must(uuid.NewV7())}, "organization_id"},
 	} {

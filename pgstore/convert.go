@@ -24,6 +24,8 @@ func key(k db.ApiKey) accounts.Key {
 		ID:        k.ID,
 		Role:      accounts.Role(k.Role),
 		Name:      k.Name,
+		Owner:     k.Owner,
+		MadeBy:    orNil(k.MadeBy),
 		Prefix:    k.Prefix,
 		CreatedAt: k.CreatedAt,
 		RevokedAt: k.RevokedAt,

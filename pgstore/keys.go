@@ -11,14 +11,14 @@ import (
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
-// CreateKey adds a key: Role, Organization, Name and Prefix are taken from k, and
-// so is ID where it is not [uuid.Nil]. It returns the key as it is kept. A tenant key
-// of an organization that doesn't exist is [accounts.ErrOrganizationNotFound]; a field that breaks
-// its rule is an [*fault.FieldError].
+// CreateKey adds a key: Role, Organization, Name, Owner, MadeBy and Prefix are taken from k,
+// and so is ID where it is not [uuid.Nil]. It returns the key as it is kept. A tenant key of an
+// organization that doesn't exist is [accounts.ErrOrganizationNotFound]; a field that breaks its
+// rule is an [*fault.FieldError].
 func (s *Store) CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (accounts.Key, error) {
 	var created accounts.Key
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		if err := checkKey(k); err != nil {
+		if err := checkKey(&k); err != nil {
 			return err
 		}
 		if k.ID == uuid.Nil {
@@ -35,6 +35,8 @@ func (s *Store) CreateKey(ctx context.Context, k accounts.Key, hash accounts.Sec
 			Name:           k.Name,
 			Prefix:         k.Prefix,
 			SecretHash:     hash[:],
+			Owner:          k.Owner,
+			MadeBy:         optional(k.MadeBy),
 		})
 		if hasCode(err, foreignKeyViolation) {
 			return accounts.ErrOrganizationNotFound.Of(k.Organization)
@@ -45,14 +47,23 @@ func (s *Store) CreateKey(ctx context.Context, k accounts.Key, hash accounts.Sec
 	return created, wrap(err, "create a key")
 }
 
-func checkKey(k accounts.Key) error {
+// checkKey checks a key, and puts its owner into the form that is kept.
+func checkKey(k *accounts.Key) error {
 	if !k.Role.Valid() {
 		return &fault.FieldError{Field: "role", Rule: fmt.Sprintf("must be tenant, finance or admin, %q is not", k.Role)}
 	}
 	if (k.Role == accounts.RoleTenant) != (k.Organization != uuid.Nil) {
 		return &fault.FieldError{Field: "organization_id", Rule: "must be given for a tenant key, and for no other"}
 	}
-	return accounts.ValidateName("name", k.Name)
+	if err := accounts.ValidateName("name", k.Name); err != nil {
+		return err
+	}
+	if k.Role == accounts.RoleTenant && k.Owner == "" {
+		return nil
+	}
+	var err error
+	k.Owner, err = accounts.ParseOwner(k.Owner)
+	return err
 }
 
 // ListKeys returns the keys of an organization or, where that is nil, all keys, in

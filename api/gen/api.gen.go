@@ -165,16 +165,22 @@ type ControlTotals struct {
 	MoneyTotals   []MoneyTotal           `json:"money_totals"`
 }
 
-// CreatedKey Example: {"created_at":"2026-11-24T09:31:00Z","id":"0199d4c5-9c1f-7d2b-8a44-51c0aa1f7b02","name":"production","organization_id":"0199d4c5-8b7e-7c3a-9a51-3f0c5b1f6a01","prefix":"tg_tenant_5kQx","revoked_at":null,"role":"tenant","secret":"tg_tenant_5kQx…"}
+// CreatedKey Example: {"created_at":"2026-11-24T09:31:00Z","id":"0199d4c5-9c1f-7d2b-8a44-51c0aa1f7b02","made_by":"0199d4c5-7a10-7b11-8c02-6d1f0e2a3b04","name":"production","organization_id":"0199d4c5-8b7e-7c3a-9a51-3f0c5b1f6a01","owner":"","prefix":"tg_tenant_5kQx","revoked_at":null,"role":"tenant","secret":"tg_tenant_5kQx…"}
 type CreatedKey struct {
 	CreatedAt time.Time          `json:"created_at"`
 	Id        openapi_types.UUID `json:"id"`
+
+	// MadeBy The key with which it was made; null for one that was made at the database.
+	MadeBy *openapi_types.UUID `json:"made_by"`
 
 	// Name What people call the key.
 	Name string `json:"name"`
 
 	// OrganizationId Whose key it is; null for finance and admin keys.
 	OrganizationId *openapi_types.UUID `json:"organization_id"`
+
+	// Owner The person who uses the key; empty for a tenant's key of which that was not said.
+	Owner string `json:"owner"`
 
 	// Prefix The start of the secret, to recognize it by.
 	Prefix string `json:"prefix"`
@@ -550,11 +556,17 @@ type Key struct {
 	CreatedAt time.Time          `json:"created_at"`
 	Id        openapi_types.UUID `json:"id"`
 
+	// MadeBy The key with which it was made; null for one that was made at the database.
+	MadeBy *openapi_types.UUID `json:"made_by"`
+
 	// Name What people call the key.
 	Name string `json:"name"`
 
 	// OrganizationId Whose key it is; null for finance and admin keys.
 	OrganizationId *openapi_types.UUID `json:"organization_id"`
+
+	// Owner The person who uses the key; empty for a tenant's key of which that was not said.
+	Owner string `json:"owner"`
 
 	// Prefix The start of the secret, to recognize it by.
 	Prefix string `json:"prefix"`
@@ -566,8 +578,11 @@ type Key struct {
 
 // KeyCreate defines model for KeyCreate.
 type KeyCreate struct {
-	Name string        `json:"name"`
-	Role accounts.Role `json:"role"`
+	Name string `json:"name"`
+
+	// Owner The person who uses the key: an e-mail address, or a name. Who approves must be another person than who asked. Upper and lower case are alike.
+	Owner string        `json:"owner"`
+	Role  accounts.Role `json:"role"`
 }
 
 // KeyList defines model for KeyList.
@@ -647,6 +662,9 @@ type OrganizationCreate struct {
 // OrganizationKeyCreate defines model for OrganizationKeyCreate.
 type OrganizationKeyCreate struct {
 	Name string `json:"name"`
+
+	// Owner The person who uses the key, where it is one.
+	Owner *string `json:"owner,omitempty"`
 }
 
 // OrganizationPage defines model for OrganizationPage.

@@ -44,7 +44,7 @@ func TestPricesArePublishedOnEveryReplica(t *testing.T) {
 func TestAnExportOfNothingCanBeReviewed(t *testing.T) {
 	r := newReplica(t, pgtest.NewDatabase(t))
 	finance := accounts.NewSecret(accounts.RoleFinance)
-	key, err := r.store.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "month-end"}, accounts.HashSecret(finance))
+	key, err := r.store.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "month-end", Owner: "month-end"}, accounts.HashSecret(finance))
 	require.NoError(t, err)
 	period, err := calendar.ParsePeriod("2026-01")
 	require.NoError(t, err)
@@ -98,7 +98,7 @@ func TestAnExportOfNothingCanBeReviewed(t *testing.T) {
 func TestAnExportOfNothingIsNotRated(t *testing.T) {
 	r := newReplica(t, pgtest.NewDatabase(t))
 	finance := accounts.NewSecret(accounts.RoleFinance)
-	_, err := r.store.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "month-end"}, accounts.HashSecret(finance))
+	_, err := r.store.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "month-end", Owner: "month-end"}, accounts.HashSecret(finance))
 	require.NoError(t, err)
 	period, err := calendar.ParsePeriod("2026-01")
 	require.NoError(t, err)

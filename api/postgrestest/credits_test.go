@@ -15,7 +15,7 @@ func TestCreditsOnPostgres(t *testing.T) {
 	r := newReplica(t, pgtest.NewDatabase(t))
 	admin := r.adminKey()
 	finance := accounts.NewSecret(accounts.RoleFinance)
-	_, err := r.store.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "finance"}, accounts.HashSecret(finance))
+	_, err := r.store.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "finance", Owner: "finance"}, accounts.HashSecret(finance))
 	require.NoError(t, err)
 	id, tenant := r.tenant(admin, "Acme", "pro")
 	at := "/api/v1/organizations/" + id + "/credits"

@@ -66,8 +66,8 @@ func newLookups(t *testing.T) *lookups {
 	l.http = httptest.NewServer(server.Handler())
 	t.Cleanup(func() { l.http.Close(); server.Close(); m.Close() })
 	l.tenant = l.organization("Acme", accounts.RoleTenant)
-	l.key(accounts.Key{Role: accounts.RoleFinance, Name: "month-end"})
-	l.key(accounts.Key{Role: accounts.RoleAdmin, Name: "root"})
+	l.key(accounts.Key{Role: accounts.RoleFinance, Name: "month-end", Owner: "month-end"})
+	l.key(accounts.Key{Role: accounts.RoleAdmin, Name: "root", Owner: "root"})
 	l.export()
 
 	id, event := uuid.NewString(), uuid.NewString()

@@ -91,7 +91,7 @@ func TestTheSecretOfAKeyIsNotKept(t *testing.T) {
 	database := pgtest.NewDatabase(t)
 	here, there := newReplica(t, database), newReplica(t, database)
 	admin := here.adminKey()
-	const body = `{"name":"month-end","role":"finance"}`
+	const body = `{"name":"month-end","owner":"ada","role":"finance"}`
 	status, header, made, err := here.send(admin, http.MethodPost, "/api/v1/keys", body, "the-key")
 	require.NoError(t, err)
 	require.Equal(t, http.StatusCreated, status)

@@ -221,7 +221,7 @@ func (r *replica) send(key, method, path, body, once string) (int, http.Header, 
 func (r *replica) adminKey() string {
 	r.t.Helper()
 	secret := accounts.NewSecret(accounts.RoleAdmin)
-	_, err := r.store.CreateKey(r.t.Context(), accounts.Key{Role: accounts.RoleAdmin, Name: "admin"}, accounts.HashSecret(secret))
+	_, err := r.store.CreateKey(r.t.Context(), accounts.Key{Role: accounts.RoleAdmin, Name: "admin", Owner: "admin"}, accounts.HashSecret(secret))
 	require.NoError(r.t, err)
 	return secret
 }

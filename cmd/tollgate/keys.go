@@ -26,6 +26,8 @@ type apiKey struct {
 	Organization *uuid.UUID    `json:"organization_id"`
 	Role         accounts.Role `json:"role"`
 	Name         string        `json:"name"`
+	Owner        string        `json:"owner"`
+	MadeBy       *uuid.UUID    `json:"made_by"`
 	Prefix       string        `json:"prefix"`
 	CreatedAt    time.Time     `json:"created_at"`
 	RevokedAt    *time.Time    `json:"revoked_at"`
@@ -36,13 +38,17 @@ type keysCreate struct {
 	format
 	Role         string     `enum:"tenant,finance,admin" default:"tenant" help:"What the key may do: ${enum}."`
 	Name         string     `required:"" help:"What people call the key."`
+	Owner        string     `help:"The person who uses the key: an e-mail address, or a name. Required for finance and admin."`
 	Organization *uuid.UUID `help:"Whose key it is, for the role tenant."`
 }
 
-// Validate checks that just a tenant's key has an organization.
+// Validate checks that just a tenant's key has an organization, and any other an owner.
 func (c keysCreate) Validate() error {
 	if (c.Role == string(accounts.RoleTenant)) != (c.Organization != nil) {
 		return errors.New("--organization is needed for the role tenant, and for no other")
+	}
+	if c.Role != string(accounts.RoleTenant) && c.Owner == "" {
+		return errors.New("--owner is needed for the roles finance and admin: the person who uses the key")
 	}
 	return c.adminAccess.Validate()
 }
@@ -54,6 +60,9 @@ func (c keysCreate) Run(ctx context.Context, out *output) error {
 		Secret string `json:"secret"`
 	}
 	to, in := path("keys"), map[string]string{"name": c.Name, "role": c.Role}
+	if c.Owner != "" {
+		in["owner"] = c.Owner
+	}
 	if c.Organization != nil {
 		to = path("organizations", c.Organization.String(), "keys")
 		delete(in, "role")
@@ -82,13 +91,13 @@ func (c keysList) Run(ctx context.Context, out *output) error {
 	if err := c.client().call(ctx, http.MethodGet, from, nil, &list); err != nil {
 		return err
 	}
-	return c.print(out, list.Keys, "ID\tROLE\tPREFIX\tNAME\tSTATE", func(row func(...any)) {
+	return c.print(out, list.Keys, "ID\tROLE\tPREFIX\tNAME\tOWNER\tSTATE", func(row func(...any)) {
 		for _, k := range list.Keys {
 			state := "works"
 			if k.RevokedAt != nil {
 				state = "revoked " + k.RevokedAt.Format(time.RFC3339)
 			}
-			row(k.ID, k.Role, k.Prefix+"…", k.Name, state)
+			row(k.ID, k.Role, k.Prefix+"…", k.Name, k.Owner, state)
 		}
 	})
 }
@@ -107,7 +116,10 @@ func (c keysRevoke) Run(ctx context.Context, out *output) error {
 	return err
 }
 
-type keysFirstAdmin struct{ config.Database }
+type keysFirstAdmin struct {
+	config.Database
+	Owner string `default:"first admin" help:"The person who uses the key: an e-mail address, or a name."`
+}
 
 // errAdminExists keeps the command from being a way around the roles.
 var errAdminExists = errors.New("there is an admin key that works; make further keys with it: tollgate keys create --role admin")
@@ -130,7 +142,7 @@ func (c keysFirstAdmin) Run(ctx context.Context, out *output) error {
 	}
 	secret := accounts.NewSecret(accounts.RoleAdmin)
 	_, err = store.CreateKey(ctx, accounts.Key{
-		Role: accounts.RoleAdmin, Name: "first admin", Prefix: accounts.SecretPrefix(secret),
+		Role: accounts.RoleAdmin, Name: "first admin", Owner: c.Owner, Prefix: accounts.SecretPrefix(secret),
 	}, accounts.HashSecret(secret))
 	if err != nil {
 		return err

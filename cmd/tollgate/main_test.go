@@ -122,6 +122,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"org customer " + someID + " paypal cus_1", `"stripe"`},
 		{"keys create --name x", "--organization is needed for the role tenant"},
 		{"keys create --name x --role admin --organization " + someID, "and for no other"},
+		{"keys create --name x --role finance", "--owner is needed"},
 		{"keys create --name x --role root", "--role"},
 		{"usage history --meter m --from 2026-11-01", "--to"},
 		{"usage history --meter m --from a --to b --granularity week", "--granularity"},

@@ -27,13 +27,13 @@ func TestTables(t *testing.T) {
 			anotherID + "  Beta & Sons  -     2026-10-03  ended 2026-11-01T00:00:00Z",
 		}},
 		{"keys list", `{"keys":[
-			{"id":"` + someID + `","role":"admin","prefix":"tg_a","name":"root"},
-			{"id":"` + anotherID + `","role":"finance","prefix":"tg_f","name":"old","revoked_at":"2026-11-01T00:00:00Z"}]}`, []string{
-			"ID                                    ROLE     PREFIX  NAME  STATE",
-			someID + "  admin    tg_a…   root  works",
-			anotherID + "  finance  tg_f…   old   revoked 2026-11-01T00:00:00Z",
+			{"id":"` + someID + `","role":"admin","prefix":"tg_a","name":"root","owner":"ada"},
+			{"id":"` + anotherID + `","role":"finance","prefix":"tg_f","name":"old","owner":"ben","revoked_at":"2026-11-01T00:00:00Z"}]}`, []string{
+			"ID                                    ROLE     PREFIX  NAME  OWNER  STATE",
+			someID + "  admin    tg_a…   root  ada    works",
+			anotherID + "  finance  tg_f…   old   ben    revoked 2026-11-01T00:00:00Z",
 		}},
-		{"keys create --name x --role admin", `{"id":"` + someID + `","role":"admin","secret":"tg_secret"}`, []string{
+		{"keys create --name x --role admin --owner ada", `{"id":"` + someID + `","role":"admin","secret":"tg_secret"}`, []string{
 			"ID                                    ROLE   SECRET (shown once)",
 			someID + "  admin  tg_secret",
 		}},

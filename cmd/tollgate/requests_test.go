@@ -34,7 +34,7 @@ func TestRequestsSayWhatTheFlagsSay(t *testing.T) {
 		{"org end " + someID + " --keep", "DELETE organizations/" + someID + "/end", ""},
 		{"org customer " + someID + " stripe C1", "PUT organizations/" + someID + "/customers/stripe", `{"external_id":"C1"}`},
 		{"keys create --name x --organization " + someID, "POST organizations/" + someID + "/keys", `{"name":"x"}`},
-		{"keys create --name x --role finance", "POST keys", `{"name":"x","role":"finance"}`},
+		{"keys create --name x --role finance --owner ada", "POST keys", `{"name":"x","owner":"ada","role":"finance"}`},
 		{"keys list", "GET keys", ""},
 		{"keys list --organization " + someID, "GET organizations/" + someID + "/keys", ""},
 		{"keys revoke " + someID, "DELETE keys/" + someID, ""},

@@ -93,7 +93,7 @@ func Seed(ctx context.Context, store Store, organizations []Organization, env En
 		}
 	}
 	for _, s := range staff {
-		if err := ensureKey(ctx, store, env, s.variable, accounts.Key{Role: s.role, Name: s.name}); err != nil {
+		if err := ensureKey(ctx, store, env, s.variable, accounts.Key{Role: s.role, Name: s.name, Owner: s.name}); err != nil {
 			return err
 		}
 	}

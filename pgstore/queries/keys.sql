@@ -1,5 +1,6 @@
 -- name: InsertKey :one
-INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash, owner, made_by)
+VALUES (@id, @organization_id, @role, @name, @prefix, @secret_hash, @owner, sqlc.narg(made_by))
 RETURNING *;
 
 -- name: ListKeys :many

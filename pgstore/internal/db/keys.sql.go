@@ -12,8 +12,9 @@ import (
 )
 
 const insertKey = `-- name: InsertKey :one
-INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash) VALUES ($1, $2, $3, $4, $5, $6)
-RETURNING id, organization_id, role, name, prefix, secret_hash, created_at, revoked_at
+INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash, owner, made_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+RETURNING id, organization_id, role, name, prefix, secret_hash, created_at, revoked_at, owner, made_by
 `
 
 type InsertKeyParams struct {
@@ -23,6 +24,8 @@ type InsertKeyParams struct {
 	Name           string
 	Prefix         string
 	SecretHash     []byte
+	Owner          string
+	MadeBy         *uuid.UUID
 }
 
 func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) (ApiKey, error) {
@@ -33,6 +36,8 @@ func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) (ApiKey, e
 		arg.Name,
 		arg.Prefix,
 		arg.SecretHash,
+		arg.Owner,
+		arg.MadeBy,
 	)
 	var i ApiKey
 	err := row.Scan(
@@ -44,12 +49,14 @@ func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) (ApiKey, e
 		&i.SecretHash,
 		&i.CreatedAt,
 		&i.RevokedAt,
+		&i.Owner,
+		&i.MadeBy,
 	)
 	return i, err
 }
 
 const keyByHash = `-- name: KeyByHash :one
-SELECT id, organization_id, role, name, prefix, secret_hash, created_at, revoked_at FROM api_keys WHERE secret_hash = $1
+SELECT id, organization_id, role, name, prefix, secret_hash, created_at, revoked_at, owner, made_by FROM api_keys WHERE secret_hash = $1
 `
 
 func (q *Queries) KeyByHash(ctx context.Context, secretHash []byte) (ApiKey, error) {
@@ -64,12 +71,14 @@ func (q *Queries) KeyByHash(ctx context.Context, secretHash []byte) (ApiKey, err
 		&i.SecretHash,
 		&i.CreatedAt,
 		&i.RevokedAt,
+		&i.Owner,
+		&i.MadeBy,
 	)
 	return i, err
 }
 
 const listKeys = `-- name: ListKeys :many
-SELECT id, organization_id, role, name, prefix, secret_hash, created_at, revoked_at FROM api_keys
+SELECT id, organization_id, role, name, prefix, secret_hash, created_at, revoked_at, owner, made_by FROM api_keys
 WHERE $1::uuid IS NULL OR organization_id = $1
 ORDER BY id
 `
@@ -92,6 +101,8 @@ func (q *Queries) ListKeys(ctx context.Context, organizationID *uuid.UUID) ([]Ap
 			&i.SecretHash,
 			&i.CreatedAt,
 			&i.RevokedAt,
+			&i.Owner,
+			&i.MadeBy,
 		); err != nil {
 			return nil, err
 		}

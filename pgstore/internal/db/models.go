@@ -21,6 +21,10 @@ type ApiKey struct {
 	SecretHash     []byte
 	CreatedAt      time.Time
 	RevokedAt      *time.Time
+	// The person who uses the key; empty for a tenant's of which that was not said.
+	Owner string
+	// The key with which it was made; NULL for one that was made at the database.
+	MadeBy *uuid.UUID
 }
 
 // The ledger of credits. Each entry debits one account and credits another by the same amount; entries are only ever added.
