@@ -44,7 +44,7 @@ var auditedWrites = []auditedWrite{
 	{"DELETE /api/v1/organizations/{id}/end", accounts.RoleAdmin, "", "", "contract_change"},
 	{"PUT /api/v1/organizations/{id}/customers/{sink}", accounts.RoleFinance, `{"external_id":"cus_1"}`, "", "customer"},
 	{"POST /api/v1/organizations/{id}/keys", accounts.RoleAdmin, `{"name":"second"}`, "", "key"},
-	{"POST /api/v1/organizations/{id}/credits", accounts.RoleFinance, `{"amount":"5","currency":"USD"}`, "grant", "credit"},
+	{"POST /api/v1/organizations/{id}/credits", accounts.RoleFinance, `{"amount":"5","currency":"USD","note":"paid"}`, "grant", "credit"},
 	{"POST /api/v1/credits/{grant}/void", accounts.RoleFinance, `{"note":"a mistake"}`, "", "credit_entry"},
 	{"POST /api/v1/keys", accounts.RoleAdmin, `{"name":"other","role":"finance","owner":"ada@example.com"}`, "key", "key"},
 	{"DELETE /api/v1/keys/{id}", accounts.RoleAdmin, "", "", "key"},
@@ -61,7 +61,7 @@ var auditedWrites = []auditedWrite{
 	{"POST /api/v1/billing/exports/{period}/review", accounts.RoleFinance, `{}`, "", "request"},
 	{"POST /api/v1/billing/exports/{period}/approve", accounts.RoleFinance, `{}`, "", "request"},
 	{"POST /api/v1/billing/exports/{period}/cancel", accounts.RoleFinance, `{}`, "", "request"},
-	{"POST /api/v1/billing/exports/{period}/continue", accounts.RoleFinance, `{"instances":["00000000-0000-7000-8000-000000000000"],"note":"x"}`, "", "request"},
+	{"POST /api/v1/billing/exports/{period}/continue", accounts.RoleFinance, `{"note":"x"}`, "", "request"},
 	{"POST /api/v1/billing/exports/{period}/reject", accounts.RoleFinance, `{"note":"x"}`, "", "request"},
 	{"POST /api/v1/billing/exports/{period}/retry", accounts.RoleFinance, `{}`, "", "request"},
 	{"POST /api/v1/billing/exports/{period}/reopen", accounts.RoleFinance, `{"note":"x"}`, "", "request"},
@@ -91,8 +91,9 @@ func TestEveryWriteIsAudited(t *testing.T) {
 		e := found[i]
 		require.NotNil(t, e.ActorID, w.route)
 		require.Equal(t, []string{string(w.role), "127.0.0.1"}, []string{e.Role, e.Address}, w.route)
-		require.NotContains(t, string(e.Before)+string(e.After), "whsec_", w.route)
-		require.NotContains(t, string(e.Before)+string(e.After), "tg_", w.route)
+		if secret, shown := answer["secret"].(string); shown {
+			require.NotContains(t, string(e.Before)+string(e.After), secret, w.route)
+		}
 	}
 	status, page := l.call(l.keys[accounts.RoleAdmin], http.MethodGet, "/api/v1/audit?limit=1000&organization_id="+l.tenant.String(), "")
 	require.Equal(t, http.StatusOK, status)
