@@ -4,6 +4,8 @@
 TOOL  := go tool -modfile=tools/go.mod
 STACK := go run ./internal/devstack/withstack
 
+SCAN  := --config gitleaks.toml --no-banner --redact --verbose --log-level warn
+
 # On Linux the race detector needs a C compiler; Go then says that cgo is enabled.
 RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || echo -race)
 
@@ -11,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos tarpit overload guarantees ops lint vulncheck fmt generate check-generated
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos economy tarpit overload guarantees ops lint vulncheck fmt generate check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +51,9 @@ chaos: ## Break replicas, worker, servers, networks and disks, and hold the acco
 	CHAOS_FAULTS=$(or $(CHAOS_FAULTS),30) CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) TOLLGATE_KILLS=$(or $(TOLLGATE_KILLS),100) \
 		$(STACK) go test -v -count=1 -timeout 60m -run '^(TestChaos|TestKills|TestThreeReplicas|TestTheLastUnit)' ./e2e
 
+economy: ## Measure what an instance costs of Temporal, for 10 minutes (ECONOMY)
+	$(STACK) go test -v -count=1 -timeout 100m -run '^TestServerAnInstanceIsCheap$$' ./workflows -economy $(or $(ECONOMY),10m)
+
 tarpit: ## Deliver 50,000 events to receivers that hang, and close a month meanwhile (TARPIT)
 	$(STACK) go test -v -count=1 -timeout 20m -run '^TestServerATarpit' ./workflows -tarpit $(or $(TARPIT),50000)
 
@@ -62,11 +67,12 @@ guarantees: ## Run all faults mixed, and write docs/guarantees.md (CHAOS_SEED, C
 ops: ## Check alert rules and dashboards with Prometheus' own packages (the first run compiles them: some minutes)
 	cd ops && go test -count=1 ./...
 
-lint: ## Check the source: golangci-lint, that workflows are deterministic, the compose file
+lint: ## Check the source: golangci-lint, that workflows are deterministic, the compose file, that no secret is in tree or history
 	$(TOOL) golangci-lint run ./...
 	cd ops && go tool -modfile=../tools/go.mod golangci-lint run ./...
 	$(TOOL) workflowcheck -config tools/workflowcheck.yaml ./workflows/...
-	cd tools && go run ./composecheck ../docker-compose.yml
+	cd tools && go test ./... && go run ./composecheck ../docker-compose.yml
+	cd tools/secrets && go test ./... && go tool gitleaks dir $(SCAN) ../.. && go tool gitleaks git $(SCAN) ../..
 
 vulncheck: ## Look for known vulnerabilities in what is called; fails on those of modules, and lists Go's own
 	cd tools && go run ./vulncheck -C .. ./...

@@ -19,6 +19,8 @@ type ExportDecisionStore interface {
 	ReviewVariances(ctx context.Context, id uuid.UUID, threshold billing.VarianceThreshold) (int64, error)
 	// RecordDecision adds to the audit trail, once for each ID.
 	RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error
+	// RemindOfExport tells others that an export waits for finance, once for each wait and number.
+	RemindOfExport(ctx context.Context, id uuid.UUID, r billing.Reminder) error
 	// Decisions returns the audit trail, oldest first.
 	Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDecision, error)
 	// ExportToIssue returns an export, with its manifest.
@@ -61,6 +63,21 @@ type RecordDecisionInput struct {
 func (e *Export) RecordDecision(ctx context.Context, in RecordDecisionInput) error {
 	in.Decision.ID = in.ID
 	return classify(e.config.Store.RecordDecision(ctx, in.Export, in.Decision))
+}
+
+// RemindInput says what is waited for, and since when.
+type RemindInput struct {
+	Export uuid.UUID `json:"export"`
+	billing.Reminder
+}
+
+// Remind tells others that an export waits for a decision of finance's: by an event, which webhooks
+// bring. It may be called again for the same reminder.
+func (e *Export) Remind(ctx context.Context, in RemindInput) error {
+	if in.Export == uuid.Nil || in.Number < 1 {
+		return missing("export or reminder")
+	}
+	return classify(e.config.Store.RemindOfExport(ctx, in.Export, in.Reminder))
 }
 
 // IssueStatementsInput says what is issued.

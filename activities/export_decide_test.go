@@ -32,6 +32,10 @@ func TestDecideIssueAndComplete(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, []billing.ExportDecision{{ID: organization(9), Action: billing.ActionApproved, Actor: billing.Actor{Name: "finance"}, At: now}}, s.decisions)
+	reminder := billing.Reminder{Stage: billing.StageApproving, Since: now, Number: 1}
+	_, err = run[any](t, e, a.Remind, activities.RemindInput{Export: uuid.Max, Reminder: reminder})
+	require.NoError(t, err)
+	require.Equal(t, []billing.Reminder{reminder}, s.reminders)
 	_, err = run[any](t, e, a.IssueStatements, activities.IssueStatementsInput{ID: uuid.Max})
 	require.NoError(t, err)
 	_, err = run[any](t, e, a.CompleteExport, activities.CompleteExportInput{ID: uuid.Max})

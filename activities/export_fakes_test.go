@@ -103,6 +103,7 @@ type closing struct {
 	tried      map[uuid.UUID]int
 	sizes      []int
 	decisions  []billing.ExportDecision
+	reminders  []billing.Reminder
 	manifests  []billing.Manifest
 	numbered   int
 	issued     int
@@ -120,6 +121,11 @@ func (s *closing) ReopenExport(_ context.Context, e billing.Export) (billing.Exp
 	e.Revision = 2
 	s.begun = e
 	return e, s.err
+}
+
+func (s *closing) RemindOfExport(_ context.Context, _ uuid.UUID, r billing.Reminder) error {
+	s.reminders = append(s.reminders, r)
+	return s.err
 }
 
 func (s *closing) RatingPages(_ context.Context, _ uuid.UUID, size int) (pages []uuid.UUID, err error) {

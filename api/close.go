@@ -62,6 +62,9 @@ type ExportRequest struct {
 
 // ExportDecision is a decision on an export that waits for one.
 type ExportDecision struct {
+	// ID is the same where the same decision is sent again, by its Idempotency-Key: then it is the first
+	// one's answer. [uuid.Nil]: it is another decision.
+	ID            uuid.UUID
 	Period        calendar.Period
 	Action        billing.Action
 	Actor         billing.Actor
@@ -134,7 +137,7 @@ func (s *Server) decide(ctx context.Context, text string, action billing.Action,
 	if err != nil {
 		return gen.Decided{}, err
 	}
-	d := ExportDecision{Period: period, Action: action, Actor: actorOf(ctx)}
+	d := ExportDecision{ID: writeIDOf(ctx), Period: period, Action: action, Actor: actorOf(ctx)}
 	if body.Note != nil {
 		d.Note = *body.Note
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
@@ -51,6 +52,28 @@ func TestDecisions(t *testing.T) {
 			require.Equal(t, []ExportDecision{tt.want}, r.workflows.decided, "it is the key that decides")
 		})
 	}
+}
+
+// A decision that is sent again bears the same id, by which the run knows it, also where the answer
+// of the first one was lost and is not kept.
+func TestADecisionThatIsSentAgainIsTheSame(t *testing.T) {
+	r := newRig(t)
+	r.workflows.stage, r.workflows.err = billing.StageIssuing, ErrWorkflowsAway
+	approve := func(body string, headers ...string) {
+		r.do("finance", "POST", octoberPath+"/approve", body, headers...)
+	}
+	approve(`{}`, "Idempotency-Key", "a")
+	approve(`{}`, "Idempotency-Key", "a")
+	approve(`{"note":"Fine."}`, "Idempotency-Key", "a")
+	approve(`{}`, "Idempotency-Key", "b")
+	approve(`{}`)
+	decided := r.workflows.decided
+	require.Len(t, decided, 5)
+	require.NotEqual(t, uuid.Nil, decided[0].ID)
+	require.Equal(t, decided[0].ID, decided[1].ID)
+	ids := map[uuid.UUID]bool{decided[1].ID: true, decided[2].ID: true, decided[3].ID: true, decided[4].ID: true}
+	require.Len(t, ids, 4, "another body, another key and none are other decisions")
+	require.Equal(t, uuid.Nil, decided[4].ID)
 }
 
 func TestDecisionsMustBeOfTheForm(t *testing.T) {

@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
@@ -72,7 +74,8 @@ func (s *Server) once(c *gin.Context, body []byte, keep func(accounts.WriteAnswe
 		sendAnswer(c.Writer, *before)
 		return
 	}
-	c.Request = c.Request.WithContext(context.WithoutCancel(c.Request.Context()))
+	ctx := context.WithoutCancel(c.Request.Context())
+	c.Request = c.Request.WithContext(context.WithValue(ctx, writeKey{}, uuid.NewSHA1(write.Caller, slices.Concat(write.Key[:], write.Fingerprint[:]))))
 	outer := c.Writer
 	kept := &answerKeeper{ResponseWriter: outer}
 	c.Writer = kept
@@ -91,6 +94,16 @@ func (s *Server) once(c *gin.Context, body []byte, keep func(accounts.WriteAnswe
 	}()
 	c.Next()
 	returned = true
+}
+
+// writeKey is where a request's context has the identity of its write.
+type writeKey struct{}
+
+// writeIDOf returns the identity of a write with an Idempotency-Key, the same each time that the caller
+// sends it, for what isn't done by this store; [uuid.Nil] where it has no key.
+func writeIDOf(ctx context.Context) uuid.UUID {
+	id, _ := ctx.Value(writeKey{}).(uuid.UUID)
+	return id
 }
 
 // endWrite tells the store how a write ended. What is wrong with that doesn't change the

@@ -80,6 +80,16 @@ type ExportDecision struct {
 	Without []AwaitedInstance `json:"without,omitempty"`
 }
 
+// Reminder is one of a wait for finance's decision.
+type Reminder struct {
+	// Stage is reviewing or awaiting_approval: what is waited for.
+	Stage Stage `json:"stage"`
+	// Since is when the wait began, UTC.
+	Since time.Time `json:"waiting_since"`
+	// Number counts the reminders of the run, from 1.
+	Number int `json:"reminder"`
+}
+
 // AwaitedInstance is an instance that an export waits for: it hasn't flushed up to the cut.
 type AwaitedInstance struct {
 	Instance uuid.UUID `json:"instance"`

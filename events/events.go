@@ -37,13 +37,15 @@ const (
 	ExportAwaitingApproval Kind = "export.awaiting_approval"
 	ExportIssued           Kind = "export.issued"
 	ExportClosed           Kind = "export.closed"
+	// ExportReminder says that an export still waits for a decision of finance's.
+	ExportReminder Kind = "export.reminder"
 )
 
 // Kinds returns all kinds.
 func Kinds() []Kind {
 	return []Kind{
 		UsageThresholdReached, PlanLimitExceeded, OrganizationUpgraded, OrganizationEnded,
-		ExportAwaitingApproval, ExportIssued, ExportClosed,
+		ExportAwaitingApproval, ExportIssued, ExportClosed, ExportReminder,
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 
 // What a close does with credits in transactions of its own steps, for tests one by one.
 
+// SetBulkPatience sets how long rollups and exports wait for a lock.
+func (s *Store) SetBulkPatience(d time.Duration) { s.bulkPatience = d }
+
 // FreezeCredits is freezeCredits as of a time.
 func (s *Store) FreezeCredits(ctx context.Context, export uuid.UUID, at time.Time) (int64, error) {
 	var frozen int64

@@ -78,7 +78,7 @@ const variances = `
 // it; when that one changes, [Store.DaysToRollUp] names this one again.
 func (s *Store) RollUpDay(ctx context.Context, day calendar.Day) (billing.DayRollup, error) {
 	var rollup billing.DayRollup
-	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) error {
+	err := s.asPlatformFolding(ctx, func(ctx context.Context, tx scoped) error {
 		rollup = billing.DayRollup{Day: day}
 		if err := lockDays(ctx, tx, exclusive, []int32{int32(day)}); err != nil {
 			return err

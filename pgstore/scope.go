@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -70,29 +71,49 @@ func (s *Store) asOwner(ctx context.Context, organization uuid.UUID, fn func(con
 	return s.asOrganization(ctx, organization, fn)
 }
 
-// asPlatformUnbounded is [Store.asPlatform] without the query timeout: for flushes,
-// rollups and exports.
+// asPlatformUnbounded is [Store.asPlatform] without the query timeout: for rollups and exports, whose
+// statements have the bounds of [Store.bulk].
 func (s *Store) asPlatformUnbounded(ctx context.Context, fn func(context.Context, scoped) error) error {
-	return s.transact(ctx, asPlatformBegin, fn)
+	return s.transact(ctx, asPlatformBegin+s.bulk(), fn)
 }
 
 const asPlatformBegin = "begin; select set_config('tollgate.scope', 'platform', true)"
 
+// Who calls what touches much usage lives as long as its process, so that the statements bound
+// themselves: a lock that isn't had within bulkPatience, and a statement that takes longer than
+// bulkStatement, is an error, which is shown and tried again, and no silence for hours. Who waits for
+// an exclusive lock also holds up those who come after it.
+const (
+	bulkPatience  = time.Minute
+	bulkStatement = 2 * time.Hour
+)
+
+// bulk bounds the statements of a transaction.
+func (s *Store) bulk() string {
+	return fmt.Sprintf(", set_config('lock_timeout', '%dms', true), set_config('statement_timeout', '%dms', true)",
+		s.bulkPatience.Milliseconds(), bulkStatement.Milliseconds())
+}
+
 // asPlatformSnapshot is [Store.asPlatformUnbounded] for what reads in several statements
 // and must see one moment.
 func (s *Store) asPlatformSnapshot(ctx context.Context, fn func(context.Context, scoped) error) error {
-	return s.transact(ctx, "begin isolation level repeatable read read only; select set_config('tollgate.scope', 'platform', true)", fn)
+	return s.transact(ctx, "begin isolation level repeatable read read only; select set_config('tollgate.scope', 'platform', true)"+s.bulk(), fn)
 }
 
 // partitionAttempts is how often a write begins again because its partition was made
 // while it ran.
 const partitionAttempts = 5
 
-// asPlatformWriting is [Store.asPlatformUnbounded] for what adds usage. A row that was
+// asPlatformWriting is [Store.asPlatform] without the query timeout, for what adds usage. A row that was
 // on its way to the default partition is refused when its month's partition is made
 // just then: fn runs again, in a new transaction.
 func (s *Store) asPlatformWriting(ctx context.Context, fn func(context.Context, scoped) error) error {
 	return s.writing(ctx, asPlatformBegin, fn)
+}
+
+// asPlatformFolding is [Store.asPlatformWriting] with the bounds of [Store.bulk].
+func (s *Store) asPlatformFolding(ctx context.Context, fn func(context.Context, scoped) error) error {
+	return s.writing(ctx, asPlatformBegin+s.bulk(), fn)
 }
 
 func (s *Store) writing(ctx context.Context, begin string, fn func(context.Context, scoped) error) error {

@@ -49,6 +49,7 @@ type Store struct {
 	pool         *pgxpool.Pool
 	listen       *pgx.ConnConfig
 	queryTimeout time.Duration
+	bulkPatience time.Duration
 	log          *slog.Logger
 	// describes says that sessions may not keep prepared statements: new connections have none.
 	describes atomic.Bool
@@ -70,7 +71,7 @@ func open(ctx context.Context, config Config) (*Store, error) {
 	if config.URL == "" {
 		return nil, errors.New("Config.URL is required")
 	}
-	s := &Store{queryTimeout: config.QueryTimeout, log: config.Logger}
+	s := &Store{queryTimeout: config.QueryTimeout, bulkPatience: bulkPatience, log: config.Logger}
 	if s.queryTimeout == 0 {
 		s.queryTimeout = defaultQueryTimeout
 	}

@@ -37,7 +37,7 @@ func DailyRollUp(ctx workflow.Context, _ DailyRollUpInput) (DailyRollUpResult, e
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (DailyRollUpResult, error) { return result, nil }); err != nil {
 		return result, fmt.Errorf("handle the query %s: %w", QueryProgress, err)
 	}
-	apart := workflow.GetVersion(ctx, changeHousekeeping, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+	apart := changeHousekeeping.version(ctx) != workflow.DefaultVersion
 	if !apart {
 		if err := (&housekeeping{at: at}).partitions(ctx); err != nil {
 			return result, err

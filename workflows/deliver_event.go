@@ -23,8 +23,8 @@ type DeliverEventInput struct {
 	// Made counts the attempts of the schedule that runs made which Temporal has lost: it is tried at
 	// once, as the one after them. Zero: it is the first run.
 	Made int `json:"made,omitempty"`
-	// Schedule is the time before each attempt. Empty: [webhooks.StandardSchedule].
-	Schedule []activities.Duration `json:"schedule,omitempty"`
+	// Schedule is the time before each attempt. Required: a run keeps the one with which it was started.
+	Schedule []activities.Duration `json:"schedule"`
 }
 
 // DeliverEventProgress is how far a delivery is; it is the result, too.
@@ -88,15 +88,14 @@ func newDelivery(ctx workflow.Context, in DeliverEventInput) (*eventDelivery, er
 	if want := DeliverEventID(in.Event, in.Endpoint); workflow.GetInfo(ctx).WorkflowExecution.ID != want {
 		return nil, refuse(TypeInvalidInput, "a DeliverEvent of event %s to endpoint %s must have the workflow ID %s: it would be sent twice", in.Event, in.Endpoint, want)
 	}
-	d := &eventDelivery{
-		in: in, schedule: webhooks.StandardSchedule(), asked: workflow.GetSignalChannel(ctx, SignalRedeliver),
-		progress: DeliverEventProgress{State: webhooks.Pending},
+	if len(in.Schedule) == 0 {
+		return nil, refuse(TypeInvalidInput, "schedule is missing: it must be the time before each attempt")
 	}
-	if len(in.Schedule) > 0 {
-		d.schedule = nil
-		for _, wait := range in.Schedule {
-			d.schedule = append(d.schedule, time.Duration(wait))
-		}
+	d := &eventDelivery{
+		in: in, asked: workflow.GetSignalChannel(ctx, SignalRedeliver), progress: DeliverEventProgress{State: webhooks.Pending},
+	}
+	for _, wait := range in.Schedule {
+		d.schedule = append(d.schedule, time.Duration(wait))
 	}
 	wait, _ := d.schedule.Next(0, 0)
 	if in.Made > 0 {

@@ -3,7 +3,6 @@ package workflows_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
@@ -43,7 +41,7 @@ var now = time.Date(2026, 10, 17, 12, 0, 0, 123456789, time.UTC)
 func newEnvironment(t *testing.T, workflowID string) environment {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+	suite.SetLogger(quietLogger())
 	env := suite.NewTestWorkflowEnvironment()
 	workflows.Register(env)
 	for _, group := range []any{&activities.Instance{}, &activities.Fleet{}, &activities.Rollup{}, &activities.Credits{}, &activities.Export{}, &activities.Runs{}, &activities.Webhooks{}, &activities.Sinks{}} {

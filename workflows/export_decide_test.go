@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
@@ -253,9 +254,10 @@ func TestExportPeriodIsRejected(t *testing.T) {
 			env.recording(billing.ActionRejected)
 			env.failing(billing.StageRejected, "rejected by controlling: prices are wrong")
 			env.decide(time.Hour, workflows.DecideInput{Action: billing.ActionRejected, Actor: approver, Note: "prices are wrong"})
-			_, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, requestedInput())
-			requireRefused(t, err, workflows.TypeRejected, "rejected by controlling: prices are wrong")
-			require.Equal(t, billing.StageRejected, progress[workflows.ExportPeriodProgress](t, env).Stage)
+			out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, requestedInput())
+			require.NoError(t, err, "a result, and nothing that alerts")
+			require.Equal(t, billing.StageRejected, out.Export.Stage)
+			require.Equal(t, "rejected by controlling: prices are wrong", out.Export.Error)
 		})
 	}
 }
@@ -272,11 +274,39 @@ func TestExportPeriodReminds(t *testing.T) {
 		require.Equal(t, 3, p.Reminders)
 	}, 7*time.Hour)
 	env.decide(9*time.Hour, approval())
+	for n := 1; n <= 4; n++ {
+		env.reminding(n).Return(nil).Once()
+	}
 	in := requestedInput()
 	in.RemindAfter = activities.Duration(2 * time.Hour)
 	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, in)
 	require.NoError(t, err)
 	require.Equal(t, 4, out.Export.Reminders)
+}
+
+// reminding expects a reminder of a run that waits for an approval.
+func (e environment) reminding(number int) *testsuite.MockCallWrapper {
+	return e.OnActivity(onExport.Remind, mock.Anything, mock.MatchedBy(func(in activities.RemindInput) bool {
+		return in.Export != uuid.Nil && in.Stage == billing.StageApproving && !in.Since.IsZero() && in.Number == number
+	}))
+}
+
+// A reminder that can't be made holds up nothing: not the decision, and not the reminders after it.
+func TestExportPeriodGoesOnWithoutReminders(t *testing.T) {
+	t.Parallel()
+	env := waiting(t, 0, 0)
+	env.recording(billing.ActionApproved)
+	env.answer("", env.untilClosed())
+	env.reminding(1).Return(permanently("no events")).Once()
+	env.reminding(2).Return(errAway)
+	env.reminding(3).Return(errAway)
+	env.decide(7*time.Hour, approval())
+	in := requestedInput()
+	in.RemindAfter = activities.Duration(2 * time.Hour)
+	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, in)
+	require.NoError(t, err)
+	require.Equal(t, billing.StageClosed, out.Export.Stage)
+	require.Equal(t, 3, out.Export.Reminders)
 }
 
 func TestExportPeriodRemindsOnceADay(t *testing.T) {
@@ -285,6 +315,8 @@ func TestExportPeriodRemindsOnceADay(t *testing.T) {
 	env.recording(billing.ActionApproved)
 	env.answer("", env.untilClosed())
 	env.decide(60*time.Hour, approval())
+	env.reminding(1).Return(nil).Once()
+	env.reminding(2).Return(nil).Once()
 	out, err := ended[workflows.ExportPeriodResult](t, env, workflows.ExportPeriod, requestedInput())
 	require.NoError(t, err)
 	require.Equal(t, 2, out.Export.Reminders)

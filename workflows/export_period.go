@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -116,8 +117,9 @@ type ExportPeriodResult struct {
 //
 // The stages are those of [billing.Stage]: waiting, rollups, freezing, rating, writing,
 // and for a final export reviewing, awaiting_approval, issuing, delivering. It ends as
-// closed; provisional, as done. Finance decides by the update [UpdateDecide]. Cancel and
-// reject leave nothing half-issued: until issuing, all that there is are drafts.
+// closed; provisional, as done; by a decision of finance's, as rejected, which is a result too.
+// Finance decides by the update [UpdateDecide]. Cancel and reject leave nothing half-issued:
+// until issuing, all that there is are drafts.
 func ExportPeriod(ctx workflow.Context, in ExportPeriodInput) (ExportPeriodResult, error) {
 	period, err := periodOf(in.Period)
 	if err != nil {
@@ -141,10 +143,10 @@ func ExportPeriod(ctx workflow.Context, in ExportPeriodInput) (ExportPeriodResul
 	run.recording = workflow.NewMutex(ctx)
 	ctx, run.cancel = workflow.WithCancel(ctx)
 	if err := run.begin(ctx); err != nil {
-		return ExportPeriodResult{}, run.end(ctx, err)
+		return run.end(ctx, err)
 	}
 	if err := run.run(ctx); err != nil {
-		return ExportPeriodResult{}, run.end(ctx, err)
+		return run.end(ctx, err)
 	}
 	return run.result, run.answerAll(ctx)
 }
@@ -221,8 +223,8 @@ func (r *exportRun) begin(ctx workflow.Context) error {
 	if err := r.handleDecisions(ctx); err != nil {
 		return fmt.Errorf("handle the update %s: %w", UpdateDecide, err)
 	}
-	if err := workflow.UpsertTypedSearchAttributes(ctx, PeriodAttribute.ValueSet(p.Period)); err != nil {
-		return fmt.Errorf("set %s: %w", PeriodAttribute.GetName(), err)
+	if err := setAttribute(ctx, PeriodAttribute, p.Period); err != nil {
+		return err
 	}
 	if err := r.show(ctx, billing.StageWaiting); err != nil {
 		return err
@@ -299,16 +301,17 @@ func (r *exportRun) freeze(ctx workflow.Context) error {
 	return workflow.ExecuteActivity(forBulk(ctx, "freeze the usage"), onExport.FreezeUsage, activities.FreezeUsageInput{ID: r.begun.ID}).Get(ctx, nil)
 }
 
-// end records that the run has failed or was canceled, also where it was canceled:
-// nothing of it counts.
-func (r *exportRun) end(ctx workflow.Context, failure error) error {
+// end records that the run has failed, was canceled or was rejected, also where it was canceled:
+// nothing of it counts. A rejection is a result: finance has decided, and nothing is broken.
+func (r *exportRun) end(ctx workflow.Context, failure error) (ExportPeriodResult, error) {
 	if err := r.settle(ctx); err != nil {
-		return err
+		return ExportPeriodResult{}, err
 	}
 	p := r.progress()
 	stage := billing.StageFailed
 	p.Error = reason(failure)
-	if isRejected(failure) {
+	var rejected rejection
+	if errors.As(failure, &rejected) {
 		stage = billing.StageRejected
 	}
 	if isCanceled(ctx) && !r.tooLate {
@@ -327,12 +330,15 @@ func (r *exportRun) end(ctx workflow.Context, failure error) error {
 		}
 	}
 	if err := r.show(ctx, stage); err != nil {
-		return err
+		return ExportPeriodResult{}, err
 	}
 	if err := r.answerAll(ctx); err != nil {
-		return err
+		return ExportPeriodResult{}, err
 	}
-	return failure
+	if stage == billing.StageRejected {
+		return r.result, nil
+	}
+	return ExportPeriodResult{}, failure
 }
 
 // enter records a stage and shows it.

@@ -141,7 +141,7 @@ func (r *exportRun) review(ctx workflow.Context) error {
 			p.ApprovedBy = decided.Actor.Name
 			return nil
 		case billing.ActionRejected:
-			return errRejected(decided)
+			return rejection{decided}
 		case billing.ActionReviewed:
 			p.Reviewed = true
 		case billing.ActionRetried:
@@ -196,9 +196,24 @@ func (r *exportRun) awaitDecision(ctx workflow.Context) (billing.ExportDecision,
 			return *r.decision, nil
 		}
 		p.Reminders++
-		workflow.GetLogger(ctx).Warn("An export waits for finance", "period", p.Period, "stage", p.Stage, "reminders", p.Reminders)
 		r.showDetails(ctx)
+		r.remind(ctx)
 	}
+}
+
+// remind tells others that the run waits. It holds up no decision, and a reminder that can't be made
+// before the next one is due is left out.
+func (r *exportRun) remind(ctx workflow.Context) {
+	p := r.progress()
+	in := activities.RemindInput{
+		Export: r.begun.ID, Reminder: billing.Reminder{Stage: p.Stage, Since: p.AwaitingSince, Number: p.Reminders},
+	}
+	reminding := workflow.ExecuteActivity(forReminder(ctx, fmt.Sprintf("reminder %d of %s", p.Reminders, p.Stage), r.remindAfter()), onExport.Remind, in)
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		if err := reminding.Get(ctx, nil); err != nil && !isCanceled(ctx) {
+			workflow.GetLogger(ctx).Error("A reminder of an export that waits for finance could not be made", "period", p.Period, "stage", p.Stage, "error", err)
+		}
+	})
 }
 
 func (r *exportRun) remindAfter() time.Duration {

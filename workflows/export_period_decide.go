@@ -6,7 +6,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/riverline/tollgate/activities"
@@ -224,7 +223,10 @@ func (r *exportRun) answerAll(ctx workflow.Context) error {
 	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
-// errRejected ends a run that finance rejected.
-func errRejected(d billing.ExportDecision) error {
-	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("rejected by %s: %s", d.Actor.Name, d.Note), TypeRejected, nil)
+// rejection ends a run that finance has rejected.
+type rejection struct{ decided billing.ExportDecision }
+
+// Error says who rejected it, and why.
+func (r rejection) Error() string {
+	return fmt.Sprintf("rejected by %s: %s", r.decided.Actor.Name, r.decided.Note)
 }

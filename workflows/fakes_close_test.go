@@ -24,6 +24,7 @@ type fakeClose struct {
 	variances int64
 	decisions []billing.ExportDecision
 	issued    []uuid.UUID
+	reminders []billing.Reminder
 }
 
 func newFakeClose() fakeClose {
@@ -44,6 +45,20 @@ func (s *fakeStore) decided() []billing.ExportDecision {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.decisions)
+}
+
+// reminded returns what others were told of exports that wait.
+func (s *fakeStore) reminded() []billing.Reminder {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.reminders)
+}
+
+func (s *fakeStore) RemindOfExport(ctx context.Context, id uuid.UUID, r billing.Reminder) error {
+	return s.change(ctx, "RemindOfExport", id, func(*billing.Export) error {
+		s.reminders = append(s.reminders, r)
+		return nil
+	})
 }
 
 // allIssued returns the exports that were issued.

@@ -137,8 +137,8 @@ func newFlushLoop(ctx workflow.Context, in FlushLoopInput) (*flushLoop, error) {
 		return nil, err
 	}
 	if in.Progress == nil {
-		if err := workflow.UpsertTypedSearchAttributes(ctx, InstanceAttribute.ValueSet(in.Instance.String())); err != nil {
-			return nil, fmt.Errorf("set %s: %w", InstanceAttribute.GetName(), err)
+		if err := setAttribute(ctx, InstanceAttribute, in.Instance.String()); err != nil {
+			return nil, err
 		}
 		return loop, loop.enter(ctx, FlushRunning)
 	}
@@ -222,12 +222,16 @@ func (l *flushLoop) add(s activities.FlushSummary) {
 	}
 }
 
-// lookForInstance asks the store about an instance that took no work.
+// lookForInstance asks the store about an instance that took no work. Where the store doesn't answer
+// in time, the loop goes on.
 func (l *flushLoop) lookForInstance(ctx workflow.Context) error {
 	var found activities.MarkInstanceLostResult
-	storeCtx := forStore(ctx, fmt.Sprintf("not seen for %s?", l.lostAfter))
-	err := workflow.ExecuteActivity(storeCtx, onFleet.MarkInstanceLost, activities.MarkInstanceLostInput{Instance: l.in.Instance}).Get(ctx, &found)
+	looking := workflow.ExecuteActivity(forLook(ctx, l.lostAfter), onFleet.MarkInstanceLost, activities.MarkInstanceLostInput{Instance: l.in.Instance})
+	err := looking.Get(ctx, &found)
 	switch {
+	case isOutOfTime(err):
+		// Nobody knows: the next epoch tries the instance again.
+		return nil
 	case err != nil:
 		return err
 	case found.Alive || l.over():

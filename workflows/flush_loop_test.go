@@ -25,7 +25,7 @@ func loopEnvironment(t *testing.T) environment {
 }
 
 func loopInput() workflows.FlushLoopInput {
-	return workflows.FlushLoopInput{Instance: uuid.Max, Host: "host-1"}
+	return workflows.FlushLoopInput{Instance: uuid.Max, Host: "host-1", Epoch: activities.Duration(time.Minute)}
 }
 
 // epochs answers Flush with summaries that count up, then with an error. Each epoch
@@ -168,6 +168,31 @@ func TestFlushLoopSaysThatAnInstanceIsUnreachable(t *testing.T) {
 	_, err := ended[workflows.FlushLoopResult](t, env, workflows.FlushLoop, loopInput())
 	require.NoError(t, err)
 	requireRefused(t, out.err, workflows.TypeInstanceUnreachable, "took no work within 10s")
+}
+
+// A store that doesn't answer keeps the loop from nothing: the instance may be alive.
+func TestFlushLoopGoesOnWhereTheStoreDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	env := loopEnvironment(t)
+	flushes, looks := 0, 0
+	env.OnActivity(onInstance.Flush, mock.Anything, mock.Anything).Return(
+		func(context.Context, activities.FlushInput) (activities.FlushSummary, error) {
+			flushes++
+			return activities.FlushSummary{}, gone
+		})
+	env.OnActivity(onFleet.MarkInstanceLost, mock.Anything, mock.Anything).Return(
+		func(context.Context, activities.MarkInstanceLostInput) (activities.MarkInstanceLostResult, error) {
+			if looks++; flushes < 3 {
+				return activities.MarkInstanceLostResult{}, errAway
+			}
+			return activities.MarkInstanceLostResult{Status: meter.InstanceLost}, nil
+		})
+	out, err := ended[workflows.FlushLoopResult](t, env, workflows.FlushLoop, loopInput())
+	require.NoError(t, err)
+	require.Equal(t, workflows.FlushLost, out.Progress.Stage)
+	require.Equal(t, 3, flushes)
+	require.Greater(t, looks, 3, "it is asked more than once")
+	require.Less(t, env.Now().Sub(now), 3*meter.DefaultLostAfter)
 }
 
 func TestFlushLoopDrains(t *testing.T) {

@@ -31,8 +31,8 @@ func MonthlyExport(ctx workflow.Context, _ MonthlyExportInput) (MonthlyExportRes
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (MonthlyExportResult, error) { return result, nil }); err != nil {
 		return result, fmt.Errorf("handle the query %s: %w", QueryProgress, err)
 	}
-	if err := workflow.UpsertTypedSearchAttributes(ctx, PeriodAttribute.ValueSet(period.String())); err != nil {
-		return result, fmt.Errorf("set %s: %w", PeriodAttribute.GetName(), err)
+	if err := setAttribute(ctx, PeriodAttribute, period.String()); err != nil {
+		return result, err
 	}
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("Period %s is exported by `%s`.\n", period, ExportPeriodID(period)))
 	result.Export, err = startExportPeriod(ctx, false, ExportPeriodInput{Period: period.String(), RequestedBy: "schedule"}, period)

@@ -113,8 +113,6 @@ const (
 	TypeParked = "Parked"
 	// TypeSelfApproval is an approval by who requested the export.
 	TypeSelfApproval = "SelfApproval"
-	// TypeRejected is an export that finance rejected.
-	TypeRejected = "Rejected"
 	// TypeHousekeeping is a housekeeping of which a step failed for good.
 	TypeHousekeeping = "HousekeepingFailed"
 	// TypeRunCanceled is a run that another one rests on, and that was canceled by itself.

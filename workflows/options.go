@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,9 +19,16 @@ import (
 // with its last failure, and it goes on by itself once the cause is gone. What can't
 // succeed is not tried again: the activity says so (activities.classify).
 const (
-	// DefaultEpoch is how long one Flush activity flushes. Longer epochs cost fewer
+	// DefaultEpoch is how long one Flush, or one Dispatch, works. Longer epochs cost fewer
 	// events; a worker's stop or a drain ends one early.
-	DefaultEpoch = time.Minute
+	DefaultEpoch = 10 * time.Minute
+
+	// flushHeartbeat is the longest silence of a Flush. It says only that the activity is to be tried
+	// again: whether the instance lives, the store knows, which has seen it at its last flush.
+	// flushThrottle is the least time between two heartbeats of an instance that reach the server: 120
+	// an hour, of which each is a billable action.
+	flushHeartbeat = 75 * time.Second
+	flushThrottle  = 30 * time.Second
 
 	// heartbeat is the longest silence of a long activity. After it the activity is
 	// tried again: elsewhere, or, on an instance's queue, by nobody if it is gone.
@@ -130,10 +138,20 @@ func forFlush(ctx workflow.Context, instance uuid.UUID, epoch, lostAfter time.Du
 		TaskQueue:              InstanceQueue(instance),
 		ScheduleToStartTimeout: lostAfter,
 		StartToCloseTimeout:    epoch + flushSlack,
-		HeartbeatTimeout:       min(heartbeat, lostAfter),
+		HeartbeatTimeout:       min(flushHeartbeat, lostAfter),
 		RetryPolicy:            withoutEnd(),
 		Summary:                summary,
 	})
+}
+
+// forLook are the options of MarkInstanceLost, which has no more time than the instance had to take
+// work: the loop doesn't wait for a store that doesn't answer, it drives the instance, which may be
+// alive.
+func forLook(ctx workflow.Context, lostAfter time.Duration) workflow.Context {
+	options := workflow.GetActivityOptions(forStore(ctx, fmt.Sprintf("not seen for %s?", lostAfter)))
+	options.StartToCloseTimeout = min(storeTimeout, lostAfter)
+	options.ScheduleToCloseTimeout = lostAfter
+	return workflow.WithActivityOptions(ctx, options)
 }
 
 // forPromptFlush are the options of FlushOnce and DrainInstance, on the instance's queue.
@@ -155,6 +173,13 @@ func forStore(ctx workflow.Context, summary string) workflow.Context {
 		RetryPolicy:         withoutEnd(),
 		Summary:             summary,
 	})
+}
+
+// forReminder are those of a reminder: the next one makes up for it.
+func forReminder(ctx workflow.Context, summary string, next time.Duration) workflow.Context {
+	options := workflow.GetActivityOptions(forStore(ctx, summary))
+	options.ScheduleToCloseTimeout = max(next, storeTimeout)
+	return workflow.WithActivityOptions(ctx, options)
 }
 
 // forRecord are those of a short statement after which a cancel has something to undo:
@@ -249,6 +274,29 @@ func WorkerOptions() worker.Options {
 	}
 }
 
+// Version is that of a worker in a deployment of Temporal's, by which an operator decides when, and for
+// how many runs, it takes over.
+type Version struct {
+	// BuildID tells versions apart. Empty: the worker is unversioned, and takes work at once.
+	BuildID string
+	// Deployment is what the versions are of. Required with a BuildID.
+	Deployment string
+}
+
+// Of makes the options of a worker those of a version. All workflows move to the version that is
+// current: they replay under newer code, by [Changes].
+func (v Version) Of(options worker.Options) worker.Options {
+	if v.BuildID == "" {
+		return options
+	}
+	options.DeploymentOptions = worker.DeploymentOptions{
+		UseVersioning:             true,
+		Version:                   worker.WorkerDeploymentVersion{DeploymentName: v.Deployment, BuildID: v.BuildID},
+		DefaultVersioningBehavior: workflow.VersioningBehaviorAutoUpgrade,
+	}
+	return options
+}
+
 // WebhooksWorkerOptions are the options of a worker on [WebhooksQueue] that makes a number of
 // attempts at once (0: [activities.DefaultAttempts]), and begins at most so many activities a second
 // (0: any number).
@@ -277,5 +325,7 @@ func SinksWorkerOptions() worker.Options {
 func InstanceWorkerOptions() worker.Options {
 	options := WorkerOptions()
 	options.DisableWorkflowWorker = true
+	options.MaxHeartbeatThrottleInterval = flushThrottle
+	options.DefaultHeartbeatThrottleInterval = flushThrottle
 	return options
 }

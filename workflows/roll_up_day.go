@@ -99,8 +99,8 @@ func (r *rollUp) begin(ctx workflow.Context) error {
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (RollUpDayProgress, error) { return r.progress, nil }); err != nil {
 		return fmt.Errorf("handle the query %s: %w", QueryProgress, err)
 	}
-	if err := workflow.UpsertTypedSearchAttributes(ctx, PeriodAttribute.ValueSet(calendar.PeriodOf(r.day.Start()).String())); err != nil {
-		return fmt.Errorf("set %s: %w", PeriodAttribute.GetName(), err)
+	if err := setAttribute(ctx, PeriodAttribute, calendar.PeriodOf(r.day.Start()).String()); err != nil {
+		return err
 	}
 	return nil
 }

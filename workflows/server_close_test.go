@@ -47,7 +47,7 @@ func (s *system) decide(t *testing.T, in workflows.DecideInput) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
-	_, err := starter.Decide(ctx, s.client, past(), in)
+	_, err := starter.Decide(ctx, s.client, past(), uuid.Nil, in)
 	return err
 }
 
@@ -106,14 +106,45 @@ func TestServerExportIsReviewedAndApproved(t *testing.T) {
 	s.keep(t, "export-reviewed-and-approved", run)
 }
 
+// A decision that is sent again, as its answer was lost, has the first one's answer, also once the run
+// has ended, and is in the trail once.
+func TestServerADecisionIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
+	s.awaitStage(t, past(), billing.StageApproving)
+	id := uuid.Must(uuid.NewV7())
+	decide := func() (workflows.DecideResult, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		defer cancel()
+		return starter.Decide(ctx, s.client, past(), id, approval())
+	}
+	first, err := decide()
+	require.NoError(t, err)
+	again, err := decide()
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	_, err = result[workflows.ExportPeriodResult](t, s, run)
+	require.NoError(t, err)
+	again, err = decide()
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	id = uuid.Must(uuid.NewV7())
+	_, err = decide()
+	require.ErrorIs(t, err, starter.ErrNotRunning)
+	require.Len(t, s.store.decided(), 1)
+}
+
 func TestServerExportIsRejected(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	run := s.requestExport(t, workflows.ExportPeriodInput{})
 	s.awaitStage(t, past(), billing.StageApproving)
 	require.NoError(t, s.decide(t, workflows.DecideInput{Action: billing.ActionRejected, Actor: approver, Note: "prices are wrong"}))
-	_, err := result[workflows.ExportPeriodResult](t, s, run)
-	require.ErrorContains(t, err, "rejected by controlling: prices are wrong")
+	ended, err := result[workflows.ExportPeriodResult](t, s, run)
+	require.NoError(t, err, "a rejection is a result")
+	require.Equal(t, billing.StageRejected, ended.Export.Stage)
+	require.Equal(t, "rejected by controlling: prices are wrong", ended.Export.Error)
 	kept := s.store.allExports()
 	require.Len(t, kept, 1)
 	require.Equal(t, billing.StageRejected, kept[0].Stage)
@@ -294,18 +325,18 @@ func TestServerExportLeavesNoWriterBehind(t *testing.T) {
 	s.keep(t, "export-failed-in-writing", run)
 }
 
-// Reminders are timers: the run waits on.
+// Reminders are timers, and events for others: the run waits on.
 func TestServerExportReminds(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	id := workflows.ExportPeriodID(past())
 	run, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: workflows.TaskQueue}, workflows.ExportPeriod, workflows.ExportPeriodInput{
-		Period: past().String(), RequestedBy: requester.Name, RemindAfter: activities.Duration(50 * time.Millisecond),
+		Period: past().String(), RequestedBy: requester.Name, RemindAfter: activities.Duration(200 * time.Millisecond),
 	})
 	require.NoError(t, err)
 	eventually(t, "it reminds", func() bool {
 		progress, err := starter.ExportProgress(t.Context(), s.client, past())
-		return err == nil && progress.Reminders >= 2
+		return err == nil && progress.Reminders >= 2 && len(s.store.reminded()) >= 2
 	})
 	s.approve(t, past())
 	started := starter.Started{WorkflowID: id, RunID: run.GetRunID()}

@@ -39,6 +39,7 @@ func TestMain(m *testing.M) { temporaltest.Main(m) }
 // system is a namespace of the real server with a worker, and stores in memory.
 type system struct {
 	client    client.Client
+	address   string
 	namespace string
 	store     *fakeStore
 	blobs     *blobstore.Store
@@ -55,19 +56,32 @@ func newSystem(t *testing.T) *system {
 // newSystemWith makes a system whose statements go to a sink; nil: there is none.
 func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *system {
 	t.Helper()
+	s := newSystemWithout(t)
+	var sink activities.Sink
+	if sinkOf != nil {
+		sink = sinkOf(s.store)
+	}
+	s.startWorkers(t, sink, workflows.Version{})
+	return s
+}
+
+// newSystemWithout makes a system without workers.
+func newSystemWithout(t *testing.T) *system {
+	t.Helper()
 	namespace := temporaltest.Register(t)
-	s := &system{client: namespace.Dial(t), namespace: namespace.Name, store: newFakeStore()}
+	s := &system{client: namespace.Dial(t), address: namespace.Address, namespace: namespace.Name, store: newFakeStore()}
 	blobs, err := blobstore.Open(t.Context(), "mem://")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, blobs.Close()) })
 	s.blobs = blobs
 	s.store.usage = someUsage()
-	var sink activities.Sink
-	if sinkOf != nil {
-		sink = sinkOf(s.store)
-	}
+	return s
+}
 
-	shared := worker.New(s.client, workflows.TaskQueue, quick(workflows.WorkerOptions()))
+// startWorkers starts a worker of a version on each queue.
+func (s *system) startWorkers(t *testing.T, sink activities.Sink, version workflows.Version) {
+	t.Helper()
+	shared := worker.New(s.client, workflows.TaskQueue, version.Of(quick(workflows.WorkerOptions())))
 	workflows.Register(shared)
 	shared.RegisterActivity(activities.NewFleet(activities.FleetConfig{
 		Store: s.store, Poll: 20 * time.Millisecond,
@@ -97,19 +111,18 @@ func newSystemWith(t *testing.T, sinkOf func(*fakeStore) activities.Sink) *syste
 	shared.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: s.store}))
 	require.NoError(t, shared.Start())
 	t.Cleanup(shared.Stop)
-	apart := worker.New(s.client, workflows.WebhooksQueue, workflows.WebhooksWorkerOptions(someAttempts, 0))
+	apart := worker.New(s.client, workflows.WebhooksQueue, version.Of(workflows.WebhooksWorkerOptions(someAttempts, 0)))
 	workflows.RegisterWebhooks(apart)
 	apart.RegisterActivity(hooks)
 	require.NoError(t, apart.Start())
 	t.Cleanup(apart.Stop)
 	if sink != nil {
 		s.store.sinks = []string{sink.Name()}
-		keyed := worker.New(s.client, workflows.SinksQueue, quick(workflows.SinksWorkerOptions()))
+		keyed := worker.New(s.client, workflows.SinksQueue, version.Of(quick(workflows.SinksWorkerOptions())))
 		keyed.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: s.store, Sink: sink}))
 		require.NoError(t, keyed.Start())
 		t.Cleanup(keyed.Stop)
 	}
-	return s
 }
 
 // someAttempts is how many attempts to deliver events a test's worker makes at once.
@@ -132,13 +145,19 @@ type instance struct {
 // newInstance registers a live instance, and starts its worker.
 func (s *system) newInstance(t *testing.T) *instance {
 	t.Helper()
+	i := s.registerInstance(t)
+	s.startWorker(t, i)
+	return i
+}
+
+// registerInstance registers a live instance.
+func (s *system) registerInstance(t *testing.T) *instance {
+	t.Helper()
 	id, err := uuid.NewV7()
 	require.NoError(t, err)
 	now := time.Now().UTC()
 	s.store.put(meter.Instance{ID: id, Host: "host-1", Status: meter.InstanceLive, StartedAt: now, SeenAt: now, Watermark: now, LostAfter: time.Second})
-	i := &instance{id: id, flusher: &fakeFlusher{store: s.store, id: id, interval: 100 * time.Millisecond}}
-	s.startWorker(t, i)
-	return i
+	return &instance{id: id, flusher: &fakeFlusher{store: s.store, id: id, interval: 100 * time.Millisecond}}
 }
 
 func (s *system) startWorker(t *testing.T, i *instance) {

@@ -32,8 +32,17 @@ func refuse(kind, format string, args ...any) error {
 
 // setStage shows how far a workflow is, where lists of workflows show it.
 func setStage(ctx workflow.Context, stage string) error {
-	if err := workflow.UpsertTypedSearchAttributes(ctx, StageAttribute.ValueSet(stage)); err != nil {
-		return fmt.Errorf("set %s to %q: %w", StageAttribute.GetName(), stage, err)
+	return setAttribute(ctx, StageAttribute, stage)
+}
+
+// setAttribute sets a search attribute, unless it has the value already: by the start, or by the run
+// that this one continues. Each time it is set is an event of the history, and a billable action.
+func setAttribute(ctx workflow.Context, key temporal.SearchAttributeKeyKeyword, value string) error {
+	if has, ok := workflow.GetTypedSearchAttributes(ctx).GetKeyword(key); ok && has == value {
+		return nil
+	}
+	if err := workflow.UpsertTypedSearchAttributes(ctx, key.ValueSet(value)); err != nil {
+		return fmt.Errorf("set %s to %q: %w", key.GetName(), value, err)
 	}
 	return nil
 }
@@ -157,16 +166,17 @@ func alreadyStarted(err error) bool {
 	return errors.As(err, &running)
 }
 
-// isRejected reports whether finance rejected an export.
-func isRejected(err error) bool {
-	var application *temporal.ApplicationError
-	return errors.As(err, &application) && application.Type() == TypeRejected
-}
-
 // isTimeout reports whether an activity ended by a timeout.
 func isTimeout(err error) bool {
 	var timeout *temporal.TimeoutError
 	return errors.As(err, &timeout)
+}
+
+// isOutOfTime reports whether an activity that is tried without end had no time for another attempt:
+// it ended by a timeout, or with a failure that is not for good.
+func isOutOfTime(err error) bool {
+	var failed *temporal.ApplicationError
+	return isTimeout(err) || errors.As(err, &failed) && !failed.NonRetryable()
 }
 
 // unreachable says that an instance took no work, and keeps other errors as they are.

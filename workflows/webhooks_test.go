@@ -27,6 +27,15 @@ func deliveryInput(event, endpoint uuid.UUID) workflows.DeliverEventInput {
 	}}
 }
 
+// standardInput is of a delivery by the schedule of Standard Webhooks.
+func standardInput(organization uuid.UUID) workflows.DeliverEventInput {
+	in := workflows.DeliverEventInput{Event: someEventID, Endpoint: someEndpointID, Organization: organization}
+	for _, wait := range webhooks.StandardSchedule() {
+		in.Schedule = append(in.Schedule, activities.Duration(wait))
+	}
+	return in
+}
+
 // delivery is a DeliverEvent in the test environment, with its receiver.
 type delivery struct {
 	environment
@@ -61,7 +70,7 @@ func newDelivery(t *testing.T, statuses ...int) *delivery {
 func (d *delivery) run(t *testing.T) (workflows.DeliverEventProgress, error) {
 	t.Helper()
 	return ended[workflows.DeliverEventProgress](t, d.environment, workflows.DeliverEvent,
-		workflows.DeliverEventInput{Event: someEventID, Endpoint: someEndpointID, Organization: uuid.Max})
+		standardInput(uuid.Max))
 }
 
 func (d *delivery) redeliver(after time.Duration) {
@@ -137,7 +146,7 @@ func TestDeliverEventToAnEndpointThatWasDisabled(t *testing.T) {
 	what := activities.AttemptInput{Event: someEventID, Endpoint: someEndpointID}
 	env.OnActivity(onWebhooks.Attempt, mock.Anything, what).Return(activities.AttemptResult{Withdrawn: "the endpoint is disabled"}, nil).Once()
 	env.OnActivity(onWebhooks.EndDelivery, mock.Anything, activities.EndDeliveryInput{AttemptInput: what, Reason: "the endpoint is disabled"}).Return(nil).Once()
-	out, err := ended[workflows.DeliverEventProgress](t, env, workflows.DeliverEvent, workflows.DeliverEventInput{Event: someEventID, Endpoint: someEndpointID})
+	out, err := ended[workflows.DeliverEventProgress](t, env, workflows.DeliverEvent, standardInput(uuid.Nil))
 	require.NoError(t, err)
 	require.Equal(t, workflows.DeliverEventProgress{State: webhooks.Exhausted, Attempts: 1, LastError: "the endpoint is disabled"}, out)
 }
@@ -189,6 +198,7 @@ func TestDeliverEventRefusesInput(t *testing.T) {
 		in       workflows.DeliverEventInput
 	}{
 		{workflows.DeliverEventID(someEventID, someEndpointID), "must be ids", workflows.DeliverEventInput{Event: someEventID}},
+		{workflows.DeliverEventID(someEventID, someEndpointID), "schedule is missing", workflows.DeliverEventInput{Event: someEventID, Endpoint: someEndpointID}},
 		{"deliver", "must have the workflow ID deliver/", workflows.DeliverEventInput{Event: someEventID, Endpoint: someEndpointID}},
 	} {
 		_, err := ended[workflows.DeliverEventProgress](t, newEnvironment(t, tc.id), workflows.DeliverEvent, tc.in)
@@ -210,7 +220,7 @@ func TestDeliverEventGoesOnAfterFailuresForGood(t *testing.T) {
 	env.RegisterDelayedCallback(func() {
 		require.Equal(t, "no right", progress[workflows.DeliverEventProgress](t, env).Failure)
 	}, 90*time.Second)
-	out, err := ended[workflows.DeliverEventProgress](t, env, workflows.DeliverEvent, workflows.DeliverEventInput{Event: someEventID, Endpoint: someEndpointID})
+	out, err := ended[workflows.DeliverEventProgress](t, env, workflows.DeliverEvent, standardInput(uuid.Nil))
 	require.NoError(t, err)
 	require.Equal(t, workflows.DeliverEventProgress{State: webhooks.Delivered, Attempts: 1, LastStatus: 200}, out)
 	require.GreaterOrEqual(t, env.Now().Sub(now), 8*time.Minute, "1, and 1, 2 and 4 minutes")
@@ -223,7 +233,7 @@ func TestDeliverEventThatFailsForGoodCanBeCanceled(t *testing.T) {
 	env.OnActivity(onWebhooks.RecordAttempt, mock.Anything, mock.Anything).Return(permanently("no right"))
 	env.OnActivity(onWebhooks.EndDelivery, mock.Anything, mock.Anything).Return(nil).Once()
 	env.RegisterDelayedCallback(env.CancelWorkflow, 24*time.Hour)
-	_, err := ended[workflows.DeliverEventProgress](t, env, workflows.DeliverEvent, workflows.DeliverEventInput{Event: someEventID, Endpoint: someEndpointID})
+	_, err := ended[workflows.DeliverEventProgress](t, env, workflows.DeliverEvent, standardInput(uuid.Nil))
 	require.True(t, temporal.IsCanceledError(err), err)
 }
 
@@ -232,7 +242,7 @@ func TestDispatchEventsAddsUpEpochs(t *testing.T) {
 	env := newEnvironment(t, workflows.DispatchEventsID)
 	left := 3
 	env.OnActivity(onWebhooks.Dispatch, mock.Anything, activities.DispatchInput{
-		Epoch: activities.Duration(time.Minute), Poll: activities.Duration(time.Second),
+		Epoch: activities.Duration(10 * time.Minute), Poll: activities.Duration(time.Second),
 	}).Return(func(context.Context, activities.DispatchInput) (activities.DispatchSummary, error) {
 		if left--; left == 0 {
 			env.SetContinueAsNewSuggested(true)

@@ -238,8 +238,8 @@ func TestDocumentsNameCommands(t *testing.T) {
 // programs.
 func TestDocumentsNameFlags(t *testing.T) {
 	r, c := load(t), readCommandLine(t)
-	// Of docker, git and Prometheus.
-	others := []string{"build-arg", "build", "rm", "profile", "storage"}
+	// Of docker, git, Prometheus and Temporal.
+	others := []string{"build-arg", "build", "rm", "profile", "storage", "percentage", "unversioned"}
 	named := regexp.MustCompile("(?m)(?:^|[` (])--([a-z][a-z0-9-]*)")
 	checked := 0
 	for from, text := range r.documents {

@@ -58,15 +58,25 @@ func StartExport(ctx context.Context, c client.Client, in workflows.ExportPeriod
 
 // Decide tells the export of a period what finance decided. A decision that may not be is
 // a [*temporal.ApplicationError] of a type of package workflows; it is [ErrNotRunning]
-// where no export of the period runs.
-func Decide(ctx context.Context, c client.Client, period calendar.Period, in workflows.DecideInput) (workflows.DecideResult, error) {
+// where no export of the period runs. A decision that was accepted under the same id before, other than
+// [uuid.Nil], is not made again: the first one's answer is given, also after the run's end.
+func Decide(ctx context.Context, c client.Client, period calendar.Period, decision uuid.UUID, in workflows.DecideInput) (workflows.DecideResult, error) {
 	var out workflows.DecideResult
-	id := workflows.ExportPeriodID(period)
+	id, update := workflows.ExportPeriodID(period), ""
+	if decision != uuid.Nil {
+		update = decision.String()
+	}
 	handle, err := c.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		WorkflowID: id, UpdateName: workflows.UpdateDecide, Args: []any{in}, WaitForStage: client.WorkflowUpdateStageCompleted,
+		WorkflowID: id, UpdateID: update, UpdateName: workflows.UpdateDecide, Args: []any{in}, WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
 	if err == nil {
 		err = handle.Get(ctx, &out)
+	}
+	if update != "" && isNotFound(err) {
+		// The run may have ended with this decision.
+		if c.GetWorkflowUpdateHandle(client.GetWorkflowUpdateHandleOptions{WorkflowID: id, UpdateID: update}).Get(ctx, &out) == nil {
+			return out, nil
+		}
 	}
 	return out, asked(err, workflows.UpdateDecide, id)
 }

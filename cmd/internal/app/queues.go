@@ -22,6 +22,7 @@ import (
 // queues are the workers of a process, one for each queue that it polls.
 type queues struct {
 	base    *base
+	version workflows.Version
 	workers []worker.Worker
 	started int
 	// ended is true once one of them has ended by itself: it takes no work any more.
@@ -35,7 +36,7 @@ func newQueues(b *base, c WorkerConfig, blobs *blobstore.Store) (*queues, error)
 	if err != nil {
 		return nil, err
 	}
-	q := &queues{base: b}
+	q := &queues{base: b, version: c.version()}
 	hooks := newWebhooks(b, c.Webhooks, c.WebhookAttempts)
 	shared := q.add(workflows.TaskQueue, workflows.WorkerOptions())
 	workflows.Register(shared)
@@ -77,6 +78,7 @@ func sinkOf(settings config.Stripe) activities.Sink {
 }
 
 func (q *queues) add(queue string, options worker.Options) worker.Worker {
+	options = q.version.Of(options)
 	options.OnFatalError = func(err error) {
 		q.ended.Store(true)
 		q.base.logger.Error("A worker has ended, and the process is not ready any more: restart it", "queue", queue, "error", err)

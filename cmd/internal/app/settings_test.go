@@ -54,6 +54,9 @@ func TestDefaultsAreValid(t *testing.T) {
 	var worker WorkerConfig
 	require.NoError(t, parse(&worker, needed))
 	require.Equal(t, "127.0.0.1:9090", worker.Listen)
+	require.NoError(t, parse(&WorkerConfig{}, needed+"--build-id=v1.2.3-rc.1"))
+	require.ErrorContains(t, parse(&WorkerConfig{}, needed+"--build-id=v1:2"), `--build-id is "v1:2": it must be`)
+	require.ErrorContains(t, parse(&WorkerConfig{}, needed+"--build-id=v1 --deployment-name=toll.gate"), `--deployment-name is "toll.gate": it must be`)
 }
 
 // The environment says what flags don't.

@@ -53,7 +53,7 @@ var refusals = map[string]string{
 
 // Decide implements [api.Workflows].
 func (w apiWorkflows) Decide(ctx context.Context, d api.ExportDecision) (billing.Stage, error) {
-	out, err := starter.Decide(ctx, w.temporal, d.Period, workflows.DecideInput{
+	out, err := starter.Decide(ctx, w.temporal, d.Period, d.ID, workflows.DecideInput{
 		Action: d.Action, Actor: d.Actor, Note: d.Note, WithoutParked: d.WithoutParked,
 	})
 	var refused *temporal.ApplicationError

@@ -36,7 +36,11 @@ func (w Webhooks) Validate() error {
 // deliveryOf is the input of the workflow of a delivery.
 func (w Webhooks) deliveryOf(d webhooks.Delivery) workflows.DeliverEventInput {
 	in := workflows.DeliverEventInput{Event: d.Event, Endpoint: d.Endpoint, Organization: d.Organization}
-	for _, wait := range w.WebhookSchedule {
+	schedule := webhooks.Schedule(w.WebhookSchedule)
+	if len(schedule) == 0 {
+		schedule = webhooks.StandardSchedule()
+	}
+	for _, wait := range schedule {
 		in.Schedule = append(in.Schedule, activities.Duration(wait))
 	}
 	return in

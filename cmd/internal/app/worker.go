@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,8 @@ type WorkerConfig struct {
 	Listen          string        `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /livez, /readyz and /metrics."`
 	WebhookAttempts int           `default:"64" env:"TOLLGATE_WEBHOOK_ATTEMPTS" help:"Attempts to deliver events that the worker makes at once, 4 to 10000. An organization has at most a quarter of those that are free."`
 	WebhookRate     int           `default:"200" env:"TOLLGATE_WEBHOOK_RATE" help:"Most steps of deliveries that the worker begins a second, 1 to 100000. Each has a connection to Postgres for some milliseconds."`
+	BuildID         string        `env:"TOLLGATE_BUILD_ID" placeholder:"ID" help:"Version of this worker in --deployment-name, 1 to 255 letters, digits and ._-: Temporal gives it work once an operator has made it the current or the ramping one. Default: unversioned, it takes work at once."`
+	DeploymentName  string        `default:"tollgate" env:"TOLLGATE_DEPLOYMENT_NAME" placeholder:"NAME" help:"Temporal's worker deployment that --build-id is a version of, 1 to 255 letters, digits and _-."`
 	KeepInterval    time.Duration `hidden:"" env:"TOLLGATE_KEEP_INTERVAL" help:"Time between two looks at what Temporal must have, for tests. Default: 1m."`
 	KeepSchedules   bool          `env:"TOLLGATE_KEEP_SCHEDULES" help:"Leave Temporal's schedules and search attributes alone; somebody else manages them."`
 }
@@ -30,7 +33,28 @@ type WorkerConfig struct {
 // Validate checks the settings.
 func (c WorkerConfig) Validate() error {
 	return errors.Join(c.Shared.Validate(), c.Stripe.Validate(), config.CheckListen("--listen", c.Listen), within("--keep-interval", c.KeepInterval, 0, time.Hour),
-		between("--webhook-attempts", c.WebhookAttempts, 4, 10_000), between("--webhook-rate", c.WebhookRate, 1, 100_000))
+		checkVersion(c), between("--webhook-attempts", c.WebhookAttempts, 4, 10_000), between("--webhook-rate", c.WebhookRate, 1, 100_000))
+}
+
+// version is that of all queues of the worker.
+func (c WorkerConfig) version() workflows.Version {
+	return workflows.Version{BuildID: c.BuildID, Deployment: c.DeploymentName}
+}
+
+// Temporal joins both names by a dot.
+var (
+	buildIDForm    = regexp.MustCompile(`^[A-Za-z0-9._-]{0,255}$`)
+	deploymentForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
+)
+
+func checkVersion(c WorkerConfig) error {
+	switch {
+	case !buildIDForm.MatchString(c.BuildID):
+		return fmt.Errorf("--build-id is %q: it must be 1 to 255 letters, digits and ._-", c.BuildID)
+	case c.BuildID != "" && !deploymentForm.MatchString(c.DeploymentName):
+		return fmt.Errorf("--deployment-name is %q: it must be 1 to 255 letters, digits and _-", c.DeploymentName)
+	}
+	return nil
 }
 
 func between(flag string, value, least, most int) error {
@@ -110,6 +134,10 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	defer func() { stopKeeping(); <-kept }()
 	w.ready.set()
 	b.logger.Info("The worker takes work", "queue", workflows.TaskQueue, "listen", listener.Addr().String())
+	if w.config.BuildID != "" {
+		b.logger.Info("Temporal gives this version work once it is the current or the ramping one",
+			"deployment", w.config.DeploymentName, "build_id", w.config.BuildID)
+	}
 	select {
 	case <-ctx.Done():
 		working.Store(false)
@@ -129,6 +157,9 @@ func (w *Worker) seeSink(ctx context.Context, b *base) error {
 
 // prepare makes what workflows need of Temporal.
 func (w *Worker) prepare(ctx context.Context, b *base) error {
+	if err := starter.CheckChanges(ctx, b.temporal, b.namespace, workflows.Changes(), b.logger); err != nil {
+		return err
+	}
 	if w.config.KeepSchedules {
 		return nil
 	}

@@ -99,11 +99,11 @@ func TestTemporalIsReplaced(t *testing.T) {
 	}
 	again := openExport(t, store, billing.StageApproving, waiting.RunID)
 	require.Equal(t, requester, again.RequestedByID)
-	_, err = starter.Decide(t.Context(), temporal, october, workflows.DecideInput{
+	_, err = starter.Decide(t.Context(), temporal, october, uuid.Nil, workflows.DecideInput{
 		Action: billing.ActionApproved, Actor: billing.Actor{ID: requester, Name: "ann"}, Note: "fine",
 	})
 	require.ErrorContains(t, err, "ann", "who asked for it may still not approve it")
-	_, err = starter.Decide(t.Context(), temporal, october, workflows.DecideInput{
+	_, err = starter.Decide(t.Context(), temporal, october, uuid.Nil, workflows.DecideInput{
 		Action: billing.ActionApproved, Actor: billing.Actor{ID: uuid.Max, Name: "bob"}, Note: "fine",
 	})
 	require.NoError(t, err)
