@@ -63,7 +63,7 @@ func (s *Server) authenticate(c *gin.Context, now time.Time, roles ...role) (*pr
 	if !ok {
 		return nil, errUnauthorized
 	}
-	p, err := s.keys.principal(c.Request.Context(), secret, now)
+	p, err := s.keys.principal(c.Request.Context(), secret, c.Request.RemoteAddr, now)
 	if err != nil {
 		return nil, keyError(err)
 	}

@@ -212,7 +212,7 @@ func TestKeyCacheIsBounded(t *testing.T) {
 	for i := range 20 * keyShards {
 		name := fmt.Sprint("key", i)
 		r.addKey(name, accounts.Key{Role: roleTenant, Organization: r.organizations["free"], Name: name})
-		_, err := r.server.keys.principal(t.Context(), r.secrets[name], noon)
+		_, err := r.server.keys.principal(t.Context(), r.secrets[name], "", noon)
 		require.NoError(t, err)
 	}
 	kept := 0
@@ -223,10 +223,10 @@ func TestKeyCacheIsBounded(t *testing.T) {
 	require.Len(t, r.server.keys.hashes, kept)
 
 	for range maxUnknown + 10 {
-		_, err := r.server.keys.principal(t.Context(), accounts.NewSecret(roleTenant), noon)
+		_, err := r.server.keys.principal(t.Context(), accounts.NewSecret(roleTenant), "", noon)
 		require.ErrorIs(t, err, errNoKey)
 	}
-	require.LessOrEqual(t, len(r.server.keys.unknown), maxUnknown)
+	require.LessOrEqual(t, len(r.server.keys.unknown.secrets), maxUnknown)
 }
 
 // TestRevocationWinsTheRace revokes a key while others use it: whoever asks after
@@ -240,7 +240,7 @@ func TestRevocationWinsTheRace(t *testing.T) {
 			wg.Go(func() {
 				for range 50 {
 					after := forgotten.Load()
-					_, err := r.server.keys.principal(t.Context(), r.secrets["free"], noon)
+					_, err := r.server.keys.principal(t.Context(), r.secrets["free"], "", noon)
 					if after && err == nil {
 						t.Error("a revoked key was let in")
 					}

@@ -51,6 +51,9 @@ type Store interface {
 	RevokeKey(ctx context.Context, id uuid.UUID) error
 	// KeyByHash returns the key of a secret, a revoked one too, or [accounts.ErrKeyNotFound].
 	KeyByHash(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error)
+	// KeyBegins reports whether there is a key, revoked ones included, whose secret begins so:
+	// [accounts.SecretPrefix].
+	KeyBegins(ctx context.Context, prefix string) (bool, error)
 
 	// UsageRange returns an organization's records of a meter from one day to another,
 	// both included, in the order of the day.
@@ -242,6 +245,13 @@ type Config struct {
 	// KeyRecheck is how long a key is taken from memory before it is looked up again,
 	// should a notification have been missed. Zero: 1 minute.
 	KeyRecheck time.Duration
+	// KeysAway is how long a tenant's key works that the store can't confirm; then the answer is
+	// 503. Zero: without bound. Keys of finance and administrators work for a minute.
+	KeysAway time.Duration
+	// KeyLookups is how many look-ups of keys that aren't in memory run at once, and how many
+	// rechecks of others beside them: callers with wrong keys must not take the store away from
+	// everybody else. Zero: 4.
+	KeyLookups int
 	// MaxKeys is the most keys kept in memory. Zero: 100,000.
 	MaxKeys int
 
@@ -296,6 +306,9 @@ func (c *Config) complete() {
 	c.TenantCost = max(c.TenantCost, 0)
 	if c.KeyRecheck == 0 {
 		c.KeyRecheck = time.Minute
+	}
+	if c.KeyLookups == 0 {
+		c.KeyLookups = 4
 	}
 	if c.MaxKeys == 0 {
 		c.MaxKeys = 100_000

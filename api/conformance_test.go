@@ -227,7 +227,7 @@ func TestErrorCodesAreListed(t *testing.T) {
 		"invalid_request", "invalid_path", "unauthorized", "plan_limit_exceeded", "forbidden", "not_found", "not_metered",
 		"method_not_allowed", "conflict", "body_too_large", "unsupported_media_type", "rate_limited", "internal_error",
 		"upstream_unavailable", "upstream_timeout", "unavailable", "idempotency_key_reused", "request_under_way", "reservation_ended",
-		"body_stalled", "overloaded", "quota_refused", "too_many_under_way",
+		"body_stalled", "overloaded", "quota_refused", "too_many_under_way", "too_many_unknown_keys",
 		"cost_limited", "redelivered_too_often",
 		CodeSelfApproval, CodeNotReviewed, CodeParked, CodeNotAwaiting,
 	} {

@@ -35,6 +35,8 @@ var errorAnswers = []errorAnswer{
 	{errWebhookDisabled, http.StatusConflict, codeConflict, nil},
 	{errOverloaded, http.StatusServiceUnavailable, gate.CodeOverloaded, overloaded},
 	{errTooManyUnderWay, http.StatusTooManyRequests, codeTooManyUnderWay, nil},
+	{errTooManyUnknownKeys, http.StatusTooManyRequests, codeTooManyUnknownKeys, nil},
+	{errKeyUnconfirmed, http.StatusServiceUnavailable, codeUnavailable, away},
 	{ErrNotRunning, http.StatusConflict, codeConflict, nil},
 	{ErrWorkflowsAway, http.StatusServiceUnavailable, codeUnavailable, away},
 

@@ -31,6 +31,7 @@ const (
 	codeCostLimited          = "cost_limited"
 	codeRedeliveredTooOften  = "redelivered_too_often"
 	codeTooManyUnderWay      = "too_many_under_way"
+	codeTooManyUnknownKeys   = "too_many_unknown_keys"
 	codeUnavailable          = gate.CodeUnavailable
 )
 
@@ -50,7 +51,11 @@ var (
 	errTooManyUnderWay = errors.New("too many requests of the caller are under way: wait for the answers to some of them")
 	// errOverloaded says that a request was shed, before anything was done for it.
 	errOverloaded = errors.New("there is more to do than can be done at the moment")
-	errPanicked   = errors.New("the handler panicked")
+	// errKeyUnconfirmed says that nobody has confirmed for too long that a key works.
+	errKeyUnconfirmed = errors.New("the key can't be confirmed at the moment")
+	// errTooManyUnknownKeys says that an address has come with too many secrets that are no key's.
+	errTooManyUnknownKeys = errors.New("too many keys from this address don't work: a key that isn't in memory is not looked up for now")
+	errPanicked           = errors.New("the handler panicked")
 )
 
 // problemOf says how an error is answered: the one place where errors become HTTP. Errors
@@ -193,7 +198,7 @@ func tooSoon(err error) time.Duration {
 	var cost *costLimitError
 	var redelivered *webhooks.RedeliveredTooOftenError
 	switch {
-	case errors.Is(err, errTooManyUnderWay):
+	case errors.Is(err, errTooManyUnderWay), errors.Is(err, errTooManyUnknownKeys):
 		return time.Second
 	case errors.As(err, &refusal):
 		return refusal.RetryAfter

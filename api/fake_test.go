@@ -328,6 +328,16 @@ func (s *fakeStore) KeyByHash(ctx context.Context, hash accounts.SecretHash) (fo
 	return found, err
 }
 
+func (s *fakeStore) KeyBegins(ctx context.Context, prefix string) (found bool, err error) {
+	err = s.call(ctx, func() error {
+		for _, k := range s.keys {
+			found = found || k.Prefix == prefix
+		}
+		return nil
+	})
+	return found, err
+}
+
 func (s *fakeStore) UsageRange(ctx context.Context, organization uuid.UUID, from, to calendar.Day, meterKey string) (found []billing.UsageRecord, err error) {
 	err = s.call(ctx, func() error {
 		for _, r := range s.records {

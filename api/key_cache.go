@@ -25,17 +25,15 @@ var errNoKey = errors.New("no key that works")
 const (
 	keyShards       = 64
 	maxSecretLength = 128
-	// unknownFor is how long it is remembered that a secret is no key's. A key that is
-	// made meanwhile can't be one of those: its secret is new.
-	unknownFor = 5 * time.Second
-	maxUnknown = 10_000
 	// retryAfter is the time between two attempts to look a known key up while the store
 	// is away.
 	retryAfter = 5 * time.Second
-	// lookupTimeout bounds one look-up, maxLookups how many run at once: callers with
-	// wrong keys must not take the store away from everybody else.
+	// confirmAfter is the same for one that doesn't work until it is confirmed.
+	confirmAfter = time.Second
+	// lookupTimeout bounds one look-up.
 	lookupTimeout = 2 * time.Second
-	maxLookups    = 16
+	// staffBound is how long a key of finance or of an administrator works that nobody confirms.
+	staffBound = time.Minute
 )
 
 // keyCache knows the keys that were used lately. Secrets are found by their hash:
@@ -43,18 +41,26 @@ const (
 //
 // A key is looked up again when its recheck is due: in the background while it is
 // served from memory, and at once where it has not been used for long. While the
-// store is away, a key that is known goes on working.
+// store is away, a key that is known goes on working up to its bound.
+//
+// Look-ups have a share of the store's connections: one for keys that aren't in memory, which may be
+// made up, and one of their own for rechecks, which a flood of made-up keys must not hold up.
 type keyCache struct {
 	find     func(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error)
+	begins   func(ctx context.Context, prefix string) (bool, error)
 	standing func(ctx context.Context, organization uuid.UUID) (accounts.Standing, error)
 	recheck  time.Duration
-	max      int
-	logger   *slog.Logger
+	// tenantBound is how long a tenant's key works that nobody confirms; 0: without bound.
+	tenantBound time.Duration
+	max         int
+	logger      *slog.Logger
 
-	shards     [keyShards]keyShard
-	lookups    singleflight.Group
-	slots      chan struct{}
-	background sync.WaitGroup
+	shards  [keyShards]keyShard
+	lookups singleflight.Group
+	// slots are the look-ups of keys that aren't in memory, rechecks those of others.
+	slots, rechecks chan struct{}
+	background      sync.WaitGroup
+	unknown         *unknownKeys
 
 	// mu guards what follows, and is held while anything is added or removed.
 	mu sync.Mutex
@@ -62,8 +68,15 @@ type keyCache struct {
 	generation uint64
 	hashes     map[uuid.UUID]accounts.SecretHash
 	// keysOf has the keys of each organization.
-	keysOf  map[uuid.UUID]map[uuid.UUID]struct{}
-	unknown map[accounts.SecretHash]time.Time
+	keysOf map[uuid.UUID]map[uuid.UUID]struct{}
+}
+
+// question is a look-up: of a secret that came from a remote address, "ip:port".
+type question struct {
+	hash           accounts.SecretHash
+	prefix, remote string
+	// recheck says that the key is in memory.
+	recheck bool
 }
 
 type keyShard struct {
@@ -75,22 +88,29 @@ type cachedKey struct {
 	principal principal
 	// standing is that of the key's organization; of another key it stays active.
 	standing accounts.Standing
+	// confirmedAt is when the store said that the key works.
+	confirmedAt time.Time
 	// recheckAt is when the key is due to be looked up again, in Unix nanoseconds.
-	recheckAt  atomic.Int64
+	recheckAt atomic.Int64
+	// confirmAt is the same for one that doesn't work until then.
+	confirmAt  atomic.Int64
 	rechecking atomic.Bool
 }
 
 func newKeyCache(config Config) *keyCache {
 	c := &keyCache{
-		find:     config.Store.KeyByHash,
-		standing: config.Store.Standing,
-		recheck:  config.KeyRecheck,
-		max:      config.MaxKeys,
-		logger:   config.Logger,
-		slots:    make(chan struct{}, maxLookups),
-		hashes:   map[uuid.UUID]accounts.SecretHash{},
-		keysOf:   map[uuid.UUID]map[uuid.UUID]struct{}{},
-		unknown:  map[accounts.SecretHash]time.Time{},
+		find:        config.Store.KeyByHash,
+		begins:      config.Store.KeyBegins,
+		standing:    config.Store.Standing,
+		recheck:     config.KeyRecheck,
+		tenantBound: config.KeysAway,
+		max:         config.MaxKeys,
+		logger:      config.Logger,
+		slots:       make(chan struct{}, config.KeyLookups),
+		rechecks:    make(chan struct{}, config.KeyLookups),
+		unknown:     newUnknownKeys(),
+		hashes:      map[uuid.UUID]accounts.SecretHash{},
+		keysOf:      map[uuid.UUID]map[uuid.UUID]struct{}{},
 	}
 	for i := range c.shards {
 		c.shards[i].keys = map[accounts.SecretHash]*cachedKey{}
@@ -98,23 +118,29 @@ func newKeyCache(config Config) *keyCache {
 	return c
 }
 
-// principal returns whose key a secret is, [errNoKey], [errContractEnded], or the store's
-// error.
-func (c *keyCache) principal(ctx context.Context, secret string, now time.Time) (*principal, error) {
+// principal returns whose key a secret is that came from a remote address. Errors are [errNoKey],
+// [errContractEnded], [errKeyUnconfirmed], [errTooManyUnknownKeys], or the store's.
+func (c *keyCache) principal(ctx context.Context, secret, remote string, now time.Time) (*principal, error) {
 	if len(secret) > maxSecretLength || !strings.HasPrefix(secret, "tg_") {
 		return nil, errNoKey
 	}
 	hash := accounts.HashSecret(secret)
 	known := c.shard(hash).get(hash)
 	if known == nil {
-		var err error
-		if known, err = c.lookUp(ctx, hash, now); err != nil {
+		found, err := c.ask(ctx, question{hash: hash, prefix: accounts.SecretPrefix(secret), remote: remote}, now)
+		if err != nil {
 			return nil, err
 		}
-		return known.in(now)
+		return found.in(now)
 	}
 	late := now.UnixNano() - known.recheckAt.Load()
+	bound := c.bound(known.principal.role)
 	switch {
+	case bound > 0 && now.Sub(known.confirmedAt) >= bound:
+		var err error
+		if known, err = c.confirm(ctx, hash, known, now); err != nil {
+			return nil, err
+		}
 	case late < 0:
 	case late < int64(c.recheck):
 		c.recheckLater(hash, known, now)
@@ -142,67 +168,85 @@ func (s *keyShard) get(hash accounts.SecretHash) *cachedKey {
 	return s.keys[hash]
 }
 
-// lookUp asks the store for a secret that isn't known, once for all who ask.
-func (c *keyCache) lookUp(ctx context.Context, hash accounts.SecretHash, now time.Time) (*cachedKey, error) {
-	c.mu.Lock()
-	until, unknown := c.unknown[hash]
-	c.mu.Unlock()
-	if unknown && now.Before(until) {
-		return nil, errNoKey
+// bound is how long a key of a role works that nobody confirms; 0: without bound.
+func (c *keyCache) bound(r role) time.Duration {
+	if r == roleTenant {
+		return c.tenantBound
 	}
-	return c.ask(ctx, hash, now)
+	return staffBound
 }
 
 // ask reads a key from the store, once for all who ask in the same generation, and
 // keeps what it finds.
-func (c *keyCache) ask(ctx context.Context, hash accounts.SecretHash, now time.Time) (*cachedKey, error) {
+func (c *keyCache) ask(ctx context.Context, asked question, now time.Time) (*cachedKey, error) {
+	if !asked.recheck {
+		if err := c.unknown.check(asked, now); err != nil {
+			return nil, err
+		}
+	}
 	c.mu.Lock()
 	generation := c.generation
 	c.mu.Unlock()
-	flight := strconv.AppendUint(append(make([]byte, 0, len(hash)+20), hash[:]...), generation, 10)
+	flight := strconv.AppendUint(append(make([]byte, 0, len(asked.hash)+20), asked.hash[:]...), generation, 10)
 	// It is shared, so it must not end with one of those who wait.
 	ctx = context.WithoutCancel(ctx)
-	found, err, _ := c.lookups.Do(string(flight), func() (any, error) { return c.read(ctx, generation, hash, now) })
+	found, err, _ := c.lookups.Do(string(flight), func() (any, error) { return c.read(ctx, generation, asked, now) })
 	if err != nil {
 		return nil, err
 	}
 	return found.(*cachedKey), nil
 }
 
-func (c *keyCache) read(ctx context.Context, generation uint64, hash accounts.SecretHash, now time.Time) (*cachedKey, error) {
+func (c *keyCache) read(ctx context.Context, generation uint64, asked question, now time.Time) (*cachedKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
+	slots := c.slots
+	if asked.recheck {
+		slots = c.rechecks
+	}
 	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait to look up a key: %w", ctx.Err())
 	}
-	key, err := c.find(ctx, hash)
+	if !asked.recheck {
+		// While this one waited, others may have found out that it needn't.
+		if err := c.unknown.check(asked, now); err != nil {
+			return nil, err
+		}
+	}
+	key, err := c.find(ctx, asked.hash)
 	if errors.Is(err, fault.ErrNotFound) || (err == nil && key.RevokedAt != nil) {
-		c.keepUnknown(generation, hash, now)
+		c.keepUnknown(ctx, generation, asked, now)
 		return nil, errNoKey
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up a key: %w", err)
 	}
 	found := &cachedKey{
-		principal: principal{key: key.ID, organization: key.Organization, role: key.Role, name: key.Name, person: key.Owner},
-		standing:  accounts.Standing{Active: true},
+		confirmedAt: now,
+		principal:   principal{key: key.ID, organization: key.Organization, role: key.Role, name: key.Name, person: key.Owner},
+		standing:    accounts.Standing{Active: true},
 	}
 	if key.Organization != uuid.Nil {
 		if found.standing, err = c.standing(ctx, key.Organization); err != nil {
 			return nil, fmt.Errorf("look up the contract of a key's organization: %w", err)
 		}
 	}
-	found.recheckAt.Store(c.nextRecheck(now))
-	c.keep(generation, hash, found)
+	found.recheckAt.Store(c.nextRecheck(key.Role, now))
+	c.keep(generation, asked.hash, found)
 	return found, nil
 }
 
-// nextRecheck spreads the rechecks of keys that were looked up together.
-func (c *keyCache) nextRecheck(now time.Time) int64 {
-	return now.Add(c.recheck - rand.N(c.recheck/10+1)).UnixNano()
+// nextRecheck spreads the rechecks of keys that were looked up together. They come well before a
+// key's bound.
+func (c *keyCache) nextRecheck(r role, now time.Time) int64 {
+	after := c.recheck
+	if bound := c.bound(r); bound > 0 {
+		after = min(after, bound/2)
+	}
+	return now.Add(after - rand.N(after/10+1)).UnixNano()
 }
 
 func (c *keyCache) keep(generation uint64, hash accounts.SecretHash, found *cachedKey) {
@@ -242,17 +286,18 @@ func (c *keyCache) drop(k *cachedKey) {
 	}
 }
 
-func (c *keyCache) keepUnknown(generation uint64, hash accounts.SecretHash, now time.Time) {
-	c.remove(hash)
+func (c *keyCache) keepUnknown(ctx context.Context, generation uint64, asked question, now time.Time) {
+	c.remove(asked.hash)
+	// Where that can't be found out, it is this secret alone.
+	begins, err := true, error(nil)
+	if !asked.recheck {
+		begins, err = c.begins(ctx, asked.prefix)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.generation != generation {
-		return
+	if c.generation == generation {
+		c.unknown.note(asked, !begins && err == nil, now)
 	}
-	if len(c.unknown) >= maxUnknown {
-		clear(c.unknown)
-	}
-	c.unknown[hash] = now.Add(unknownFor)
 }
 
 func (c *keyCache) remove(hash accounts.SecretHash) {
@@ -269,7 +314,7 @@ func (c *keyCache) remove(hash accounts.SecretHash) {
 
 // recheckNow looks a known key up again. A store that is away leaves the key as it is.
 func (c *keyCache) recheckNow(ctx context.Context, hash accounts.SecretHash, known *cachedKey, now time.Time) error {
-	_, err := c.ask(ctx, hash, now)
+	_, err := c.ask(ctx, question{hash: hash, recheck: true}, now)
 	if err == nil || errors.Is(err, errNoKey) {
 		return err
 	}
@@ -278,9 +323,22 @@ func (c *keyCache) recheckNow(ctx context.Context, hash accounts.SecretHash, kno
 	return nil
 }
 
+// confirm looks a key up again that doesn't work until the store says so.
+func (c *keyCache) confirm(ctx context.Context, hash accounts.SecretHash, known *cachedKey, now time.Time) (*cachedKey, error) {
+	if now.UnixNano() < known.confirmAt.Load() {
+		return nil, errKeyUnconfirmed
+	}
+	found, err := c.ask(ctx, question{hash: hash, recheck: true}, now)
+	if err == nil || errors.Is(err, errNoKey) {
+		return found, err
+	}
+	known.confirmAt.Store(now.Add(confirmAfter).UnixNano())
+	return nil, fmt.Errorf("%w: %w", errKeyUnconfirmed, err)
+}
+
 // recheckLater looks a known key up again in the background.
 func (c *keyCache) recheckLater(hash accounts.SecretHash, known *cachedKey, now time.Time) {
-	if len(c.slots) == cap(c.slots) || !known.rechecking.CompareAndSwap(false, true) {
+	if len(c.rechecks) == cap(c.rechecks) || !known.rechecking.CompareAndSwap(false, true) {
 		return
 	}
 	c.background.Go(func() {
@@ -296,7 +354,7 @@ func (c *keyCache) forget(id uuid.UUID, now time.Time) {
 	c.mu.Lock()
 	c.generation++
 	hash, known := c.hashes[id]
-	clear(c.unknown)
+	c.unknown.forget()
 	c.mu.Unlock()
 	if known {
 		c.remove(hash)

@@ -49,15 +49,13 @@ func (s *Server) hold(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sheddable says whose request it is, from memory alone, and whether it may be shed. Callers
-// whose key isn't known yet are one caller together.
+// sheddable says whose request it is, from memory alone, and whether it may be shed. Those whose
+// key isn't known yet are few callers together, by their addresses: who makes keys up in one place
+// takes nothing from whoever comes with a key from another.
 func (s *Server) sheddable(r *http.Request) (caller uuid.UUID, may bool) {
 	secret, ok := bearer(r.Header["Authorization"])
-	if !ok {
-		return uuid.Nil, true
-	}
-	if len(secret) > maxSecretLength {
-		return uuid.Nil, true
+	if !ok || len(secret) > maxSecretLength {
+		return strangerAt(r.RemoteAddr), true
 	}
 	hash := accounts.HashSecret(secret)
 	if known := s.keys.shard(hash).get(hash); known != nil {
@@ -65,7 +63,7 @@ func (s *Server) sheddable(r *http.Request) (caller uuid.UUID, may bool) {
 	}
 	// The role of a key is in its secret. One that is made up gets its 401.
 	other := strings.HasPrefix(secret, "tg_"+string(roleAdmin)+"_") || strings.HasPrefix(secret, "tg_"+string(roleFinance)+"_")
-	return uuid.Nil, !other
+	return strangerAt(r.RemoteAddr), !other
 }
 
 // shedHealth is the state of the part "load".

@@ -76,7 +76,7 @@ func TestWhatIsShedIsAnsweredSo(t *testing.T) {
 func TestCallersWhomNobodyKnowsAreOne(t *testing.T) {
 	r := anOverloadedRig(t)
 	// From its first use on a key is known.
-	_, err := r.server.keys.principal(t.Context(), r.secrets["pro"], r.Now())
+	_, err := r.server.keys.principal(t.Context(), r.secrets["pro"], "", r.Now())
 	require.NoError(t, err)
 	made := 0
 	require.Eventually(t, func() bool {

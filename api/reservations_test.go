@@ -185,7 +185,7 @@ func TestLostHoldIsMadeOnce(t *testing.T) {
 func TestReservationsNeedTheStore(t *testing.T) {
 	r := newRig(t)
 	at, _ := r.hold("free", `{"meter":"evaluations","quantity":1}`)
-	_, err := r.server.keys.principal(t.Context(), r.secrets["pro"], noon)
+	_, err := r.server.keys.principal(t.Context(), r.secrets["pro"], "", noon)
 	require.NoError(t, err)
 	r.store.fail(awayError{})
 	for _, request := range []struct{ key, method, path, body string }{

@@ -86,6 +86,7 @@ func newRig(t testing.TB, changes ...func(*Config)) *rig {
 func (r *rig) addKey(name string, k accounts.Key) {
 	r.t.Helper()
 	secret := accounts.NewSecret(k.Role)
+	k.Prefix = accounts.SecretPrefix(secret)
 	made, err := r.store.CreateKey(context.Background(), k, accounts.HashSecret(secret))
 	require.NoError(r.t, err)
 	r.secrets[name], r.keyIDs[name] = secret, made.ID

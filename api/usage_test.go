@@ -86,7 +86,7 @@ func TestStoreAwayAllows(t *testing.T) {
 	require.Equal(t, 200, r.do("enterprise", "POST", "/api/v1/usage", `{"meter":"evaluations"}`).Code)
 
 	r.store.fail(nil)
-	_, err := r.server.keys.principal(t.Context(), r.secrets["free"], noon)
+	_, err := r.server.keys.principal(t.Context(), r.secrets["free"], "", noon)
 	require.NoError(t, err)
 	r.store.fail(awayError{})
 	a := r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations","quantity":5000}`)

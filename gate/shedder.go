@@ -154,8 +154,7 @@ func (s *Shedder) Counts() ShedCounts {
 }
 
 // Admit reports whether a request of a caller is served; length is that of its body in bytes,
-// -1 where it isn't known. [uuid.Nil] is everybody whom nobody knows. One that isn't served has
-// counted nothing: the answer is [Overloaded].
+// -1 where it isn't known. One that isn't served has counted nothing: the answer is [Overloaded].
 func (s *Shedder) Admit(caller uuid.UUID, length int64) bool {
 	if !s.Active() {
 		return true

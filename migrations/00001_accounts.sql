@@ -108,6 +108,7 @@ CREATE TABLE api_keys (
     CONSTRAINT api_keys_person_owns CHECK (role = 'tenant' OR owner <> '')
 );
 CREATE INDEX api_keys_organization_id ON api_keys (organization_id);
+CREATE INDEX api_keys_prefix ON api_keys (prefix);
 COMMENT ON TABLE api_keys IS 'API keys. Only the SHA-256 of a secret is kept.';
 COMMENT ON COLUMN api_keys.owner IS 'The person who uses the key; empty for a tenant''s of which that was not said.';
 COMMENT ON COLUMN api_keys.made_by IS 'The key with which it was made; NULL for one that was made at the database.';

@@ -112,7 +112,7 @@ func TestKeys(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free")
 	given := uuid.Must(uuid.NewV7())
-	admin, err := f.CreateKey(t.Context(), accounts.Key{ID: given, Role: accounts.RoleAdmin, Name: "root", Owner: " Ada  Lovelace"}, accounts.HashSecret("admin"))
+	admin, err := f.CreateKey(t.Context(), accounts.Key{ID: given, Role: accounts.RoleAdmin, Name: "root", Owner: " Ada  Lovelace", Prefix: "tg_admin_root"}, accounts.HashSecret("admin"))
 	require.NoError(t, err)
 	require.Equal(t, given, admin.ID)
 	require.Equal(t, uuid.Nil, admin.Organization)
@@ -129,6 +129,12 @@ func TestKeys(t *testing.T) {
 	require.Empty(t, cmp.Diff(tenant, got))
 	_, err = f.KeyByHash(t.Context(), accounts.HashSecret("other"))
 	require.ErrorIs(t, err, fault.ErrNotFound)
+
+	for prefix, there := range map[string]bool{tenant.Prefix: true, "tg_tenant_----": false, "": false} {
+		begins, err := f.KeyBegins(t.Context(), prefix)
+		require.NoError(t, err)
+		require.Equal(t, there, begins, prefix)
+	}
 
 	all, err := f.ListKeys(t.Context(), nil)
 	require.NoError(t, err)

@@ -102,3 +102,14 @@ func (s *Store) KeyByHash(ctx context.Context, hash accounts.SecretHash) (accoun
 	})
 	return found, wrap(err, "look up a key")
 }
+
+// KeyBegins reports whether there is a key, revoked ones included, whose secret begins so:
+// [accounts.SecretPrefix].
+func (s *Store) KeyBegins(ctx context.Context, prefix string) (bool, error) {
+	var begins bool
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) (err error) {
+		begins, err = tx.KeyBegins(ctx, prefix)
+		return err
+	})
+	return begins, wrap(err, "look for keys that begin so")
+}

@@ -36,6 +36,7 @@ type commands struct {
 	Audit      auditCommand      `cmd:"" help:"Show, export and verify who changed what of administration, money, keys, plans and limits."`
 	Reconcile  reconcileCommand  `cmd:"" help:"Compare what each layer says of the same usage: requests, journal, batches, records, rolled days, totals, quota."`
 	Journal    journalCommand    `cmd:"" help:"Look at the journal of an API, without changing it."`
+	ComposeEnv composeEnvCommand `cmd:"" help:"Write the passwords that docker-compose.yml demands, random ones, to a file that isn't there yet."`
 	Ready      readyCommand      `cmd:"" help:"Ask a process whether it is ready; exit status 1 if not."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 }

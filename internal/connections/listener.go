@@ -2,6 +2,7 @@ package connections
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -151,13 +152,22 @@ func (c *conn) SetReadDeadline(at time.Time) error {
 	return c.TCPConn.SetReadDeadline(at)
 }
 
+// accepted is the connection that a server has, under its TLS if there is any.
+func accepted(n net.Conn) (*conn, bool) {
+	if secured, ok := n.(*tls.Conn); ok {
+		n = secured.NetConn()
+	}
+	c, ok := n.(*conn)
+	return c, ok
+}
+
 type crowdedKey struct{}
 
 // Serve makes a server tell the listener which connections wait for a request, and answer 503 on
 // those that are crowded out, but for probes. Call it before the server serves.
 func (l *Listener) Serve(server *http.Server, isProbe func(*http.Request) bool) {
 	server.ConnState = func(n net.Conn, state http.ConnState) {
-		c, ok := n.(*conn)
+		c, ok := accepted(n)
 		switch {
 		case !ok:
 		case state == http.StateIdle:
@@ -167,7 +177,7 @@ func (l *Listener) Serve(server *http.Server, isProbe func(*http.Request) bool) 
 		}
 	}
 	server.ConnContext = func(ctx context.Context, n net.Conn) context.Context {
-		if c, ok := n.(*conn); ok && c.crowded {
+		if c, ok := accepted(n); ok && c.crowded {
 			return context.WithValue(ctx, crowdedKey{}, true)
 		}
 		return ctx

@@ -24,7 +24,7 @@ func TestTheRunbookHasTheErrors(t *testing.T) {
 	for _, row := range regexp.MustCompile(`(?m)^\| ([A-Z].*?) \| `).FindAllStringSubmatch(section, -1) {
 		rows[row[1]] = false
 	}
-	for _, folder := range []string{"api", "gate", "meter", "pgstore", "activities", "workflows", "internal/alerts", "cmd/internal", "cmd/api", "cmd/worker"} {
+	for _, folder := range []string{"api", "gate", "meter", "pgstore", "activities", "workflows", "internal/alerts", "internal/connections", "cmd/internal", "cmd/api", "cmd/worker"} {
 		require.NoError(t, filepath.WalkDir(filepath.Join(root, folder), func(name string, _ fs.DirEntry, err error) error {
 			if err != nil || filepath.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
 				return err

@@ -13,3 +13,6 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1;
 
 -- name: KeyByHash :one
 SELECT * FROM api_keys WHERE secret_hash = $1;
+
+-- name: KeyBegins :one
+SELECT EXISTS (SELECT FROM api_keys WHERE prefix = $1) AS begins;

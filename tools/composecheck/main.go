@@ -1,12 +1,14 @@
 // Command composecheck reads a compose file as `docker compose config` does, and
 // checks what the specification leaves open: that what waits for a healthy service
-// waits for one that has a health check, and that what is mounted is there.
+// waits for one that has a health check, that what is mounted is there, and that each
+// password is one that is demanded from outside.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 
 	"github.com/compose-spec/compose-go/v2/cli"
@@ -25,20 +27,21 @@ func main() {
 }
 
 func check(file string) error {
-	options, err := cli.NewProjectOptions([]string{file}, cli.WithProfiles([]string{"*"}))
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	// Load applies the schema, merges, interpolates, and checks references between services.
-	project, err := options.LoadProject(context.Background())
+	demanded := demands(string(text))
+	project, err := load(file, demanded)
 	if err != nil {
 		return err
 	}
-	var failed []error
+	failed := checkDemands(file, demanded)
 	for name, service := range project.Services {
 		if service.Image == "" {
 			failed = append(failed, fmt.Errorf("service %s has no image", name))
 		}
+		failed = append(failed, checkEnvironment(name, service.Environment, demanded)...)
 		for _, volume := range service.Volumes {
 			if volume.Type != types.VolumeTypeBind {
 				continue
@@ -59,4 +62,15 @@ func check(file string) error {
 	}
 	fmt.Printf("%s: %d services, %d volumes\n", file, len(project.Services), len(project.Volumes))
 	return errors.Join(failed...)
+}
+
+// load reads the file with these variables, and with none of the process's or of an .env file.
+func load(file string, variables map[string]string) (*types.Project, error) {
+	options, err := cli.NewProjectOptions([]string{file}, cli.WithProfiles([]string{"*"}))
+	if err != nil {
+		return nil, err
+	}
+	options.Environment = maps.Clone(variables)
+	// It applies the schema, merges, interpolates, and checks references between services.
+	return options.LoadProject(context.Background())
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/gin-gonic/gin"
-	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
 
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/gate"
@@ -30,6 +29,7 @@ import (
 type APIConfig struct {
 	Shared
 	ListenDatabase
+	TLS
 	Listen            string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
 	MetricsListen     string        `default:"127.0.0.1:9091" env:"TOLLGATE_METRICS_LISTEN" help:"Address of /metrics, for those who operate the API: not one that tenants reach. Empty: metrics are not served."`
 	FlushInterval     time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
@@ -55,6 +55,7 @@ type APIConfig struct {
 	Callers           int           `default:"0" env:"TOLLGATE_CALLERS" help:"Most connections of callers, 16 to 1000000. 0: as many as the limit of file descriptors leaves after journal, Postgres and Temporal, and at most 20000."`
 	TenantRequests    int           `default:"0" env:"TOLLGATE_TENANT_REQUESTS" help:"Most requests that one tenant, or a key of nobody's, may have under way, 1 to 1000000; more are answered with 429. 0: a quarter of the connections."`
 	TenantCost        int           `default:"100000" env:"TOLLGATE_TENANT_COST" help:"What the requests of one tenant may cost, in tokens a second, 1000 to 1000000000; those of 10 s may be used at once, and more is answered with 429. The API reference says what costs how much. 0: anything."`
+	KeysAway          time.Duration `default:"0s" env:"TOLLGATE_KEYS_AWAY" help:"How long tenants' keys that Postgres can't confirm go on working, 1m to 720h; then the answer is 503. 0: without bound. Keys of finance and administrators work for a minute."`
 	MaxDelay          time.Duration `default:"20ms" env:"TOLLGATE_MAX_DELAY" help:"How long requests may wait before anything of the process sees them, until tenants' requests beyond their share are answered with 503, 5ms to 10s. 0: nothing is shed."`
 	GatewayBodyMiB    int64         `name:"gateway-body-mib" default:"1024" env:"TOLLGATE_GATEWAY_BODY_MIB" help:"Largest body of a request to the gateway, in MiB, 0 to 1048576; larger ones are answered with 413. 0: any size."`
 	RedateAfter       time.Duration `default:"5m" env:"TOLLGATE_REDATE_AFTER" help:"How long a request to the gateway is under way before its usage belongs to the day of then, where its own day has passed: so long it may hold up the close of a month. 1s to 24h."`
@@ -87,6 +88,7 @@ func (c APIConfig) Validate() error {
 		c.ListenDatabase.Validate(),
 		CheckTransport("--listen-database-url", c.ListenDatabaseURL, c.Transport),
 		config.CheckListen("--listen", c.Listen),
+		c.TLS.Validate(),
 		c.checkMetricsListen(),
 		config.CheckHTTPURL("--upstream", c.Upstream),
 		config.CheckHTTPURL("--temporal-ui-url", c.TemporalUIURL),
@@ -103,6 +105,7 @@ func (c APIConfig) Validate() error {
 		within("--body-timeout", c.BodyTimeout, 100*time.Millisecond, time.Hour),
 		c.checkBounds(),
 		c.checkMaxDelay(),
+		c.checkKeysAway(),
 		within("--redate-after", c.RedateAfter, time.Second, 24*time.Hour),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
 	)
@@ -145,6 +148,13 @@ func (c APIConfig) checkMaxDelay() error {
 		return nil
 	}
 	return within("--max-delay", c.MaxDelay, 5*time.Millisecond, 10*time.Second)
+}
+
+func (c APIConfig) checkKeysAway() error {
+	if c.KeysAway == 0 {
+		return nil
+	}
+	return within("--keys-away", c.KeysAway, time.Minute, 30*24*time.Hour)
 }
 
 func (c APIConfig) checkLostAfter() error {
@@ -198,6 +208,10 @@ func (a *API) Run(ctx context.Context) (err error) {
 	if a.callers, err = budget.Connections(a.config.Callers); err != nil {
 		return fmt.Errorf("--callers: %w", err)
 	}
+	secure, err := a.config.TLS.openCertificate()
+	if err != nil {
+		return err
+	}
 	b, err := a.config.open(ctx, apiService, a.config.ListenDatabaseURL)
 	if err != nil {
 		return err
@@ -244,21 +258,17 @@ func (a *API) Run(ctx context.Context) (err error) {
 	httpServer := api.NewHTTPServer(api.HTTPConfig{
 		Handler: server.Handler(), HeaderTimeout: a.config.HeaderTimeout, BodyTimeout: a.config.BodyTimeout,
 	})
+	secure(httpServer)
 	listener.Serve(httpServer, api.IsProbe)
 	failed := serve(httpServer, listener)
 	server.SetReady(true)
 	a.ready.set()
-	b.logger.Info("The API serves", "listen", listener.Addr().String(), "metrics", a.config.MetricsListen, "instance", instance.id, "connections", a.callers)
+	b.logger.Info("The API serves", "listen", listener.Addr().String(), "tls", httpServer.TLSConfig != nil, "metrics", a.config.MetricsListen, "instance", instance.id, "connections", a.callers)
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
 	return errors.Join(err, a.stop(ctx, b, server, httpServer), instance.drain())
-}
-
-// tracing makes spans, and the metrics of HTTP servers, of what passes it.
-func tracing(b *base) gin.HandlerFunc {
-	return otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))
 }
 
 // serveMetrics serves /metrics, apart from the tenants' address, until it is stopped: while the API
@@ -347,6 +357,8 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 		},
 		BodyTimeout: a.config.BodyTimeout, MaxGatewayBody: a.config.GatewayBodyMiB << 20, MaxUpstreamConns: a.callers,
 		MaxUnderWay: cmp.Or(a.config.TenantRequests, max(1, a.callers/4)), TenantCost: cmp.Or(a.config.TenantCost, -1),
+		// Together with the rechecks, look-ups of keys take half of the connections at most.
+		KeysAway: a.config.KeysAway, KeyLookups: max(1, int(a.config.MaxConnections)/4),
 		Shedder:     shedder,
 		MaxLate:     a.config.MaxLate,
 		MaxAhead:    a.config.MaxAhead,

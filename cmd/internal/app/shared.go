@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/exaring/otelpgx"
+	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/contrib/opentelemetry"
@@ -207,6 +209,11 @@ func (b *base) closeStore() {
 // farewell bounds each step of a clean stop that talks to somebody else.
 const farewell = 10 * time.Second
 
+// tracing makes spans, and the metrics of HTTP servers, of what passes it.
+func tracing(b *base) gin.HandlerFunc {
+	return otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))
+}
+
 // ready is closed once a process serves.
 type ready struct {
 	once sync.Once
@@ -241,11 +248,15 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// serve serves until stop is called, whose context bounds the requests under way.
+// serve serves until the server is shut down, with TLS where it has a configuration of it.
 func serve(server *http.Server, listener net.Listener) (failed <-chan error) {
 	ended := make(chan error, 1)
 	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		run := server.Serve
+		if server.TLSConfig != nil {
+			run = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+		}
+		if err := run(listener); !errors.Is(err, http.ErrServerClosed) {
 			ended <- fmt.Errorf("serve HTTP: %w", err)
 		}
 		close(ended)

@@ -55,6 +55,17 @@ func (q *Queries) InsertKey(ctx context.Context, arg InsertKeyParams) (ApiKey, e
 	return i, err
 }
 
+const keyBegins = `-- name: KeyBegins :one
+SELECT EXISTS (SELECT FROM api_keys WHERE prefix = $1) AS begins
+`
+
+func (q *Queries) KeyBegins(ctx context.Context, prefix string) (bool, error) {
+	row := q.db.QueryRow(ctx, keyBegins, prefix)
+	var begins bool
+	err := row.Scan(&begins)
+	return begins, err
+}
+
 const keyByHash = `-- name: KeyByHash :one
 SELECT id, organization_id, role, name, prefix, secret_hash, created_at, revoked_at, owner, made_by FROM api_keys WHERE secret_hash = $1
 `
