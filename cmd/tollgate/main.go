@@ -21,24 +21,25 @@ import (
 
 // commands is the command line.
 type commands struct {
-	Dev        devCommand        `cmd:"" help:"Run everything on this machine: Postgres, Temporal and its UI, worker, API, demo organizations."`
-	Migrate    migrateCommand    `cmd:"" help:"Bring the database schema up to date, or look at it."`
-	Org        orgCommand        `cmd:"" help:"Make, list and change organizations (admin)."`
-	Keys       keysCommand       `cmd:"" help:"Make, list and revoke API keys (admin)."`
-	Usage      usageCommand      `cmd:"" help:"Show an organization's usage and limits."`
-	Flush      flushCommand      `cmd:"" help:"Flush one instance, or every live one, now (admin)."`
-	Export     exportCommand     `cmd:"" help:"Start, watch and download exports (finance)."`
-	Rate       rateCommand       `cmd:"" help:"Try a catalog: rate past usage under its prices, beside what was billed (finance)."`
-	Quarantine quarantineCommand `cmd:"" help:"Show and decide on usage that was set aside because it is refused for good."`
-	Credit     creditCommand     `cmd:"" help:"Grant, show and void prepaid credits."`
-	Webhook    webhookCommand    `cmd:"" help:"Make, list and change endpoints that events are sent to."`
-	Events     eventsCommand     `cmd:"" help:"Show what happened, the newest first."`
-	Audit      auditCommand      `cmd:"" help:"Show, export and verify who changed what of administration, money, keys, plans and limits."`
-	Reconcile  reconcileCommand  `cmd:"" help:"Compare what each layer says of the same usage: requests, journal, batches, records, rolled days, totals, quota."`
-	Journal    journalCommand    `cmd:"" help:"Look at the journal of an API, without changing it."`
-	ComposeEnv composeEnvCommand `cmd:"" help:"Write the passwords that docker-compose.yml demands, random ones, to a file that isn't there yet."`
-	Ready      readyCommand      `cmd:"" help:"Ask a process whether it is ready; exit status 1 if not."`
-	Version    versionCommand    `cmd:"" help:"Print the version."`
+	Dev         devCommand         `cmd:"" help:"Run everything on this machine: Postgres, Temporal and its UI, worker, API, demo organizations."`
+	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to date, or look at it."`
+	Org         orgCommand         `cmd:"" help:"Make, list and change organizations (admin)."`
+	Keys        keysCommand        `cmd:"" help:"Make, list and revoke API keys (admin)."`
+	Usage       usageCommand       `cmd:"" help:"Show an organization's usage and limits."`
+	Flush       flushCommand       `cmd:"" help:"Flush one instance, or every live one, now (admin)."`
+	Export      exportCommand      `cmd:"" help:"Start, watch and download exports (finance)."`
+	Rate        rateCommand        `cmd:"" help:"Try a catalog: rate past usage under its prices, beside what was billed (finance)."`
+	Quarantine  quarantineCommand  `cmd:"" help:"Show and decide on usage that was set aside because it is refused for good."`
+	Credit      creditCommand      `cmd:"" help:"Grant, show and void prepaid credits."`
+	Webhook     webhookCommand     `cmd:"" help:"Make, list and change endpoints that events are sent to."`
+	Events      eventsCommand      `cmd:"" help:"Show what happened, the newest first."`
+	Audit       auditCommand       `cmd:"" help:"Show, export and verify who changed what of administration, money, keys, plans and limits."`
+	Reconcile   reconcileCommand   `cmd:"" help:"Compare what each layer says of the same usage: requests, journal, batches, records, rolled days, totals, quota."`
+	Journal     journalCommand     `cmd:"" help:"Look at the journal of an API, without changing it."`
+	CodecServer codecServerCommand `cmd:"" help:"Show Temporal's UI and command line what TOLLGATE_TEMPORAL_KEYS encrypts."`
+	ComposeEnv  composeEnvCommand  `cmd:"" help:"Write the passwords that docker-compose.yml demands, random ones, to a file that isn't there yet."`
+	Ready       readyCommand       `cmd:"" help:"Ask a process whether it is ready; exit status 1 if not."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 
 // output is where commands write, so that tests can read it.

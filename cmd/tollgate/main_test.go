@@ -260,7 +260,7 @@ func TestEverySecretMayBeInAFile(t *testing.T) {
 	for _, command := range parser.Model.Leaves(false) {
 		for _, flags := range command.AllFlags(false) {
 			for _, flag := range flags {
-				looksSecret := flag.PlaceHolder == "KEY" || flag.PlaceHolder == "PASSWORD" || strings.HasSuffix(flag.Name, "database-url")
+				looksSecret := flag.PlaceHolder == "KEY" || flag.PlaceHolder == "KEYS" || flag.PlaceHolder == "PASSWORD" || strings.HasSuffix(flag.Name, "database-url")
 				require.Equal(t, looksSecret, flag.Tag.Has("secret"), "%s --%s", command.Path(), flag.Name)
 				require.False(t, looksSecret && len(flag.Envs) == 0, "%s --%s", command.Path(), flag.Name)
 				if looksSecret {

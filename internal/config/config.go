@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/riverline/tollgate/internal/telemetry"
+	"github.com/riverline/tollgate/internal/temporalcodec"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -60,6 +61,30 @@ type Blobs struct {
 
 // Validate checks the settings.
 func (b Blobs) Validate() error { return checkURL("--blob-url", b.BlobURL) }
+
+// Temporal says how what Temporal keeps is protected. Where it is, and as whom to connect, are in
+// Temporal's own variables.
+type Temporal struct {
+	TemporalKeys string `secret:"" env:"TOLLGATE_TEMPORAL_KEYS" placeholder:"KEYS" help:"Keys that encrypt what Temporal keeps, the same for every process: id:base64 of 32 bytes, one a line or separated by commas. The first one encrypts, all of them decrypt. Default: Temporal keeps it in the clear."`
+}
+
+// Validate checks the settings.
+func (t Temporal) Validate() error {
+	_, err := t.Codec()
+	return err
+}
+
+// Codec returns what encrypts; nil where there are no keys.
+func (t Temporal) Codec() (*temporalcodec.Codec, error) {
+	if t.TemporalKeys == "" {
+		return nil, nil
+	}
+	codec, err := temporalcodec.New(t.TemporalKeys)
+	if err != nil {
+		return nil, fmt.Errorf("--temporal-keys: %w", err)
+	}
+	return codec, nil
+}
 
 // Catalog says what is counted and what each plan allows.
 type Catalog struct {

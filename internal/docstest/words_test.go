@@ -239,7 +239,7 @@ func TestDocumentsNameCommands(t *testing.T) {
 func TestDocumentsNameFlags(t *testing.T) {
 	r, c := load(t), readCommandLine(t)
 	// Of docker, git, Prometheus and Temporal.
-	others := []string{"build-arg", "build", "rm", "profile", "storage", "percentage", "unversioned"}
+	others := []string{"build-arg", "build", "rm", "profile", "storage", "percentage", "unversioned", "workflow-id", "codec-endpoint"}
 	named := regexp.MustCompile("(?m)(?:^|[` (])--([a-z][a-z0-9-]*)")
 	checked := 0
 	for from, text := range r.documents {

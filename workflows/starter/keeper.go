@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
@@ -36,6 +37,8 @@ type KeeperConfig struct {
 	// Temporal and Store are required.
 	Temporal client.Client
 	Store    KeptStore
+	// Codecs are those of the client.
+	Codecs []converter.PayloadCodec
 	// Namespace is that of Temporal.
 	Namespace string
 	// KeepSchedules leaves schedules and search attributes alone.
@@ -77,7 +80,7 @@ func (k *Keeper) prepare(ctx context.Context) error {
 	if err := EnsureSearchAttributes(ctx, k.config.Temporal, k.config.Namespace); err != nil && !errors.Is(err, ErrSearchAttributes) {
 		return err
 	}
-	changed, err := EnsureSchedules(ctx, k.config.Temporal)
+	changed, err := EnsureSchedules(ctx, k.config.Temporal, k.config.Codecs...)
 	if len(changed) > 0 {
 		k.config.Logger.Warn("Schedules were missing in Temporal or differed, and are put right", "schedules", changed)
 	}

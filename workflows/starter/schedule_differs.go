@@ -13,13 +13,13 @@ import (
 
 // isAsWanted reports whether a schedule that the server describes does what is wanted. Notes and
 // pauses don't count.
-func isAsWanted(has client.Schedule, want client.ScheduleOptions) bool {
+func isAsWanted(has client.Schedule, want client.ScheduleOptions, codecs []converter.PayloadCodec) bool {
 	if has.Spec == nil || has.Policy == nil {
 		return false
 	}
 	return isSpecAsWanted(*has.Spec, want.Spec) &&
 		has.Policy.Overlap == want.Overlap && has.Policy.CatchupWindow == want.CatchupWindow && has.Policy.PauseOnFailure == want.PauseOnFailure &&
-		isActionAsWanted(has.Action, want.Action)
+		isActionAsWanted(has.Action, want.Action, codecs)
 }
 
 func isSpecAsWanted(has, want client.ScheduleSpec) bool {
@@ -64,14 +64,15 @@ func filledIn(c client.ScheduleCalendarSpec) client.ScheduleCalendarSpec {
 	return c
 }
 
-func isActionAsWanted(has, want client.ScheduleAction) bool {
+func isActionAsWanted(has, want client.ScheduleAction, codecs []converter.PayloadCodec) bool {
+	isSame := func(a, b any) bool { return slices.Equal(dataOf(a, codecs), dataOf(b, codecs)) }
 	a, ok := has.(*client.ScheduleWorkflowAction)
 	b, okWanted := want.(*client.ScheduleWorkflowAction)
 	if !ok || !okWanted {
 		return false
 	}
 	return strings.HasPrefix(a.ID, b.ID) && nameOf(a.Workflow) == nameOf(b.Workflow) && a.TaskQueue == b.TaskQueue &&
-		slices.EqualFunc(a.Args, b.Args, isSamePayload) && isSamePayload(a.StaticSummary, b.StaticSummary)
+		slices.EqualFunc(a.Args, b.Args, isSame) && isSame(a.StaticSummary, b.StaticSummary)
 }
 
 // nameOf is the type of a workflow that is given as its name or its function.
@@ -83,11 +84,20 @@ func nameOf(workflow any) string {
 	return full[strings.LastIndex(full, ".")+1:]
 }
 
-// isSamePayload compares two values of which the server may have given one as it keeps it.
-func isSamePayload(a, b any) bool { return slices.Equal(dataOf(a), dataOf(b)) }
-
-func dataOf(value any) []byte {
+// dataOf returns what a value is in a payload, which it may be already, as the server keeps it. What
+// can't be read is as nothing else.
+func dataOf(value any, codecs []converter.PayloadCodec) []byte {
 	payload, ok := value.(*commonpb.Payload)
+	for _, codec := range codecs {
+		if !ok {
+			break
+		}
+		decoded, err := codec.Decode([]*commonpb.Payload{payload})
+		if err != nil {
+			return nil
+		}
+		payload = decoded[0]
+	}
 	if !ok {
 		var err error
 		if payload, err = converter.GetDefaultDataConverter().ToPayload(value); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/riverline/tollgate/workflows"
@@ -14,11 +15,12 @@ import (
 // EnsureSchedules makes the schedules that are missing, and brings those up to date that differ:
 // when they run, what they start and by which policy. It returns the IDs of those that it had to
 // make or change. Whether a schedule is paused, and its note, are the operator's, and stay. It may be
-// called any number of times, also at once.
-func EnsureSchedules(ctx context.Context, c client.Client) ([]string, error) {
+// called any number of times, also at once. Codecs are those of the client, which read what the
+// server keeps.
+func EnsureSchedules(ctx context.Context, c client.Client, codecs ...converter.PayloadCodec) ([]string, error) {
 	var changed []string
 	for _, schedule := range workflows.Schedules() {
-		did, err := ensureSchedule(ctx, c, schedule)
+		did, err := ensureSchedule(ctx, c, schedule, codecs)
 		if err != nil {
 			return changed, fmt.Errorf("schedule %s: %w", schedule.ID, err)
 		}
@@ -30,7 +32,7 @@ func EnsureSchedules(ctx context.Context, c client.Client) ([]string, error) {
 }
 
 // ensureSchedule says whether it had to make or change the schedule.
-func ensureSchedule(ctx context.Context, c client.Client, want client.ScheduleOptions) (bool, error) {
+func ensureSchedule(ctx context.Context, c client.Client, want client.ScheduleOptions, codecs []converter.PayloadCodec) (bool, error) {
 	handle := c.ScheduleClient().GetHandle(ctx, want.ID)
 	described, err := handle.Describe(ctx)
 	if isNotFound(err) {
@@ -47,7 +49,7 @@ func ensureSchedule(ctx context.Context, c client.Client, want client.ScheduleOp
 	if err != nil {
 		return false, fmt.Errorf("describe: %w", err)
 	}
-	if isAsWanted(described.Schedule, want) {
+	if isAsWanted(described.Schedule, want, codecs) {
 		return false, nil
 	}
 	err = handle.Update(ctx, client.ScheduleUpdateOptions{

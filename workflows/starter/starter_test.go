@@ -3,6 +3,7 @@ package starter_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"log/slog"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/internal/temporalcodec"
 	"github.com/riverline/tollgate/internal/temporaltest"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
@@ -53,6 +55,26 @@ func TestEnsureSchedules(t *testing.T) {
 		require.Equal(t, "01 00:30:00", at.UTC().Format("02 15:04:05"))
 	}
 	require.Equal(t, "MonthlyExport", described.Schedule.Action.(*client.ScheduleWorkflowAction).Workflow)
+}
+
+// What the server keeps encrypted is compared as it is: nothing is updated each minute because the same
+// is encrypted otherwise each time.
+func TestEnsureSchedulesThatAreEncrypted(t *testing.T) {
+	t.Parallel()
+	codec, err := temporalcodec.New("a:" + base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	require.NoError(t, err)
+	namespace := temporaltest.Register(t)
+	options := client.Options{HostPort: namespace.Address, Namespace: namespace.Name}
+	codec.Use(&options)
+	c, err := client.DialContext(t.Context(), options)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	changed, err := starter.EnsureSchedules(t.Context(), c, codec)
+	require.NoError(t, err)
+	require.Len(t, changed, 3)
+	changed, err = starter.EnsureSchedules(t.Context(), c, codec)
+	require.NoError(t, err)
+	require.Empty(t, changed)
 }
 
 // What an operator has decided stays; what the program decides is put right.

@@ -59,6 +59,23 @@ func TestDefaultsAreValid(t *testing.T) {
 	require.ErrorContains(t, parse(&WorkerConfig{}, needed+"--build-id=v1 --deployment-name=toll.gate"), `--deployment-name is "toll.gate": it must be`)
 }
 
+// Keys for what Temporal keeps are in a file, as other secrets are.
+func TestTemporalKeysAreInAFile(t *testing.T) {
+	withoutSettings(t)
+	path := filepath.Join(t.TempDir(), "keys")
+	t.Setenv("TOLLGATE_TEMPORAL_KEYS_FILE", path)
+	require.NoError(t, os.WriteFile(path, []byte("2026:"+strings.Repeat("A", 43)+"=\n"), 0o600))
+	var worker WorkerConfig
+	require.NoError(t, parse(&worker, needed))
+	codec, err := worker.Codec()
+	require.NoError(t, err)
+	require.NotNil(t, codec)
+	require.NoError(t, os.WriteFile(path, []byte("2026:hunter2"), 0o600))
+	err = parse(&WorkerConfig{}, needed)
+	require.ErrorContains(t, err, `--temporal-keys: key "2026" must be 32 bytes in base64`)
+	require.NotContains(t, err.Error(), "hunter2")
+}
+
 // The environment says what flags don't.
 func TestSettingsComeFromTheEnvironment(t *testing.T) {
 	withoutSettings(t)
@@ -131,7 +148,7 @@ func TestEverySecretMayBeInAFile(t *testing.T) {
 		parser, err := kong.New(settings)
 		require.NoError(t, err)
 		for _, flag := range parser.Model.Flags {
-			looksSecret := flag.PlaceHolder == "KEY" || flag.PlaceHolder == "PASSWORD" || strings.HasSuffix(flag.Name, "database-url")
+			looksSecret := flag.PlaceHolder == "KEY" || flag.PlaceHolder == "KEYS" || flag.PlaceHolder == "PASSWORD" || strings.HasSuffix(flag.Name, "database-url")
 			require.Equal(t, looksSecret, flag.Tag.Has("secret"), flag.Name)
 			require.False(t, looksSecret && len(flag.Envs) == 0, "%s must not be a flag alone", flag.Name)
 		}

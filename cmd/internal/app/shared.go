@@ -19,12 +19,14 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/contrib/opentelemetry"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 	tlog "go.temporal.io/sdk/log"
 
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/internal/telemetry"
+	"github.com/riverline/tollgate/internal/temporalcodec"
 	"github.com/riverline/tollgate/internal/version"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/pgstore/pooler"
@@ -37,12 +39,13 @@ type Shared struct {
 	config.Database
 	config.Blobs
 	config.Catalog
+	config.Temporal
 	Webhooks
 }
 
 // Validate checks the settings.
 func (s Shared) Validate() error {
-	return errors.Join(s.Database.Validate(), CheckTransport("--database-url", s.DatabaseURL, s.Transport), s.Blobs.Validate(), s.Webhooks.Validate())
+	return errors.Join(s.Database.Validate(), CheckTransport("--database-url", s.DatabaseURL, s.Transport), s.Blobs.Validate(), s.Temporal.Validate(), s.Webhooks.Validate())
 }
 
 // CheckTransport refuses a database whose password and data would, or could be made to, cross a network
@@ -64,7 +67,8 @@ type base struct {
 	telemetry *telemetry.Telemetry
 	store     *pgstore.Store
 	temporal  client.Client
-	namespace string // of Temporal
+	namespace string               // of Temporal
+	codec     *temporalcodec.Codec // nil: Temporal keeps payloads in the clear
 	catalog   *plans.Catalog
 	logger    *slog.Logger
 }
@@ -107,7 +111,7 @@ func (s Shared) open(ctx context.Context, service, listenURL string) (_ *base, e
 	if b.catalog, err = b.store.Catalog(ctx); err != nil {
 		return nil, err
 	}
-	return b, b.dialTemporal()
+	return b, b.dialTemporal(s.Temporal)
 }
 
 // schemaHealth says whether the program works with the database's schema, which may be migrated at any time.
@@ -143,7 +147,7 @@ func (s Shared) publishDefault(ctx context.Context, b *base) error {
 
 // dialTemporal makes a client from Temporal's standard environment. It connects at
 // its first use: Temporal may be away when a process starts.
-func (b *base) dialTemporal() error {
+func (b *base) dialTemporal(settings config.Temporal) error {
 	environment, err := config.NewEnvironment("TEMPORAL_API_KEY")
 	if err != nil {
 		return fmt.Errorf("read Temporal's settings: %w", err)
@@ -169,10 +173,24 @@ func (b *base) dialTemporal() error {
 		OnError:              func(err error) { b.logger.Warn("A metric of Temporal's could not be recorded", "error", err) },
 		UseMonotonicCounters: true,
 	})
+	if b.codec, err = settings.Codec(); err != nil {
+		return err
+	}
+	if b.codec != nil {
+		b.codec.Use(&options)
+	}
 	if b.temporal, err = client.NewLazyClient(options); err != nil {
 		return fmt.Errorf("prepare to reach Temporal: %w", err)
 	}
 	return nil
+}
+
+// codecs are what the client's payloads go through.
+func (b *base) codecs() []converter.PayloadCodec {
+	if b.codec == nil {
+		return nil
+	}
+	return []converter.PayloadCodec{b.codec}
 }
 
 // close ends what open began, in reverse.

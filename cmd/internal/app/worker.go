@@ -163,7 +163,7 @@ func (w *Worker) prepare(ctx context.Context, b *base) error {
 	if w.config.KeepSchedules {
 		return nil
 	}
-	changed, err := starter.Prepare(ctx, b.temporal, b.namespace, b.logger)
+	changed, err := starter.Prepare(ctx, b.temporal, b.namespace, b.logger, b.codecs()...)
 	if len(changed) > 0 {
 		b.logger.Info("Schedules are made or changed", "schedules", changed)
 	}
@@ -185,7 +185,7 @@ func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool, watche
 		interval = keepInterval
 	}
 	keeper := starter.NewKeeper(starter.KeeperConfig{
-		Temporal: b.temporal, Store: b.store, Namespace: b.namespace, KeepSchedules: w.config.KeepSchedules,
+		Temporal: b.temporal, Codecs: b.codecs(), Store: b.store, Namespace: b.namespace, KeepSchedules: w.config.KeepSchedules,
 		LateBy: keepLate * interval, Delivery: w.config.deliveryOf, Logger: b.logger,
 	})
 	ticker := time.NewTicker(interval)
