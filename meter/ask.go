@@ -55,7 +55,7 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 		q.void, q.recalled = false, true
 		return true, 0
 	}
-	q.surrenders = false
+	q.surrenders, q.heard = false, q.version
 	had := q.free
 	q.free = max(0, a.Issued-q.spent)
 	q.learn(&a, now)

@@ -73,8 +73,8 @@ type quota struct {
 	// contested says that it could not decide on the last ask.
 	contested           bool
 	generation, version int64
-	// denied is the last ask that was answered with less than was needed.
-	denied int64
+	// heard is the last ask that was answered; denied, with less than was needed.
+	heard, denied int64
 	// refusedUntil is the time before which requests are refused, because the store refused the
 	// last ask; 0: it didn't.
 	refusedUntil int64
