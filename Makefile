@@ -52,8 +52,8 @@ laws: ## Try the laws of the meter and the store with many more runs than make t
 	$(STACK) go test -count=1 -timeout 60m -run '(Model|Totals)$$' ./pgstore -rapid.checks=$(or $(CHECKS),500)
 
 chaos: ## Break replicas, worker, servers, networks and disks, and hold the accounts after it (CHAOS_SEED, CHAOS_FAULTS, CHAOS_ROUNDS, CHAOS_MINUTES, TOLLGATE_KILLS)
-	CHAOS_FAULTS=$(or $(CHAOS_FAULTS),30) CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) TOLLGATE_KILLS=$(or $(TOLLGATE_KILLS),100) \
-		$(STACK) go test -v -count=1 -timeout 60m -run '^(TestChaos|TestKills|TestThreeReplicas|TestTheLastUnit)' ./e2e
+	CHAOS_FAULTS=$(or $(CHAOS_FAULTS),30) CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) TOLLGATE_KILLS=$(or $(TOLLGATE_KILLS),100) TOLLGATE_CLOSE_KILLS=all \
+		$(STACK) go test -v -count=1 -timeout 60m -run '^(TestChaos|TestACloseSurvivesKills|TestKills|TestThreeReplicas|TestTheLastUnit)' ./e2e
 
 economy: ## Measure what an instance costs of Temporal, for 10 minutes (ECONOMY)
 	$(STACK) go test -v -count=1 -timeout 100m -run '^TestServerAnInstanceIsCheap$$' ./workflows -economy $(or $(ECONOMY),10m)
