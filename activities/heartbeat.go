@@ -27,7 +27,9 @@ type beating struct {
 }
 
 // startBeating begins with the details as they are now.
-func startBeating(ctx context.Context, details any) *beating { return startBeatingEvery(ctx, maxBeat, details) }
+func startBeating(ctx context.Context, details any) *beating {
+	return startBeatingEvery(ctx, maxBeat, details)
+}
 
 // startBeatingEvery is [startBeating] with a longest time between heartbeats.
 func startBeatingEvery(ctx context.Context, every time.Duration, details any) *beating {
