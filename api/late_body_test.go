@@ -92,7 +92,7 @@ func TestABodyThatComesLateIsDecidedOnThen(t *testing.T) {
 				}
 				ends = append(ends, begin(t, server, one.path, r.secrets["free"], body))
 			}
-			require.Eventually(t, func() bool { return clock.reads.Load() >= before+requests }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return clock.reads.Load() >= before+requests }, 30*time.Second, time.Millisecond)
 			// The process is stopped for so long that it is declared lost.
 			clock.nanos.Add(int64(leaseFor) + 1)
 			store.Set(func(s *metertest.Store) { s.Quota.Release(instance) })

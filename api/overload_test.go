@@ -28,7 +28,7 @@ func anOverloadedRig(t *testing.T) *rig {
 	shedder := gate.NewShedder(gate.ShedderConfig{Delay: func() time.Duration { return time.Second }})
 	r := newRig(t, func(c *Config) { c.Shedder = shedder })
 	r.run(shedder)
-	require.Eventually(t, shedder.Active, 5*time.Second, time.Millisecond)
+	require.Eventually(t, shedder.Active, 30*time.Second, time.Millisecond)
 	return r
 }
 

@@ -98,7 +98,7 @@ func TestStoreAwayAllows(t *testing.T) {
 	r.advance(time.Minute)
 	require.Eventually(t, func() bool {
 		return r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations"}`).Code == http.StatusPaymentRequired
-	}, 5*time.Second, 10*time.Millisecond, "what was used meanwhile counts as soon as the limit is known")
+	}, 30*time.Second, 10*time.Millisecond, "what was used meanwhile counts as soon as the limit is known")
 }
 
 func TestLevels(t *testing.T) {

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -51,6 +52,16 @@ type Charge struct {
 	// Quantity is in the meter's unit, up to [plans.MaxQuantity]. Zero is 1 for a
 	// meter that sums, and the level 0 for others.
 	Quantity int64
+	// MaxBody is the largest body of the request, in bytes, and PlanBodies that of tenants on some
+	// plans, by the plan's key. Larger ones are answered with 413, and nothing is charged. Zero, or
+	// a plan that isn't there: MaxBody; that zero, too: any size.
+	MaxBody    int64
+	PlanBodies map[string]int64
+}
+
+// maxBody is the largest body on a plan, in bytes; 0: any size.
+func (c *Charge) maxBody(plan string) int64 {
+	return cmp.Or(c.PlanBodies[plan], c.MaxBody)
 }
 
 // Unclassified says what becomes of a request that no rule knows.

@@ -46,12 +46,28 @@ func (e *Enforcer) serve(c *gin.Context) {
 		NewProblem(http.StatusInternalServerError, CodeInternal, "The gateway's rules are wrong; nothing was charged.").Abort(c)
 		return
 	}
+	if !boundBody(c, charge.maxBody(organization.Plan().Key)) {
+		bodyTooLarge().Abort(c)
+		return
+	}
 	admission, err := e.Admit(c.Request.Context(), c.Writer.Header(), organization, index, quantity, e.config.Now())
 	if err != nil {
 		abort(c, err)
 		return
 	}
 	e.run(c, admission)
+}
+
+// boundBody lets a request's body have so many bytes, 0: any; false: it says that it has more.
+func boundBody(c *gin.Context, most int64) bool {
+	if most == 0 || c.Request.ContentLength == 0 {
+		return true
+	}
+	if c.Request.ContentLength > most {
+		return false
+	}
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, most)
+	return true
 }
 
 func (e *Enforcer) serveUnclassified(c *gin.Context, organization *meter.Organization) {

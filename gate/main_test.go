@@ -142,7 +142,7 @@ func (r *rig) requireUsage(counted, held int64) {
 		c, h := r.usage()
 		require.Equal(t, counted, c, "counted")
 		require.Equal(t, held, h, "held")
-	}, 5*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 }
 
 func (r *rig) get(path string) *http.Response {

@@ -193,7 +193,7 @@ func (p *Proxy) fail(w http.ResponseWriter, request *http.Request, err error) {
 		// The caller is gone. The status is for the log; it isn't a 2xx, so nothing counts.
 		w.WriteHeader(StatusClientClosedRequest)
 	case errors.As(err, &tooLarge):
-		NewProblem(http.StatusRequestEntityTooLarge, CodeBodyTooLarge, "The request's body is too large.").Write(w)
+		bodyTooLarge().Write(w)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		p.config.Logger.Warn("Upstream did not answer in time", "path", request.URL.Path, "error", err)
 		NewProblem(http.StatusGatewayTimeout, CodeUpstreamTimeout, "The upstream did not answer in time. Nothing was charged.").Write(w)
@@ -201,6 +201,10 @@ func (p *Proxy) fail(w http.ResponseWriter, request *http.Request, err error) {
 		p.config.Logger.Warn("Upstream could not be reached", "path", request.URL.Path, "error", err)
 		NewProblem(http.StatusBadGateway, CodeUpstreamUnavailable, "The upstream could not be reached. Nothing was charged.").Write(w)
 	}
+}
+
+func bodyTooLarge() *Problem {
+	return NewProblem(http.StatusRequestEntityTooLarge, CodeBodyTooLarge, "The request's body is too large. Nothing was charged.")
 }
 
 // hasStalled reports whether the body of a request that w answers has stalled.

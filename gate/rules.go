@@ -4,8 +4,10 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -39,6 +41,26 @@ type Rule struct {
 	Meter string `json:"meter" yaml:"meter"`
 	// Quantity is what one request counts, 1 to [plans.MaxQuantity]. Zero: 1.
 	Quantity int64 `json:"quantity,omitempty" yaml:"quantity,omitempty"`
+	// MaxBodyMiB is the largest body of a request, in MiB, 1 to [maxBodyMiB], and PlanBodyMiB that
+	// of tenants on some plans, by the plan's key. Larger ones are answered with 413. Zero, or a
+	// plan that isn't there: MaxBodyMiB; that zero, too: what the proxy takes.
+	MaxBodyMiB  int64            `json:"max_body_mib,omitempty" yaml:"max_body_mib,omitempty"`
+	PlanBodyMiB map[string]int64 `json:"plan_body_mib,omitempty" yaml:"plan_body_mib,omitempty"`
+}
+
+// maxBodyMiB is the most that a rule may set.
+const maxBodyMiB = 1 << 20
+
+// charge is what a request of the rule costs.
+func (r *Rule) charge() Charge {
+	c := Charge{Meter: r.Meter, Quantity: r.Quantity, MaxBody: r.MaxBodyMiB << 20}
+	if len(r.PlanBodyMiB) > 0 {
+		c.PlanBodies = make(map[string]int64, len(r.PlanBodyMiB))
+		for plan, mib := range r.PlanBodyMiB {
+			c.PlanBodies[plan] = mib << 20
+		}
+	}
+	return c
 }
 
 // Rules classify requests: the first rule that matches counts.
@@ -50,6 +72,7 @@ type Rules struct {
 
 type compiledRule struct {
 	rule     Rule
+	charge   Charge
 	segments []string
 	// rest says that the pattern ends in "**".
 	rest bool
@@ -111,7 +134,7 @@ func NewRules(rules []Rule) (*Rules, error) {
 			segments = segments[:len(segments)-1]
 		}
 		out.folds = out.folds || r.FoldCase
-		out.compiled = append(out.compiled, compiledRule{rule: r, segments: segments, rest: rest})
+		out.compiled = append(out.compiled, compiledRule{rule: r, charge: r.charge(), segments: segments, rest: rest})
 	}
 	if len(broken) > 0 {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidRules, errors.Join(broken...))
@@ -141,6 +164,14 @@ func (r Rule) validate(field string) error {
 	}
 	if r.Quantity < 0 || r.Quantity > plans.MaxQuantity {
 		report("quantity", "%d must be 1 to %d", r.Quantity, int64(plans.MaxQuantity))
+	}
+	if r.MaxBodyMiB < 0 || r.MaxBodyMiB > maxBodyMiB {
+		report("max_body_mib", "%d must be 1 to %d", r.MaxBodyMiB, maxBodyMiB)
+	}
+	for _, plan := range slices.Sorted(maps.Keys(r.PlanBodyMiB)) {
+		if mib := r.PlanBodyMiB[plan]; mib < 1 || mib > maxBodyMiB {
+			report("plan_body_mib."+plan, "%d must be 1 to %d", mib, maxBodyMiB)
+		}
 	}
 	return errors.Join(broken...)
 }
@@ -200,7 +231,7 @@ func (r *Rules) Classify(request *http.Request) (Charge, bool) {
 			held = folded
 		}
 		if c.takes(request.Method) && c.match(held) {
-			return Charge{Meter: c.rule.Meter, Quantity: c.rule.Quantity}, true
+			return c.charge, true
 		}
 	}
 	return Charge{}, false

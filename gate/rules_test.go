@@ -140,6 +140,8 @@ func TestBadRulesNameTheField(t *testing.T) {
 		{`{ method: GET, path: /a**, meter: m }`, `rules[0].path: "/a**" may have ** only`},
 		{`{ method: GET, path: /**/a, meter: m }`, `rules[0].path: "/**/a" may have ** only`},
 		{`{ method: GET, path: /a }`, `rules[0].meter: must be there`},
+		{`{ method: GET, path: /a, meter: m, max_body_mib: -1 }`, `rules[0].max_body_mib: -1 must be 1 to 1048576`},
+		{`{ method: GET, path: /a, meter: m, plan_body_mib: { free: 0 } }`, `rules[0].plan_body_mib.free: 0 must be 1 to 1048576`},
 		{`{ method: GET, path: /a, meter: m, quantity: -1 }`, `rules[0].quantity: -1 must be 1 to`},
 		{`{ method: GET, path: /a, meter: m, quantity: 1000000000000001 }`, `rules[0].quantity:`},
 		{`{ method: GET, path: /a, meter: m, weight: 2 }`, `weight`},

@@ -22,7 +22,7 @@ const (
 	// collection of garbage, or a burst. calmWindows is how many must be calm before it ends.
 	slowWindows, calmWindows = 5, 100
 	// measuredWindows is how many windows show what can be done.
-	measuredWindows = 3
+	measuredWindows = 10
 	// stuckWindows is how many windows in a row must be slow with the least budget before
 	// connections are held, and holdWindows how many there are until they are held for longer.
 	stuckWindows, holdWindows = 25, 10

@@ -17,6 +17,9 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []i
 	for i := range row.identified {
 		s.acknowledgeIdentified(row.day, &row.identified[i], slices.Contains(repeated, i))
 	}
+	for _, kind := range windowKinds {
+		s.consume(kind, row.day, row.leased.of(kind))
+	}
 	s.forgetFinished()
 	switch s.meter.Aggregation {
 	case plans.Max:
@@ -74,17 +77,26 @@ func (s *slot) acknowledgeIdentified(day calendar.Day, e *IdentifiedReport, repe
 	if repeated && s.inWindow(day) {
 		s.used -= e.Quantity
 	}
-	for _, kind := range []calendar.WindowKind{calendar.WindowDay, calendar.WindowMonth} {
-		if e.Leased.of(kind) == 0 {
-			continue
+	for _, kind := range windowKinds {
+		if !repeated {
+			s.consume(kind, day, e.Leased.of(kind))
+		} else if q := s.findQuota(kind, day); q != nil && e.Leased.of(kind) > 0 {
+			// When it was admitted is not known: before any change.
+			q.refund(e.Leased.of(kind), 0)
 		}
-		if q := s.findQuota(kind, day); q != nil {
-			q.open--
-			if repeated {
-				// When it was admitted is not known: before any change.
-				q.refund(e.Leased.of(kind), 0)
-			}
-		}
+	}
+}
+
+// windowKinds are those that leases may be of.
+var windowKinds = [...]calendar.WindowKind{calendar.WindowDay, calendar.WindowMonth}
+
+// consume notes that the store has so much of what the lease of a window covered.
+func (s *slot) consume(kind calendar.WindowKind, day calendar.Day, leased int64) {
+	if leased == 0 {
+		return
+	}
+	if q := s.findQuota(kind, day); q != nil {
+		q.consumed += leased
 	}
 }
 

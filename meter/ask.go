@@ -32,7 +32,7 @@ func (q *quota) ask(now int64) LeaseAsk {
 	q.version++
 	q.needed = q.spent + q.free + need
 	return LeaseAsk{
-		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Answered: q.answered, Issued: q.spent + q.free + max(0, more), Spent: q.spent, Adopted: q.adopted, Booked: q.booked,
+		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Issued: q.spent + q.free + max(0, more), Spent: q.spent, Outstanding: q.spent - q.consumed, Adopted: q.adopted,
 		Need: need, Look: looks, Plan: v.plan.Key, PlanVersion: v.plan.Version, Max: e.Max,
 	}
 }
@@ -50,7 +50,6 @@ func (q *quota) size(now int64) int64 {
 
 // adopt takes over an answer. It reports whether another ask is due, and after what time.
 func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration) {
-	q.answered = true
 	if q.void {
 		// What was granted was asked for by what is in force no longer: it goes back.
 		q.void, q.recalled = false, true
@@ -65,6 +64,9 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 		q.low = q.free / 4
 	}
 	unmet := a.Issued < q.needed
+	if unmet {
+		q.denied = q.version
+	}
 	if !unmet || q.free > had {
 		q.pause = 0
 	}

@@ -109,7 +109,7 @@ func (q *quota) patience(w *want, quantity int64) int {
 		return 1
 	case q.barred != decided || q.changing:
 		return 2
-	case q.heard <= w.since:
+	case q.denied <= w.since:
 		// A call that is under way, and the next one, are answered by then or have failed.
 		return 1 + int((2*c.AskTimeout+c.QuotaWait-1)/c.QuotaWait)
 	default:
@@ -134,7 +134,7 @@ func (q *quota) giveUp(w *want, quantity int64) (plans.Decision, verdict) {
 	if q.barred != decided && quantity <= e.Max {
 		return q.refusal(e), q.barred
 	}
-	if (q.changing || q.heard <= w.since) && quantity <= e.Max {
+	if (q.changing || q.denied <= w.since) && quantity <= e.Max {
 		return q.refusal(e), unavailable
 	}
 	now := m.config.Now().UnixNano()

@@ -186,6 +186,7 @@ func (f *fleet) replay() bool {
 	}
 	f.dead, f.gone = f.dead[1:], append(f.gone, j)
 	f.store.Set(func(s *metertest.Store) { s.Quota.Release(j.instance) })
+	delete(f.forgotten, j.instance)
 	return true
 }
 

@@ -27,6 +27,10 @@ type fleet struct {
 	// gone are those whose journal was replayed.
 	gone   []*memoryJournal
 	backup *metertest.Backup
+	// forgotten are the instances of which the store may have lost something, since it has gone back
+	// in time; restores counts how often it has.
+	forgotten map[uuid.UUID]bool
+	restores  int
 	// acknowledged is what must be in the store in the end.
 	acknowledged map[usageKey]int64
 	// counted are the identities that were acknowledged, with the plans that may price them:
@@ -72,7 +76,7 @@ func newFleet(t *rapid.T, strict, answering bool) *fleet {
 		t: t, store: metertest.NewStore(), catalog: fleetCatalog(), strict: strict, answering: answering,
 		clock:        &clock{now: time.Date(2026, 11, 29, 20, 0, 0, 0, time.UTC)},
 		acknowledged: map[usageKey]int64{}, counted: map[metertest.IdentityKey]map[metertest.PricedBy]bool{},
-		segments: map[meter.BatchID][]meter.Record{},
+		segments: map[meter.BatchID][]meter.Record{}, forgotten: map[uuid.UUID]bool{},
 	}
 	require.NoError(t, f.catalog.Validate())
 	f.ids = []uuid.UUID{f.store.Add("free"), f.store.Add("free")}
@@ -285,6 +289,7 @@ func (f *fleet) restore() {
 	}
 	f.store.Restore(f.backup)
 	f.dead, f.gone = append(f.dead, f.gone...), nil
+	f.forget()
 }
 
 // TestLimitsHoldAcrossInstances interleaves what several instances do, crashes and

@@ -62,7 +62,8 @@ type Flusher struct {
 	retained          []pendingBatch
 	// sent are the last batches that were acknowledged, in sequence.
 	sent []sent
-	// rewinding says that the store was brought up to date, and that leases are yet to begin anew.
+	// rewinding says that the store was brought up to date, and that what else is known of it is yet to
+	// be read anew.
 	rewinding bool
 
 	driven  atomic.Int64
@@ -166,11 +167,7 @@ func (f *Flusher) flush(ctx context.Context) (_ FlushSummary, levels []Level, _ 
 	}
 	levels, err := f.write(ctx, began, &summary, levels)
 	if err == nil && f.rewinding {
-		// What was admitted since the drain is written before its leases go to others.
-		f.retain(m.drain(f.config.Now()))
-		if levels, err = f.write(ctx, began, &summary, levels); err == nil {
-			err = f.beginAnew(ctx)
-		}
+		err = f.rewound(ctx)
 	}
 	if err != nil {
 		return summary, nil, err

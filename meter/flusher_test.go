@@ -107,8 +107,8 @@ func TestRunFlushesWhenNothingElseDoes(t *testing.T) {
 	require.NoError(t, err)
 	i, _ := m.Index("evaluations")
 	o.Consume(i, 3, now)
-	require.Eventually(t, func() bool { return store.Value(id, "evaluations", calendar.DayOf(now)) == 3 }, 5*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { return undriven.Load() > 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return store.Value(id, "evaluations", calendar.DayOf(now)) == 3 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return undriven.Load() > 0 }, 30*time.Second, time.Millisecond)
 	cancel()
 	wg.Wait()
 }

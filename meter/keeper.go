@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,8 +27,6 @@ type keeper struct {
 	signal chan struct{}
 	end    context.CancelFunc
 	calls  sync.WaitGroup
-	// barred says that the store is being brought up to date: it isn't asked.
-	barred atomic.Bool
 }
 
 const (
@@ -143,6 +140,8 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) ask(ctx context.Context, batch []*quota) {
 	m := k.meter
 	asks := make([]LeaseAsk, len(batch))
+	// Before the asks are made: what they leave out is in no later batch than the store has then.
+	by := BatchID{Instance: m.config.Instance, Seq: m.acknowledged.Load()}
 	now := m.config.Now().UnixNano()
 	for i, q := range batch {
 		q.slot.mu.Lock()
@@ -150,14 +149,9 @@ func (k *keeper) ask(ctx context.Context, batch []*quota) {
 		asks[i] = q.ask(now)
 		q.slot.mu.Unlock()
 	}
-	if k.barred.Load() {
-		k.behind(ctx, batch, ErrStoreBehind)
-		return
-	}
 	calling, cancel := context.WithTimeout(ctx, m.config.AskTimeout)
 	defer cancel()
 	began := m.config.Now()
-	by := BatchID{Instance: m.config.Instance, Seq: m.acknowledged.Load()}
 	answers, err := m.config.Leases.AdjustLeases(calling, by, asks)
 	if err == nil && len(answers.Answers) != len(asks) {
 		err = fmt.Errorf("the store gave %d answers to %d asks", len(answers.Answers), len(asks))

@@ -30,27 +30,24 @@ type QuotaWindow struct {
 type LeaseAsk struct {
 	QuotaWindow
 	// Generation tells apart the times at which the instance began to account for the
-	// window: with a later one, what was issued counts from zero again, and asks of an
-	// earlier one change nothing.
+	// window: with a later one the lease begins anew, and asks of an earlier one change nothing.
 	Generation int64
 	Version    int64
-	// Answered says that an ask was answered before. Where the store has no lease, it has
-	// released it meanwhile; where it has one of an earlier generation, that is released.
-	Answered bool
 	// Issued is what the instance wants. Less than it has: it gives quota back. More: it
 	// asks, and is granted between nothing and that.
 	Issued int64
 	// Spent is how much of what was issued the instance has admitted, as of this ask.
-	// Where the store has released the lease meanwhile, it begins again from here, with
-	// nothing outstanding. An instance to which more was issued holds some idle, and can be asked for it.
+	// An instance to which more was issued holds some idle, and can be asked for it.
 	Spent int64
+	// Outstanding is the part of Spent that is in none of the batches up to the one that the call
+	// names. It is the instance's whatever the window has left, also beyond the limit: a lease that
+	// begins anew, or that the store has released or lost, begins with it; where the store has just
+	// those batches, what it keeps of the lease is this and what is idle.
+	Outstanding int64
 	// Adopted is the part of Issued that was admitted before the limit was in force and was
 	// not settled then: it is taken out of the window whatever that has left, also beyond the
 	// limit. Less than before: some was settled before the store was told of it.
 	Adopted int64
-	// Booked is the part of Adopted that the store was told of before, as far as answers say: a
-	// store that has released the lease meanwhile takes the rest out of the window.
-	Booked int64
 	// Need is how much a request waits for. Up to it the instance is granted all that
 	// remains; beyond it at most its fair share. Where it can't be granted, other
 	// instances are asked to give back what they don't use. Zero: nobody waits.

@@ -201,9 +201,6 @@ func (s *slot) moveQuotas(r *Reservation) (joining []*quota) {
 			joining = append(joining, q)
 		case holds && !has:
 			q.held -= r.quantity
-			if q == r.quota {
-				q.open--
-			}
 			q.refund(q.disown(r), r.stamp)
 			if q == r.quota {
 				r.quota = nil

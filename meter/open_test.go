@@ -109,3 +109,37 @@ func TestAnOpenReservationOfTodayStays(t *testing.T) {
 	require.Zero(t, r.meter.Totals().Redated)
 	require.True(t, open.Commit())
 }
+
+// TestARedatedReservationCountsInTheWindowInForce holds that a request which has been under way since a
+// day that has passed, and that a limit of before goes on holding, counts in the limit in force, too.
+func TestARedatedReservationCountsInTheWindowInForce(t *testing.T) {
+	store, instance := metertest.NewStore(), uuid.Must(uuid.NewV7())
+	id, now := store.Add("pro"), time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	m := meter.New(meter.WithManualLeases(meter.Config{
+		Catalog: fleetCatalog(), Store: store, Leases: store, Instance: instance, Now: clock, RedateAfter: 5 * time.Minute, Logger: slog.New(slog.DiscardHandler),
+	}))
+	flusher := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: instance, Now: clock})
+	o, err := m.Organization(t.Context(), id, now)
+	require.NoError(t, err)
+	const monthly = 1
+	d, r := meter.AdmitManually(o, monthly, 7, now, 0)
+	require.True(t, d.Allowed)
+	open := m.KeepOpen(r, now)
+	// A month's limit of 30, then a day's of 15.
+	for _, plan := range []string{"free", "plus"} {
+		store.Change(id, plan)
+		require.NoError(t, m.Reload(t.Context(), id, now))
+		meter.KeepLeases(m)
+	}
+	now = now.AddDate(0, 0, 1)
+	_, err = flusher.Flush(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, calendar.DayOf(now), meter.DayOfOpen(open))
+	d, _ = meter.AdmitManually(o, monthly, 9, now, 3)
+	require.False(t, d.Allowed, "7 of 15 are held")
+	d, r = meter.AdmitManually(o, monthly, 8, now, 3)
+	require.True(t, d.Allowed)
+	r.Release()
+	require.True(t, open.Release())
+}

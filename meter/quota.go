@@ -22,11 +22,11 @@ type quota struct {
 	// active says that the slot admits out of it; otherwise what is free is given back.
 	active      bool
 	free, spent int64
+	// consumed is the part of spent that is in batches which the store has acknowledged. The rest
+	// is outstanding: the store keeps it for this instance, whatever else it has lost.
+	consumed int64
 	// pending is the leased part of the current day's pending usage.
 	pending int64
-	// open counts what was admitted out of it and may yet come back: reservations that are
-	// not settled, and identified reports that are not acknowledged.
-	open int
 	// held is the part of spent that open reservations hold.
 	held int64
 	// adopted is what was taken over of reservations that were made without a lease of the
@@ -71,12 +71,10 @@ type quota struct {
 	// it does decide.
 	barred verdict
 	// contested says that it could not decide on the last ask.
-	contested bool
-	// answered says that an ask was answered.
-	answered            bool
+	contested           bool
 	generation, version int64
-	// heard is the last ask that was answered.
-	heard int64
+	// heard is the last ask that was answered; denied, with less than was needed.
+	heard, denied int64
 	// refusedUntil is the time before which requests are refused, because the store refused the
 	// last ask; 0: it didn't.
 	refusedUntil int64
@@ -310,7 +308,6 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 	case !fenced && q.free >= quantity:
 		q.free -= quantity
 		q.spent += quantity
-		q.open++
 		if q.free < q.low {
 			m.keeper.enqueue(q)
 		}
@@ -387,5 +384,5 @@ func (s *slot) forgetFinished() {
 
 // finished reports whether a quota of another window can be forgotten.
 func (q *quota) finished() bool {
-	return !q.active && q.free == 0 && q.wanted == 0 && q.open == 0 && q.held == 0 && !q.queued && !q.asking
+	return !q.active && q.free == 0 && q.wanted == 0 && q.spent == q.consumed && !q.queued && !q.asking
 }

@@ -132,7 +132,7 @@ func TestStoreAwayAllowsOrDenies(t *testing.T) {
 			windows := 0
 			store.Set(func(s *metertest.Store) { windows = len(s.Quota.Windows) })
 			return windows > 0
-		}, 5*time.Second, 10*time.Millisecond)
+		}, 30*time.Second, 10*time.Millisecond)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestDenyCoversWhatIsNotKnown(t *testing.T) {
 		d, r, err := o.Admit(context.Background(), 0, 1, noon.Add(time.Since(started)))
 		r.Commit()
 		return err == nil && d.Allowed
-	}, 5*time.Second, 5*time.Millisecond)
+	}, 30*time.Second, 5*time.Millisecond)
 }
 
 // TestFence holds that an instance that the store may have given up relies on no lease.
@@ -257,5 +257,5 @@ func TestUnleasedIsWhatWasUsed(t *testing.T) {
 	require.EqualValues(t, 35, m.Totals().Unleased)
 	require.ErrorIs(t, m.LeasesAway(), metertest.ErrAway)
 	store.Set(func(s *metertest.Store) { s.Away = false })
-	require.Eventually(t, func() bool { return m.LeasesAway() == nil }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return m.LeasesAway() == nil }, 30*time.Second, 5*time.Millisecond)
 }

@@ -45,7 +45,7 @@ func TestARefusedWindowHoldsUpNoOthers(t *testing.T) {
 			wg.Wait()
 			require.Zero(t, m.Totals().Unleased)
 			store.Set(func(s *metertest.Store) { s.Refused = nil })
-			require.Eventually(t, func() bool { return admit(bad) == nil }, 5*time.Second, 10*time.Millisecond, "it is tried again")
+			require.Eventually(t, func() bool { return admit(bad) == nil }, 30*time.Second, 10*time.Millisecond, "it is tried again")
 			require.Zero(t, m.Totals().Unleased)
 		})
 	}

@@ -239,12 +239,7 @@ func (r *Reservation) Release() {
 	r.slot = nil
 	s.mu.Lock()
 	d, _ := s.dayFor(r.day, r.price)
-	s.unhold(d, r, func(q *quota) {
-		if q == r.quota {
-			q.open--
-		}
-		q.refund(q.disown(r), r.stamp)
-	})
+	s.unhold(d, r, func(q *quota) { q.refund(q.disown(r), r.stamp) })
 	s.rare.acknowledgeTaken(r.day, r.quantity)
 	if s.inWindow(r.day) && s.meter.Aggregation == plans.Sum {
 		s.used -= r.quantity

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,8 +31,8 @@ type RewindStore interface {
 // LeasedWindow is a window of which an instance holds quota.
 type LeasedWindow struct {
 	QuotaWindow
-	// Generation is that of the lease, as in [LeaseAsk].
-	Generation int64
+	// Generation is that of the lease, and Version that of its last ask, as in [LeaseAsk].
+	Generation, Version int64
 }
 
 // MissingBatches are batches of an instance that the store doesn't have, and that nobody can
@@ -89,11 +88,11 @@ func (f *Flusher) reportsOf(seq int64) (int64, bool) {
 
 // rewind brings the store up to a batch that it had acknowledged: it sends again what is
 // kept, under the same identities, and records what is not. From here on nothing is admitted out
-// of leases, nor asked for, until they begin anew. The caller holds mu and the meter's storeMu.
+// of leases before the store, up to date, has granted it. The caller holds mu and the meter's storeMu.
 func (f *Flusher) rewind(ctx context.Context, through int64) error {
 	m, store := f.config.Meter, f.config.Rewinds
 	f.rewinding = true
-	m.barLeases()
+	m.forfeitLeases()
 	last, err := store.LastSeq(ctx, f.config.Instance)
 	if errors.Is(err, ErrUnknownInstance) {
 		last, err = 0, store.RegisterInstance(ctx, f.config.As)
@@ -129,20 +128,14 @@ func (f *Flusher) rewind(ctx context.Context, through int64) error {
 	return nil
 }
 
-// beginAnew gives back what the store believes to be leased, and has leases begin anew: what it
-// knows of them is older than what was granted. All that was admitted out of them is written.
-func (f *Flusher) beginAnew(ctx context.Context) error {
-	m, store := f.config.Meter, f.config.Rewinds
-	held, err := store.LeasedWindows(ctx, f.config.Instance)
-	if err == nil {
-		err = store.ReleaseLeases(ctx, f.config.Instance, held)
+// rewound compares what is leased with a store that is up to date again, and has what else is known
+// of it read anew.
+func (f *Flusher) rewound(ctx context.Context) error {
+	if err := f.CompareLeases(ctx); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("take the instance up again: %w", err)
-	}
-	m.abandonLeases()
 	f.rewinding = false
-	m.orgs.each(func(o *Organization) { o.stale.Store(true) })
+	f.config.Meter.orgs.each(func(o *Organization) { o.stale.Store(true) })
 	if f.config.Rewound != nil {
 		f.config.Rewound()
 	}
@@ -195,49 +188,42 @@ func (f *Flusher) gap(first, through int64) MissingBatches {
 	return gap
 }
 
-// ReleaseForgotten gives back what the store believes this instance to hold of windows that it
-// has no quota of. That is so where the store has gone back in time, and had been told. Call
-// it where the store was away.
-func (f *Flusher) ReleaseForgotten(ctx context.Context) error {
-	if f.config.Rewinds == nil || f.config.Meter.keeper == nil {
+// CompareLeases compares what the store believes this instance to hold with what it does hold. They
+// differ where the store has gone back in time. What it believes of windows that the instance has no
+// quota of is given back. What the store doesn't know to have granted is not admitted: it may be
+// another's by now. Call it where the store was away.
+func (f *Flusher) CompareLeases(ctx context.Context) error {
+	m, store := f.config.Meter, f.config.Rewinds
+	if store == nil || m.keeper == nil {
 		return nil
 	}
-	held, err := f.config.Rewinds.LeasedWindows(ctx, f.config.Instance)
+	leases, err := store.LeasedWindows(ctx, f.config.Instance)
 	if err != nil {
-		return fmt.Errorf("release what is forgotten: %w", err)
+		return fmt.Errorf("compare leases: %w", err)
 	}
-	held = slices.DeleteFunc(held, func(w LeasedWindow) bool {
+	stored, forgotten := make(map[QuotaWindow]LeasedWindow, len(leases)), leases[:0:0]
+	for _, w := range leases {
+		stored[w.QuotaWindow] = w
 		known := false
-		f.config.Meter.withQuota(w.QuotaWindow, func(*quota) { known = true })
-		return known
-	})
-	if err := f.config.Rewinds.ReleaseLeases(ctx, f.config.Instance, held); err != nil {
-		return fmt.Errorf("release what is forgotten: %w", err)
+		m.withQuota(w.QuotaWindow, func(*quota) { known = true })
+		if !known {
+			forgotten = append(forgotten, w)
+		}
 	}
+	if err := store.ReleaseLeases(ctx, f.config.Instance, forgotten); err != nil {
+		return fmt.Errorf("compare leases: %w", err)
+	}
+	m.eachQuota(func(q *quota) {
+		if w := stored[q.key]; q.heard > 0 && (w.Generation != q.generation || w.Version < q.heard) {
+			q.forfeit()
+		}
+	})
 	return nil
 }
 
-// barLeases gives up all that is free, and lets no lease be asked for until they are abandoned.
-func (m *Meter) barLeases() {
-	if m.keeper == nil {
-		return
+// forfeitLeases gives up all that is free.
+func (m *Meter) forfeitLeases() {
+	if m.keeper != nil {
+		m.eachQuota((*quota).forfeit)
 	}
-	m.keeper.barred.Store(true)
-	m.eachQuota((*quota).forfeit)
-}
-
-// abandonLeases gives up all that is free: it can't be admitted before the store has been
-// asked, and what was granted before counts from what is spent.
-func (m *Meter) abandonLeases() {
-	if m.keeper == nil {
-		return
-	}
-	m.eachQuota((*quota).abandon)
-	m.keeper.barred.Store(false)
-}
-
-// abandon is forfeit where the store doesn't know what it had granted.
-func (q *quota) abandon() {
-	q.generation = q.slot.org.meter.generations.Add(1)
-	q.forfeit()
 }

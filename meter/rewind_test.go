@@ -94,37 +94,22 @@ func TestWhatIsAdmittedIsWrittenBeforeItsLeaseGoes(t *testing.T) {
 	pending.Commit()
 	r.store.Restore(backup)
 
-	other := meter.New(meter.WithManualLeases(meter.Config{
-		Catalog: fleetCatalog(), Store: r.store, Leases: r.store, Instance: uuid.Must(uuid.NewV7()), Now: func() time.Time { return noon },
-		Logger: slog.New(slog.DiscardHandler),
-	}))
-	t.Cleanup(other.Close)
-	theirs, err := other.Organization(t.Context(), r.of.ID(), noon)
-	require.NoError(t, err)
+	grab := r.grabber()
 	admitted, asking := int64(0), false
-	grab := func() {
-		for {
-			d, held := meter.AdmitManually(theirs, 0, 1, noon, 3)
-			if !d.Allowed {
-				return
-			}
-			held.Commit()
-			admitted++
-		}
-	}
 	r.store.Set(func(s *metertest.Store) {
 		s.Before = func(_ context.Context, call metertest.Call) error {
 			if !asking && call != metertest.CallAdjust {
 				asking = true
-				grab()
+				admitted += grab()
 				asking = false
 			}
 			return nil
 		}
 	})
-	_, err = r.flusher.Flush(t.Context())
+	_, err := r.flusher.Flush(t.Context())
 	require.NoError(t, err)
-	grab()
+	meter.KeepLeases(r.meter)
+	admitted += grab()
 	require.EqualValues(t, 8, r.stored())
 	require.EqualValues(t, 12, admitted)
 	d, _ = meter.AdmitManually(r.of, 0, 1, noon, 3)

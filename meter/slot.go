@@ -318,10 +318,6 @@ func (s *slot) record(r *Reservation) {
 			s.countLeased(q, older, part)
 		} else {
 			r.identified.Leased.add(q.key.Kind, part)
-			q.open++
-		}
-		if q == r.quota {
-			q.open--
 		}
 	})
 	inWindow := s.inWindow(r.day)

@@ -2,9 +2,11 @@ package meter_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
@@ -59,6 +61,38 @@ func TestASlowStoreRefusesNobody(t *testing.T) {
 	}
 }
 
+// TestOthersTakeWhatOneWaitedFor holds that a request which finds what was granted for it taken,
+// by requests that came later, waits for the next call: there is room.
+func TestOthersTakeWhatOneWaitedFor(t *testing.T) {
+	t.Parallel()
+	store := metertest.NewStore()
+	id := store.Add("free")
+	store.Before = func(_ context.Context, call metertest.Call) error {
+		if call == metertest.CallAdjust {
+			time.Sleep(100 * time.Millisecond)
+		}
+		return nil
+	}
+	m := newLessee(t, store, func(c *meter.Config) { c.QuotaWait, c.AskTimeout = 30*time.Millisecond, 10*time.Second })
+	o, err := m.Organization(t.Context(), id, noon)
+	require.NoError(t, err)
+	var clients sync.WaitGroup
+	for n := range 40 {
+		clients.Go(func() {
+			// Each comes a little later than the one before it, so that calls are always under way.
+			time.Sleep(time.Duration(n) * 5 * time.Millisecond)
+			for range 25 {
+				d, r, err := o.Admit(t.Context(), 0, 1, noon.Add(time.Since(started)))
+				if !assert.NoError(t, err) || !assert.True(t, d.Allowed, "%+v", d) {
+					return
+				}
+				r.Commit()
+			}
+		})
+	}
+	clients.Wait()
+}
+
 // TestWhatOthersHoldIsNoRefusal holds that a request which waits for what another instance
 // holds, and doesn't give back, is not told that the limit is reached; and that one which no
 // instance could be given is.
@@ -94,7 +128,7 @@ func TestWhatOthersHoldIsNoRefusal(t *testing.T) {
 	require.Eventually(t, func() bool {
 		allowed, err := admit(asking, 1_000-used)
 		return err == nil && allowed
-	}, 5*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 	store.Set(func(s *metertest.Store) { require.NoError(t, s.Quota.Check()) })
 }
 

@@ -205,11 +205,12 @@ AS $$
 $$;
 -- +goose StatementEnd
 
--- Answers one ask of an instance, whose row the caller has locked; the window is open where there is anything to grant.
+-- Answers one ask of an instance, whose row the caller has locked; the window is open where there is anything to grant or to
+-- keep. by_seq is the last batch that the instance leaves out of what is outstanding.
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_adjust_lease(
-    by_instance uuid, of_organization uuid, of_meter text, of_kind text, of_start date,
-    ask_generation bigint, ask_version bigint, ask_answered boolean, ask_issued bigint, ask_spent bigint, ask_adopted bigint, ask_booked bigint,
+    by_instance uuid, by_seq bigint, of_organization uuid, of_meter text, of_kind text, of_start date,
+    ask_generation bigint, ask_version bigint, ask_issued bigint, ask_spent bigint, ask_outstanding bigint, ask_adopted bigint,
     ask_need bigint, ask_look boolean, ask_plan text, ask_plan_version bigint, ask_max bigint,
     OUT answer_issued bigint, OUT outdated boolean, OUT waiting boolean, OUT changing boolean,
     OUT answer_max bigint, OUT answer_consumed bigint, OUT answer_unleased bigint, OUT answer_leased bigint,
@@ -223,7 +224,8 @@ DECLARE
     live      bigint;
     alive     boolean;
     change    bigint;
-    adopting  bigint;
+    exact     boolean;
+    kept      bigint;
     need      bigint;
     available bigint;
     granting  bigint := 0;
@@ -236,7 +238,7 @@ BEGIN
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         answer_issued := ask_spent;
-        outdated := (ask_issued > ask_spent OR ask_adopted > 0) AND tollgate_plan_outdated(of_organization, ask_plan, ask_plan_version);
+        outdated := (ask_issued > ask_spent OR ask_outstanding > 0) AND tollgate_plan_outdated(of_organization, ask_plan, ask_plan_version);
         answer_max := ask_max;
         answer_consumed := 0; answer_unleased := 0; answer_leased := 0; outstanding := 0;
         SELECT coalesce(sum(r.quantity), 0) INTO answer_held FROM reservations r
@@ -253,15 +255,10 @@ BEGIN
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
         AND q.instance_id = by_instance;
     IF NOT FOUND OR ask_generation > l.generation THEN
-        IF ask_answered AND l.granted > 0 THEN
-            -- All that was admitted out of the lease before is written: it begins anew.
-            w.leased := w.leased - l.granted;
-            l.granted := 0;
-        END IF;
-        -- What was adopted and not booked was never taken out of the window: it is, below.
+        -- It begins anew, with what the instance has admitted and not flushed.
+        w.leased := w.leased + ask_outstanding - coalesce(l.granted, 0);
         l := ROW (of_organization, of_meter, of_kind, of_start, by_instance, ask_generation, 0,
-            CASE WHEN ask_answered THEN ask_spent - ask_adopted + ask_booked ELSE 0 END, coalesce(l.granted, 0), 0,
-            CASE WHEN ask_answered THEN ask_booked ELSE 0 END, 0)::quota_leases;
+            ask_spent, ask_outstanding, ask_spent, ask_adopted, 0)::quota_leases;
     END IF;
     change := ask_issued - l.issued;
     outdated := old_plan AND change > 0;
@@ -271,12 +268,17 @@ BEGIN
             w.plan_max := ask_max;
         END IF;
         -- What was admitted before the limit was in force is taken whatever remains.
-        adopting := ask_adopted - l.adopted;
+        kept := greatest(0, l.granted + ask_adopted - l.adopted);
+        l.issued := l.issued + ask_adopted - l.adopted;
         l.adopted := ask_adopted;
-        l.issued := l.issued + adopting;
-        adopting := greatest(adopting, -l.granted);
-        l.granted := l.granted + adopting;
-        w.leased := w.leased + adopting;
+        -- So is what was admitted by what the store doesn't know any more. With the window locked: no batch consumes meanwhile.
+        SELECT i.last_seq = by_seq INTO exact FROM instances i WHERE i.id = by_instance;
+        IF exact OR l.issued < ask_spent THEN
+            l.issued := greatest(l.issued, ask_spent);
+            kept := l.issued - ask_spent + ask_outstanding;
+        END IF;
+        w.leased := w.leased + kept - l.granted;
+        l.granted := kept;
         change := ask_issued - l.issued;
         outdated := old_plan AND change > 0;
         IF change < 0 THEN
@@ -380,7 +382,7 @@ END $$;
 
 DROP FUNCTION tollgate_hold_quota(uuid, text, date, bigint, text, text, bigint, bigint, boolean);
 DROP FUNCTION tollgate_adjust_lease(
-    uuid, uuid, text, text, date, bigint, bigint, boolean, bigint, bigint, bigint, bigint, bigint, boolean, text, bigint, bigint);
+    uuid, bigint, uuid, text, text, date, bigint, bigint, bigint, bigint, bigint, bigint, bigint, boolean, text, bigint, bigint);
 DROP FUNCTION tollgate_window_current(quota_windows);
 DROP FUNCTION tollgate_recall_quota(uuid, text, text, date, uuid);
 DROP FUNCTION tollgate_expire_held(uuid, text, text, date, uuid);

@@ -52,7 +52,7 @@ func TestDownRefusesWhileProgramsAreConnected(t *testing.T) {
 		require.Equal(t, latest, version, what)
 		require.NoError(t, conn.Close(t.Context()))
 	}
-	require.Eventually(t, func() bool { return migrations.Down(t.Context(), db.URL) == nil }, 5*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return migrations.Down(t.Context(), db.URL) == nil }, 30*time.Second, 50*time.Millisecond)
 }
 
 // A migration that waits for a lock gives up, before all that asks for the table waits behind it for long.

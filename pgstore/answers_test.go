@@ -76,7 +76,7 @@ func TestNoLimitOpensWhilePostgresAnswers(t *testing.T) {
 			_, r, err := m.organization(id).Admit(t.Context(), index, 1, time.Now())
 			r.Release()
 			return err == nil
-		}, 5*time.Second, 50*time.Millisecond, "it is asked again")
+		}, 30*time.Second, 50*time.Millisecond, "it is asked again")
 	}
 	require.Zero(t, m.meter.Totals().Unleased)
 }

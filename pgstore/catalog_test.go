@@ -242,7 +242,7 @@ func TestCatalogIsOfOneMoment(t *testing.T) {
 	})
 	require.Eventually(t, func() bool {
 		return f.count(`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM plan_limits%'`) > 0
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	_, err = tx.Exec(t.Context(), `
 		INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ('team', 1, 'Team', 0, 0);
 		INSERT INTO plan_limits (plan_key, plan_version, meter, mode, limit_window, max) VALUES ('team', 1, 'evaluations', 'hard', 'day', 7)`)

@@ -77,8 +77,8 @@ func adjust(ctx context.Context, tx scoped, by meter.BatchID, asks []meter.Lease
 	for _, i := range order {
 		a, ask := &answers.Answers[i], &asks[i]
 		b.Queue(`SELECT * FROM tollgate_adjust_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
-			instance, ask.Organization, ask.Meter, ask.Kind, date(ask.Start), ask.Generation, ask.Version, ask.Answered,
-			ask.Issued, ask.Spent, ask.Adopted, ask.Booked, ask.Need, ask.Look, ask.Plan, ask.PlanVersion, ask.Max).
+			instance, by.Seq, ask.Organization, ask.Meter, ask.Kind, date(ask.Start), ask.Generation, ask.Version,
+			ask.Issued, ask.Spent, ask.Outstanding, ask.Adopted, ask.Need, ask.Look, ask.Plan, ask.PlanVersion, ask.Max).
 			QueryRow(func(row pgx.Row) error {
 				return row.Scan(&a.Issued, &a.Outdated, &a.Waiting, &a.Changing, &a.Max, &a.Consumed, &a.Unleased, &a.Leased,
 					&a.Held, &a.Outstanding, &a.Idle)
@@ -100,7 +100,7 @@ func adjust(ctx context.Context, tx scoped, by meter.BatchID, asks []meter.Lease
 }
 
 // queueOpening opens the windows in which an instance that is live wants more than
-// it has spent, or has adopted something, under a plan that is in force.
+// it has spent, or has something outstanding, under a plan that is in force.
 func queueOpening(b *pgx.Batch, instance uuid.UUID, asks []meter.LeaseAsk, order []int) {
 	var organizations [][16]byte
 	var meters, kinds, planKeys []string
@@ -108,7 +108,7 @@ func queueOpening(b *pgx.Batch, instance uuid.UUID, asks []meter.LeaseAsk, order
 	var versions, maxes []int64
 	for _, i := range order {
 		ask := &asks[i]
-		if ask.Issued <= ask.Spent && ask.Adopted == 0 {
+		if ask.Issued <= ask.Spent && ask.Outstanding == 0 {
 			continue
 		}
 		organizations = append(organizations, ask.Organization)
@@ -189,6 +189,6 @@ func leasedWindow(r db.LeasedWindowsRow) meter.LeasedWindow {
 		QuotaWindow: meter.QuotaWindow{
 			Organization: r.OrganizationID, Meter: r.Meter, Kind: calendar.WindowKind(r.LimitWindow), Start: calendar.DayOf(r.WindowStart),
 		},
-		Generation: r.Generation,
+		Generation: r.Generation, Version: r.Version,
 	}
 }

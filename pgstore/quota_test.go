@@ -21,11 +21,12 @@ import (
 type lessee struct {
 	*writer
 	window meter.QuotaWindow
-	// version, issued and spent are what it tells of its lease.
-	version, issued, spent int64
-	plan                   string
-	planVersion            int
-	max                    int64
+	// version, issued and spent are what it tells of its lease, consumed is the part of spent that it
+	// has flushed.
+	version, issued, spent, consumed int64
+	plan                             string
+	planVersion                      int
+	max                              int64
 }
 
 // window is the window of evaluations that contains today.
@@ -42,7 +43,7 @@ func (f *fixture) lessee(w meter.QuotaWindow) *lessee {
 func (l *lessee) next(n, need int64) meter.LeaseAsk {
 	l.version++
 	return meter.LeaseAsk{
-		QuotaWindow: l.window, Version: l.version, Answered: l.version > 1, Issued: l.issued + n, Spent: l.spent, Need: need,
+		QuotaWindow: l.window, Version: l.version, Issued: l.issued + n, Spent: l.spent, Outstanding: l.spent - l.consumed, Need: need,
 		Plan: l.plan, PlanVersion: l.planVersion, Max: l.max,
 	}
 }
@@ -50,7 +51,7 @@ func (l *lessee) next(n, need int64) meter.LeaseAsk {
 // send makes an ask, and takes in the answer.
 func (l *lessee) send(ask meter.LeaseAsk) meter.LeaseAnswer {
 	l.f.t.Helper()
-	answers, err := l.f.AdjustLeases(l.f.t.Context(), meter.BatchID{Instance: l.id}, []meter.LeaseAsk{ask})
+	answers, err := l.f.AdjustLeases(l.f.t.Context(), meter.BatchID{Instance: l.id, Seq: l.seq}, []meter.LeaseAsk{ask})
 	require.NoError(l.f.t, err)
 	require.Len(l.f.t, answers.Answers, 1)
 	l.issued = answers.Answers[0].Issued
@@ -68,6 +69,7 @@ func (l *lessee) spend(n int64) {
 	used := row(l.window.Organization, l.window.Meter, today, n)
 	used.Leased = leasedOf(l.window.Kind, n)
 	l.spent += n
+	l.consumed += n
 	l.flush(used)
 }
 
@@ -104,24 +106,63 @@ func TestNothingIsGrantedBeyondTheMaximum(t *testing.T) {
 	}
 }
 
-// TestWhatIsAdoptedAfterARelease holds that a store which has released a lease takes out of the
-// window what was adopted since, and not again what it had been told of.
-func TestWhatIsAdoptedAfterARelease(t *testing.T) {
+// TestWhatIsOutstandingIsKept holds that what an instance has admitted and not flushed is taken out of
+// the window whatever the store has lost of its lease, and that nothing stays leased beyond that.
+func TestWhatIsOutstandingIsKept(t *testing.T) {
 	t.Parallel()
-	for _, booked := range []int64{0, 3} {
-		f := newFixture(t)
-		w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
-		l := f.lessee(w)
-		l.ask(10, 10)
-		l.spent = 4
-		require.NoError(t, f.StopInstance(t.Context(), l.id))
-		ask := l.next(0, 0)
-		ask.Issued, ask.Spent, ask.Adopted, ask.Booked = 7, 7, 3, booked
-		answer := l.send(ask)
-		require.EqualValues(t, 7, answer.Issued)
-		require.Equal(t, 3-booked, answer.Outstanding)
-		require.Equal(t, 3-booked, f.quota(w).Leased)
+	f := newFixture(t)
+	lose := map[string]func(*lessee){
+		"nothing":   func(*lessee) {},
+		"the lease": func(l *lessee) { require.NoError(t, f.StopInstance(t.Context(), l.id)) },
+		"an ask": func(l *lessee) {
+			f.exec(`UPDATE quota_leases SET issued = 2, granted = 2, version = 1 WHERE instance_id = $1`, l.id)
+		},
+		"what was consumed": func(l *lessee) { f.exec(`UPDATE quota_leases SET granted = 9 WHERE instance_id = $1`, l.id) },
+		"the window":        func(l *lessee) { f.exec(`DELETE FROM quota_leases`); f.exec(`DELETE FROM quota_windows`) },
 	}
+	for what, lost := range lose {
+		t.Run(what, func(t *testing.T) {
+			w := window(f.organization(what, "free").ID, calendar.WindowDay)
+			l := f.lessee(w)
+			l.ask(10, 10)
+			l.spend(3)
+			lost(l)
+			f.exec(`UPDATE quota_windows w SET leased = (
+				SELECT coalesce(sum(l.granted), 0) FROM quota_leases l
+				WHERE (l.organization_id, l.meter, l.limit_window, l.window_start) = (w.organization_id, w.meter, w.limit_window, w.window_start))`)
+			l.issued, l.spent = 10, 8
+			ask := l.next(-2, 0)
+			answer := l.send(ask)
+			require.EqualValues(t, 8, answer.Issued)
+			require.EqualValues(t, 5, answer.Outstanding, "8 admitted less 3 flushed")
+			require.EqualValues(t, 5, f.quota(w).Leased)
+			ask = l.next(0, 0)
+			ask.Generation, ask.Outstanding = 1, 4
+			require.EqualValues(t, 4, l.send(ask).Outstanding, "a lease that begins anew")
+			require.EqualValues(t, 4, f.quota(w).Leased)
+		})
+	}
+}
+
+// TestWhatABatchHasConsumedIsNotKept holds that an ask which doesn't know of the last batch leaves the
+// lease as that has left it, and the next one too.
+func TestWhatABatchHasConsumedIsNotKept(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
+	l := f.lessee(w)
+	l.ask(10, 10)
+	l.spent = 8
+	used := row(w.Organization, w.Meter, today, 8)
+	used.Leased.Day = 8
+	batch := l.batch(used)
+	_, err := f.ApplyBatch(t.Context(), batch)
+	require.NoError(t, err)
+	l.seq--
+	require.EqualValues(t, 2, l.ask(0, 0).Outstanding)
+	l.seq, l.consumed = batch.ID.Seq, 8
+	require.EqualValues(t, 2, l.ask(0, 0).Outstanding)
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 8, Leased: 2}, f.quota(w))
 }
 
 func TestLeasesRaced(t *testing.T) {
@@ -276,7 +317,7 @@ func TestRecall(t *testing.T) {
 	require.False(t, ok)
 
 	answer := holder.next(-400, 0)
-	answer.Spent = 600
+	answer.Spent, answer.Outstanding = 600, 600
 	require.EqualValues(t, 600, holder.send(answer).Issued)
 	require.EqualValues(t, 10, asker.ask(10, 10).Issued)
 	got = asker.ask(500, 500)
@@ -343,6 +384,7 @@ func TestFlushConsumesLeases(t *testing.T) {
 	used.Value, used.Leased.Day = 50, 50
 	l.flush(used)
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 100, Unleased: 20}, f.quota(w), "no more than was granted")
+	l.spent, l.consumed = 100, 100
 	require.NoError(t, f.IncrementUsage(t.Context(), o, evaluations, today, 900))
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 100, Unleased: 920}, f.quota(w), "direct writes are unleased")
 	require.EqualValues(t, 100, l.ask(10, 10).Issued, "what is unleased can't be granted")

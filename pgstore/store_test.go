@@ -131,7 +131,7 @@ func TestQueryTimeout(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := store.Organization(t.Context(), o.ID)
 		return err == nil
-	}, 10*time.Second, 50*time.Millisecond)
+	}, 30*time.Second, 50*time.Millisecond)
 }
 
 // The pool outlives its connections.
@@ -146,7 +146,7 @@ func TestStoreSurvivesLostConnections(t *testing.T) {
 			t.Errorf("%v is not retryable", err)
 		}
 		return err == nil
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 	require.NoError(t, f.Ping(t.Context()))
 }
 

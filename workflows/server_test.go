@@ -46,7 +46,7 @@ type system struct {
 }
 
 // wait bounds everything that a test waits for.
-const wait = 30 * time.Second
+const wait = 90 * time.Second
 
 func newSystem(t *testing.T) *system {
 	t.Helper()

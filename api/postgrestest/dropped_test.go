@@ -48,7 +48,7 @@ func TestDroppedQuotaIsFound(t *testing.T) {
 		status, answer := here.call(admin, http.MethodPost, "/api/v1/quarantine/"+waiting[0].ID.String()+"/drop", `{"note":"not theirs"}`)
 		require.Equal(t, http.StatusOK, status, answer)
 		for _, r := range []*replica{here, there} {
-			require.Eventually(t, func() bool { return use(r, "350") == http.StatusOK }, 2*time.Second, 20*time.Millisecond)
+			require.Eventually(t, func() bool { return use(r, "350") == http.StatusOK }, 30*time.Second, 20*time.Millisecond)
 		}
 		require.Equal(t, http.StatusPaymentRequired, use(here, "1"))
 	}

@@ -108,6 +108,6 @@ func (f *fleet) settle(plan string) {
 		require.Eventually(f.t, func() bool {
 			_, usage := r.call(f.key, http.MethodGet, "/api/v1/usage", "")
 			return usage["plan"] == plan
-		}, 5*time.Second, 5*time.Millisecond)
+		}, 30*time.Second, 5*time.Millisecond)
 	}
 }

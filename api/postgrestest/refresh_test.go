@@ -54,7 +54,7 @@ func TestAChangeIsReadOnce(t *testing.T) {
 			require.Eventually(t, func() bool {
 				changes, err := r.store.PlanChanges(t.Context(), r.id)
 				return err == nil && len(changes) == 0 && r.heard.Load() == heard
-			}, 10*time.Second, 5*time.Millisecond)
+			}, 30*time.Second, 5*time.Millisecond)
 		}
 	}
 	settled()

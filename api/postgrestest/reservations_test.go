@@ -125,7 +125,7 @@ func TestReservationsExpire(t *testing.T) {
 	require.Eventually(t, func() bool {
 		ended, err := r.store.ExpireReservations(t.Context())
 		return err == nil && ended == 1
-	}, 10*time.Second, 20*time.Millisecond)
+	}, 30*time.Second, 20*time.Millisecond)
 	_, answer = r.call(free, http.MethodGet, at, "")
 	require.Equal(t, "expired", answer["state"])
 	status, answer = r.call(free, http.MethodPost, at+"/commit", "")
@@ -152,7 +152,7 @@ func TestReservationsGetWhatInstancesHold(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, _ := there.use(free, "evaluations", "990")
 		return status == http.StatusOK
-	}, 10*time.Second, 50*time.Millisecond)
+	}, 30*time.Second, 50*time.Millisecond)
 }
 
 func TestReservationsUnderSoftAndNoLimits(t *testing.T) {

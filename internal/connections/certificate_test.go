@@ -78,6 +78,31 @@ func TestACertificateIsReplaced(t *testing.T) {
 	require.EqualValues(t, 1, serial(5*lookEvery))
 }
 
+// Kubernetes writes a secret into a folder of its own, and leads a link there anew: what is named by
+// the settings keeps its own time of change, and it happens more than once.
+func TestACertificateIsReplacedBehindALink(t *testing.T) {
+	mount := t.TempDir()
+	link := filepath.Join(mount, "..data")
+	publish := func(serial int64) {
+		cert, key := pair(t, serial)
+		f := newFiles(t, cert, key)
+		require.NoError(t, os.Symlink(filepath.Dir(f.cert), link+"_tmp"))
+		require.NoError(t, os.Rename(link+"_tmp", link))
+	}
+	publish(1)
+	for _, name := range []string{"tls.crt", "tls.key"} {
+		require.NoError(t, os.Symlink(filepath.Join("..data", name), filepath.Join(mount, name)))
+	}
+	c, err := OpenCertificate(filepath.Join(mount, "tls.crt"), filepath.Join(mount, "tls.key"), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	now := time.Now()
+	for serial := range int64(3) {
+		publish(serial + 2)
+		now = now.Add(lookEvery)
+		require.Equal(t, serial+2, c.at(now).Leaf.SerialNumber.Int64())
+	}
+}
+
 func TestACertificateThatIsNoneIsRefused(t *testing.T) {
 	cert, key := pair(t, 1)
 	_, other := pair(t, 2)

@@ -57,7 +57,7 @@ func ask(t *testing.T, l *connections.Listener, path string) *http.Response {
 
 func requireHeld(t *testing.T, l *connections.Listener, held int64) {
 	t.Helper()
-	require.Eventually(t, func() bool { return l.Counts().Held == held }, 5*time.Second, time.Millisecond, "%+v", l.Counts())
+	require.Eventually(t, func() bool { return l.Counts().Held == held }, 30*time.Second, time.Millisecond, "%+v", l.Counts())
 }
 
 // TestConnectionsAreBounded holds that whoever finds no room is told so at once, that probes are
@@ -101,7 +101,7 @@ func TestAnIdleConnectionMakesRoom(t *testing.T) {
 	for range 2 {
 		dial(t, l, stalled)
 	}
-	require.Eventually(t, func() bool { return l.Counts().Evicted == 2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.Counts().Evicted == 2 }, 30*time.Second, time.Millisecond)
 	require.Zero(t, l.Counts().Crowded)
 	requireHeld(t, l, 2)
 }
@@ -114,7 +114,7 @@ func TestWhatIsCrowdedOutHasNoTime(t *testing.T) {
 	for range 60 {
 		dial(t, l, "GET / HTTP/1.1\r\n")
 	}
-	require.Eventually(t, func() bool { return l.Counts().Refused > 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.Counts().Refused > 0 }, 30*time.Second, time.Millisecond)
 	requireHeld(t, l, 1)
 	require.Equal(t, http.StatusOK, ask(t, l, "/readyz").StatusCode)
 }

@@ -28,7 +28,7 @@ func script(t *testing.T, text string) *process {
 // waitForLog waits until a server has printed something.
 func waitForLog(t *testing.T, server *process, text string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return strings.Contains(server.logTail(), text) }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(server.logTail(), text) }, 30*time.Second, 5*time.Millisecond)
 }
 
 func TestProcessStop(t *testing.T) {

@@ -62,7 +62,7 @@ func TestNewNamespaceIsUsableAtOnceAndForOneTestOnly(t *testing.T) {
 			require.Eventually(t, func() bool {
 				count, err := temporalClient.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{Query: "TollgatePeriod = '2026-10'"})
 				return err == nil && count.GetCount() == 1
-			}, 10*time.Second, 20*time.Millisecond)
+			}, 30*time.Second, 20*time.Millisecond)
 		})
 	}
 }

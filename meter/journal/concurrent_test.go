@@ -141,7 +141,7 @@ func TestAppendsShareOneSync(t *testing.T) {
 		appending.Go(func() { appendAll(t, j, records(4+i, 5+i)) })
 		bytes += int64(journal.Length(record(4 + i)))
 	}
-	require.Eventually(t, func() bool { return journal.Queued(j) == bytes }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return journal.Queued(j) == bytes }, 30*time.Second, time.Millisecond)
 	device.release <- nil
 	<-device.syncing
 	acknowledged := j.Stats().Size
@@ -194,7 +194,7 @@ func TestAppendsThatWaitFailWithTheSyncBeforeThem(t *testing.T) {
 			_, err := j.Append(record(3 + i))
 			failed <- err
 		}()
-		require.Eventually(t, func() bool { return journal.Queued(j) > before }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return journal.Queued(j) > before }, 30*time.Second, time.Millisecond)
 	}
 	<-device.syncing
 	device.release <- syscall.EIO

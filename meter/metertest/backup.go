@@ -96,7 +96,7 @@ func (s *Store) LeasedWindows(ctx context.Context, instance uuid.UUID) (held []m
 	defer s.mu.Unlock()
 	for key, w := range s.Quota.Windows {
 		if l := w.leases[instance]; l != nil {
-			held = append(held, meter.LeasedWindow{QuotaWindow: key, Generation: l.generation})
+			held = append(held, meter.LeasedWindow{QuotaWindow: key, Generation: l.generation, Version: l.version})
 		}
 	}
 	return held, nil

@@ -56,7 +56,7 @@ func (s *Store) AdjustLeases(ctx context.Context, by meter.BatchID, asks []meter
 	}
 	out := make([]meter.LeaseAnswer, len(asks))
 	for i, ask := range asks {
-		out[i] = s.adjust(by.Instance, ask)
+		out[i] = s.adjust(by, ask)
 	}
 	if s.LoseAnswer {
 		s.LoseAnswer = false
@@ -65,7 +65,8 @@ func (s *Store) AdjustLeases(ctx context.Context, by meter.BatchID, asks []meter
 	return meter.LeaseAnswers{Answers: out}, nil
 }
 
-func (s *Store) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.LeaseAnswer {
+func (s *Store) adjust(by meter.BatchID, ask meter.LeaseAsk) meter.LeaseAnswer {
+	instance := by.Instance
 	w := s.Quota.Windows[ask.QuotaWindow]
 	if w == nil {
 		w = &Window{leases: map[uuid.UUID]*lease{}}
@@ -87,16 +88,14 @@ func (s *Store) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.LeaseAnswer
 		w.Max = max(ask.Max, w.Consumed+w.Leased)
 	}
 	if ask.Generation > l.generation {
-		l.generation, l.version, l.issued, l.adopted = ask.Generation, 0, 0, 0
-		if ask.Answered {
-			w.Leased -= l.granted
-			l.issued, l.granted, l.adopted = ask.Spent-ask.Adopted+ask.Booked, 0, ask.Booked
-		}
+		w.Leased += ask.Outstanding - l.granted
+		*l = lease{generation: ask.Generation, issued: ask.Spent, granted: ask.Outstanding, adopted: ask.Adopted}
 	}
 	need, changing := int64(0), false
 	if ask.Generation == l.generation && ask.Version > l.version {
 		l.version = ask.Version
 		changing = !outdated && s.changing(ask.Organization)
+		w.take(l, ask, s.Seqs[instance] == by.Seq)
 		need = s.move(w, l, ask, outdated || changing)
 	}
 	answer := meter.LeaseAnswer{
@@ -125,19 +124,28 @@ func (s *Store) adjust(instance uuid.UUID, ask meter.LeaseAsk) meter.LeaseAnswer
 	return answer
 }
 
+// take takes what an instance has admitted out of the window, whatever that has left. Exact says that
+// the store has just the batches that the ask goes by.
+func (w *Window) take(l *lease, ask meter.LeaseAsk, exact bool) {
+	adopted := ask.Adopted - l.adopted
+	l.adopted = ask.Adopted
+	l.issued += adopted
+	granted := max(0, l.granted+adopted)
+	if exact || l.issued < ask.Spent {
+		l.issued = max(l.issued, ask.Spent)
+		granted = l.issued - ask.Spent + ask.Outstanding
+	}
+	w.Leased += granted - l.granted
+	l.granted = granted
+}
+
 // move changes a lease, and returns the need that is not met.
 func (s *Store) move(w *Window, l *lease, ask meter.LeaseAsk, nothing bool) int64 {
 	granted := int64(0)
-	adopted := ask.Adopted - l.adopted
-	l.adopted += adopted
-	l.issued += adopted
-	adopted = max(adopted, -l.granted)
-	l.granted += adopted
-	w.Leased += adopted
 	switch {
 	case ask.Issued < l.issued:
 		d := min(l.issued-ask.Issued, l.granted)
-		l.issued -= d
+		l.issued = ask.Issued
 		l.granted -= d
 		w.Leased -= d
 	case !nothing:

@@ -8,7 +8,7 @@ SELECT id FROM instances
 WHERE id = @id AND status = 'live' AND seen_at < clock_timestamp() - make_interval(secs => lost_after_ms / 1000.0) FOR UPDATE;
 
 -- name: LeasedWindows :many
-SELECT organization_id, meter, limit_window, window_start, generation FROM quota_leases
+SELECT organization_id, meter, limit_window, window_start, generation, version FROM quota_leases
 WHERE instance_id = $1;
 
 -- name: LockLeasedWindows :exec

@@ -353,7 +353,7 @@ func (i *instance) catchUp() {
 		}
 		_, err := i.flusher.Flush(i.background)
 		if err == nil {
-			err = i.flusher.ReleaseForgotten(i.background)
+			err = i.flusher.CompareLeases(i.background)
 		}
 		if err != nil && i.background.Err() == nil {
 			i.logger.Warn("The store can't be brought up to date: it is tried again", "error", err)

@@ -13,7 +13,7 @@ import (
 )
 
 const leasedWindows = `-- name: LeasedWindows :many
-SELECT organization_id, meter, limit_window, window_start, generation FROM quota_leases
+SELECT organization_id, meter, limit_window, window_start, generation, version FROM quota_leases
 WHERE instance_id = $1
 `
 
@@ -23,6 +23,7 @@ type LeasedWindowsRow struct {
 	LimitWindow    string
 	WindowStart    time.Time
 	Generation     int64
+	Version        int64
 }
 
 func (q *Queries) LeasedWindows(ctx context.Context, instanceID uuid.UUID) ([]LeasedWindowsRow, error) {
@@ -40,6 +41,7 @@ func (q *Queries) LeasedWindows(ctx context.Context, instanceID uuid.UUID) ([]Le
 			&i.LimitWindow,
 			&i.WindowStart,
 			&i.Generation,
+			&i.Version,
 		); err != nil {
 			return nil, err
 		}

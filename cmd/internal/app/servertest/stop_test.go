@@ -79,7 +79,7 @@ func TestAPIStopsInOrder(t *testing.T) {
 
 	requireReadyOnItsSchemaAlone(t, database, "http://"+address, "http://"+workerAddress)
 	stop()
-	require.Eventually(t, func() bool { return ask(http.MethodGet, "/readyz", "") == http.StatusServiceUnavailable }, time.Second, time.Millisecond, "unready first")
+	require.Eventually(t, func() bool { return ask(http.MethodGet, "/readyz", "") == http.StatusServiceUnavailable }, 30*time.Second, time.Millisecond, "unready first")
 	require.Equal(t, http.StatusOK, use(), "what comes meanwhile is served")
 	require.NoError(t, <-ended)
 	require.Zero(t, use(), "nobody listens")
@@ -115,7 +115,7 @@ func requireReadyOnItsSchemaAlone(t *testing.T, database *pgtest.Database, progr
 			require.Eventually(t, func() bool {
 				response, err := http.Get(program + "/readyz")
 				return err == nil && response.Body.Close() == nil && response.StatusCode == want
-			}, 10*time.Second, 50*time.Millisecond, "%s: %d", program, want)
+			}, 30*time.Second, 50*time.Millisecond, "%s: %d", program, want)
 		}
 	}
 	for _, change := range [][2]string{

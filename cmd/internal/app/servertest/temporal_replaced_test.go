@@ -113,7 +113,7 @@ func TestTemporalIsReplaced(t *testing.T) {
 	require.Eventually(t, func() bool { // The first revision's run ends just after it is recorded.
 		started, err := starter.StartExport(t.Context(), temporal, workflows.ExportPeriodInput{Period: october.String(), RequestedBy: "ann", Reopen: true, Reason: "late"})
 		return err == nil && !started.Joined
-	}, 10*time.Second, 50*time.Millisecond)
+	}, 30*time.Second, 50*time.Millisecond)
 	revision := openExport(t, store, billing.StageApproving, again.RunID)
 	require.NoError(t, temporal.TerminateWorkflow(t.Context(), revision.WorkflowID, "", "a mistake"))
 	reach(t, store, revision.ID, billing.StageCanceled)
