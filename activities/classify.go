@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/billing/documents"
 	"github.com/riverline/tollgate/fault"
@@ -51,6 +52,10 @@ const (
 	TypeNoSink = "NoSink"
 	// TypeNotIssued is a delivery of statements that are not issued, or were replaced.
 	TypeNotIssued = "NotIssued"
+	// TypeSelfApproval is a decision that takes a second person, and TypeNoActor one of somebody
+	// who has no key that works.
+	TypeSelfApproval = "SelfApproval"
+	TypeNoActor      = "NoActor"
 	// TypePermanent is any other failure that would come again: its own text says which.
 	TypePermanent = "Permanent"
 )
@@ -81,6 +86,8 @@ var permanent = []struct {
 }{
 	{errInvalidInput, TypeInvalidInput},
 	{errDrained, TypeDrained},
+	{accounts.ErrSecondPerson, TypeSelfApproval},
+	{accounts.ErrNoActor, TypeNoActor},
 	{documents.ErrInvalidUsage, TypeInvalidUsage},
 	{documents.ErrInvalidManifest, TypeInvalidManifest},
 	{billing.ErrExportNotFound, TypeExportNotFound},

@@ -17,7 +17,8 @@ import (
 type ExportDecisionStore interface {
 	// ReviewVariances keeps which statements differ from those before, and counts them.
 	ReviewVariances(ctx context.Context, id uuid.UUID, threshold billing.VarianceThreshold) (int64, error)
-	// RecordDecision adds to the audit trail, once for each ID.
+	// RecordDecision adds to the audit trail, once for each ID. It is [accounts.ErrNoActor] where
+	// who decides has no key of that name, and [accounts.ErrSecondPerson] where it takes another.
 	RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error
 	// RemindOfExport tells others that an export waits for finance, once for each wait and number.
 	RemindOfExport(ctx context.Context, id uuid.UUID, r billing.Reminder) error
@@ -57,11 +58,13 @@ type RecordDecisionInput struct {
 	// ID makes recording idempotent.
 	ID       uuid.UUID              `json:"id"`
 	Decision billing.ExportDecision `json:"decision"`
+	// OnePerson lets who requested the export approve it.
+	OnePerson bool `json:"one_person,omitempty"`
 }
 
 // RecordDecision adds a row to the audit trail.
 func (e *Export) RecordDecision(ctx context.Context, in RecordDecisionInput) error {
-	in.Decision.ID = in.ID
+	in.Decision.ID, in.Decision.OnePerson = in.ID, in.OnePerson
 	return classify(e.config.Store.RecordDecision(ctx, in.Export, in.Decision))
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/billing/documents"
@@ -108,6 +109,7 @@ func TestErrorsOfTheClose(t *testing.T) {
 	for kind, domain := range map[string]error{
 		activities.TypeNotClosed: billing.ErrNotClosed, activities.TypeLaterPeriodClosed: billing.ErrLaterPeriodClosed,
 		activities.TypeCorrectionsStale: billing.ErrCorrectionsStale, activities.TypeIssuedOtherwise: billing.ErrIssuedOtherwise, activities.TypeInvalidStatement: documents.ErrInvalidFocus,
+		activities.TypeSelfApproval: accounts.ErrSecondPerson, activities.TypeNoActor: accounts.ErrNoActor,
 		activities.TypeExportEnded: billing.ErrExportEnded, activities.TypeExportNotFound: billing.ErrExportNotFound,
 		activities.TypePermanent: fmt.Errorf("issue: %w", errCurse), "": passingError("the store is busy"),
 	} {

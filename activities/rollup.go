@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -28,6 +29,9 @@ type RollupStore interface {
 type RollupConfig struct {
 	// Store rolls up. Required.
 	Store RollupStore
+	// Audit is the audit log, and Blobs where the digests of its days are written. Nil: none are.
+	Audit AuditStore
+	Blobs Blobs
 	// Reconciled is told of every reconciliation: a metric. Nil: nobody is told.
 	Reconciled func(billing.Reconciliation)
 }
@@ -121,15 +125,17 @@ type DeleteExpiredInput struct {
 }
 
 // DeleteExpired deletes what is kept for a time only: identities, answers to writes,
-// ended reservations and windows that are over.
+// ended reservations and windows that are over. With it go the digests of the audit log: neither waits for
+// the other.
 func (r *Rollup) DeleteExpired(ctx context.Context, in DeleteExpiredInput) (billing.Expired, error) {
 	if in.Before.IsZero() {
 		return billing.Expired{}, missing("before")
 	}
 	beats := startBeating(ctx, in)
 	defer beats.stop()
+	digested := r.digestAudit(ctx)
 	deleted, err := r.config.Store.DeleteExpired(ctx, in.Before)
-	return deleted, classify(err)
+	return deleted, classify(cmp.Or(err, digested))
 }
 
 // EnsurePartitionsInput says for which months.

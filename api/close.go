@@ -87,6 +87,7 @@ const (
 	CodeNotReviewed  = "variances_not_reviewed"
 	CodeParked       = "organizations_parked"
 	CodeNotAwaiting  = "not_awaiting_decision"
+	CodeNoActor      = "unknown_actor"
 	CodeInvalid      = codeInvalidRequest
 )
 

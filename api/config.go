@@ -75,6 +75,7 @@ type Store interface {
 	// Instances returns the processes that meter, in the order in which they started.
 	Instances(ctx context.Context) ([]meter.Instance, error)
 
+	AuditStore
 	CloseStore
 	CreditStore
 	QuarantineStore

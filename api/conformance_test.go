@@ -229,7 +229,7 @@ func TestErrorCodesAreListed(t *testing.T) {
 		"upstream_unavailable", "upstream_timeout", "unavailable", "idempotency_key_reused", "request_under_way", "reservation_ended",
 		"body_stalled", "overloaded", "quota_refused", "too_many_under_way", "too_many_unknown_keys",
 		"cost_limited", "redelivered_too_often",
-		CodeSelfApproval, CodeNotReviewed, CodeParked, CodeNotAwaiting,
+		CodeSelfApproval, CodeNoActor, CodeNotReviewed, CodeParked, CodeNotAwaiting,
 	} {
 		require.Contains(t, theDocument(t).Info.Description, fmt.Sprintf("`%s`", code))
 	}

@@ -40,6 +40,8 @@ var errorAnswers = []errorAnswer{
 	{ErrNotRunning, http.StatusConflict, codeConflict, nil},
 	{ErrWorkflowsAway, http.StatusServiceUnavailable, codeUnavailable, away},
 
+	{accounts.ErrSecondPerson, http.StatusForbidden, CodeSelfApproval, fromRoot},
+	{accounts.ErrNoActor, http.StatusForbidden, CodeNoActor, fromRoot},
 	{accounts.ErrCurrencyFixed, http.StatusConflict, codeConflict, nil},
 	{accounts.ErrWriteReused, http.StatusUnprocessableEntity, codeKeyReused, nil},
 	{accounts.ErrWriteUnderWay, http.StatusConflict, codeUnderWay, nil},

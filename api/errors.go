@@ -121,7 +121,7 @@ func typedProblem(err error) *gate.Problem {
 func decisionProblem(refused *RefusedDecision) *gate.Problem {
 	status := http.StatusConflict
 	switch refused.Code {
-	case CodeSelfApproval:
+	case CodeSelfApproval, CodeNoActor:
 		status = http.StatusForbidden
 	case codeInvalidRequest:
 		status = http.StatusBadRequest

@@ -49,6 +49,7 @@ type fakeStore struct {
 	// exports are in the order of Exports: the newest first.
 	exports   []billing.Export
 	close     fakeClose
+	audit     fakeAudit
 	instances []meter.Instance
 	lookups   int
 	// reservations are in the order in which they were made; quota is what hard limits have,

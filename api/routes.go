@@ -12,6 +12,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/audit"
 )
 
 // role keeps the tables below short.
@@ -44,6 +45,9 @@ type access struct {
 	maxBody int64
 	// bodyOptional says that there need be no body.
 	bodyOptional bool
+	// command says that what a request does is no row of its own: the request is an entry of the audit log, before anything
+	// is done. What writes rows is one by them.
+	command bool
 	// keep makes a request that bears an Idempotency-Key happen once; it returns what is
 	// kept of the answer. Nil: the header does nothing, or the handler sees to it.
 	keep func(accounts.WriteAnswer) (accounts.WriteAnswer, error)
@@ -82,6 +86,8 @@ var accessTo = map[string]access{
 	"GET /api/v1/organizations/:id/credits/entries": {roles: everyRole, cost: costRead, query: []string{"after", "limit"}},
 	"POST /api/v1/credits/:grant/void":              {roles: []role{roleFinance}, body: into[gen.VoidCreditJSONRequestBody], keep: keepAll},
 
+	"GET /api/v1/audit": {roles: []role{roleFinance, roleAdmin}, query: []string{"actor", "organization_id", "kind", "since", "until", "before", "limit"}},
+
 	"GET /api/v1/quarantine":            {roles: []role{roleAdmin}, query: []string{"state", "organization_id", "after", "limit"}},
 	"GET /api/v1/quarantine/:id":        {roles: []role{roleAdmin}},
 	"POST /api/v1/quarantine/:id/apply": {roles: []role{roleAdmin}, body: into[gen.ApplyQuarantinedJSONRequestBody], keep: keepAll},
@@ -95,24 +101,24 @@ var accessTo = map[string]access{
 	"PUT /api/v1/plans": {roles: []role{roleAdmin}, body: into[gen.PutPlanJSONRequestBody], keep: keepAll},
 
 	"GET /api/v1/billing/export":                      {roles: []role{roleFinance, roleAdmin}, query: []string{"from", "to", "format"}},
-	"POST /api/v1/billing/exports":                    {roles: []role{roleFinance}, body: into[gen.StartExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports":                    {roles: []role{roleFinance}, command: true, body: into[gen.StartExportJSONRequestBody], keep: keepAll},
 	"GET /api/v1/billing/exports":                     {roles: []role{roleFinance}, query: []string{"limit"}},
 	"GET /api/v1/billing/exports/:period":             {roles: []role{roleFinance}, query: []string{"revision"}},
 	"GET /api/v1/billing/exports/:period/files/:name": {roles: []role{roleFinance}, query: []string{"revision"}},
 
-	"POST /api/v1/billing/exports/:period/review":   {roles: []role{roleFinance}, body: into[gen.ReviewExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/approve":  {roles: []role{roleFinance}, body: into[gen.ApproveExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/cancel":   {roles: []role{roleFinance}, body: into[gen.CancelExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/continue": {roles: []role{roleFinance}, body: into[gen.ContinueExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/reject":   {roles: []role{roleFinance}, body: into[gen.RejectExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/retry":    {roles: []role{roleFinance}, body: into[gen.RetryExportJSONRequestBody], keep: keepAll},
-	"POST /api/v1/billing/exports/:period/reopen":   {roles: []role{roleFinance}, body: into[gen.ReopenExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/review":   {roles: []role{roleFinance}, command: true, body: into[gen.ReviewExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/approve":  {roles: []role{roleFinance}, command: true, body: into[gen.ApproveExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/cancel":   {roles: []role{roleFinance}, command: true, body: into[gen.CancelExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/continue": {roles: []role{roleFinance}, command: true, body: into[gen.ContinueExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/reject":   {roles: []role{roleFinance}, command: true, body: into[gen.RejectExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/retry":    {roles: []role{roleFinance}, command: true, body: into[gen.RetryExportJSONRequestBody], keep: keepAll},
+	"POST /api/v1/billing/exports/:period/reopen":   {roles: []role{roleFinance}, command: true, body: into[gen.ReopenExportJSONRequestBody], keep: keepAll},
 
 	"POST /api/v1/billing/exports/:period/dry-run": {
 		roles: []role{roleFinance}, query: []string{"revision", "organization_id", "after", "limit"},
 		body: into[gen.DryRunCatalogJSONRequestBody], maxBody: maxCatalogBody,
 	},
-	"POST /api/v1/billing/exports/:period/deliver":   {roles: []role{roleFinance}, keep: keepAll},
+	"POST /api/v1/billing/exports/:period/deliver":   {roles: []role{roleFinance}, command: true, keep: keepAll},
 	"GET /api/v1/billing/exports/:period/deliveries": {roles: []role{roleFinance}, query: []string{"revision", "sink", "state", "after", "limit"}},
 
 	"GET /api/v1/billing/exports/:period/variances":                {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
@@ -129,11 +135,11 @@ var accessTo = map[string]access{
 	"DELETE /api/v1/webhooks/:id":                           {roles: everyRole, cost: costWrite, keep: keepAll},
 	"POST /api/v1/webhooks/:id/rotate":                      {roles: everyRole, cost: costWrite, keep: keepNoWebhookSecret},
 	"GET /api/v1/webhooks/:id/deliveries":                   {roles: everyRole, cost: costRead, query: []string{"before", "limit"}},
-	"POST /api/v1/webhooks/:id/deliveries/:event/redeliver": {roles: everyRole, cost: costRedelivery, keep: keepAll},
+	"POST /api/v1/webhooks/:id/deliveries/:event/redeliver": {roles: everyRole, command: true, cost: costRedelivery, keep: keepAll},
 	"GET /api/v1/events":                                    {roles: everyRole, cost: costRead, query: []string{"kind", "before", "limit"}},
 
 	"GET /api/v1/instances":            {roles: []role{roleAdmin}},
-	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}, keep: keepAll},
+	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}, command: true, keep: keepAll},
 
 	"GET /healthz": {},
 	"GET /livez":   {},
@@ -229,9 +235,23 @@ func (s *Server) checkRequest(c *gin.Context, a access) {
 			return
 		}
 	}
+	if a.command {
+		if err := s.recordRequest(c, body); err != nil {
+			s.fail(c, err)
+			return
+		}
+	}
 	if a.keep != nil {
 		s.once(c, body, a.keep)
 	}
+}
+
+// recordRequest adds a request to the audit log. Where it can't, the request is not carried out.
+func (s *Server) recordRequest(c *gin.Context, body []byte) error {
+	p, _ := callerOf(c)
+	return s.config.Store.RecordRequest(requestContext(c), audit.Request{
+		Route: c.Request.Method + " " + c.Request.URL.Path, Organization: p.organization, Body: body,
+	})
 }
 
 func checkQuery(r *http.Request, allowed []string) error {
@@ -276,6 +296,7 @@ var parameterRules = map[string]string{
 	"revision":        "must be a whole number of 1 or more",
 	"event":           "must be a UUID",
 	"grant":           "must be a UUID",
+	"actor":           "must be a UUID: that of an API key",
 	"before":          "must be a UUID: the next of the page before",
 	"after":           "must be a UUID: the next of the page before",
 	"limit":           "must be a whole number, 1 to 1000",

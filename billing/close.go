@@ -42,6 +42,8 @@ type Actor struct {
 	// ID is the key's; zero for what is no person with a key, as a schedule.
 	ID   uuid.UUID `json:"id,omitzero"`
 	Name string    `json:"name"`
+	// Owner is the person who uses the key; empty where there is none.
+	Owner string `json:"owner,omitempty"`
 }
 
 // Action is a step that somebody takes on an export.
@@ -76,6 +78,8 @@ type ExportDecision struct {
 	// Note says why, in the actor's words.
 	Note string    `json:"note,omitempty"`
 	At   time.Time `json:"at"`
+	// OnePerson lets who requested the export approve it.
+	OnePerson bool `json:"-"`
 	// Without are the instances that the export goes on without, where it is continued.
 	Without []AwaitedInstance `json:"without,omitempty"`
 }

@@ -175,6 +175,7 @@ CREATE TABLE export_decisions (
     action    text        NOT NULL CHECK (action IN ('requested', 'reopened', 'reviewed', 'approved', 'rejected', 'retried', 'canceled', 'continued')),
     actor_id  uuid,
     actor     text        NOT NULL,
+    owner     text        NOT NULL DEFAULT '',
     note      text        NOT NULL,
     at        timestamptz NOT NULL,
     without   jsonb       CHECK ((without IS NOT NULL) = (action = 'continued'))
@@ -182,6 +183,7 @@ CREATE TABLE export_decisions (
 CREATE INDEX export_decisions_export ON export_decisions (export_id, at);
 COMMENT ON TABLE export_decisions IS 'The audit trail: who decided what of an export, when and why. Rows are only ever added.';
 COMMENT ON COLUMN export_decisions.without IS 'The instances that the export went on without, and what their oldest open request held; NULL for other decisions.';
+COMMENT ON COLUMN export_decisions.owner IS 'The person who uses the key; empty where it was none.';
 COMMENT ON COLUMN export_decisions.actor_id IS 'The API key; NULL where it was not a person with one: a schedule.';
 
 CREATE TABLE sinks (

@@ -25,10 +25,11 @@ func TestDownRefusesWhileProgramsAreConnected(t *testing.T) {
 	fill(t, owner)
 	name, losses, err = migrations.Losses(t.Context(), db.URL)
 	require.NoError(t, err)
-	require.Equal(t, "00009_events.sql", name)
-	require.Contains(t, losses, migrations.TableLoss{Table: "events", Rows: 1})
-	require.Contains(t, losses, migrations.TableLoss{Table: "webhook_attempts", Rows: 1})
-	require.Len(t, losses, 4)
+	require.Equal(t, "00010_audit.sql", name)
+	var entries int64
+	require.NoError(t, owner.QueryRow(t.Context(), `SELECT count(*) FROM audit_entries`).Scan(&entries))
+	require.Positive(t, entries)
+	require.Equal(t, []migrations.TableLoss{{Table: "audit_digests"}, {Table: "audit_entries", Rows: entries}}, losses)
 
 	// The role's password belongs to the cluster: it is that of the other tests.
 	api, err := pgx.ParseConfig(db.APIURL)
@@ -61,7 +62,7 @@ func TestMigrationsWaitForLocksForABoundedTime(t *testing.T) {
 	require.NoError(t, migrations.Up(t.Context(), db.URL))
 	tx, err := connect(t, db.URL).Begin(t.Context())
 	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), `LOCK TABLE events IN ACCESS SHARE MODE`)
+	_, err = tx.Exec(t.Context(), `LOCK TABLE audit_entries IN ACCESS SHARE MODE`)
 	require.NoError(t, err)
 	config, err := pgx.ParseConfig(db.URL)
 	require.NoError(t, err)

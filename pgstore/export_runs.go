@@ -84,9 +84,14 @@ func beginExport(ctx context.Context, tx scoped, e billing.Export, reopen bool) 
 	if err := insertExport(ctx, tx, e); err != nil {
 		return db.Export{}, err
 	}
+	requester, err := bearer(ctx, tx, e.RequestedByID)
+	if err != nil {
+		return db.Export{}, err
+	}
 	// The run's own id: there is one such row for each.
 	err = putDecision(ctx, tx, e.ID, billing.ExportDecision{
-		ID: e.ID, Action: action, Actor: billing.Actor{ID: e.RequestedByID, Name: e.RequestedBy}, Note: e.Reason, At: e.RequestedAt,
+		ID: e.ID, Action: action, Actor: billing.Actor{ID: e.RequestedByID, Name: e.RequestedBy, Owner: requester.Owner},
+		Note: e.Reason, At: e.RequestedAt,
 	})
 	if err != nil {
 		return db.Export{}, err

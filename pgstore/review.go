@@ -4,22 +4,104 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
 // RecordDecision adds a row to the audit trail of an export. Called again with the same
-// ID it changes nothing.
+// ID it changes nothing. Who decides must have a key of finance that works, and bear its name:
+// otherwise it is [accounts.ErrNoActor]. What takes a second person and isn't decided by one is
+// [accounts.ErrSecondPerson], unless d.OnePerson lets that be.
 func (s *Store) RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error {
-	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, _ db.Export) error { return putDecision(ctx, tx, id, d) })
+	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
+		recorded, err := tx.DecisionIsRecorded(ctx, d.ID)
+		if err != nil || recorded {
+			return err
+		}
+		if d.Actor.Owner, err = mayDecide(ctx, tx, e, d); err != nil {
+			return err
+		}
+		return putDecision(ctx, tx, id, d)
+	})
+	if errors.Is(err, accounts.ErrNoActor) || errors.Is(err, accounts.ErrSecondPerson) {
+		// It says all that there is to say to who decides.
+		return err
+	}
 	return wrap(err, "record a decision on export %s", id)
+}
+
+// mayDecide returns which person decides, by the key in the store and not by what was said of it.
+func mayDecide(ctx context.Context, tx scoped, e db.Export, d billing.ExportDecision) (owner string, err error) {
+	who, err := bearer(ctx, tx, d.Actor.ID)
+	if err != nil {
+		return "", err
+	}
+	if who.MayDecide(accounts.RoleFinance) != nil || who.Name != d.Actor.Name {
+		return "", fmt.Errorf("%w: %q, key %s, is no key of finance that works", accounts.ErrNoActor, d.Actor.Name, d.Actor.ID)
+	}
+	if d.OnePerson || (d.Action != billing.ActionApproved && d.Action != billing.ActionContinued) {
+		return who.Owner, nil
+	}
+	firsts, err := firstPeople(ctx, tx, e)
+	if err != nil {
+		return "", err
+	}
+	for _, first := range firsts {
+		if accounts.SamePerson(who, first) {
+			return "", fmt.Errorf("%w: %s requested or reviewed the export of %s, or one of the two keys was made with the other's owner's",
+				accounts.ErrSecondPerson, first.Owner, calendar.PeriodOf(e.Period))
+		}
+	}
+	return who.Owner, nil
+}
+
+// firstPeople returns the bearers of the keys that had an export made: the one that requested it or,
+// where no person did, as by a schedule, those that reviewed it.
+func firstPeople(ctx context.Context, tx scoped, e db.Export) ([]accounts.Bearer, error) {
+	keys := []uuid.UUID{orNil(e.RequestedByID)}
+	requester, err := bearer(ctx, tx, keys[0])
+	if err != nil {
+		return nil, err
+	}
+	if requester.ID != uuid.Nil {
+		return []accounts.Bearer{requester}, nil
+	}
+	if keys, err = tx.ReviewersOf(ctx, e.ID); err != nil {
+		return nil, err
+	}
+	var found []accounts.Bearer
+	for _, id := range keys {
+		reviewer, err := bearer(ctx, tx, id)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, reviewer)
+	}
+	return found, nil
+}
+
+// bearer returns a key with the owners of those that it was made with; the zero value where there
+// is no such key.
+func bearer(ctx context.Context, tx scoped, id uuid.UUID) (accounts.Bearer, error) {
+	rows, err := tx.KeyWithMakers(ctx, id)
+	if err != nil || len(rows) == 0 {
+		return accounts.Bearer{}, err
+	}
+	found := accounts.Bearer{Key: key(rows[0].ApiKey)}
+	for _, maker := range rows[1:] {
+		found.Makers = append(found.Makers, maker.ApiKey.Owner)
+	}
+	return found, nil
 }
 
 func putDecision(ctx context.Context, tx scoped, id uuid.UUID, d billing.ExportDecision) error {
@@ -32,7 +114,8 @@ func putDecision(ctx context.Context, tx scoped, id uuid.UUID, d billing.ExportD
 	}
 	return tx.PutDecision(ctx, db.PutDecisionParams{
 		Without: without,
-		ID:      d.ID, ExportID: id, Action: string(d.Action), ActorID: optional(d.Actor.ID), Actor: d.Actor.Name, Note: d.Note, At: d.At,
+		ID:      d.ID, ExportID: id, Action: string(d.Action), ActorID: optional(d.Actor.ID), Actor: d.Actor.Name, Owner: d.Actor.Owner,
+		Note: d.Note, At: d.At,
 	})
 }
 
@@ -43,7 +126,7 @@ func (s *Store) Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDe
 		rows, err := tx.Decisions(ctx, id)
 		for _, r := range rows {
 			d := billing.ExportDecision{
-				Action: billing.Action(r.Action), Actor: billing.Actor{ID: orNil(r.ActorID), Name: r.Actor}, Note: r.Note, At: r.At.UTC(),
+				Action: billing.Action(r.Action), Actor: billing.Actor{ID: orNil(r.ActorID), Name: r.Actor, Owner: r.Owner}, Note: r.Note, At: r.At.UTC(),
 			}
 			if r.Without != nil {
 				if err := json.Unmarshal(r.Without, &d.Without); err != nil {

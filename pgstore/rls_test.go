@@ -55,6 +55,8 @@ var organizationColumn = map[string]string{
 	"webhook_deliveries":        "organization_id",
 	"webhook_attempts":          "organization_id",
 
+	"audit_entries": "organization_id",
+
 	"organization_customers": "organization_id",
 	"statement_deliveries":   "organization_id",
 	"statement_undelivered":  "organization_id",
@@ -64,6 +66,7 @@ var organizationColumn = map[string]string{
 var platformTables = []string{
 	"instances", "usage_batches", "usage_rollups", "usage_rollup_batches", "exports", "export_batches", "export_meters",
 	"export_correction_batches", "export_decisions", "idempotent_writes",
+	"audit_digests",
 }
 
 // twoTenants fills every table, for two organizations.
@@ -93,6 +96,7 @@ func twoTenants(t *testing.T) (f *fixture, a, b uuid.UUID) {
 		require.NoError(t, f.MarkStatementsUndelivered(t.Context(), e.ID, "elsewhere", []sinks.Undelivered{{Organization: o, State: sinks.NoCustomer}}))
 	}
 	fillClose(f, e.ID, a, b)
+	f.exec(`INSERT INTO audit_digests (day, entries, previous, digest) VALUES ('2026-10-15', 0, '', repeat('0', 64))`)
 	return f, a, b
 }
 
@@ -303,6 +307,8 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 		`UPDATE export_decisions SET note = 'x'`,
 		`DELETE FROM export_decisions`,
 		`TRUNCATE export_decisions`,
+		`UPDATE audit_entries SET actor = 'x'`,
+		`DELETE FROM audit_entries`,
 		`UPDATE goose_db_version SET version_id = 99`,
 		`CREATE TRIGGER mine BEFORE INSERT ON usage_daily EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
 	} {

@@ -128,6 +128,9 @@ func (s *Store) writing(ctx context.Context, begin string, fn func(context.Conte
 // transact runs fn in a READ COMMITTED transaction, and commits unless fn fails.
 func (s *Store) transact(ctx context.Context, begin string, fn func(context.Context, scoped) error) (err error) {
 	defer func() { s.noticed(err) }()
+	if begin, err = withActor(ctx, begin); err != nil {
+		return err
+	}
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/audit"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
@@ -122,6 +123,11 @@ var tenantReads = map[string]tenantQuery{
 }
 
 var tenantWrites = map[string]tenantQuery{
+	"RecordRequest": {
+		write: func(ctx context.Context, s asking) error {
+			return s.RecordRequest(ctx, audit.Request{Route: "POST /x", Organization: s.a})
+		},
+	},
 	"AdmitRedelivery": {
 		write:  func(ctx context.Context, s asking) error { return s.AdmitRedelivery(ctx, s.a, s.a) },
 		others: func(ctx context.Context, s asking) error { return s.AdmitRedelivery(ctx, s.a, s.b) },

@@ -51,7 +51,7 @@ func TestContinuedDecisionNamesTheInstances(t *testing.T) {
 		{Instance: uuid.Must(uuid.NewV7()), Host: "api-2", Watermark: period.End().Add(-time.Minute), SeenAt: period.End()},
 	}
 	continued := billing.ExportDecision{
-		ID: uuid.Must(uuid.NewV7()), Action: billing.ActionContinued, Actor: billing.Actor{Name: "controlling"}, Note: "gone", At: time.Now().Add(time.Hour), Without: without,
+		ID: uuid.Must(uuid.NewV7()), Action: billing.ActionContinued, Actor: f.actor("controlling"), Note: "gone", At: time.Now().Add(time.Hour), Without: without,
 	}
 	for range 2 {
 		require.NoError(t, f.RecordDecision(t.Context(), e.ID, continued), "recorded once, however often it is tried")

@@ -23,7 +23,7 @@ type ExportPeriodInput struct {
 	Period string `json:"period"`
 	// RequestedBy says who asked: a key's name, "schedule". Empty: "temporal-ui".
 	RequestedBy string `json:"requested_by,omitempty"`
-	// RequestedByID is that key, who may not approve. Zero: anybody may.
+	// RequestedByID is that key, whose owner may not approve. Zero: who reviewed may not.
 	RequestedByID uuid.UUID `json:"requested_by_id,omitzero"`
 	// Reopen makes the run the next revision of a period that is closed; Reason says why
 	// and is required then.

@@ -40,7 +40,8 @@ func (r *exportRun) handleDecisions(ctx workflow.Context) error {
 	})
 }
 
-// mayDecide holds the rules: the four eyes among them.
+// mayDecide holds the rules: the four eyes among them, as far as they can be told from the keys'
+// identities. Which people they are is in the store, which refuses in [exportRun.record].
 func (r *exportRun) mayDecide(in DecideInput) error {
 	p := r.progress()
 	switch {
@@ -213,7 +214,7 @@ func (r *exportRun) record(ctx workflow.Context, decision billing.ExportDecision
 	ctx = detached(ctx)
 	what := "record: " + string(decision.Action) + " by " + decision.Actor.Name
 	return workflow.ExecuteActivity(forStore(ctx, what), onExport.RecordDecision, activities.RecordDecisionInput{
-		Export: r.begun.ID, ID: id, Decision: decision,
+		Export: r.begun.ID, ID: id, Decision: decision, OnePerson: r.in.AllowSelfApproval,
 	}).Get(ctx, nil)
 }
 

@@ -46,15 +46,17 @@ type place struct {
 // identities stand in paths.
 type lookups struct {
 	*replica
-	keys   map[accounts.Role]string
-	tenant uuid.UUID
-	places map[string]place
+	database *pgtest.Database
+	keys     map[accounts.Role]string
+	tenant   uuid.UUID
+	places   map[string]place
 }
 
 func newLookups(t *testing.T) *lookups {
 	t.Helper()
-	r := newReplica(t, pgtest.NewDatabase(t))
-	l := &lookups{replica: r, keys: map[accounts.Role]string{}}
+	database := pgtest.NewDatabase(t)
+	r := newReplica(t, database)
+	l := &lookups{replica: r, database: database, keys: map[accounts.Role]string{}}
 	m := meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Logger: slog.New(slog.DiscardHandler), Now: now})
 	server := api.New(api.Config{
 		Meter: m, Refresher: meter.NewRefresher(meter.RefresherConfig{Meter: m, Catalog: r.store.CatalogSeen, Now: now}),

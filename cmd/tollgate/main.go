@@ -33,6 +33,7 @@ type commands struct {
 	Credit      creditCommand      `cmd:"" help:"Grant, show and void prepaid credits."`
 	Webhook     webhookCommand     `cmd:"" help:"Make, list and change endpoints that events are sent to."`
 	Events      eventsCommand      `cmd:"" help:"Show what happened, the newest first."`
+	Audit       auditCommand       `cmd:"" help:"Show, export and verify who changed what of administration, money, keys, plans and limits."`
 	Reconcile   reconcileCommand   `cmd:"" help:"Compare what each layer says of the same usage: requests, journal, batches, records, rolled days, totals, quota."`
 	Journal     journalCommand     `cmd:"" help:"Look at the journal of an API, without changing it."`
 	CodecServer codecServerCommand `cmd:"" help:"Show Temporal's UI and command line what TOLLGATE_TEMPORAL_KEYS encrypts."`

@@ -182,6 +182,16 @@ func TestFlushOfEveryLiveInstance(t *testing.T) {
 	require.Len(t, s.asked, 2)
 }
 
+// The audit log is written to its end, a line an entry, as it is digested.
+func TestAuditExport(t *testing.T) {
+	s := newShell(t)
+	entry := `{"id":"` + someID + `","at":"2026-11-28T10:00:00.123456Z","kind":"key","action":"created","subject":"k","organization_id":null,"actor_id":null,` +
+		`"actor":"a","owner":"","role":"","address":"","request_id":"","login":"tollgate_api","before":null,"after":{"a":1.50}}`
+	s.answers(`{"entries":[`+entry+`],"next":"`+someID+`"}`, `{"entries":[`+entry+`]}`)
+	require.Equal(t, entry+"\n"+entry+"\n", s.must("audit", "export", "--kind", "key"))
+	require.Contains(t, s.asked[1].line, "before="+someID)
+}
+
 // Lists are read to their last page, and shown as one.
 func TestListsAreReadToTheirEnd(t *testing.T) {
 	s := newShell(t)

@@ -25,6 +25,8 @@ type pageQuery struct {
 	query url.Values
 	// in is the body. Nil: there is none.
 	in any
+	// newestFirst says that pages go back in time: the next one is before a cursor, and not after it.
+	newestFirst bool
 }
 
 // eachPage asks for the pages of a list, and hands each to take before it asks for the next.
@@ -45,6 +47,10 @@ func eachPage[P interface{ next() *uuid.UUID }](ctx context.Context, c *client, 
 		if after == nil {
 			return nil
 		}
-		q.query.Set("after", after.String())
+		from := "after"
+		if q.newestFirst {
+			from = "before"
+		}
+		q.query.Set(from, after.String())
 	}
 }

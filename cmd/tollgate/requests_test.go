@@ -65,6 +65,11 @@ func TestRequestsSayWhatTheFlagsSay(t *testing.T) {
 		{"export deliver --period 2026-10", "POST " + exports + "/deliver", ""},
 		{"export deliveries --period 2026-10", "GET " + exports + "/deliveries?limit=1000&sink=stripe", ""},
 		{"export deliveries --period 2026-10 --state failed --revision 2", "GET " + exports + "/deliveries?limit=1000&revision=2&sink=stripe&state=failed", ""},
+		{"audit list", "GET audit?limit=20", ""},
+		{
+			"audit list --actor " + someID + " --organization " + anotherID + " --kind key --since 2026-11-01T01:00:00+01:00 --limit 5",
+			"GET audit?actor=" + someID + "&kind=key&limit=5&organization_id=" + anotherID + "&since=2026-11-01T00%3A00%3A00Z", "",
+		},
 		{"quarantine list", "GET quarantine?limit=1000&state=quarantined", ""},
 		{"quarantine list --all --organization " + someID, "GET quarantine?limit=1000&organization_id=" + someID, ""},
 		{"quarantine apply " + someID + " --note mended", "POST quarantine/" + someID + "/apply", `{"note":"mended"}`},

@@ -64,17 +64,18 @@ func TestLayersLookOneWay(t *testing.T) {
 		"instant":    {"fault"},
 		"plans":      {"calendar", "fault", "money"},
 		"accounts":   {"fault"},
+		"audit":      {"calendar"},
 		"events":     {"calendar", "fault", "plans", "accounts"},
 		"webhooks":   {"fault", "accounts", "events"},
 		"meter":      {"calendar", "fault", "plans", "accounts", "meter"},
 		"billing":    {"calendar", "fault", "money", "plans", "accounts", "billing"},
 		"sinks":      {"fault", "money"},
 		"migrations": {"pgstore/pooler"},
-		"pgstore":    {"calendar", "fault", "money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "migrations", "pgstore"},
-		"activities": {"calendar", "fault", "money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks"},
+		"pgstore":    {"calendar", "fault", "money", "plans", "accounts", "audit", "billing", "meter", "events", "webhooks", "sinks", "migrations", "pgstore"},
+		"activities": {"calendar", "fault", "money", "plans", "accounts", "audit", "billing", "meter", "events", "webhooks", "sinks"},
 		"workflows":  {"calendar", "fault", "money", "plans", "billing", "meter", "events", "webhooks", "sinks", "activities", "workflows"},
 		"gate":       {"calendar", "plans", "meter"},
-		"api":        {"calendar", "fault", "money", "plans", "accounts", "billing", "meter", "events", "webhooks", "sinks", "gate", "instant", "api"},
+		"api":        {"calendar", "fault", "money", "plans", "accounts", "audit", "billing", "meter", "events", "webhooks", "sinks", "gate", "instant", "api"},
 	}
 	packages := listPackages(t)
 	for path, p := range packages {
@@ -99,7 +100,7 @@ func TestLayersLookOneWay(t *testing.T) {
 // library, nor on anything that leads to one.
 func TestDomainIsPure(t *testing.T) {
 	packages := listPackages(t)
-	for _, path := range []string{"money", "instant", "calendar", "fault", "plans", "accounts", "billing", "billing/documents", "meter", "events", "webhooks", "sinks"} {
+	for _, path := range []string{"money", "instant", "calendar", "fault", "plans", "accounts", "audit", "billing", "billing/documents", "meter", "events", "webhooks", "sinks"} {
 		p, ok := packages[path]
 		require.True(t, ok, path)
 		for _, dependency := range p.Deps {
@@ -115,7 +116,7 @@ func TestDomainIsPure(t *testing.T) {
 // TestDomainNeverReadsTheClock holds that time is an argument.
 func TestDomainNeverReadsTheClock(t *testing.T) {
 	packages := listPackages(t)
-	for _, path := range []string{"money", "instant", "calendar", "fault", "plans", "accounts", "billing", "billing/documents", "meter", "events", "webhooks", "sinks"} {
+	for _, path := range []string{"money", "instant", "calendar", "fault", "plans", "accounts", "audit", "billing", "billing/documents", "meter", "events", "webhooks", "sinks"} {
 		for _, file := range packages[path].GoFiles {
 			source, err := os.ReadFile(filepath.Join(packages[path].Dir, file))
 			require.NoError(t, err)

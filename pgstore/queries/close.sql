@@ -231,11 +231,15 @@ LEFT JOIN export_organizations o ON o.export_id = v.export_id AND o.organization
 WHERE v.export_id = @export_id ORDER BY abs(v.current - v.previous) DESC, v.organization_id LIMIT @page_size;
 
 -- name: PutDecision :exec
-INSERT INTO export_decisions (id, export_id, action, actor_id, actor, note, at, without) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO export_decisions (id, export_id, action, actor_id, actor, owner, note, at, without)
+VALUES (@id, @export_id, @action, @actor_id, @actor, @owner, @note, @at, @without)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: Decisions :many
-SELECT action, actor_id, actor, note, at, without FROM export_decisions WHERE export_id = $1 ORDER BY at, id;
+SELECT action, actor_id, actor, owner, note, at, without FROM export_decisions WHERE export_id = $1 ORDER BY at, id;
+
+-- name: DecisionIsRecorded :one
+SELECT EXISTS (SELECT FROM export_decisions WHERE id = $1) AS recorded;
 
 -- name: SupersedeExport :exec
 UPDATE exports SET stage = 'superseded' WHERE id = $1 AND stage = 'closed';

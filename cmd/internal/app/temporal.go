@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
@@ -49,6 +50,7 @@ var refusals = map[string]string{
 	workflows.TypeParked:       api.CodeParked,
 	workflows.TypeNotAwaiting:  api.CodeNotAwaiting,
 	workflows.TypeInvalidInput: api.CodeInvalid,
+	activities.TypeNoActor:     api.CodeNoActor,
 }
 
 // Decide implements [api.Workflows].

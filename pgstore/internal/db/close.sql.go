@@ -297,14 +297,26 @@ func (q *Queries) CorrectionsOf(ctx context.Context, exportID uuid.UUID, organiz
 	return items, nil
 }
 
+const decisionIsRecorded = `-- name: DecisionIsRecorded :one
+SELECT EXISTS (SELECT FROM export_decisions WHERE id = $1) AS recorded
+`
+
+func (q *Queries) DecisionIsRecorded(ctx context.Context, id uuid.UUID) (bool, error) {
+	row := q.db.QueryRow(ctx, decisionIsRecorded, id)
+	var recorded bool
+	err := row.Scan(&recorded)
+	return recorded, err
+}
+
 const decisions = `-- name: Decisions :many
-SELECT action, actor_id, actor, note, at, without FROM export_decisions WHERE export_id = $1 ORDER BY at, id
+SELECT action, actor_id, actor, owner, note, at, without FROM export_decisions WHERE export_id = $1 ORDER BY at, id
 `
 
 type DecisionsRow struct {
 	Action  string
 	ActorID *uuid.UUID
 	Actor   string
+	Owner   string
 	Note    string
 	At      time.Time
 	Without []byte
@@ -323,6 +335,7 @@ func (q *Queries) Decisions(ctx context.Context, exportID uuid.UUID) ([]Decision
 			&i.Action,
 			&i.ActorID,
 			&i.Actor,
+			&i.Owner,
 			&i.Note,
 			&i.At,
 			&i.Without,
@@ -604,7 +617,8 @@ func (q *Queries) PutCorrections(ctx context.Context, arg PutCorrectionsParams) 
 }
 
 const putDecision = `-- name: PutDecision :exec
-INSERT INTO export_decisions (id, export_id, action, actor_id, actor, note, at, without) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO export_decisions (id, export_id, action, actor_id, actor, owner, note, at, without)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (id) DO NOTHING
 `
 
@@ -614,6 +628,7 @@ type PutDecisionParams struct {
 	Action   string
 	ActorID  *uuid.UUID
 	Actor    string
+	Owner    string
 	Note     string
 	At       time.Time
 	Without  []byte
@@ -626,6 +641,7 @@ func (q *Queries) PutDecision(ctx context.Context, arg PutDecisionParams) error 
 		arg.Action,
 		arg.ActorID,
 		arg.Actor,
+		arg.Owner,
 		arg.Note,
 		arg.At,
 		arg.Without,

@@ -88,6 +88,51 @@ func (q *Queries) KeyByHash(ctx context.Context, secretHash []byte) (ApiKey, err
 	return i, err
 }
 
+const keyWithMakers = `-- name: KeyWithMakers :many
+WITH RECURSIVE line AS (
+    SELECT k.id, k.made_by, 0 AS distance FROM api_keys k WHERE k.id = $1
+    UNION ALL
+    SELECT m.id, m.made_by, line.distance + 1 FROM line JOIN api_keys m ON m.id = line.made_by
+)
+SELECT api_keys.id, api_keys.organization_id, api_keys.role, api_keys.name, api_keys.prefix, api_keys.secret_hash, api_keys.created_at, api_keys.revoked_at, api_keys.owner, api_keys.made_by FROM line JOIN api_keys USING (id) ORDER BY line.distance
+`
+
+type KeyWithMakersRow struct {
+	ApiKey ApiKey
+}
+
+// A key, then the one with which it was made, and so on.
+func (q *Queries) KeyWithMakers(ctx context.Context, id uuid.UUID) ([]KeyWithMakersRow, error) {
+	rows, err := q.db.Query(ctx, keyWithMakers, id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []KeyWithMakersRow
+	for rows.Next() {
+		var i KeyWithMakersRow
+		if err := rows.Scan(
+			&i.ApiKey.ID,
+			&i.ApiKey.OrganizationID,
+			&i.ApiKey.Role,
+			&i.ApiKey.Name,
+			&i.ApiKey.Prefix,
+			&i.ApiKey.SecretHash,
+			&i.ApiKey.CreatedAt,
+			&i.ApiKey.RevokedAt,
+			&i.ApiKey.Owner,
+			&i.ApiKey.MadeBy,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listKeys = `-- name: ListKeys :many
 SELECT id, organization_id, role, name, prefix, secret_hash, created_at, revoked_at, owner, made_by FROM api_keys
 WHERE $1::uuid IS NULL OR organization_id = $1
@@ -118,6 +163,30 @@ func (q *Queries) ListKeys(ctx context.Context, organizationID *uuid.UUID) ([]Ap
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const reviewersOf = `-- name: ReviewersOf :many
+SELECT DISTINCT actor_id::uuid AS actor_id FROM export_decisions WHERE export_id = $1 AND action = 'reviewed' AND actor_id IS NOT NULL
+`
+
+func (q *Queries) ReviewersOf(ctx context.Context, exportID uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, reviewersOf, exportID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var actor_id uuid.UUID
+		if err := rows.Scan(&actor_id); err != nil {
+			return nil, err
+		}
+		items = append(items, actor_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
