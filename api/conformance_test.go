@@ -79,7 +79,7 @@ func TestAccessIsAsDescribed(t *testing.T) {
 			}
 			require.ElementsMatch(t, roles, a.roles, name)
 			cost, _ := operation.Extensions["x-tollgate-cost"].(float64)
-			require.EqualValues(t, cost, a.cost, name)
+			require.InDelta(t, cost, a.cost, 0, name)
 			require.Equal(t, slices.Contains(roles, roleTenant), a.cost > 0, "%s: whatever a tenant may ask for costs something", name)
 			query := []string{}
 			for _, p := range append(slices.Clone(item.Parameters), operation.Parameters...) {

@@ -17,7 +17,7 @@ type composeEnvCommand struct {
 
 // Run writes a password for each variable, once: the databases keep those that they began with.
 func (c composeEnvCommand) Run(out *output) (err error) {
-	file, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // The file is the operator's choice.
+	file, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("%s is there, and is left as it is: the databases know its passwords", c.File)
 	}

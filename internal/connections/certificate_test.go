@@ -144,7 +144,7 @@ func TestConnectionsWithTLSAreBounded(t *testing.T) {
 	go func() { ended <- server.ServeTLS(listener, "", "") }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		<-ended
+		require.ErrorIs(t, <-ended, http.ErrServerClosed)
 	})
 	roots := x509.NewCertPool()
 	require.True(t, roots.AppendCertsFromPEM(cert))
@@ -177,7 +177,7 @@ func TestConnectionsWithTLSAreBounded(t *testing.T) {
 	require.Equal(t, http.StatusOK, <-held, "a request that is under way isn't cut")
 	require.Zero(t, listener.Counts().Evicted)
 
-	old := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // What is refused.
+	old := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	_, err = get(t.Context(), "/livez", old)
 	require.ErrorContains(t, err, "protocol version")
 }
