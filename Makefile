@@ -61,7 +61,7 @@ overload: ## Measure an API at twice what it can take, on a machine that is idle
 	OVERLOAD_SECONDS=$(or $(OVERLOAD_SECONDS),5) $(STACK) go test -v -count=1 -timeout 10m -run '^TestOverload$$' ./e2e
 
 guarantees: ## Run all faults mixed, and write docs/guarantees.md (CHAOS_SEED, CHAOS_ROUNDS, CHAOS_MINUTES of each)
-	CHAOS_WRITE=1 CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) CHAOS_MINUTES=$(or $(CHAOS_MINUTES),10) \
+	CHAOS_WRITE=1 CHAOS_FAULTS=$(or $(CHAOS_FAULTS),30) CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) CHAOS_MINUTES=$(or $(CHAOS_MINUTES),10) \
 		$(STACK) go test -v -count=1 -timeout 90m -run '^TestChaos$$' ./e2e
 
 ops: ## Check alert rules and dashboards with Prometheus' own packages (the first run compiles them: some minutes)
