@@ -13,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench chaos economy tarpit overload guarantees ops lint vulncheck fmt generate check-generated
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,9 +47,13 @@ test-pooler-short: ## The same in short: what poolers do, and the programs behin
 bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
 
+laws: ## Try the laws of the meter and the store with many more runs than make test does (CHECKS of each)
+	go test -count=1 -timeout 60m ./meter -rapid.checks=$(or $(CHECKS),2000)
+	$(STACK) go test -count=1 -timeout 60m -run '(Model|Totals)$$' ./pgstore -rapid.checks=$(or $(CHECKS),500)
+
 chaos: ## Break replicas, worker, servers, networks and disks, and hold the accounts after it (CHAOS_SEED, CHAOS_FAULTS, CHAOS_ROUNDS, CHAOS_MINUTES, TOLLGATE_KILLS)
-	CHAOS_FAULTS=$(or $(CHAOS_FAULTS),30) CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) TOLLGATE_KILLS=$(or $(TOLLGATE_KILLS),100) \
-		$(STACK) go test -v -count=1 -timeout 60m -run '^(TestChaos|TestKills|TestThreeReplicas|TestTheLastUnit)' ./e2e
+	CHAOS_FAULTS=$(or $(CHAOS_FAULTS),30) CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) TOLLGATE_KILLS=$(or $(TOLLGATE_KILLS),100) TOLLGATE_CLOSE_KILLS=all \
+		$(STACK) go test -v -count=1 -timeout 60m -run '^(TestChaos|TestACloseSurvivesKills|TestKills|TestThreeReplicas|TestTheLastUnit)' ./e2e
 
 economy: ## Measure what an instance costs of Temporal, for 10 minutes (ECONOMY)
 	$(STACK) go test -v -count=1 -timeout 100m -run '^TestServerAnInstanceIsCheap$$' ./workflows -economy $(or $(ECONOMY),10m)
@@ -61,7 +65,7 @@ overload: ## Measure an API at twice what it can take, on a machine that is idle
 	OVERLOAD_SECONDS=$(or $(OVERLOAD_SECONDS),5) $(STACK) go test -v -count=1 -timeout 10m -run '^TestOverload$$' ./e2e
 
 guarantees: ## Run all faults mixed, and write docs/guarantees.md (CHAOS_SEED, CHAOS_ROUNDS, CHAOS_MINUTES of each)
-	CHAOS_WRITE=1 CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) CHAOS_MINUTES=$(or $(CHAOS_MINUTES),10) \
+	CHAOS_WRITE=1 CHAOS_FAULTS=$(or $(CHAOS_FAULTS),30) CHAOS_ROUNDS=$(or $(CHAOS_ROUNDS),3) CHAOS_MINUTES=$(or $(CHAOS_MINUTES),10) \
 		$(STACK) go test -v -count=1 -timeout 90m -run '^TestChaos$$' ./e2e
 
 ops: ## Check alert rules and dashboards with Prometheus' own packages (the first run compiles them: some minutes)

@@ -38,7 +38,7 @@ func (w *Webhooks) Dispatch(ctx context.Context, in DispatchInput) (DispatchSumm
 	if in.Poll <= 0 {
 		return DispatchSummary{}, missing("poll")
 	}
-	d := &dispatch{Webhooks: w, beats: startBeating(ctx, DispatchSummary{}), epoch: time.NewTimer(time.Duration(in.Epoch)), poll: time.NewTicker(time.Duration(in.Poll))}
+	d := &dispatch{Webhooks: w, beats: startBeatingEvery(ctx, maxSlowBeat, DispatchSummary{}), epoch: time.NewTimer(time.Duration(in.Epoch)), poll: time.NewTicker(time.Duration(in.Poll))}
 	defer d.beats.stop()
 	defer d.epoch.Stop()
 	defer d.poll.Stop()
@@ -109,7 +109,9 @@ func (d *dispatch) page(ctx context.Context) (over bool, err error) {
 			return false, err
 		}
 	}
-	d.beats.record(d.summary)
+	if len(found) > 0 {
+		d.beats.record(d.summary)
+	}
 	if len(found) == d.config.PageSize {
 		return d.over(ctx)
 	}

@@ -8,8 +8,12 @@ import (
 	"go.temporal.io/sdk/activity"
 )
 
-// maxBeat is the longest time between heartbeats: a cancel arrives with one.
-const maxBeat = 5 * time.Second
+// maxBeat is the longest time between heartbeats: a cancel arrives with one. That of what is hardly ever
+// canceled, and runs for ever, is longer: each heartbeat is a billable action.
+const (
+	maxBeat     = 5 * time.Second
+	maxSlowBeat = 10 * time.Second
+)
 
 // beating heartbeats while a call runs, so that a worker's death is noticed long
 // before the activity's timeout, and a cancel arrives. The call must bound itself:
@@ -24,8 +28,12 @@ type beating struct {
 
 // startBeating begins with the details as they are now.
 func startBeating(ctx context.Context, details any) *beating {
+	return startBeatingEvery(ctx, maxBeat, details)
+}
+
+// startBeatingEvery is [startBeating] with a longest time between heartbeats.
+func startBeatingEvery(ctx context.Context, every time.Duration, details any) *beating {
 	b := &beating{ctx: ctx, last: details, done: make(chan struct{})}
-	every := maxBeat
 	if timeout := activity.GetInfo(ctx).HeartbeatTimeout; timeout > 0 {
 		every = min(every, timeout/3)
 	}

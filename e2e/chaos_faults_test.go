@@ -57,6 +57,8 @@ func (c *chaos) faultsOfReplicas() []fault {
 		{name: "the journal's folder is deleted", promise: everything + "; the folder is made again", alone: true, healthy: true, begin: c.deleteJournal},
 		{name: "a copy of the journal at another process", promise: everything + "; the copy is not replayed while its instance is alive", healthy: true, begin: c.copyJournal},
 		{name: "slow bodies on every descriptor", promise: everything + "; the journal goes on", begin: c.stallBodies},
+		{name: "uploads that trickle", promise: everything + "; they count once, when they are answered 2xx", begin: c.trickleUploads},
+		{name: "a flood of one tenant", promise: everything + "; what is shed is answered with 503 and counts nothing", begin: c.floodReplica},
 	}
 }
 

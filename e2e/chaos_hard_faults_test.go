@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -115,14 +117,23 @@ func (c *chaos) copyJournal(r *replica) func() {
 	names, err := filepath.Glob(filepath.Join(r.journal, "*"))
 	require.NoError(c.t, err)
 	require.NoError(c.t, os.MkdirAll(copied, 0o700))
-	for _, name := range names {
+	names = slices.DeleteFunc(names, func(name string) bool {
 		// Segments come and go meanwhile.
-		if content, err := os.ReadFile(name); err == nil {
+		content, err := os.ReadFile(name)
+		if err == nil {
 			require.NoError(c.t, os.WriteFile(filepath.Join(copied, filepath.Base(name)), content, 0o600))
 		}
-	}
+		return err != nil || len(content) == 0
+	})
 	thief := c.system.launch("api", "TOLLGATE_LISTEN", freeAddress(c.t), "TOLLGATE_JOURNAL_DIR="+copied)
-	thief.becomesReady(3 * time.Second)
+	if thief.becomesReady(3 * time.Second) {
+		// Who serves has looked at the folder.
+		for _, name := range names {
+			if filepath.Ext(name) == ".journal" {
+				require.FileExists(c.t, filepath.Join(copied, filepath.Base(name)), "a copy is not replayed while its instance is alive: %s", thief.log.tail(10))
+			}
+		}
+	}
 	require.NoError(c.t, thief.command.Process.Signal(syscall.SIGTERM))
 	select {
 	case <-thief.ended:
@@ -141,4 +152,57 @@ func (c *chaos) stallBodies(r *replica) func() {
 		attack.Go(func() { stall(r.address, says, 200, done) })
 	}
 	return func() { close(done); attack.Wait() }
+}
+
+// trickleUploads sends uploads through a replica's gateway that bring a byte from time to time, and
+// ends them when it is healed.
+func (c *chaos) trickleUploads(r *replica) func() {
+	const length = 4096
+	done := make(chan struct{})
+	var uploads sync.WaitGroup
+	for range 8 {
+		uploads.Go(func() {
+			status := trickle(r.address, c.ledger.tenant("slow").key, length, done)
+			c.ledger.note(ledgerKey{"slow", "evaluations"}, 1, status)
+		})
+	}
+	return func() { close(done); uploads.Wait() }
+}
+
+// trickle uploads one byte after the other until done is closed, and what is left of length then.
+// It returns the status of the answer, 0 where there is none, [notSent] where nothing was sent.
+func trickle(address, key string, length int, done <-chan struct{}) int {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return notSent
+	}
+	defer func() { _ = conn.Close() }()
+	_, err = fmt.Fprintf(conn, "POST /gateway/evaluate/upload HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", key, length)
+	for err == nil && !closed(done) && length > 1 {
+		length--
+		_, err = conn.Write([]byte("x"))
+		select {
+		case <-done:
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	_, _ = io.WriteString(conn, strings.Repeat("x", length))
+	_ = conn.SetReadDeadline(time.Now().Add(15 * time.Second))
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0
+	}
+	return response.StatusCode
+}
+
+// floodReplica has a tenant flood a replica for two seconds, by a generator that doesn't heed
+// Retry-After.
+func (c *chaos) floodReplica(r *replica) func() {
+	wait := flood{r.address, 2 * time.Second, []floodCaller{{c.ledger.tenant("slow").key, 0, 100, 1}}}.begin(c.t, -1)
+	return func() {
+		came := wait()[0]
+		key := ledgerKey{"slow", "evaluations"}
+		c.ledger.note(key, came.Served, http.StatusOK)
+		c.ledger.note(key, came.Unanswered, 0)
+	}
 }

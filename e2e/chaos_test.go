@@ -2,8 +2,10 @@ package e2e_test
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -115,7 +117,8 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	require.NoError(t, os.WriteFile(catalog, []byte(chaosCatalog), 0o600))
 	c.system.environment = append(c.system.environment,
 		"TOLLGATE_CATALOG="+catalog, "TOLLGATE_LEASES_AWAY=deny", "TOLLGATE_JOURNAL_FULL=refuse",
-		"TOLLGATE_LOST_AFTER="+chaosLostAfter.String(), "TOLLGATE_BODY_TIMEOUT=30s")
+		"TOLLGATE_LOST_AFTER="+chaosLostAfter.String(), "TOLLGATE_BODY_TIMEOUT=30s", "TOLLGATE_MAX_DELAY=50ms",
+		"TOLLGATE_UPSTREAM="+newSink(t))
 	c.worker = c.system.startWorker()
 	c.system.files = 512
 	for n := range 3 {
@@ -124,6 +127,13 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	c.system.environment = append(c.system.environment, "TOLLGATE_URL=http://"+c.replicas[0].address)
 	c.ledger = newLedger(t, c)
 	return c
+}
+
+// newSink is an upstream that takes uploads and answers 200.
+func newSink(t *testing.T) string {
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	t.Cleanup(upstream.Close)
+	return upstream.URL
 }
 
 func (c *chaos) newReplica(n int) *replica {

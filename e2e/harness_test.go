@@ -70,9 +70,9 @@ func (w *withPrograms) Run() int {
 	return w.M.Run()
 }
 
-// build builds programs into a folder.
+// build builds programs into a folder, without what debuggers need: it takes half of a link's time.
 func build(folder string, args ...string) error {
-	command := exec.Command("go", append([]string{"build", "-o", folder + "/"}, args...)...)
+	command := exec.Command("go", append([]string{"build", "-ldflags=-s -w", "-o", folder + "/"}, args...)...)
 	command.Stdout, command.Stderr = os.Stderr, os.Stderr
 	err := command.Run()
 	if err != nil {

@@ -1,13 +1,16 @@
 package gate_test
 
 import (
+	"bufio"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -68,4 +71,25 @@ func TestBodiesAreBoundByRouteAndPlan(t *testing.T) {
 			r.requireUsage(counted, 0)
 		}
 	}
+}
+
+// TestATooLargeBodyIsRefusedBeforeItIsSent holds that a caller who waits to be asked for the body is
+// answered 413 instead.
+func TestATooLargeBodyIsRefusedBeforeItIsSent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "hard", func(c *gate.Config) {
+		c.Classify = func(*http.Request) (gate.Charge, bool) {
+			return gate.Charge{Meter: "evaluations", MaxBody: 4}, true
+		}
+	})
+	conn, err := net.Dial("tcp", r.server.Listener.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = io.WriteString(conn, "POST /a HTTP/1.1\r\nHost: here\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+	require.NoError(t, err)
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
+	r.requireUsage(0, 0)
 }

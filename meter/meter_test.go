@@ -2,6 +2,7 @@ package meter_test
 
 import (
 	"context"
+	"flag"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,7 +19,13 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The models' runs are long: make laws does many, without the race detector.
+	if err := flag.Set("rapid.checks", "40"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestFreeIsRefusedBeyondItsLimit(t *testing.T) {
 	r := newRig(t)

@@ -152,6 +152,14 @@ func (r *Reservation) redate(now time.Time) bool {
 		s.mu.Unlock()
 		return false
 	}
+	if r.coming != nil && s.current.day >= r.coming.end {
+		// That day has passed, too.
+		r.withdraw()
+	}
+	if view.leased[index] && !r.announce(s.quotaFor(e.Window, index, s.current.day), now.UnixNano()) {
+		s.mu.Unlock()
+		return false
+	}
 	s.leaveDay(r)
 	joining := s.moveQuotas(r)
 	if !s.inWindow(from) && s.meter.Aggregation == plans.Sum {
@@ -160,6 +168,10 @@ func (r *Reservation) redate(now time.Time) bool {
 	r.day, r.at, r.windowStart, r.windowEnd = s.current.day, now.UnixNano(), s.windowStart, s.windowEnd
 	share, older := s.dayFor(r.day, r.price)
 	s.hold(share, r.quantity, nil)
+	if r.coming != nil {
+		r.coming.held += r.quantity
+		r.coming = nil
+	}
 	if older != nil && s.meter.Aggregation == plans.Sum {
 		older.taken += r.quantity
 	}
@@ -174,6 +186,29 @@ func (r *Reservation) redate(now time.Time) bool {
 	s.mu.Unlock()
 	m.holdDay(from, -1)
 	return true
+}
+
+// announce has the store told of what is about to count in a quota's window, and reports whether the
+// reservation may move: nobody is granted then what it takes. A store that can't be asked, or refuses,
+// is not waited for. The caller holds the slot's lock.
+func (r *Reservation) announce(q *quota, now int64) bool {
+	if q == r.quota || r.slot.meter.Aggregation != plans.Sum || r.day >= q.key.Start {
+		return true
+	}
+	if r.coming != q {
+		r.withdraw()
+		r.coming, r.announced = q, q.version
+		q.adoptMore(r.quantity)
+	}
+	return q.heard > r.announced || q.away(now) || q.refusedUntil != 0
+}
+
+// withdraw gives up what was announced of a move.
+func (r *Reservation) withdraw() {
+	if q := r.coming; q != nil {
+		r.coming = nil
+		q.refund(q.disown(r), r.stamp)
+	}
 }
 
 // leaveDay takes a reservation out of the share of its day.

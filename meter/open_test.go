@@ -132,7 +132,12 @@ func TestARedatedReservationCountsInTheWindowInForce(t *testing.T) {
 		require.NoError(t, m.Reload(t.Context(), id, now))
 		meter.KeepLeases(m)
 	}
+	was := calendar.DayOf(now)
 	now = now.AddDate(0, 0, 1)
+	_, err = flusher.Flush(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, was, meter.DayOfOpen(open), "the store comes first")
+	meter.KeepLeases(m)
 	_, err = flusher.Flush(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, calendar.DayOf(now), meter.DayOfOpen(open))
@@ -141,5 +146,38 @@ func TestARedatedReservationCountsInTheWindowInForce(t *testing.T) {
 	d, r = meter.AdmitManually(o, monthly, 8, now, 3)
 	require.True(t, d.Allowed)
 	r.Release()
+	require.True(t, open.Release())
+}
+
+// TestNobodyIsGrantedWhatARedatedReservationTakes holds that the store has taken a reservation out of the
+// window of a later day by the time at which it counts there.
+func TestNobodyIsGrantedWhatARedatedReservationTakes(t *testing.T) {
+	r := newRewinder(t, "free")
+	now := noon
+	clock := func() time.Time { return now }
+	m := meter.New(meter.WithManualLeases(meter.Config{
+		Catalog: fleetCatalog(), Store: r.store, Leases: r.store, Instance: uuid.Must(uuid.NewV7()), Now: clock, RedateAfter: 5 * time.Minute, Logger: slog.New(slog.DiscardHandler),
+	}))
+	flusher := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: r.store, Instance: uuid.Must(uuid.NewV7()), Now: clock})
+	o, err := m.Organization(t.Context(), r.of.ID(), now)
+	require.NoError(t, err)
+	d, held := meter.AdmitManually(o, 0, 17, now, 3)
+	require.True(t, d.Allowed)
+	open := m.KeepOpen(held, now)
+	now = now.AddDate(0, 0, 1)
+	for range 3 {
+		_, err = flusher.Flush(t.Context())
+		require.NoError(t, err)
+		if meter.DayOfOpen(open) == calendar.DayOf(now) {
+			break
+		}
+		meter.KeepLeases(m)
+	}
+	require.Equal(t, calendar.DayOf(now), meter.DayOfOpen(open))
+	d, _ = meter.AdmitManually(r.of, 0, 4, now, 3)
+	require.False(t, d.Allowed)
+	d, held = meter.AdmitManually(r.of, 0, 3, now, 3)
+	require.True(t, d.Allowed)
+	held.Release()
 	require.True(t, open.Release())
 }

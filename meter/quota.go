@@ -187,11 +187,16 @@ func (q *quota) adoptOpen() {
 	if open <= 0 {
 		return
 	}
-	m := q.slot.org.meter
-	q.spent += open
 	q.held += open
-	q.adopted += open
-	m.unbooked.Add(open)
+	q.adoptMore(open)
+}
+
+// adoptMore takes a quantity over that was admitted without a lease of the window.
+func (q *quota) adoptMore(quantity int64) {
+	m := q.slot.org.meter
+	q.spent += quantity
+	q.adopted += quantity
+	m.unbooked.Add(quantity)
 	q.adoptedAt = m.generations.Add(1)
 	q.strictSince = q.adoptedAt
 	m.keeper.enqueue(q)

@@ -30,6 +30,10 @@ type Reservation struct {
 	day, windowStart, windowEnd calendar.Day
 	// price is what the quantity is priced by.
 	price price
+	// coming is the quota of the day that it is about to move to, which has taken it over already;
+	// announced is the last ask before that.
+	coming    *quota
+	announced int64
 	// identified is the report as it is counted, where it bears an identity; nil: it bears none.
 	identified *IdentifiedReport
 	// unleased says that it was admitted although quota could not be had.

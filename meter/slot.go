@@ -261,6 +261,7 @@ func (s *slot) unhold(d *dayUsage, r *Reservation, fn func(*quota)) {
 		return
 	}
 	d.held -= r.quantity
+	r.withdraw()
 	if q := r.quota; q != nil {
 		q.held -= r.quantity
 		fn(q)

@@ -96,7 +96,7 @@ BEGIN
         nullif(known ->> TG_ARGV[2], '')::uuid,
         coalesce(nullif(told ->> 'key', ''), CASE WHEN TG_OP = 'INSERT' THEN known ->> 'actor_id' END)::uuid,
         coalesce(nullif(told ->> 'name', ''), CASE WHEN TG_OP = 'INSERT' THEN known ->> 'actor' END, ''),
-        coalesce(told ->> 'owner', ''), coalesce(told ->> 'role', ''), coalesce(told ->> 'address', ''), coalesce(told ->> 'request_id', ''),
+        coalesce(told ->> 'owner', CASE WHEN TG_OP = 'INSERT' AND known ? 'actor_id' THEN known ->> 'owner' END, ''), coalesce(told ->> 'role', ''), coalesce(told ->> 'address', ''), coalesce(told ->> 'request_id', ''),
         was, is_now);
     RETURN NULL;
 END $$;

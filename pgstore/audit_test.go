@@ -142,11 +142,13 @@ func TestAudit(t *testing.T) {
 
 	t.Run("whoever decides on a close is known by what the row says", func(t *testing.T) {
 		export := f.beginExport(calendar.PeriodOf(today.Start()), "run")
-		by := billing.Actor{ID: somebody.Key, Name: "ada"}
+		k, err := f.CreateKey(ctx, accounts.Key{Role: accounts.RoleFinance, Name: "ada", Owner: "ada@example.com"}, accounts.HashSecret("finance"))
+		require.NoError(t, err)
+		by := billing.Actor{ID: k.ID, Name: "ada"}
 		require.NoError(t, f.RecordDecision(t.Context(), export.ID, billing.ExportDecision{ID: uuid.New(), Action: billing.ActionReviewed, Actor: by, At: time.Now(), Note: "n"}))
-		found := f.audited(t.Context(), audit.Filter{Kind: "decision", Actor: somebody.Key})
+		found := f.audited(t.Context(), audit.Filter{Kind: "decision", Actor: k.ID})
 		require.NotEmpty(t, found)
-		require.Equal(t, "ada", found[0].Actor)
+		require.Equal(t, []string{"ada", "ada@example.com"}, []string{found[0].Actor, found[0].Owner})
 		require.NotEmpty(t, f.audited(t.Context(), audit.Filter{Kind: "export"}))
 	})
 

@@ -234,12 +234,12 @@ func TestInstancesNeverDeadlock(t *testing.T) {
 	require.EqualValues(t, (batches-1)*len(keys), f.count(`SELECT sum(value) FROM usage_daily WHERE meter = 'entity_instances'`))
 }
 
-// A batch of the flusher's largest size.
+// A batch of many statements' rows, twice.
 func TestLargeBatch(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	w := f.instance()
-	rows := make([]meter.Row, 50_000)
+	rows := make([]meter.Row, 10*chunkRows)
 	for i, id := range f.tenants(len(rows)) {
 		rows[i] = row(id, evaluations, today, int64(i))
 	}
@@ -248,10 +248,10 @@ func TestLargeBatch(t *testing.T) {
 	for i, value := range stored {
 		require.EqualValues(t, 2*i, value)
 	}
-	require.EqualValues(t, 100_000, f.count(`SELECT count(*) FROM usage_batch_rows`))
+	require.EqualValues(t, 20*chunkRows, f.count(`SELECT count(*) FROM usage_batch_rows`))
 	rollup, err := f.RollUpDay(t.Context(), today)
 	require.NoError(t, err)
-	require.EqualValues(t, 50_000, rollup.Rows)
+	require.EqualValues(t, 10*chunkRows, rollup.Rows)
 	require.EqualValues(t, 2, rollup.Batches)
 	require.Zero(t, rollup.VarianceCount)
 }

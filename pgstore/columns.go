@@ -11,8 +11,8 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// chunkRows is how many rows one statement takes.
-const chunkRows = 50_000
+// chunkRows is how many rows one statement takes. Tests have few, to cross statements with few rows.
+var chunkRows = 50_000
 
 // columns are the rows of a batch as arrays, in the order of their key.
 type columns struct {

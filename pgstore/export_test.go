@@ -10,6 +10,9 @@ import (
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
+// SetChunkRows sets how many rows one statement takes.
+func SetChunkRows(n int) { chunkRows = n }
+
 // What a close does with credits in transactions of its own steps, for tests one by one.
 
 // SetBulkPatience sets how long rollups and exports wait for a lock.

@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"testing"
 	"time"
@@ -19,7 +20,17 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+// chunkRows is how many rows one statement takes in tests.
+const chunkRows = 1_000
+
+func TestMain(m *testing.M) {
+	pgstore.SetChunkRows(chunkRows)
+	// Each run of a law costs tenths of a second here: make laws does many.
+	if err := flag.Set("rapid.checks", "25"); err != nil {
+		panic(err)
+	}
+	pgtest.Main(m)
+}
 
 // The meters of the default catalog, one of each aggregation and another sum.
 const (

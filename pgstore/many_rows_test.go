@@ -12,7 +12,7 @@ import (
 // A batch of more rows, and of more identified reports, than one statement takes.
 func TestBatchOfManyStatements(t *testing.T) {
 	t.Parallel()
-	const size = 120_001
+	const size = 2*chunkRows + 401
 	f := newFixture(t)
 	w := f.instance()
 	rows := make([]meter.Row, size)
@@ -36,13 +36,13 @@ func TestBatchOfManyIdentifiedReports(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
-	identified := make([]meter.IdentifiedReport, 120_001)
+	identified := make([]meter.IdentifiedReport, 2*chunkRows+401)
 	for i := range identified {
-		identified[i] = keyed(fmt.Sprint(i%120_000), 1, 1)
+		identified[i] = keyed(fmt.Sprint(i%(2*chunkRows+400)), 1, 1)
 	}
 	batch := w.batch(identifiedRow(o, evaluations, identified...))
 	applied := f.apply(batch)
-	require.Equal(t, meter.Applied{Stored: []int64{120_000}, Repeated: []meter.BatchPlace{{Report: 120_000}}}, applied)
+	require.Equal(t, meter.Applied{Stored: []int64{2*chunkRows + 400}, Repeated: []meter.BatchPlace{{Report: 2*chunkRows + 400}}}, applied)
 	again := f.apply(batch)
 	require.Equal(t, applied.Repeated, again.Repeated)
 }

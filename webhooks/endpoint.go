@@ -36,9 +36,9 @@ const (
 	MaxDescription = 500
 	// Overlap is how long the secret before goes on signing after a rotation.
 	Overlap = 24 * time.Hour
-	// MaxRedeliveries is how many deliveries to one endpoint may be asked for at once, and
-	// RedeliveryEvery how long it takes until there may be one more.
+	// MaxRedeliveries is how many deliveries to one endpoint may be asked for at once.
 	MaxRedeliveries = 100
+	// RedeliveryEvery is how long it takes until there may be one more.
 	RedeliveryEvery = 2 * time.Second
 )
 

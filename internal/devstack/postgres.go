@@ -212,7 +212,9 @@ func (p *Postgres) arguments(durable bool) []string {
 		"log_destination=stderr",
 	}
 	if !durable {
-		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
+		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off",
+			// Hundreds of databases, each for seconds: a worker for every one of them would take their time.
+			"autovacuum_naptime=10min")
 	}
 	arguments := []string{"-D", p.data.dir}
 	for _, setting := range settings {

@@ -19,7 +19,7 @@ const (
 	// toolBuildWait bounds the build of a tool, slow machines and networks included.
 	toolBuildWait = 20 * time.Minute
 	// toolStartWait bounds the start of a tool's server.
-	toolStartWait = 30 * time.Second
+	toolStartWait = 90 * time.Second
 )
 
 // ErrNoTool says that a tool can't be built. The message says why.
