@@ -70,7 +70,7 @@ func TestAnExportOfNothingCanBeReviewed(t *testing.T) {
 	})
 	require.NoError(t, err)
 	routes["/decisions"] = map[string]any{"decisions": []any{map[string]any{
-		"action": "requested", "actor": map[string]any{"id": key.ID.String(), "name": "month-end"}, "at": requested.Format(time.RFC3339Nano),
+		"action": "requested", "actor": map[string]any{"id": key.ID.String(), "name": "month-end", "owner": "month-end"}, "at": requested.Format(time.RFC3339Nano),
 	}}}
 	for route, want := range routes {
 		for _, revision := range []string{"", "?revision=1"} {
