@@ -158,7 +158,7 @@ func TestDispatchEndsItsEpochUnderABacklog(t *testing.T) {
 	})
 	began := time.Now()
 	summary, err := run[activities.DispatchSummary](t, newEnvironment(t, group), group.Dispatch, activities.DispatchInput{
-		Epoch: activities.Duration(50 * time.Millisecond), Poll: activities.Duration(time.Hour),
+		Epoch: activities.Duration(time.Second), Poll: activities.Duration(time.Hour),
 	})
 	require.NoError(t, err)
 	require.Greater(t, summary.Events, 2)

@@ -94,11 +94,12 @@ func TestCallersBoundNobodyElse(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.MaxUnderWay = 2 })
 	server := r.serveWith(HTTPConfig{})
 	stalled := []net.Conn{r.begin(server, "free", usagePath, 100, "{"), r.begin(server, "free", batchPath, 100, "[")}
-	require.Eventually(t, func() bool {
-		status, body, header := r.send(server, "free", http.MethodGet, "/api/v1/usage")
-		return status == http.StatusTooManyRequests && strings.Contains(body, `"error":"too_many_under_way"`) && header.Get("Retry-After") == "1"
-	}, 30*time.Second, time.Millisecond)
-	status, body, _ := r.send(server, "pro", http.MethodGet, "/api/v1/usage")
+	require.Eventually(t, func() bool { return r.server.underWay.count() == len(stalled) }, 30*time.Second, time.Millisecond)
+	status, body, header := r.send(server, "free", http.MethodGet, "/api/v1/usage")
+	require.Equal(t, http.StatusTooManyRequests, status)
+	require.Contains(t, body, `"error":"too_many_under_way"`)
+	require.Equal(t, "1", header.Get("Retry-After"))
+	status, body, _ = r.send(server, "pro", http.MethodGet, "/api/v1/usage")
 	require.Equal(t, http.StatusOK, status, body)
 	for _, conn := range stalled {
 		require.NoError(t, conn.Close())
@@ -110,6 +111,18 @@ func TestCallersBoundNobodyElse(t *testing.T) {
 	for i := range r.server.underWay.shards {
 		require.Empty(t, r.server.underWay.shards[i].counts)
 	}
+}
+
+// count is how many requests of all callers are under way.
+func (u *underWay) count() (n int) {
+	for i := range u.shards {
+		u.shards[i].mu.Lock()
+		for _, count := range u.shards[i].counts {
+			n += count
+		}
+		u.shards[i].mu.Unlock()
+	}
+	return n
 }
 
 // TestARefusalKeepsTheConnection holds that a caller whose whole body is there goes on using its

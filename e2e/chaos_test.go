@@ -131,6 +131,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 
 // newSink is an upstream that takes uploads and answers 200.
 func newSink(t *testing.T) string {
+	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
 	t.Cleanup(upstream.Close)
 	return upstream.URL

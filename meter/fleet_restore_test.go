@@ -48,7 +48,8 @@ func TestLimitsHoldAfterARestore(t *testing.T) {
 			for _, m := range f.members {
 				f.recover(m)
 			}
-			for f.replay() && len(f.dead) > 0 {
+			for replayed := true; replayed && len(f.dead) > 0; {
+				replayed = f.replay()
 			}
 		}
 		t.Repeat(steps)

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/riverline/tollgate/accounts"
+
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
@@ -56,8 +58,14 @@ func TestTemporalIsReplaced(t *testing.T) {
 	temporal := dial(t, server)
 
 	october := calendar.PeriodOf(time.Now()).Previous()
-	requester := uuid.Must(uuid.NewV7())
-	_, err = starter.StartExport(t.Context(), temporal, workflows.ExportPeriodInput{Period: october.String(), RequestedBy: "ann", RequestedByID: requester})
+	newPerson := func(name string) billing.Actor {
+		secret := "tg_finance_" + name
+		key, err := store.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: name, Owner: name, Prefix: accounts.SecretPrefix(secret)}, accounts.HashSecret(secret))
+		require.NoError(t, err)
+		return billing.Actor{ID: key.ID, Name: name}
+	}
+	ann, bob := newPerson("ann"), newPerson("bob")
+	_, err = starter.StartExport(t.Context(), temporal, workflows.ExportPeriodInput{Period: october.String(), RequestedBy: ann.Name, RequestedByID: ann.ID})
 	require.NoError(t, err)
 	waiting := openExport(t, store, billing.StageApproving, "")
 	var refusing atomic.Bool
@@ -98,13 +106,13 @@ func TestTemporalIsReplaced(t *testing.T) {
 		require.NoError(t, err)
 	}
 	again := openExport(t, store, billing.StageApproving, waiting.RunID)
-	require.Equal(t, requester, again.RequestedByID)
+	require.Equal(t, ann.ID, again.RequestedByID)
 	_, err = starter.Decide(t.Context(), temporal, october, uuid.Nil, workflows.DecideInput{
-		Action: billing.ActionApproved, Actor: billing.Actor{ID: requester, Name: "ann"}, Note: "fine",
+		Action: billing.ActionApproved, Actor: ann, Note: "fine",
 	})
 	require.ErrorContains(t, err, "ann", "who asked for it may still not approve it")
 	_, err = starter.Decide(t.Context(), temporal, october, uuid.Nil, workflows.DecideInput{
-		Action: billing.ActionApproved, Actor: billing.Actor{ID: uuid.Max, Name: "bob"}, Note: "fine",
+		Action: billing.ActionApproved, Actor: bob, Note: "fine",
 	})
 	require.NoError(t, err)
 	reach(t, store, again.ID, billing.StageClosed)
