@@ -16,7 +16,7 @@ import (
 // An export burns for more organizations than one statement takes of uses, and gives all of it back.
 func TestCreditsOfManyOrganizations(t *testing.T) {
 	t.Parallel()
-	const size = 12_000
+	const size = 4_000
 	f := newFixture(t)
 	f.exec(`INSERT INTO organizations (id, name) SELECT tollgate_uuidv7(), 'Acme ' || n FROM generate_series(1, $1::int) AS n`, size)
 	f.exec(`INSERT INTO organization_plans (organization_id, effective_from, plan) SELECT id, created_at, 'free' FROM organizations`)

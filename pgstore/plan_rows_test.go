@@ -102,7 +102,7 @@ func TestRepeatedReportsAmongRowsOfSeveralPlans(t *testing.T) {
 // Rows of one record on both sides of the cut between two statements fold into it once.
 func TestRecordAcrossStatements(t *testing.T) {
 	t.Parallel()
-	const size = 49_999
+	const size = chunkRows - 1
 	f := newFixture(t)
 	rows := make([]meter.Row, 0, size+3)
 	for _, id := range f.tenants(size) {
