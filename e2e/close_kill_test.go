@@ -110,10 +110,9 @@ func (c *doomedClose) survive(killed []billing.Stage) {
 		held, let = c.stripe.holdAt("tollgate/TG-" + period + "-000002")
 		defer let()
 	}
+	catchUp := func() {}
 	if dies(billing.StageWaiting) {
-		// An instance that has not flushed keeps the run waiting.
-		c.exec(`INSERT INTO instances (id, host, status, started_at, seen_at, watermark)
-			VALUES ('0190b000-0000-7000-8000-000000000002', 'behind', 'live', $1, now() + interval '1 hour', $1)`, c.period.Start())
+		catchUp = c.fallBehind(c.period)
 	}
 	c.tollgate("export", "start", "--period", period, "--no-wait")
 	for _, stage := range closing {
@@ -137,7 +136,7 @@ func (c *doomedClose) survive(killed []billing.Stage) {
 		c.worker = c.startWorker()
 		switch stage {
 		case billing.StageWaiting:
-			c.exec(`UPDATE instances SET status = 'stopped' WHERE host = 'behind'`)
+			catchUp()
 		case billing.StageDelivering:
 			let()
 		}

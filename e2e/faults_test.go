@@ -76,14 +76,14 @@ func TestWorkerIsKilledAmidAnExport(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	worker := s.startWorker()
-	// A long interval keeps the export waiting for the watermark.
-	api := s.startAPI("TOLLGATE_FLUSH_INTERVAL=15s")
+	api := s.startAPI()
 	s.financeKey = s.newKey("finance")
 	tenant := s.newTenant("Enterprise", "enterprise")
 	status, _ := api.call(http.MethodPost, "/api/v1/usage", tenant.key, map[string]any{"meter": "evaluations", "quantity": 77})
 	require.Equal(t, http.StatusOK, status)
 
 	period := calendar.PeriodOf(time.Now()).String()
+	catchesUp := s.fallBehind(calendar.PeriodOf(time.Now()))
 	var before, after struct {
 		RunID string        `json:"run_id"`
 		Stage billing.Stage `json:"stage"`
@@ -100,12 +100,28 @@ func TestWorkerIsKilledAmidAnExport(t *testing.T) {
 	worker.kill()
 
 	s.startWorker()
+	catchesUp()
 	require.Eventually(t, func() bool {
 		s.decode(s.tollgate("export", "status", "--period", period, "--json"), &after)
 		return after.Stage == billing.StageDone
 	}, 90*time.Second, 200*time.Millisecond)
 	require.Equal(t, before.RunID, after.RunID, "the run that was started is the run that finished")
 	require.Equal(t, map[string]int64{tenant.id.String() + " evaluations": 77}, s.download(period))
+}
+
+// fallBehind adds an instance that has not flushed since a period's start, so that exports wait
+// for it, until it catches up.
+func (s *system) fallBehind(period calendar.Period) (catchUp func()) {
+	s.t.Helper()
+	db := s.owner()
+	_, err := db.Exec(s.t.Context(), `INSERT INTO instances (id, host, status, started_at, seen_at, watermark)
+		VALUES ('0190b000-0000-7000-8000-000000000002', 'behind', 'live', $1, now() + interval '1 hour', $1)`, period.Start())
+	require.NoError(s.t, err)
+	return func() {
+		s.t.Helper()
+		_, err := db.Exec(s.t.Context(), `UPDATE instances SET status = 'stopped' WHERE host = 'behind'`)
+		require.NoError(s.t, err)
+	}
 }
 
 // TestServersRestartAmidTraffic stops and crashes Postgres and Temporal under load.
