@@ -151,8 +151,9 @@ func (p *process) rss() int {
 	return kib >> 10
 }
 
-// TestAFloodIsShedByTheProgram floods the program with one tenant, by a generator of its own: it
-// is refused as it should be, others are served, and what is acknowledged is stored.
+// TestAFloodIsShedByTheProgram floods the program with one tenant, by a generator of its own: some
+// of it is refused, others are served, and what is acknowledged is stored. How fair that is depends
+// on what else the machine does: TestOverload holds it, and the Shedder's tests by a clock of their own.
 func TestAFloodIsShedByTheProgram(t *testing.T) {
 	t.Parallel()
 	r := newOverloadRig(t, false)
@@ -170,8 +171,6 @@ func TestAFloodIsShedByTheProgram(t *testing.T) {
 	require.Positive(t, f.flooding.Refused)
 	require.Positive(t, f.flooding.Served)
 	require.Positive(t, f.polite.Served)
-	// Each refusal of a polite tenant is one of 180 requests, the machine may be busy otherwise.
-	require.Less(t, f.politeRefused, int64(5*politeRate*9/10/2))
 	require.Less(t, f.memory, before+256)
 	r.requireStored()
 }
