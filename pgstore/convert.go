@@ -25,7 +25,7 @@ func key(k db.ApiKey) accounts.Key {
 		Role:      accounts.Role(k.Role),
 		Name:      k.Name,
 		Owner:     k.Owner,
-		MadeBy:    orNil(k.MadeBy),
+		MadeBy:    orZero(k.MadeBy),
 		Prefix:    k.Prefix,
 		CreatedAt: k.CreatedAt,
 		RevokedAt: k.RevokedAt,
@@ -46,7 +46,7 @@ func instance(i db.Instance) meter.Instance {
 		LastSeq:   i.LastSeq,
 		Watermark: i.Watermark,
 		Open: meter.OpenUsage{
-			Count: int(i.OpenCount), Since: orZero(i.OpenSince), Organization: orNil(i.OpenOrganizationID), Meter: orZero(i.OpenMeter),
+			Count: int(i.OpenCount), Since: orZero(i.OpenSince), Organization: orZero(i.OpenOrganizationID), Meter: orZero(i.OpenMeter),
 		},
 		LostAfter: time.Duration(i.LostAfterMs) * time.Millisecond,
 	}
@@ -92,14 +92,6 @@ func optional(id uuid.UUID) *uuid.UUID {
 		return nil
 	}
 	return &id
-}
-
-// orNil is the zero UUID for nil.
-func orNil(id *uuid.UUID) uuid.UUID {
-	if id == nil {
-		return uuid.Nil
-	}
-	return *id
 }
 
 func knownReport(e db.UsageEvent) meter.KnownReport {

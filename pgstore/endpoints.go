@@ -151,7 +151,7 @@ func (s *Store) DeleteEndpoint(ctx context.Context, organization, id uuid.UUID) 
 // owned returns the endpoint where it is the owner's: the platform sees everybody's, and
 // administers its own.
 func owned(row db.WebhookEndpoint, organization, id uuid.UUID, err error) (webhooks.Endpoint, error) {
-	if err == nil && orNil(row.OrganizationID) != organization {
+	if err == nil && orZero(row.OrganizationID) != organization {
 		err = pgx.ErrNoRows
 	}
 	if err != nil {
@@ -162,7 +162,7 @@ func owned(row db.WebhookEndpoint, organization, id uuid.UUID, err error) (webho
 
 func endpoint(row db.WebhookEndpoint) webhooks.Endpoint {
 	out := webhooks.Endpoint{
-		ID: row.ID, Organization: orNil(row.OrganizationID), URL: row.Url, Description: row.Description,
+		ID: row.ID, Organization: orZero(row.OrganizationID), URL: row.Url, Description: row.Description,
 		Secrets:   webhooks.Secrets{Current: row.Secret, Previous: row.PreviousSecret},
 		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt, DisabledAt: row.DisabledAt,
 		Kinds: convert(row.Kinds, func(k string) events.Kind { return events.Kind(k) }),

@@ -122,8 +122,8 @@ func export(row db.Export) (billing.Export, error) {
 		IssuedAt:    row.IssuedAt,
 		Request:     row.Request,
 
-		RequestedByID: orNil(row.RequestedByID),
-		Reopens:       orNil(row.Reopens),
+		RequestedByID: orZero(row.RequestedByID),
+		Reopens:       orZero(row.Reopens),
 	}
 	if row.Manifest != nil {
 		out.Manifest = &billing.Manifest{}

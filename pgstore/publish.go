@@ -93,7 +93,7 @@ func (s *Store) MarkEventDispatched(ctx context.Context, id uuid.UUID) error {
 
 func event(row db.Event) events.Event {
 	return events.Event{
-		ID: row.ID, Key: row.Key, Kind: events.Kind(row.Kind), Organization: orNil(row.OrganizationID),
+		ID: row.ID, Key: row.Key, Kind: events.Kind(row.Kind), Organization: orZero(row.OrganizationID),
 		OccurredAt: row.OccurredAt, Data: row.Data,
 	}
 }

@@ -68,7 +68,7 @@ func mayDecide(ctx context.Context, tx scoped, e db.Export, d billing.ExportDeci
 // firstPeople returns the bearers of the keys that had an export made: the one that requested it or,
 // where no person did, as by a schedule, those that reviewed it.
 func firstPeople(ctx context.Context, tx scoped, e db.Export) ([]accounts.Bearer, error) {
-	keys := []uuid.UUID{orNil(e.RequestedByID)}
+	keys := []uuid.UUID{orZero(e.RequestedByID)}
 	requester, err := bearer(ctx, tx, keys[0])
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (s *Store) Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDe
 		rows, err := tx.Decisions(ctx, id)
 		for _, r := range rows {
 			d := billing.ExportDecision{
-				Action: billing.Action(r.Action), Actor: billing.Actor{ID: orNil(r.ActorID), Name: r.Actor, Owner: r.Owner}, Note: r.Note, At: r.At.UTC(),
+				Action: billing.Action(r.Action), Actor: billing.Actor{ID: orZero(r.ActorID), Name: r.Actor, Owner: r.Owner}, Note: r.Note, At: r.At.UTC(),
 			}
 			if r.Without != nil {
 				if err := json.Unmarshal(r.Without, &d.Without); err != nil {

@@ -19,7 +19,7 @@ func (s *Store) WebhookDelivery(ctx context.Context, organization, event, endpoi
 	var found webhooks.Delivery
 	err := s.asOwner(ctx, organization, func(ctx context.Context, tx scoped) error {
 		row, err := tx.Delivery(ctx, event, endpoint)
-		if err == nil && orNil(row.OrganizationID) != organization {
+		if err == nil && orZero(row.OrganizationID) != organization {
 			err = pgx.ErrNoRows
 		}
 		if err != nil {
@@ -156,7 +156,7 @@ func orNoDelivery(err error, event, endpoint uuid.UUID) error {
 
 func delivery(row db.WebhookDelivery) webhooks.Delivery {
 	return webhooks.Delivery{
-		Event: row.EventID, Endpoint: row.EndpointID, Organization: orNil(row.OrganizationID), State: webhooks.State(row.State),
+		Event: row.EventID, Endpoint: row.EndpointID, Organization: orZero(row.OrganizationID), State: webhooks.State(row.State),
 		Attempts: int(row.Attempts), NextAttemptAt: row.NextAttemptAt, LastStatus: int(row.LastStatus), LastError: row.LastError,
 		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
 	}
