@@ -66,6 +66,7 @@ func TestAnOrganizationThatCanNotBeReadIsRefused(t *testing.T) {
 	d, r := o.Reserve(0, 5, noon)
 	require.True(t, d.Allowed, "a store that is away is another matter")
 	r.Commit()
+	meter.WaitForLoads(m)
 	store.Set(func(s *metertest.Store) { s.Away = false })
 	found := func(hours int) error {
 		_, err := m.Organization(t.Context(), id, noon.Add(time.Duration(hours)*time.Hour))
