@@ -351,6 +351,7 @@ func (c Contract) next(now time.Time) time.Time {
 func isPlan(t Term) bool    { return t.Plan != "" }
 func isTenants(t Term) bool { return t.Plan != "" && t.ByTenant }
 
+// monthEnd is the end of the billing month of a time: UTC.
 func monthEnd(at time.Time) time.Time {
 	at = at.UTC()
 	return time.Date(at.Year(), at.Month()+1, 1, 0, 0, 0, 0, time.UTC)

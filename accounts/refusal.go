@@ -55,5 +55,3 @@ func withoutCurrency(plan string, f Facts) error {
 func scheduledByAdmin(t Term) error {
 	return refuse(CodeScheduledByAdmin, "An administrator has set a change to plan %s at %s: ask an administrator", t.Plan, instant(t.From))
 }
-
-// monthEnd is the end of the billing month of a time: UTC.

@@ -71,8 +71,8 @@ type Shedder struct {
 	done     int64
 	// stuck counts windows that were slow in spite of the least budget.
 	stuck int
-	// floor is half of what can be done in a window: shedding alone must not take all that the process can do. 0: it
-	// isn't known yet.
+	// floor is half of what can be done in a window: shedding alone must not take all that the
+	// process can do. 0: it isn't known yet.
 	floor, budget int64
 	// level is what each caller may have of the window, admitted what all have had.
 	level, admitted int64

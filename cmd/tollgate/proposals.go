@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"time"
@@ -19,20 +18,7 @@ type proposalCommand struct {
 	Reject  proposalReject  `cmd:"" help:"Reject a proposal, or take your own back."`
 }
 
-// proposal is what the API says of a proposal.
-type proposal struct {
-	ID         uuid.UUID              `json:"id"`
-	Kind       accounts.ProposalKind  `json:"kind"`
-	Content    json.RawMessage        `json:"content"`
-	State      accounts.ProposalState `json:"state"`
-	ProposedBy accounts.Signer        `json:"proposed_by"`
-	ProposedAt time.Time              `json:"proposed_at"`
-	DecidedBy  *accounts.Signer       `json:"decided_by"`
-	DecidedAt  *time.Time             `json:"decided_at"`
-	Note       string                 `json:"note"`
-}
-
-func (f format) proposals(out *output, value any, list ...proposal) error {
+func (f format) proposals(out *output, value any, list ...accounts.Proposal) error {
 	return f.print(out, value, "ID\tKIND\tSTATE\tPROPOSED BY\tAT\tDECIDED BY\tNOTE", func(row func(...any)) {
 		for _, p := range list {
 			decided := "–"
@@ -46,7 +32,7 @@ func (f format) proposals(out *output, value any, list ...proposal) error {
 
 // proposalPage is a page of proposals.
 type proposalPage struct {
-	Proposals []proposal `json:"proposals"`
+	Proposals []accounts.Proposal `json:"proposals"`
 	cursor
 }
 
@@ -62,7 +48,7 @@ func (c proposalList) Run(ctx context.Context, out *output) error {
 	if !c.All {
 		query.Set("state", string(accounts.ProposalPending))
 	}
-	list := []proposal{}
+	list := []accounts.Proposal{}
 	err := eachPage(ctx, c.client(), pageQuery{method: http.MethodGet, path: path("proposals"), query: query}, func(page proposalPage) error {
 		list = append(list, page.Proposals...)
 		return nil
@@ -81,7 +67,7 @@ type proposalShow struct {
 
 // Run shows one.
 func (c proposalShow) Run(ctx context.Context, out *output) error {
-	var found proposal
+	var found accounts.Proposal
 	if err := c.client().call(ctx, http.MethodGet, path("proposals", c.ID.String()), nil, &found); err != nil {
 		return err
 	}
@@ -113,7 +99,7 @@ func (c proposalReject) Run(ctx context.Context, out *output) error {
 }
 
 func (f format) decideProposal(ctx context.Context, out *output, client *client, id uuid.UUID, decision, note string) error {
-	var decided proposal
+	var decided accounts.Proposal
 	if err := client.call(ctx, http.MethodPost, path("proposals", id.String(), decision), map[string]any{"note": note}, &decided); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
 
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/gate"
@@ -114,6 +115,11 @@ func (a *API) Run(ctx context.Context) (err error) {
 	return errors.Join(err, a.stop(ctx, b, server, httpServer), instance.drain())
 }
 
+// tracing makes spans, and the metrics of HTTP servers, of what passes it.
+func tracing(b *base) gin.HandlerFunc {
+	return otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))
+}
+
 // serveMetrics serves /metrics, apart from the tenants' address, until it is stopped: while the API
 // starts and while it stops, too.
 func (a *API) serveMetrics(ctx context.Context, b *base, callers *connections.Listener) (stop func(), err error) {
@@ -204,8 +210,8 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 		},
 		BodyTimeout: a.config.BodyTimeout, MaxGatewayBody: a.config.GatewayBodyMiB << 20, MaxUpstreamConns: a.callers,
 		MaxUnderWay: cmp.Or(a.config.TenantRequests, max(1, a.callers/4)), TenantCost: cmp.Or(a.config.TenantCost, -1),
-		// Together with the rechecks, look-ups of keys take half of the connections at most.
 		CreditsTakeTwo: creditsTakeTwo, PlansTakeTwo: a.config.PlansTakeTwo,
+		// Together with the rechecks, look-ups of keys take half of the connections at most.
 		KeysAway: a.config.KeysAway, KeyLookups: max(1, int(a.config.MaxConnections)/4),
 		Shedder:     shedder,
 		MaxLate:     a.config.MaxLate,

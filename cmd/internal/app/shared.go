@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/exaring/otelpgx"
-	"github.com/gin-gonic/gin"
-	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/contrib/opentelemetry"
@@ -226,11 +224,6 @@ func (b *base) closeStore() {
 
 // farewell bounds each step of a clean stop that talks to somebody else.
 const farewell = 10 * time.Second
-
-// tracing makes spans, and the metrics of HTTP servers, of what passes it.
-func tracing(b *base) gin.HandlerFunc {
-	return otelgin.Middleware(apiService, otelgin.WithTracerProvider(b.telemetry.Traces), otelgin.WithMeterProvider(b.telemetry.Metrics))
-}
 
 // ready is closed once a process serves.
 type ready struct {
