@@ -92,12 +92,8 @@ func (s *Store) Proposal(ctx context.Context, id uuid.UUID) (accounts.Proposal, 
 func (s *Store) Proposals(ctx context.Context, state accounts.ProposalState, after uuid.UUID, limit int) ([]accounts.Proposal, error) {
 	found := []accounts.Proposal{}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		ids, err := tx.ListProposals(ctx, after, optionalText(string(state)), pageSize(limit))
-		for _, id := range ids {
-			row, err := tx.Proposal(ctx, id)
-			if err != nil {
-				return err
-			}
+		rows, err := tx.ListProposals(ctx, after, optionalText(string(state)), pageSize(limit))
+		for _, row := range rows {
 			p, err := proposal(ctx, tx, row)
 			if err != nil {
 				return err

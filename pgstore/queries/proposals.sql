@@ -8,7 +8,7 @@ SELECT * FROM proposals WHERE id = $1;
 SELECT * FROM proposals WHERE id = $1 FOR UPDATE;
 
 -- name: ListProposals :many
-SELECT id FROM proposals
+SELECT * FROM proposals
 WHERE id > @after AND (sqlc.narg(state)::text IS NULL OR state = sqlc.narg(state))
 ORDER BY id LIMIT @page_size;
 

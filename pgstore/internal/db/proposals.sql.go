@@ -54,24 +54,34 @@ func (q *Queries) InsertProposal(ctx context.Context, arg InsertProposalParams) 
 }
 
 const listProposals = `-- name: ListProposals :many
-SELECT id FROM proposals
+SELECT id, kind, content, state, proposed_by, proposed_at, decided_by, decided_at, note FROM proposals
 WHERE id > $1 AND ($2::text IS NULL OR state = $2)
 ORDER BY id LIMIT $3
 `
 
-func (q *Queries) ListProposals(ctx context.Context, after uuid.UUID, state *string, pageSize int32) ([]uuid.UUID, error) {
+func (q *Queries) ListProposals(ctx context.Context, after uuid.UUID, state *string, pageSize int32) ([]Proposal, error) {
 	rows, err := q.db.Query(ctx, listProposals, after, state, pageSize)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []uuid.UUID
+	var items []Proposal
 	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
+		var i Proposal
+		if err := rows.Scan(
+			&i.ID,
+			&i.Kind,
+			&i.Content,
+			&i.State,
+			&i.ProposedBy,
+			&i.ProposedAt,
+			&i.DecidedBy,
+			&i.DecidedAt,
+			&i.Note,
+		); err != nil {
 			return nil, err
 		}
-		items = append(items, id)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
