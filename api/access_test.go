@@ -189,6 +189,81 @@ func TestKeysAreChecked(t *testing.T) {
 	})
 }
 
+// No word comes of anything: keys are confirmed together, and what was revoked stops with that.
+func TestKeysAreConfirmedTogether(t *testing.T) {
+	names := []string{"free", "pro", "enterprise", "admin"}
+	r := newRig(t)
+	use := func(status int, names ...string) {
+		t.Helper()
+		for _, name := range names {
+			_, err := r.server.keys.principal(t.Context(), r.secrets[name], "", r.Now())
+			if status == 200 {
+				require.NoError(t, err, name)
+			} else {
+				require.ErrorIs(t, err, errNoKey, name)
+			}
+		}
+		r.server.keys.background.Wait()
+	}
+	require.NoError(t, r.server.ConfirmKeys(t.Context()))
+	r.advance(time.Second)
+	use(200, names...)
+	require.Equal(t, len(names), r.store.lookups)
+	for range 100 {
+		r.advance(15 * time.Second)
+		require.NoError(t, r.server.ConfirmKeys(t.Context()))
+		use(200, names...)
+	}
+	require.Equal(t, len(names), r.store.lookups, "none is looked up by itself while all are confirmed")
+
+	require.NoError(t, r.store.RevokeKey(t.Context(), r.keyIDs["pro"]))
+	require.NoError(t, r.store.RevokeKey(t.Context(), r.keyIDs["admin"]))
+	r.advance(15 * time.Second)
+	require.NoError(t, r.server.ConfirmKeys(t.Context()))
+	use(401, "pro", "admin")
+	use(200, "free", "enterprise")
+	require.Equal(t, len(names)+2, r.store.lookups, "only what was revoked is read again")
+
+	r.advance(time.Second)
+	r.server.ForgetKey(uuid.Nil)
+	use(200, "free")
+	require.Equal(t, len(names)+3, r.store.lookups, "after a reconnect each is, when it is used")
+	use(200, "free")
+	require.Equal(t, len(names)+4, r.store.lookups, "at that very moment")
+	r.advance(time.Second)
+	use(200, "free", "free", "enterprise")
+	require.Equal(t, len(names)+6, r.store.lookups, "and then no more")
+}
+
+// Where keys can't be confirmed together, each has its own bound.
+func TestKeysThatAreNotConfirmedTogether(t *testing.T) {
+	r := newRig(t)
+	require.NoError(t, r.server.ConfirmKeys(t.Context()))
+	r.advance(time.Second)
+	principal := func(name string) error {
+		_, err := r.server.keys.principal(t.Context(), r.secrets[name], "", r.Now())
+		return err
+	}
+	require.NoError(t, principal("free"))
+	require.NoError(t, principal("admin"))
+	r.advance(50 * time.Second)
+	require.NoError(t, r.server.ConfirmKeys(t.Context()))
+	r.store.fail(awayError{})
+	r.advance(staffBound - time.Second)
+	require.ErrorIs(t, r.server.ConfirmKeys(t.Context()), awayError{})
+	require.NoError(t, principal("admin"), "the bound begins with the last confirmation")
+	r.server.keys.background.Wait()
+	r.advance(time.Second)
+	require.ErrorIs(t, principal("admin"), errKeyUnconfirmed)
+	require.NoError(t, principal("free"))
+	r.server.keys.background.Wait()
+
+	r.store.fail(nil)
+	require.NoError(t, r.store.RevokeKey(t.Context(), r.keyIDs["free"]))
+	r.advance(time.Hour)
+	require.ErrorIs(t, principal("free"), errNoKey, "nobody confirms: it is looked up by itself")
+}
+
 func TestKeysWhileTheStoreIsAway(t *testing.T) {
 	r := newRig(t)
 	require.Equal(t, 200, r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations"}`).Code)

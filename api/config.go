@@ -55,6 +55,9 @@ type Store interface {
 	// KeyBegins reports whether there is a key, revoked ones included, whose secret begins so:
 	// [accounts.SecretPrefix].
 	KeyBegins(ctx context.Context, prefix string) (bool, error)
+	// KeysRevokedSince returns the keys that were revoked at a time or after it, none for the zero
+	// time, and the time as of which that is said. Times are the store's.
+	KeysRevokedSince(ctx context.Context, since time.Time) (ids []uuid.UUID, asOf time.Time, err error)
 
 	// UsageRange returns an organization's records of a meter from one day to another,
 	// both included, in the order of the day.
@@ -251,8 +254,8 @@ type Config struct {
 	// PlansTakeTwo has each version of a plan wait for a second person.
 	PlansTakeTwo bool
 
-	// KeyRecheck is how long a key is taken from memory before it is looked up again,
-	// should a notification have been missed. Zero: 1 minute.
+	// KeyRecheck is how long a key is taken from memory that nobody confirms ([Server.ConfirmKeys])
+	// before it is looked up again. Zero: 1 minute.
 	KeyRecheck time.Duration
 	// KeysAway is how long a tenant's key works that the store can't confirm; then the answer is
 	// 503. Zero: without bound. Keys of finance and administrators work for a minute.

@@ -306,7 +306,7 @@ func (s *fakeStore) RevokeKey(ctx context.Context, id uuid.UUID) error {
 	return s.call(ctx, func() error {
 		for hash, k := range s.keys {
 			if k.ID == id {
-				at := noon
+				at := s.time()
 				k.RevokedAt = &at
 				s.keys[hash] = k
 				return nil
@@ -327,6 +327,19 @@ func (s *fakeStore) KeyByHash(ctx context.Context, hash accounts.SecretHash) (fo
 		return nil
 	})
 	return found, err
+}
+
+func (s *fakeStore) KeysRevokedSince(ctx context.Context, since time.Time) (ids []uuid.UUID, asOf time.Time, err error) {
+	err = s.call(ctx, func() error {
+		asOf = s.time()
+		for _, k := range s.keys {
+			if !since.IsZero() && k.RevokedAt != nil && !k.RevokedAt.Before(since) {
+				ids = append(ids, k.ID)
+			}
+		}
+		return nil
+	})
+	return ids, asOf, err
 }
 
 func (s *fakeStore) KeyBegins(ctx context.Context, prefix string) (found bool, err error) {

@@ -39,9 +39,11 @@ const (
 // keyCache knows the keys that were used lately. Secrets are found by their hash:
 // comparing takes the same time whatever the secret is.
 //
-// A key is looked up again when its recheck is due: in the background while it is
-// served from memory, and at once where it has not been used for long. While the
-// store is away, a key that is known goes on working up to its bound.
+// All keys that are kept are confirmed together, by asking which were revoked lately
+// ([keyCache.confirmAll]). A key is looked up again by itself where that did not happen for long,
+// or where every key is to be: in the background while it is served from memory, and at once where
+// it has not been used for long. While the store is away, a key that is known goes on working up to
+// its bound.
 //
 // Look-ups have a share of the store's connections: one for keys that aren't in memory, which may be
 // made up, and one of their own for rechecks, which a flood of made-up keys must not hold up.
@@ -49,7 +51,8 @@ type keyCache struct {
 	find     func(ctx context.Context, hash accounts.SecretHash) (accounts.Key, error)
 	begins   func(ctx context.Context, prefix string) (bool, error)
 	standing func(ctx context.Context, organization uuid.UUID) (accounts.Standing, error)
-	recheck  time.Duration
+	// recheck is how long a key is taken from memory before it is confirmed again.
+	recheck time.Duration
 	// tenantBound is how long a tenant's key works that nobody confirms; 0: without bound.
 	tenantBound time.Duration
 	max         int
@@ -61,6 +64,7 @@ type keyCache struct {
 	slots, rechecks chan struct{}
 	background      sync.WaitGroup
 	unknown         *unknownKeys
+	confirmation    confirmation
 
 	// mu guards what follows, and is held while anything is added or removed.
 	mu sync.Mutex
@@ -88,29 +92,32 @@ type cachedKey struct {
 	principal principal
 	// standing is that of the key's organization; of another key it stays active.
 	standing accounts.Standing
-	// confirmedAt is when the store said that the key works.
-	confirmedAt time.Time
-	// recheckAt is when the key is due to be looked up again, in Unix nanoseconds.
-	recheckAt atomic.Int64
-	// confirmAt is the same for one that doesn't work until then.
+	// confirmedAt is when the store said that the key works, in Unix nanoseconds, and recheckAfter
+	// for how long that is relied on.
+	confirmedAt  int64
+	recheckAfter time.Duration
+	// retryAt is the time before which a recheck that failed is not tried again, in Unix nanoseconds,
+	// confirmAt the same for a key that doesn't work until then.
+	retryAt    atomic.Int64
 	confirmAt  atomic.Int64
 	rechecking atomic.Bool
 }
 
 func newKeyCache(config Config) *keyCache {
 	c := &keyCache{
-		find:        config.Store.KeyByHash,
-		begins:      config.Store.KeyBegins,
-		standing:    config.Store.Standing,
-		recheck:     config.KeyRecheck,
-		tenantBound: config.KeysAway,
-		max:         config.MaxKeys,
-		logger:      config.Logger,
-		slots:       make(chan struct{}, config.KeyLookups),
-		rechecks:    make(chan struct{}, config.KeyLookups),
-		unknown:     newUnknownKeys(),
-		hashes:      map[uuid.UUID]accounts.SecretHash{},
-		keysOf:      map[uuid.UUID]map[uuid.UUID]struct{}{},
+		find:         config.Store.KeyByHash,
+		begins:       config.Store.KeyBegins,
+		standing:     config.Store.Standing,
+		recheck:      config.KeyRecheck,
+		tenantBound:  config.KeysAway,
+		max:          config.MaxKeys,
+		logger:       config.Logger,
+		slots:        make(chan struct{}, config.KeyLookups),
+		rechecks:     make(chan struct{}, config.KeyLookups),
+		unknown:      newUnknownKeys(),
+		confirmation: confirmation{revoked: config.Store.KeysRevokedSince},
+		hashes:       map[uuid.UUID]accounts.SecretHash{},
+		keysOf:       map[uuid.UUID]map[uuid.UUID]struct{}{},
 	}
 	for i := range c.shards {
 		c.shards[i].keys = map[accounts.SecretHash]*cachedKey{}
@@ -133,16 +140,16 @@ func (c *keyCache) principal(ctx context.Context, secret, remote string, now tim
 		}
 		return found.in(now)
 	}
-	late := now.UnixNano() - known.recheckAt.Load()
+	late := c.lateBy(known, now)
 	bound := c.bound(known.principal.role)
 	switch {
-	case bound > 0 && now.Sub(known.confirmedAt) >= bound:
+	case bound > 0 && now.UnixNano()-c.confirmedAt(known) >= int64(bound):
 		var err error
 		if known, err = c.confirm(ctx, hash, known, now); err != nil {
 			return nil, err
 		}
 	case late < 0:
-	case late < int64(c.recheck):
+	case late < c.recheck:
 		c.recheckLater(hash, known, now)
 	default:
 		if err := c.recheckNow(ctx, hash, known, now); err != nil {
@@ -225,28 +232,28 @@ func (c *keyCache) read(ctx context.Context, generation uint64, asked question, 
 		return nil, fmt.Errorf("look up a key: %w", err)
 	}
 	found := &cachedKey{
-		confirmedAt: now,
-		principal:   principal{key: key.ID, organization: key.Organization, role: key.Role, name: key.Name, person: key.Owner},
-		standing:    accounts.Standing{Active: true},
+		confirmedAt:  now.UnixNano(),
+		recheckAfter: c.recheckAfter(key.Role),
+		principal:    principal{key: key.ID, organization: key.Organization, role: key.Role, name: key.Name, person: key.Owner},
+		standing:     accounts.Standing{Active: true},
 	}
 	if key.Organization != uuid.Nil {
 		if found.standing, err = c.standing(ctx, key.Organization); err != nil {
 			return nil, fmt.Errorf("look up the contract of a key's organization: %w", err)
 		}
 	}
-	found.recheckAt.Store(c.nextRecheck(key.Role, now))
 	c.keep(generation, asked.hash, found)
 	return found, nil
 }
 
-// nextRecheck spreads the rechecks of keys that were looked up together. They come well before a
+// recheckAfter spreads the rechecks of keys that were looked up together. They come well before a
 // key's bound.
-func (c *keyCache) nextRecheck(r role, now time.Time) int64 {
+func (c *keyCache) recheckAfter(r role) time.Duration {
 	after := c.recheck
 	if bound := c.bound(r); bound > 0 {
 		after = min(after, bound/2)
 	}
-	return now.Add(after - rand.N(after/10+1)).UnixNano()
+	return after - rand.N(after/10+1)
 }
 
 func (c *keyCache) keep(generation uint64, hash accounts.SecretHash, found *cachedKey) {
@@ -318,7 +325,7 @@ func (c *keyCache) recheckNow(ctx context.Context, hash accounts.SecretHash, kno
 	if err == nil || errors.Is(err, errNoKey) {
 		return err
 	}
-	known.recheckAt.Store(now.Add(retryAfter).UnixNano())
+	known.retryAt.Store(now.Add(retryAfter).UnixNano())
 	c.logger.Warn("A key could not be looked up again: it goes on working", "key", known.principal.key, "error", err)
 	return nil
 }
@@ -359,16 +366,8 @@ func (c *keyCache) forget(id uuid.UUID, now time.Time) {
 	if known {
 		c.remove(hash)
 	}
-	if id != uuid.Nil {
-		return
-	}
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.RLock()
-		for _, k := range s.keys {
-			k.recheckAt.Store(min(k.recheckAt.Load(), now.UnixNano()))
-		}
-		s.mu.RUnlock()
+	if id == uuid.Nil {
+		c.confirmation.recheckAllAt.Store(now.UnixNano())
 	}
 }
 

@@ -153,6 +153,13 @@ func (s *Server) SetReady(ready bool) {
 // away.
 func (s *Server) ForgetKey(id uuid.UUID) { s.keys.forget(id, s.config.Now()) }
 
+// ConfirmKeys forgets the keys that were revoked since the last call, should no word of it have come,
+// and takes all others that are in memory for confirmed: call it several times a minute. An error is the
+// store's: keys then go on working up to their bounds ([Config.KeysAway]).
+func (s *Server) ConfirmKeys(ctx context.Context) error {
+	return s.keys.confirmAll(ctx, s.config.Now())
+}
+
 // ForgetOrganization makes the server look the keys of an organization up again at their
 // next use: call it when the organization was changed.
 func (s *Server) ForgetOrganization(id uuid.UUID) { s.keys.forgetOrganization(id) }

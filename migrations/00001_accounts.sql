@@ -109,6 +109,7 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_organization_id ON api_keys (organization_id);
 CREATE INDEX api_keys_prefix ON api_keys (prefix);
+CREATE INDEX api_keys_revoked_at ON api_keys (revoked_at) WHERE revoked_at IS NOT NULL;
 COMMENT ON TABLE api_keys IS 'API keys. Only the SHA-256 of a secret is kept.';
 COMMENT ON COLUMN api_keys.owner IS 'The person who uses the key; empty for a tenant''s of which that was not said.';
 COMMENT ON COLUMN api_keys.made_by IS 'The key with which it was made; NULL for one that was made at the database.';

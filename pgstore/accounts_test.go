@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -152,6 +153,28 @@ func TestKeys(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, revoked.RevokedAt, again.RevokedAt, "revoked once")
 	require.ErrorIs(t, f.RevokeKey(t.Context(), uuid.Must(uuid.NewV7())), fault.ErrNotFound)
+}
+
+func TestKeysRevokedSince(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var ids []uuid.UUID
+	for _, name := range []string{"before", "after", "never"} {
+		k, err := f.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleAdmin, Name: name, Owner: name, Prefix: name}, accounts.HashSecret(name))
+		require.NoError(t, err)
+		ids = append(ids, k.ID)
+	}
+	require.NoError(t, f.RevokeKey(t.Context(), ids[0]))
+	revoked, asOf, err := f.KeysRevokedSince(t.Context(), time.Time{})
+	require.NoError(t, err)
+	require.Empty(t, revoked)
+	require.NoError(t, f.RevokeKey(t.Context(), ids[1]))
+	revoked, _, err = f.KeysRevokedSince(t.Context(), asOf)
+	require.NoError(t, err)
+	require.Equal(t, ids[1:2], revoked)
+	revoked, _, err = f.KeysRevokedSince(t.Context(), asOf.Add(-time.Minute))
+	require.NoError(t, err)
+	require.ElementsMatch(t, ids[:2], revoked)
 }
 
 func TestKeysThatCannotBe(t *testing.T) {

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -89,6 +90,22 @@ func (s *Store) RevokeKey(ctx context.Context, id uuid.UUID) error {
 		return err
 	})
 	return wrap(err, "revoke key %s", id)
+}
+
+// KeysRevokedSince returns the keys that were revoked at a time or after it, none for the zero time,
+// and the time as of which that is said. Times are those at which transactions began, by Postgres's
+// clock.
+func (s *Store) KeysRevokedSince(ctx context.Context, since time.Time) (ids []uuid.UUID, asOf time.Time, err error) {
+	err = s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		var from *time.Time
+		if !since.IsZero() {
+			from = &since
+		}
+		row, err := tx.KeysRevokedSince(ctx, from)
+		ids, asOf = row.Ids, row.AsOf
+		return err
+	})
+	return ids, asOf, wrap(err, "read which keys were revoked")
 }
 
 // KeyByHash returns the key of a secret, or [accounts.ErrKeyNotFound]. A revoked key is

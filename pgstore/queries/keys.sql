@@ -14,6 +14,10 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1;
 -- name: KeyByHash :one
 SELECT * FROM api_keys WHERE secret_hash = $1;
 
+-- name: KeysRevokedSince :one
+SELECT coalesce(array_agg(id), '{}')::uuid[] AS ids, now()::timestamptz AS as_of
+FROM api_keys WHERE revoked_at >= sqlc.narg(since)::timestamptz;
+
 -- name: KeyBegins :one
 SELECT EXISTS (SELECT FROM api_keys WHERE prefix = $1) AS begins;
 

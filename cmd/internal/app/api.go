@@ -96,7 +96,7 @@ func (a *API) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	instance.follow(server.ForgetKey, server.ForgetOrganization)
+	instance.follow(server)
 
 	httpServer := api.NewHTTPServer(api.HTTPConfig{
 		Handler: server.Handler(), HeaderTimeout: a.config.HeaderTimeout, BodyTimeout: a.config.BodyTimeout,
@@ -212,7 +212,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 		MaxUnderWay: cmp.Or(a.config.TenantRequests, max(1, a.callers/4)), TenantCost: cmp.Or(a.config.TenantCost, -1),
 		CreditsTakeTwo: creditsTakeTwo, PlansTakeTwo: a.config.PlansTakeTwo,
 		// Together with the rechecks, look-ups of keys take half of the connections at most.
-		KeysAway: a.config.KeysAway, KeyLookups: max(1, int(a.config.MaxConnections)/4),
+		KeysAway: a.config.KeysAway, KeyLookups: max(1, int(a.config.MaxConnections)/4), MaxKeys: a.config.MaxKeys,
 		Shedder:     shedder,
 		MaxLate:     a.config.MaxLate,
 		MaxAhead:    a.config.MaxAhead,

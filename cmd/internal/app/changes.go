@@ -20,11 +20,9 @@ type changes struct {
 	meter     *meter.Meter
 	refresher *meter.Refresher
 	logger    *slog.Logger
-	// forgetKeys makes the API look a key up again; the empty ID is every key.
-	forgetKeys func(id uuid.UUID)
-	// forgetOrganization makes the API look the keys of an organization up again.
-	forgetOrganization func(id uuid.UUID)
-	interval           time.Duration
+	// keys are those that the API has in memory.
+	keys     keys
+	interval time.Duration
 	// takeover takes changes of plans over; due has room for one: something may have changed.
 	takeover *meter.Takeover
 	due      chan struct{}
@@ -37,6 +35,20 @@ type changes struct {
 	// since is the time from which changes may not have been seen.
 	since time.Time
 }
+
+// keys are what [api.Server] has of keys.
+type keys interface {
+	// ForgetKey makes the API look a key up again; [uuid.Nil] is every key.
+	ForgetKey(id uuid.UUID)
+	// ForgetOrganization makes the API look the keys of an organization up again.
+	ForgetOrganization(id uuid.UUID)
+	// ConfirmKeys finds out which keys were revoked, for all of them at once.
+	ConfirmKeys(ctx context.Context) error
+}
+
+// confirmEvery is the time between two calls of ConfirmKeys: several within the minute for which a key
+// of finance or an administrator works that nobody confirms.
+const confirmEvery = 15 * time.Second
 
 // overlap is how far a re-read looks back before the last one: a transaction that
 // was under way then had an earlier time.
@@ -60,6 +72,7 @@ func (c *changes) run(ctx context.Context) {
 	wg.Go(func() { c.takeOver(ctx) })
 	wg.Go(func() { every(ctx, announceEvery, c.announce) })
 	wg.Go(func() { c.followRewinds(ctx) })
+	wg.Go(func() { every(ctx, confirmEvery, c.confirmKeys) })
 	every(ctx, c.interval, c.resync)
 }
 
@@ -91,11 +104,18 @@ func (c *changes) announce(ctx context.Context) {
 	}
 }
 
+// confirmKeys finds out which keys were revoked, should no word of it have come.
+func (c *changes) confirmKeys(ctx context.Context) {
+	if err := c.keys.ConfirmKeys(ctx); err != nil && ctx.Err() == nil {
+		c.logger.Warn("Keys can't be confirmed: they go on working up to their bounds", "error", err)
+	}
+}
+
 func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 	switch change.Kind {
 	case pgstore.ChangeOrganization:
 		if id, err := uuid.Parse(change.ID); err == nil {
-			c.forgetOrganization(id)
+			c.keys.ForgetOrganization(id)
 			// The takeover would read it, after what it has under way: the plan is in force before that, and not
 			// every change is one that is taken over.
 			c.reload(ctx, id, change.Transaction)
@@ -107,7 +127,7 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 		}
 	case pgstore.ChangeKey:
 		if id, err := uuid.Parse(change.ID); err == nil {
-			c.forgetKeys(id)
+			c.keys.ForgetKey(id)
 		}
 	case pgstore.ChangePlans:
 		c.readCatalog(ctx, change.Transaction)
@@ -122,6 +142,7 @@ func (c *changes) follow(ctx context.Context, change pgstore.Change) {
 		}
 	case pgstore.ChangeResync:
 		c.refresher.Forget()
+		c.keys.ForgetKey(uuid.Nil)
 		poke(c.behind)
 		c.resync(ctx)
 	}
@@ -136,6 +157,7 @@ func (c *changes) followRewinds(ctx context.Context) {
 			return
 		case <-c.rewound:
 			c.refresher.Forget()
+			c.keys.ForgetKey(uuid.Nil)
 			c.resync(ctx)
 		}
 	}
@@ -223,10 +245,10 @@ func (c *changes) resync(ctx context.Context) {
 		}
 		return
 	}
-	c.forgetKeys(uuid.Nil)
 	c.changed()
 	complete := c.readCatalog(ctx, unknown)
 	for _, id := range changed {
+		c.keys.ForgetOrganization(id)
 		complete = c.reload(ctx, id, unknown) && complete
 	}
 	for _, id := range decided {

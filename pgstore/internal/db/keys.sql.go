@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -131,6 +132,23 @@ func (q *Queries) KeyWithMakers(ctx context.Context, id uuid.UUID) ([]KeyWithMak
 		return nil, err
 	}
 	return items, nil
+}
+
+const keysRevokedSince = `-- name: KeysRevokedSince :one
+SELECT coalesce(array_agg(id), '{}')::uuid[] AS ids, now()::timestamptz AS as_of
+FROM api_keys WHERE revoked_at >= $1::timestamptz
+`
+
+type KeysRevokedSinceRow struct {
+	Ids  []uuid.UUID
+	AsOf time.Time
+}
+
+func (q *Queries) KeysRevokedSince(ctx context.Context, since *time.Time) (KeysRevokedSinceRow, error) {
+	row := q.db.QueryRow(ctx, keysRevokedSince, since)
+	var i KeysRevokedSinceRow
+	err := row.Scan(&i.Ids, &i.AsOf)
+	return i, err
 }
 
 const listKeys = `-- name: ListKeys :many
