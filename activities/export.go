@@ -36,6 +36,9 @@ type ExportConfig struct {
 	// BatchSize is how many organizations are rated in one transaction, and how many
 	// statements are read at a time. Zero: 500.
 	BatchSize int
+	// AllowSelfApproval lets who requested an export approve it, where the run allows that, too. False:
+	// a second person has to, whatever the run was started with.
+	AllowSelfApproval bool
 }
 
 // Export has the activities of an export, from its begin to the close of its period.

@@ -58,13 +58,13 @@ type RecordDecisionInput struct {
 	// ID makes recording idempotent.
 	ID       uuid.UUID              `json:"id"`
 	Decision billing.ExportDecision `json:"decision"`
-	// OnePerson lets who requested the export approve it.
+	// OnePerson lets who requested the export approve it, where [ExportConfig.AllowSelfApproval] does.
 	OnePerson bool `json:"one_person,omitempty"`
 }
 
 // RecordDecision adds a row to the audit trail.
 func (e *Export) RecordDecision(ctx context.Context, in RecordDecisionInput) error {
-	in.Decision.ID, in.Decision.OnePerson = in.ID, in.OnePerson
+	in.Decision.ID, in.Decision.OnePerson = in.ID, in.OnePerson && e.config.AllowSelfApproval
 	return classify(e.config.Store.RecordDecision(ctx, in.Export, in.Decision))
 }
 

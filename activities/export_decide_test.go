@@ -43,6 +43,21 @@ func TestDecideIssueAndComplete(t *testing.T) {
 	require.Equal(t, []int{1, 1}, []int{s.issued, s.completed})
 }
 
+// TestOnePersonNeedsTheWorker holds that one person decides alone only where the worker lets one, too:
+// who starts a run by Temporal's API asks for whatever he likes.
+func TestOnePersonNeedsTheWorker(t *testing.T) {
+	t.Parallel()
+	for _, allowed := range []bool{false, true} {
+		s := newClosing(0)
+		a := activities.NewExport(activities.ExportConfig{Store: s, Blobs: memory(t), Program: "1.0.0", AllowSelfApproval: allowed})
+		for _, asked := range []bool{false, true} {
+			_, err := run[any](t, newEnvironment(t, a), a.RecordDecision, activities.RecordDecisionInput{Export: uuid.Max, ID: organization(9), OnePerson: asked})
+			require.NoError(t, err)
+			require.Equal(t, allowed && asked, s.decisions[len(s.decisions)-1].OnePerson)
+		}
+	}
+}
+
 // TestNumbersAreNotIssuedTwice holds that a database that went back in time, and knows nothing of
 // what was issued, gives the same numbers to the same files alone.
 func TestNumbersAreNotIssuedTwice(t *testing.T) {

@@ -248,7 +248,8 @@ type Config struct {
 	MaxBatchBytes int64
 
 	// CreditsTakeTwo is the amount, in a grant's own currency, above which a grant of credit waits
-	// for a second person. Nil: none does.
+	// for a second person, with what one person granted the organization in the [billing.AloneWithin]
+	// before. Nil: none does.
 	CreditsTakeTwo *decimal.Decimal
 	// PlansTakeTwo has each version of a plan wait for a second person.
 	PlansTakeTwo bool

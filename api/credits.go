@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/money"
@@ -17,6 +19,9 @@ type CreditStore interface {
 	// GrantCredit adds a grant, and returns it as it is kept. A broken rule is an
 	// [*fault.FieldError], an organization that isn't there [accounts.ErrOrganizationNotFound].
 	GrantCredit(ctx context.Context, g billing.CreditGrant) (billing.CreditGrant, error)
+	// GrantCreditAlone is GrantCredit by one person, who grants an organization no more than most in
+	// [billing.AloneWithin]; otherwise it is [accounts.ErrSecondPerson].
+	GrantCreditAlone(ctx context.Context, g billing.CreditGrant, most decimal.Decimal) (billing.CreditGrant, error)
 	// VoidCredit takes away what remains of a grant: [billing.ErrCreditNotFound],
 	// [billing.ErrCreditSpent].
 	VoidCredit(ctx context.Context, grant uuid.UUID, note string) (billing.CreditGrant, error)
@@ -73,12 +78,20 @@ func (s *Server) GrantCredit(ctx context.Context, request gen.GrantCreditRequest
 	if grant.ExpiresAt, err = creditTime("expires_at", request.Body.ExpiresAt, time.Time{}); err != nil {
 		return nil, err
 	}
-	if s.creditTakesTwo(grant) {
+	granted, err := s.grantCredit(ctx, grant)
+	if errors.Is(err, accounts.ErrSecondPerson) {
 		waits, err := s.config.Store.ProposeCredit(ctx, grant, principalOf(ctx).key)
 		return gen.GrantCredit202JSONResponse{Body: waits}, err
 	}
-	granted, err := s.config.Store.GrantCredit(ctx, grant)
 	return gen.GrantCredit201JSONResponse{Body: creditGrant(granted)}, err
+}
+
+// grantCredit is [accounts.ErrSecondPerson] where the grant is too large for one person.
+func (s *Server) grantCredit(ctx context.Context, g billing.CreditGrant) (billing.CreditGrant, error) {
+	if s.config.CreditsTakeTwo == nil {
+		return s.config.Store.GrantCredit(ctx, g)
+	}
+	return s.config.Store.GrantCreditAlone(ctx, g, *s.config.CreditsTakeTwo)
 }
 
 func creditAmount(text string) (decimal.Decimal, error) {

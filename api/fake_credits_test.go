@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/fault"
 )
@@ -26,6 +27,19 @@ func (s *fakeStore) GrantCredit(ctx context.Context, g billing.CreditGrant) (bil
 		return nil
 	})
 	return g, err
+}
+
+func (s *fakeStore) GrantCreditAlone(ctx context.Context, g billing.CreditGrant, most decimal.Decimal) (billing.CreditGrant, error) {
+	alone := g.Amount
+	for _, before := range s.credits {
+		if before.Organization == g.Organization && before.Currency == g.Currency {
+			alone = alone.Add(before.Amount)
+		}
+	}
+	if alone.GreaterThan(most) {
+		return billing.CreditGrant{}, accounts.ErrSecondPerson
+	}
+	return s.GrantCredit(ctx, g)
 }
 
 func (s *fakeStore) enter(g billing.CreditGrant, kind billing.CreditKind, amount decimal.Decimal, note string) {

@@ -28,12 +28,6 @@ type ProposalStore interface {
 	DecideProposal(ctx context.Context, id uuid.UUID, d accounts.ProposalDecision) (accounts.Proposal, error)
 }
 
-// creditTakesTwo reports whether a grant is large enough to need a second person.
-func (s *Server) creditTakesTwo(g billing.CreditGrant) bool {
-	above := s.config.CreditsTakeTwo
-	return above != nil && g.Amount.GreaterThan(*above)
-}
-
 // ListProposals answers with a page of what was proposed.
 func (s *Server) ListProposals(ctx context.Context, request gen.ListProposalsRequestObject) (gen.ListProposalsResponseObject, error) {
 	ctx = requestContext(ctx)

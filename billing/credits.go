@@ -24,6 +24,9 @@ const (
 	MaxCreditDigits = 12
 	// MaxCreditNote is the longest note, in characters.
 	MaxCreditNote = 500
+	// AloneWithin is how long grants of one person to an organization are added up, to see whether they
+	// take a second one: 24 hours.
+	AloneWithin = 24 * time.Hour
 )
 
 // Errors about credits.

@@ -188,11 +188,17 @@ func readPlans(ctx context.Context, tx scoped, catalog *plans.Catalog) error {
 // refer to it. A meter's name and unit, and the default plan, follow the catalog; new meters
 // come last. It publishes all or nothing: a version with other content than the published
 // one is [plans.ErrVersionPublished], a meter with another aggregation
-// [plans.ErrMeterPublished], a broken rule [plans.ErrInvalidCatalog].
+// [plans.ErrMeterPublished], a broken rule [plans.ErrInvalidCatalog]. With
+// Config.PlansTakeTwo, a version that is new where there are plans is [plans.ErrTakesTwo].
 func (s *Store) PublishCatalog(ctx context.Context, catalog *plans.Catalog) error {
 	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, own bool) error {
 		if err := catalog.Validate(); err != nil {
 			return err
+		}
+		if s.plansTakeTwo {
+			if err := published.CheckNothingNew(catalog); err != nil {
+				return err
+			}
 		}
 		err := publishAll(ctx, tx, published, catalog, true)
 		if errors.Is(err, plans.ErrVersionPublished) && !own {
@@ -208,7 +214,7 @@ func (s *Store) PublishCatalog(ctx context.Context, catalog *plans.Catalog) erro
 func (s *Store) PublishDefaultCatalog(ctx context.Context) (bool, error) {
 	counts := false
 	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, own bool) error {
-		if counts = !own; own {
+		if counts = !own; own || s.plansTakeTwo && len(published.Plans) > 0 {
 			return nil
 		}
 		return publishAll(ctx, tx, published, builtIn, false)

@@ -29,6 +29,29 @@ func (s *Store) GrantCredit(ctx context.Context, g billing.CreditGrant) (billing
 	return granted, wrap(err, "grant credit to organization %s", g.Organization)
 }
 
+// GrantCreditAlone is [Store.GrantCredit] by one person: where it and what the organization was granted in
+// the same currency in the [billing.AloneWithin] before, without a proposal, are more than most together, nothing
+// is granted, and it is [accounts.ErrSecondPerson]. What was voided since counts.
+func (s *Store) GrantCreditAlone(ctx context.Context, g billing.CreditGrant, most decimal.Decimal) (billing.CreditGrant, error) {
+	var granted billing.CreditGrant
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		// Grants of one organization wait for each other, so that each sees those before it.
+		if _, err := tx.LockOrganization(ctx, g.Organization); err != nil {
+			return orNotFound(err, accounts.ErrOrganizationNotFound, g.Organization)
+		}
+		alone, err := tx.GrantedAlone(ctx, g.Organization, string(g.Currency), billing.AloneWithin.Seconds())
+		if err != nil {
+			return err
+		}
+		if alone.Add(g.Amount).GreaterThan(most) {
+			return accounts.ErrSecondPerson
+		}
+		granted, err = grantCredit(ctx, tx, g)
+		return err
+	})
+	return granted, wrap(err, "grant credit to organization %s", g.Organization)
+}
+
 func grantCredit(ctx context.Context, tx scoped, g billing.CreditGrant) (billing.CreditGrant, error) {
 	if err := checkCredit(g); err != nil {
 		return billing.CreditGrant{}, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/fault"
+	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -35,6 +36,42 @@ plans:
 `))
 	require.NoError(t, err)
 	return catalog
+}
+
+// Where versions of plans take two people, what a program starts with publishes none that is new, but
+// in an installation without plans, which has to begin with some.
+func TestACatalogTakesTwo(t *testing.T) {
+	t.Parallel()
+	f := unpublished(t)
+	s := f.open(pgstore.Config{URL: f.db.APIURL, PlansTakeTwo: true})
+	own := ownCatalog(t)
+	require.NoError(t, s.PublishCatalog(t.Context(), own))
+	require.NoError(t, s.PublishCatalog(t.Context(), own), "nothing is new")
+
+	next := ownCatalog(t)
+	cheaper := next.Plans[1]
+	cheaper.Version, cheaper.Name = 2, "Professional for less"
+	next.Plans = append(next.Plans, cheaper)
+	err := s.PublishCatalog(t.Context(), next)
+	require.ErrorIs(t, err, plans.ErrTakesTwo)
+	require.ErrorContains(t, err, "plan pro version 2 is not published")
+	next.Plans[2].Key, next.Plans[2].Version = "secret", 1
+	require.ErrorIs(t, s.PublishCatalog(t.Context(), next), plans.ErrTakesTwo, "another plan altogether")
+	got, err := s.Catalog(t.Context())
+	require.NoError(t, err)
+	require.Len(t, got.Plans, 2)
+
+	built := unpublished(t)
+	s = built.open(pgstore.Config{URL: built.db.APIURL, PlansTakeTwo: true})
+	published, err := s.PublishDefaultCatalog(t.Context())
+	require.NoError(t, err)
+	require.True(t, published)
+	require.ErrorIs(t, s.PublishCatalog(t.Context(), own), plans.ErrTakesTwo, "the built-in plans are plans")
+	built.exec(`DELETE FROM plan_limits WHERE plan_key = 'pro'`)
+	built.exec(`DELETE FROM plans WHERE key = 'pro'`)
+	_, err = s.PublishDefaultCatalog(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 2, built.count(`SELECT count(*) FROM plans`), "what a newer program brings is not published")
 }
 
 // A new installation takes a catalog of its own, whatever the built-in one says of the same

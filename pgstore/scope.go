@@ -33,8 +33,13 @@ func (s *Store) asOrganization(ctx context.Context, id uuid.UUID, fn func(contex
 // costs one round trip. The scope is emptied, too: whoever has set it for a session of a pooler's would open it to every
 // transaction that comes after.
 func asOrganizationBegin(id uuid.UUID) string {
-	return "begin; select set_config('tollgate.scope', '', true), set_config('tollgate.organization_id', '" + id.String() + "', true)"
+	return "begin; " + ownSettings + ", set_config('tollgate.scope', '', true), set_config('tollgate.organization_id', '" + id.String() + "', true)"
 }
+
+// ownSettings are what others may have left in a pooler's session and every statement stands on: pg_dump
+// through the same pool leaves a search_path in which no table is found, and row-level security off,
+// which makes it an error.
+const ownSettings = "select set_config('search_path', 'public', true), set_config('row_security', 'on', true)"
 
 // patience is how long an ask for quota, or a load of an organization, waits for a lock: less than
 // their callers wait for the store, so that what somebody has locked is told from a store that is
@@ -50,7 +55,7 @@ func (s *Store) asOrganizationSoon(ctx context.Context, id uuid.UUID, fn func(co
 
 // asPlatformSoon is [Store.asPlatformWriting] that waits for no lock longer than patience.
 func (s *Store) asPlatformSoon(ctx context.Context, fn func(context.Context, scoped) error) error {
-	return s.writing(ctx, "begin; select set_config('tollgate.scope', 'platform', true), "+soon, fn)
+	return s.writing(ctx, asPlatformBegin+", "+soon, fn)
 }
 
 const soon = "set_config('lock_timeout', '" + patience + "', true)"
@@ -77,7 +82,10 @@ func (s *Store) asPlatformUnbounded(ctx context.Context, fn func(context.Context
 	return s.transact(ctx, asPlatformBegin+s.bulk(), fn)
 }
 
-const asPlatformBegin = "begin; select set_config('tollgate.scope', 'platform', true)"
+const (
+	platformScope   = ownSettings + ", set_config('tollgate.scope', 'platform', true)"
+	asPlatformBegin = "begin; " + platformScope
+)
 
 // Who calls what touches much usage lives as long as its process, so that the statements bound
 // themselves: a lock that isn't had within bulkPatience, and a statement that takes longer than
@@ -97,7 +105,7 @@ func (s *Store) bulk() string {
 // asPlatformSnapshot is [Store.asPlatformUnbounded] for what reads in several statements
 // and must see one moment.
 func (s *Store) asPlatformSnapshot(ctx context.Context, fn func(context.Context, scoped) error) error {
-	return s.transact(ctx, "begin isolation level repeatable read read only; select set_config('tollgate.scope', 'platform', true)"+s.bulk(), fn)
+	return s.transact(ctx, "begin isolation level repeatable read read only; "+platformScope+s.bulk(), fn)
 }
 
 // partitionAttempts is how often a write begins again because its partition was made

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/sinks"
 )
@@ -146,6 +147,26 @@ func TestExecModes(t *testing.T) {
 		}
 		require.ErrorIs(t, err, pgstore.ErrExecMode, mode)
 	}
+}
+
+// What somebody else left in a session that a pooler hands out changes nothing: pg_dump through the same
+// pool empties search_path and turns row-level security off.
+func TestSessionsOfOthers(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	o := f.organization("Acme", "free")
+	s := f.open(pgstore.Config{URL: withSetting(t, f.db.APIURL, "search_path= -c row_security=off")})
+	require.NoError(t, s.CheckSchemaVersion(t.Context()))
+	require.NoError(t, s.CheckSchema(t.Context()))
+	found, err := s.Organization(t.Context(), o.ID)
+	require.NoError(t, err)
+	require.Equal(t, "Acme", found.Name)
+	_, err = s.Reconcile(t.Context(), 1, 2)
+	require.NoError(t, err, "as the platform, in a snapshot")
+	_, err = s.ListEvents(t.Context(), o.ID, "", uuid.Nil, 10)
+	require.NoError(t, err, "as a tenant")
+	_, err = s.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Beta", Plan: "free"})
+	require.NoError(t, err, "with the audit's triggers")
 }
 
 // Changes are heard of where the same database is listened to, and nowhere else.

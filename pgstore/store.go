@@ -31,6 +31,9 @@ type Config struct {
 	// rollups, exports and partitions are bounded by the caller's context alone.
 	// Zero: 10 s. Negative: none.
 	QueryTimeout time.Duration
+	// PlansTakeTwo keeps programs from publishing versions of plans as they start, where there are plans:
+	// those come as proposals. False: what programs start with is published.
+	PlansTakeTwo bool
 	// Tracer sees every query. Nil: none.
 	Tracer pgx.QueryTracer
 	// Logger takes what no caller can be told. Nil: slog.Default.
@@ -50,6 +53,7 @@ type Store struct {
 	listen       *pgx.ConnConfig
 	queryTimeout time.Duration
 	bulkPatience time.Duration
+	plansTakeTwo bool
 	log          *slog.Logger
 	// describes says that sessions may not keep prepared statements: new connections have none.
 	describes atomic.Bool
@@ -71,7 +75,7 @@ func open(ctx context.Context, config Config) (*Store, error) {
 	if config.URL == "" {
 		return nil, errors.New("Config.URL is required")
 	}
-	s := &Store{queryTimeout: config.QueryTimeout, bulkPatience: bulkPatience, log: config.Logger}
+	s := &Store{queryTimeout: config.QueryTimeout, bulkPatience: bulkPatience, plansTakeTwo: config.PlansTakeTwo, log: config.Logger}
 	if s.queryTimeout == 0 {
 		s.queryTimeout = defaultQueryTimeout
 	}
@@ -194,7 +198,7 @@ func (s *Store) checkSchemaVersion(ctx context.Context) (int64, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	var version int64
-	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&version)
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM public.goose_db_version WHERE is_applied`).Scan(&version)
 	if err != nil && !hasCode(err, undefinedTable) {
 		return 0, wrap(err, "check the schema")
 	}
@@ -207,7 +211,7 @@ func (s *Store) checkSchemaVersion(ctx context.Context) (int64, error) {
 		return version, nil
 	}
 	var declared, worksWith int64
-	if err := s.pool.QueryRow(ctx, `SELECT version, works_with FROM tollgate_schema()`).Scan(&declared, &worksWith); err != nil {
+	if err := s.pool.QueryRow(ctx, `SELECT version, works_with FROM public.tollgate_schema()`).Scan(&declared, &worksWith); err != nil {
 		return version, wrap(err, "check the schema")
 	}
 	if declared != version || worksWith > needed {

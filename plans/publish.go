@@ -13,6 +13,8 @@ var (
 	// ErrMeterPublished says that a meter is published with another aggregation: what
 	// was counted under one can't be folded by another.
 	ErrMeterPublished = errors.New("the meter is published with another aggregation")
+	// ErrTakesTwo says that a version takes a second person, who has not approved it.
+	ErrTakesTwo = errors.New("versions of plans take a second person here: propose it, and have it approved")
 )
 
 // Propose checks a catalog that may be published over this one, and returns the meters of
@@ -39,4 +41,18 @@ type Published struct {
 	Plan
 	// Transaction is the store's that published it: who has seen it knows the version.
 	Transaction uint64
+}
+
+// CheckNothingNew reports [ErrTakesTwo] of the first version in other that c lacks, unless c has no
+// plans at all: an installation begins with what it is started with.
+func (c *Catalog) CheckNothingNew(other *Catalog) error {
+	if len(c.Plans) == 0 {
+		return nil
+	}
+	for _, p := range other.Plans {
+		if _, ok := c.PlanVersion(p.Key, p.Version); !ok {
+			return fmt.Errorf("plan %s version %d is not published: %w", p.Key, p.Version, ErrTakesTwo)
+		}
+	}
+	return nil
 }

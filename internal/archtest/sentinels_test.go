@@ -23,6 +23,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 	const (
 		nowhere = "it is an inner step's: who calls that deals with it"
 		command = "the command alone meets it"
+		start   = "a program that starts alone meets it"
 	)
 	for _, table := range []struct {
 		file string
@@ -31,7 +32,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 	}{
 		{"api/error_table.go", map[string]string{
 			"fault.ErrInvalid": "it is the root of field errors, which are answered by their type", "plans.ErrQuantity": "it becomes a field error",
-			"plans.ErrMeterPublished": nowhere, "billing.ErrNotClosed": "a workflow refuses with it", "billing.ErrLaterPeriodClosed": "a workflow refuses with it",
+			"plans.ErrMeterPublished": nowhere, "plans.ErrTakesTwo": start, "billing.ErrNotClosed": "a workflow refuses with it", "billing.ErrLaterPeriodClosed": "a workflow refuses with it",
 			"billing.ErrCorrectionsStale": nowhere, "billing.ErrIssuedOtherwise": nowhere, "billing.ErrProvisional": nowhere, "billing.ErrNotIssued": "a workflow refuses with it",
 			"billing.ErrCreditChanged": nowhere, "documents.ErrInvalidFocus": command, "documents.ErrInvalidManifest": command, "documents.ErrInvalidUsage": command,
 			"billing.ErrInvalidStatement": command, "documents.ErrMismatch": command, "billing.ErrExportNotFrozen": nowhere, "billing.ErrCannotRate": nowhere,
@@ -40,7 +41,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 		{"activities/classify.go", map[string]string{
 			"fault.ErrInvalid": "stores say that it is not retryable", "accounts.ErrCurrencyFixed": "the API alone meets it", "accounts.ErrWriteUnderWay": "the API alone meets it",
 			"accounts.ErrWriteReused": "the API alone meets it", "accounts.ErrProposalDecided": "the API alone meets it", "plans.ErrInvalidCatalog": "the API alone meets it", "plans.ErrVersionPublished": "the API alone meets it",
-			"plans.ErrMeterPublished": "the API alone meets it", "plans.ErrQuantity": "the API alone meets it", "billing.ErrNotRated": "the API alone meets it",
+			"plans.ErrMeterPublished": "the API alone meets it", "plans.ErrTakesTwo": start, "plans.ErrQuantity": "the API alone meets it", "billing.ErrNotRated": "the API alone meets it",
 			"billing.ErrCreditSpent": "the API alone meets it", "billing.ErrCannotRate": "the organization is parked", "billing.ErrInvalidStatement": command, "documents.ErrMismatch": command,
 			"meter.ErrIdentityReused": "the API alone meets it", "meter.ErrReservationEnded": "the API alone meets it", "meter.ErrAskRefused": nowhere, "meter.ErrAskContested": nowhere, "meter.ErrStoreBehind": nowhere,
 			"meter.ErrQuantityOverflow": "the API alone meets it", "meter.ErrContractEnded": "the API alone meets it", "meter.ErrQuarantineDecided": "the API alone meets it",

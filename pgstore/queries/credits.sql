@@ -2,6 +2,13 @@
 INSERT INTO credit_grants (id, organization_id, currency, amount, priority, effective_at, expires_at, note)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
+-- name: GrantedAlone :one
+-- A grant that was proposed has the proposal's ID.
+SELECT coalesce(sum(g.amount), 0)::numeric FROM credit_grants g
+WHERE g.organization_id = @organization_id AND g.currency = @currency
+    AND g.created_at > clock_timestamp() - make_interval(secs => @within_seconds::float8)
+    AND NOT EXISTS (SELECT FROM proposals p WHERE p.id = g.id);
+
 -- name: InsertGrantEntry :exec
 INSERT INTO credit_entries (id, grant_id, organization_id, kind, debit, credit, amount, currency, key, note)
 SELECT tollgate_uuidv7(), g.id, g.organization_id, 'grant', 'granted', 'customer_credit', g.amount, g.currency, 'grant/' || g.id, g.note

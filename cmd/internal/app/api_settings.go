@@ -19,39 +19,37 @@ type APIConfig struct {
 	Shared
 	ListenDatabase
 	TLS
-	Listen            string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
-	MetricsListen     string        `default:"127.0.0.1:9091" env:"TOLLGATE_METRICS_LISTEN" help:"Address of /metrics, for those who operate the API: not one that tenants reach. Empty: metrics are not served."`
-	FlushInterval     time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
-	Upstream          string        `env:"TOLLGATE_UPSTREAM" placeholder:"URL" help:"Where /gateway/* passes requests on to. Default: there is no gateway."`
-	GatewayRules      string        `type:"path" env:"TOLLGATE_GATEWAY_RULES" placeholder:"FILE" help:"YAML file of what requests to the gateway are charged for. Default: the built-in rules."`
-	PassUnknown       bool          `name:"gateway-pass-unknown" env:"TOLLGATE_GATEWAY_PASS_UNKNOWN" help:"Let requests to the gateway through that no rule knows, uncounted. Default: they are answered with 404."`
-	TemporalUIURL     string        `name:"temporal-ui-url" env:"TOLLGATE_TEMPORAL_UI_URL" placeholder:"URL" help:"Temporal's UI, for links to runs."`
-	JournalDir        string        `type:"path" default:"tollgate-journal" env:"TOLLGATE_JOURNAL_DIR" placeholder:"FOLDER" help:"Folder of the journal, on a local disk; each API needs one of its own, and finds it again when it starts anew."`
-	JournalKeep       time.Duration `default:"1h" env:"TOLLGATE_JOURNAL_KEEP" help:"How long the journal keeps usage that is written, so that a Postgres which goes back in time (a restored backup, a standby that lagged) gets it again, 0 to 720h. 0: not at all."`
-	JournalKeepMiB    int64         `name:"journal-keep-mib" default:"4096" env:"TOLLGATE_JOURNAL_KEEP_MIB" help:"The most that this takes on disk, in MiB, 1 to 1048576; the oldest goes first."`
-	JournalWait       time.Duration `default:"30s" env:"TOLLGATE_JOURNAL_WAIT" help:"How long a start waits for the journal's folder while the process before still has it, 0 to 10m. 0: not at all."`
-	Durability        string        `enum:"memory,process,disk" default:"process" env:"TOLLGATE_DURABILITY" help:"What acknowledged usage survives before it is flushed: memory (nothing), process (kill -9), disk (a loss of power)."`
-	JournalFull       string        `enum:"admit,refuse" default:"admit" env:"TOLLGATE_JOURNAL_FULL" help:"What becomes of requests that the journal can't keep: admit (counted in memory alone) or refuse (503)."`
-	LeasesAway        string        `enum:"allow,deny" default:"allow" env:"TOLLGATE_LEASES_AWAY" help:"What becomes of requests under a hard limit while Postgres can't be asked for quota: allow (counted, the limit may be passed) or deny (503)."`
-	LostAfter         time.Duration `default:"0s" env:"TOLLGATE_LOST_AFTER" help:"How long Postgres must not have seen this instance before it is declared lost and its quota is given to others, 5 flush intervals to 24h. Default: 1m, or 5 flush intervals."`
-	MaxLate           time.Duration `default:"840h" env:"TOLLGATE_MAX_LATE" help:"How old usage may be that bears a time of its own, 1m to 840h (35 days: as long as identities are known)."`
-	UsageThresholds   []int         `default:"80,100" env:"TOLLGATE_USAGE_THRESHOLDS" placeholder:"PERCENT,…" help:"Percentages of a limit at which an event says that usage has reached them, each 1 to 100."`
-	MaxAhead          time.Duration `default:"5m" env:"TOLLGATE_MAX_AHEAD" help:"How far after now such a time may be, for clocks that differ; it counts as now. 1s to 1h."`
-	AllowSelfApproval bool          `env:"TOLLGATE_ALLOW_SELF_APPROVAL" help:"Let who requested an export approve it. Default: somebody else has to."`
-	CreditTakesTwo    string        `name:"credit-takes-two" env:"TOLLGATE_CREDIT_TAKES_TWO" placeholder:"AMOUNT" help:"Amount, in a grant's own currency, above which a grant of credit waits until a second person approves it; 0: each grant. Default: none does."`
-	PlansTakeTwo      bool          `name:"plans-take-two" env:"TOLLGATE_PLANS_TAKE_TWO" help:"Have each version of a plan that comes by the API wait until a second person approves it. Default: it is in force at once."`
-	DrainDelay        time.Duration `default:"0s" env:"TOLLGATE_DRAIN_DELAY" help:"Time between becoming unready and refusing connections, for load balancers to notice, 0 to 5m."`
-	HeaderTimeout     time.Duration `default:"5s" env:"TOLLGATE_HEADER_TIMEOUT" help:"How long the header of a request may take to come in, 100ms to 5m."`
-	BodyTimeout       time.Duration `default:"10s" env:"TOLLGATE_BODY_TIMEOUT" help:"How long the body of a request may bring nothing before it is answered with 408, 100ms to 1h. A body that goes on is never cut."`
-	Callers           int           `default:"0" env:"TOLLGATE_CALLERS" help:"Most connections of callers, 16 to 1000000. 0: as many as the limit of file descriptors leaves after journal, Postgres and Temporal, and at most 20000."`
-	TenantRequests    int           `default:"0" env:"TOLLGATE_TENANT_REQUESTS" help:"Most requests that one tenant, or a key of nobody's, may have under way, 1 to 1000000; more are answered with 429. 0: a quarter of the connections."`
-	TenantCost        int           `default:"100000" env:"TOLLGATE_TENANT_COST" help:"What the requests of one tenant may cost, in tokens a second, 1000 to 1000000000; those of 10 s may be used at once, and more is answered with 429. The API reference says what costs how much. 0: anything."`
-	KeysAway          time.Duration `default:"0s" env:"TOLLGATE_KEYS_AWAY" help:"How long tenants' keys that Postgres can't confirm go on working, 1m to 720h; then the answer is 503. 0: without bound. Keys of finance and administrators work for a minute."`
-	MaxKeys           int           `default:"100000" env:"TOLLGATE_MAX_KEYS" help:"Most keys kept in memory, 1000 to 100000000, some 600 bytes each: at least as many as are used in a few minutes, as each further one is looked up in Postgres. 0: 100000."`
-	MaxDelay          time.Duration `default:"20ms" env:"TOLLGATE_MAX_DELAY" help:"How long requests may wait before anything of the process sees them, until tenants' requests beyond their share are answered with 503, 5ms to 10s. 0: nothing is shed."`
-	GatewayBodyMiB    int64         `name:"gateway-body-mib" default:"1024" env:"TOLLGATE_GATEWAY_BODY_MIB" help:"Largest body of a request to the gateway, in MiB, 0 to 1048576; larger ones are answered with 413. 0: any size."`
-	RedateAfter       time.Duration `default:"5m" env:"TOLLGATE_REDATE_AFTER" help:"How long a request to the gateway is under way before its usage belongs to the day of then, where its own day has passed: so long it may hold up the close of a month. 1s to 24h."`
-	ShutdownTimeout   time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
+	Listen          string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
+	MetricsListen   string        `default:"127.0.0.1:9091" env:"TOLLGATE_METRICS_LISTEN" help:"Address of /metrics, for those who operate the API: not one that tenants reach. Empty: metrics are not served."`
+	FlushInterval   time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
+	Upstream        string        `env:"TOLLGATE_UPSTREAM" placeholder:"URL" help:"Where /gateway/* passes requests on to. Default: there is no gateway."`
+	GatewayRules    string        `type:"path" env:"TOLLGATE_GATEWAY_RULES" placeholder:"FILE" help:"YAML file of what requests to the gateway are charged for. Default: the built-in rules."`
+	PassUnknown     bool          `name:"gateway-pass-unknown" env:"TOLLGATE_GATEWAY_PASS_UNKNOWN" help:"Let requests to the gateway through that no rule knows, uncounted. Default: they are answered with 404."`
+	TemporalUIURL   string        `name:"temporal-ui-url" env:"TOLLGATE_TEMPORAL_UI_URL" placeholder:"URL" help:"Temporal's UI, for links to runs."`
+	JournalDir      string        `type:"path" default:"tollgate-journal" env:"TOLLGATE_JOURNAL_DIR" placeholder:"FOLDER" help:"Folder of the journal, on a local disk; each API needs one of its own, and finds it again when it starts anew."`
+	JournalKeep     time.Duration `default:"1h" env:"TOLLGATE_JOURNAL_KEEP" help:"How long the journal keeps usage that is written, so that a Postgres which goes back in time (a restored backup, a standby that lagged) gets it again, 0 to 720h. 0: not at all."`
+	JournalKeepMiB  int64         `name:"journal-keep-mib" default:"4096" env:"TOLLGATE_JOURNAL_KEEP_MIB" help:"The most that this takes on disk, in MiB, 1 to 1048576; the oldest goes first."`
+	JournalWait     time.Duration `default:"30s" env:"TOLLGATE_JOURNAL_WAIT" help:"How long a start waits for the journal's folder while the process before still has it, 0 to 10m. 0: not at all."`
+	Durability      string        `enum:"memory,process,disk" default:"process" env:"TOLLGATE_DURABILITY" help:"What acknowledged usage survives before it is flushed: memory (nothing), process (kill -9), disk (a loss of power)."`
+	JournalFull     string        `enum:"admit,refuse" default:"admit" env:"TOLLGATE_JOURNAL_FULL" help:"What becomes of requests that the journal can't keep: admit (counted in memory alone) or refuse (503)."`
+	LeasesAway      string        `enum:"allow,deny" default:"allow" env:"TOLLGATE_LEASES_AWAY" help:"What becomes of requests under a hard limit while Postgres can't be asked for quota: allow (counted, the limit may be passed) or deny (503)."`
+	LostAfter       time.Duration `default:"0s" env:"TOLLGATE_LOST_AFTER" help:"How long Postgres must not have seen this instance before it is declared lost and its quota is given to others, 5 flush intervals to 24h. Default: 1m, or 5 flush intervals."`
+	MaxLate         time.Duration `default:"840h" env:"TOLLGATE_MAX_LATE" help:"How old usage may be that bears a time of its own, 1m to 840h (35 days: as long as identities are known)."`
+	UsageThresholds []int         `default:"80,100" env:"TOLLGATE_USAGE_THRESHOLDS" placeholder:"PERCENT,…" help:"Percentages of a limit at which an event says that usage has reached them, each 1 to 100."`
+	MaxAhead        time.Duration `default:"5m" env:"TOLLGATE_MAX_AHEAD" help:"How far after now such a time may be, for clocks that differ; it counts as now. 1s to 1h."`
+	CreditTakesTwo  string        `name:"credit-takes-two" env:"TOLLGATE_CREDIT_TAKES_TWO" placeholder:"AMOUNT" help:"Amount, in a grant's own currency, above which a grant of credit waits until a second person approves it, with what the organization was granted by one person in the 24 hours before; 0: each grant. Default: none does."`
+	DrainDelay      time.Duration `default:"0s" env:"TOLLGATE_DRAIN_DELAY" help:"Time between becoming unready and refusing connections, for load balancers to notice, 0 to 5m."`
+	HeaderTimeout   time.Duration `default:"5s" env:"TOLLGATE_HEADER_TIMEOUT" help:"How long the header of a request may take to come in, 100ms to 5m."`
+	BodyTimeout     time.Duration `default:"10s" env:"TOLLGATE_BODY_TIMEOUT" help:"How long the body of a request may bring nothing before it is answered with 408, 100ms to 1h. A body that goes on is never cut."`
+	Callers         int           `default:"0" env:"TOLLGATE_CALLERS" help:"Most connections of callers, 16 to 1000000. 0: as many as the limit of file descriptors leaves after journal, Postgres and Temporal, and at most 20000."`
+	TenantRequests  int           `default:"0" env:"TOLLGATE_TENANT_REQUESTS" help:"Most requests that one tenant, or a key of nobody's, may have under way, 1 to 1000000; more are answered with 429. 0: a quarter of the connections."`
+	TenantCost      int           `default:"100000" env:"TOLLGATE_TENANT_COST" help:"What the requests of one tenant may cost, in tokens a second, 1000 to 1000000000; those of 10 s may be used at once, and more is answered with 429. The API reference says what costs how much. 0: anything."`
+	KeysAway        time.Duration `default:"0s" env:"TOLLGATE_KEYS_AWAY" help:"How long tenants' keys that Postgres can't confirm go on working, 1m to 720h; then the answer is 503. 0: without bound. Keys of finance and administrators work for a minute."`
+	MaxKeys         int           `default:"100000" env:"TOLLGATE_MAX_KEYS" help:"Most keys kept in memory, 1000 to 100000000, some 600 bytes each: at least as many as are used in a few minutes, as each further one is looked up in Postgres. 0: 100000."`
+	MaxDelay        time.Duration `default:"20ms" env:"TOLLGATE_MAX_DELAY" help:"How long requests may wait before anything of the process sees them, until tenants' requests beyond their share are answered with 503, 5ms to 10s. 0: nothing is shed."`
+	GatewayBodyMiB  int64         `name:"gateway-body-mib" default:"1024" env:"TOLLGATE_GATEWAY_BODY_MIB" help:"Largest body of a request to the gateway, in MiB, 0 to 1048576; larger ones are answered with 413. 0: any size."`
+	RedateAfter     time.Duration `default:"5m" env:"TOLLGATE_REDATE_AFTER" help:"How long a request to the gateway is under way before its usage belongs to the day of then, where its own day has passed: so long it may hold up the close of a month. 1s to 24h."`
+	ShutdownTimeout time.Duration `default:"20s" env:"TOLLGATE_SHUTDOWN_TIMEOUT" help:"How long requests under way may take at the end, 1s to 10m."`
 }
 
 // DefaultAPIConfig returns the settings of an API of which nothing is said: those of the flags, and of

@@ -39,6 +39,14 @@ type Shared struct {
 	config.Catalog
 	config.Temporal
 	Webhooks
+	FourEyes
+}
+
+// FourEyes say what takes two people. Give them to every process of an installation: a worker decides
+// on approvals, and both publish catalogs.
+type FourEyes struct {
+	AllowSelfApproval bool `env:"TOLLGATE_ALLOW_SELF_APPROVAL" help:"Let who requested an export approve it; every API and every worker has to allow it. Default: somebody else has to."`
+	PlansTakeTwo      bool `name:"plans-take-two" env:"TOLLGATE_PLANS_TAKE_TWO" help:"Have each version of a plan that comes by the API wait until a second person approves it, and refuse to start with a catalog that has others. Default: it is in force at once."`
 }
 
 // Validate checks the settings.
@@ -89,7 +97,7 @@ func (s Shared) open(ctx context.Context, service, listenURL string) (_ *base, e
 		return nil, err
 	}
 	b.store, err = pgstore.Open(ctx, pgstore.Config{
-		URL: s.DatabaseURL, ListenURL: listenURL, MaxConns: s.MaxConnections, Logger: b.logger,
+		URL: s.DatabaseURL, ListenURL: listenURL, MaxConns: s.MaxConnections, Logger: b.logger, PlansTakeTwo: s.PlansTakeTwo,
 		Tracer: otelpgx.NewTracer(otelpgx.WithTracerProvider(b.telemetry.Traces), otelpgx.WithMeterProvider(b.telemetry.Metrics)),
 	})
 	if err != nil {

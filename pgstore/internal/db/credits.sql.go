@@ -283,6 +283,21 @@ func (q *Queries) FreezeCredits(ctx context.Context, exportID uuid.UUID, reopens
 	return result.RowsAffected(), nil
 }
 
+const grantedAlone = `-- name: GrantedAlone :one
+SELECT coalesce(sum(g.amount), 0)::numeric FROM credit_grants g
+WHERE g.organization_id = $1 AND g.currency = $2
+    AND g.created_at > clock_timestamp() - make_interval(secs => $3::float8)
+    AND NOT EXISTS (SELECT FROM proposals p WHERE p.id = g.id)
+`
+
+// A grant that was proposed has the proposal's ID.
+func (q *Queries) GrantedAlone(ctx context.Context, organizationID uuid.UUID, currency string, withinSeconds float64) (decimal.Decimal, error) {
+	row := q.db.QueryRow(ctx, grantedAlone, organizationID, currency, withinSeconds)
+	var column_1 decimal.Decimal
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const insertCreditGrant = `-- name: InsertCreditGrant :exec
 INSERT INTO credit_grants (id, organization_id, currency, amount, priority, effective_at, expires_at, note)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
