@@ -1,10 +1,12 @@
 package activities_test
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +21,8 @@ import (
 
 // hookStore has events that wait, and keeps what is done with them.
 type hookStore struct {
+	// mu guards waiting and calls.
+	mu      sync.Mutex
 	waiting []uuid.UUID
 	// endless says that there are always more events.
 	endless    bool
@@ -30,6 +34,8 @@ type hookStore struct {
 }
 
 func (s *hookStore) UndispatchedEvents(_ context.Context, but []uuid.UUID, limit int) ([]uuid.UUID, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	left := slices.DeleteFunc(slices.Clone(s.waiting), func(id uuid.UUID) bool { return slices.Contains(but, id) })
 	if s.endless {
 		left = waitingEvents(limit)
@@ -44,6 +50,8 @@ func (s *hookStore) PrepareWebhookDeliveries(_ context.Context, event uuid.UUID)
 }
 
 func (s *hookStore) MarkEventDispatched(_ context.Context, event uuid.UUID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.calls = append(s.calls, "mark "+event.String()[35:])
 	s.waiting = slices.DeleteFunc(s.waiting, func(id uuid.UUID) bool { return id == event })
 	return nil
@@ -93,6 +101,8 @@ func TestDispatchStartsEachBeforeItMarks(t *testing.T) {
 	t.Parallel()
 	store := &hookStore{waiting: waitingEvents(5)}
 	group := newWebhooks(store, &hookSender{}, func(d webhooks.Delivery) error {
+		store.mu.Lock()
+		defer store.mu.Unlock()
 		store.calls = append(store.calls, "start "+d.Event.String()[35:])
 		return nil
 	})
@@ -102,9 +112,11 @@ func TestDispatchStartsEachBeforeItMarks(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, activities.DispatchSummary{Events: 5, Deliveries: 5}, summary)
-	require.Equal(t, []string{
-		"start 0", "mark 0", "start 1", "mark 1", "start 2", "mark 2", "start 3", "mark 3", "start 4", "mark 4",
-	}, store.calls)
+	require.Len(t, store.calls, 10)
+	for _, event := range []string{"0", "1", "2", "3", "4"} {
+		require.Greater(t, slices.Index(store.calls, "mark "+event), slices.Index(store.calls, "start "+event))
+		require.Contains(t, store.calls, "start "+event)
+	}
 	beats := heartbeats[activities.DispatchSummary](t, e)
 	require.Equal(t, summary, beats[len(beats)-1])
 }
@@ -144,8 +156,73 @@ func TestDispatchLeavesWhatFailsForGood(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, activities.DispatchSummary{Events: 3, Deliveries: 3, Failed: 3}, summary)
-	require.Equal(t, []string{"mark 3", "mark 4", "mark 5"}, store.calls)
+	require.ElementsMatch(t, []string{"mark 3", "mark 4", "mark 5"}, store.calls)
 	require.Equal(t, cursed, store.waiting, "it is tried again in the next epoch")
+}
+
+// Sixteen events are dispatched at once and no more, and a start that fails, and may go well next time,
+// holds up none of the others.
+func TestDispatchSixteenAtOnce(t *testing.T) {
+	t.Parallel()
+	const events, atOnce = 50, 16
+	store := &hookStore{}
+	for range events {
+		store.waiting = append(store.waiting, uuid.Must(uuid.NewV7()))
+	}
+	stuck := store.waiting[0]
+	var inFlight, most atomic.Int64
+	all := make(chan struct{})
+	reached := sync.OnceFunc(func() { close(all) })
+	group := activities.NewWebhooks(activities.WebhooksConfig{
+		Store: store, Sender: &hookSender{}, Now: func() time.Time { return now },
+		Start: func(_ context.Context, d webhooks.Delivery) error {
+			n := inFlight.Add(1)
+			defer inFlight.Add(-1)
+			for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
+			}
+			if n == atOnce {
+				reached()
+			}
+			select {
+			case <-all:
+			case <-time.After(30 * time.Second):
+			}
+			if d.Event == stuck {
+				return passingError("temporal is away")
+			}
+			return nil
+		},
+	})
+	summary, err := run[activities.DispatchSummary](t, newEnvironment(t, group), group.Dispatch, activities.DispatchInput{
+		Epoch: activities.Duration(time.Hour), Poll: activities.Duration(time.Millisecond),
+	})
+	require.Zero(t, summary)
+	requireTriedAgain(t, err, "temporal is away")
+	require.Equal(t, []uuid.UUID{stuck}, store.waiting, "it alone is left, and then it is an error")
+	require.EqualValues(t, atOnce, most.Load())
+}
+
+// Where every start fails it is not the events: not all of them are tried.
+func TestDispatchGivesUpWhereNothingGoesWell(t *testing.T) {
+	t.Parallel()
+	store := &hookStore{}
+	for range 100 {
+		store.waiting = append(store.waiting, uuid.Must(uuid.NewV7()))
+	}
+	var started atomic.Int64
+	group := activities.NewWebhooks(activities.WebhooksConfig{
+		Store: store, Sender: &hookSender{}, Now: func() time.Time { return now },
+		Start: func(context.Context, webhooks.Delivery) error {
+			started.Add(1)
+			return passingError("temporal is away")
+		},
+	})
+	_, err := run[activities.DispatchSummary](t, newEnvironment(t, group), group.Dispatch, activities.DispatchInput{
+		Epoch: activities.Duration(time.Hour), Poll: activities.Duration(time.Hour),
+	})
+	requireTriedAgain(t, err, "temporal is away")
+	require.Less(t, started.Load(), int64(100))
+	require.Len(t, store.waiting, 100)
 }
 
 // The epoch ends though there is always more: otherwise its activity times out, and the workflow never
@@ -184,7 +261,7 @@ func TestAttempt(t *testing.T) {
 	in := activities.AttemptInput{Event: uuid.Max, Endpoint: uuid.Max}
 	for _, tc := range []struct {
 		name   string
-		store  hookStore
+		store  *hookStore
 		sender hookSender
 		want   activities.AttemptResult
 		sent   int
@@ -197,15 +274,15 @@ func TestAttempt(t *testing.T) {
 			},
 			sent: 1,
 		},
-		{name: "deleted", store: hookStore{err: webhooks.ErrEndpointNotFound}, want: activities.AttemptResult{Withdrawn: "the endpoint was deleted"}},
-		{name: "an event that is gone", store: hookStore{err: events.ErrNotFound.Of(uuid.Max)}, want: activities.AttemptResult{Withdrawn: "the event is gone"}},
-		{name: "a mistake of ours, of which nobody else is told", store: hookStore{err: errCurse}, want: activities.AttemptResult{Error: "the attempt could not be made", At: now}},
+		{name: "deleted", store: &hookStore{err: webhooks.ErrEndpointNotFound}, want: activities.AttemptResult{Withdrawn: "the endpoint was deleted"}},
+		{name: "an event that is gone", store: &hookStore{err: events.ErrNotFound.Of(uuid.Max)}, want: activities.AttemptResult{Withdrawn: "the event is gone"}},
+		{name: "a mistake of ours, of which nobody else is told", store: &hookStore{err: errCurse}, want: activities.AttemptResult{Error: "the attempt could not be made", At: now}},
 		{name: "a mistake in sending", sender: hookSender{err: errCurse}, want: activities.AttemptResult{Error: "the attempt could not be made", At: now}, sent: 1},
-		{name: "disabled", store: hookStore{endpoint: webhooks.Endpoint{DisabledAt: &now}}, want: activities.AttemptResult{Withdrawn: "the endpoint is disabled"}},
+		{name: "disabled", store: &hookStore{endpoint: webhooks.Endpoint{DisabledAt: &now}}, want: activities.AttemptResult{Withdrawn: "the endpoint is disabled"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			group := newWebhooks(&tc.store, &tc.sender, startNothing)
+			group := newWebhooks(cmp.Or(tc.store, &hookStore{}), &tc.sender, startNothing)
 			out, err := run[activities.AttemptResult](t, newEnvironment(t, group), group.Attempt, in)
 			require.NoError(t, err)
 			require.Equal(t, tc.want, out)
