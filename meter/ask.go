@@ -30,21 +30,21 @@ func (q *quota) ask(now int64) LeaseAsk {
 	q.recalled, q.looks = false, false
 	q.asked = q.adopted
 	q.version++
-	q.needed = q.spent + q.free + need
+	q.needed, q.hoped = q.spent+q.free+need, q.spent+q.free+max(0, more)
 	return LeaseAsk{
-		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Issued: q.spent + q.free + max(0, more), Spent: q.spent, Outstanding: q.spent - q.consumed, Adopted: q.adopted,
+		QuotaWindow: q.key, Generation: q.generation, Version: q.version, Issued: q.hoped, Spent: q.spent, Outstanding: q.spent - q.consumed, Adopted: q.adopted,
 		Need: need, Look: looks, Plan: v.plan.Key, PlanVersion: v.plan.Version, Max: e.Max,
 	}
 }
 
-// size returns how much a lease should have free at the rate since the last grant: what
-// leaseHorizon takes.
+// size returns how much a lease should have free: what leaseHorizon takes at the rate since the last
+// grant, and what leaseRequests requests take, however slowly they come.
 func (q *quota) size(now int64) int64 {
+	size := leaseRequests * float64(max(q.largest, q.largestBefore))
 	elapsed, spent := now-q.grantedAt, q.spent-q.spentThen
-	if q.grantedAt == 0 || spent <= 0 {
-		return 0
+	if q.grantedAt != 0 && spent > 0 {
+		size = max(size, float64(spent)/float64(max(elapsed, int64(time.Millisecond)))*float64(leaseHorizon))
 	}
-	size := float64(spent) / float64(max(elapsed, int64(time.Millisecond))) * float64(leaseHorizon)
 	return int64(min(size, plans.MaxQuantity))
 }
 
@@ -59,9 +59,13 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 	had := q.free
 	q.free = max(0, a.Issued-q.spent)
 	q.learn(&a, now)
-	if q.free > had {
+	switch {
+	case q.free > had:
+		q.low = q.mark(&a)
 		q.grantedAt, q.spentThen = now, q.spent
-		q.low = q.free / 4
+		q.largestBefore, q.largest = q.largest, 0
+	case q.hoped > q.spent+had:
+		q.low = 0
 	}
 	unmet := a.Issued < q.needed
 	if unmet {
@@ -83,6 +87,20 @@ func (q *quota) adopt(a LeaseAnswer, now int64) (again bool, pause time.Duration
 	q.wake()
 	// Requests that came since the ask may want more than it was for.
 	return q.recalled || q.looks || q.booked < q.adopted || (!q.active && q.free > 0) || (!unmet && q.wanted > q.free), 0
+}
+
+// mark returns how much must be free for no ask to be made ahead of need, after a grant: the next request
+// finds its part. Who was granted less than it asked for, or all that remains, asks no oftener than that
+// is worth.
+func (q *quota) mark(a *LeaseAnswer) int64 {
+	switch {
+	case q.total >= a.Max:
+		return 0
+	case a.Issued < q.hoped:
+		return q.free / 4
+	default:
+		return max(q.free/4, q.largest, q.largestBefore)
+	}
 }
 
 // learn takes note of where the store says that the window stands.

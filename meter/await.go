@@ -88,6 +88,7 @@ func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
 		q.wanted += quantity
 		w.quota, w.quantity = q, quantity
 	}
+	q.largest = max(q.largest, w.quantity)
 	if w.quantity > 0 && (q.least == 0 || w.quantity < q.least) {
 		q.least = w.quantity
 	}

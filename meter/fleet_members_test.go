@@ -138,7 +138,6 @@ func (f *fleet) start() {
 		Refresher: meter.NewTestRefresher(m.meter, clock), Flusher: m.flusher, Store: f.store, Instance: id, Now: clock,
 	})
 	f.members = append(f.members, m)
-	f.store.Quota.Live = int64(len(f.members))
 	f.store.Set(func(s *metertest.Store) { s.Through[id] = int64(len(s.Changes)) })
 }
 
@@ -165,7 +164,6 @@ func (f *fleet) crash(t *rapid.T) {
 	}
 	f.store.Set(func(s *metertest.Store) { delete(s.Through, f.members[n].id) })
 	f.members = append(f.members[:n:n], f.members[n+1:]...)
-	f.store.Quota.Live = int64(len(f.members))
 }
 
 // replay does what the next process does with a dead one's journal.

@@ -49,7 +49,8 @@ type LeaseAsk struct {
 	// limit. Less than before: some was settled before the store was told of it.
 	Adopted int64
 	// Need is how much a request waits for. Up to it the instance is granted all that
-	// remains; beyond it at most its fair share. Where it can't be granted, other
+	// remains; beyond it at most an even share of that, among the instances that have a lease of the
+	// window. Where it can't be granted, other
 	// instances are asked to give back what they don't use. Zero: nobody waits.
 	Need int64
 	// Look says that the instance wants to know where the window stands: others that hold

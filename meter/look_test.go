@@ -58,7 +58,6 @@ func TestALookNeverWaitsLong(t *testing.T) {
 // of what it holds.
 func TestALookFindsWhatOthersHaveAdmitted(t *testing.T) {
 	store := metertest.NewStore()
-	store.Quota.Live = 2
 	id := store.Add("free")
 	var meters []*meter.Meter
 	for range 2 {

@@ -49,8 +49,9 @@ type quota struct {
 	elsewhere, heldInStore, answeredAt int64
 	// idleElsewhere is what others held idle when they last asked.
 	idleElsewhere int64
-	// low is how much must be free for no ask to be made ahead of need.
-	low int64
+	// low is how much must be free for no ask to be made ahead of need. largest is the most that
+	// one request has wanted since the last grant, largestBefore since the one before until then.
+	low, largest, largestBefore int64
 	// dryUntil is the time before which dryOf, or more, is not asked for, because there was
 	// less. least is the least that a request has waited for since the last answer to it; 0:
 	// none has.
@@ -78,16 +79,18 @@ type quota struct {
 	// refusedUntil is the time before which requests are refused, because the store refused the
 	// last ask; 0: it didn't.
 	refusedUntil int64
-	// needed is what must be issued to meet the need of the last ask.
-	needed int64
-	pause  time.Duration
+	// needed is what must be issued to meet the need of the last ask, hoped what that asked for.
+	needed, hoped int64
+	pause         time.Duration
 	// grantedAt and spentThen are the time of the last grant, and what was spent then.
 	grantedAt, spentThen int64
 }
 
 const (
-	// leaseHorizon is for how long a lease should last at the present rate.
-	leaseHorizon = 2 * time.Second
+	// leaseHorizon is for how long a lease should last at the present rate, leaseRequests for how
+	// many requests at least, as large as the largest of late.
+	leaseHorizon  = 2 * time.Second
+	leaseRequests = 32
 	// dryFor is how long a window in which nothing is left, but may be given back, is
 	// taken for dry. With the wait before it, quota lies idle for less than a second.
 	dryFor = 250 * time.Millisecond
@@ -313,6 +316,7 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 	case !fenced && q.free >= quantity:
 		q.free -= quantity
 		q.spent += quantity
+		q.largest = max(q.largest, quantity)
 		if q.free < q.low {
 			m.keeper.enqueue(q)
 		}

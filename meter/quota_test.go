@@ -75,7 +75,6 @@ func TestConcurrentRequestsFindAllOfALimit(t *testing.T) {
 	for range 3 {
 		instances = append(instances, newLessee(t, store, nil))
 	}
-	store.Quota.Live = 3
 	deliverRecalls(t, store, instances...)
 	var admitted, refused atomic.Int64
 	var wg sync.WaitGroup

@@ -19,6 +19,8 @@ CREATE TABLE instances (
     open_meter    text,
     lost_after_ms bigint      NOT NULL DEFAULT 60000 CHECK (lost_after_ms > 0)
 );
+-- Of those that ever were, few are live.
+CREATE INDEX instances_live ON instances (id) WHERE status = 'live';
 COMMENT ON TABLE instances IS 'Processes that meter.';
 COMMENT ON COLUMN instances.last_seq IS 'Sequence of the last batch; 0 before the first.';
 COMMENT ON COLUMN instances.watermark IS 'Time up to which the instance has flushed all that it admitted.';

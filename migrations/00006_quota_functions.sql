@@ -221,7 +221,7 @@ DECLARE
     w         quota_windows;
     l         quota_leases;
     old_plan  boolean;
-    live      bigint;
+    holders   bigint;
     alive     boolean;
     change    bigint;
     exact     boolean;
@@ -272,7 +272,7 @@ BEGIN
         l.issued := l.issued + ask_adopted - l.adopted;
         l.adopted := ask_adopted;
         -- So is what was admitted by what the store doesn't know any more. With the window locked: no batch consumes meanwhile.
-        SELECT i.last_seq = by_seq INTO exact FROM instances i WHERE i.id = by_instance;
+        SELECT i.last_seq = by_seq, i.status = 'live' INTO exact, alive FROM instances i WHERE i.id = by_instance;
         IF exact OR l.issued < ask_spent THEN
             l.issued := greatest(l.issued, ask_spent);
             kept := l.issued - ask_spent + ask_outstanding;
@@ -286,16 +286,18 @@ BEGIN
             l.issued := ask_issued;
         ELSIF change > 0 AND NOT old_plan THEN
             changing := tollgate_plan_changing(of_organization);
-            SELECT count(*), coalesce(bool_or(i.id = by_instance), false) INTO live, alive FROM instances i WHERE i.status = 'live';
             need := least(greatest(ask_need, 0), change);
             available := w.plan_max - w.consumed - w.leased - w.held - w.unleased;
             IF available < need AND NOT changing THEN
                 w.held := w.held - tollgate_expire_held(of_organization, of_meter, of_kind, of_start);
                 available := w.plan_max - w.consumed - w.leased - w.held - w.unleased;
             END IF;
-            -- All that remains for who waits; beyond that no more than a fair share.
+            -- All that remains for who waits; beyond that no more than the share of one of those that have a lease of the window.
             IF alive AND NOT changing THEN
-                granting := greatest(0, least(available, greatest(need, least(change, available / greatest(1, live)))));
+                SELECT count(*) INTO holders FROM quota_leases q
+                WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind
+                    AND q.window_start = of_start AND q.instance_id <> by_instance;
+                granting := greatest(0, least(available, greatest(need, least(change, available / (holders + 1)))));
             END IF;
             l.issued := l.issued + granting;
         END IF;

@@ -203,16 +203,23 @@ func TestLeasesRaced(t *testing.T) {
 	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Leased: 1000}, f.quota(w))
 }
 
+// Others may be live in any number: those that have a lease of the window share what remains.
 func TestFairShare(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
-	a, b := f.lessee(w), f.lessee(w)
-	f.instance()
-	f.instance()
+	a, b, c := f.lessee(w), f.lessee(w), f.lessee(w)
+	f.exec(`
+		INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until, lost_after_ms)
+		SELECT gen_random_uuid(), host, status, started_at, seen_at, 0, watermark, plans_through, plans_until, lost_after_ms
+		FROM instances, generate_series(1, 300) WHERE id = $1`, a.id)
 
-	require.Equal(t, meter.LeaseAnswer{Issued: 250, Max: 1000, Leased: 250, Outstanding: 250}, a.ask(900, 0), "a fourth of what remains")
-	require.Equal(t, meter.LeaseAnswer{Issued: 100, Max: 1000, Leased: 350, Outstanding: 100, Idle: 250}, b.ask(100, 10), "no more than it wants")
+	require.EqualValues(t, 250, a.ask(250, 0).Issued, "those that hold nothing of the window have no share of it")
+	require.EqualValues(t, 10, c.ask(10, 10).Issued)
+	require.EqualValues(t, 0, c.ask(-10, 0).Issued)
+	require.EqualValues(t, 250, b.ask(900, 0).Issued, "a third of what remains")
+	require.EqualValues(t, 90, b.ask(-160, 0).Issued)
+	require.Equal(t, meter.LeaseAnswer{Issued: 100, Max: 1000, Leased: 350, Outstanding: 100, Idle: 250}, b.ask(10, 10), "no more than it wants")
 	got := b.ask(800, 700)
 	require.EqualValues(t, 750, got.Issued, "a need beyond the share gets all that remains")
 	require.True(t, got.Waiting, "a holds some that it may not need")

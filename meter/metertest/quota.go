@@ -30,14 +30,12 @@ type lease struct {
 // Quota is what a store keeps of hard limits.
 type Quota struct {
 	Windows map[meter.QuotaWindow]*Window
-	// Live counts the instances among which remains are shared.
-	Live int64
 	// Recalled are the windows that instances are to give back of.
 	Recalled []meter.QuotaWindow
 }
 
 func newQuota() Quota {
-	return Quota{Windows: map[meter.QuotaWindow]*Window{}, Live: 1}
+	return Quota{Windows: map[meter.QuotaWindow]*Window{}}
 }
 
 // AdjustLeases implements meter.LeaseStore.
@@ -96,7 +94,7 @@ func (s *Store) adjust(by meter.BatchID, ask meter.LeaseAsk) meter.LeaseAnswer {
 		l.version = ask.Version
 		changing = !outdated && s.changing(ask.Organization)
 		w.take(l, ask, s.Seqs[instance] == by.Seq)
-		need = s.move(w, l, ask, outdated || changing)
+		need = w.move(l, ask, outdated || changing)
 	}
 	answer := meter.LeaseAnswer{
 		Issued: l.issued, Outdated: outdated && ask.Issued > l.issued, Max: w.PlanMax,
@@ -139,8 +137,9 @@ func (w *Window) take(l *lease, ask meter.LeaseAsk, exact bool) {
 	l.granted = granted
 }
 
-// move changes a lease, and returns the need that is not met.
-func (s *Store) move(w *Window, l *lease, ask meter.LeaseAsk, nothing bool) int64 {
+// move changes a lease, and returns the need that is not met. What goes beyond a need is at most the share
+// of those that have a lease of the window, the asker's included.
+func (w *Window) move(l *lease, ask meter.LeaseAsk, nothing bool) int64 {
 	granted := int64(0)
 	switch {
 	case ask.Issued < l.issued:
@@ -151,7 +150,7 @@ func (s *Store) move(w *Window, l *lease, ask meter.LeaseAsk, nothing bool) int6
 	case !nothing:
 		want := ask.Issued - l.issued
 		available := w.PlanMax - w.Consumed - w.Leased - w.Unleased
-		granted = max(0, min(available, max(min(ask.Need, want), min(want, available/s.Quota.Live))))
+		granted = max(0, min(available, max(min(ask.Need, want), min(want, available/int64(len(w.leases))))))
 		l.issued += granted
 		l.granted += granted
 		w.Leased += granted
