@@ -82,27 +82,49 @@ func (s *Server) checkParts(ctx context.Context) map[string]string {
 	// What is found is for others too, so it must not end with this request.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partsTimeout)
 	defer cancel()
-	states := make([]string, len(s.config.Parts))
-	var wg sync.WaitGroup
+	states := make([]<-chan string, len(s.config.Parts))
 	for i, part := range s.config.Parts {
-		wg.Go(func() {
-			states[i] = partOK
-			if err := part.Check(ctx); err != nil {
-				var state PartState
-				if !errors.As(err, &state) {
-					state = partAway
-				}
-				states[i] = string(state)
-			}
-		})
+		states[i] = checkPart(ctx, part)
 	}
-	wg.Wait()
 	found := make(map[string]string, len(states))
 	for i, part := range s.config.Parts {
-		found[part.Name] = states[i]
+		found[part.Name] = awaitPart(ctx, states[i])
 	}
 	s.parts.state, s.parts.at = found, time.Now()
 	return found
+}
+
+// awaitPart waits for a check until the time for all of them is over: who asks is answered, whatever
+// holds a check up.
+func awaitPart(ctx context.Context, state <-chan string) string {
+	select {
+	case found := <-state:
+		return found
+	case <-ctx.Done():
+	}
+	select {
+	case found := <-state:
+		return found
+	default:
+		return partAway
+	}
+}
+
+func checkPart(ctx context.Context, part Part) <-chan string {
+	state := make(chan string, 1)
+	go func() {
+		err := part.Check(ctx)
+		var is PartState
+		switch {
+		case err == nil:
+			state <- partOK
+		case errors.As(err, &is):
+			state <- string(is)
+		default:
+			state <- partAway
+		}
+	}()
+	return state
 }
 
 // HealthyParts says of each part whether it is as it should be, as /readyz does.

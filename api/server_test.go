@@ -25,7 +25,8 @@ var _ Store = (*pgstore.Store)(nil)
 
 func TestReadiness(t *testing.T) {
 	var fail error
-	checks := 0
+	checks, hears := 0, make(chan struct{})
+	defer close(hears)
 	r := newRig(t, func(c *Config) {
 		c.Parts = []Part{
 			{Name: "postgres", Check: func(context.Context) error { checks++; return fail }},
@@ -59,6 +60,11 @@ func TestReadiness(t *testing.T) {
 		require.Equal(t, http.StatusServiceUnavailable, a.Code, "the program doesn't work with it")
 		require.JSONEq(t, `{"status":"unready","parts":{"postgres":"`+string(state)+`","temporal":"ok"}}`, a.Body.String())
 	}
+
+	r.server.config.Parts = append(r.server.config.Parts, Part{Name: "deaf", Check: func(context.Context) error { <-hears; return nil }})
+	fail, r.server.parts.at = nil, time.Time{}
+	a = r.do("", "GET", "/readyz", "")
+	require.JSONEq(t, `{"status":"degraded","parts":{"postgres":"ok","temporal":"ok","deaf":"away"}}`, a.Body.String(), "who asks is answered")
 
 	r.server.SetReady(false)
 	a = r.do("", "GET", "/readyz", "")

@@ -19,6 +19,9 @@ type stored struct{ acknowledged, unanswered, stored, lost, doubled, over int64 
 // limits are those of the limited tenants.
 var limits = map[string]int64{"evaluations": 3000, "executions": 500}
 
+// slowRecovery is the time after which the log of a run says why a replica took so long.
+const slowRecovery = 10 * time.Second
+
 // recover waits until each replica acknowledges a report, and has flushed up to a time at which
 // nothing was broken any more.
 func (c *chaos) recover(healed time.Time) {
@@ -36,6 +39,9 @@ func (c *chaos) recover(healed time.Time) {
 				again = status == http.StatusOK
 			}
 			if again && c.lag(r) < time.Since(healed) {
+				if late := time.Since(healed); late > slowRecovery {
+					c.t.Logf("replica %d is well after %s: %s", r.n, late, r.process.log.tail(40))
+				}
 				break
 			}
 			require.True(c.t, time.Now().Before(deadline), "replica %d does not recover: acknowledges %t, flushed until %s ago: %s", r.n, again, c.lag(r), r.process.log.tail(10))

@@ -103,7 +103,8 @@ func number(metrics, pattern string) string {
 
 func status(t *testing.T, url string) int {
 	t.Helper()
-	response, err := http.Get(url)
+	client := http.Client{Timeout: 30 * time.Second}
+	response, err := client.Get(url)
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	return response.StatusCode
@@ -111,7 +112,8 @@ func status(t *testing.T, url string) int {
 
 func text(t *testing.T, url string) string {
 	t.Helper()
-	response, err := http.Get(url)
+	client := http.Client{Timeout: 30 * time.Second}
+	response, err := client.Get(url)
 	require.NoError(t, err)
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)

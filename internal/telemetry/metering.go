@@ -50,9 +50,10 @@ func ObserveUnclosedPeriods(provider metric.MeterProvider, count func(context.Co
 // observeCount makes a metric of what the store counts.
 func observeCount(provider metric.MeterProvider, name string, count func(context.Context) (int64, error), help string) error {
 	scope := provider.Meter("github.com/riverline/tollgate/meter")
+	counted := newAsked(count)
 	_, err := scope.Int64ObservableGauge(name, metric.WithDescription(help),
-		metric.WithInt64Callback(func(ctx context.Context, o metric.Int64Observer) error {
-			n, err := count(ctx)
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			n, err := counted.read()
 			if err != nil {
 				return fmt.Errorf("count for %s: %w", name, err)
 			}

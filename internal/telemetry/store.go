@@ -37,13 +37,17 @@ const (
 	unrolledDays  = 35
 )
 
-// figuresTimeout bounds the time that all figures of one scrape take, so that a scrape ends in time.
-const figuresTimeout = 5 * time.Second
-
 // ObserveStore makes the metrics of what the store says of all instances. They are asked for when
 // they are scraped; while the store can't say, there are no values.
 func ObserveStore(provider metric.MeterProvider, figures Figures, now func() time.Time) error {
-	s := &storeMetrics{figures: figures, now: now}
+	s := &storeMetrics{
+		now: now, backlog: newAsked(figures.WebhookBacklog), open: newAsked(figures.OpenExports),
+		undelivered: newAsked(figures.UndeliveredStatements), counted: newAsked(figures.CountInstances),
+		toRollUp: newAsked(func(ctx context.Context) ([]calendar.Day, error) {
+			last := calendar.DayOf(now().Add(-unrolledAfter)) - 1
+			return figures.DaysToRollUp(ctx, last-unrolledDays+1, last)
+		}),
+	}
 	scope := provider.Meter("github.com/riverline/tollgate/pgstore")
 	count := func(name, help string) metric.Int64ObservableGauge {
 		g, err := scope.Int64ObservableGauge(name, metric.WithDescription(help))
@@ -73,21 +77,24 @@ func ObserveStore(provider metric.MeterProvider, figures Figures, now func() tim
 }
 
 type storeMetrics struct {
-	figures                                                   Figures
-	now                                                       func() time.Time
+	now         func() time.Time
+	backlog     *asked[webhooks.Backlog]
+	open        *asked[[]billing.Export]
+	undelivered *asked[map[sinks.State]int64]
+	counted     *asked[map[meter.InstanceStatus]int64]
+	toRollUp    *asked[[]calendar.Day]
+
 	undispatched, deliveries, statements, instances, unrolled metric.Int64ObservableGauge
 	oldest, stages                                            metric.Float64ObservableGauge
 	failed                                                    error
 }
 
-func (s *storeMetrics) observe(ctx context.Context, o metric.Observer) error {
-	ctx, cancel := context.WithTimeout(ctx, figuresTimeout)
-	defer cancel()
-	return errors.Join(s.observeWebhooks(ctx, o), s.observeExports(ctx, o), s.observeInstances(ctx, o))
+func (s *storeMetrics) observe(_ context.Context, o metric.Observer) error {
+	return errors.Join(s.observeWebhooks(o), s.observeExports(o), s.observeInstances(o))
 }
 
-func (s *storeMetrics) observeWebhooks(ctx context.Context, o metric.Observer) error {
-	backlog, err := s.figures.WebhookBacklog(ctx)
+func (s *storeMetrics) observeWebhooks(o metric.Observer) error {
+	backlog, err := s.backlog.read()
 	if err != nil {
 		return err
 	}
@@ -103,8 +110,8 @@ func (s *storeMetrics) observeWebhooks(ctx context.Context, o metric.Observer) e
 	return nil
 }
 
-func (s *storeMetrics) observeExports(ctx context.Context, o metric.Observer) error {
-	open, err := s.figures.OpenExports(ctx)
+func (s *storeMetrics) observeExports(o metric.Observer) error {
+	open, err := s.open.read()
 	if err != nil {
 		return err
 	}
@@ -118,7 +125,7 @@ func (s *storeMetrics) observeExports(ctx context.Context, o metric.Observer) er
 	for stage, age := range longest {
 		o.ObserveFloat64(s.stages, age.Seconds(), metric.WithAttributes(attribute.String("stage", string(stage))))
 	}
-	undelivered, err := s.figures.UndeliveredStatements(ctx)
+	undelivered, err := s.undelivered.read()
 	if err != nil {
 		return err
 	}
@@ -128,16 +135,15 @@ func (s *storeMetrics) observeExports(ctx context.Context, o metric.Observer) er
 	return nil
 }
 
-func (s *storeMetrics) observeInstances(ctx context.Context, o metric.Observer) error {
-	counts, err := s.figures.CountInstances(ctx)
+func (s *storeMetrics) observeInstances(o metric.Observer) error {
+	counts, err := s.counted.read()
 	if err != nil {
 		return err
 	}
 	for status, n := range counts {
 		o.ObserveInt64(s.instances, n, metric.WithAttributes(attribute.String("status", string(status))))
 	}
-	last := calendar.DayOf(s.now().Add(-unrolledAfter)) - 1
-	days, err := s.figures.DaysToRollUp(ctx, last-unrolledDays+1, last)
+	days, err := s.toRollUp.read()
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +52,15 @@ func (f figures) DaysToRollUp(_ context.Context, from, to calendar.Day) (days []
 		days = append(days, day)
 	}
 	return days, f.err
+}
+
+func containsAll(text string, parts ...string) bool {
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			return false
+		}
+	}
+	return true
 }
 
 func newTelemetry(t *testing.T) (*telemetry.Telemetry, func() string) {
