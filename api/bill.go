@@ -30,7 +30,8 @@ func (s *Server) GetBill(ctx context.Context, request gen.GetBillRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	now := s.config.Now().UTC()
+	// The store keeps microseconds.
+	now := s.config.Now().UTC().Truncate(time.Microsecond)
 	open, err := s.config.Store.OpenPeriod(ctx, request.Id, calendar.PeriodOf(now), now, catalog.Meters)
 	if err != nil {
 		return nil, err

@@ -30,9 +30,9 @@ func grouped(digits string) string {
 	return out.String()
 }
 
-// quantity writes a quantity without its unit, bytes in the largest one that keeps three digits before the point.
+// quantity writes a quantity without its unit; bytes with it, in the largest one of which there is a whole.
 func quantity(n int64, unit string) string {
-	if unit != byteUnit || n < kibi {
+	if unit != byteUnit {
 		return number(n)
 	}
 	size, name := scaled(n)
@@ -55,7 +55,7 @@ func scaled(n int64) (float64, string) {
 // plural is the unit of a quantity; empty where [quantity] has said it.
 func plural(n int64, unit string) string {
 	switch {
-	case unit == byteUnit && n >= kibi:
+	case unit == byteUnit:
 		return ""
 	case n == 1 || unit == "" || strings.HasSuffix(unit, "s") || strings.ToLower(unit) != unit:
 		return unit

@@ -2,305 +2,26 @@ package web_test
 
 import (
 	"context"
-	"errors"
-	"io"
-	"log/slog"
+	"fmt"
 	"net/http"
-	"net/http/cookiejar"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/html"
 
 	"github.com/riverline/tollgate/accounts"
-	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/audit"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
-	"github.com/riverline/tollgate/internal/pgtest"
-	"github.com/riverline/tollgate/meter"
-	"github.com/riverline/tollgate/pgstore"
-	"github.com/riverline/tollgate/plans"
-	"github.com/riverline/tollgate/web"
-	"github.com/riverline/tollgate/webhooks"
 )
-
-func TestMain(m *testing.M) {
-	gin.SetMode(gin.TestMode)
-	pgtest.Main(m)
-}
-
-// site is the pages with an API and a meter, on a Postgres.
-type site struct {
-	t     *testing.T
-	store *pgstore.Store
-	url   string
-	pages *web.Pages
-	// flush writes what is pending.
-	flush func()
-	keys  map[string]string
-	ids   map[string]uuid.UUID
-	free  uuid.UUID
-}
-
-// nothing is a Temporal that is away, and a blob store that is empty.
-type nothing struct{}
-
-func (nothing) StartExport(context.Context, api.ExportRequest) (api.ExportRun, error) {
-	return api.ExportRun{}, api.ErrWorkflowsAway
-}
-
-func (nothing) DeliverExport(context.Context, api.DeliveryRequest) (api.ExportRun, error) {
-	return api.ExportRun{}, api.ErrWorkflowsAway
-}
-
-func (nothing) Decide(context.Context, api.ExportDecision) (billing.Stage, error) {
-	return "", api.ErrWorkflowsAway
-}
-
-func (nothing) ExportProgress(context.Context, calendar.Period) (api.ExportProgress, error) {
-	return api.ExportProgress{}, api.ErrWorkflowsAway
-}
-
-func (nothing) FlushNow(context.Context, uuid.UUID) (meter.FlushSummary, error) {
-	return meter.FlushSummary{}, api.ErrWorkflowsAway
-}
-
-func (nothing) Redeliver(context.Context, webhooks.Delivery) (api.DeliveryRun, error) {
-	return api.DeliveryRun{WorkflowID: "w", RunID: "r"}, nil
-}
-
-func (nothing) Open(context.Context, string) (io.ReadCloser, error) {
-	return nil, errors.New("there are no files")
-}
-
-func now() time.Time { return time.Now().UTC() }
-
-func newSite(t *testing.T) *site {
-	t.Helper()
-	// A window that ends meanwhile would be another one's test.
-	const least = 30 * time.Second
-	if left := calendar.DayOf(now()).End().Sub(now()); left < least {
-		time.Sleep(left)
-	}
-	logger := slog.New(slog.DiscardHandler)
-	store, err := pgstore.Open(t.Context(), pgstore.Config{URL: pgtest.NewDatabase(t).APIURL, Logger: logger})
-	require.NoError(t, err)
-	require.NoError(t, store.PublishCatalog(t.Context(), plans.Default()))
-	id := uuid.Must(uuid.NewV7())
-	require.NoError(t, store.RegisterInstance(t.Context(), meter.Instance{
-		ID: id, Host: "test", Status: meter.InstanceLive, StartedAt: now(), SeenAt: now(), Watermark: now(),
-	}))
-	m := meter.New(meter.Config{
-		Catalog: plans.Default(), Store: store, Logger: logger, Now: now, Leases: store, Instance: id, LeaseFor: time.Minute, Identities: store,
-	})
-	flusher := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})
-	server := api.New(api.Config{
-		Meter: m, Refresher: meter.NewRefresher(meter.RefresherConfig{Meter: m, Catalog: store.CatalogSeen, Now: now}),
-		Store: store, Workflows: nothing{}, Blobs: nothing{}, Now: now, Logger: logger,
-		WebhooksConfig: api.WebhooksConfig{Webhooks: store, Redeliverer: nothing{}},
-	})
-	pages := web.New(web.Config{API: server, SignIns: store, Logger: logger, LiveEvery: 20 * time.Millisecond})
-	server.ServePages(pages)
-	served := httptest.NewServer(server.Handler())
-	t.Cleanup(func() {
-		pages.Stop()
-		served.Close()
-		server.Close()
-		m.Close()
-		store.Close()
-	})
-	s := &site{t: t, store: store, url: served.URL, pages: pages, keys: map[string]string{}, ids: map[string]uuid.UUID{}, flush: func() {
-		_, err := flusher.Flush(t.Context())
-		require.NoError(t, err)
-	}}
-	o, err := store.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Aster & <Sons>", Plan: "free", EffectiveAt: calendar.PeriodOf(now()).Start()})
-	require.NoError(t, err)
-	s.free = o.ID
-	s.addKey("tenant", accounts.Key{Role: accounts.RoleTenant, Organization: o.ID, Name: "production"})
-	s.addKey("finance", accounts.Key{Role: accounts.RoleFinance, Name: "month-end", Owner: "ada"})
-	s.addKey("admin", accounts.Key{Role: accounts.RoleAdmin, Name: "root", Owner: "grace"})
-	return s
-}
-
-func (s *site) addKey(name string, k accounts.Key) {
-	s.t.Helper()
-	secret := accounts.NewSecret(k.Role)
-	k.Prefix = accounts.SecretPrefix(secret)
-	made, err := s.store.CreateKey(s.t.Context(), k, accounts.HashSecret(secret))
-	require.NoError(s.t, err)
-	s.keys[name], s.ids[name] = secret, made.ID
-}
-
-// browser keeps cookies, and follows no redirects.
-type browser struct {
-	*site
-	client *http.Client
-}
-
-func (s *site) browser() *browser {
-	jar, err := cookiejar.New(nil)
-	require.NoError(s.t, err)
-	return &browser{s, &http.Client{Jar: jar, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-}
-
-// document is an answer that was parsed.
-type document struct {
-	t      *testing.T
-	status int
-	header http.Header
-	root   *html.Node
-	size   int
-}
-
-func (b *browser) do(request *http.Request) document {
-	b.t.Helper()
-	response, err := b.client.Do(request)
-	require.NoError(b.t, err)
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	require.NoError(b.t, err)
-	root, err := html.Parse(strings.NewReader(string(body)))
-	require.NoError(b.t, err)
-	return document{b.t, response.StatusCode, response.Header, root, len(body)}
-}
-
-func (b *browser) get(path string) document {
-	b.t.Helper()
-	request, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, b.url+path, nil)
-	require.NoError(b.t, err)
-	return b.do(request)
-}
-
-// post sends a form as a browser does. Headers are pairs of names and values.
-func (b *browser) post(path string, form url.Values, headers ...string) document {
-	b.t.Helper()
-	request, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url+path, strings.NewReader(form.Encode()))
-	require.NoError(b.t, err)
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.Header.Set("Sec-Fetch-Site", "same-origin")
-	for i := 0; i < len(headers); i += 2 {
-		request.Header.Set(headers[i], headers[i+1])
-	}
-	return b.do(request)
-}
-
-func (b *browser) signIn(name string) *browser {
-	b.t.Helper()
-	d := b.post("/sign-in", url.Values{"key": {b.keys[name]}})
-	require.Equal(b.t, http.StatusSeeOther, d.status, d.text(d.root))
-	return b
-}
-
-// all returns the elements of a tag whose attribute has a value; an empty attribute is any.
-func (d document) all(tag, attribute, value string) []*html.Node {
-	var out []*html.Node
-	for n := range d.root.Descendants() {
-		if n.Type == html.ElementNode && n.Data == tag && (attribute == "" || slices.ContainsFunc(n.Attr, func(a html.Attribute) bool {
-			return a.Key == attribute && (value == "" || slices.Contains(strings.Fields(a.Val), value) || a.Val == value)
-		})) {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
-func (d document) text(n *html.Node) string {
-	var out strings.Builder
-	for c := range n.Descendants() {
-		if c.Type == html.TextNode {
-			out.WriteString(c.Data + " ")
-		}
-	}
-	return strings.Join(strings.Fields(out.String()), " ")
-}
-
-// texts are those of the elements of [document.all].
-func (d document) texts(tag, attribute, value string) []string {
-	out := []string{}
-	for _, n := range d.all(tag, attribute, value) {
-		out = append(out, d.text(n))
-	}
-	return out
-}
-
-func attribute(n *html.Node, name string) string {
-	for _, a := range n.Attr {
-		if a.Key == name {
-			return a.Val
-		}
-	}
-	return ""
-}
-
-// form returns the hidden fields of the form that is sent to a path, and more.
-func (d document) form(action string, more ...string) url.Values {
-	d.t.Helper()
-	out := url.Values{}
-	forms := d.all("form", "action", action)
-	require.NotEmpty(d.t, forms, "no form for %s: %s", action, d.text(d.root))
-	for n := range forms[0].Descendants() {
-		if n.Type == html.ElementNode && n.Data == "input" && attribute(n, "type") == "hidden" {
-			out.Set(attribute(n, "name"), attribute(n, "value"))
-		}
-	}
-	for i := 0; i < len(more); i += 2 {
-		out.Set(more[i], more[i+1])
-	}
-	return out
-}
-
-// use reports usage as a program does, and returns the status.
-func (s *site) use(quantity string) int {
-	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url+"/api/v1/usage", strings.NewReader(`{"meter":"evaluations","quantity":`+quantity+`}`))
-	require.NoError(s.t, err)
-	request.Header.Set("Authorization", "Bearer "+s.keys["tenant"])
-	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(s.t, err)
-	require.NoError(s.t, response.Body.Close())
-	return response.StatusCode
-}
-
-const maxWeight = 200 << 10
-
-// requirePage holds what each page keeps to: its weight, its policy, its marks for who can't see it.
-func (b *browser) requirePage(path string, d document) {
-	b.t.Helper()
-	require.Equal(b.t, http.StatusOK, d.status, "%s: %s", path, d.text(d.root))
-	require.Contains(b.t, d.header.Get("Content-Security-Policy"), "script-src 'self'")
-	require.NotContains(b.t, d.header.Get("Content-Security-Policy"), "unsafe")
-	require.Len(b.t, d.all("h1", "", ""), 1, path)
-	require.Len(b.t, d.all("main", "id", "main"), 1, path)
-	weight := d.size
-	for _, n := range append(d.all("script", "", ""), d.all("link", "", "")...) {
-		source := attribute(n, "src") + attribute(n, "href")
-		require.True(b.t, strings.HasPrefix(source, "/assets/"), "%s loads %q", path, source)
-		weight += b.get(source).size
-	}
-	require.Less(b.t, weight, maxWeight, path)
-	for n := range d.root.Descendants() {
-		for _, a := range n.Attr {
-			require.NotEqual(b.t, "style", a.Key, "%s: the policy forbids it", path)
-			require.False(b.t, strings.HasPrefix(a.Key, "on"), "%s has %s", path, a.Key)
-		}
-	}
-	for _, n := range d.all("input", "", "") {
-		if attribute(n, "type") != "hidden" && attribute(n, "type") != "checkbox" {
-			require.Len(b.t, d.all("label", "for", attribute(n, "id")), 1, "%s: the field %s has a label", path, attribute(n, "name"))
-		}
-	}
-}
 
 func TestPages(t *testing.T) {
 	s := newSite(t)
@@ -310,9 +31,11 @@ func TestPages(t *testing.T) {
 	t.Run("a tenant hits the limit and upgrades", func(t *testing.T) { testLimit(t, s) })
 	t.Run("tenant's pages", func(t *testing.T) { testTenant(t, s) })
 	t.Run("webhooks", func(t *testing.T) { testWebhooks(t, s) })
+	t.Run("finance's pages", func(t *testing.T) { testMonths(t, s) })
 }
 
 func testSignIn(t *testing.T, s *site) {
+	t.Helper()
 	b := s.browser()
 	require.Equal(t, "/sign-in", b.get("/").header.Get("Location"))
 	d := b.get("/usage")
@@ -368,6 +91,7 @@ func testSignIn(t *testing.T, s *site) {
 
 // testWhoMay visits every page with every role, and holds the table of docs/security.md against the answers.
 func testWhoMay(t *testing.T, s *site) {
+	t.Helper()
 	text, err := os.ReadFile("../docs/security.md")
 	require.NoError(t, err)
 	table := map[string]string{}
@@ -409,6 +133,7 @@ func testWhoMay(t *testing.T, s *site) {
 
 // testForms holds that a form counts only from our own page, and once.
 func testForms(t *testing.T, s *site) {
+	t.Helper()
 	b := s.browser().signIn("finance")
 	page := b.get("/webhooks")
 	good := page.form("/webhooks", "url", "https://example.com/once")
@@ -433,6 +158,7 @@ func testForms(t *testing.T, s *site) {
 
 // testLimit is the path of a tenant that hits a hard limit, understands it, upgrades and goes on.
 func testLimit(t *testing.T, s *site) {
+	t.Helper()
 	b := s.browser().signIn("tenant")
 	require.Empty(t, b.get("/usage").all("div", "role", "alert"))
 	require.Equal(t, http.StatusOK, s.use("1000"))
@@ -471,6 +197,7 @@ func testLimit(t *testing.T, s *site) {
 }
 
 func testTenant(t *testing.T, s *site) {
+	t.Helper()
 	s.flush()
 	b := s.browser().signIn("tenant")
 	for _, path := range []string{"/usage/evaluations", "/usage/storage_bytes?by=month", "/money", "/statements", "/keys", "/webhooks", "/style", "/plan"} {
@@ -481,6 +208,9 @@ func testTenant(t *testing.T, s *site) {
 	require.Contains(t, d.texts("tr", "", "")[1], "1,001", "today is first")
 	d = b.get("/money")
 	require.NotEmpty(t, d.all("summary", "", ""), "each line unfolds to its arithmetic")
+	figures := d.texts("strong", "class", "number")
+	require.Len(t, figures, 2)
+	require.Greater(t, money(t, figures[1]), money(t, figures[0]), "the base fee of the days to come")
 	require.Equal(t, http.StatusNotFound, b.get("/statements/TG-1").status)
 	require.Equal(t, http.StatusBadRequest, b.get("/usage/none").status)
 	require.Equal(t, http.StatusNotFound, b.get("/nowhere").status)
@@ -505,7 +235,75 @@ func testTenant(t *testing.T, s *site) {
 	}
 }
 
+func money(t *testing.T, text string) float64 {
+	t.Helper()
+	amount, err := strconv.ParseFloat(strings.TrimSuffix(strings.ReplaceAll(text, ",", ""), " USD"), 64)
+	require.NoError(t, err)
+	return amount
+}
+
+// testMonths shows a close with what differs and what is parked, and decides on it.
+func testMonths(t *testing.T, s *site) {
+	t.Helper()
+	b := s.browser().signIn("finance")
+	d := b.get("/months")
+	b.requirePage("/months", d)
+	last := attribute(d.all("input", "name", "period")[0], "value")
+	require.Equal(t, calendar.PeriodOf(now()).Previous().String(), last)
+	require.Equal(t, http.StatusServiceUnavailable, b.post("/months", d.form("/months", "period", last)).status, "Temporal is away")
+	period, err := calendar.ParsePeriod(last)
+	require.NoError(t, err)
+	export, _, err := s.store.BeginExport(t.Context(), billing.Export{
+		ID: uuid.Must(uuid.NewV7()), Period: period, WorkflowID: "export/" + last, RunID: "run", Cut: period.End(),
+		RequestedBy: "month-end", RequestedByID: s.ids["finance"], RequestedAt: now(),
+	})
+	require.NoError(t, err)
+	owner, err := pgx.Connect(t.Context(), s.database.URL)
+	require.NoError(t, err)
+	defer owner.Close(context.Background())
+	document := fmt.Sprintf(`{"period":%q,"organization_id":%q,"organization_name":"Aster","currency":"USD","plan":"pro","lines":[{"kind":"usage",
+		"description":"Evaluations","start":"2026-10-01T00:00:00Z","end":"2026-11-01T00:00:00Z","exact":"75.004","rest":"0.004","amount":"75.00"}],
+		"subtotal":"75.00","credits":"0.00","due":"75.00"}`, last, s.free)
+	for _, statement := range []string{
+		`UPDATE exports SET stage = 'reviewing', frozen_at = now() WHERE id = $1 AND $2::uuid IS NOT NULL AND $3 <> ''`,
+		`INSERT INTO export_organizations (export_id, organization_id, name, plan, currency) SELECT $1, $2, 'Aster', 'pro', 'USD' WHERE $3 <> ''`,
+		`INSERT INTO statements (export_id, organization_id, currency, subtotal, credits, due, line_count, corrects, document) VALUES ($1, $2, 'USD', 75, 0, 75, 1, false, $3)`,
+		`INSERT INTO export_variances (export_id, organization_id, currency, previous, current, percent) SELECT $1, $2, 'USD', 50, 75, '50.0' WHERE $3 <> ''`,
+		`INSERT INTO export_parked (export_id, organization_id, reason) SELECT $1, $2, 'has no prices in USD' WHERE $3 <> ''`,
+	} {
+		_, err := owner.Exec(t.Context(), statement, export.ID, s.free, document)
+		require.NoError(t, err, statement)
+	}
+	path := "/months/" + last
+	d = b.get(path)
+	b.requirePage(path, d)
+	require.Equal(t, []string{"reviewing"}, d.texts("li", "aria-current", "step"))
+	require.Contains(t, d.texts("tr", "", ""), "Aster 50.00 USD 75.00 USD +25.00 USD 50.0")
+	require.Contains(t, d.texts("tr", "", ""), "Aster has no prices in USD 1")
+	require.Len(t, d.all("div", "sse-connect", path+"/live"), 1)
+	require.Len(t, d.all("button", "value", "review"), 1)
+	require.Empty(t, d.all("button", "value", "approve"))
+
+	d = b.post(path, d.form(path, "do", "review", "note", " "))
+	require.Equal(t, http.StatusBadRequest, d.status)
+	require.Len(t, d.all("p", "role", "alert"), 1, "it wants a note")
+	require.Equal(t, path+"?done=decided", b.post(path, d.form(path, "do", "review", "note", "a price")).header.Get("Location"))
+	d = b.post(path, d.form(path, "do", "approve", "once", uuid.NewString()))
+	require.Equal(t, http.StatusForbidden, d.status)
+	require.Contains(t, d.texts("p", "role", "alert")[0], "can't approve")
+	require.Equal(t, http.StatusNotFound, b.post(path, d.form(path, "do", "files")).status)
+
+	statement := path + "/statements/" + s.free.String()
+	d = b.get(statement)
+	b.requirePage(statement, d)
+	require.Contains(t, d.texts("li", "", ""), "75.004 = 75.00 USD (rounded; rest 0.004)")
+	require.Equal(t, http.StatusNotFound, b.get(path+"/statements/"+uuid.NewString()).status)
+	require.Equal(t, http.StatusNotFound, b.get("/months/2001-01").status)
+	require.Equal(t, http.StatusConflict, b.get(path+"/files/manifest.json").status, "there are no files yet")
+}
+
 func testWebhooks(t *testing.T, s *site) {
+	t.Helper()
 	b := s.browser().signIn("tenant")
 	d := b.post("/webhooks", b.get("/webhooks").form("/webhooks", "url", "http://127.0.0.1/"))
 	require.Equal(t, http.StatusBadRequest, d.status)

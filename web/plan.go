@@ -102,7 +102,7 @@ func (v *visit) planPage(with string) (planPage, error) {
 	if p.With.Key == "" {
 		return p, nil
 	}
-	if err = v.get(&p.Bill, v.own("/bill")); err != nil {
+	if err := v.get(&p.Bill, v.own("/bill")); err != nil {
 		return p, err
 	}
 	return p, v.get(&p.Other, v.own("/bill"), "plan", p.With.Key)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -113,6 +112,6 @@ func (v *visit) render(name, part string, data any) ([]byte, error) {
 // functions are those of the templates.
 var functions = template.FuncMap{
 	"number": number, "quantity": quantity, "unit": plural, "money": amount, "utc": utc, "date": date, "relative": relative, "words": words,
-	"bar": newBar, "columns": newColumns, "in": func(list []string, s string) bool { return slices.Contains(list, s) },
-	"list": func(items ...any) []any { return items }, "add": func(a, b int) int { return a + b },
+	"bar": newBar, "columns": newColumns,
+	"list": func(items ...any) []any { return items },
 }

@@ -12,6 +12,7 @@ type route struct {
 
 var (
 	tenants  = []accounts.Role{accounts.RoleTenant}
+	finance  = []accounts.Role{accounts.RoleFinance}
 	everyone = []accounts.Role{accounts.RoleTenant, accounts.RoleFinance, accounts.RoleAdmin}
 )
 
@@ -41,6 +42,14 @@ var routes = []route{
 	{"GET /webhooks/{id}", everyone, (*visit).webhook},
 	{"POST /webhooks/{id}", everyone, (*visit).changeWebhook},
 	{"POST /webhooks/{id}/deliveries/{event}", everyone, (*visit).redeliver},
+
+	{"GET /months", finance, (*visit).months},
+	{"POST /months", finance, (*visit).startMonth},
+	{"GET /months/{period}", finance, (*visit).month},
+	{"POST /months/{period}", finance, (*visit).decide},
+	{"GET /months/{period}/live", finance, (*visit).monthLive},
+	{"GET /months/{period}/files/{name}", finance, (*visit).monthFile},
+	{"GET /months/{period}/statements/{organization}", finance, (*visit).monthStatement},
 }
 
 // navigation is what a role finds at the top of each page.
@@ -48,7 +57,7 @@ var navigation = map[accounts.Role][]link{
 	accounts.RoleTenant: {
 		{"/usage", "Usage"}, {"/money", "Money"}, {"/plan", "Plan"}, {"/statements", "Statements"}, {"/webhooks", "Webhooks"}, {"/keys", "Keys"},
 	},
-	accounts.RoleFinance: {{"/webhooks", "Webhooks"}},
+	accounts.RoleFinance: {{"/months", "Months"}, {"/webhooks", "Webhooks"}},
 	accounts.RoleAdmin:   {{"/webhooks", "Webhooks"}},
 }
 

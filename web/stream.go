@@ -78,7 +78,8 @@ func (v *visit) stream(name, part string, look func() (any, error)) error {
 		}
 		if !bytes.Equal(body, sent) {
 			if err := v.event(part, body); err != nil {
-				return nil //nolint:nilerr // the browser is gone: there is nobody to tell
+				// The browser is gone: there is nobody to tell.
+				return nil
 			}
 			sent = body
 		}

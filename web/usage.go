@@ -1,6 +1,7 @@
 package web
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -94,10 +95,10 @@ const foreseeAfter = time.Hour
 // expectedAtEnd is what a sum comes to by the end of its window, at its average pace so far.
 func expectedAtEnd(u gen.MeterUsage, now time.Time) (int64, bool) {
 	passed, whole := now.Sub(u.Window.Start), u.Window.End.Sub(u.Window.Start)
-	if u.Aggregation != plans.Sum || passed < foreseeAfter || passed > whole {
+	if u.Aggregation != plans.Sum || u.Current == 0 || passed < foreseeAfter || passed > whole {
 		return 0, false
 	}
-	return int64(float64(u.Current) / passed.Seconds() * whole.Seconds()), true
+	return int64(math.Round(float64(u.Current) / passed.Seconds() * whole.Seconds())), true
 }
 
 func (v *visit) usagePage() (usagePage, error) {
