@@ -111,8 +111,10 @@ func (c *chaos) deleteJournal(r *replica) func() {
 	}
 }
 
-// copyJournal starts another process on a copy of a replica's journal.
+// copyJournal starts another process on a copy of a replica's journal. The replica is well: one that was
+// cut off for long is lost, and then its journal is anybody's to replay.
 func (c *chaos) copyJournal(r *replica) func() {
+	c.recover(time.Now())
 	copied := filepath.Join(c.t.TempDir(), "copied")
 	names, err := filepath.Glob(filepath.Join(r.journal, "*"))
 	require.NoError(c.t, err)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/time/rate"
 
 	"github.com/riverline/tollgate/meter"
@@ -21,15 +22,26 @@ const ratePolicy = `"requests"`
 // [plans.RateLimit]: a token bucket per organization. Its methods may be called by
 // any number of goroutines.
 type Limiter struct {
-	// buckets maps *meter.Organization to *bucket. The meter never forgets an
-	// organization, so this is bounded by the same number.
+	// buckets maps *meter.Organization to *bucket.
 	buckets sync.Map
+
+	// mu guards what follows, and is held while a bucket is made or taken over. An organization that left
+	// memory and comes back finds its bucket as it was.
+	mu   sync.Mutex
+	byID map[uuid.UUID]*bucket
+	// sweepAt is how many buckets there are when those are next looked for that nobody needs.
+	sweepAt int
 }
 
+// firstSweep is how many buckets there are when they are first looked through.
+const firstSweep = 1024
+
 // NewLimiter makes a limiter whose buckets are all full.
-func NewLimiter() *Limiter { return &Limiter{} }
+func NewLimiter() *Limiter { return &Limiter{byID: map[uuid.UUID]*bucket{}, sweepAt: firstSweep} }
 
 type bucket struct {
+	// owner is the organization that has it; the limiter's lock guards it.
+	owner  *meter.Organization
 	mu     sync.Mutex
 	tokens *rate.Limiter
 	policy atomic.Pointer[policy]
@@ -70,7 +82,7 @@ func (l *Limiter) Take(o *meter.Organization, limit plans.RateLimit, now time.Ti
 	if limit.RequestsPerSecond <= 0 {
 		return Pace{Allowed: true}
 	}
-	b := l.bucket(o, limit)
+	b := l.bucket(o, limit, now)
 	p := b.policy.Load()
 	if p.limit != limit {
 		p = b.change(limit, now)
@@ -86,14 +98,44 @@ func (l *Limiter) Take(o *meter.Organization, limit plans.RateLimit, now time.Ti
 	return pace
 }
 
-func (l *Limiter) bucket(o *meter.Organization, limit plans.RateLimit) *bucket {
+func (l *Limiter) bucket(o *meter.Organization, limit plans.RateLimit, now time.Time) *bucket {
 	if found, ok := l.buckets.Load(o); ok {
 		return found.(*bucket)
 	}
-	b := &bucket{tokens: rate.NewLimiter(rate.Limit(limit.RequestsPerSecond), limit.Burst)}
-	b.policy.Store(newPolicy(limit))
-	found, _ := l.buckets.LoadOrStore(o, b)
-	return found.(*bucket)
+	return l.own(o, limit, now)
+}
+
+// own gives an organization the bucket of the one in whose place it is, or a full one.
+func (l *Limiter) own(o *meter.Organization, limit plans.RateLimit, now time.Time) *bucket {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.byID[o.ID()]
+	if b == nil {
+		if len(l.byID) >= l.sweepAt {
+			l.sweep(now)
+		}
+		b = &bucket{tokens: rate.NewLimiter(rate.Limit(limit.RequestsPerSecond), limit.Burst)}
+		b.policy.Store(newPolicy(limit))
+		l.byID[o.ID()] = b
+	}
+	if b.owner != o {
+		l.buckets.Delete(b.owner)
+		b.owner = o
+		l.buckets.Store(o, b)
+	}
+	return b
+}
+
+// sweep forgets the buckets of organizations that left memory, once they are full: as good as new. The
+// caller holds mu.
+func (l *Limiter) sweep(now time.Time) {
+	for id, b := range l.byID {
+		if b.owner.Forgotten() && b.tokens.TokensAt(now) >= float64(b.tokens.Burst()) {
+			l.buckets.Delete(b.owner)
+			delete(l.byID, id)
+		}
+	}
+	l.sweepAt = max(firstSweep, 2*len(l.byID))
 }
 
 func (b *bucket) change(limit plans.RateLimit, now time.Time) *policy {

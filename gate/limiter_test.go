@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/gate"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -37,6 +39,30 @@ func TestLimiter(t *testing.T) {
 	require.False(t, limiter.Take(r.organization, limit, now).Allowed)
 
 	require.Equal(t, gate.Pace{Allowed: true}, limiter.Take(r.organization, plans.RateLimit{}, now), "no rate limit")
+}
+
+// An organization that left memory has no more tokens when it is back than it had.
+func TestLimiterKeepsBucketsOfTheForgotten(t *testing.T) {
+	r := newRig(t, "hard", nil)
+	limiter := gate.NewLimiter()
+	limit := plans.RateLimit{RequestsPerSecond: 1, Burst: 2}
+	require.True(t, limiter.Take(r.organization, limit, noon).Allowed)
+	require.True(t, limiter.Take(r.organization, limit, noon).Allowed)
+	id, now := r.organization.ID(), noon
+	flusher := meter.NewFlusher(meter.FlusherConfig{
+		Meter: r.meter, Store: metertest.NewStore(), Instance: uuid.New(), IdleAfter: time.Nanosecond,
+		Now: func() time.Time { now = now.Add(time.Second); return now },
+	})
+	for range 3 {
+		_, err := flusher.Flush(t.Context())
+		require.NoError(t, err)
+	}
+	require.True(t, r.organization.Forgotten())
+	back, err := r.meter.Organization(t.Context(), id, noon)
+	require.NoError(t, err)
+	require.False(t, limiter.Take(back, limit, noon).Allowed)
+	require.False(t, limiter.Take(r.organization, limit, noon).Allowed, "nor who has found it before")
+	require.True(t, limiter.Take(back, limit, noon.Add(time.Second)).Allowed)
 }
 
 func TestLimiterFollowsThePlan(t *testing.T) {

@@ -77,6 +77,12 @@ func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
 	}
 	q.slot.mu.Lock()
 	defer q.slot.mu.Unlock()
+	if q.slot.org.Forgotten() {
+		// The next decision finds out.
+		woken := make(chan struct{})
+		close(woken)
+		return woken
+	}
 	if changed {
 		w.since = q.version
 	}

@@ -2,6 +2,7 @@ package meter
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/riverline/tollgate/calendar"
@@ -31,6 +32,7 @@ func AdmitManually(o *Organization, i Index, quantity int64, now time.Time, roun
 	var wanted want
 	defer wanted.drop()
 	for round := 0; ; round++ {
+		o = InPlace(o)
 		d, r, q, v := o.reserve(i, wishNow(quantity, now))
 		if v != short || round == rounds {
 			return d, r
@@ -38,6 +40,38 @@ func AdmitManually(o *Organization, i Index, quantity int64, now time.Time, roun
 		wanted.waitFor(q, quantity)
 		KeepLeases(o.meter)
 	}
+}
+
+// ForgetIdle forgets the organizations that rest, as if they had been idle for long. Leases that are to
+// be given back are, with as many calls.
+func ForgetIdle(f *Flusher, calls int) {
+	for range calls + 1 {
+		f.mu.Lock()
+		f.idle.leaving = map[*Organization]struct{}{}
+		f.config.Meter.orgs.each(func(o *Organization) { f.idle.leaving[o] = struct{}{} })
+		f.idle.since = f.config.Now()
+		f.config.IdleAfter = math.MaxInt64
+		f.mu.Unlock()
+		f.forgetIdle()
+		if f.config.Meter.keeper != nil {
+			KeepLeases(f.config.Meter)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.idle.leaving = nil
+}
+
+// InPlace returns the organization that counts in the place of one that may have left memory.
+func InPlace(o *Organization) *Organization {
+	for o.Forgotten() {
+		next, err := o.meter.Organization(context.Background(), o.id, time.Time{})
+		if err != nil {
+			panic(err)
+		}
+		o = next
+	}
+	return o
 }
 
 // Reserve is Admit that waits for nothing: where quota is short, it refuses.

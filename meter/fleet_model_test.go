@@ -94,6 +94,9 @@ func (f *fleet) request(t *rapid.T, hold bool) {
 	m := f.member(t)
 	n, o := f.organization(t, m)
 	index := rapid.IntRange(0, 1).Draw(t, "meter")
+	if rapid.IntRange(0, 3).Draw(t, "forgotten meanwhile") == 0 {
+		f.rest(t, m)
+	}
 	f.admit(t, m, o, n, index, rapid.IntRange(0, 3).Draw(t, "rounds"), hold, f.clock.Now())
 }
 
@@ -101,6 +104,7 @@ func (f *fleet) request(t *rapid.T, hold bool) {
 func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, rounds int, hold bool, asked time.Time) {
 	quantity := rapid.Int64Range(1, 9).Draw(t, "quantity")
 	d, r := meter.AdmitManually(o, meter.Index(index), quantity, asked, rounds)
+	o = meter.InPlace(o)
 	plan := o.Plan()
 	f.requirePlanOfNow(t, m, n, o)
 	if !d.Allowed {
@@ -140,6 +144,16 @@ func (f *fleet) stop(t *rapid.T) {
 		f.admit(t, other, theirs, n, index, 3, false, f.clock.Now())
 	}
 	f.admit(t, m, o, n, index, rapid.IntRange(0, 3).Draw(t, "rounds"), false, asked)
+}
+
+// idle has a member forget the organizations that rest, before or after its leases are given back.
+func (f *fleet) idle(t *rapid.T) {
+	f.rest(t, f.member(t))
+}
+
+func (f *fleet) rest(t *rapid.T, m *member) {
+	_, _ = m.flusher.Flush(context.Background())
+	meter.ForgetIdle(m.flusher, rapid.IntRange(0, 2).Draw(t, "calls"))
 }
 
 // pass lets time pass.
@@ -211,6 +225,10 @@ func (f *fleet) keyed(t *rapid.T) {
 	// Nobody calls for leases meanwhile: a report that finds none is refused at once.
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
+	if rapid.Bool().Draw(t, "forgotten meanwhile") {
+		f.rest(t, m)
+		o = meter.InPlace(o)
+	}
 	out, err := o.ReportKnown(ctx, report, known)
 	if err != nil || !out.Decision.Allowed || out.Duplicate {
 		return
@@ -241,6 +259,7 @@ func (f *fleet) steps() map[string]func(*rapid.T) {
 		},
 		"clock": func(t *rapid.T) { f.pass(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },
 		"stop":  f.stop,
+		"idle":  f.idle,
 		"lose":  func(*rapid.T) { f.store.Set(func(s *metertest.Store) { s.LoseAnswer = true }) },
 		"late":  f.late,
 		"":      f.check,

@@ -38,7 +38,7 @@ func (f *fleet) spree(t *rapid.T) {
 
 // priceOf is what an instance prices usage of a time by.
 func (f *fleet) priceOf(m *member, n int, o *meter.Organization, at time.Time) metertest.PricedBy {
-	if at.Before(f.clock.Now()) {
+	if at.Before(f.clock.Now()) && o.Loaded() {
 		return priceAt(m.terms[f.ids[n]], at)
 	}
 	plan := o.Plan()

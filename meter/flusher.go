@@ -44,6 +44,10 @@ type FlusherConfig struct {
 	Watch func(context.Context, []Level)
 	// WatchFrom is the least percentage that Watch hears of, 1 to 100. Zero: 100.
 	WatchFrom int
+	// IdleAfter is how long no usage of an organization must have been written until it leaves memory: at
+	// once to twice as long after that. Its leases are given back first; with the next request it is loaded
+	// again. One with reservations, or with levels of the day ([plans.Last]), stays. Zero: all stay.
+	IdleAfter time.Duration
 	// Logger takes what [Flusher.Run] can't return. Nil: slog.Default.
 	Logger *slog.Logger
 }
@@ -65,6 +69,7 @@ type Flusher struct {
 	// rewinding says that the store was brought up to date, and that what else is known of it is yet to
 	// be read anew.
 	rewinding bool
+	idle      idleness
 
 	driven  atomic.Int64
 	waiting atomic.Int64
@@ -149,6 +154,7 @@ func (f *Flusher) Flush(ctx context.Context) (FlushSummary, error) {
 	if f.config.Watch != nil {
 		f.config.Watch(ctx, levels)
 	}
+	f.forgetIdle()
 	return summary, nil
 }
 
@@ -271,6 +277,7 @@ func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
 	}
 	for i := range p.rows {
 		row := &p.rows[i]
+		f.idle.use(row.slot.org)
 		if applied.Differs {
 			// What is set aside counts as used, and is read with all else.
 			row.slot.org.stale.Store(true)

@@ -103,8 +103,10 @@ func (o *Organization) currentQuotas(at int64) (quotas []*quota) {
 		}
 		s, kind := o.slot(Index(i)), v.entitlements[i].Window
 		s.mu.Lock()
-		s.roll(kind, o.meter.latest(at))
-		quotas = append(quotas, s.quotaFor(kind, Index(i), s.current.day))
+		if !o.Forgotten() {
+			s.roll(kind, o.meter.latest(at))
+			quotas = append(quotas, s.quotaFor(kind, Index(i), s.current.day))
+		}
 		s.mu.Unlock()
 	}
 	return quotas
@@ -115,7 +117,7 @@ func (o *Organization) currentQuotas(at int64) (quotas []*quota) {
 func lookInto(ctx context.Context, quotas []*quota) (idle bool) {
 	for _, q := range quotas {
 		q.slot.mu.Lock()
-		q.looks = true
+		q.looks = !q.slot.org.Forgotten()
 		q.slot.mu.Unlock()
 	}
 	for _, q := range quotas {

@@ -54,6 +54,18 @@ func (m *model) redate(t *rapid.T, now time.Time) {
 	}
 }
 
+func always(calendar.Day) bool { return true }
+
+// answering is a store that answers every load, so that the model need not know of fail-open.
+type answering struct{ *metertest.Store }
+
+func (s answering) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (out meter.Snapshot, err error) {
+	away := false
+	s.Set(func(s *metertest.Store) { away, s.Away = s.Away, false })
+	defer s.Set(func(s *metertest.Store) { s.Away = away })
+	return s.Store.LoadOrganization(ctx, id, day)
+}
+
 // modelRedateAfter is longer than a flush takes to find that a day has passed.
 const modelRedateAfter = 20 * time.Hour
 
@@ -91,9 +103,8 @@ func TestMeterAgainstModel(t *testing.T) {
 		store := metertest.NewStore()
 		ids := []uuid.UUID{store.Add("free"), store.Add("free")}
 		now := time.Date(2026, 11, 28, 22, 0, 0, 0, time.UTC)
-		// Every load is answered, so that the model need not know of fail-open.
 		m := meter.New(meter.Config{
-			Catalog: catalog, Store: metertest.OnPlan("free"), Now: func() time.Time { return now },
+			Catalog: catalog, Store: answering{store}, Now: func() time.Time { return now },
 			RedateAfter: modelRedateAfter, Logger: slog.New(slog.DiscardHandler),
 		})
 		flusher := meter.NewFlusher(meter.FlusherConfig{
@@ -179,6 +190,23 @@ func TestMeterAgainstModel(t *testing.T) {
 				_, _ = flusher.Flush(context.Background())
 				if drains {
 					expected.redate(t, now)
+				}
+			},
+			"idle out": func(t *rapid.T) {
+				drains := flusher.Retained() < 64
+				_, _ = flusher.Flush(context.Background())
+				if drains {
+					expected.redate(t, now)
+				}
+				was := m.Organizations()
+				meter.ForgetIdle(flusher, 0)
+				for org := range ids {
+					if _, there := m.Find(ids[org]); there && flusher.Retained() == 0 && was == len(ids) {
+						// Only what is held, or a day that is all but full, keeps one.
+						held := expected.sum(expected.held, org, 0, always) + expected.sum(expected.held, org, 1, always) + expected.sum(expected.held, org, 2, always)
+						full := expected.sum(expected.committed, org, 2, always) > plans.MaxQuantity
+						require.True(t, held > 0 || full, "organization %d stays", org)
+					}
 				}
 			},
 			"clock": func(t *rapid.T) { now = now.Add(time.Duration(rapid.IntRange(1, 30).Draw(t, "hours")) * time.Hour) },

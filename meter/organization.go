@@ -103,7 +103,11 @@ type Usage struct {
 // Usage returns where a meter stands at a time, or at [Config.Now] where that is later.
 func (o *Organization) Usage(i Index, now time.Time) Usage {
 	s := o.slot(i)
-	at := o.lockAt(s, now.UnixNano())
+	at, taken := o.lockAt(s, now.UnixNano())
+	if !taken {
+		// It is what it was a moment ago.
+		s.mu.Lock()
+	}
 	defer s.mu.Unlock()
 	v := o.view.Load()
 	e := &v.entitlements[i]

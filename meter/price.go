@@ -134,7 +134,7 @@ func (m *Meter) setPlan(o *Organization, snapshot Snapshot, now time.Time) {
 	defer o.planMu.Unlock()
 	if len(snapshot.Terms) == 0 {
 		o.terms.Store(nil)
-		o.switchAt.Store(math.MaxInt64)
+		o.switchOn(math.MaxInt64)
 		o.show(m.viewFor(o, snapshot.Plan))
 		return
 	}
@@ -159,7 +159,7 @@ func (o *Organization) begin(known terms, i int) {
 		plan = known[i].plan
 	}
 	o.show(o.meter.viewFor(o, plan))
-	o.switchAt.Store(known.after(i))
+	o.switchOn(known.after(i))
 }
 
 // switchPlan puts in force the term that has begun by a time.

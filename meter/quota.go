@@ -283,6 +283,8 @@ const (
 	overflowing
 	// ended says that there is no contract.
 	ended
+	// moved says that the organization has left memory, and another one is in its place.
+	moved
 )
 
 // err is what a caller is answered where nothing was decided; nil where something was, or may be
@@ -297,6 +299,8 @@ func (v verdict) err() error {
 		return ErrQuantityOverflow
 	case ended:
 		return ErrContractEnded
+	case moved:
+		return errForgotten
 	default:
 		return nil
 	}

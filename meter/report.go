@@ -2,6 +2,7 @@ package meter
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -217,6 +218,12 @@ func (o *Organization) decide(ctx context.Context, r Report) (Outcome, Reservati
 	err := v.err()
 	if v == short {
 		d, reservation, err = o.await(ctx, r.Index, r.Quantity, again)
+	}
+	if err != nil && errors.Is(err, errForgotten) {
+		if o, err = o.meter.Organization(ctx, o.id, time.Unix(0, w.now)); err != nil {
+			return Outcome{}, Reservation{}, err
+		}
+		return o.decide(ctx, r)
 	}
 	out := Outcome{Decision: d, Plan: o.Plan().Key, Window: reservation.Window()}
 	if !reservation.Held() {

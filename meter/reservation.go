@@ -54,6 +54,18 @@ type Reservation struct {
 // time, which may be from before a wait of its own: what is decided goes by [Config.Now] as it
 // is at that moment, where that is later.
 func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
+	for {
+		d, r, err := o.admit(ctx, i, quantity, now)
+		if err == nil || !errors.Is(err, errForgotten) {
+			return d, r, err
+		}
+		if o, err = o.meter.Organization(ctx, o.id, now); err != nil {
+			return d, r, err
+		}
+	}
+}
+
+func (o *Organization) admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
 	d, r, _, v := o.reserve(i, wishNow(quantity, now))
 	if v == short {
 		return o.await(ctx, i, quantity, func() (plans.Decision, Reservation, *quota, verdict) {
@@ -89,14 +101,18 @@ func (w *wish) date(now int64) {
 
 // lockAt takes a slot's lock, and returns the time: the clock is read under the lock, so that
 // no wait is between the reading and what is decided by it. The plan of that time is in force
-// then. Now counts where it is later, or the meter has no clock.
-func (o *Organization) lockAt(s *slot, now int64) int64 {
+// then. Now counts where it is later, or the meter has no clock. Where the organization has left
+// memory, the lock isn't taken.
+func (o *Organization) lockAt(s *slot, now int64) (at int64, taken bool) {
 	for {
 		s.mu.Lock()
 		if now = o.meter.latest(now); now < o.switchAt.Load() {
-			return now
+			return now, true
 		}
 		s.mu.Unlock()
+		if o.Forgotten() {
+			return now, false
+		}
 		o.switchPlan(now)
 	}
 }
@@ -118,7 +134,11 @@ func (m *Meter) latestTime(now time.Time) time.Time {
 // Where quota is short, it is returned.
 func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservation, q *quota, v verdict) {
 	s := o.slot(i)
-	w.date(o.lockAt(s, w.now))
+	at, taken := o.lockAt(s, w.now)
+	if !taken {
+		return d, r, nil, moved
+	}
+	w.date(at)
 	// Under the lock: a change of the plan finds in the slot all that was decided on before.
 	view := o.view.Load()
 	p := view.price

@@ -27,7 +27,7 @@ type stats struct {
 	meters                         [][stripes]stripe
 	unleased, unjournalled, waited atomic.Int64
 	conflicts, sentAgain, missing  atomic.Int64
-	redated                        atomic.Int64
+	redated, forgotten             atomic.Int64
 }
 
 // Totals adds up what a meter did out of the ordinary since the process began.
@@ -48,6 +48,8 @@ type Totals struct {
 	SentAgain, Missing int64
 	// Redated counts the reservations that were moved from a day that has passed to a later one.
 	Redated int64
+	// Forgotten counts the organizations that left memory ([FlusherConfig.IdleAfter]).
+	Forgotten int64
 }
 
 // Totals returns what the meter did so far.
@@ -55,7 +57,7 @@ func (m *Meter) Totals() Totals {
 	return Totals{
 		Unleased: m.stats.unleased.Load(), Unjournalled: m.stats.unjournalled.Load(), Waited: m.stats.waited.Load(),
 		Conflicts: m.stats.conflicts.Load(), SentAgain: m.stats.sentAgain.Load(), Missing: m.stats.missing.Load(),
-		Redated: m.stats.redated.Load(),
+		Redated: m.stats.redated.Load(), Forgotten: m.stats.forgotten.Load(),
 	}
 }
 

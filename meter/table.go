@@ -11,14 +11,19 @@ import (
 
 // table finds organizations by ID: open addressing with linear probing over
 // atomic pointers. Readers take no lock; writers replace the array when it is
-// half full. Organizations are never removed.
+// half full. One that is removed leaves a mark, which readers pass by.
 type table struct {
-	mu      sync.Mutex
-	count   int
-	entries atomic.Pointer[[]atomic.Pointer[Organization]]
+	mu sync.Mutex
+	// count is how many organizations there are, used how many entries, marks included.
+	count, used int
+	entries     atomic.Pointer[[]atomic.Pointer[Organization]]
 }
 
 const firstTableSize = 1 << 10
+
+// removed marks an entry of which the organization is gone. Its ID is nobody's, so that looking for one
+// needs no other comparison.
+var removed = &Organization{id: uuid.New()}
 
 func newTable() *table {
 	t := &table{}
@@ -54,20 +59,46 @@ func (t *table) insert(o *Organization) *Organization {
 	if there := t.find(o.id); there != nil {
 		return there
 	}
-	entries := *t.entries.Load()
-	if 2*(t.count+1) > len(entries) {
-		grown := make([]atomic.Pointer[Organization], 2*len(entries))
-		for i := range entries {
-			if there := entries[i].Load(); there != nil {
-				place(grown, there)
-			}
-		}
-		t.entries.Store(&grown)
-		entries = grown
+	if 2*(t.used+1) > len(*t.entries.Load()) {
+		t.rebuild()
 	}
-	place(entries, o)
+	place(*t.entries.Load(), o)
 	t.count++
+	t.used++
 	return o
+}
+
+// rebuild replaces the array by one without marks that is a quarter full at most. The caller holds mu.
+func (t *table) rebuild() {
+	size := firstTableSize
+	for size < 4*(t.count+1) {
+		size *= 2
+	}
+	next := make([]atomic.Pointer[Organization], size)
+	t.each(func(o *Organization) { place(next, o) })
+	t.entries.Store(&next)
+	t.used = t.count
+}
+
+// remove takes an organization out. One that isn't there stays out.
+func (t *table) remove(o *Organization) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	entries := *t.entries.Load()
+	mask := uint64(len(entries) - 1)
+	for i := hash(o.id) & mask; ; i = (i + 1) & mask {
+		switch entries[i].Load() {
+		case nil:
+			return
+		case o:
+			entries[i].Store(removed)
+			t.count--
+			if 16*t.count < len(entries) && len(entries) > firstTableSize {
+				t.rebuild()
+			}
+			return
+		}
+	}
 }
 
 func place(entries []atomic.Pointer[Organization], o *Organization) {
@@ -89,7 +120,7 @@ func (t *table) len() int {
 func (t *table) each(fn func(*Organization)) {
 	entries := *t.entries.Load()
 	for i := range entries {
-		if o := entries[i].Load(); o != nil {
+		if o := entries[i].Load(); o != nil && o != removed {
 			fn(o)
 		}
 	}

@@ -88,6 +88,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 	unjournalled := counter("tollgate_unjournalled", "Reports that were counted although the journal could not keep them.")
 	conflicts := counter("tollgate_identity_conflicts", "Reports acknowledged and not counted, since another instance had taken their key with other ones (usage_conflicts).")
 	sentAgain := counter("tollgate_batches_sent_again", "Batches that Postgres had lost, and that this instance has sent again.")
+	forgotten := counter("tollgate_organizations_forgotten", "Organizations that left memory, because they were idle.")
 	redated := counter("tollgate_redated", "Reservations of requests under way that were moved from a day that has passed to a later one.")
 	waited := counter("tollgate_quota_waits", "Requests that waited for quota.")
 	organizations := gauge("tollgate_organizations", "Organizations in memory.")
@@ -113,6 +114,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		o.ObserveInt64(unjournalled, totals.Unjournalled)
 		o.ObserveInt64(waited, totals.Waited)
 		o.ObserveInt64(redated, totals.Redated)
+		o.ObserveInt64(forgotten, totals.Forgotten)
 		o.ObserveInt64(sentAgain, totals.SentAgain)
 		o.ObserveInt64(conflicts, totals.Conflicts)
 		last := f.Last()
@@ -130,7 +132,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		}
 		o.ObserveFloat64(lag, now().Sub(watermark).Seconds())
 		return nil
-	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, redated, organizations, away, retained, sequence, lag)
+	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, redated, forgotten, organizations, away, retained, sequence, lag)
 	if err != nil {
 		return fmt.Errorf("register the metering metrics: %w", err)
 	}

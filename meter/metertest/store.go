@@ -197,6 +197,9 @@ func (s *Store) TakenOver(ctx context.Context, instance uuid.UUID, through int64
 	return nil
 }
 
+// defaultMeters are those of the default catalog, which is parsed once.
+var defaultMeters = sync.OnceValue(func() []plans.Meter { return plans.Default().Meters })
+
 // LoadOrganization implements meter.Store.
 func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar.Day) (meter.Snapshot, error) {
 	if err := s.begin(ctx, CallLoad); err != nil {
@@ -214,11 +217,20 @@ func (s *Store) LoadOrganization(ctx context.Context, id uuid.UUID, day calendar
 		return meter.Snapshot{}, meter.ErrUnknownOrganization
 	}
 	snapshot := meter.Snapshot{Organization: id, Plan: plan, Terms: slices.Clone(s.Terms[id]), ReadAt: s.ReadAt}
-	for _, m := range plans.Default().Meters {
-		stored := meter.Stored{Meter: m.Key}
+	aggregations := map[string]plans.Aggregation{}
+	for _, m := range defaultMeters() {
+		aggregations[m.Key] = m.Aggregation
+	}
+	for key := range s.Records {
+		if key.Organization == id && aggregations[key.Meter] == "" {
+			aggregations[key.Meter] = plans.Sum
+		}
+	}
+	for key, aggregation := range aggregations {
+		stored := meter.Stored{Meter: key}
 		for d := day.Month(); d <= day; d++ {
-			if r, ok := s.Records[Key{id, m.Key, d}]; ok {
-				stored.Month = m.Aggregation.Fold(stored.Month, r.Value)
+			if r, ok := s.Records[Key{id, key, d}]; ok {
+				stored.Month = aggregation.Fold(stored.Month, r.Value)
 				if d == day {
 					stored.Day, stored.DayAt = r.Value, r.At
 				}

@@ -46,6 +46,7 @@ type APIConfig struct {
 	TenantCost      int           `default:"100000" env:"TOLLGATE_TENANT_COST" help:"What the requests of one tenant may cost, in tokens a second, 1000 to 1000000000; those of 10 s may be used at once, and more is answered with 429. The API reference says what costs how much. 0: anything."`
 	KeysAway        time.Duration `default:"0s" env:"TOLLGATE_KEYS_AWAY" help:"How long tenants' keys that Postgres can't confirm go on working, 1m to 720h; then the answer is 503. 0: without bound. Keys of finance and administrators work for a minute."`
 	MaxKeys         int           `default:"100000" env:"TOLLGATE_MAX_KEYS" help:"Most keys kept in memory, 1000 to 100000000, some 600 bytes each: at least as many as are used in a few minutes, as each further one is looked up in Postgres. 0: 100000."`
+	IdleAfter       time.Duration `default:"1h" env:"TOLLGATE_IDLE_AFTER" help:"How long an organization must not have used anything until it leaves memory, its leases given back: at once to twice as long after that. It comes back with its next request. 1m to 720h. 0: never."`
 	MaxDelay        time.Duration `default:"20ms" env:"TOLLGATE_MAX_DELAY" help:"How long requests may wait before anything of the process sees them, until tenants' requests beyond their share are answered with 503, 5ms to 10s. 0: nothing is shed."`
 	GatewayBodyMiB  int64         `name:"gateway-body-mib" default:"1024" env:"TOLLGATE_GATEWAY_BODY_MIB" help:"Largest body of a request to the gateway, in MiB, 0 to 1048576; larger ones are answered with 413. 0: any size."`
 	RedateAfter     time.Duration `default:"5m" env:"TOLLGATE_REDATE_AFTER" help:"How long a request to the gateway is under way before its usage belongs to the day of then, where its own day has passed: so long it may hold up the close of a month. 1s to 24h."`
@@ -96,6 +97,7 @@ func (c APIConfig) Validate() error {
 		c.checkBounds(),
 		c.checkMaxDelay(),
 		c.checkKeysAway(),
+		c.checkIdleAfter(),
 		c.checkCreditTakesTwo(),
 		within("--redate-after", c.RedateAfter, time.Second, 24*time.Hour),
 		within("--shutdown-timeout", c.ShutdownTimeout, time.Second, 10*time.Minute),
@@ -147,6 +149,13 @@ func (c APIConfig) checkKeysAway() error {
 		return nil
 	}
 	return within("--keys-away", c.KeysAway, time.Minute, 30*24*time.Hour)
+}
+
+func (c APIConfig) checkIdleAfter() error {
+	if c.IdleAfter == 0 {
+		return nil
+	}
+	return within("--idle-after", c.IdleAfter, time.Minute, 30*24*time.Hour)
 }
 
 func (c APIConfig) checkCreditTakesTwo() error {

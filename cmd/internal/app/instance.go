@@ -100,7 +100,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	i.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: i.meter, Store: b.store, Instance: id, Now: clock, Interval: config.FlushInterval, Logger: i.logger,
 		Rewinds: b.store, As: as, Rewound: func() { poke(i.rewound) },
-		Undriven: i.ensureLoop, Watch: watcher.Watch, WatchFrom: watcher.WatchFrom(),
+		Undriven: i.ensureLoop, Watch: watcher.Watch, WatchFrom: watcher.WatchFrom(), IdleAfter: config.IdleAfter,
 	})
 	err = errors.Join(
 		telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock),

@@ -1,0 +1,251 @@
+package web
+
+import (
+	"net/url"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
+)
+
+// monthsPage lists the closes, and begins another one.
+type monthsPage struct {
+	Exports []gen.Export
+	// Last is the month that ended last: the one that is to be closed.
+	Last    string
+	Refusal string
+}
+
+func (v *visit) monthsPage() (monthsPage, error) {
+	var found gen.ExportList
+	err := v.get(&found, "/billing/exports", "limit", "60")
+	return monthsPage{Exports: found.Exports, Last: calendar.PeriodOf(v.now).Previous().String()}, err
+}
+
+func (v *visit) months() error {
+	p, err := v.monthsPage()
+	if err != nil {
+		return err
+	}
+	return v.page("months", p)
+}
+
+func (v *visit) startMonth() error {
+	period := v.r.PostFormValue("period")
+	err := v.send("POST", "/billing/exports", gen.ExportStart{Period: period}, nil)
+	refused, isRefused := refusal(err)
+	if err != nil && !isRefused {
+		return err
+	}
+	if !isRefused {
+		return v.redirect("/months/" + url.PathEscape(period) + "?done=started")
+	}
+	p, err := v.monthsPage()
+	if err != nil {
+		return err
+	}
+	p.Refusal = refused.Message
+	return v.show(refused.Status, "months", p)
+}
+
+// monthPage shows how far a close is, what differs, and who has to decide what.
+type monthPage struct {
+	Export    gen.Export
+	Variances []billing.StatementVariance
+	Parked    []billing.ParkedOrganization
+	Decisions []billing.ExportDecision
+	Totals    gen.ControlTotals
+	Refusal   string
+	// Note is what was typed to a decision that was refused.
+	Note string
+}
+
+// Live is where the stage is shown anew; empty where nothing moves.
+func (p monthPage) Live() string {
+	if p.Export.Stage.Ended() {
+		return ""
+	}
+	return "/months/" + p.Export.Period + "/live"
+}
+
+// step is one of the way to a closed month.
+type step struct {
+	Stage billing.Stage
+	// State is done, now or ahead.
+	State string
+}
+
+// Steps is the way of the run, with where it is. Of a run that failed or was ended there is none.
+func (p monthPage) Steps() []step {
+	stages := append(billing.OpenStages(), billing.StageClosed)
+	if p.Export.Provisional {
+		stages = append(stages[:slices.Index(stages, billing.StageReviewing)], billing.StageDone)
+	}
+	at := slices.Index(stages, p.Export.Stage)
+	if at < 0 {
+		return nil
+	}
+	out := make([]step, len(stages))
+	for i, s := range stages {
+		switch {
+		case i < at || p.Export.Stage.Ended():
+			out[i] = step{s, "done"}
+		case i == at:
+			out[i] = step{s, "now"}
+		default:
+			out[i] = step{s, "ahead"}
+		}
+	}
+	return out
+}
+
+// varianceView is a statement beside the one of the month before.
+type varianceView struct {
+	billing.StatementVariance
+}
+
+// Difference is what the statement has more.
+func (v varianceView) Difference() signedMoney { return difference(v.Current, v.Previous, v.Currency) }
+
+// Differences are the variances with their differences.
+func (p monthPage) Differences() []varianceView {
+	out := make([]varianceView, len(p.Variances))
+	for i, one := range p.Variances {
+		out[i] = varianceView{one}
+	}
+	return out
+}
+
+// Awaits says what the run waits for from somebody: review, approve, continue; empty for nothing.
+func (p monthPage) Awaits() string {
+	switch p.Export.Stage {
+	case billing.StageReviewing:
+		return "review"
+	case billing.StageApproving:
+		return "approve"
+	case billing.StageWaiting:
+		if p.Export.WaitingFor != nil && len(*p.Export.WaitingFor) > 0 {
+			return "continue"
+		}
+	}
+	return ""
+}
+
+// Open says that the run can still be ended.
+func (p monthPage) Open() bool {
+	return !p.Export.Stage.Ended() && p.Export.Stage != billing.StageIssuing && p.Export.Stage != billing.StageDelivering
+}
+
+// Closed says that the month can be opened again.
+func (p monthPage) Closed() bool { return p.Export.Stage == billing.StageClosed }
+
+func (v *visit) export() (gen.Export, error) {
+	var found gen.Export
+	return found, v.get(&found, "/billing/exports/"+url.PathEscape(v.r.PathValue("period")))
+}
+
+func (v *visit) monthPage() (monthPage, error) {
+	p := monthPage{}
+	var err error
+	if p.Export, err = v.export(); err != nil {
+		return p, err
+	}
+	path := "/billing/exports/" + p.Export.Period
+	var variances gen.VarianceList
+	var parked gen.ParkedList
+	var decisions gen.DecisionList
+	for _, one := range []struct {
+		part  string
+		out   any
+		limit string
+	}{{"/variances", &variances, "100"}, {"/parked", &parked, "100"}, {"/decisions", &decisions, ""}, {"/control-totals", &p.Totals, ""}} {
+		if err := v.get(one.out, path+one.part, "limit", one.limit); err != nil {
+			return p, err
+		}
+	}
+	p.Variances, p.Parked, p.Decisions = variances.Variances, parked.Parked, decisions.Decisions
+	return p, nil
+}
+
+func (v *visit) month() error {
+	p, err := v.monthPage()
+	if err != nil {
+		return err
+	}
+	return v.page("month", p)
+}
+
+// monthLive sends the stage each time that it moves.
+func (v *visit) monthLive() error {
+	return v.stream("month", "progress", func() (any, error) {
+		found, err := v.export()
+		return monthPage{Export: found}, err
+	})
+}
+
+// decisions are what can be decided on a month, each a route of the API.
+var decisions = []string{"review", "approve", "reject", "cancel", "continue", "retry", "reopen", "deliver"}
+
+// decide does what a button of a month's page says.
+func (v *visit) decide() error {
+	period, do, note := v.r.PathValue("period"), v.r.PostFormValue("do"), v.r.PostFormValue("note")
+	path := "/billing/exports/" + url.PathEscape(period) + "/" + do
+	var err error
+	switch {
+	case !slices.Contains(decisions, do):
+		return notFound("such button")
+	case do == "deliver":
+		err = v.send("POST", path, nil, nil)
+	case do == "reopen":
+		err = v.send("POST", path, gen.ExportReopen{Note: note}, nil)
+	default:
+		decision := gen.Decide{}
+		if note != "" {
+			decision.Note = &note
+		}
+		if do == "approve" && v.r.PostFormValue("without_parked") != "" {
+			without := true
+			decision.WithoutParked = &without
+		}
+		err = v.send("POST", path, decision, nil)
+	}
+	refused, isRefused := refusal(err)
+	if err != nil && !isRefused {
+		return err
+	}
+	if !isRefused {
+		return v.redirect("/months/" + url.PathEscape(period) + "?done=decided")
+	}
+	p, err := v.monthPage()
+	if err != nil {
+		return err
+	}
+	p.Refusal, p.Note = refused.Message, note
+	return v.show(refused.Status, "month", p)
+}
+
+func (v *visit) monthFile() error {
+	return v.pass("/billing/exports/" + v.r.PathValue("period") + "/files/" + v.r.PathValue("name"))
+}
+
+// monthStatementPage is one organization's statement of a month.
+type monthStatementPage struct {
+	Period string
+	statementView
+}
+
+func (v *visit) monthStatement() error {
+	id, err := uuid.Parse(v.r.PathValue("organization"))
+	if err != nil {
+		return notFound("organization " + v.r.PathValue("organization"))
+	}
+	var found gen.ExplainedStatement
+	period := v.r.PathValue("period")
+	if err := v.get(&found, "/billing/exports/"+url.PathEscape(period)+"/statements/"+id.String()); err != nil {
+		return err
+	}
+	return v.page("month_statement", monthStatementPage{Period: period, statementView: newStatementView(found)})
+}
