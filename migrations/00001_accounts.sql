@@ -30,7 +30,8 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO tollgate_api;
 GRANT SELECT ON goose_db_version TO tollgate_api;
 
--- Tells every API what changed. Trigger arguments: the kind, and the column that holds the id.
+-- Tells every API what changed. Trigger arguments: the kind, and the column that holds the id. Each notification waits for
+-- those of all other transactions, and wakes every API: none is sent of what nobody can know yet.
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_notify_change() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -38,6 +39,12 @@ AS $$
 DECLARE
     changed jsonb := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
 BEGIN
+    IF TG_OP = 'INSERT' AND TG_ARGV[0] = 'organization' AND EXISTS (
+        SELECT FROM public.organizations o
+        WHERE o.id = (changed ->> TG_ARGV[1])::uuid AND o.created_at = now()) THEN
+        -- It was made by this transaction.
+        RETURN NULL;
+    END IF;
     PERFORM pg_notify('tollgate_changes', json_build_object(
         'kind', TG_ARGV[0], 'id', changed ->> TG_ARGV[1], 'transaction', pg_current_xact_id()::text::bigint)::text);
     RETURN NULL;
@@ -150,7 +157,7 @@ COMMENT ON COLUMN idempotent_writes.caller IS 'The API key that the request bore
 
 CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON organizations
     FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('organization', 'id');
-CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON organization_plans
+CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OF effective_from, plan OR DELETE ON organization_plans
     FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('organization', 'organization_id');
 CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON api_keys
     FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('key', 'id');

@@ -173,6 +173,21 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+-- Tells the instances that hold some of a window, apart from one, that others ask for it, or only look where it stands. Each
+-- hears of it on a channel of its own (pgstore/listen.go): with one for all, every recall would wake every instance.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_tell_holders(of_organization uuid, of_meter text, of_kind text, of_start date, apart_from uuid, looks boolean)
+    RETURNS void
+    LANGUAGE sql SET search_path = public, pg_temp
+AS $$
+    SELECT pg_notify('tollgate_quota_' || l.instance_id, json_build_object(
+        'kind', 'quota', 'id', of_organization, 'meter', of_meter, 'window', of_kind, 'start', of_start, 'look', looks)::text)
+    FROM quota_leases l
+    WHERE l.organization_id = of_organization AND l.meter = of_meter AND l.limit_window = of_kind AND l.window_start = of_start
+        AND l.instance_id IS DISTINCT FROM apart_from AND l.granted > 0
+$$;
+-- +goose StatementEnd
+
 -- Asks the instances, apart from one, that hold more of a window than they use to give it back. Returns whether there are any.
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_recall_quota(of_organization uuid, of_meter text, of_kind text, of_start date, for_instance uuid)
@@ -188,8 +203,7 @@ BEGIN
     ) THEN
         RETURN false;
     END IF;
-    PERFORM pg_notify('tollgate_changes', json_build_object(
-        'kind', 'quota', 'id', of_organization, 'meter', of_meter, 'window', of_kind, 'start', of_start)::text);
+    PERFORM tollgate_tell_holders(of_organization, of_meter, of_kind, of_start, for_instance, false);
     RETURN true;
 END $$;
 -- +goose StatementEnd
@@ -330,8 +344,7 @@ BEGIN
     END IF;
     answer_idle := others.idle;
     IF ask_look AND answer_idle > 0 THEN
-        PERFORM pg_notify('tollgate_changes', json_build_object(
-            'kind', 'quota', 'id', of_organization, 'meter', of_meter, 'window', of_kind, 'start', of_start, 'look', true)::text);
+        PERFORM tollgate_tell_holders(of_organization, of_meter, of_kind, of_start, by_instance, true);
     END IF;
     answer_issued := l.issued;
     answer_max := w.plan_max; answer_held := w.held; outstanding := l.granted;
@@ -456,6 +469,7 @@ DROP FUNCTION tollgate_adjust_lease(
     uuid, bigint, uuid, text, text, date, bigint, bigint, bigint, bigint, bigint, bigint, bigint, boolean, text, bigint, bigint);
 DROP FUNCTION tollgate_window_current(quota_windows);
 DROP FUNCTION tollgate_recall_quota(uuid, text, text, date, uuid);
+DROP FUNCTION tollgate_tell_holders(uuid, text, text, date, uuid, boolean);
 DROP FUNCTION tollgate_expire_held(uuid, text, text, date, uuid);
 DROP FUNCTION tollgate_plan_changing(uuid);
 DROP FUNCTION tollgate_limit_in_force(uuid, text);

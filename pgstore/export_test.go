@@ -10,6 +10,9 @@ import (
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
 
+// QuotaChannel is quotaChannel.
+func QuotaChannel(instance uuid.UUID) string { return quotaChannel(instance) }
+
 // SetChunkRows sets how many rows one statement takes.
 func SetChunkRows(n int) { chunkRows = n }
 

@@ -29,8 +29,8 @@ const (
 	// ChangeUsage: usage of an organization that was set aside has been decided on. ID is
 	// the organization's.
 	ChangeUsage ChangeKind = "usage"
-	// ChangeQuota: somebody waits for quota of a window, and instances that hold some which
-	// they don't use are asked to give it back; with [Change.Look], to say what they have used.
+	// ChangeQuota: somebody waits for quota of a window, and the instance, which holds some that
+	// it doesn't use, is asked to give it back; with [Change.Look], to say what it has used.
 	// ID is the organization's; [Change.QuotaWindow] names the window.
 	ChangeQuota ChangeKind = "quota"
 	// ChangeResync: the connection is new, and changes may have been missed: read
@@ -68,14 +68,15 @@ const (
 	listenPauseMost   = 5 * time.Second
 )
 
-// Listen calls fn for every change, one after the other, on a connection of its own,
-// until the context ends; its error is then the context's. When the connection is
-// lost it connects again, for as long as it takes. After each connection it calls
-// fn with [ChangeResync] first. fn should be quick.
-func (s *Store) Listen(ctx context.Context, fn func(Change)) error {
+// Listen calls fn for every change, and for every [ChangeQuota] that is for an instance, one after the
+// other, on a connection of its own, until the context ends; its error is then the context's. When the
+// connection is lost it connects again, for as long as it takes. After each connection it calls
+// fn with [ChangeResync] first; a recall of quota that was missed comes again as long as somebody
+// waits for it. fn should be quick.
+func (s *Store) Listen(ctx context.Context, instance uuid.UUID, fn func(Change)) error {
 	pause := listenPauseLeast
 	for {
-		connected, err := s.listenOnce(ctx, fn)
+		connected, err := s.listenOnce(ctx, instance, fn)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -95,16 +96,22 @@ func (s *Store) Listen(ctx context.Context, fn func(Change)) error {
 	}
 }
 
+// quotaChannel is the channel of what only an instance need hear of: that it holds quota which others
+// want. The functions of migrations/00006 call it so, too.
+func quotaChannel(instance uuid.UUID) string { return "tollgate_quota_" + instance.String() }
+
 // listenOnce listens until the connection fails, and reports whether there was one.
-func (s *Store) listenOnce(ctx context.Context, fn func(Change)) (connected bool, err error) {
+func (s *Store) listenOnce(ctx context.Context, instance uuid.UUID, fn func(Change)) (connected bool, err error) {
 	conn, err := s.connectToListen(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer closeSoon(ctx, conn)
 	var backend uint32
-	if _, err := conn.Exec(ctx, "LISTEN tollgate_changes"); err != nil {
-		return false, err
+	for _, channel := range []string{"tollgate_changes", quotaChannel(instance)} {
+		if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+			return false, err
+		}
 	}
 	if err := conn.QueryRow(ctx, backendQuery).Scan(&backend); err != nil {
 		return false, err

@@ -308,7 +308,7 @@ func TestRecall(t *testing.T) {
 	o := f.organization("Acme", "free").ID
 	w := window(o, calendar.WindowMonth)
 	holder, asker := f.lessee(w), f.lessee(w)
-	changes := f.listen()
+	changes, others := f.listen(holder.id), []<-chan pgstore.Change{f.listen(asker.id), f.listen(uuid.New())}
 	require.EqualValues(t, 1000, holder.ask(1000, 1000).Issued)
 
 	got := asker.ask(10, 10)
@@ -331,6 +331,12 @@ func TestRecall(t *testing.T) {
 	require.EqualValues(t, 400, got.Issued)
 	require.False(t, got.Waiting, "what the other holds it needs")
 	require.Empty(t, changes)
+	name := "Acme Ltd"
+	_, err := f.UpdateOrganization(t.Context(), o, accounts.OrganizationChange{Name: &name})
+	require.NoError(t, err)
+	for _, other := range others {
+		require.Equal(t, pgstore.Change{Kind: pgstore.ChangeOrganization, ID: o.String()}, next(t, other), "who holds nothing hears of no recall")
+	}
 }
 
 // Asks for several windows are answered in their order.

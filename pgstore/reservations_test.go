@@ -200,7 +200,7 @@ func TestReservationsBeyondTheQuota(t *testing.T) {
 	l := f.lessee(w)
 	require.EqualValues(t, 800, l.ask(800, 800).Issued)
 	require.NoError(t, f.IncrementUsage(t.Context(), o, evaluations, w.Start, 40))
-	changes := f.listen()
+	changes := f.listen(l.id)
 	short := &meter.QuotaShortError{Max: 1000, Unleased: 40, Leased: 800, Held: 100, Current: 840, Waiting: true}
 	recall := pgstore.Change{Kind: pgstore.ChangeQuota, ID: o.String(), Meter: evaluations, Window: calendar.WindowDay, Start: w.Start}
 

@@ -114,7 +114,7 @@ func newReplica(t *testing.T, database *pgtest.Database) *replica {
 	connected := make(chan struct{})
 	first := sync.OnceFunc(func() { close(connected) })
 	listening.Go(func() {
-		_ = store.Listen(ctx, func(c pgstore.Change) {
+		_ = store.Listen(ctx, id, func(c pgstore.Change) {
 			first()
 			r.follow(ctx, c, m, server)
 		})

@@ -205,7 +205,7 @@ func (p *Postgres) arguments(durable bool) []string {
 		"listen_addresses=127.0.0.1",
 		"port=" + strconv.Itoa(p.port),
 		"unix_socket_directories=",
-		"max_connections=300",
+		"max_connections=360",
 		"timezone=UTC",
 		"log_timezone=UTC",
 		"logging_collector=off",

@@ -16,7 +16,9 @@ import (
 // Postgres's notifications, and reads again what changed at intervals, should one
 // have been missed.
 type changes struct {
-	store     *pgstore.Store
+	store *pgstore.Store
+	// instance is whose quota others ask for.
+	instance  uuid.UUID
 	meter     *meter.Meter
 	refresher *meter.Refresher
 	logger    *slog.Logger
@@ -67,7 +69,7 @@ func (c *changes) run(ctx context.Context) {
 	defer wg.Wait()
 	wg.Go(func() {
 		// Its only error is the context's.
-		_ = c.store.Listen(ctx, func(change pgstore.Change) { c.follow(ctx, change) })
+		_ = c.store.Listen(ctx, c.instance, func(change pgstore.Change) { c.follow(ctx, change) })
 	})
 	wg.Go(func() { c.takeOver(ctx) })
 	wg.Go(func() { every(ctx, announceEvery, c.announce) })

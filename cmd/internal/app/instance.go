@@ -127,7 +127,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 // follow keeps plans, limits and keys up to date.
 func (i *instance) follow(keys keys) {
 	c := &changes{
-		store: i.store, meter: i.meter, refresher: i.refresher, logger: i.logger, keys: keys,
+		store: i.store, instance: i.id, meter: i.meter, refresher: i.refresher, logger: i.logger, keys: keys,
 		interval: resyncEvery, rewound: i.rewound, behind: i.behind, since: clock(), due: make(chan struct{}, 1),
 		takeover: meter.NewTakeover(meter.TakeoverConfig{
 			Refresher: i.refresher, Flusher: i.flusher, Store: i.store, Instance: i.id, Now: clock,
