@@ -13,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate check-generated
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short bench bench-decision laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test-pooler-short: ## The same in short: what poolers do, and the programs behin
 
 bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
+
+bench-decision: ## Measure a decision beside maps, counters and limiters (about four minutes, 4 GiB)
+	cd bench/decision && go run .
 
 laws: ## Try the laws of the meter and the store with many more runs than make test does (CHECKS of each)
 	go test -count=1 -timeout 60m ./meter -rapid.checks=$(or $(CHECKS),2000)

@@ -319,6 +319,7 @@ func (p *Postgres) Stop(ctx context.Context) error {
 // Crash ends the server at once, as a crash would: it writes nothing more, and the
 // next start recovers from the write-ahead log. It is meant for tests.
 func (p *Postgres) Crash(ctx context.Context) error {
-	p.process.signal(syscall.SIGQUIT)
-	return p.Stop(ctx)
+	err := p.process.crash(ctx)
+	p.lock.release()
+	return err
 }

@@ -114,6 +114,17 @@ func (p *process) stop(ctx context.Context) error {
 	return fmt.Errorf("%s did not stop in time and was killed: %w", p.config.name, context.Cause(ctx))
 }
 
+// crash has the program end without an orderly stop, and kills it when ctx ends first, which is a crash, too.
+func (p *process) crash(ctx context.Context) error {
+	p.signal(syscall.SIGQUIT)
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return p.kill()
+	}
+}
+
 // kill ends the program and everything in its process group at once.
 func (p *process) kill() error {
 	if !p.ended() {
