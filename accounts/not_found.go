@@ -8,4 +8,6 @@ var (
 	ErrOrganizationNotFound = &fault.NotFoundError{Kind: "organization"}
 	// ErrKeyNotFound says that there is no such API key.
 	ErrKeyNotFound = &fault.NotFoundError{Kind: "API key"}
+	// ErrSignInNotFound says that there is no such sign-in that is open.
+	ErrSignInNotFound = &fault.NotFoundError{Kind: "sign-in"}
 )

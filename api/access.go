@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 
@@ -43,13 +44,17 @@ func requestContext(ctx context.Context) context.Context {
 	if c, ok := ctx.(*gin.Context); ok {
 		ctx = c.Request.Context()
 		if p, ok := callerOf(c); ok {
-			ctx = accounts.WithActor(context.WithValue(ctx, principalKey{}, p), accounts.Actor{
-				Key: p.key, Name: p.name, Owner: p.person, Role: p.role, Organization: p.organization,
-				Address: c.RemoteIP(), RequestID: c.Writer.Header().Get(gate.HeaderRequestID),
-			})
+			ctx = accounts.WithActor(context.WithValue(ctx, principalKey{}, p), p.actor(c.RemoteIP(), c.Writer.Header().Get(gate.HeaderRequestID)))
 		}
 	}
 	return ctx
+}
+
+// actor is who asks, from an address, by a request of ours.
+func (p *principal) actor(address, requestID string) accounts.Actor {
+	return accounts.Actor{
+		Key: p.key, Name: p.name, Owner: p.person, Role: p.role, Organization: p.organization, Address: address, RequestID: requestID,
+	}
 }
 
 // principalOf returns who calls a generated handler. Its guard has found that out.
@@ -59,11 +64,7 @@ func principalOf(ctx context.Context) *principal {
 
 // authenticate finds out who calls, and whether that role may.
 func (s *Server) authenticate(c *gin.Context, now time.Time, roles ...role) (*principal, error) {
-	secret, ok := bearer(c.Request.Header["Authorization"])
-	if !ok {
-		return nil, errUnauthorized
-	}
-	p, err := s.keys.principal(c.Request.Context(), secret, c.Request.RemoteAddr, now)
+	p, err := s.bearerOf(c.Request, now)
 	if err != nil {
 		return nil, keyError(err)
 	}
@@ -74,6 +75,18 @@ func (s *Server) authenticate(c *gin.Context, now time.Time, roles ...role) (*pr
 	}
 	setPrincipal(c, p)
 	return nil, errWrongRole
+}
+
+// bearerOf finds out whose key a request bears: in its header or, where a page asks, behind its sign-in.
+func (s *Server) bearerOf(r *http.Request, now time.Time) (*principal, error) {
+	secret, ok := bearer(r.Header["Authorization"])
+	if ok {
+		return s.keys.principal(r.Context(), secret, r.RemoteAddr, now)
+	}
+	if asked, ok := pageRequestOf(r.Context()); ok {
+		return s.keys.principalOf(r.Context(), asked.key, now)
+	}
+	return nil, errNoKey
 }
 
 // bearer returns the token of an Authorization header (RFC 6750, section 2.1).

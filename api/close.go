@@ -319,9 +319,5 @@ func (s *Server) GetStatement(ctx context.Context, request gen.GetStatementReque
 	if err != nil {
 		return nil, err
 	}
-	out := gen.GetStatement200JSONResponse{Statement: statement, Explanation: [][]string{}}
-	for _, line := range statement.Lines {
-		out.Explanation = append(out.Explanation, line.Explain(statement.Currency))
-	}
-	return out, nil
+	return gen.GetStatement200JSONResponse(explained(statement)), nil
 }

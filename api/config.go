@@ -80,6 +80,7 @@ type Store interface {
 	Instances(ctx context.Context) ([]meter.Instance, error)
 
 	AuditStore
+	BillStore
 	CloseStore
 	CreditStore
 	ProposalStore

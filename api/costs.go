@@ -16,6 +16,8 @@ const (
 	// costRead and costWrite are for some queries of Postgres, and for a transaction that locks and writes.
 	costRead  = 100
 	costWrite = 200
+	// costBill is for the days of a month, which are read and rated twice.
+	costBill = 1_000
 	// costUpgrade is for a change of plan: it reads the catalog, and every instance takes it over.
 	costUpgrade = 5_000
 	// costRedelivery is for a run of Temporal's.

@@ -46,6 +46,7 @@ var errorAnswers = []errorAnswer{
 	{accounts.ErrCurrencyFixed, http.StatusConflict, codeConflict, nil},
 	{accounts.ErrWriteReused, http.StatusUnprocessableEntity, codeKeyReused, nil},
 	{accounts.ErrWriteUnderWay, http.StatusConflict, codeUnderWay, nil},
+	{billing.ErrCannotRate, http.StatusConflict, codeConflict, fromRoot},
 	{billing.ErrCreditSpent, http.StatusConflict, codeConflict, nil},
 	{billing.ErrExportEnded, http.StatusConflict, codeConflict, nil},
 	{billing.ErrNotRated, http.StatusConflict, codeConflict, nil},

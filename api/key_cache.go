@@ -79,7 +79,7 @@ type keyCache struct {
 type question struct {
 	hash           accounts.SecretHash
 	prefix, remote string
-	// recheck says that the key is in memory.
+	// recheck says that the key was there before: the secret isn't made up.
 	recheck bool
 }
 
@@ -134,12 +134,31 @@ func (c *keyCache) principal(ctx context.Context, secret, remote string, now tim
 	hash := accounts.HashSecret(secret)
 	known := c.shard(hash).get(hash)
 	if known == nil {
-		found, err := c.ask(ctx, question{hash: hash, prefix: accounts.SecretPrefix(secret), remote: remote}, now)
-		if err != nil {
-			return nil, err
-		}
-		return found.in(now)
+		return c.first(ctx, question{hash: hash, prefix: accounts.SecretPrefix(secret), remote: remote}, now)
 	}
+	return c.again(ctx, hash, known, now)
+}
+
+// principalOf is [keyCache.principal] for a key that the store has, by its hash.
+func (c *keyCache) principalOf(ctx context.Context, hash accounts.SecretHash, now time.Time) (*principal, error) {
+	known := c.shard(hash).get(hash)
+	if known == nil {
+		return c.first(ctx, question{hash: hash, recheck: true}, now)
+	}
+	return c.again(ctx, hash, known, now)
+}
+
+// first looks a key up that isn't in memory.
+func (c *keyCache) first(ctx context.Context, asked question, now time.Time) (*principal, error) {
+	found, err := c.ask(ctx, asked, now)
+	if err != nil {
+		return nil, err
+	}
+	return found.in(now)
+}
+
+// again takes a key from memory, and looks it up again where that is due.
+func (c *keyCache) again(ctx context.Context, hash accounts.SecretHash, known *cachedKey, now time.Time) (*principal, error) {
 	late := c.lateBy(known, now)
 	bound := c.bound(known.principal.role)
 	switch {

@@ -44,6 +44,9 @@ func (s *Server) createKey(ctx context.Context, k accounts.Key) (gen.CreatedKey,
 // ListOrganizationKeys answers with an organization's keys.
 func (s *Server) ListOrganizationKeys(ctx context.Context, request gen.ListOrganizationKeysRequestObject) (gen.ListOrganizationKeysResponseObject, error) {
 	ctx = requestContext(ctx)
+	if principalOf(ctx).mayActFor(request.Id) != nil {
+		return nil, errWrongTenant
+	}
 	if _, err := s.config.Store.Organization(ctx, request.Id); err != nil {
 		return nil, err
 	}

@@ -72,7 +72,11 @@ func (s *Server) outermost(c *gin.Context) {
 
 // setHeaders sets what every answer has.
 func (s *Server) setHeaders(header http.Header, r *http.Request) {
-	header[gate.HeaderRequestID] = []string{s.requestIDs.next()}
+	if asked, ok := pageRequestOf(r.Context()); ok {
+		header[gate.HeaderRequestID] = []string{asked.id}
+	} else {
+		header[gate.HeaderRequestID] = []string{s.requestIDs.next()}
+	}
 	if given := callerRequestID(r); given != nil {
 		header[gate.HeaderCallerRequestID] = given
 	}

@@ -11,13 +11,14 @@ import (
 // Expired counts what was deleted because its time was over.
 type Expired struct {
 	// Identities are those of usage, Keys those of batches, Conflicts reports that weren't
-	// counted as their key was another one's, Writes answers to administrative writes,
+	// counted as their key was another one's, Writes answers to administrative writes, SignIns those of browsers,
 	// Reservations those that had ended, Windows those of hard limits that were over,
 	// PlanChanges changes of plans that every live instance had taken over.
 	Identities   int64 `json:"identities"`
 	Keys         int64 `json:"keys,omitempty"`
 	Conflicts    int64 `json:"conflicts,omitempty"`
 	Writes       int64 `json:"writes"`
+	SignIns      int64 `json:"sign_ins,omitempty"`
 	Reservations int64 `json:"reservations"`
 	Windows      int64 `json:"windows"`
 	PlanChanges  int64 `json:"plan_changes,omitempty"`

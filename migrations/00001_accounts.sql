@@ -155,6 +155,18 @@ CREATE INDEX idempotent_writes_begun_at ON idempotent_writes (begun_at);
 COMMENT ON TABLE idempotent_writes IS 'Requests that change something and bear an Idempotency-Key. Without a status it is under way.';
 COMMENT ON COLUMN idempotent_writes.caller IS 'The API key that the request bore.';
 
+CREATE TABLE sign_ins (
+    id         uuid        PRIMARY KEY,
+    key_id     uuid        NOT NULL REFERENCES api_keys (id),
+    token_hash bytea       NOT NULL UNIQUE CHECK (octet_length(token_hash) = 32),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    seen_at    timestamptz NOT NULL DEFAULT now(),
+    ended_at   timestamptz
+);
+CREATE INDEX sign_ins_created_at ON sign_ins (created_at);
+COMMENT ON TABLE sign_ins IS 'Browsers that act for an API key. Only the SHA-256 of a cookie''s token is kept.';
+COMMENT ON COLUMN sign_ins.seen_at IS 'When it was used last, to the minute.';
+
 CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OR DELETE ON organizations
     FOR EACH ROW EXECUTE FUNCTION tollgate_notify_change('organization', 'id');
 CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OF effective_from, plan OR DELETE ON organization_plans
@@ -192,18 +204,22 @@ CREATE POLICY tollgate_scope ON proposals TO tollgate_api USING ((SELECT current
 ALTER TABLE idempotent_writes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON idempotent_writes TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
 
+ALTER TABLE sign_ins ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tollgate_scope ON sign_ins TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
+
 GRANT SELECT, INSERT, UPDATE (name, updated_at, currency) ON organizations TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (effective_from, announced), DELETE ON organization_plans TO tollgate_api;
 GRANT SELECT, INSERT ON organization_plan_changes TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (state, decided_by, decided_at, note) ON proposals TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON idempotent_writes TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE (seen_at, ended_at), DELETE ON sign_ins TO tollgate_api;
 
 -- +goose Down
 
 -- The role stays: it belongs to the cluster, and other databases may use it.
 DROP FUNCTION tollgate_plan_at(uuid, timestamptz);
-DROP TABLE idempotent_writes, proposals, api_keys, organization_plan_changes, organization_plans, organizations;
+DROP TABLE sign_ins, idempotent_writes, proposals, api_keys, organization_plan_changes, organization_plans, organizations;
 DROP FUNCTION tollgate_notify_change();
 REVOKE ALL ON goose_db_version FROM tollgate_api;
 REVOKE ALL ON SCHEMA public FROM tollgate_api;

@@ -142,6 +142,7 @@ CREATE TABLE statements (
     CONSTRAINT statements_issued_number CHECK (number IS NOT NULL OR NOT issued)
 );
 CREATE UNIQUE INDEX statements_number ON statements (number) WHERE issued;
+CREATE INDEX statements_issued ON statements (organization_id) WHERE issued;
 CREATE INDEX statements_corrections ON statements (organization_id) WHERE corrects;
 COMMENT ON TABLE statements IS 'What organizations owe for a period: drafts until they are issued.';
 COMMENT ON COLUMN statements.document IS 'The statement as JSON, without its numbers: text, since jsonb would lose its form.';

@@ -133,6 +133,9 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON export_decisions
     FOR EACH ROW EXECUTE FUNCTION tollgate_audit('decision', 'export_id,action', '', '', '');
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON proposals
     FOR EACH ROW EXECUTE FUNCTION tollgate_audit('proposal', 'id', '', '', '');
+-- The housekeeping deletes what ended long ago.
+CREATE TRIGGER audit AFTER INSERT OR UPDATE ON sign_ins
+    FOR EACH ROW EXECUTE FUNCTION tollgate_audit('sign_in', 'id', '', 'token_hash', 'seen_at');
 CREATE TRIGGER audit AFTER UPDATE OF state ON usage_quarantine
     FOR EACH ROW EXECUTE FUNCTION tollgate_audit('quarantine', 'id', 'organization_id', 'receipt', '');
 

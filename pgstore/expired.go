@@ -25,6 +25,8 @@ const (
 	deleteWrites = `
 		DELETE FROM idempotent_writes WHERE (caller, key) IN (
 			SELECT caller, key FROM idempotent_writes WHERE begun_at < $1 LIMIT $2)`
+	deleteSignIns = `
+		DELETE FROM sign_ins WHERE id IN (SELECT id FROM sign_ins WHERE created_at < $1 LIMIT $2)`
 	deleteReservations = `
 		DELETE FROM reservations WHERE (organization_id, id) IN (
 			SELECT organization_id, id FROM reservations WHERE state <> 'held' AND settled_at < $1 LIMIT $2)`
@@ -57,7 +59,7 @@ const (
 )
 
 // DeleteExpired deletes what is kept for a time only and is older than a time: identities of
-// usage, keys of batches, conflicts between reports, answers to idempotent writes, reservations that have ended, windows of hard
+// usage, keys of batches, conflicts between reports, answers to idempotent writes, sign-ins, reservations that have ended, windows of hard
 // limits that are over, and changes of plans that every live instance has taken over. It does so in transactions of at most ten thousand rows; what was deleted before an
 // error stays so.
 func (s *Store) DeleteExpired(ctx context.Context, before time.Time) (billing.Expired, error) {
@@ -70,6 +72,7 @@ func (s *Store) DeleteExpired(ctx context.Context, before time.Time) (billing.Ex
 		{deleteKeys, &deleted.Keys},
 		{deleteConflicts, &deleted.Conflicts},
 		{deleteWrites, &deleted.Writes},
+		{deleteSignIns, &deleted.SignIns},
 		{deleteReservations, &deleted.Reservations},
 		{deleteWindows, &deleted.Windows},
 		{deletePlanChanges, &deleted.PlanChanges},

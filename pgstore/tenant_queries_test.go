@@ -22,6 +22,7 @@ import (
 	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/pgstore"
+	"github.com/riverline/tollgate/plans"
 	"github.com/riverline/tollgate/sinks"
 	"github.com/riverline/tollgate/webhooks"
 )
@@ -96,6 +97,14 @@ var tenantReads = map[string]tenantQuery{
 			found.ReadAt, found.Seen = time.Time{}, meter.Seen{}
 			return found, err
 		},
+	},
+	"OpenPeriod": {
+		read: func(ctx context.Context, s asking) (any, error) {
+			return s.OpenPeriod(ctx, s.a, calendar.PeriodOf(today.Start()), today.End(), plans.Default().Meters)
+		},
+	},
+	"OrganizationStatements": {
+		read: func(ctx context.Context, s asking) (any, error) { return s.OrganizationStatements(ctx, s.a, 100) },
 	},
 	"Organization": {
 		read: func(ctx context.Context, s asking) (any, error) { return s.Organization(ctx, s.a) },
@@ -206,7 +215,7 @@ func TestTenantQueriesHoldWithoutRowSecurity(t *testing.T) {
 	bound := asking{Store: f.Store, a: a, b: b, export: export, day: today + 1}
 	free := bound
 	free.Store = f.open(pgstore.Config{URL: f.db.URL})
-	f.exec(`UPDATE statements SET document = '{"currency": "USD"}'`)
+	f.exec(`UPDATE statements SET document = '{"currency": "USD"}', number = left(md5(organization_id::text), 8), issued = true`)
 
 	for _, queries := range []map[string]tenantQuery{tenantReads, tenantWrites} {
 		for _, name := range sorted(queries) {

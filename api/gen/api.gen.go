@@ -161,6 +161,20 @@ type BaseFee struct {
 	Prorate Proration `json:"prorate,omitempty"`
 }
 
+// Bill defines model for Bill.
+type Bill struct {
+	// Cut The time up to which it is rated.
+	Cut      time.Time          `json:"cut"`
+	Expected ExplainedStatement `json:"expected"`
+
+	// Period The month.
+	Period string             `json:"period"`
+	SoFar  ExplainedStatement `json:"so_far"`
+
+	// Usage What each meter has come to, and comes to by the month's end.
+	Usage []ExpectedUsage `json:"usage"`
+}
+
 // BillingExport defines model for BillingExport.
 type BillingExport = documents.BillingExport
 
@@ -459,6 +473,13 @@ type EventPage struct {
 	Next *openapi_types.UUID `json:"next,omitempty"`
 }
 
+// ExpectedUsage defines model for ExpectedUsage.
+type ExpectedUsage struct {
+	Expected int64  `json:"expected"`
+	Meter    string `json:"meter"`
+	Used     int64  `json:"used"`
+}
+
 // ExplainedStatement defines model for ExplainedStatement.
 type ExplainedStatement struct {
 	// Explanation For each line, its steps: what a person can check with pencil and paper.
@@ -573,6 +594,11 @@ type Instance = meter.Instance
 // InstanceList defines model for InstanceList.
 type InstanceList struct {
 	Instances []Instance `json:"instances"`
+}
+
+// IssuedStatements defines model for IssuedStatements.
+type IssuedStatements struct {
+	Statements []ExplainedStatement `json:"statements"`
 }
 
 // Key defines model for Key.
@@ -1663,6 +1689,12 @@ type UpdateOrganizationParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// GetBillParams defines parameters for GetBill.
+type GetBillParams struct {
+	// Plan The key of a plan to compare with.
+	Plan *string `form:"plan,omitempty" json:"plan,omitempty"`
+}
+
 // GrantCreditParams defines parameters for GrantCredit.
 type GrantCreditParams struct {
 	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
@@ -1705,6 +1737,12 @@ type CreateOrganizationKeyParams struct {
 	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
 	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListIssuedStatementsParams defines parameters for ListIssuedStatements.
+type ListIssuedStatementsParams struct {
+	// Limit The most of a page.
+	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // KeepPlanParams defines parameters for KeepPlan.
@@ -2060,6 +2098,9 @@ type ServerInterface interface {
 	// UpdateOrganization Change an organization's name or plan
 	// (PATCH /api/v1/organizations/{id})
 	UpdateOrganization(c *gin.Context, id OrganizationPath, params UpdateOrganizationParams)
+	// GetBill Show what the running month comes to
+	// (GET /api/v1/organizations/{id}/bill)
+	GetBill(c *gin.Context, id OrganizationPath, params GetBillParams)
 	// ListCredits Show an organization's prepaid credits
 	// (GET /api/v1/organizations/{id}/credits)
 	ListCredits(c *gin.Context, id OrganizationPath)
@@ -2084,6 +2125,12 @@ type ServerInterface interface {
 	// CreateOrganizationKey Make a tenant key
 	// (POST /api/v1/organizations/{id}/keys)
 	CreateOrganizationKey(c *gin.Context, id OrganizationPath, params CreateOrganizationKeyParams)
+	// ListOrganizationPlans List the plans that an organization has, or may change to by itself
+	// (GET /api/v1/organizations/{id}/plans)
+	ListOrganizationPlans(c *gin.Context, id OrganizationPath)
+	// ListIssuedStatements List an organization's issued statements
+	// (GET /api/v1/organizations/{id}/statements)
+	ListIssuedStatements(c *gin.Context, id OrganizationPath, params ListIssuedStatementsParams)
 	// KeepPlan Take a pending change of plan back
 	// (DELETE /api/v1/organizations/{id}/upgrade)
 	KeepPlan(c *gin.Context, id OrganizationPath, params KeepPlanParams)
@@ -3622,6 +3669,42 @@ func (siw *ServerInterfaceWrapper) UpdateOrganization(c *gin.Context) {
 	siw.Handler.UpdateOrganization(c, id, params)
 }
 
+// GetBill operation middleware
+func (siw *ServerInterfaceWrapper) GetBill(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrganizationPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetBillParams
+
+	// ------------- Optional query parameter "plan" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "plan", c.Request.URL.Query(), &params.Plan, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter plan: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetBill(c, id, params)
+}
+
 // ListCredits operation middleware
 func (siw *ServerInterfaceWrapper) ListCredits(c *gin.Context) {
 
@@ -3968,6 +4051,67 @@ func (siw *ServerInterfaceWrapper) CreateOrganizationKey(c *gin.Context) {
 	}
 
 	siw.Handler.CreateOrganizationKey(c, id, params)
+}
+
+// ListOrganizationPlans operation middleware
+func (siw *ServerInterfaceWrapper) ListOrganizationPlans(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrganizationPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListOrganizationPlans(c, id)
+}
+
+// ListIssuedStatements operation middleware
+func (siw *ServerInterfaceWrapper) ListIssuedStatements(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id OrganizationPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListIssuedStatementsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListIssuedStatements(c, id, params)
 }
 
 // KeepPlan operation middleware
@@ -5122,6 +5266,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/organizations/:id/credits", wrapper.GrantCredit)
 	router.GET(options.BaseURL+"/api/v1/organizations/:id/credits/entries", wrapper.ListCreditEntries)
 	router.POST(options.BaseURL+"/api/v1/credits/:grant/void", wrapper.VoidCredit)
+	router.GET(options.BaseURL+"/api/v1/organizations/:id/bill", wrapper.GetBill)
+	router.GET(options.BaseURL+"/api/v1/organizations/:id/plans", wrapper.ListOrganizationPlans)
+	router.GET(options.BaseURL+"/api/v1/organizations/:id/statements", wrapper.ListIssuedStatements)
 	router.GET(options.BaseURL+"/api/v1/organizations/:id/keys", wrapper.ListOrganizationKeys)
 	router.POST(options.BaseURL+"/api/v1/organizations/:id/keys", wrapper.CreateOrganizationKey)
 	router.GET(options.BaseURL+"/api/v1/keys", wrapper.ListKeys)
@@ -10292,6 +10439,169 @@ func (response UpdateOrganization503ApplicationProblemPlusJSONResponse) VisitUpd
 	return err
 }
 
+type GetBillRequestObject struct {
+	Id     OrganizationPath `json:"id"`
+	Params GetBillParams
+}
+
+type GetBillResponseObject interface {
+	VisitGetBillResponse(w http.ResponseWriter) error
+}
+
+type GetBill200JSONResponse Bill
+
+func (response GetBill200JSONResponse) VisitGetBillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBill400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetBill400ApplicationProblemPlusJSONResponse) VisitGetBillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBill401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response GetBill401ApplicationProblemPlusJSONResponse) VisitGetBillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBill403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetBill403ApplicationProblemPlusJSONResponse) VisitGetBillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBill404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetBill404ApplicationProblemPlusJSONResponse) VisitGetBillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBill409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response GetBill409ApplicationProblemPlusJSONResponse) VisitGetBillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBill429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response GetBill429ApplicationProblemPlusJSONResponse) VisitGetBillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RateLimit != nil {
+		w.Header().Set("RateLimit", fmt.Sprint(*response.Headers.RateLimit))
+	}
+	if response.Headers.RateLimitPolicy != nil {
+		w.Header().Set("RateLimit-Policy", fmt.Sprint(*response.Headers.RateLimitPolicy))
+	}
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBill500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response GetBill500ApplicationProblemPlusJSONResponse) VisitGetBillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetBill503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetBill503ApplicationProblemPlusJSONResponse) VisitGetBillResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListCreditsRequestObject struct {
 	Id OrganizationPath `json:"id"`
 }
@@ -11686,6 +11996,293 @@ type CreateOrganizationKey503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response CreateOrganizationKey503ApplicationProblemPlusJSONResponse) VisitCreateOrganizationKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrganizationPlansRequestObject struct {
+	Id OrganizationPath `json:"id"`
+}
+
+type ListOrganizationPlansResponseObject interface {
+	VisitListOrganizationPlansResponse(w http.ResponseWriter) error
+}
+
+type ListOrganizationPlans200JSONResponse Catalog
+
+func (response ListOrganizationPlans200JSONResponse) VisitListOrganizationPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrganizationPlans400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListOrganizationPlans400ApplicationProblemPlusJSONResponse) VisitListOrganizationPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrganizationPlans401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response ListOrganizationPlans401ApplicationProblemPlusJSONResponse) VisitListOrganizationPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrganizationPlans403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListOrganizationPlans403ApplicationProblemPlusJSONResponse) VisitListOrganizationPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrganizationPlans404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ListOrganizationPlans404ApplicationProblemPlusJSONResponse) VisitListOrganizationPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrganizationPlans429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response ListOrganizationPlans429ApplicationProblemPlusJSONResponse) VisitListOrganizationPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RateLimit != nil {
+		w.Header().Set("RateLimit", fmt.Sprint(*response.Headers.RateLimit))
+	}
+	if response.Headers.RateLimitPolicy != nil {
+		w.Header().Set("RateLimit-Policy", fmt.Sprint(*response.Headers.RateLimitPolicy))
+	}
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrganizationPlans500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ListOrganizationPlans500ApplicationProblemPlusJSONResponse) VisitListOrganizationPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOrganizationPlans503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListOrganizationPlans503ApplicationProblemPlusJSONResponse) VisitListOrganizationPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListIssuedStatementsRequestObject struct {
+	Id     OrganizationPath `json:"id"`
+	Params ListIssuedStatementsParams
+}
+
+type ListIssuedStatementsResponseObject interface {
+	VisitListIssuedStatementsResponse(w http.ResponseWriter) error
+}
+
+type ListIssuedStatements200JSONResponse IssuedStatements
+
+func (response ListIssuedStatements200JSONResponse) VisitListIssuedStatementsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListIssuedStatements400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListIssuedStatements400ApplicationProblemPlusJSONResponse) VisitListIssuedStatementsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListIssuedStatements401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response ListIssuedStatements401ApplicationProblemPlusJSONResponse) VisitListIssuedStatementsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListIssuedStatements403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListIssuedStatements403ApplicationProblemPlusJSONResponse) VisitListIssuedStatementsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListIssuedStatements404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ListIssuedStatements404ApplicationProblemPlusJSONResponse) VisitListIssuedStatementsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListIssuedStatements429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response ListIssuedStatements429ApplicationProblemPlusJSONResponse) VisitListIssuedStatementsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RateLimit != nil {
+		w.Header().Set("RateLimit", fmt.Sprint(*response.Headers.RateLimit))
+	}
+	if response.Headers.RateLimitPolicy != nil {
+		w.Header().Set("RateLimit-Policy", fmt.Sprint(*response.Headers.RateLimitPolicy))
+	}
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListIssuedStatements500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ListIssuedStatements500ApplicationProblemPlusJSONResponse) VisitListIssuedStatementsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListIssuedStatements503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListIssuedStatements503ApplicationProblemPlusJSONResponse) VisitListIssuedStatementsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -16315,6 +16912,9 @@ type StrictServerInterface interface {
 	// UpdateOrganization Change an organization's name or plan
 	// (PATCH /api/v1/organizations/{id})
 	UpdateOrganization(ctx context.Context, request UpdateOrganizationRequestObject) (UpdateOrganizationResponseObject, error)
+	// GetBill Show what the running month comes to
+	// (GET /api/v1/organizations/{id}/bill)
+	GetBill(ctx context.Context, request GetBillRequestObject) (GetBillResponseObject, error)
 	// ListCredits Show an organization's prepaid credits
 	// (GET /api/v1/organizations/{id}/credits)
 	ListCredits(ctx context.Context, request ListCreditsRequestObject) (ListCreditsResponseObject, error)
@@ -16339,6 +16939,12 @@ type StrictServerInterface interface {
 	// CreateOrganizationKey Make a tenant key
 	// (POST /api/v1/organizations/{id}/keys)
 	CreateOrganizationKey(ctx context.Context, request CreateOrganizationKeyRequestObject) (CreateOrganizationKeyResponseObject, error)
+	// ListOrganizationPlans List the plans that an organization has, or may change to by itself
+	// (GET /api/v1/organizations/{id}/plans)
+	ListOrganizationPlans(ctx context.Context, request ListOrganizationPlansRequestObject) (ListOrganizationPlansResponseObject, error)
+	// ListIssuedStatements List an organization's issued statements
+	// (GET /api/v1/organizations/{id}/statements)
+	ListIssuedStatements(ctx context.Context, request ListIssuedStatementsRequestObject) (ListIssuedStatementsResponseObject, error)
 	// KeepPlan Take a pending change of plan back
 	// (DELETE /api/v1/organizations/{id}/upgrade)
 	KeepPlan(ctx context.Context, request KeepPlanRequestObject) (KeepPlanResponseObject, error)
@@ -17597,6 +18203,33 @@ func (sh *strictHandler) UpdateOrganization(ctx *gin.Context, id OrganizationPat
 	}
 }
 
+// GetBill operation middleware
+func (sh *strictHandler) GetBill(ctx *gin.Context, id OrganizationPath, params GetBillParams) {
+	var request GetBillRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetBill(ctx, request.(GetBillRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetBill")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetBillResponseObject); ok {
+		if err := validResponse.VisitGetBillResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListCredits operation middleware
 func (sh *strictHandler) ListCredits(ctx *gin.Context, id OrganizationPath) {
 	var request ListCreditsRequestObject
@@ -17880,6 +18513,59 @@ func (sh *strictHandler) CreateOrganizationKey(ctx *gin.Context, id Organization
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(CreateOrganizationKeyResponseObject); ok {
 		if err := validResponse.VisitCreateOrganizationKeyResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListOrganizationPlans operation middleware
+func (sh *strictHandler) ListOrganizationPlans(ctx *gin.Context, id OrganizationPath) {
+	var request ListOrganizationPlansRequestObject
+
+	request.Id = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListOrganizationPlans(ctx, request.(ListOrganizationPlansRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListOrganizationPlans")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListOrganizationPlansResponseObject); ok {
+		if err := validResponse.VisitListOrganizationPlansResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListIssuedStatements operation middleware
+func (sh *strictHandler) ListIssuedStatements(ctx *gin.Context, id OrganizationPath, params ListIssuedStatementsParams) {
+	var request ListIssuedStatementsRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListIssuedStatements(ctx, request.(ListIssuedStatementsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListIssuedStatements")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListIssuedStatementsResponseObject); ok {
+		if err := validResponse.VisitListIssuedStatementsResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

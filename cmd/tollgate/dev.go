@@ -249,7 +249,8 @@ func (c *devCommand) announce(ctx context.Context, out *output, servers *devServ
 	database := redacted(servers.ownerURL)
 	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	rows := [][2]string{
-		{"API", env["TOLLGATE_URL"]},
+		{"Open", env["TOLLGATE_URL"] + "/ (sign in with a key below)"},
+		{"API", env["TOLLGATE_URL"] + "/api/v1"},
 		{"API reference", env["TOLLGATE_URL"] + "/docs"},
 		{"Gateway", env["TOLLGATE_URL"] + "/gateway/ → echo at http://" + upstream},
 		{"Temporal UI", servers.temporal.UIURL()},

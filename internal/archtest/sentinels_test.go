@@ -35,7 +35,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 			"plans.ErrMeterPublished": nowhere, "plans.ErrTakesTwo": start, "billing.ErrNotClosed": "a workflow refuses with it", "billing.ErrLaterPeriodClosed": "a workflow refuses with it",
 			"billing.ErrCorrectionsStale": nowhere, "billing.ErrIssuedOtherwise": nowhere, "billing.ErrProvisional": nowhere, "billing.ErrNotIssued": "a workflow refuses with it",
 			"billing.ErrCreditChanged": nowhere, "documents.ErrInvalidFocus": command, "documents.ErrInvalidManifest": command, "documents.ErrInvalidUsage": command,
-			"billing.ErrInvalidStatement": command, "documents.ErrMismatch": command, "billing.ErrExportNotFrozen": nowhere, "billing.ErrCannotRate": nowhere,
+			"billing.ErrInvalidStatement": command, "documents.ErrMismatch": command, "billing.ErrExportNotFrozen": nowhere,
 			"meter.ErrSequenceGap": nowhere, "meter.ErrAskRefused": nowhere, "meter.ErrAskContested": nowhere, "meter.ErrStoreBehind": nowhere, "meter.ErrNotTakenOver": nowhere, "sinks.ErrRefused": nowhere,
 		}},
 		{"activities/classify.go", map[string]string{

@@ -211,6 +211,13 @@ WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
 SELECT organization_id, coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, issued, document FROM statements
 WHERE export_id = @export_id AND organization_id = @organization_id;
 
+-- name: OrganizationStatements :many
+-- The last revision of each month: the one whose number no other statement replaces.
+SELECT s.number::text AS number, coalesce(s.replaces, '') AS replaces, s.document FROM statements s
+WHERE s.organization_id = @organization_id AND s.issued AND NOT EXISTS (
+    SELECT FROM statements r WHERE r.organization_id = s.organization_id AND r.issued AND r.replaces = s.number)
+ORDER BY s.document::json ->> 'period' DESC LIMIT @page_size;
+
 -- name: MoneyTotals :many
 SELECT currency, count(*) AS statements, sum(line_count)::bigint AS lines, sum(subtotal)::text AS subtotal, sum(credits)::text AS credits, sum(due)::text AS due
 FROM statements WHERE export_id = $1 GROUP BY currency ORDER BY currency;

@@ -19,6 +19,7 @@ import (
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/connections"
 	"github.com/riverline/tollgate/internal/telemetry"
+	"github.com/riverline/tollgate/web"
 	"github.com/riverline/tollgate/workflows/starter"
 )
 
@@ -97,10 +98,13 @@ func (a *API) Run(ctx context.Context) (err error) {
 		return err
 	}
 	instance.follow(server)
+	pages := web.New(web.Config{API: server, SignIns: b.store, Logger: b.logger})
+	server.ServePages(pages)
 
 	httpServer := api.NewHTTPServer(api.HTTPConfig{
 		Handler: server.Handler(), HeaderTimeout: a.config.HeaderTimeout, BodyTimeout: a.config.BodyTimeout,
 	})
+	httpServer.RegisterOnShutdown(pages.Stop)
 	secure(httpServer)
 	listener.Serve(httpServer, api.IsProbe)
 	secured := httpServer.TLSConfig != nil

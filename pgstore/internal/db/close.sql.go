@@ -509,6 +509,40 @@ func (q *Queries) NumberStatements(ctx context.Context, series string, exportID 
 	return err
 }
 
+const organizationStatements = `-- name: OrganizationStatements :many
+SELECT s.number::text AS number, coalesce(s.replaces, '') AS replaces, s.document FROM statements s
+WHERE s.organization_id = $1 AND s.issued AND NOT EXISTS (
+    SELECT FROM statements r WHERE r.organization_id = s.organization_id AND r.issued AND r.replaces = s.number)
+ORDER BY s.document::json ->> 'period' DESC LIMIT $2
+`
+
+type OrganizationStatementsRow struct {
+	Number   string
+	Replaces string
+	Document string
+}
+
+// The last revision of each month: the one whose number no other statement replaces.
+func (q *Queries) OrganizationStatements(ctx context.Context, organizationID uuid.UUID, pageSize int32) ([]OrganizationStatementsRow, error) {
+	rows, err := q.db.Query(ctx, organizationStatements, organizationID, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OrganizationStatementsRow
+	for rows.Next() {
+		var i OrganizationStatementsRow
+		if err := rows.Scan(&i.Number, &i.Replaces, &i.Document); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const park = `-- name: Park :exec
 INSERT INTO export_parked (export_id, organization_id, reason) VALUES ($1, $2, $3)
 ON CONFLICT (export_id, organization_id) DO UPDATE SET reason = excluded.reason, attempts = export_parked.attempts + 1, parked_at = now()

@@ -188,6 +188,17 @@ type Reservation struct {
 	Fingerprint []byte
 }
 
+// Browsers that act for an API key. Only the SHA-256 of a cookie's token is kept.
+type SignIn struct {
+	ID        uuid.UUID
+	KeyID     uuid.UUID
+	TokenHash []byte
+	CreatedAt time.Time
+	// When it was used last, to the minute.
+	SeenAt  time.Time
+	EndedAt *time.Time
+}
+
 // Identities that were counted, with the batch that counted them and what the caller was told.
 type UsageEvent struct {
 	OrganizationID uuid.UUID

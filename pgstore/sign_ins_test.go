@@ -1,0 +1,61 @@
+package pgstore_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
+)
+
+// TestSignIns begins, finds and ends sign-ins: each under the hash of its token alone.
+func TestSignIns(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	secret := accounts.NewSecret(accounts.RoleAdmin)
+	hash := accounts.HashSecret(secret)
+	key, err := f.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleAdmin, Name: "root", Owner: "ada"}, hash)
+	require.NoError(t, err)
+	one, two := accounts.NewSignInToken(), accounts.NewSignInToken()
+	require.NotEqual(t, one, two)
+	none := accounts.SecretHash{}
+	begun, err := f.BeginSignIn(t.Context(), hash, one.Hash(), none)
+	require.NoError(t, err)
+	found, err := f.SignIn(t.Context(), one.Hash())
+	require.NoError(t, err)
+	require.Equal(t, begun, found)
+	require.Equal(t, key.ID, found.Key)
+	require.Equal(t, hash, found.Secret)
+
+	_, err = f.BeginSignIn(t.Context(), hash, two.Hash(), one.Hash())
+	require.NoError(t, err)
+	gone := func(token accounts.SignInToken) {
+		t.Helper()
+		_, err := f.SignIn(t.Context(), token.Hash())
+		require.ErrorIs(t, err, fault.ErrNotFound)
+	}
+	gone(one)
+	require.NoError(t, f.EndSignIn(t.Context(), two.Hash()))
+	require.NoError(t, f.EndSignIn(t.Context(), two.Hash()), "what has ended stays so")
+	gone(two)
+
+	// It is over when it isn't used, and after a time in any case. Use is noted once a minute.
+	for name, age := range map[string]string{"idle": "created_at - interval '3 hours'", "old": "created_at"} {
+		token := accounts.NewSignInToken()
+		begun, err := f.BeginSignIn(t.Context(), hash, token.Hash(), none)
+		require.NoError(t, err)
+		f.exec(`UPDATE sign_ins SET seen_at = seen_at - interval '5 minutes' WHERE id = $1`, begun.ID)
+		_, err = f.SignIn(t.Context(), token.Hash())
+		require.NoError(t, err)
+		require.EqualValues(t, 1, f.count(`SELECT count(*) FROM sign_ins WHERE id = $1 AND seen_at > now() - interval '1 minute'`, begun.ID), name)
+		f.exec(`UPDATE sign_ins SET seen_at = `+age+`, created_at = created_at - CASE WHEN $2 = 'old' THEN interval '13 hours' ELSE interval '4 hours' END WHERE id = $1`, begun.ID, name)
+		gone(token)
+	}
+
+	require.NoError(t, f.RevokeKey(t.Context(), key.ID))
+	_, err = f.BeginSignIn(t.Context(), hash, accounts.NewSignInToken().Hash(), none)
+	require.ErrorIs(t, err, accounts.ErrKeyNotFound)
+	_, err = f.BeginSignIn(t.Context(), accounts.HashSecret("tg_admin_x"), accounts.NewSignInToken().Hash(), none)
+	require.ErrorIs(t, err, accounts.ErrKeyNotFound)
+}

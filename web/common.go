@@ -1,0 +1,51 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/riverline/tollgate/gate"
+	"github.com/riverline/tollgate/money"
+)
+
+// refusal returns what the API has refused, where that is for the person to mend: the form is shown again with it.
+func refusal(err error) (*gate.Problem, bool) {
+	var problem *gate.Problem
+	ok := errors.As(err, &problem) && problem.Status < http.StatusInternalServerError && problem.Status != http.StatusUnauthorized
+	return problem, ok
+}
+
+// notFound says that there is no such thing.
+func notFound(what string) error {
+	return gate.NewProblem(http.StatusNotFound, "not_found", "There is no "+what+".")
+}
+
+// file answers with a document as a file.
+func (v *visit) file(name string, document any) error {
+	body, err := json.MarshalIndent(document, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", name, err)
+	}
+	v.w.Header().Set("Content-Type", "application/json")
+	v.w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", name))
+	_, _ = v.w.Write(append(body, '\n'))
+	return nil
+}
+
+// signedMoney is a difference.
+type signedMoney struct {
+	money.Amount
+	Currency money.Currency
+}
+
+// More says that it is above zero, Less that it is below.
+func (m signedMoney) More() bool { return m.Sign() > 0 }
+
+// Less says that it is below zero.
+func (m signedMoney) Less() bool { return m.Sign() < 0 }
+
+func difference(a, b money.Amount, c money.Currency) signedMoney {
+	return signedMoney{money.NewAmount(a.Sub(b.Decimal), c), c}
+}

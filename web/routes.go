@@ -1,0 +1,65 @@
+package web
+
+import "github.com/riverline/tollgate/accounts"
+
+// route is a page, or what a form of one does.
+type route struct {
+	pattern string
+	// roles may visit. Nil: anybody may.
+	roles []accounts.Role
+	serve func(*visit) error
+}
+
+var (
+	tenants  = []accounts.Role{accounts.RoleTenant}
+	everyone = []accounts.Role{accounts.RoleTenant, accounts.RoleFinance, accounts.RoleAdmin}
+)
+
+// routes are all pages. docs/security.md has a table of them, which a test holds against this one.
+var routes = []route{
+	{"GET /{$}", nil, (*visit).home},
+	{"GET /sign-in", nil, (*visit).askToSignIn},
+	{"POST /sign-in", nil, (*visit).begin},
+	{"POST /sign-out", everyone, (*visit).end},
+	{"GET /style", nil, (*visit).style},
+	// Where a 402 points to, opened by a person instead of a program.
+	{"GET /api/v1/organizations/{id}/upgrade", nil, (*visit).upgradeURL},
+
+	{"GET /usage", tenants, (*visit).usage},
+	{"GET /usage/live", tenants, (*visit).usageLive},
+	{"GET /usage/{meter}", tenants, (*visit).history},
+	{"GET /money", tenants, (*visit).money},
+	{"GET /plan", tenants, (*visit).plan},
+	{"POST /plan", tenants, (*visit).changePlan},
+	{"POST /plan/keep", tenants, (*visit).keepPlan},
+	{"GET /statements", tenants, (*visit).statements},
+	{"GET /statements/{number}", tenants, (*visit).statement},
+	{"GET /keys", tenants, (*visit).keys},
+
+	{"GET /webhooks", everyone, (*visit).webhooks},
+	{"POST /webhooks", everyone, (*visit).addWebhook},
+	{"GET /webhooks/{id}", everyone, (*visit).webhook},
+	{"POST /webhooks/{id}", everyone, (*visit).changeWebhook},
+	{"POST /webhooks/{id}/deliveries/{event}", everyone, (*visit).redeliver},
+}
+
+// navigation is what a role finds at the top of each page.
+var navigation = map[accounts.Role][]link{
+	accounts.RoleTenant: {
+		{"/usage", "Usage"}, {"/money", "Money"}, {"/plan", "Plan"}, {"/statements", "Statements"}, {"/webhooks", "Webhooks"}, {"/keys", "Keys"},
+	},
+	accounts.RoleFinance: {{"/webhooks", "Webhooks"}},
+	accounts.RoleAdmin:   {{"/webhooks", "Webhooks"}},
+}
+
+// link leads to a page.
+type link struct{ To, Text string }
+
+func (v *visit) home() error {
+	if !v.signedIn() {
+		return v.redirect("/sign-in")
+	}
+	return v.redirect(homeOf(v.actor.Role))
+}
+
+func (v *visit) upgradeURL() error { return v.redirect("/plan") }
