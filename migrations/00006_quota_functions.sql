@@ -31,7 +31,7 @@ BEGIN
     FROM unnest(for_organizations, for_meters, for_kinds, for_starts) WITH ORDINALITY AS a (organization_id, meter, kind, start, place)
     JOIN meters m ON m.key = a.meter AND m.aggregation = 'sum'
     WHERE NOT EXISTS (
-        SELECT FROM quota_windows w
+        SELECT FROM quota_window_rows w
         WHERE w.organization_id = a.organization_id AND w.meter = a.meter AND w.limit_window = a.kind AND w.window_start = a.start);
     IF missing IS NULL THEN
         RETURN;
@@ -64,7 +64,7 @@ BEGIN
     INTO zero_organizations, zero_meters, zero_days
     FROM zeros z;
 
-    INSERT INTO quota_windows (organization_id, meter, limit_window, window_start, window_end, plan_max, max, held, unleased)
+    INSERT INTO quota_window_rows (organization_id, meter, limit_window, window_start, window_end, plan_max, max, held, uncovered)
     SELECT a.organization_id, a.meter, a.kind, a.start, a.until, a.max, greatest(a.max, h.held), h.held, coalesce((
         SELECT sum(u.value) FROM usage_daily u
         WHERE u.organization_id = a.organization_id AND u.meter = a.meter AND u.day >= a.start AND u.day < a.until
@@ -154,7 +154,7 @@ BEGIN
             AND r.state = 'held' AND r.expires_at <= clock_timestamp() AND r.id IS DISTINCT FROM spared
             AND NOT EXISTS (SELECT FROM reservations_stuck s WHERE s.organization_id = r.organization_id AND s.id = r.id)
             AND NOT EXISTS (
-                SELECT FROM quota_windows o
+                SELECT FROM quota_window_rows o
                 WHERE o.organization_id = of_organization AND o.meter = of_meter AND o.limit_window <> of_kind
                     AND o.window_start <= r.day AND o.window_end > r.day)
         FOR NO KEY UPDATE SKIP LOCKED
@@ -166,7 +166,7 @@ BEGIN
     )
     SELECT coalesce(sum(quantity), 0) INTO freed FROM ended;
     IF freed > 0 THEN
-        UPDATE quota_windows w SET held = held - freed
+        UPDATE quota_window_rows w SET held = held - freed
         WHERE w.organization_id = of_organization AND w.meter = of_meter AND w.limit_window = of_kind AND w.window_start = of_start;
     END IF;
     RETURN freed;
@@ -232,10 +232,11 @@ CREATE FUNCTION tollgate_adjust_lease(
     LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
-    w         quota_windows;
+    w         quota_window_rows;
     l         quota_leases;
+    others    record;
+    fresh     boolean;
     old_plan  boolean;
-    holders   bigint;
     alive     boolean;
     change    bigint;
     exact     boolean;
@@ -247,7 +248,7 @@ BEGIN
     waiting := false;
     changing := false;
     answer_idle := 0;
-    SELECT * INTO w FROM quota_windows q
+    SELECT * INTO w FROM quota_window_rows q
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
     FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -267,16 +268,18 @@ BEGIN
     END IF;
     SELECT * INTO l FROM quota_leases q
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
-        AND q.instance_id = by_instance;
+        AND q.instance_id = by_instance
+    FOR NO KEY UPDATE;
     IF NOT FOUND OR ask_generation > l.generation THEN
         -- It begins anew, with what the instance has admitted and not flushed.
-        w.leased := w.leased + ask_outstanding - coalesce(l.granted, 0);
+        w.given := w.given + ask_outstanding - coalesce(l.granted, 0);
         l := ROW (of_organization, of_meter, of_kind, of_start, by_instance, ask_generation, 0,
-            ask_spent, ask_outstanding, ask_spent, ask_adopted, 0)::quota_leases;
+            ask_spent, ask_outstanding, ask_spent, ask_adopted, 0, coalesce(l.consumed, 0), coalesce(l.unleased, 0))::quota_leases;
     END IF;
     change := ask_issued - l.issued;
     outdated := old_plan AND change > 0;
-    IF ask_generation = l.generation AND ask_version > l.version THEN
+    fresh := ask_generation = l.generation AND ask_version > l.version;
+    IF fresh THEN
         l.version := ask_version;
         IF NOT old_plan THEN
             w.plan_max := ask_max;
@@ -285,44 +288,51 @@ BEGIN
         kept := greatest(0, l.granted + ask_adopted - l.adopted);
         l.issued := l.issued + ask_adopted - l.adopted;
         l.adopted := ask_adopted;
-        -- So is what was admitted by what the store doesn't know any more. With the window locked: no batch consumes meanwhile.
+        -- So is what was admitted by what the store doesn't know any more. With the lease locked: no batch consumes meanwhile.
         SELECT i.last_seq = by_seq, i.status = 'live' INTO exact, alive FROM instances i WHERE i.id = by_instance;
         IF exact OR l.issued < ask_spent THEN
             l.issued := greatest(l.issued, ask_spent);
             kept := l.issued - ask_spent + ask_outstanding;
         END IF;
-        w.leased := w.leased + kept - l.granted;
+        w.given := w.given + kept - l.granted;
         l.granted := kept;
         change := ask_issued - l.issued;
         outdated := old_plan AND change > 0;
+        changing := change > 0 AND NOT old_plan AND tollgate_plan_changing(of_organization);
+    END IF;
+    -- After it is known that no change is to be taken over: what was flushed before it was is among it.
+    SELECT count(*) FILTER (WHERE q.version > 0) AS holders, coalesce(sum(q.consumed), 0)::bigint AS consumed,
+        coalesce(sum(q.unleased), 0)::bigint AS unleased,
+        coalesce(sum(greatest(0, least(q.granted, q.issued - q.spent - q.awaited))), 0)::bigint AS idle
+    INTO others
+    FROM quota_leases q
+    WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
+        AND q.instance_id <> by_instance;
+    IF fresh THEN
         IF change < 0 THEN
             granting := -least(-change, l.granted);
             l.issued := ask_issued;
         ELSIF change > 0 AND NOT old_plan THEN
-            changing := tollgate_plan_changing(of_organization);
             need := least(greatest(ask_need, 0), change);
-            available := w.plan_max - w.consumed - w.leased - w.held - w.unleased;
+            available := w.plan_max - w.settled - w.given - w.held - w.uncovered - others.unleased - l.unleased;
             IF available < need AND NOT changing THEN
                 w.held := w.held - tollgate_expire_held(of_organization, of_meter, of_kind, of_start);
-                available := w.plan_max - w.consumed - w.leased - w.held - w.unleased;
+                available := w.plan_max - w.settled - w.given - w.held - w.uncovered - others.unleased - l.unleased;
             END IF;
             -- All that remains for who waits; beyond that no more than the share of one of those that have a lease of the window.
             IF alive AND NOT changing THEN
-                SELECT count(*) INTO holders FROM quota_leases q
-                WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind
-                    AND q.window_start = of_start AND q.instance_id <> by_instance;
-                granting := greatest(0, least(available, greatest(need, least(change, available / (holders + 1)))));
+                granting := greatest(0, least(available, greatest(need, least(change, available / (others.holders + 1)))));
             END IF;
             l.issued := l.issued + granting;
         END IF;
         l.granted := l.granted + granting;
         l.spent := ask_spent;
         l.awaited := greatest(0, least(ask_need, l.issued - ask_spent));
-        w.leased := w.leased + granting;
-        w.max := greatest(w.plan_max, w.consumed + w.leased + w.held);
-        UPDATE quota_windows q SET plan_max = w.plan_max, max = w.max, leased = w.leased
+        w.given := w.given + granting;
+        w.max := greatest(w.plan_max, w.settled + w.given + w.held);
+        UPDATE quota_window_rows q SET plan_max = w.plan_max, max = w.max, given = w.given
         WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
-            AND (q.plan_max, q.max, q.leased) IS DISTINCT FROM (w.plan_max, w.max, w.leased);
+            AND (q.plan_max, q.max, q.given) IS DISTINCT FROM (w.plan_max, w.max, w.given);
         INSERT INTO quota_leases AS q VALUES (l.*)
         ON CONFLICT (organization_id, meter, limit_window, window_start, instance_id) DO UPDATE
         SET generation = excluded.generation, version = excluded.version, issued = excluded.issued, granted = excluded.granted,
@@ -332,17 +342,15 @@ BEGIN
     IF NOT outdated AND NOT changing AND ask_issued > l.issued AND ask_need > greatest(granting, 0) THEN
         waiting := tollgate_recall_quota(of_organization, of_meter, of_kind, of_start, by_instance);
     END IF;
-    SELECT coalesce(sum(greatest(0, least(q.granted, q.issued - q.spent - q.awaited))), 0)
-    INTO answer_idle
-    FROM quota_leases q
-    WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start
-        AND q.instance_id <> by_instance;
+    answer_idle := others.idle;
     IF ask_look AND answer_idle > 0 THEN
         PERFORM tollgate_tell_holders(of_organization, of_meter, of_kind, of_start, by_instance, true);
     END IF;
     answer_issued := l.issued;
-    answer_max := w.plan_max; answer_consumed := w.consumed; answer_unleased := w.unleased;
-    answer_leased := w.leased; answer_held := w.held; outstanding := l.granted;
+    answer_max := w.plan_max; answer_held := w.held; outstanding := l.granted;
+    answer_consumed := w.settled + others.consumed + l.consumed;
+    answer_leased := w.given - others.consumed - l.consumed;
+    answer_unleased := w.uncovered + others.unleased + l.unleased;
 END $$;
 -- +goose StatementEnd
 
@@ -362,7 +370,7 @@ DECLARE
     w         quota_windows;
     available bigint;
 BEGIN
-    PERFORM FROM quota_windows q
+    PERFORM FROM quota_window_rows q
     WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.window_start <= of_day AND q.window_end > of_day
     ORDER BY q.limit_window FOR NO KEY UPDATE;
     again := NOT was_outdated AND tollgate_plan_outdated(of_organization, known_plan, known_version)
@@ -384,17 +392,78 @@ BEGIN
         answer_current := tollgate_window_current(w);
     END IF;
     IF taken THEN
-        UPDATE quota_windows q
+        UPDATE quota_window_rows q
         SET held = q.held + quantity,
             plan_max = CASE WHEN q.limit_window = hard_kind THEN known_max ELSE q.plan_max END,
-            max = greatest(CASE WHEN q.limit_window = hard_kind THEN known_max ELSE q.plan_max END, q.consumed + q.leased + q.held + quantity)
+            max = greatest(CASE WHEN q.limit_window = hard_kind THEN known_max ELSE q.plan_max END, q.settled + q.given + q.held + quantity)
         WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.window_start <= of_day AND q.window_end > of_day;
     END IF;
 END $$;
 -- +goose StatementEnd
 
+-- Moves what a reservation held of a window that the caller has locked to what is settled: less than that frees the rest, more
+-- takes what is missing. hard_max is the limit, where the window is that of a hard one and more is used: what is missing must be
+-- within it. NULL: what is missing is covered by nothing. Returns whether it is done, whether a change of the plan is yet to be
+-- taken over, and the window as it was.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_settle_held(
+    of_organization uuid, of_meter text, of_kind text, of_start date, reservation uuid, reserved bigint, used bigint, hard_max bigint,
+    OUT done boolean, OUT changing boolean, OUT answer_max bigint, OUT answer_consumed bigint, OUT answer_unleased bigint,
+    OUT answer_leased bigint, OUT answer_held bigint, OUT answer_current bigint)
+    LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+    w      quota_windows;
+    beyond bigint := CASE WHEN hard_max IS NULL THEN greatest(0, used - reserved) ELSE 0 END;
+BEGIN
+    changing := hard_max IS NOT NULL AND tollgate_plan_changing(of_organization);
+    SELECT * INTO STRICT w FROM quota_windows q
+    WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start;
+    done := hard_max IS NULL OR NOT changing AND used - reserved <= hard_max - w.consumed - w.leased - w.held - w.unleased;
+    IF NOT done AND NOT changing THEN
+        w.held := w.held - tollgate_expire_held(of_organization, of_meter, of_kind, of_start, reservation);
+        done := used - reserved <= hard_max - w.consumed - w.leased - w.held - w.unleased;
+    END IF;
+    IF done THEN
+        UPDATE quota_window_rows q
+        SET held = q.held - reserved, settled = q.settled + used - beyond, uncovered = q.uncovered + beyond,
+            max = greatest(coalesce(hard_max, q.plan_max), q.settled + q.given + q.held, q.max)
+        WHERE q.organization_id = of_organization AND q.meter = of_meter AND q.limit_window = of_kind AND q.window_start = of_start;
+    END IF;
+    answer_max := coalesce(hard_max, w.plan_max); answer_consumed := w.consumed; answer_unleased := w.unleased;
+    answer_leased := w.leased; answer_held := w.held; answer_current := tollgate_window_current(w);
+END $$;
+-- +goose StatementEnd
+
+-- Moves what instances have flushed of a window that the caller has locked into the window's own row.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_fold_leases(of_organization uuid, of_meter text, of_kind text, of_start date) RETURNS void
+    LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM quota_leases l
+    WHERE l.organization_id = of_organization AND l.meter = of_meter AND l.limit_window = of_kind AND l.window_start = of_start
+    ORDER BY l.instance_id FOR NO KEY UPDATE;
+    WITH flushed AS (
+        SELECT coalesce(sum(l.consumed), 0)::bigint AS consumed, coalesce(sum(l.unleased), 0)::bigint AS unleased
+        FROM quota_leases l
+        WHERE l.organization_id = of_organization AND l.meter = of_meter AND l.limit_window = of_kind AND l.window_start = of_start
+    ), emptied AS (
+        UPDATE quota_leases l SET consumed = 0, unleased = 0
+        WHERE l.organization_id = of_organization AND l.meter = of_meter AND l.limit_window = of_kind AND l.window_start = of_start
+            AND l.consumed + l.unleased > 0
+    )
+    UPDATE quota_window_rows w
+    SET settled = w.settled + f.consumed, given = w.given - f.consumed, uncovered = w.uncovered + f.unleased
+    FROM flushed f
+    WHERE w.organization_id = of_organization AND w.meter = of_meter AND w.limit_window = of_kind AND w.window_start = of_start;
+END $$;
+-- +goose StatementEnd
+
 -- +goose Down
 
+DROP FUNCTION tollgate_fold_leases(uuid, text, text, date);
+DROP FUNCTION tollgate_settle_held(uuid, text, text, date, uuid, bigint, bigint, bigint);
 DROP FUNCTION tollgate_hold_quota(uuid, text, date, bigint, text, text, bigint, bigint, boolean);
 DROP FUNCTION tollgate_adjust_lease(
     uuid, bigint, uuid, text, text, date, bigint, bigint, bigint, bigint, bigint, bigint, bigint, boolean, text, bigint, bigint);

@@ -92,7 +92,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO usage_events
 		SELECT id, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', current_date, 1, now(),
 			id, 1, 0, 0, 'pro', 'hard', false, 1, 0, 10, 'day' FROM instances;
-		INSERT INTO quota_windows SELECT id, 'evaluations', 'day', current_date, current_date + 1, 10, 10, 1, 2, 3, 4 FROM instances;
+		INSERT INTO quota_window_rows SELECT id, 'evaluations', 'day', current_date, current_date + 1, 10, 10, 1, 2, 3, 4 FROM instances;
 		INSERT INTO quota_leases SELECT id, 'evaluations', 'day', current_date, id, 1, 1, 2, 2, 2, 0, 0 FROM instances;
 		INSERT INTO quota_lost_leases SELECT id, 'evaluations', 'day', current_date, id, 2 FROM instances;
 		INSERT INTO events (id, key, kind, organization_id, occurred_at, data) SELECT id, 'k', 'export.issued', id, now(), '{}' FROM organizations;

@@ -32,7 +32,7 @@ func TestNoLimitOpensWhilePostgresAnswers(t *testing.T) {
 			END IF;
 			RETURN NEW;
 		END $$;
-		CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON quota_windows FOR EACH ROW EXECUTE FUNCTION refuse()`)
+		CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON quota_window_rows FOR EACH ROW EXECUTE FUNCTION refuse()`)
 	for name, code := range raises {
 		id := f.organization(name, "free").ID
 		bolts = append(bolts, id)
@@ -43,7 +43,7 @@ func TestNoLimitOpensWhilePostgresAnswers(t *testing.T) {
 	bolts = append(bolts, locked)
 	holder, err := f.owner.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = holder.Exec(t.Context(), `SELECT FROM quota_windows WHERE organization_id = $1 FOR UPDATE`, locked)
+	_, err = holder.Exec(t.Context(), `SELECT FROM quota_window_rows WHERE organization_id = $1 FOR UPDATE`, locked)
 	require.NoError(t, err)
 
 	m := f.meteringBy(func(c *meter.Config) { c.Leases = f.Store })

@@ -95,6 +95,10 @@ func (c *chaos) step(r *rand.Rand) error {
 	}
 	r.Shuffle(len(asks), func(i, j int) { asks[i], asks[j] = asks[j], asks[i] })
 	answers, err := c.f.AdjustLeases(c.f.t.Context(), meter.BatchID{Instance: c.id}, asks)
+	for errors.Is(err, meter.ErrAskContested) {
+		// The others had a window locked for too long; nothing was carried out.
+		answers, err = c.f.AdjustLeases(c.f.t.Context(), meter.BatchID{Instance: c.id}, asks)
+	}
 	if err != nil {
 		return err
 	}

@@ -37,12 +37,7 @@ func benchmarkApplyBatch(b *testing.B, size int, leased bool) {
 	}
 	w.flush(rows...)
 	if leased {
-		f.exec(`
-			INSERT INTO quota_windows (organization_id, meter, limit_window, window_start, window_end, plan_max, max, leased, unleased)
-			SELECT organization_id, meter, 'day', day, day + 1, 1000000000, 1000000000, 500000000, 3 FROM usage_daily`)
-		f.exec(`
-			INSERT INTO quota_leases
-			SELECT organization_id, meter, limit_window, window_start, $1, 1, 1, leased, leased, 0, 0, 0 FROM quota_windows`, w.id)
+		f.leaseAll([]*writer{w})
 	}
 	f.exec(`ANALYZE`)
 	for b.Loop() {

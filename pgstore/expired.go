@@ -33,8 +33,11 @@ const (
 	// A window goes with its leases; one that somebody still holds something of stays.
 	deleteWindows = `
 		WITH over AS (
-			SELECT organization_id, meter, limit_window, window_start FROM quota_windows
-			WHERE window_end <= ($1::timestamptz AT TIME ZONE 'UTC')::date AND leased = 0 AND held = 0
+			SELECT organization_id, meter, limit_window, window_start FROM quota_window_rows w
+			WHERE window_end <= ($1::timestamptz AT TIME ZONE 'UTC')::date AND held = 0 AND NOT EXISTS (
+				SELECT FROM quota_leases l
+				WHERE (l.organization_id, l.meter, l.limit_window, l.window_start) = (w.organization_id, w.meter, w.limit_window, w.window_start)
+					AND l.granted > 0)
 			ORDER BY organization_id, meter COLLATE "C", limit_window, window_start
 			LIMIT $2 FOR UPDATE
 		), leases AS (
@@ -42,8 +45,8 @@ const (
 			WHERE (quota_leases.organization_id, quota_leases.meter, quota_leases.limit_window, quota_leases.window_start)
 				= (over.organization_id, over.meter, over.limit_window, over.window_start)
 		)
-		DELETE FROM quota_windows USING over
-		WHERE (quota_windows.organization_id, quota_windows.meter, quota_windows.limit_window, quota_windows.window_start)
+		DELETE FROM quota_window_rows w USING over
+		WHERE (w.organization_id, w.meter, w.limit_window, w.window_start)
 			= (over.organization_id, over.meter, over.limit_window, over.window_start)`
 	// Those that a live instance is to be told of stay, and those to come.
 	deletePlanChanges = `

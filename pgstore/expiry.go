@@ -92,12 +92,12 @@ func expire(ctx context.Context, tx scoped) (due dueReservations, err error) {
 
 func (d *dueReservations) lockWindows(ctx context.Context, tx scoped) error {
 	_, err := tx.Exec(ctx, `
-		SELECT FROM quota_windows w
+		SELECT FROM quota_window_rows w
 		WHERE (organization_id, meter, limit_window, window_start) IN (
 			SELECT o.organization_id, o.meter, o.limit_window, o.window_start
 			FROM unnest($1::uuid[], $2::uuid[]) AS d (organization_id, id)
 			JOIN reservations r USING (organization_id, id)
-			JOIN quota_windows o ON o.organization_id = r.organization_id AND o.meter = r.meter
+			JOIN quota_window_rows o ON o.organization_id = r.organization_id AND o.meter = r.meter
 				AND o.window_start <= r.day AND o.window_end > r.day)
 		ORDER BY organization_id, meter COLLATE "C", limit_window, window_start
 		FOR NO KEY UPDATE`, d.organizations, d.ids)
@@ -119,11 +119,11 @@ func (d *dueReservations) end(ctx context.Context, tx scoped, from, to int) erro
 		), freed AS (
 			SELECT o.organization_id, o.meter, o.limit_window, o.window_start, sum(e.quantity)::bigint AS quantity
 			FROM ended e
-			JOIN quota_windows o ON o.organization_id = e.organization_id AND o.meter = e.meter
+			JOIN quota_window_rows o ON o.organization_id = e.organization_id AND o.meter = e.meter
 				AND o.window_start <= e.day AND o.window_end > e.day
 			GROUP BY o.organization_id, o.meter, o.limit_window, o.window_start
 		)
-		UPDATE quota_windows w SET held = w.held - f.quantity
+		UPDATE quota_window_rows w SET held = w.held - f.quantity
 		FROM freed f
 		WHERE w.organization_id = f.organization_id AND w.meter = f.meter AND w.limit_window = f.limit_window
 			AND w.window_start = f.window_start`, d.organizations[from:to], d.ids[from:to])

@@ -180,22 +180,25 @@ func applyQuarantined(ctx context.Context, tx scoped, q *meter.Quarantined, inWi
 	return err
 }
 
-// leaveWindows takes what is dropped out of the windows: what no lease covered first.
+// leaveWindows takes what is dropped out of the windows: what no lease covered first, of all instances.
 func leaveWindows(ctx context.Context, tx scoped, q *meter.Quarantined, inWindows int64) error {
 	if inWindows == 0 {
 		return nil
 	}
+	if err := tx.LockWindowsOfDay(ctx, q.Organization, q.Meter, date(q.Day)); err != nil {
+		return err
+	}
+	const ofDay = `organization_id = $1 AND meter = $2 AND window_start <= $3 AND window_end > $3`
 	_, err := tx.Exec(ctx, `
-		WITH locked AS (
-			SELECT limit_window, window_start FROM quota_windows
-			WHERE organization_id = $1 AND meter = $2 AND window_start <= $3 AND window_end > $3
-			ORDER BY limit_window, window_start FOR NO KEY UPDATE
-		)
-		UPDATE quota_windows w
-		SET unleased = w.unleased - least(w.unleased, $4::int8),
-			consumed = w.consumed - least(w.consumed, $4::int8 - least(w.unleased, $4::int8))
-		FROM locked l
-		WHERE w.organization_id = $1 AND w.meter = $2 AND w.limit_window = l.limit_window AND w.window_start = l.window_start`,
-		q.Organization, q.Meter, date(q.Day), inWindows)
+		SELECT tollgate_fold_leases(organization_id, meter, limit_window, window_start)
+		FROM (SELECT * FROM quota_window_rows WHERE `+ofDay+` ORDER BY limit_window) AS w`, q.Organization, q.Meter, date(q.Day))
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `
+		UPDATE quota_window_rows
+		SET uncovered = uncovered - least(uncovered, $4::int8),
+			settled = settled - least(settled, $4::int8 - least(uncovered, $4::int8))
+		WHERE `+ofDay, q.Organization, q.Meter, date(q.Day), inWindows)
 	return err
 }

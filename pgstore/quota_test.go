@@ -98,10 +98,10 @@ func TestNothingIsGrantedBeyondTheMaximum(t *testing.T) {
 	f := newFixture(t)
 	w := window(f.organization("Acme", "free").ID, calendar.WindowDay)
 	f.lessee(w).ask(100, 100)
-	for _, column := range []string{"consumed", "leased", "held"} {
-		_, err := f.owner.Exec(t.Context(), `UPDATE quota_windows SET `+column+` = `+column+` + 901`)
+	for _, column := range []string{"settled", "given", "held"} {
+		_, err := f.owner.Exec(t.Context(), `UPDATE quota_window_rows SET `+column+` = `+column+` + 901`)
 		require.ErrorContains(t, err, "quota_windows_within_max", column)
-		_, err = f.owner.Exec(t.Context(), `UPDATE quota_windows SET `+column+` = -1`)
+		_, err = f.owner.Exec(t.Context(), `UPDATE quota_window_rows SET `+column+` = -1`)
 		require.ErrorContains(t, err, column+"_check", column)
 	}
 }
@@ -118,7 +118,7 @@ func TestWhatIsOutstandingIsKept(t *testing.T) {
 			f.exec(`UPDATE quota_leases SET issued = 2, granted = 2, version = 1 WHERE instance_id = $1`, l.id)
 		},
 		"what was consumed": func(l *lessee) { f.exec(`UPDATE quota_leases SET granted = 9 WHERE instance_id = $1`, l.id) },
-		"the window":        func(l *lessee) { f.exec(`DELETE FROM quota_leases`); f.exec(`DELETE FROM quota_windows`) },
+		"the window":        func(l *lessee) { f.exec(`DELETE FROM quota_leases`); f.exec(`DELETE FROM quota_window_rows`) },
 	}
 	for what, lost := range lose {
 		t.Run(what, func(t *testing.T) {
@@ -127,8 +127,8 @@ func TestWhatIsOutstandingIsKept(t *testing.T) {
 			l.ask(10, 10)
 			l.spend(3)
 			lost(l)
-			f.exec(`UPDATE quota_windows w SET leased = (
-				SELECT coalesce(sum(l.granted), 0) FROM quota_leases l
+			f.exec(`UPDATE quota_window_rows w SET given = (
+				SELECT coalesce(sum(l.granted + l.consumed), 0) FROM quota_leases l
 				WHERE (l.organization_id, l.meter, l.limit_window, l.window_start) = (w.organization_id, w.meter, w.limit_window, w.window_start))`)
 			l.issued, l.spent = 10, 8
 			ask := l.next(-2, 0)
@@ -436,4 +436,35 @@ func TestOpeningRacesAFlush(t *testing.T) {
 		}
 		require.Equal(t, quota{PlanMax: 1000, Max: 1000, Leased: 10, Unleased: want}, f.quota(window(o, kind)), kind)
 	}
+}
+
+// TestFlushesDoNotWaitForAWindow holds that a flush of leased usage, and of usage that no lease covers,
+// changes no row that another instance's may have locked, and that the window is exact all the same.
+func TestFlushesDoNotWaitForAWindow(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	o := f.organization("Acme", "free").ID
+	w := window(o, calendar.WindowDay)
+	l, other := f.lessee(w), f.lessee(w)
+	l.ask(100, 100)
+	other.ask(50, 50)
+	f.instance().flush(row(o, evaluations, today, 1))
+	holder, err := f.owner.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = holder.Exec(t.Context(), `SELECT FROM quota_window_rows FOR NO KEY UPDATE`)
+	require.NoError(t, err)
+	_, err = holder.Exec(t.Context(), `SELECT FROM quota_leases WHERE instance_id = $1 FOR NO KEY UPDATE`, other.id)
+	require.NoError(t, err)
+	l.spend(60)
+	f.instance().flush(row(o, evaluations, today, 7))
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 60, Leased: 90, Unleased: 8}, f.quota(w))
+	require.NoError(t, holder.Rollback(t.Context()))
+
+	require.NoError(t, f.StopInstance(t.Context(), l.id))
+	want := quota{PlanMax: 1000, Max: 1000, Consumed: 60, Leased: 50, Unleased: 8}
+	require.Equal(t, want, f.quota(w), "what it has flushed stays in the window")
+	require.EqualValues(t, 60, f.count(`SELECT settled FROM quota_window_rows`))
+	require.EqualValues(t, 932, other.ask(2000, 2000).Issued, "and lessens what remains")
+	other.spend(20)
+	require.Equal(t, quota{PlanMax: 1000, Max: 1000, Consumed: 80, Leased: 912, Unleased: 8}, f.quota(w))
 }

@@ -80,10 +80,10 @@ func TestReconcileFindsADifferenceInEachLayer(t *testing.T) {
 		{"a peak", `UPDATE usage_daily SET value = 6 WHERE meter = 'entity_instances' AND day = '2026-10-01'`, billing.LayerRecords, billing.LayerRolled, entities, first, [2]int64{6, 7}},
 		{"a rolled day", `UPDATE usage_rolled SET value = 9 WHERE meter = 'evaluations' AND day = '2026-10-02'`, billing.LayerRecords, billing.LayerRolled, evaluations, first + 1, [2]int64{10, 9}},
 		{"a total", `UPDATE usage_rolled SET month_to_date = 21 WHERE meter = 'evaluations' AND day = '2026-10-02'`, billing.LayerRolled, billing.LayerTotals, evaluations, first + 1, [2]int64{20, 21}},
-		{"a window", `UPDATE quota_windows SET consumed = 39`, billing.LayerQuota, billing.LayerRecords, evaluations, today, [2]int64{39, 40}},
-		{"what is leased", `UPDATE quota_windows SET leased = 61`, billing.LayerLeased, billing.LayerLeases, evaluations, today, [2]int64{61, 60}},
+		{"a window", `UPDATE quota_leases SET consumed = 39`, billing.LayerQuota, billing.LayerRecords, evaluations, today, [2]int64{39, 40}},
+		{"what is leased", `UPDATE quota_window_rows SET given = given + 1`, billing.LayerLeased, billing.LayerLeases, evaluations, today, [2]int64{61, 60}},
 		{"what was set aside", `UPDATE usage_batches SET quarantined = 2 WHERE quarantined = 1`, billing.LayerSetAside, billing.LayerQuarantine, "", 0, [2]int64{2, 1}},
-		{"what is held", `UPDATE quota_windows SET held = 4`, billing.LayerHeld, billing.LayerReservations, evaluations, today, [2]int64{4, 5}},
+		{"what is held", `UPDATE quota_window_rows SET held = 4`, billing.LayerHeld, billing.LayerReservations, evaluations, today, [2]int64{4, 5}},
 	} {
 		t.Run(one.name, func(t *testing.T) {
 			f, o, l := reconciled(t)

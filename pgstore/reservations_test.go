@@ -47,11 +47,11 @@ func (f *fixture) heldOn(r meter.StoredReservation, day calendar.Day) meter.Stor
 	now := calendar.DayOf(held.CreatedAt)
 	f.exec(`
 		WITH gone AS (
-			DELETE FROM quota_windows WHERE organization_id = $1 AND meter = $2 AND window_start = $3 RETURNING *
+			DELETE FROM quota_window_rows WHERE organization_id = $1 AND meter = $2 AND window_start = $3 RETURNING *
 		)
-		INSERT INTO quota_windows (organization_id, meter, limit_window, window_start, window_end, plan_max, max, held)
+		INSERT INTO quota_window_rows (organization_id, meter, limit_window, window_start, window_end, plan_max, max, held)
 		SELECT organization_id, meter, limit_window, $4::date, $4::date + 1, plan_max, max, held FROM gone
-		ON CONFLICT (organization_id, meter, limit_window, window_start) DO UPDATE SET held = quota_windows.held + excluded.held`,
+		ON CONFLICT (organization_id, meter, limit_window, window_start) DO UPDATE SET held = quota_window_rows.held + excluded.held`,
 		r.Organization, r.Meter, now.Start(), day.Start())
 	f.exec(`UPDATE reservations SET day = $2, window_start = $2, created_at = created_at - $3 * interval '1 day' WHERE id = $1`,
 		r.ID, day.Start(), float64(now-day))
@@ -360,7 +360,7 @@ func TestACommitDoesNotExpireItsOwnReservation(t *testing.T) {
 
 	tx, err := f.owner.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), `SELECT FROM quota_windows FOR UPDATE`)
+	_, err = tx.Exec(t.Context(), `SELECT FROM quota_window_rows FOR UPDATE`)
 	require.NoError(t, err)
 	committed := make(chan error)
 	go func() {

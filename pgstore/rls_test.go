@@ -40,7 +40,7 @@ var organizationColumn = map[string]string{
 	"usage_quarantine":          "organization_id",
 	"usage_keys":                "organization_id",
 	"usage_conflicts":           "organization_id",
-	"quota_windows":             "organization_id",
+	"quota_window_rows":         "organization_id",
 	"quota_leases":              "organization_id",
 	"quota_lost_leases":         "organization_id",
 	"plan_changes":              "organization_id",
@@ -121,7 +121,7 @@ func fillQuotas(f *fixture, instance uuid.UUID, organizations ...uuid.UUID) {
 		f.exec(`INSERT INTO usage_keys VALUES ($1, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), now())`, o)
 		f.exec(`
 			INSERT INTO usage_conflicts VALUES ($1, substr(sha256('i'), 1, 16), substr(sha256('f'), 1, 8), 'evaluations', '2026-10-15', 1, now(), $2, 1)`, o, instance)
-		f.exec(`INSERT INTO quota_windows VALUES ($1, 'evaluations', 'day', '2026-10-15', '2026-10-16', 1000, 1000, 0, 5, 1, 0)`, o)
+		f.exec(`INSERT INTO quota_window_rows VALUES ($1, 'evaluations', 'day', '2026-10-15', '2026-10-16', 1000, 1000, 0, 5, 1, 0)`, o)
 		f.exec(`INSERT INTO quota_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 1, 1, 5, 5, 5, 0, 0)`, o, instance)
 		f.exec(`INSERT INTO plan_changes (organization_id, plan, effective_from, due_at) VALUES ($1, 'free', '2026-10-15', '2026-10-15')`, o)
 		f.exec(`INSERT INTO quota_lost_leases VALUES ($1, 'evaluations', 'day', '2026-10-15', $2, 5)`, o, instance)
@@ -197,6 +197,10 @@ func TestRowSecurityOfATenant(t *testing.T) {
 			require.Zero(t, countAs(t, conn, table, column+" = $1", b), "%s: another tenant's rows, asked for", table)
 		})
 	}
+	asTenant(t, conn, a, func() {
+		require.NotZero(t, countAs(t, conn, "quota_windows", "true"), "a view is under the policies of its tables")
+		require.Zero(t, countAs(t, conn, "quota_windows", "organization_id <> $1", a))
+	})
 	for _, table := range platformTables {
 		asTenant(t, conn, a, func() { require.Zero(t, countAs(t, conn, table, "true"), table) })
 	}

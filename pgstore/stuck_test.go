@@ -37,7 +37,7 @@ func TestStuckReservationsHoldUpNoOthers(t *testing.T) {
 		return id
 	}
 	broken := expired(bolt, 10)
-	f.exec(`UPDATE quota_windows SET held = 7 WHERE organization_id = $1`, bolt)
+	f.exec(`UPDATE quota_window_rows SET held = 7 WHERE organization_id = $1`, bolt)
 	var good []uuid.UUID
 	for range 6 {
 		good = append(good, expired(acme, 5))
@@ -58,7 +58,7 @@ func TestStuckReservationsHoldUpNoOthers(t *testing.T) {
 	w := windowOf(draft(acme, 1))
 	require.EqualValues(t, 9, f.quota(w).Held)
 	require.Contains(t, logged.String(), "reservations=2")
-	require.Contains(t, logged.String(), "quota_windows_held_check")
+	require.Contains(t, logged.String(), "quota_window_rows_held_check")
 	stuck, err := f.StuckReservations(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 2, stuck)
@@ -77,7 +77,7 @@ func TestStuckReservationsHoldUpNoOthers(t *testing.T) {
 	_, err = f.HoldReservation(t.Context(), draft(acme, 1), 1)
 	require.ErrorAs(t, err, &short)
 
-	f.exec(`UPDATE quota_windows SET held = 10, max = 1003 WHERE organization_id = $1`, bolt)
+	f.exec(`UPDATE quota_window_rows SET held = 10, max = 1003 WHERE organization_id = $1`, bolt)
 	f.exec(`UPDATE reservations_stuck SET tried_at = tried_at - interval '5 minutes'`)
 	n, err = store.ExpireReservations(t.Context())
 	require.NoError(t, err)
@@ -125,7 +125,7 @@ func TestARefusedWindow(t *testing.T) {
 	w := windowOf(draft(acme, 1))
 	l, opened := f.lessee(w), f.lessee(windowOf(draft(bolt, 1)))
 	opened.ask(10, 10)
-	f.exec(`ALTER TABLE quota_windows ADD CONSTRAINT broken CHECK (organization_id NOT IN ('` + bolt.String() + `', '` + carl.String() + `')) NOT VALID`)
+	f.exec(`ALTER TABLE quota_window_rows ADD CONSTRAINT broken CHECK (organization_id NOT IN ('` + bolt.String() + `', '` + carl.String() + `')) NOT VALID`)
 	good := l.next(10, 10)
 	for _, o := range []uuid.UUID{bolt, carl} {
 		bad := l.next(20, 20)
@@ -175,7 +175,7 @@ func TestARefusedWindowHoldsUpNoEnd(t *testing.T) {
 			}})
 			require.NoError(t, err)
 		}
-		f.exec(`ALTER TABLE quota_windows ADD CONSTRAINT broken CHECK (organization_id <> '` + bolt.String() + `') NOT VALID`)
+		f.exec(`ALTER TABLE quota_window_rows ADD CONSTRAINT broken CHECK (organization_id <> '` + bolt.String() + `') NOT VALID`)
 		state := "stopped"
 		if lost {
 			state = "lost"

@@ -12,7 +12,7 @@ SELECT organization_id, meter, limit_window, window_start, generation, version F
 WHERE instance_id = $1;
 
 -- name: LockLeasedWindows :exec
-SELECT FROM quota_windows w
+SELECT FROM quota_window_rows w
 JOIN (
     SELECT unnest(@organizations::uuid[]) AS organization_id, unnest(@meters::text[]) AS meter, unnest(@kinds::text[]) AS limit_window,
         unnest(@starts::date[]) AS window_start
@@ -21,7 +21,7 @@ ORDER BY w.organization_id, w.meter COLLATE "C", w.limit_window, w.window_start
 FOR NO KEY UPDATE OF w;
 
 -- name: ReleaseLeases :exec
--- A lease of another generation is one that the instance has had since.
+-- What the instance has flushed of the windows stays in them. A lease of another generation is one that the instance has had since.
 WITH released AS (
     DELETE FROM quota_leases l
     USING (
@@ -31,12 +31,13 @@ WITH released AS (
     WHERE l.instance_id = @instance_id
         AND (l.organization_id, l.meter, l.limit_window, l.window_start, l.generation)
             = (r.organization_id, r.meter, r.limit_window, r.window_start, r.generation)
-    RETURNING l.organization_id, l.meter, l.limit_window, l.window_start, l.granted
+    RETURNING l.organization_id, l.meter, l.limit_window, l.window_start, l.granted, l.consumed, l.unleased
 )
-UPDATE quota_windows w SET leased = w.leased - r.granted
+UPDATE quota_window_rows w
+SET given = w.given - r.granted - r.consumed, settled = w.settled + r.consumed, uncovered = w.uncovered + r.unleased
 FROM released r
 WHERE w.organization_id = r.organization_id AND w.meter = r.meter AND w.limit_window = r.limit_window
-    AND w.window_start = r.window_start AND r.granted > 0;
+    AND w.window_start = r.window_start AND r.granted + r.consumed + r.unleased > 0;
 
 -- name: RecordLostLeases :exec
 INSERT INTO quota_lost_leases (organization_id, meter, limit_window, window_start, instance_id, outstanding)

@@ -47,10 +47,10 @@ LEFT JOIN tollgate_limit_in_force(@organization_id::uuid, @meter::text) l ON tru
 SELECT tollgate_lock_holds(@organization_id::uuid, @meter::text);
 
 -- name: LockWindowsOfDay :exec
-SELECT FROM quota_windows
+SELECT FROM quota_window_rows
 WHERE organization_id = @organization_id AND meter = @meter AND window_start <= @day::date AND window_end > @day::date
 ORDER BY limit_window FOR NO KEY UPDATE;
 
 -- name: FreeHeld :exec
-UPDATE quota_windows SET held = held - @quantity::bigint
+UPDATE quota_window_rows SET held = held - @quantity::bigint
 WHERE organization_id = @organization_id AND meter = @meter AND window_start <= @day::date AND window_end > @day::date;

@@ -66,7 +66,7 @@ func (q *Queries) LockInstance(ctx context.Context, id uuid.UUID) (uuid.UUID, er
 }
 
 const lockLeasedWindows = `-- name: LockLeasedWindows :exec
-SELECT FROM quota_windows w
+SELECT FROM quota_window_rows w
 JOIN (
     SELECT unnest($1::uuid[]) AS organization_id, unnest($2::text[]) AS meter, unnest($3::text[]) AS limit_window,
         unnest($4::date[]) AS window_start
@@ -145,12 +145,13 @@ WITH released AS (
     WHERE l.instance_id = $6
         AND (l.organization_id, l.meter, l.limit_window, l.window_start, l.generation)
             = (r.organization_id, r.meter, r.limit_window, r.window_start, r.generation)
-    RETURNING l.organization_id, l.meter, l.limit_window, l.window_start, l.granted
+    RETURNING l.organization_id, l.meter, l.limit_window, l.window_start, l.granted, l.consumed, l.unleased
 )
-UPDATE quota_windows w SET leased = w.leased - r.granted
+UPDATE quota_window_rows w
+SET given = w.given - r.granted - r.consumed, settled = w.settled + r.consumed, uncovered = w.uncovered + r.unleased
 FROM released r
 WHERE w.organization_id = r.organization_id AND w.meter = r.meter AND w.limit_window = r.limit_window
-    AND w.window_start = r.window_start AND r.granted > 0
+    AND w.window_start = r.window_start AND r.granted + r.consumed + r.unleased > 0
 `
 
 type ReleaseLeasesParams struct {
@@ -162,7 +163,7 @@ type ReleaseLeasesParams struct {
 	InstanceID    uuid.UUID
 }
 
-// A lease of another generation is one that the instance has had since.
+// What the instance has flushed of the windows stays in them. A lease of another generation is one that the instance has had since.
 func (q *Queries) ReleaseLeases(ctx context.Context, arg ReleaseLeasesParams) error {
 	_, err := q.db.Exec(ctx, releaseLeases,
 		arg.Organizations,

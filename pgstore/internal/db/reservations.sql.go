@@ -62,7 +62,7 @@ func (q *Queries) EndReservation(ctx context.Context, arg EndReservationParams) 
 }
 
 const freeHeld = `-- name: FreeHeld :exec
-UPDATE quota_windows SET held = held - $1::bigint
+UPDATE quota_window_rows SET held = held - $1::bigint
 WHERE organization_id = $2 AND meter = $3 AND window_start <= $4::date AND window_end > $4::date
 `
 
@@ -228,7 +228,7 @@ func (q *Queries) LockReservation(ctx context.Context, organizationID uuid.UUID,
 }
 
 const lockWindowsOfDay = `-- name: LockWindowsOfDay :exec
-SELECT FROM quota_windows
+SELECT FROM quota_window_rows
 WHERE organization_id = $1 AND meter = $2 AND window_start <= $3::date AND window_end > $3::date
 ORDER BY limit_window FOR NO KEY UPDATE
 `
