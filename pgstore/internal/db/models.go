@@ -252,7 +252,7 @@ type WebhookEndpoint struct {
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 	DisabledAt     *time.Time
-	// It is gone, without its secrets; what was sent to it stays.
+	// It is gone, without its secrets; the row goes once no delivery names it.
 	DeletedAt *time.Time
 	// Through when those that were asked for had each had their time; ahead of now by no more than may be asked for at once.
 	RedeliveriesThrough *time.Time
