@@ -21,6 +21,9 @@ type RollupStore interface {
 	Reconcile(ctx context.Context, from, to calendar.Day) (billing.Reconciliation, error)
 	// DeleteExpired deletes what is kept for a time only and is older than a time.
 	DeleteExpired(ctx context.Context, before time.Time) (billing.Expired, error)
+	// DeleteEvents deletes events that are older than a time and need not be sent any more, and what
+	// is left of deleted endpoints.
+	DeleteEvents(ctx context.Context, before time.Time) (billing.Expired, error)
 	// EnsurePartitions makes the partitions of the day's month and of the months after it.
 	EnsurePartitions(ctx context.Context, day calendar.Day, monthsAhead int) error
 }
@@ -32,8 +35,17 @@ type RollupConfig struct {
 	// Audit is the audit log, and Blobs where the digests of its days are written. Nil: none are.
 	Audit AuditStore
 	Blobs Blobs
+	// Retention says how long is kept what no book needs.
+	Retention Retention
 	// Reconciled is told of every reconciliation: a metric. Nil: nobody is told.
 	Reconciled func(billing.Reconciliation)
+}
+
+// Retention says how long is kept what no book needs, beyond the time for which an identity counts. A zero
+// field: for ever.
+type Retention struct {
+	// Events is how long events, what was sent of them, and deleted endpoints are kept.
+	Events time.Duration
 }
 
 // Rollup has the activities that close days.
@@ -122,6 +134,8 @@ func (r *Rollup) Reconcile(ctx context.Context, in ReconcileInput) (ReconcileRes
 type DeleteExpiredInput struct {
 	// Before is the time before which things are. Required.
 	Before time.Time `json:"before"`
+	// At is when the run was due: what has a [Retention] is deleted by it. Zero: nothing of that is.
+	At time.Time `json:"at,omitzero"`
 }
 
 // DeleteExpired deletes what is kept for a time only: identities, answers to writes,
@@ -135,7 +149,17 @@ func (r *Rollup) DeleteExpired(ctx context.Context, in DeleteExpiredInput) (bill
 	defer beats.stop()
 	digested := r.digestAudit(ctx)
 	deleted, err := r.config.Store.DeleteExpired(ctx, in.Before)
-	return deleted, classify(cmp.Or(err, digested))
+	return deleted, classify(cmp.Or(err, r.deleteOld(ctx, in.At, &deleted), digested))
+}
+
+// deleteOld deletes what has a [Retention], and adds it to what was deleted.
+func (r *Rollup) deleteOld(ctx context.Context, at time.Time, deleted *billing.Expired) error {
+	if at.IsZero() || r.config.Retention.Events == 0 {
+		return nil
+	}
+	events, err := r.config.Store.DeleteEvents(ctx, at.Add(-r.config.Retention.Events))
+	deleted.Events, deleted.Endpoints = events.Events, events.Endpoints
+	return err
 }
 
 // EnsurePartitionsInput says for which months.

@@ -19,6 +19,8 @@ type rollups struct {
 	ahead int
 	// before is what DeleteExpired was asked.
 	before time.Time
+	// eventsBefore is what DeleteEvents was asked.
+	eventsBefore time.Time
 }
 
 func (r *rollups) RollUpDay(_ context.Context, day calendar.Day) (billing.DayRollup, error) {
@@ -50,12 +52,17 @@ func (r *rollups) DeleteExpired(_ context.Context, before time.Time) (billing.Ex
 	return billing.Expired{Identities: 5}, r.err
 }
 
+func (r *rollups) DeleteEvents(_ context.Context, before time.Time) (billing.Expired, error) {
+	r.eventsBefore = before
+	return billing.Expired{Events: 7, Endpoints: 1}, r.err
+}
+
 func TestReconcile(t *testing.T) {
 	t.Parallel()
 	day := calendar.DayOf(now)
 	r := &rollups{}
 	var told []billing.Reconciliation
-	a := activities.NewRollup(activities.RollupConfig{Store: r, Reconciled: func(one billing.Reconciliation) { told = append(told, one) }})
+	a := activities.NewRollup(activities.RollupConfig{Store: r, Retention: activities.Retention{Events: 24 * time.Hour}, Reconciled: func(one billing.Reconciliation) { told = append(told, one) }})
 	e := newEnvironment(t, a)
 
 	found, err := run[activities.ReconcileResult](t, e, a.Reconcile, activities.ReconcileInput{From: day - 1, To: day})
@@ -69,6 +76,11 @@ func TestReconcile(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 5, deleted.Identities)
 	require.True(t, now.Equal(r.before))
+	require.True(t, r.eventsBefore.IsZero(), "a run of before there was a retention keeps them")
+	deleted, err = run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{Before: now.Add(-time.Hour), At: now})
+	require.NoError(t, err)
+	require.Equal(t, billing.Expired{Identities: 5, Events: 7, Endpoints: 1}, deleted)
+	require.True(t, now.Add(-24*time.Hour).Equal(r.eventsBefore))
 	_, err = run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{})
 	require.ErrorContains(t, err, "before is missing")
 

@@ -178,7 +178,8 @@ func TestDispatchSixteenAtOnce(t *testing.T) {
 		Start: func(_ context.Context, d webhooks.Delivery) error {
 			n := inFlight.Add(1)
 			defer inFlight.Add(-1)
-			for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
+			for was := most.Load(); n > was; was = most.Load() {
+				most.CompareAndSwap(was, n)
 			}
 			if n == atOnce {
 				reached()

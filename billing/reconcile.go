@@ -22,6 +22,10 @@ type Expired struct {
 	Reservations int64 `json:"reservations"`
 	Windows      int64 `json:"windows"`
 	PlanChanges  int64 `json:"plan_changes,omitempty"`
+	// Events had been sent to all who wanted them, or given up; Endpoints had been deleted by their
+	// owners.
+	Events    int64 `json:"events,omitempty"`
+	Endpoints int64 `json:"endpoints,omitempty"`
 }
 
 // Layer is a place in which the same usage is kept, from the request to the total:

@@ -51,16 +51,20 @@ func (m *Meter) letGo(o *Organization) rest {
 	defer m.catalogMu.RUnlock()
 	o.planMu.Lock()
 	defer o.planMu.Unlock()
-	found := resting
-	for i := range o.view.Load().entitlements {
+	found, each := resting, o.view.Load().entitlements
+	for i := range each {
 		s := o.slot(Index(i))
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		found = max(found, s.rests())
 	}
+	defer func() {
+		for i := range each {
+			o.slot(Index(i)).mu.Unlock()
+		}
+	}()
 	switch found {
 	case giving:
-		for i := range o.view.Load().entitlements {
+		for i := range each {
 			o.slot(Index(i)).eachQuota((*quota).giveBackFree)
 		}
 	case resting:

@@ -14,6 +14,8 @@ CREATE TABLE events (
 );
 CREATE INDEX events_organization ON events (organization_id, id);
 CREATE INDEX events_undispatched ON events (id) WHERE dispatched_at IS NULL;
+-- Events are deleted in the order in which they were made.
+CREATE INDEX events_created_at ON events (created_at);
 COMMENT ON TABLE events IS 'What happened that others are told of. Only dispatched_at changes.';
 COMMENT ON COLUMN events.data IS 'As json and not jsonb: the bytes stay as they are, and so does what is signed.';
 COMMENT ON COLUMN events.dispatched_at IS 'When every delivery of it had been started.';
@@ -40,7 +42,7 @@ COMMENT ON TABLE webhook_endpoints IS 'Where events are sent. Without an organiz
 COMMENT ON COLUMN webhook_endpoints.kinds IS 'The kinds that are wanted; none: all.';
 COMMENT ON COLUMN webhook_endpoints.redeliveries_through IS 'Through when those that were asked for had each had their time; ahead of now by no more than may be asked for at once.';
 COMMENT ON COLUMN webhook_endpoints.secret IS 'It signs, so it is kept as it is and not as a hash.';
-COMMENT ON COLUMN webhook_endpoints.deleted_at IS 'It is gone, without its secrets; what was sent to it stays.';
+COMMENT ON COLUMN webhook_endpoints.deleted_at IS 'It is gone, without its secrets; the row goes once no delivery names it.';
 
 CREATE TABLE webhook_deliveries (
     event_id        uuid        NOT NULL REFERENCES events (id),
@@ -76,7 +78,7 @@ CREATE TABLE webhook_attempts (
     UNIQUE (event_id, endpoint_id, id),
     FOREIGN KEY (event_id, endpoint_id) REFERENCES webhook_deliveries
 );
-COMMENT ON TABLE webhook_attempts IS 'What came of each try. Nothing changes or deletes a row.';
+COMMENT ON TABLE webhook_attempts IS 'What came of each try. Nothing changes a row; it goes with its event.';
 COMMENT ON COLUMN webhook_attempts.id IS 'The run and the try in it: a try is recorded once.';
 
 ALTER TABLE events ENABLE ROW LEVEL SECURITY;
@@ -99,11 +101,11 @@ CREATE POLICY tollgate_scope ON webhook_attempts TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
-GRANT SELECT, INSERT, UPDATE (dispatched_at) ON events TO tollgate_api;
-GRANT SELECT, INSERT, UPDATE (url, kinds, description, secret, previous_secret, previous_until, updated_at, disabled_at, deleted_at, redeliveries_through)
+GRANT SELECT, INSERT, DELETE, UPDATE (dispatched_at) ON events TO tollgate_api;
+GRANT SELECT, INSERT, DELETE, UPDATE (url, kinds, description, secret, previous_secret, previous_until, updated_at, disabled_at, deleted_at, redeliveries_through)
     ON webhook_endpoints TO tollgate_api;
-GRANT SELECT, INSERT, UPDATE (state, attempts, next_attempt_at, last_status, last_error, updated_at) ON webhook_deliveries TO tollgate_api;
-GRANT SELECT, INSERT ON webhook_attempts TO tollgate_api;
+GRANT SELECT, INSERT, DELETE, UPDATE (state, attempts, next_attempt_at, last_status, last_error, updated_at) ON webhook_deliveries TO tollgate_api;
+GRANT SELECT, INSERT, DELETE ON webhook_attempts TO tollgate_api;
 
 -- Each migration says anew which it is, and from which on programs work with what it makes. Programs that are older than that, and
 -- all that are older than a migration which says nothing, are not ready.

@@ -74,21 +74,62 @@ func (s *Store) DeleteExpired(ctx context.Context, before time.Time) (billing.Ex
 		{deleteWindows, &deleted.Windows},
 		{deletePlanChanges, &deleted.PlanChanges},
 	} {
-		for {
-			var n int64
-			err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
-				tag, err := tx.Exec(ctx, one.statement, before, expiredChunk)
-				n = tag.RowsAffected()
-				return err
-			})
-			if err != nil {
-				return deleted, wrap(err, "delete what is older than %s", before.Format(time.RFC3339))
-			}
-			*one.count += n
-			if n < expiredChunk {
-				break
-			}
+		if err := s.deleteInChunks(ctx, one.statement, before, one.count); err != nil {
+			return deleted, err
 		}
 	}
 	return deleted, nil
+}
+
+// The statements of [Store.DeleteEvents], with the parameters of those above. An event goes whole: with what was
+// sent of it, and once the last word on every delivery is as old.
+const (
+	deleteEvents = `
+		WITH over AS (
+			SELECT e.id FROM events e
+			WHERE e.created_at < $1 AND e.dispatched_at IS NOT NULL AND NOT EXISTS (
+				SELECT FROM webhook_deliveries d WHERE d.event_id = e.id AND (d.state = 'pending' OR d.updated_at >= $1))
+			ORDER BY e.created_at LIMIT $2 FOR UPDATE OF e
+		), attempts AS (
+			DELETE FROM webhook_attempts USING over WHERE event_id = over.id
+		), deliveries AS (
+			DELETE FROM webhook_deliveries USING over WHERE event_id = over.id
+		)
+		DELETE FROM events USING over WHERE events.id = over.id`
+	deleteEndpoints = `
+		DELETE FROM webhook_endpoints WHERE id IN (
+			SELECT e.id FROM webhook_endpoints e
+			WHERE e.deleted_at < $1 AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.endpoint_id = e.id)
+			LIMIT $2)`
+)
+
+// DeleteEvents deletes the events that are older than a time, with their deliveries and attempts, and then the
+// endpoints that their owners deleted before it and that no delivery names any more. An event that is not
+// dispatched, or of which a delivery is pending or was tried since, stays.
+func (s *Store) DeleteEvents(ctx context.Context, before time.Time) (billing.Expired, error) {
+	var deleted billing.Expired
+	err := s.deleteInChunks(ctx, deleteEvents, before, &deleted.Events)
+	if err == nil {
+		err = s.deleteInChunks(ctx, deleteEndpoints, before, &deleted.Endpoints)
+	}
+	return deleted, err
+}
+
+// deleteInChunks runs a statement until it finds no more, a transaction each time, and adds up how many it deleted.
+func (s *Store) deleteInChunks(ctx context.Context, statement string, before time.Time, count *int64) error {
+	for {
+		var n int64
+		err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+			tag, err := tx.Exec(ctx, statement, before, expiredChunk)
+			n = tag.RowsAffected()
+			return err
+		})
+		if err != nil {
+			return wrap(err, "delete what is older than %s", before.Format(time.RFC3339))
+		}
+		*count += n
+		if n < expiredChunk {
+			return nil
+		}
+	}
 }

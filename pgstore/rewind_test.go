@@ -49,7 +49,7 @@ func (f *fixture) rewound(organization uuid.UUID) *rewound {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		_ = f.Listen(listening, uuid.Nil, func(change pgstore.Change) {
+		_ = f.Listen(listening, r.id, func(change pgstore.Change) {
 			if window, ok := change.QuotaWindow(); ok && !change.Look {
 				r.meter.Recall(window)
 			}

@@ -302,7 +302,6 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 		`UPDATE plans SET name = 'x'`,
 		`UPDATE plan_limits SET max = 1`,
 		`DELETE FROM exports`,
-		`DELETE FROM webhook_attempts`,
 		`UPDATE webhook_attempts SET status = 200`,
 		`UPDATE events SET data = '{}'`,
 		`UPDATE export_decisions SET note = 'x'`,

@@ -148,6 +148,10 @@ func (s *fakeStore) Reconcile(ctx context.Context, from, to calendar.Day) (out b
 	return out, err
 }
 
+func (s *fakeStore) DeleteEvents(context.Context, time.Time) (billing.Expired, error) {
+	return billing.Expired{}, nil
+}
+
 func (s *fakeStore) DeleteExpired(ctx context.Context, before time.Time) (out billing.Expired, err error) {
 	err = s.call(ctx, "DeleteExpired", func() error {
 		out = billing.Expired{Identities: 7}

@@ -112,7 +112,7 @@ func (h *housekeeping) partitions(ctx workflow.Context) error {
 }
 
 func (h *housekeeping) deleteExpired(ctx workflow.Context) error {
-	in := activities.DeleteExpiredInput{Before: h.at.Add(-meter.IdentityRetention)}
+	in := activities.DeleteExpiredInput{Before: h.at.Add(-meter.IdentityRetention), At: h.at}
 	var deleted billing.Expired
 	if err := workflow.ExecuteActivity(forBulk(ctx, "delete what is kept for a time only"), onRollup.DeleteExpired, in).Get(ctx, &deleted); err != nil {
 		return err

@@ -52,7 +52,7 @@ func newQueues(b *base, c WorkerConfig, blobs *blobstore.Store) (*queues, error)
 	shared.RegisterActivity(activities.NewRuns(activities.RunsConfig{
 		IsRunning: func(ctx context.Context, id string) (bool, error) { return starter.IsRunning(ctx, b.temporal, id) },
 	}))
-	shared.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: b.store, Audit: b.store, Blobs: blobs, Reconciled: reconciled}))
+	shared.RegisterActivity(activities.NewRollup(activities.RollupConfig{Store: b.store, Audit: b.store, Blobs: blobs, Retention: c.ofHousekeeping(), Reconciled: reconciled}))
 	shared.RegisterActivity(activities.NewCredits(activities.CreditsConfig{Store: b.store}))
 	shared.RegisterActivity(activities.NewExport(activities.ExportConfig{Store: b.store, Blobs: blobs, Program: version.String(), AllowSelfApproval: c.AllowSelfApproval}))
 	shared.RegisterActivity(activities.NewSinks(activities.SinksConfig{Store: b.store}))

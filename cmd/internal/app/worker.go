@@ -21,6 +21,7 @@ import (
 type WorkerConfig struct {
 	Shared
 	config.Stripe
+	Retention
 	Listen          string        `default:"127.0.0.1:9090" env:"TOLLGATE_WORKER_LISTEN" help:"Address of /healthz, /livez, /readyz and /metrics."`
 	WebhookAttempts int           `default:"64" env:"TOLLGATE_WEBHOOK_ATTEMPTS" help:"Attempts to deliver events that the worker makes at once, 4 to 10000. An organization has at most a quarter of those that are free."`
 	WebhookRate     int           `default:"200" env:"TOLLGATE_WEBHOOK_RATE" help:"Most steps of deliveries that the worker begins a second, 1 to 100000. Each has a connection to Postgres for some milliseconds."`
@@ -32,7 +33,7 @@ type WorkerConfig struct {
 
 // Validate checks the settings.
 func (c WorkerConfig) Validate() error {
-	return errors.Join(c.Shared.Validate(), c.Stripe.Validate(), config.CheckListen("--listen", c.Listen), within("--keep-interval", c.KeepInterval, 0, time.Hour),
+	return errors.Join(c.Shared.Validate(), c.Stripe.Validate(), c.Retention.Validate(), config.CheckListen("--listen", c.Listen), within("--keep-interval", c.KeepInterval, 0, time.Hour),
 		checkVersion(c), between("--webhook-attempts", c.WebhookAttempts, 4, 10_000), between("--webhook-rate", c.WebhookRate, 1, 100_000))
 }
 
