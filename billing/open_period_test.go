@@ -18,7 +18,9 @@ func TestOpenPeriod(t *testing.T) {
 	t.Parallel()
 	period, err := calendar.ParsePeriod("2026-11")
 	require.NoError(t, err)
-	at := func(day, hour int) time.Time { return period.Start().AddDate(0, 0, day-1).Add(time.Duration(hour) * time.Hour) }
+	at := func(day, hour int) time.Time {
+		return period.Start().AddDate(0, 0, day-1).Add(time.Duration(hour) * time.Hour)
+	}
 	record := func(meter string, day, hour int, value int64) billing.UsageRecord {
 		return billing.UsageRecord{Meter: meter, Day: calendar.DayOf(at(day, 0)), Value: value, LastAt: at(day, hour)}
 	}
