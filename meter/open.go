@@ -198,6 +198,8 @@ func (r *Reservation) announce(q *quota, now int64) bool {
 	if r.coming != q {
 		r.withdraw()
 		r.coming, r.announced = q, q.version
+		// What was made before is taken for adopted from now on.
+		q.adoptOpen()
 		q.adoptMore(r.quantity)
 	}
 	return q.heard > r.announced || q.away(now) || q.refusedUntil != 0

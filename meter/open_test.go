@@ -181,3 +181,36 @@ func TestNobodyIsGrantedWhatARedatedReservationTakes(t *testing.T) {
 	held.Release()
 	require.True(t, open.Release())
 }
+
+// TestWhatWasUnleasedIsGivenBackOnce holds that a reservation which was made of the day without a lease, as the
+// store was away, is given back once, though one of the day before is about to be moved beside it.
+func TestWhatWasUnleasedIsGivenBackOnce(t *testing.T) {
+	store, instance, now := metertest.NewStore(), uuid.Must(uuid.NewV7()), noon
+	id, clock := store.Add("free"), func() time.Time { return now }
+	m := meter.New(meter.WithManualLeases(meter.Config{
+		Catalog: fleetCatalog(), Store: store, Leases: store, Instance: instance, Now: clock, RedateAfter: 5 * time.Minute, Logger: slog.New(slog.DiscardHandler),
+	}))
+	flusher := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: instance, Now: clock, Logger: slog.New(slog.DiscardHandler)})
+	o, err := m.Organization(t.Context(), id, now)
+	require.NoError(t, err)
+	var open []*meter.OpenReservation
+	for range 2 {
+		d, held := meter.AdmitManually(o, 0, 1, now, 3)
+		require.True(t, d.Allowed)
+		open = append(open, m.KeepOpen(held, now))
+		now = now.AddDate(0, 0, 1)
+		store.Set(func(s *metertest.Store) { s.Away = true })
+		meter.KeepLeases(m)
+	}
+	now = now.Add(-13 * time.Hour)
+	store.Set(func(s *metertest.Store) { s.Away = false })
+	_, err = flusher.Flush(t.Context())
+	require.NoError(t, err)
+	for _, one := range open {
+		require.True(t, one.Release())
+	}
+	for range 3 {
+		meter.KeepLeases(m)
+		store.Set(func(s *metertest.Store) { require.NoError(t, s.Quota.Check()) })
+	}
+}

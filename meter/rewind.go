@@ -205,7 +205,8 @@ func (f *Flusher) CompareLeases(ctx context.Context) error {
 	for _, w := range leases {
 		stored[w.QuotaWindow] = w
 		known := false
-		m.withQuota(w.QuotaWindow, func(*quota) { known = true })
+		// One that has heard nothing is of an organization that came back: the lease is of before it left.
+		m.withQuota(w.QuotaWindow, func(q *quota) { known = q.heard > 0 || q.generation == w.Generation })
 		if !known {
 			forgotten = append(forgotten, w)
 		}

@@ -154,3 +154,20 @@ func TestAnEarlierLeaseIsNotKept(t *testing.T) {
 	meter.KeepLeases(r.meter)
 	require.Zero(t, r.store.Quota.Windows[month].Leased)
 }
+
+// TestALeaseOfBeforeAnOrganizationLeftIsGivenBack holds that a lease which the store has again after a
+// restore, of an organization that has left memory and come back since, is given back.
+func TestALeaseOfBeforeAnOrganizationLeftIsGivenBack(t *testing.T) {
+	r := newRewinder(t, "free")
+	require.NoError(t, r.use(1))
+	backup := r.store.Backup()
+	meter.ForgetIdle(r.flusher, 2)
+	require.True(t, r.of.Forgotten())
+	r.of = meter.InPlace(r.of)
+	d, _ := meter.AdmitManually(r.of, 0, 1, noon, 0)
+	require.False(t, d.Allowed, "it has heard nothing of its window")
+	r.store.Restore(backup)
+	r.requireOf(1, 19)
+	require.NoError(t, r.flusher.CompareLeases(t.Context()))
+	r.requireOf(1, 0)
+}
