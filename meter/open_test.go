@@ -204,13 +204,25 @@ func TestWhatWasUnleasedIsGivenBackOnce(t *testing.T) {
 	}
 	now = now.Add(-13 * time.Hour)
 	store.Set(func(s *metertest.Store) { s.Away = false })
+	meter.KeepLeases(m)
 	_, err = flusher.Flush(t.Context())
 	require.NoError(t, err)
+	require.Equal(t, calendar.DayOf(noon), meter.DayOfOpen(open[0]), "the store is yet to be told")
 	for _, one := range open {
 		require.True(t, one.Release())
 	}
-	for range 3 {
+	for admitted := range 21 {
+		d, held := meter.AdmitManually(o, 0, 1, now, 3)
+		require.Equal(t, admitted < 20, d.Allowed)
+		held.Commit()
 		meter.KeepLeases(m)
-		store.Set(func(s *metertest.Store) { require.NoError(t, s.Quota.Check()) })
+		_, err = flusher.Flush(t.Context())
+		require.NoError(t, err)
+		store.Set(func(s *metertest.Store) {
+			require.NoError(t, s.Quota.Check())
+			w := s.Quota.Windows[meter.QuotaWindow{Organization: id, Meter: "daily", Kind: calendar.WindowDay, Start: calendar.DayOf(now)}]
+			require.EqualValues(t, min(admitted+1, 20), w.Consumed+w.Unleased)
+			require.LessOrEqual(t, w.Consumed+w.Unleased+w.Leased, int64(20))
+		})
 	}
 }
