@@ -73,8 +73,9 @@ func TestReservationHeldAndCommitted(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	r := draft(o, 100)
-	// The clock of who makes it is ten minutes behind: it is held for an hour all the same.
-	r.CreatedAt, r.ExpiresAt = r.CreatedAt.Add(-10*time.Minute), r.ExpiresAt.Add(-10*time.Minute)
+	// The clock of who makes it is ten minutes behind, within the day: it is held for an hour all the same.
+	behind := min(10*time.Minute, r.CreatedAt.Sub(r.CreatedAt.UTC().Truncate(24*time.Hour)))
+	r.CreatedAt, r.ExpiresAt = r.CreatedAt.Add(-behind), r.ExpiresAt.Add(-behind)
 	want := r
 	want.State, want.Held = meter.ReservationHeld, 100
 	got := f.hold(r)
