@@ -49,11 +49,15 @@ func TestConnectionsNeverStarveTheJournal(t *testing.T) {
 		slices.Sort(took)
 		t.Logf("stalled %s: %d reports, p99 %s, longest time without one %s; %s of at most %s connections", stalls.where, len(took), took[len(took)*99/100], longest,
 			number(metrics, `tollgate_connections{[^}]*state="held"[^}]*}`), number(metrics, `tollgate_connections{[^}]*state="most"[^}]*}`))
-		require.Less(t, longest, 2*time.Second)
+		require.Less(t, longest, starved)
 		require.Equal(t, "0", number(metrics, `tollgate_unjournalled_total(?:{[^}]*})?`))
 	}
 	require.Eventually(t, func() bool { return s.recorded(other) == acknowledged }, 20*time.Second, 100*time.Millisecond)
 }
+
+// starved is how long nobody may be answered while connections stall, on a machine that is busy with other
+// tests, too: journals without descriptors answered nobody for as long as the connections stood.
+const starved = 10 * time.Second
 
 // stall opens connections, says the same on each, and keeps them until done is closed.
 func stall(address, says string, connections int, done <-chan struct{}) {

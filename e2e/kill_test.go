@@ -74,7 +74,8 @@ func killUnderLoad(t *testing.T, durability string, n int) {
 					known.acknowledged.Add(1)
 				case 0:
 					known.unknown.Add(1)
-				case notSent:
+				case notSent, http.StatusServiceUnavailable:
+					// Try again: also where a process that has just begun can't look a key up in time.
 					time.Sleep(5 * time.Millisecond)
 				default:
 					known.refused.Add(1)
