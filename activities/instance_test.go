@@ -89,10 +89,10 @@ func TestFlushFlushesForAnEpoch(t *testing.T) {
 	f := &flusher{}
 	a := newInstance(f, &stops{})
 	e := newEnvironment(t, a)
-	out, err := run[activities.FlushSummary](t, e, a.Flush, epoch(110*time.Millisecond))
+	out, err := run[activities.FlushSummary](t, e, a.Flush, epoch(time.Second))
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, out.Flushes, 3, "at the instance's own interval of 20 ms")
-	require.LessOrEqual(t, out.Flushes, 7)
+	require.LessOrEqual(t, out.Flushes, 51)
 	require.Equal(t, activities.FlushSummary{
 		Seq: int64(out.Flushes), Watermark: now.Add(time.Duration(out.Flushes) * time.Second),
 		Flushes: out.Flushes, Batches: out.Flushes, Rows: 10 * out.Flushes,
