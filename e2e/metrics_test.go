@@ -83,7 +83,7 @@ func differing(want, got string) (missing, unlisted []string) {
 }
 
 // settle is the time after which everything that was done is seen in the metrics.
-const settle = 10 * time.Second
+const settle = time.Minute
 
 // doALittleOfEverything has both programs do what they have metrics of.
 func doALittleOfEverything(t *testing.T, s *system, api *process, temporal client.Client) {

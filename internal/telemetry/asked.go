@@ -10,7 +10,7 @@ import (
 const (
 	// askPatience is how long a scrape waits for one answer, and askTimeout how long what is asked may take
 	// altogether: what comes too late for one scrape is there for the next.
-	askPatience = 250 * time.Millisecond
+	askPatience = 500 * time.Millisecond
 	askTimeout  = 10 * time.Second
 	// askedFor is how long an answer is shown while there is no newer one.
 	askedFor = 2 * time.Minute
