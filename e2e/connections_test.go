@@ -105,10 +105,12 @@ func number(metrics, pattern string) string {
 	return found[1]
 }
 
+// looker asks what must be answered whatever is broken: it doesn't wait for ever.
+var looker = http.Client{Timeout: 30 * time.Second}
+
 func status(t *testing.T, url string) int {
 	t.Helper()
-	client := http.Client{Timeout: 30 * time.Second}
-	response, err := client.Get(url)
+	response, err := looker.Get(url)
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	return response.StatusCode
@@ -116,8 +118,7 @@ func status(t *testing.T, url string) int {
 
 func text(t *testing.T, url string) string {
 	t.Helper()
-	client := http.Client{Timeout: 30 * time.Second}
-	response, err := client.Get(url)
+	response, err := looker.Get(url)
 	require.NoError(t, err)
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)

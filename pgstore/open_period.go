@@ -11,6 +11,7 @@ import (
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
+	"github.com/riverline/tollgate/pgstore/internal/db"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -82,20 +83,16 @@ func readRecords(ctx context.Context, tx scoped, query string, organization uuid
 // OrganizationStatements returns an organization's issued statements, the newest period first, at most limit of them: those of
 // each period's last revision.
 func (s *Store) OrganizationStatements(ctx context.Context, organization uuid.UUID, limit int) ([]billing.Statement, error) {
-	out := []billing.Statement{}
+	var out []billing.Statement
 	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.OrganizationStatements(ctx, organization, pageSize(limit))
 		if err != nil {
 			return err
 		}
-		for _, row := range rows {
-			one, err := statement(row.Document, row.Number, row.Replaces)
-			if err != nil {
-				return err
-			}
-			out = append(out, one)
-		}
-		return nil
+		out, err = statements(rows, func(r db.OrganizationStatementsRow) (document, number, replaces string) {
+			return r.Document, r.Number, r.Replaces
+		})
+		return err
 	})
 	return out, wrap(err, "read the issued statements of organization %s", organization)
 }

@@ -50,13 +50,10 @@ func (s *Store) Statements(ctx context.Context, id, after uuid.UUID, limit int) 
 		if err != nil {
 			return err
 		}
-		out = make([]billing.Statement, len(rows))
-		for i, row := range rows {
-			if out[i], err = statement(row.Document, row.Number, row.Replaces); err != nil {
-				return err
-			}
-		}
-		return nil
+		out, err = statements(rows, func(r db.StatementPageRow) (document, number, replaces string) {
+			return r.Document, r.Number, r.Replaces
+		})
+		return err
 	})
 	return out, wrap(err, "read the statements of export %s", id)
 }
@@ -78,22 +75,30 @@ func (s *Store) Statement(ctx context.Context, id, organization uuid.UUID) (bill
 // Corrections returns the statements of an export that correct closed periods, at most
 // limit of them.
 func (s *Store) Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error) {
-	out := []billing.Statement{}
+	var out []billing.Statement
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.CorrectingStatements(ctx, id, pageSize(limit))
 		if err != nil {
 			return err
 		}
-		for _, row := range rows {
-			one, err := statement(row.Document, row.Number, row.Replaces)
-			if err != nil {
-				return err
-			}
-			out = append(out, one)
-		}
-		return nil
+		out, err = statements(rows, func(r db.CorrectingStatementsRow) (document, number, replaces string) {
+			return r.Document, r.Number, r.Replaces
+		})
+		return err
 	})
 	return out, wrap(err, "read the corrections of export %s", id)
+}
+
+// statements reads the statements that rows hold; none is an empty list.
+func statements[R any](rows []R, of func(R) (document, number, replaces string)) ([]billing.Statement, error) {
+	out := make([]billing.Statement, len(rows))
+	for i, row := range rows {
+		var err error
+		if out[i], err = statement(of(row)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 func statement(document, number, replaces string) (billing.Statement, error) {

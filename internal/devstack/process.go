@@ -102,13 +102,8 @@ func (p *process) run(cmd *exec.Cmd, started chan<- error) {
 // stop asks the program to end, waits for that, and kills it when ctx ends
 // first. It returns nil only if the program has ended in an orderly way.
 func (p *process) stop(ctx context.Context) error {
-	p.signal(p.config.stop)
-	select {
-	case <-p.done:
-		return nil
-	case <-ctx.Done():
-	}
-	if err := p.kill(); err != nil {
+	killed, err := p.end(ctx, p.config.stop)
+	if err != nil || !killed {
 		return err
 	}
 	return fmt.Errorf("%s did not stop in time and was killed: %w", p.config.name, context.Cause(ctx))
@@ -116,12 +111,18 @@ func (p *process) stop(ctx context.Context) error {
 
 // crash has the program end without an orderly stop, and kills it when ctx ends first, which is a crash, too.
 func (p *process) crash(ctx context.Context) error {
-	p.signal(syscall.SIGQUIT)
+	_, err := p.end(ctx, syscall.SIGQUIT)
+	return err
+}
+
+// end sends the program a signal, and says whether it had to be killed because ctx ended before it did.
+func (p *process) end(ctx context.Context, signal syscall.Signal) (killed bool, err error) {
+	p.signal(signal)
 	select {
 	case <-p.done:
-		return nil
+		return false, nil
 	case <-ctx.Done():
-		return p.kill()
+		return true, p.kill()
 	}
 }
 
