@@ -49,17 +49,23 @@ func startDev(t *testing.T, folder string, ports map[string]string) *devRun {
 		}
 	})
 	require.Eventually(t, func() bool {
-		select {
-		case <-run.ended:
-			t.Fatalf("tollgate dev ended: %s", run.log.tail(30))
-		default:
-		}
-		return strings.Contains(run.log.String(), "Tollgate is ready")
+		return run.over() || strings.Contains(run.log.String(), "Tollgate is ready")
 	}, 10*time.Minute, 50*time.Millisecond)
+	require.False(t, run.over(), "tollgate dev ended: %s", run.log.tail(30))
 	var err error
 	run.env, err = demo.ReadEnv(filepath.Join(folder, "dev.env"))
 	require.NoError(t, err)
 	return run
+}
+
+// over says that it has ended.
+func (d *devRun) over() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // dataFolder is a folder that Postgres's own user can reach, too, should root run the

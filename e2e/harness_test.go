@@ -10,7 +10,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -27,6 +26,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/internal/devstack"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
 )
@@ -274,13 +274,13 @@ func step(t *testing.T, name string) {
 	t.Log("step:", name)
 }
 
-// freeAddress returns a loopback address on which nothing listens.
+// freeAddress returns a loopback address on which nothing listens, and which no
+// connection takes as its source meanwhile.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := devstack.FreeAddress()
 	require.NoError(t, err)
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	return address
 }
 
 // call sends JSON and returns the status and the decoded answer.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/meter"
@@ -125,8 +126,9 @@ func TestStoreAwayAllowsOrDenies(t *testing.T) {
 		store.Set(func(s *metertest.Store) { s.Away = false })
 		require.Eventually(t, func() bool {
 			d, r, err := o.Admit(context.Background(), 0, 1, noon.Add(time.Since(started)))
-			require.NoError(t, err)
-			require.True(t, d.Allowed)
+			if !assert.NoError(t, err) || !assert.True(t, d.Allowed) {
+				return true
+			}
 			r.Release()
 			windows := 0
 			store.Set(func(s *metertest.Store) { windows = len(s.Quota.Windows) })
@@ -151,7 +153,9 @@ func TestDenyCoversWhatIsNotKnown(t *testing.T) {
 	store.Set(func(s *metertest.Store) { s.Away = false })
 	require.Eventually(t, func() bool {
 		o, err := m.Organization(context.Background(), id, noon.Add(time.Since(started)+time.Second))
-		require.NoError(t, err)
+		if !assert.NoError(t, err) {
+			return true
+		}
 		d, r, err := o.Admit(context.Background(), 0, 1, noon.Add(time.Since(started)))
 		r.Commit()
 		return err == nil && d.Allowed

@@ -92,6 +92,15 @@ func FreePort() (int, error) {
 	return 0, fmt.Errorf("no free port between %d and %d after %d attempts", firstFreePort, lastFreePort, attempts)
 }
 
+// FreeAddress returns the loopback address of a FreePort.
+func FreeAddress() (string, error) {
+	port, err := FreePort()
+	if err != nil {
+		return "", err
+	}
+	return loopback(port), nil
+}
+
 // loopback returns the address of a port on this machine.
 func loopback(port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))

@@ -42,6 +42,23 @@ func TestFreePort(t *testing.T) {
 	}
 }
 
+// TestNoConnectionTakesAFreePort opens more connections than a busy machine has, and
+// looks for a source port among those that are given to servers.
+func TestNoConnectionTakesAFreePort(t *testing.T) {
+	t.Parallel()
+	address, err := FreeAddress()
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	for range 200 {
+		conn, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		require.GreaterOrEqual(t, conn.LocalAddr().(*net.TCPAddr).Port, lastFreePort)
+	}
+}
+
 func TestGivenOrFreePort(t *testing.T) {
 	t.Parallel()
 	_, err := givenOrFreePort(70000, "--postgres-port")

@@ -4,7 +4,6 @@ package servertest_test
 import (
 	"bytes"
 	"context"
-	"net"
 	"net/http"
 	"path/filepath"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/cmd/internal/app"
 	"github.com/riverline/tollgate/internal/config"
+	"github.com/riverline/tollgate/internal/devstack"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
 	"github.com/riverline/tollgate/meter"
@@ -132,11 +132,11 @@ func requireReadyOnItsSchemaAlone(t *testing.T, database *pgtest.Database, progr
 	become(http.StatusOK)
 }
 
-// freeAddress returns a loopback address on which nothing listens.
+// freeAddress returns a loopback address on which nothing listens, and which no
+// connection takes as its source meanwhile.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := devstack.FreeAddress()
 	require.NoError(t, err)
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	return address
 }
