@@ -56,6 +56,8 @@ const (
 	// who has no key that works.
 	TypeSelfApproval = "SelfApproval"
 	TypeNoActor      = "NoActor"
+	// TypeDecidedBefore is a decision that was made already, on another run.
+	TypeDecidedBefore = "DecidedBefore"
 	// TypePermanent is any other failure that would come again: its own text says which.
 	TypePermanent = "Permanent"
 )
@@ -88,6 +90,7 @@ var permanent = []struct {
 	{errDrained, TypeDrained},
 	{accounts.ErrSecondPerson, TypeSelfApproval},
 	{accounts.ErrNoActor, TypeNoActor},
+	{billing.ErrDecidedBefore, TypeDecidedBefore},
 	{documents.ErrInvalidUsage, TypeInvalidUsage},
 	{documents.ErrInvalidManifest, TypeInvalidManifest},
 	{billing.ErrExportNotFound, TypeExportNotFound},

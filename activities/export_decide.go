@@ -18,7 +18,8 @@ type ExportDecisionStore interface {
 	// ReviewVariances keeps which statements differ from those before, and counts them.
 	ReviewVariances(ctx context.Context, id uuid.UUID, threshold billing.VarianceThreshold) (int64, error)
 	// RecordDecision adds to the audit trail, once for each ID. It is [accounts.ErrNoActor] where
-	// who decides has no key of that name, and [accounts.ErrSecondPerson] where it takes another.
+	// who decides has no key of that name, [accounts.ErrSecondPerson] where it takes another, and
+	// [billing.ErrDecidedBefore] where the ID is that of a decision on another export.
 	RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error
 	// RemindOfExport tells others that an export waits for finance, once for each wait and number.
 	RemindOfExport(ctx context.Context, id uuid.UUID, r billing.Reminder) error

@@ -51,6 +51,8 @@ type BeginExportInput struct {
 	RequestedByID uuid.UUID `json:"requested_by_id,omitzero"`
 	// Reason says why a closed period is opened again.
 	Reason string `json:"reason,omitempty"`
+	// RequestID is that of [billing.Export].
+	RequestID uuid.UUID `json:"request_id,omitzero"`
 	// Request is what the workflow was started with, in its own form.
 	Request json.RawMessage `json:"request,omitempty"`
 }
@@ -110,7 +112,8 @@ func exportOf(ctx context.Context, in BeginExportInput) (billing.Export, error) 
 	return billing.Export{
 		ID: id, Period: in.Period, WorkflowID: execution.ID, RunID: execution.RunID,
 		Stage: billing.StageWaiting, Cut: in.Cut, Provisional: in.Provisional,
-		RequestedBy: in.RequestedBy, RequestedByID: in.RequestedByID, RequestedAt: in.RequestedAt, Reason: in.Reason, Request: in.Request,
+		RequestedBy: in.RequestedBy, RequestedByID: in.RequestedByID, RequestedAt: in.RequestedAt, Reason: in.Reason,
+		RequestID: in.RequestID, Request: in.Request,
 	}, nil
 }
 

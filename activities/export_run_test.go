@@ -110,7 +110,8 @@ func TestErrorsOfTheClose(t *testing.T) {
 		activities.TypeNotClosed: billing.ErrNotClosed, activities.TypeLaterPeriodClosed: billing.ErrLaterPeriodClosed,
 		activities.TypeCorrectionsStale: billing.ErrCorrectionsStale, activities.TypeIssuedOtherwise: billing.ErrIssuedOtherwise, activities.TypeInvalidStatement: documents.ErrInvalidFocus,
 		activities.TypeSelfApproval: accounts.ErrSecondPerson, activities.TypeNoActor: accounts.ErrNoActor,
-		activities.TypeExportEnded: billing.ErrExportEnded, activities.TypeExportNotFound: billing.ErrExportNotFound,
+		activities.TypeDecidedBefore: billing.ErrDecidedBefore,
+		activities.TypeExportEnded:   billing.ErrExportEnded, activities.TypeExportNotFound: billing.ErrExportNotFound,
 		activities.TypePermanent: fmt.Errorf("issue: %w", errCurse), "": passingError("the store is busy"),
 	} {
 		s := newClosing(0)

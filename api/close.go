@@ -20,6 +20,9 @@ import (
 type CloseStore interface {
 	// ExportRevision returns a revision of the period's export, or [billing.ErrExportNotFound].
 	ExportRevision(ctx context.Context, period calendar.Period, revision int) (billing.Export, error)
+	// ExportOfDecision returns the export that a decision or a request of that ID was about, as it is
+	// now, or [billing.ErrExportNotFound].
+	ExportOfDecision(ctx context.Context, id uuid.UUID) (billing.Export, error)
 	// CheckReopen is [billing.ErrLaterPeriodClosed] where a period after this one is closed.
 	CheckReopen(ctx context.Context, period calendar.Period) error
 	// RatingCounts says how many organizations were rated, parked and differ.
@@ -50,6 +53,9 @@ type CloseStore interface {
 
 // ExportRequest says what is exported, and by whom.
 type ExportRequest struct {
+	// ID is the same where the same request is sent again, by its Idempotency-Key. [uuid.Nil]: it is
+	// another request.
+	ID     uuid.UUID
 	Period calendar.Period
 	Actor  billing.Actor
 	// Reopen starts the next revision of a closed period; Reason says why.
@@ -154,6 +160,13 @@ func (s *Server) decide(ctx context.Context, text string, action billing.Action,
 	}
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
+	before, made, err := s.madeBefore(ctx, d.ID)
+	if err != nil {
+		return gen.Decided{}, err
+	}
+	if made {
+		return gen.Decided{Period: period.String(), Stage: before.Stage, StatusUrl: exportPath(period)}, nil
+	}
 	stage, err := s.config.Workflows.Decide(ctx, d)
 	if errors.Is(err, ErrNotRunning) {
 		return gen.Decided{}, s.whyNotRunning(ctx, period, err)
@@ -162,6 +175,19 @@ func (s *Server) decide(ctx context.Context, text string, action billing.Action,
 		return gen.Decided{}, err
 	}
 	return gen.Decided{Period: period.String(), Stage: stage, StatusUrl: exportPath(period)}, nil
+}
+
+// madeBefore finds the export of a request whose answer was lost: Temporal knows it within the run
+// that took it, and another run of the month may be open by the time that it is sent again.
+func (s *Server) madeBefore(ctx context.Context, id uuid.UUID) (e billing.Export, made bool, err error) {
+	if id == uuid.Nil {
+		return billing.Export{}, false, nil
+	}
+	e, err = s.config.Store.ExportOfDecision(ctx, id)
+	if errors.Is(err, billing.ErrExportNotFound) {
+		return billing.Export{}, false, nil
+	}
+	return e, err == nil, err
 }
 
 // whyNotRunning says why no run can be told of a decision: there is no export of the
@@ -202,21 +228,25 @@ func (s *Server) ReopenExport(ctx context.Context, request gen.ReopenExportReque
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.config.Store.Export(ctx, period)
-	if err != nil {
-		return nil, err
-	}
-	if found.Stage != billing.StageClosed {
-		return nil, notAwaiting(found, "only a closed one can be opened again")
-	}
-	if err := s.config.Store.CheckReopen(ctx, period); errors.Is(err, billing.ErrLaterPeriodClosed) {
-		return nil, notAwaiting(found, "it can't be opened again, since the corrections of a later closed period rest on it")
-	} else if err != nil {
-		return nil, err
-	}
 	start := ExportRequest{Period: period, Reopen: true, Reason: request.Body.Note}
 	started, err := s.startExport(ctx, start, request.Body.Variance, request.Body.Documents)
 	return gen.ReopenExport202JSONResponse{Body: started}, err
+}
+
+// mayReopen refuses to open a period again that isn't closed, or on which a later one rests.
+func (s *Server) mayReopen(ctx context.Context, period calendar.Period) error {
+	found, err := s.config.Store.Export(ctx, period)
+	if err != nil {
+		return err
+	}
+	if found.Stage != billing.StageClosed {
+		return notAwaiting(found, "only a closed one can be opened again")
+	}
+	err = s.config.Store.CheckReopen(ctx, period)
+	if errors.Is(err, billing.ErrLaterPeriodClosed) {
+		return notAwaiting(found, "it can't be opened again, since the corrections of a later closed period rest on it")
+	}
+	return err
 }
 
 // exportOf finds a period's export, or a revision of it.

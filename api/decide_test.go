@@ -196,6 +196,43 @@ func TestAnApprovalHappensOnce(t *testing.T) {
 	require.Len(t, r.workflows.decided, 2)
 }
 
+// TestWhatWasDecidedBeforeIsNotDecidedAgain loses the answers, as a process does that ends before it
+// keeps them: sent again when another run of the month is open, neither a decision nor a request is
+// carried out on that.
+func TestWhatWasDecidedBeforeIsNotDecidedAgain(t *testing.T) {
+	r := newRig(t)
+	r.workflows.stage = billing.StageRejected
+	r.workflows.run = ExportRun{WorkflowID: "export/2026-10", RunID: "run-2", Started: true}
+	r.store.exports = []billing.Export{at(anExport(t), billing.StageClosed)}
+	for path, asked := range map[string]func() []uuid.UUID{
+		"/reject": func() (ids []uuid.UUID) {
+			for _, d := range r.workflows.decided {
+				ids = append(ids, d.ID)
+			}
+			return ids
+		},
+		"/reopen": func() (ids []uuid.UUID) {
+			for _, started := range r.workflows.started {
+				ids = append(ids, started.ID)
+			}
+			return ids
+		},
+	} {
+		first := r.do("finance", "POST", octoberPath+path, `{"note":"A price is wrong."}`, "Idempotency-Key", "k"+path)
+		require.Less(t, first.Code, 300, first.Body)
+		require.Len(t, asked(), 1)
+		clear(r.store.writes)
+		decided := at(anExport(t), billing.StageRejected)
+		decided.RequestID, decided.RunID = asked()[0], "run-2"
+		r.store.exports = append(r.store.exports, decided)
+		again := r.do("finance", "POST", octoberPath+path, `{"note":"A price is wrong."}`, "Idempotency-Key", "k"+path)
+		require.Equal(t, first.Code, again.Code)
+		require.JSONEq(t, first.Body.String(), again.Body.String())
+		require.Len(t, asked(), 1)
+		r.store.exports = r.store.exports[:1]
+	}
+}
+
 func TestReopenExport(t *testing.T) {
 	r := newRig(t)
 	reopen := octoberPath + "/reopen"

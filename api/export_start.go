@@ -38,7 +38,7 @@ func (s *Server) startExport(ctx context.Context, start ExportRequest, variance 
 	if _, err := start.Documents.WithDefaults(); err != nil {
 		return gen.StartedExport{}, optionError("documents", err)
 	}
-	start.Actor = actorOf(ctx)
+	start.ID, start.Actor = writeIDOf(ctx), actorOf(ctx)
 	ctx, cancel := context.WithTimeout(ctx, quick)
 	defer cancel()
 	run, err := s.runExport(ctx, start)
@@ -57,9 +57,18 @@ func (s *Server) startedAnswer(period calendar.Period, run ExportRun, statusURL 
 }
 
 // runExport starts a run, and waits a moment until it is recorded, so that its status can
-// be asked for. A period that has a final export is answered with the run that made it.
+// be asked for. A period that has a final export is answered with the run that made it, and a request
+// that began a run before with that one.
 func (s *Server) runExport(ctx context.Context, start ExportRequest) (ExportRun, error) {
-	if !start.Reopen {
+	before, made, err := s.madeBefore(ctx, start.ID)
+	if err != nil || made {
+		return ExportRun{WorkflowID: before.WorkflowID, RunID: before.RunID, Started: made}, err
+	}
+	if start.Reopen {
+		if err := s.mayReopen(ctx, start.Period); err != nil {
+			return ExportRun{}, err
+		}
+	} else {
 		found, err := s.config.Store.Export(ctx, start.Period)
 		if err == nil && isFinal(found) {
 			return ExportRun{WorkflowID: found.WorkflowID, RunID: found.RunID}, nil

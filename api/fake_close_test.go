@@ -62,6 +62,19 @@ func (s *fakeStore) CheckReopen(ctx context.Context, period calendar.Period) err
 	})
 }
 
+func (s *fakeStore) ExportOfDecision(ctx context.Context, id uuid.UUID) (found billing.Export, err error) {
+	err = s.call(ctx, func() error {
+		for _, e := range s.exports {
+			if e.RequestID == id {
+				found = e
+				return nil
+			}
+		}
+		return billing.ErrExportNotFound
+	})
+	return found, err
+}
+
 func (s *fakeStore) ExportRevision(ctx context.Context, period calendar.Period, revision int) (found billing.Export, err error) {
 	err = s.call(ctx, func() error {
 		for _, e := range s.exports {

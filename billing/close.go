@@ -14,6 +14,8 @@ import (
 
 // Errors of the close, beside those of exports.
 var (
+	// ErrDecidedBefore says that a decision was made already, on another run.
+	ErrDecidedBefore = errors.New("the decision was made before, on another export")
 	// ErrNotClosed says that there is no closed export of the period to open again.
 	ErrNotClosed = errors.New("the period is not closed")
 	// ErrLaterPeriodClosed says that a later period is closed: its corrections rest on

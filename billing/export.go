@@ -117,6 +117,9 @@ type Export struct {
 	// Request is what the run's workflow was started with, as JSON, so that another can be started
 	// should that be lost. Its form is the workflow's own; nobody else is shown it.
 	Request []byte `json:"-"`
+	// RequestID is the identity of the request that a run begins with: the same one, sent again, finds
+	// this run. Zero: it has none. It is set to begin a run alone.
+	RequestID uuid.UUID `json:"-"`
 	// Manifest describes the files of a run that is done; nil before.
 	Manifest *Manifest `json:"manifest,omitempty"`
 }

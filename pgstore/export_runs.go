@@ -17,7 +17,7 @@ import (
 )
 
 // BeginExport adds a run over a period; of e, the ID, Period, WorkflowID, RunID, Cut,
-// Provisional, RequestedBy, RequestedByID, RequestedAt and Reason are taken. It returns
+// Provisional, RequestedBy, RequestedByID, RequestedAt, RequestID and Reason are taken. It returns
 // the run as it is kept.
 //
 // Where the period has a final export, that one is returned, and existing is true:
@@ -88,15 +88,34 @@ func beginExport(ctx context.Context, tx scoped, e billing.Export, reopen bool) 
 	if err != nil {
 		return db.Export{}, err
 	}
-	// The run's own id: there is one such row for each.
+	id, err := requestID(ctx, tx, e)
+	if err != nil {
+		return db.Export{}, err
+	}
 	err = putDecision(ctx, tx, e.ID, billing.ExportDecision{
-		ID: e.ID, Action: action, Actor: billing.Actor{ID: e.RequestedByID, Name: e.RequestedBy, Owner: requester.Owner},
+		ID: id, Action: action, Actor: billing.Actor{ID: e.RequestedByID, Name: e.RequestedBy, Owner: requester.Owner},
 		Note: e.Reason, At: e.RequestedAt,
 	})
 	if err != nil {
 		return db.Export{}, err
 	}
 	return tx.ExportByID(ctx, e.ID)
+}
+
+// requestID returns the ID of the row that says who requested a run: the request's own, or the run's
+// where it has none, or began another run that was lost with Temporal's state.
+func requestID(ctx context.Context, tx scoped, e billing.Export) (uuid.UUID, error) {
+	if e.RequestID == uuid.Nil {
+		return e.ID, nil
+	}
+	_, err := tx.ExportOfDecision(ctx, e.RequestID)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return e.RequestID, nil
+	case err != nil:
+		return uuid.Nil, err
+	}
+	return e.ID, nil
 }
 
 // closeIssued closes an earlier run of the same workflow that was terminated between

@@ -20,12 +20,16 @@ import (
 
 // RecordDecision adds a row to the audit trail of an export. Called again with the same
 // ID it changes nothing. Who decides must have a key of finance that works, and bear its name:
-// otherwise it is [accounts.ErrNoActor]. What takes a second person and isn't decided by one is
+// otherwise it is [accounts.ErrNoActor]. The ID of a decision on another export is
+// [billing.ErrDecidedBefore]. What takes a second person and isn't decided by one is
 // [accounts.ErrSecondPerson], unless d.OnePerson lets that be.
 func (s *Store) RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error {
 	err := s.changeExport(ctx, id, func(ctx context.Context, tx scoped, e db.Export) error {
-		recorded, err := tx.DecisionIsRecorded(ctx, d.ID)
-		if err != nil || recorded {
+		before, err := tx.ExportOfDecision(ctx, d.ID)
+		switch {
+		case err == nil && before.Export.ID != id:
+			return fmt.Errorf("%w: %s by %s, on %s", billing.ErrDecidedBefore, d.Action, d.Actor.Name, before.Export.ID)
+		case err == nil || !errors.Is(err, pgx.ErrNoRows):
 			return err
 		}
 		if d.Actor.Owner, err = mayDecide(ctx, tx, e, d); err != nil {
@@ -33,7 +37,7 @@ func (s *Store) RecordDecision(ctx context.Context, id uuid.UUID, d billing.Expo
 		}
 		return putDecision(ctx, tx, id, d)
 	})
-	if errors.Is(err, accounts.ErrNoActor) || errors.Is(err, accounts.ErrSecondPerson) {
+	if errors.Is(err, accounts.ErrNoActor) || errors.Is(err, accounts.ErrSecondPerson) || errors.Is(err, billing.ErrDecidedBefore) {
 		// It says all that there is to say to who decides.
 		return err
 	}
@@ -117,6 +121,21 @@ func putDecision(ctx context.Context, tx scoped, id uuid.UUID, d billing.ExportD
 		ID:      d.ID, ExportID: id, Action: string(d.Action), ActorID: optional(d.Actor.ID), Actor: d.Actor.Name, Owner: d.Actor.Owner,
 		Note: d.Note, At: d.At,
 	})
+}
+
+// ExportOfDecision returns the export that a decision or a request of that ID was about, as it is
+// now. It is [billing.ErrExportNotFound] where there is none.
+func (s *Store) ExportOfDecision(ctx context.Context, id uuid.UUID) (billing.Export, error) {
+	var found billing.Export
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.ExportOfDecision(ctx, id)
+		if err != nil {
+			return orNotFound(err, billing.ErrExportNotFound, "of decision "+id.String())
+		}
+		found, err = export(row.Export)
+		return err
+	})
+	return found, wrap(err, "find the export of decision %s", id)
 }
 
 // Decisions returns the audit trail of an export, oldest first.

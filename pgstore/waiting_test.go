@@ -64,6 +64,45 @@ func TestContinuedDecisionNamesTheInstances(t *testing.T) {
 	require.Equal(t, without, trail[1].Without)
 }
 
+// A decision and a request are known again by their IDs, whatever has become of their run: neither
+// counts for another run of the month.
+func TestADecisionIsOfOneRun(t *testing.T) {
+	t.Parallel()
+	f := newClosingFixture(t)
+	first, request := f.beginExport(period, "first"), uuid.Must(uuid.NewV7())
+	rejected := billing.ExportDecision{
+		ID: uuid.Must(uuid.NewV7()), Action: billing.ActionRejected, Actor: f.actor("controlling"), Note: "a price is wrong", At: time.Now(),
+	}
+	_, err := f.ExportOfDecision(t.Context(), rejected.ID)
+	require.ErrorIs(t, err, billing.ErrExportNotFound)
+	require.NoError(t, f.RecordDecision(t.Context(), first.ID, rejected))
+	require.NoError(t, f.FailExport(t.Context(), first.ID, billing.StageRejected, rejected.Note))
+
+	again := billing.Export{
+		ID: uuid.Must(uuid.NewV7()), Period: period, WorkflowID: first.WorkflowID, RunID: "second", Cut: first.Cut,
+		RequestedBy: "finance", RequestedAt: time.Now(), RequestID: request,
+	}
+	second, existing, err := f.BeginExport(t.Context(), again)
+	require.NoError(t, err)
+	require.False(t, existing)
+	require.ErrorIs(t, f.RecordDecision(t.Context(), second.ID, rejected), billing.ErrDecidedBefore)
+	require.NoError(t, f.RecordDecision(t.Context(), first.ID, rejected), "what is tried again is no other decision")
+	trail, err := f.Decisions(t.Context(), second.ID)
+	require.NoError(t, err)
+	require.Len(t, trail, 1, "the request alone")
+	for id, of := range map[uuid.UUID]billing.Export{rejected.ID: first, request: second} {
+		found, err := f.ExportOfDecision(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, of.ID, found.ID)
+	}
+
+	// Temporal's state is lost, and the run is started with the same input.
+	again.ID, again.RunID = uuid.Must(uuid.NewV7()), "third"
+	third, _, err := f.BeginExport(t.Context(), again)
+	require.NoError(t, err)
+	require.Equal(t, again.ID, third.ID)
+}
+
 // What is flushed after a close that went on without an instance is billed once: of the month that
 // was closed as a correction, of the next one as its usage. An instance that is held up keeps no
 // period from being frozen, and its days that are not rolled up are counted from their batches.

@@ -25,6 +25,9 @@ type ExportPeriodInput struct {
 	RequestedBy string `json:"requested_by,omitempty"`
 	// RequestedByID is that key, whose owner may not approve. Zero: who reviewed may not.
 	RequestedByID uuid.UUID `json:"requested_by_id,omitzero"`
+	// RequestID is the identity of what asked for the run, so that the same request, sent again, can be
+	// answered with it. Zero: it has none.
+	RequestID uuid.UUID `json:"request_id,omitzero"`
 	// Reopen makes the run the next revision of a period that is closed; Reason says why
 	// and is required then.
 	Reopen bool   `json:"reopen,omitempty"`
@@ -235,7 +238,7 @@ func (r *exportRun) begin(ctx workflow.Context) error {
 	}
 	in := activities.BeginExportInput{
 		Period: r.period, Cut: p.Cut, Provisional: p.Provisional, RequestedBy: p.RequestedBy, RequestedAt: p.RequestedAt,
-		RequestedByID: r.in.RequestedByID, Reason: r.in.Reason, Request: request,
+		RequestedByID: r.in.RequestedByID, Reason: r.in.Reason, RequestID: r.in.RequestID, Request: request,
 	}
 	var recording workflow.Future
 	if r.in.Reopen {

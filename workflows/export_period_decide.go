@@ -207,9 +207,13 @@ func (r *exportRun) settle(ctx workflow.Context) error {
 
 // record adds a decision to the audit trail.
 func (r *exportRun) record(ctx workflow.Context, decision billing.ExportDecision) error {
-	update := workflow.GetCurrentUpdateInfo(ctx)
-	// Derived, so that a retry records nothing twice.
-	id := uuid.NewSHA1(r.begun.ID, []byte(update.ID))
+	// The update's own, so that the same decision is known again by another run, too; else derived, so
+	// that a retry records nothing twice.
+	update := workflow.GetCurrentUpdateInfo(ctx).ID
+	id, err := uuid.Parse(update)
+	if err != nil {
+		id = uuid.NewSHA1(r.begun.ID, []byte(update))
+	}
 	// Not to be canceled: what was decided is kept.
 	ctx = detached(ctx)
 	what := "record: " + string(decision.Action) + " by " + decision.Actor.Name

@@ -23,13 +23,16 @@ type fakeClose struct {
 	// variances is how many statements differ from those before.
 	variances int64
 	decisions []billing.ExportDecision
-	issued    []uuid.UUID
-	reminders []billing.Reminder
+	// decisionsOf has the export of each.
+	decisionsOf map[uuid.UUID]uuid.UUID
+	issued      []uuid.UUID
+	reminders   []billing.Reminder
 }
 
 func newFakeClose() fakeClose {
 	return fakeClose{
 		cursed: map[uuid.UUID]bool{}, statements: map[uuid.UUID]billing.Statement{}, parked: map[uuid.UUID]billing.ParkedOrganization{},
+		decisionsOf: map[uuid.UUID]uuid.UUID{},
 	}
 }
 
@@ -243,8 +246,13 @@ func (s *fakeStore) ReviewVariances(ctx context.Context, id uuid.UUID, _ billing
 
 func (s *fakeStore) RecordDecision(ctx context.Context, id uuid.UUID, d billing.ExportDecision) error {
 	return s.change(ctx, "RecordDecision", id, func(*billing.Export) error {
-		if !slices.ContainsFunc(s.decisions, func(known billing.ExportDecision) bool { return known.ID == d.ID }) {
+		of, known := s.decisionsOf[d.ID]
+		switch {
+		case !known:
 			s.decisions = append(s.decisions, d)
+			s.decisionsOf[d.ID] = id
+		case of != id:
+			return billing.ErrDecidedBefore
 		}
 		return nil
 	})

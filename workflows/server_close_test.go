@@ -135,6 +135,32 @@ func TestServerADecisionIsMadeOnce(t *testing.T) {
 	require.Len(t, s.store.decided(), 1)
 }
 
+// A decision on a run that has ended is sent again when another run of the month is open: it is
+// refused, and that one goes on.
+func TestServerADecisionIsOfOneRun(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	id := uuid.Must(uuid.NewV7())
+	reject := func() error {
+		_, err := starter.Decide(t.Context(), s.client, past(), id,
+			workflows.DecideInput{Action: billing.ActionRejected, Actor: approver, Note: "prices are wrong"})
+		return err
+	}
+	run := s.requestExport(t, workflows.ExportPeriodInput{})
+	s.awaitStage(t, past(), billing.StageApproving)
+	require.NoError(t, reject())
+	_, err := result[workflows.ExportPeriodResult](t, s, run)
+	require.NoError(t, err)
+
+	next := s.requestExport(t, workflows.ExportPeriodInput{})
+	s.awaitStage(t, past(), billing.StageApproving)
+	requireRefusedDecision(t, reject(), activities.TypeDecidedBefore, "on another export")
+	require.NoError(t, s.decide(t, approval()))
+	ended, err := result[workflows.ExportPeriodResult](t, s, next)
+	require.NoError(t, err)
+	require.Equal(t, billing.StageClosed, ended.Export.Stage)
+}
+
 func TestServerExportIsRejected(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)

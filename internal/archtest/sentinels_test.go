@@ -32,7 +32,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 	}{
 		{"api/error_table.go", map[string]string{
 			"fault.ErrInvalid": "it is the root of field errors, which are answered by their type", "plans.ErrQuantity": "it becomes a field error",
-			"plans.ErrMeterPublished": nowhere, "plans.ErrTakesTwo": start, "billing.ErrNotClosed": "a workflow refuses with it", "billing.ErrLaterPeriodClosed": "a workflow refuses with it",
+			"plans.ErrMeterPublished": nowhere, "plans.ErrTakesTwo": start, "billing.ErrNotClosed": "a workflow refuses with it", "billing.ErrDecidedBefore": "a workflow refuses with it", "billing.ErrLaterPeriodClosed": "a workflow refuses with it",
 			"billing.ErrCorrectionsStale": nowhere, "billing.ErrIssuedOtherwise": nowhere, "billing.ErrProvisional": nowhere, "billing.ErrNotIssued": "a workflow refuses with it",
 			"billing.ErrCreditChanged": nowhere, "documents.ErrInvalidFocus": command, "documents.ErrInvalidManifest": command, "documents.ErrInvalidUsage": command,
 			"billing.ErrInvalidStatement": command, "documents.ErrMismatch": command, "billing.ErrExportNotFrozen": nowhere,

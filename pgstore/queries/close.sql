@@ -245,8 +245,8 @@ ON CONFLICT (id) DO NOTHING;
 -- name: Decisions :many
 SELECT action, actor_id, actor, owner, note, at, without FROM export_decisions WHERE export_id = $1 ORDER BY at, id;
 
--- name: DecisionIsRecorded :one
-SELECT EXISTS (SELECT FROM export_decisions WHERE id = $1) AS recorded;
+-- name: ExportOfDecision :one
+SELECT sqlc.embed(e) FROM exports e JOIN export_decisions d ON d.export_id = e.id WHERE d.id = $1;
 
 -- name: SupersedeExport :exec
 UPDATE exports SET stage = 'superseded' WHERE id = $1 AND stage = 'closed';

@@ -29,7 +29,7 @@ type apiWorkflows struct {
 // StartExport implements [api.Workflows].
 func (w apiWorkflows) StartExport(ctx context.Context, start api.ExportRequest) (api.ExportRun, error) {
 	run, err := starter.StartExport(ctx, w.temporal, workflows.ExportPeriodInput{
-		Period: start.Period.String(), RequestedBy: start.Actor.Name, RequestedByID: start.Actor.ID, Reopen: start.Reopen, Reason: start.Reason,
+		Period: start.Period.String(), RequestedBy: start.Actor.Name, RequestedByID: start.Actor.ID, RequestID: start.ID, Reopen: start.Reopen, Reason: start.Reason,
 		Variance: start.Variance, Documents: start.Documents, AllowSelfApproval: w.allowSelfApproval,
 	})
 	return api.ExportRun{WorkflowID: run.WorkflowID, RunID: run.RunID, Started: !run.Joined}, translate(err)
@@ -51,6 +51,8 @@ var refusals = map[string]string{
 	workflows.TypeNotAwaiting:  api.CodeNotAwaiting,
 	workflows.TypeInvalidInput: api.CodeInvalid,
 	activities.TypeNoActor:     api.CodeNoActor,
+
+	activities.TypeDecidedBefore: api.CodeNotAwaiting,
 }
 
 // Decide implements [api.Workflows].

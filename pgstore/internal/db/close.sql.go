@@ -297,17 +297,6 @@ func (q *Queries) CorrectionsOf(ctx context.Context, exportID uuid.UUID, organiz
 	return items, nil
 }
 
-const decisionIsRecorded = `-- name: DecisionIsRecorded :one
-SELECT EXISTS (SELECT FROM export_decisions WHERE id = $1) AS recorded
-`
-
-func (q *Queries) DecisionIsRecorded(ctx context.Context, id uuid.UUID) (bool, error) {
-	row := q.db.QueryRow(ctx, decisionIsRecorded, id)
-	var recorded bool
-	err := row.Scan(&recorded)
-	return recorded, err
-}
-
 const decisions = `-- name: Decisions :many
 SELECT action, actor_id, actor, owner, note, at, without FROM export_decisions WHERE export_id = $1 ORDER BY at, id
 `
@@ -366,6 +355,43 @@ DELETE FROM export_variances WHERE export_id = $1
 func (q *Queries) DeleteVariances(ctx context.Context, exportID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, deleteVariances, exportID)
 	return err
+}
+
+const exportOfDecision = `-- name: ExportOfDecision :one
+SELECT e.id, e.period, e.workflow_id, e.run_id, e.stage, e.cut, e.provisional, e.requested_by, e.requested_at, e.frozen_at, e.rolled_through, e.finished_at, e.error, e.manifest, e.revision, e.reopens, e.reason, e.requested_by_id, e.issued_at, e.request, e.staged_at FROM exports e JOIN export_decisions d ON d.export_id = e.id WHERE d.id = $1
+`
+
+type ExportOfDecisionRow struct {
+	Export Export
+}
+
+func (q *Queries) ExportOfDecision(ctx context.Context, id uuid.UUID) (ExportOfDecisionRow, error) {
+	row := q.db.QueryRow(ctx, exportOfDecision, id)
+	var i ExportOfDecisionRow
+	err := row.Scan(
+		&i.Export.ID,
+		&i.Export.Period,
+		&i.Export.WorkflowID,
+		&i.Export.RunID,
+		&i.Export.Stage,
+		&i.Export.Cut,
+		&i.Export.Provisional,
+		&i.Export.RequestedBy,
+		&i.Export.RequestedAt,
+		&i.Export.FrozenAt,
+		&i.Export.RolledThrough,
+		&i.Export.FinishedAt,
+		&i.Export.Error,
+		&i.Export.Manifest,
+		&i.Export.Revision,
+		&i.Export.Reopens,
+		&i.Export.Reason,
+		&i.Export.RequestedByID,
+		&i.Export.IssuedAt,
+		&i.Export.Request,
+		&i.Export.StagedAt,
+	)
+	return i, err
 }
 
 const exportPlans = `-- name: ExportPlans :many
