@@ -24,15 +24,15 @@ func TestABackupIsRestoredAmidTraffic(t *testing.T) {
 	first := s.startAPI()
 	plain, keyed, limited := s.newTenant("Plain", "enterprise"), s.newTenant("Keyed", "enterprise"), s.newTenant("Limited", "free")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}, Timeout: 20 * time.Second}
-	require.Equal(t, http.StatusOK, first.record(t, client, limited.key, 300))
+	require.Equal(t, http.StatusOK, first.use(t, client, limited.key, 300))
 	require.Eventually(t, func() bool { return s.recorded(limited) == 300 }, 30*time.Second, flushInterval/2)
 
 	step(t, "a backup is made")
 	backup := postgres.BackUp(t)
 	second := s.startAPI()
-	require.Equal(t, http.StatusOK, second.record(t, client, limited.key, 400))
+	require.Equal(t, http.StatusOK, second.use(t, client, limited.key, 400))
 	victim := s.startAPI()
-	require.Equal(t, http.StatusOK, victim.record(t, client, plain.key, 1_000_000))
+	require.Equal(t, http.StatusOK, victim.use(t, client, plain.key, 1_000_000))
 	require.Eventually(t, func() bool { return s.recorded(limited) == 700 && s.recorded(plain) == 1_000_000 }, 30*time.Second, flushInterval/2)
 	victim.kill()
 

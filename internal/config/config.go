@@ -74,10 +74,10 @@ func (t Temporal) Validate() error {
 	return err
 }
 
-// Codec returns what encrypts; nil where there are no keys.
+// Codec returns what encrypts; one without keys where there are none.
 func (t Temporal) Codec() (*temporalcodec.Codec, error) {
 	if t.TemporalKeys == "" {
-		return nil, nil
+		return &temporalcodec.Codec{}, nil
 	}
 	codec, err := temporalcodec.New(t.TemporalKeys)
 	if err != nil {

@@ -4,6 +4,7 @@
 package temporalcodec
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
@@ -16,6 +17,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -26,11 +28,13 @@ const (
 	keyBytes    = 32
 )
 
-// ErrUnknownKey says that something was encrypted with a key that this process doesn't have.
-var ErrUnknownKey = errors.New("encrypted with a key that isn't there")
+// ErrUnreadable says that something was encrypted with a key that this process doesn't have, or with
+// another one of the same ID.
+var ErrUnreadable = errors.New("what Temporal keeps can't be decrypted")
 
 // Codec encrypts payloads by AES-256-GCM. It is a [converter.PayloadCodec], and safe for use by any
-// number of goroutines.
+// number of goroutines. The zero value has no keys: it encrypts nothing, and what is encrypted is
+// [ErrUnreadable] to it.
 type Codec struct {
 	// first is the ID of the key that encrypts; all of them decrypt.
 	first string
@@ -76,6 +80,9 @@ func New(keys string) (*Codec, error) {
 
 // Encode encrypts payloads, each with its metadata.
 func (c *Codec) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
+	if c.first == "" {
+		return payloads, nil
+	}
 	out := make([]*commonpb.Payload, len(payloads))
 	for i, payload := range payloads {
 		plain, err := proto.Marshal(payload)
@@ -91,7 +98,7 @@ func (c *Codec) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error
 }
 
 // Decode decrypts payloads. What isn't encrypted stays as it is: it was written before there was a key. A
-// key that is missing is [ErrUnknownKey].
+// key that is missing or another one is [ErrUnreadable].
 func (c *Codec) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
 	out := make([]*commonpb.Payload, len(payloads))
 	for i, payload := range payloads {
@@ -102,11 +109,11 @@ func (c *Codec) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error
 		id := string(payload.GetMetadata()[keyMetadata])
 		key, ok := c.keys[id]
 		if !ok {
-			return nil, fmt.Errorf("%w: %q", ErrUnknownKey, id)
+			return nil, fmt.Errorf("%w: there is no key %q", ErrUnreadable, id)
 		}
 		plain, err := key.Open(nil, nil, payload.GetData(), []byte(id))
 		if err != nil {
-			return nil, fmt.Errorf("decrypt with key %q: %w", id, err)
+			return nil, fmt.Errorf("%w: with key %q: %w", ErrUnreadable, id, err)
 		}
 		out[i] = &commonpb.Payload{}
 		if err := proto.Unmarshal(plain, out[i]); err != nil {
@@ -116,10 +123,44 @@ func (c *Codec) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error
 	return out, nil
 }
 
-// Use makes a client encrypt what it sends, and decrypt what it gets.
+// Use makes a client encrypt what it sends, and decrypt what it gets. A worker of the client fails no
+// run for what it can't read: see [blocking].
 func (c *Codec) Use(options *client.Options) {
-	options.DataConverter = converter.NewCodecDataConverter(converter.GetDefaultDataConverter(), c)
+	options.DataConverter = dataConverter{converter.NewCodecDataConverter(converter.GetDefaultDataConverter(), c)}
 	options.FailureConverter = temporal.NewDefaultFailureConverter(temporal.DefaultFailureConverterOptions{
-		DataConverter: options.DataConverter, EncodeCommonAttributes: true,
+		DataConverter: options.DataConverter, EncodeCommonAttributes: c.first != "",
 	})
+}
+
+// dataConverter is another one within workflows. It is a [workflow.ContextAware].
+type dataConverter struct{ converter.DataConverter }
+
+// WithWorkflowContext returns the converter of a workflow.
+func (d dataConverter) WithWorkflowContext(workflow.Context) converter.DataConverter {
+	return blocking(d)
+}
+
+// WithContext returns the converter of an activity, and of what starts workflows.
+func (d dataConverter) WithContext(context.Context) converter.DataConverter { return d }
+
+// blocking panics where something can't be read, by which the task of a workflow fails and is tried
+// again, as a rule by a worker that has the key. An error would fail the run for good: the SDK takes it
+// for the workflow's own.
+type blocking struct{ converter.DataConverter }
+
+// FromPayload decodes a value.
+func (b blocking) FromPayload(payload *commonpb.Payload, to any) error {
+	return readable(b.DataConverter.FromPayload(payload, to))
+}
+
+// FromPayloads decodes values.
+func (b blocking) FromPayloads(payloads *commonpb.Payloads, to ...any) error {
+	return readable(b.DataConverter.FromPayloads(payloads, to...))
+}
+
+func readable(err error) error {
+	if errors.Is(err, ErrUnreadable) {
+		panic(err)
+	}
+	return err
 }

@@ -17,7 +17,6 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/contrib/opentelemetry"
-	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/interceptor"
 	tlog "go.temporal.io/sdk/log"
 
@@ -73,8 +72,8 @@ type base struct {
 	telemetry *telemetry.Telemetry
 	store     *pgstore.Store
 	temporal  client.Client
-	namespace string               // of Temporal
-	codec     *temporalcodec.Codec // nil: Temporal keeps payloads in the clear
+	namespace string // of Temporal
+	codec     *temporalcodec.Codec
 	catalog   *plans.Catalog
 	logger    *slog.Logger
 }
@@ -182,21 +181,11 @@ func (b *base) dialTemporal(settings config.Temporal) error {
 	if b.codec, err = settings.Codec(); err != nil {
 		return err
 	}
-	if b.codec != nil {
-		b.codec.Use(&options)
-	}
+	b.codec.Use(&options)
 	if b.temporal, err = client.NewLazyClient(options); err != nil {
 		return fmt.Errorf("prepare to reach Temporal: %w", err)
 	}
 	return nil
-}
-
-// codecs are what the client's payloads go through.
-func (b *base) codecs() []converter.PayloadCodec {
-	if b.codec == nil {
-		return nil
-	}
-	return []converter.PayloadCodec{b.codec}
 }
 
 // close ends what open began, in reverse.

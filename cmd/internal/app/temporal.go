@@ -132,7 +132,9 @@ func translate(err error) error {
 		return fmt.Errorf("%w: %w", api.ErrNotRunning, err)
 	case errors.As(err, &refused) && (refused.Type() == workflows.TypeDraining || refused.Type() == workflows.TypeInstanceUnreachable):
 		return fmt.Errorf("%w: %w", api.ErrNotRunning, err)
-	case errors.As(err, &unavailable), errors.As(err, &deadline), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &unavailable), errors.As(err, &deadline), errors.Is(err, context.DeadlineExceeded),
+		// A worker could not take it: it knows no such update yet, or lacks a key.
+		refused != nil && !refused.NonRetryable():
 		return fmt.Errorf("%w: %w", api.ErrWorkflowsAway, err)
 	default:
 		return err

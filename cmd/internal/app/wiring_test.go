@@ -223,6 +223,8 @@ func TestErrorsOfTemporalAreTranslated(t *testing.T) {
 		{fmt.Errorf("flush: %w", starter.ErrNotRunning), api.ErrNotRunning},
 		{temporal.NewApplicationError("ends", workflows.TypeDraining), api.ErrNotRunning},
 		{temporal.NewApplicationError("gone", workflows.TypeInstanceUnreachable), api.ErrNotRunning},
+		{temporal.NewApplicationError("unable to decode", "wrapError"), api.ErrWorkflowsAway},
+		{temporal.NewNonRetryableApplicationError("broken", "Permanent", odd), odd},
 		{serviceerror.NewUnavailable("no"), api.ErrWorkflowsAway},
 		{serviceerror.NewDeadlineExceeded("late"), api.ErrWorkflowsAway},
 		{fmt.Errorf("call: %w", context.DeadlineExceeded), api.ErrWorkflowsAway},

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.temporal.io/sdk/converter"
+
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/internal/blobstore"
 	"github.com/riverline/tollgate/internal/config"
@@ -164,7 +166,7 @@ func (w *Worker) prepare(ctx context.Context, b *base) error {
 	if w.config.KeepSchedules {
 		return nil
 	}
-	changed, err := starter.Prepare(ctx, b.temporal, b.namespace, b.logger, b.codecs()...)
+	changed, err := starter.Prepare(ctx, b.temporal, b.namespace, b.logger, b.codec)
 	if len(changed) > 0 {
 		b.logger.Info("Schedules are made or changed", "schedules", changed)
 	}
@@ -186,7 +188,7 @@ func (w *Worker) keep(ctx context.Context, b *base, keeping *atomic.Bool, watche
 		interval = keepInterval
 	}
 	keeper := starter.NewKeeper(starter.KeeperConfig{
-		Temporal: b.temporal, Codecs: b.codecs(), Store: b.store, Namespace: b.namespace, KeepSchedules: w.config.KeepSchedules,
+		Temporal: b.temporal, Codecs: []converter.PayloadCodec{b.codec}, Store: b.store, Namespace: b.namespace, KeepSchedules: w.config.KeepSchedules,
 		LateBy: keepLate * interval, Delivery: w.config.deliveryOf, Logger: b.logger,
 	})
 	ticker := time.NewTicker(interval)
