@@ -65,8 +65,9 @@ func TestShowClose(t *testing.T) {
 		of:     second.ID,
 		counts: billing.RatingCounts{Organizations: 3, Statements: 2, Parked: 1, Variances: 1},
 		variances: []billing.StatementVariance{
-			{Organization: pro, OrganizationName: "PRO & Sons", Currency: "USD", Previous: usd("10"), Current: usd("51.5"), Percent: "415.0"},
-			{Organization: pro, OrganizationName: "PRO & Sons", Currency: "JPY", Current: money.NewAmount(decimal.NewFromInt(700), "JPY")},
+			{Organization: pro, OrganizationName: "PRO & Sons", Currency: "USD", Previous: usd("10"), Current: usd("51.5"), Percent: "415.0",
+				Reasons: []billing.VarianceReason{{Cause: billing.CauseUsage, Amount: usd("42")}, {Cause: billing.CausePrice, Amount: usd("-0.5")}}},
+			{Organization: pro, OrganizationName: "PRO & Sons", Currency: "JPY", Current: money.NewAmount(decimal.NewFromInt(700), "JPY"), Reasons: []billing.VarianceReason{}},
 		},
 		parked: []billing.ParkedOrganization{{Organization: pro, OrganizationName: "PRO & Sons", Reason: "no price book in NOK", Attempts: 2, ParkedAt: noon}},
 		decisions: []billing.ExportDecision{
@@ -79,8 +80,9 @@ func TestShowClose(t *testing.T) {
 	}
 	for route, want := range map[string]string{
 		"variances": `{"variances":[
-			{"organization_id":"` + id + `","organization_name":"PRO & Sons","currency":"USD","previous":"10.00","current":"51.50","percent":"415.0"},
-			{"organization_id":"` + id + `","organization_name":"PRO & Sons","currency":"JPY","previous":"0","current":"700"}]}`,
+			{"organization_id":"` + id + `","organization_name":"PRO & Sons","currency":"USD","previous":"10.00","current":"51.50","percent":"415.0",
+				"reasons":[{"cause":"usage","amount":"42.00"},{"cause":"price","amount":"-0.50"}]},
+			{"organization_id":"` + id + `","organization_name":"PRO & Sons","currency":"JPY","previous":"0","current":"700","reasons":[]}]}`,
 		"parked": `{"parked":[{"organization_id":"` + id + `","organization_name":"PRO & Sons","reason":"no price book in NOK","attempts":2,"parked_at":"2026-11-24T12:00:00Z"}]}`,
 		"decisions": `{"decisions":[{"action":"requested","actor":{"name":"schedule"},"at":"2026-11-24T12:00:00Z"},
 			{"action":"approved","actor":{"id":"` + key.String() + `","name":"month-end"},"note":"Fine.","at":"2026-11-24T12:00:00Z"}]}`,

@@ -122,44 +122,6 @@ type ParkedOrganization struct {
 	ParkedAt time.Time `json:"parked_at"`
 }
 
-// StatementVariance is a statement that differs from the period before by more than
-// the threshold.
-type StatementVariance struct {
-	Organization     uuid.UUID      `json:"organization_id"`
-	OrganizationName string         `json:"organization_name"`
-	Currency         money.Currency `json:"currency"`
-	// Previous and Current are subtotals; zero where there is no statement.
-	Previous money.Amount `json:"previous"`
-	Current  money.Amount `json:"current"`
-	// Percent is the difference relative to Previous, to one decimal; empty where that is zero.
-	Percent string `json:"percent,omitempty"`
-}
-
-// VarianceThreshold says which differences have to be reviewed: those that reach both.
-type VarianceThreshold struct {
-	// Percent of the subtotal before, 1 to 100,000. Zero: 50.
-	Percent int64 `json:"percent,omitempty"`
-	// Least is the smallest difference in the statement's currency. Empty: 1.
-	Least string `json:"least,omitempty"`
-}
-
-// WithDefaults fills in what was left out, and checks the rest.
-func (v VarianceThreshold) WithDefaults() (VarianceThreshold, error) {
-	if v.Percent == 0 {
-		v.Percent = 50
-	}
-	if v.Least == "" {
-		v.Least = "1"
-	}
-	if v.Percent < 1 || v.Percent > 100_000 {
-		return v, fmt.Errorf("variance.percent %d must be 1 to 100000", v.Percent)
-	}
-	if least, err := money.Parse(v.Least); err != nil || least.IsNegative() {
-		return v, fmt.Errorf("variance.least %q must be a decimal number of 0 or more", v.Least)
-	}
-	return v, nil
-}
-
 // RatingCounts says how far the rating of an export is.
 type RatingCounts struct {
 	Organizations int64 `json:"organizations"`

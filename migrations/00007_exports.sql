@@ -165,10 +165,12 @@ CREATE TABLE export_variances (
     previous        numeric NOT NULL,
     current         numeric NOT NULL,
     percent         numeric,
+    previous_id     uuid    NOT NULL REFERENCES exports (id),
     PRIMARY KEY (export_id, organization_id)
 );
 COMMENT ON TABLE export_variances IS 'Statements that differ from those of the period before by more than the threshold.';
 COMMENT ON COLUMN export_variances.percent IS 'NULL where the one before is zero.';
+COMMENT ON COLUMN export_variances.previous_id IS 'The export of the period before that it was compared with.';
 
 CREATE TABLE export_decisions (
     id        uuid        PRIMARY KEY,

@@ -122,6 +122,11 @@ func TestVariances(t *testing.T) {
 	require.Equal(t, "-100.0", list[0].Percent)
 	require.Equal(t, more, list[1].Organization)
 	require.Equal(t, "50.00", list[1].Current.Sub(list[1].Previous.Decimal).StringFixed(2))
+	for _, v := range list {
+		require.Len(t, v.Reasons, 1)
+		require.Equal(t, billing.CauseUsage, v.Reasons[0].Cause)
+		require.True(t, v.Reasons[0].Amount.Equal(v.Current.Sub(v.Previous.Decimal)))
+	}
 	found, err = f.ReviewVariances(t.Context(), e.ID, billing.VarianceThreshold{Percent: 50, Least: "100.01"})
 	require.NoError(t, err)
 	require.Zero(t, found)

@@ -24,9 +24,13 @@ func (s *Store) BilledPeriods(ctx context.Context, id, after uuid.UUID, limit in
 // doesn't have it.
 func (s *Store) BilledPeriod(ctx context.Context, id, organization uuid.UUID) ([]billing.BilledPeriod, error) {
 	return s.billedPeriods(ctx, id, func(ctx context.Context, tx scoped) ([]db.AccountOrganizationsRow, error) {
-		rows, err := tx.AccountOrganization(ctx, id, organization)
-		return convert(rows, func(r db.AccountOrganizationRow) db.AccountOrganizationsRow { return db.AccountOrganizationsRow(r) }), err
+		return exportOrganizations(ctx, tx, id, []uuid.UUID{organization})
 	})
+}
+
+func exportOrganizations(ctx context.Context, tx scoped, export uuid.UUID, organizations []uuid.UUID) ([]db.AccountOrganizationsRow, error) {
+	rows, err := tx.AccountOrganizationsOf(ctx, export, organizations)
+	return convert(rows, func(r db.AccountOrganizationsOfRow) db.AccountOrganizationsRow { return db.AccountOrganizationsRow(r) }), err
 }
 
 func (s *Store) billedPeriods(
@@ -36,25 +40,32 @@ func (s *Store) billedPeriods(
 	defer cancel()
 	var out []billing.BilledPeriod
 	err := s.asPlatformSnapshot(ctx, func(ctx context.Context, tx scoped) error {
-		export, err := frozenExport(ctx, tx, id)
-		if err != nil {
-			return err
-		}
 		rows, err := organizations(ctx, tx)
 		if err != nil {
 			return err
 		}
-		page, err := readPage(ctx, tx, export, rows)
-		if err != nil {
-			return err
-		}
-		billed, err := page.billed(ctx, tx)
-		for _, o := range page.organizations {
-			out = append(out, billing.BilledPeriod{OrganizationPeriod: *page.periods[o], Billed: billed[o]})
-		}
+		out, err = readBilled(ctx, tx, id, rows)
 		return err
 	})
 	return out, wrap(err, "read what export %s billed", id)
+}
+
+// readBilled returns organizations of an export as they were frozen, with what each was billed.
+func readBilled(ctx context.Context, tx scoped, id uuid.UUID, rows []db.AccountOrganizationsRow) ([]billing.BilledPeriod, error) {
+	export, err := frozenExport(ctx, tx, id)
+	if err != nil {
+		return nil, err
+	}
+	page, err := readPage(ctx, tx, export, rows)
+	if err != nil {
+		return nil, err
+	}
+	billed, err := page.billed(ctx, tx)
+	var out []billing.BilledPeriod
+	for _, o := range page.organizations {
+		out = append(out, billing.BilledPeriod{OrganizationPeriod: *page.periods[o], Billed: billed[o]})
+	}
+	return out, err
 }
 
 // billed returns what the statements charge for the export's own period.

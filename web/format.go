@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 )
 
@@ -81,7 +82,21 @@ func amount(a money.Amount, c money.Currency) string {
 // utc writes a time to the minute.
 func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
 
-func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+// span writes [start, end) as its first and its last day, with the time where it begins or ends within a day.
+func span(start, end time.Time) string {
+	start, end = start.UTC(), end.UTC()
+	from, to := start.Format(time.DateOnly), end.Add(-time.Nanosecond).Format(time.DateOnly)
+	if !calendar.DayOf(start).Start().Equal(start) {
+		from = start.Format("2006-01-02 15:04")
+	}
+	if !calendar.DayOf(end).Start().Equal(end) {
+		to = end.Format("2006-01-02 15:04")
+	}
+	if from == to {
+		return from
+	}
+	return from + " – " + to
+}
 
 // relative says how far a time is from now: "in 3 h", "2 d ago".
 func relative(now, t time.Time) string {

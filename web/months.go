@@ -61,6 +61,8 @@ type monthPage struct {
 	Refusal   string
 	// Note is what was typed to a decision that was refused.
 	Note string
+	// Moved says that the stage is another one than a moment ago: what can be decided is, too.
+	Moved bool
 }
 
 // Live is where the stage is shown anew; empty where nothing moves.
@@ -68,7 +70,7 @@ func (p monthPage) Live() string {
 	if p.Export.Stage.Ended() {
 		return ""
 	}
-	return "/months/" + p.Export.Period + "/live"
+	return "/months/" + p.Export.Period + "/live?from=" + string(p.Export.Stage)
 }
 
 // step is one of the way to a closed month.
@@ -109,6 +111,21 @@ type varianceView struct {
 
 // Difference is what the statement has more.
 func (v varianceView) Difference() signedMoney { return difference(v.Current, v.Previous, v.Currency) }
+
+// reasonView is a part of a difference.
+type reasonView struct {
+	signedMoney
+	Cause billing.VarianceCause
+}
+
+// Because are the parts of the difference, by cause.
+func (v varianceView) Because() []reasonView {
+	out := make([]reasonView, len(v.Reasons))
+	for i, r := range v.Reasons {
+		out[i] = reasonView{signedMoney{r.Amount, v.Currency}, r.Cause}
+	}
+	return out
+}
 
 // Differences are the variances with their differences.
 func (p monthPage) Differences() []varianceView {
@@ -178,11 +195,14 @@ func (v *visit) month() error {
 	return v.page("month", p)
 }
 
-// monthLive sends the stage each time that it moves.
+// monthLive sends the stage each time that it moves; the first time, from the one that the page has.
 func (v *visit) monthLive() error {
+	stage := billing.Stage(v.r.URL.Query().Get("from"))
 	return v.stream("month", "progress", func() (any, error) {
 		found, err := v.export()
-		return monthPage{Export: found}, err
+		p := monthPage{Export: found, Moved: found.Stage != stage}
+		stage = found.Stage
+		return p, err
 	})
 }
 
@@ -225,10 +245,6 @@ func (v *visit) decide() error {
 	}
 	p.Refusal, p.Note = refused.Message, note
 	return v.show(refused.Status, "month", p)
-}
-
-func (v *visit) monthFile() error {
-	return v.pass("/billing/exports/" + v.r.PathValue("period") + "/files/" + v.r.PathValue("name"))
 }
 
 // monthStatementPage is one organization's statement of a month.

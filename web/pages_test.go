@@ -268,7 +268,7 @@ func testMonths(t *testing.T, s *site) {
 		`UPDATE exports SET stage = 'reviewing', frozen_at = now() WHERE id = $1 AND $2::uuid IS NOT NULL AND $3 <> ''`,
 		`INSERT INTO export_organizations (export_id, organization_id, name, plan, currency) SELECT $1, $2, 'Aster', 'pro', 'USD' WHERE $3 <> ''`,
 		`INSERT INTO statements (export_id, organization_id, currency, subtotal, credits, due, line_count, corrects, document) VALUES ($1, $2, 'USD', 75, 0, 75, 1, false, $3)`,
-		`INSERT INTO export_variances (export_id, organization_id, currency, previous, current, percent) SELECT $1, $2, 'USD', 50, 75, '50.0' WHERE $3 <> ''`,
+		`INSERT INTO export_variances (export_id, organization_id, currency, previous, current, percent, previous_id) SELECT $1, $2, 'USD', 50, 75, '50.0', $1 WHERE $3 <> ''`,
 		`INSERT INTO export_parked (export_id, organization_id, reason) SELECT $1, $2, 'has no prices in USD' WHERE $3 <> ''`,
 	} {
 		_, err := owner.Exec(t.Context(), statement, export.ID, s.free, document)
@@ -278,9 +278,9 @@ func testMonths(t *testing.T, s *site) {
 	d = b.get(path)
 	b.requirePage(path, d)
 	require.Equal(t, []string{"reviewing"}, d.texts("li", "aria-current", "step"))
-	require.Contains(t, d.texts("tr", "", ""), "Aster 50.00 USD 75.00 USD +25.00 USD 50.0")
+	require.Contains(t, d.texts("tr", "", ""), "Aster 50.00 USD 75.00 USD +25.00 USD 50.0 correction +25.00 USD")
 	require.Contains(t, d.texts("tr", "", ""), "Aster has no prices in USD 1")
-	require.Len(t, d.all("div", "sse-connect", path+"/live"), 1)
+	require.Len(t, d.all("div", "sse-connect", path+"/live?from=reviewing"), 1)
 	require.Len(t, d.all("button", "value", "review"), 1)
 	require.Empty(t, d.all("button", "value", "approve"))
 
@@ -300,6 +300,7 @@ func testMonths(t *testing.T, s *site) {
 	require.Equal(t, http.StatusNotFound, b.get(path+"/statements/"+uuid.NewString()).status)
 	require.Equal(t, http.StatusNotFound, b.get("/months/2001-01").status)
 	require.Equal(t, http.StatusConflict, b.get(path+"/files/manifest.json").status, "there are no files yet")
+	require.Equal(t, http.StatusNotFound, b.get(path+"/files.zip").status)
 }
 
 func testWebhooks(t *testing.T, s *site) {

@@ -111,7 +111,7 @@ func (v *visit) render(name, part string, data any) ([]byte, error) {
 
 // functions are those of the templates.
 var functions = template.FuncMap{
-	"number": number, "quantity": quantity, "unit": plural, "money": amount, "utc": utc, "date": date, "relative": relative, "words": words,
+	"number": number, "quantity": quantity, "unit": plural, "money": amount, "utc": utc, "span": span, "relative": relative, "words": words,
 	"bar": newBar, "columns": newColumns,
 	"list": func(items ...any) []any { return items },
 }

@@ -48,6 +48,7 @@ var routes = []route{
 	{"GET /months/{period}", finance, (*visit).month},
 	{"POST /months/{period}", finance, (*visit).decide},
 	{"GET /months/{period}/live", finance, (*visit).monthLive},
+	{"GET /months/{period}/files.zip", finance, (*visit).monthFiles},
 	{"GET /months/{period}/files/{name}", finance, (*visit).monthFile},
 	{"GET /months/{period}/statements/{organization}", finance, (*visit).monthStatement},
 }

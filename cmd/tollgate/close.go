@@ -155,9 +155,13 @@ func (c exportVariances) Run(ctx context.Context, out *output) error {
 	if err := c.get(ctx, &list, "variances"); err != nil {
 		return err
 	}
-	return c.print(out, list, "ORGANIZATION\tNAME\tPREVIOUS\tCURRENT\tCURRENCY\tPERCENT", func(row func(...any)) {
+	return c.print(out, list, "ORGANIZATION\tNAME\tPREVIOUS\tCURRENT\tCURRENCY\tPERCENT\tREASONS", func(row func(...any)) {
 		for _, v := range list.Variances {
-			row(v.Organization, v.OrganizationName, v.Previous, v.Current, v.Currency, v.Percent)
+			reasons := make([]string, len(v.Reasons))
+			for i, r := range v.Reasons {
+				reasons[i] = fmt.Sprintf("%s %s", r.Cause, r.Amount)
+			}
+			row(v.Organization, v.OrganizationName, v.Previous, v.Current, v.Currency, v.Percent, strings.Join(reasons, ", "))
 		}
 	})
 }

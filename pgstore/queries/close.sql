@@ -100,8 +100,10 @@ SELECT organization_id, name, currency FROM export_organizations
 WHERE export_id = @export_id AND organization_id > @after AND organization_id <= @until
 ORDER BY organization_id LIMIT @page_size;
 
--- name: AccountOrganization :many
-SELECT organization_id, name, currency FROM export_organizations WHERE export_id = @export_id AND organization_id = @organization_id;
+-- name: AccountOrganizationsOf :many
+SELECT organization_id, name, currency FROM export_organizations
+WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[])
+ORDER BY organization_id;
 
 -- name: SegmentsOf :many
 -- Here and below, each organization's rows are looked up by their key (OFFSET keeps that from being planned anew): statistics
@@ -232,7 +234,8 @@ DELETE FROM export_variances WHERE export_id = $1;
 
 -- name: Variances :many
 -- The largest differences first.
-SELECT v.organization_id, coalesce(o.name, '') AS name, v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent
+SELECT v.organization_id, coalesce(o.name, '') AS name, v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent,
+    v.previous_id
 FROM export_variances v
 LEFT JOIN export_organizations o ON o.export_id = v.export_id AND o.organization_id = v.organization_id
 WHERE v.export_id = @export_id ORDER BY abs(v.current - v.previous) DESC, v.organization_id LIMIT @page_size;

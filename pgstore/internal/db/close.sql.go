@@ -12,36 +12,6 @@ import (
 	"github.com/google/uuid"
 )
 
-const accountOrganization = `-- name: AccountOrganization :many
-SELECT organization_id, name, currency FROM export_organizations WHERE export_id = $1 AND organization_id = $2
-`
-
-type AccountOrganizationRow struct {
-	OrganizationID uuid.UUID
-	Name           string
-	Currency       string
-}
-
-func (q *Queries) AccountOrganization(ctx context.Context, exportID uuid.UUID, organizationID uuid.UUID) ([]AccountOrganizationRow, error) {
-	rows, err := q.db.Query(ctx, accountOrganization, exportID, organizationID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []AccountOrganizationRow
-	for rows.Next() {
-		var i AccountOrganizationRow
-		if err := rows.Scan(&i.OrganizationID, &i.Name, &i.Currency); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const accountOrganizations = `-- name: AccountOrganizations :many
 SELECT organization_id, name, currency FROM export_organizations
 WHERE export_id = $1 AND organization_id > $2 AND organization_id <= $3
@@ -75,6 +45,38 @@ func (q *Queries) AccountOrganizations(ctx context.Context, arg AccountOrganizat
 	var items []AccountOrganizationsRow
 	for rows.Next() {
 		var i AccountOrganizationsRow
+		if err := rows.Scan(&i.OrganizationID, &i.Name, &i.Currency); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const accountOrganizationsOf = `-- name: AccountOrganizationsOf :many
+SELECT organization_id, name, currency FROM export_organizations
+WHERE export_id = $1 AND organization_id = ANY($2::uuid[])
+ORDER BY organization_id
+`
+
+type AccountOrganizationsOfRow struct {
+	OrganizationID uuid.UUID
+	Name           string
+	Currency       string
+}
+
+func (q *Queries) AccountOrganizationsOf(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) ([]AccountOrganizationsOfRow, error) {
+	rows, err := q.db.Query(ctx, accountOrganizationsOf, exportID, organizations)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AccountOrganizationsOfRow
+	for rows.Next() {
+		var i AccountOrganizationsOfRow
 		if err := rows.Scan(&i.OrganizationID, &i.Name, &i.Currency); err != nil {
 			return nil, err
 		}
@@ -1091,7 +1093,8 @@ func (q *Queries) UsageControlTotals(ctx context.Context, exportID uuid.UUID) ([
 }
 
 const variances = `-- name: Variances :many
-SELECT v.organization_id, coalesce(o.name, '') AS name, v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent
+SELECT v.organization_id, coalesce(o.name, '') AS name, v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent,
+    v.previous_id
 FROM export_variances v
 LEFT JOIN export_organizations o ON o.export_id = v.export_id AND o.organization_id = v.organization_id
 WHERE v.export_id = $1 ORDER BY abs(v.current - v.previous) DESC, v.organization_id LIMIT $2
@@ -1104,6 +1107,7 @@ type VariancesRow struct {
 	Previous       string
 	Current        string
 	Percent        string
+	PreviousID     uuid.UUID
 }
 
 // The largest differences first.
@@ -1123,6 +1127,7 @@ func (q *Queries) Variances(ctx context.Context, exportID uuid.UUID, pageSize in
 			&i.Previous,
 			&i.Current,
 			&i.Percent,
+			&i.PreviousID,
 		); err != nil {
 			return nil, err
 		}
