@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 )
 
 const (
@@ -58,7 +59,6 @@ func eachItem(body io.Reader, item func(raw []byte) error) error {
 	var raw json.RawMessage
 	index := 0
 	for ; ; index++ {
-		name := fmt.Sprintf("body[%d]", index)
 		// One byte more tells an item that ends at its limit from one that doesn't.
 		bounded.allowed = d.InputOffset() + maxItem + 1
 		if !d.More() {
@@ -68,14 +68,14 @@ func eachItem(body io.Reader, item func(raw []byte) error) error {
 			return &batchLimitError{fmt.Sprintf("the batch has more than %d items", maxItems)}
 		}
 		if err := d.Decode(&raw); err != nil {
-			return arrayError(d, err, name)
+			return arrayError(d, err, itemName(index))
 		}
 		if err := item(raw); err != nil {
 			return err
 		}
 	}
 	if _, err := d.Token(); err != nil {
-		return arrayError(d, err, fmt.Sprintf("body[%d]", index))
+		return arrayError(d, err, itemName(index))
 	}
 	bounded.allowed = d.InputOffset() + maxItem
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -86,6 +86,9 @@ func eachItem(body io.Reader, item func(raw []byte) error) error {
 	}
 	return nil
 }
+
+// itemName is what errors call an item of the array.
+func itemName(index int) string { return "body[" + strconv.Itoa(index) + "]" }
 
 var errTrailing = errors.New("there is more after the array")
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -70,9 +71,48 @@ func BenchmarkDecodeUsage(b *testing.B) {
 	b.Run("exact", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := parseUsage(body); err != nil {
+			if _, err := parseUsageExactly(body); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
+}
+
+// BenchmarkRecordBatch measures POST /usage/batch without the network, by item.
+func BenchmarkRecordBatch(b *testing.B) {
+	const items = 1_000
+	for _, tt := range []struct{ name, item string }{
+		{"plain", `{"meter":"evaluations","quantity":1}`},
+		{"with a time", `{"meter":"evaluations","quantity":1,"timestamp":"2026-10-31T11:59:00Z"}`},
+		{"with a key", `{"meter":"evaluations","quantity":1,"idempotency_key":"job-%d"}`},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			r := newRig(b, func(c *Config) { c.Logger = slog.New(slog.DiscardHandler) })
+			handler := r.server.Handler()
+			reader := &strings.Reader{}
+			request := httptest.NewRequest(http.MethodPost, "/api/v1/usage/batch", nil)
+			request.Header.Set("Authorization", "Bearer "+r.secrets["enterprise"])
+			request.Header.Set("Content-Type", "application/json")
+			request.Body = io.NopCloser(reader)
+			writer := &discard{header: http.Header{}}
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				b.StopTimer()
+				batch := make([]string, items)
+				for i := range batch {
+					batch[i] = tt.item
+					if strings.Contains(tt.item, "%d") {
+						batch[i] = fmt.Sprintf(tt.item, n)
+						n++
+					}
+				}
+				reader.Reset("[" + strings.Join(batch, ",") + "]")
+				clear(writer.header)
+				b.StartTimer()
+				handler.ServeHTTP(writer, request)
+			}
+			b.ReportMetric(float64(b.N*items)/b.Elapsed().Seconds(), "items/s")
+		})
+	}
 }

@@ -196,6 +196,48 @@ func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, i
 	out.end(ctx)
 }
 
+// append writes a receipt as encoding/json would, which takes three times as long.
+func (r *receipt) append(b []byte) []byte {
+	text := func(name, value string) {
+		if value != "" {
+			b = append(append(append(b, `,"`...), name...), `":`...)
+			b = appendText(b, value)
+		}
+	}
+	number := func(name string, value *int64) {
+		if value != nil {
+			b = append(append(append(b, `,"`...), name...), `":`...)
+			b = strconv.AppendInt(b, *value, 10)
+		}
+	}
+	b = strconv.AppendInt(append(b, `{"index":`...), int64(r.Index), 10)
+	text("status", r.Status)
+	text("meter", r.Meter)
+	number("quantity", r.Quantity)
+	if r.OverLimit != nil {
+		b = strconv.AppendBool(append(b, `,"over_limit":`...), *r.OverLimit)
+	}
+	number("current", r.Current)
+	number("held", r.Held)
+	number("max", r.Max)
+	number("remaining", r.Remaining)
+	text("field", r.Field)
+	text("message", r.Message)
+	return append(b, '}')
+}
+
+// appendText appends a text as JSON.
+func appendText(b []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			// A string can't fail to be encoded.
+			encoded, _ := json.Marshal(text)
+			return append(b, encoded...)
+		}
+	}
+	return append(append(append(b, '"'), text...), '"')
+}
+
 // decided fills the receipt of an item that was decided on. An error says why it was not.
 func (r *receipt) decided(o *meter.Outcome, failed error, names *itemNames) error {
 	d := &o.Decision
@@ -257,9 +299,7 @@ func (w *receiptWriter) add(r *receipt) {
 	if r.Index > 0 {
 		w.buffer = append(w.buffer, ',')
 	}
-	// A struct of strings and numbers can't fail to be encoded.
-	encoded, _ := json.Marshal(r)
-	w.buffer = append(w.buffer, encoded...)
+	w.buffer = r.append(w.buffer)
 	w.counts[r.Status]++
 	if len(w.buffer) >= receiptBuffer {
 		w.run.keep(w.buffer)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -228,5 +229,22 @@ func FuzzCloudEvent(f *testing.F) {
 		either, err := parseEither(body)
 		require.NoError(t, err, "it is one as application/json, too")
 		require.Equal(t, item.fingerprint("m", 1), either.fingerprint("m", 1))
+	})
+}
+
+// TestReceiptsAreJSON holds that a receipt is what encoding/json makes of it.
+func TestReceiptsAreJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		number := rapid.Ptr(rapid.Int64(), true)
+		r := receipt{
+			Index: rapid.IntRange(0, 10_000).Draw(t, "index"), Status: rapid.SampledFrom(receiptStatuses).Draw(t, "status"),
+			Meter: rapid.SampledFrom([]string{"", "evaluations"}).Draw(t, "meter"), Quantity: number.Draw(t, "quantity"),
+			OverLimit: rapid.Ptr(rapid.Bool(), true).Draw(t, "over limit"), Current: number.Draw(t, "current"), Held: number.Draw(t, "held"),
+			Max: number.Draw(t, "max"), Remaining: number.Draw(t, "remaining"), Field: rapid.String().Draw(t, "field"),
+			Message: rapid.OneOf(rapid.String(), rapid.StringMatching(`[ -~]*`)).Draw(t, "message"),
+		}
+		want, err := json.Marshal(&r)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(r.append(nil)))
 	})
 }

@@ -11,41 +11,61 @@ type usageReport struct {
 	given    bool
 }
 
-// scanUsage reads the common form of the body of POST /usage without allocations: an
-// object whose fields are "meter", a string without escapes, and "quantity", up to 15
-// digits without a sign; each at most once, in any order. It says false where it finds
-// anything else, which is for [parseUsage] then.
-func scanUsage(body []byte) (report usageReport, ok bool) {
+// scannedUsage is a body in its common form. What it has points into the body.
+type scannedUsage struct {
+	usageReport
+	// key and timestamp are nil where they aren't given.
+	key, timestamp []byte
+}
+
+// plain reports whether there is nothing but a meter and a quantity.
+func (u *scannedUsage) plain() bool { return u.key == nil && u.timestamp == nil }
+
+// scanUsage reads the common form of a report without allocations: an object whose fields are
+// "meter", "idempotency_key" and "timestamp", strings without escapes that aren't empty, and
+// "quantity", up to 15 digits without a sign; each at most once, in any order. It says false where
+// it finds anything else, which is for [parseUsageExactly] then.
+func scanUsage(body []byte) (u scannedUsage, ok bool) {
 	s := scanner{rest: body}
 	if !s.take('{') {
-		return usageReport{}, false
+		return scannedUsage{}, false
 	}
 	for {
 		name, ok := s.plainString()
 		if !ok || !s.take(':') {
-			return usageReport{}, false
+			return scannedUsage{}, false
 		}
+		var text *[]byte
 		switch {
-		case string(name) == "meter" && report.meter == nil:
-			if report.meter, ok = s.plainString(); !ok || len(report.meter) == 0 {
-				return usageReport{}, false
+		case string(name) == "meter":
+			text = &u.meter
+		case string(name) == "idempotency_key":
+			text = &u.key
+		case string(name) == "timestamp":
+			text = &u.timestamp
+		case string(name) == "quantity" && !u.given:
+			if u.quantity, u.given = s.digits(); !u.given {
+				return scannedUsage{}, false
 			}
-		case string(name) == "quantity" && !report.given:
-			if report.quantity, ok = s.digits(); !ok {
-				return usageReport{}, false
-			}
-			report.given = true
 		default:
-			return usageReport{}, false
+			return scannedUsage{}, false
+		}
+		if text != nil {
+			if *text != nil {
+				return scannedUsage{}, false
+			}
+			if *text, ok = s.plainString(); !ok || len(*text) == 0 {
+				return scannedUsage{}, false
+			}
 		}
 		if s.take(',') {
 			continue
 		}
 		if !s.take('}') {
-			return usageReport{}, false
+			return scannedUsage{}, false
 		}
 		s.space()
-		return report, len(s.rest) == 0 && report.meter != nil
+		return u, len(s.rest) == 0 && u.meter != nil
 	}
 }
 

@@ -19,6 +19,13 @@ func TestCommonBodiesAreScanned(t *testing.T) {
 		`{"meter":"storage_bytes","quantity":999999999999999}`: {meter: []byte("storage_bytes"), quantity: 999999999999999, given: true},
 		`{"meter": "with space and ünïcode"}`:                  {},
 		`{"meter":"a\u0062"}`:                                  {},
+		`{"meter":"m","timestamp":"t","idempotency_key":"k"}`:  {meter: []byte("m")},
+		`{"meter":"m","idempotency_key":"k\u0062"}`:            {},
+		`{"meter":"m","idempotency_key":""}`:                   {},
+		`{"meter":"m","timestamp":""}`:                         {},
+		`{"meter":"m","timestamp":"t","timestamp":"t"}`:        {},
+		`{"meter":"m","properties":{}}`:                        {},
+		`{"meter":"m","quantity":1,"quantity":1}`:              {},
 		`{"meter":"m","quantity":1000000000000000}`:            {},
 		`{"meter":"m","quantity":-1}`:                          {},
 		`{"meter":"m","quantity":01}`:                          {},
@@ -56,14 +63,10 @@ func FuzzUsageBody(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		scanned, ok := scanUsage(body)
-		parsed, err := parseUsage(body)
-		if ok {
-			require.NoError(t, err)
-			require.Equal(t, string(parsed.meter), string(scanned.meter))
-			require.Equal(t, parsed.quantity, scanned.quantity)
-			require.Equal(t, parsed.given, scanned.given)
-		}
+		scanned, failed := parseUsage(body)
+		parsed, err := parseUsageExactly(body)
+		require.Equal(t, err, failed)
+		require.Equal(t, parsed, scanned)
 		if err != nil {
 			require.Equal(t, 400, problemOf(err).Status)
 			return

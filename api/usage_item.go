@@ -48,6 +48,15 @@ var usageNames = itemNames{meter: "meter", quantity: "quantity", key: "idempoten
 
 // parseUsage reads any JSON and says exactly what is wrong with it.
 func parseUsage(body []byte) (usageItem, error) {
+	if u, ok := scanUsage(body); ok && len(u.key) <= maxKey {
+		item := usageItem{usageReport: u.usageReport, timestamp: string(u.timestamp), names: &usageNames}
+		item.setKey(string(u.key))
+		return item, nil
+	}
+	return parseUsageExactly(body)
+}
+
+func parseUsageExactly(body []byte) (usageItem, error) {
 	item := usageItem{names: &usageNames}
 	err := parseObject(body, "", func(d *json.Decoder, name string) (err error) {
 		switch name {

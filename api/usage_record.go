@@ -48,8 +48,9 @@ func (s *Server) recordUsage(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	report, plain := scanUsage(buffers.in)
-	if !plain || len(c.Request.Header[headerIdempotencyKey]) > 0 {
+	scanned, ok := scanUsage(buffers.in)
+	report := scanned.usageReport
+	if !ok || !scanned.plain() || len(c.Request.Header[headerIdempotencyKey]) > 0 {
 		item, err := readUsage(c.Request.Header, buffers.in)
 		more := item.key != "" || item.timestamp != ""
 		if err == nil && more {
