@@ -98,7 +98,7 @@ func TestRoles(t *testing.T) {
 		{"GET", "/readyz", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
 		{"GET", "/metrics", "", 404, []string{tenant, otherTenant, finance, admin, ""}},
 		{"GET", "/openapi.yaml", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
-		{"GET", "/docs", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
+		{"GET", "/docs/api", "", 200, []string{tenant, otherTenant, finance, admin, ""}},
 	} {
 		for _, key := range []string{tenant, otherTenant, finance, admin, ""} {
 			t.Run(fmt.Sprintf("%s %s by %q", tt.method, tt.path, key), func(t *testing.T) {

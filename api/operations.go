@@ -155,12 +155,15 @@ func (w *pageWriter) Header() http.Header                  { return w.header }
 func (w *pageWriter) WriteHeader(int)                      {}
 func (w *pageWriter) Write(data []byte) (n int, err error) { return w.body.Write(data) }
 
+// referencePath is where the document is shown, among the pages of [Pages] that say the rest.
+const referencePath = "/docs/api"
+
 // docsPage serves Swagger UI, from inside the program. Its policy allows the page's
 // own scripts by their digests, and no others.
 func docsPage() gin.HandlerFunc {
-	page := v5emb.New("Tollgate API", "/openapi.yaml", "/docs/")
+	page := v5emb.New("Tollgate API", "/openapi.yaml", referencePath+"/")
 	rendered := pageWriter{header: http.Header{}}
-	page.ServeHTTP(&rendered, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/docs/"}})
+	page.ServeHTTP(&rendered, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: referencePath + "/"}})
 	var scripts strings.Builder
 	for _, script := range inlineScript.FindAllSubmatch(rendered.body.Bytes(), -1) {
 		digest := sha256.Sum256(bytes.ReplaceAll(script[1], []byte("\r\n"), []byte("\n")))

@@ -20,7 +20,7 @@ type Pages interface {
 	Routes() []string
 }
 
-// ServePages answers the routes of pages. Call it once, before the first request.
+// ServePages answers the routes of pages. Call it before the first request.
 func (s *Server) ServePages(pages Pages) {
 	serve := gin.WrapH(pages)
 	for _, pattern := range pages.Routes() {

@@ -89,8 +89,8 @@ func (s *Server) routes() *gin.Engine {
 
 	engine.GET("/openapi.yaml", s.serveDocument)
 	docs := docsPage()
-	engine.GET("/docs", docs)
-	engine.GET("/docs/*file", docs)
+	engine.GET(referencePath, docs)
+	engine.GET(referencePath+"/*file", docs)
 
 	sampled := make([]gin.HandlerFunc, 0, len(s.config.Middleware)+1)
 	for _, middleware := range s.config.Middleware {

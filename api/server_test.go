@@ -196,7 +196,7 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 // what the program holds alone.
 func TestDocsNeedNothingFromOutside(t *testing.T) {
 	r := newRig(t)
-	for _, path := range []string{"/docs", "/docs/"} {
+	for _, path := range []string{"/docs/api", "/docs/api/"} {
 		recorder := httptest.NewRecorder()
 		r.server.Handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
 		require.Equal(t, http.StatusOK, recorder.Code)
@@ -215,7 +215,7 @@ func TestDocsNeedNothingFromOutside(t *testing.T) {
 		assets := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(page, -1)
 		require.GreaterOrEqual(t, len(assets), 4)
 		for _, asset := range assets {
-			require.True(t, strings.HasPrefix(asset[1], "/docs/"), asset[1])
+			require.True(t, strings.HasPrefix(asset[1], "/docs/api/"), asset[1])
 			got := httptest.NewRecorder()
 			request := httptest.NewRequest(http.MethodGet, asset[1], nil)
 			request.Header.Set("Accept-Encoding", "gzip")

@@ -21,6 +21,8 @@ import (
 type devRun struct {
 	*process
 	env demo.Env
+	// folder is its data.
+	folder string
 }
 
 // startDev starts it and waits until it says that it is ready.
@@ -30,7 +32,7 @@ func startDev(t *testing.T, folder string, ports map[string]string) *devRun {
 	for flag, port := range ports {
 		args = append(args, flag, port)
 	}
-	run := &devRun{process: &process{t: t, name: "tollgate dev", log: &syncBuffer{}, ended: make(chan struct{})}}
+	run := &devRun{folder: folder, process: &process{t: t, name: "tollgate dev", log: &syncBuffer{}, ended: make(chan struct{})}}
 	run.url = "http://127.0.0.1:" + ports["--port"]
 	run.command = exec.Command(filepath.Join(programs, "tollgate"), args...)
 	run.command.Stdout, run.command.Stderr = run.log, run.log
@@ -117,10 +119,10 @@ func TestDevKeepsItsDataAndLeavesNothingRunning(t *testing.T) {
 	require.NoError(t, ui.Body.Close())
 	require.Equal(t, http.StatusOK, ui.StatusCode)
 
-	step(t, "finance closes the demo's months")
-	first.walkTheMonth()
+	step(t, "what the documents say works; finance closes the demo's months")
+	first.walkTheDocuments()
 	used := first.must("usage", "history", "--json", "--key", first.env["TOLLGATE_PRO_KEY"], "--meter", "evaluations",
-		"--from", time.Now().UTC().AddDate(0, -3, 0).Format(time.DateOnly), "--to", time.Now().UTC().Format(time.DateOnly))
+		"--from", time.Now().UTC().AddDate(0, -3, 0).Format(time.DateOnly), "--to", time.Now().UTC().AddDate(0, 0, -1).Format(time.DateOnly))
 
 	step(t, "a second one on the same ports says which, and how to choose others")
 	second := exec.CommandContext(t.Context(), filepath.Join(programs, "tollgate"), "dev", "--data-dir", folder, "--port", ports["--port"])
@@ -149,10 +151,10 @@ func TestDevKeepsItsDataAndLeavesNothingRunning(t *testing.T) {
 	require.Less(t, time.Since(began), 60*time.Second)
 	require.Equal(t, first.env, again.env, "the same organizations, with the same keys")
 	status, answer = again.call(http.MethodPost, "/api/v1/usage", key, map[string]any{"meter": "simulations"})
-	require.Equal(t, http.StatusPaymentRequired, status)
-	require.InEpsilon(t, 50, answer["current"], 0, "what was used is still there")
+	require.Equal(t, http.StatusOK, status, "README has upgraded it")
+	require.InEpsilon(t, 51, answer["current"], 0, "what was used is still there")
 	require.JSONEq(t, used, again.must("usage", "history", "--json", "--key", first.env["TOLLGATE_PRO_KEY"], "--meter", "evaluations",
-		"--from", time.Now().UTC().AddDate(0, -3, 0).Format(time.DateOnly), "--to", time.Now().UTC().Format(time.DateOnly)), "a second run adds nothing")
+		"--from", time.Now().UTC().AddDate(0, -3, 0).Format(time.DateOnly), "--to", time.Now().UTC().AddDate(0, 0, -1).Format(time.DateOnly)), "a second run adds nothing")
 }
 
 // TestDevSaysWhatIsWrongWithItsFolder breaks the data folder.

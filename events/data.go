@@ -13,6 +13,7 @@ import (
 
 // Usage is the data of [UsageThresholdReached] and [PlanLimitExceeded].
 type Usage struct {
+	// Organization is whom it is about.
 	Organization uuid.UUID `json:"organization_id"`
 	// Meter is the meter's key.
 	Meter string `json:"meter"`
@@ -34,6 +35,7 @@ type Usage struct {
 
 // PlanChange is the data of [OrganizationUpgraded].
 type PlanChange struct {
+	// Organization is whom it is about.
 	Organization uuid.UUID `json:"organization_id"`
 	// PreviousPlan and Plan are the keys of the plan before and after; PreviousPlan is
 	// empty where a contract begins.
@@ -43,6 +45,7 @@ type PlanChange struct {
 
 // ContractEnd is the data of [OrganizationEnded].
 type ContractEnd struct {
+	// Organization is whom it is about.
 	Organization uuid.UUID `json:"organization_id"`
 	// PreviousPlan is the key of the plan that was in force until the end.
 	PreviousPlan string `json:"previous_plan"`

@@ -16,6 +16,7 @@ import (
 
 // exportEvent is what webhooks say of an export.
 type exportEvent struct {
+	// Export identifies the run, Period is its month, Revision counts those of the month, from 1.
 	Export   uuid.UUID       `json:"export_id"`
 	Period   calendar.Period `json:"period"`
 	Revision int32           `json:"revision"`

@@ -101,7 +101,7 @@ func testWhoMay(t *testing.T, s *site) {
 		}
 	}
 	served := []string{}
-	for _, pattern := range s.pages.Routes() {
+	for _, pattern := range append(s.pages.Routes(), s.documents.Routes()...) {
 		served = append(served, strings.NewReplacer("{$}", "", "...}", "}").Replace(pattern))
 	}
 	listed := []string{}

@@ -28,6 +28,7 @@ import (
 	"github.com/riverline/tollgate/pgstore"
 	"github.com/riverline/tollgate/plans"
 	"github.com/riverline/tollgate/web"
+	docsite "github.com/riverline/tollgate/web/site"
 	"github.com/riverline/tollgate/webhooks"
 )
 
@@ -44,6 +45,8 @@ type site struct {
 	database *pgtest.Database
 	url      string
 	pages    *web.Pages
+	// documents is what serves /docs.
+	documents *docsite.Site
 	// flush writes what is pending.
 	flush func()
 	keys  map[string]string
@@ -115,6 +118,8 @@ func newSite(t *testing.T) *site {
 	})
 	pages := web.New(web.Config{API: server, SignIns: store, Logger: logger, LiveEvery: 20 * time.Millisecond})
 	server.ServePages(pages)
+	documents := docsite.New(logger)
+	server.ServePages(documents)
 	served := httptest.NewServer(server.Handler())
 	t.Cleanup(func() {
 		pages.Stop()
@@ -123,7 +128,7 @@ func newSite(t *testing.T) *site {
 		m.Close()
 		store.Close()
 	})
-	s := &site{t: t, store: store, database: database, url: served.URL, pages: pages, keys: map[string]string{}, ids: map[string]uuid.UUID{}, flush: func() {
+	s := &site{t: t, store: store, database: database, url: served.URL, pages: pages, documents: documents, keys: map[string]string{}, ids: map[string]uuid.UUID{}, flush: func() {
 		_, err := flusher.Flush(t.Context())
 		require.NoError(t, err)
 	}}

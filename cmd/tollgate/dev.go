@@ -251,7 +251,7 @@ func (c *devCommand) announce(ctx context.Context, out *output, servers *devServ
 	rows := [][2]string{
 		{"Open", env["TOLLGATE_URL"] + "/ (sign in with a key below)"},
 		{"API", env["TOLLGATE_URL"] + "/api/v1"},
-		{"API reference", env["TOLLGATE_URL"] + "/docs"},
+		{"Documentation", env["TOLLGATE_URL"] + "/docs"},
 		{"Gateway", env["TOLLGATE_URL"] + "/gateway/ → echo at http://" + upstream},
 		{"Temporal UI", servers.temporal.UIURL()},
 		{"Temporal", servers.temporal.Address()},

@@ -20,6 +20,7 @@ import (
 	"github.com/riverline/tollgate/internal/connections"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/web"
+	"github.com/riverline/tollgate/web/site"
 	"github.com/riverline/tollgate/workflows/starter"
 )
 
@@ -100,6 +101,7 @@ func (a *API) Run(ctx context.Context) (err error) {
 	instance.follow(server)
 	pages := web.New(web.Config{API: server, SignIns: b.store, Logger: b.logger})
 	server.ServePages(pages)
+	server.ServePages(site.New(b.logger))
 
 	httpServer := api.NewHTTPServer(api.HTTPConfig{
 		Handler: server.Handler(), HeaderTimeout: a.config.HeaderTimeout, BodyTimeout: a.config.BodyTimeout,
