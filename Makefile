@@ -13,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short test-browser bench bench-decision laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short test-browser bench bench-decision instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,14 @@ bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 
 bench-decision: ## Measure a decision beside maps, counters and limiters (about four minutes, 4 GiB)
 	cd bench/decision && go run .
+
+instructions: ## Count what a decision takes, in instructions, by Valgrind, which is installed on the way where apt-get can; x86-64 Linux alone (RECORD=-record)
+ifeq ($(shell uname -sm),Linux x86_64)
+	@command -v valgrind >/dev/null || apt-get install -y valgrind >/dev/null
+	go test -tags instructions -count=1 -timeout 5m -v -run '^TestInstructions$$' ./meter $(RECORD)
+else
+	@echo "Instructions are counted on x86-64 Linux alone: nothing was compared." >&2
+endif
 
 laws: ## Try the laws of the meter and the store with many more runs than make test does (CHECKS of each)
 	go test -count=1 -timeout 60m ./meter -rapid.checks=$(or $(CHECKS),2000)
