@@ -13,22 +13,33 @@ import (
 //
 // What was issued in all is spent + free: usage moves from free to spent when it is
 // admitted, and back when it is released. What a flush consumes changes neither.
+//
+// What a decision touches is its first two cache lines.
 type quota struct {
-	key   QuotaWindow
-	index Index
-	slot  *slot
+	free, spent int64
+	// held is the part of spent that open reservations hold.
+	held int64
+	// pending is the leased part of the current day's pending usage.
+	pending int64
+	// low is how much must be free for no ask to be made ahead of need. largest is the most that
+	// one request has wanted since the last grant.
+	low, largest int64
+	// elsewhere + spent is what counts of the window, as of the last answer: elsewhere
+	// leaves out what others hold idle. heldInStore is the part of it that reservations in the
+	// store hold.
+	elsewhere, heldInStore int64
+
+	key QuotaWindow
 	// end is the first day after the window.
 	end calendar.Day
 	// active says that the slot admits out of it; otherwise what is free is given back.
-	active      bool
-	free, spent int64
+	active bool
+
+	index Index
+	slot  *slot
 	// consumed is the part of spent that is in batches which the store has acknowledged. The rest
 	// is outstanding: the store keeps it for this instance, whatever else it has lost.
 	consumed int64
-	// pending is the leased part of the current day's pending usage.
-	pending int64
-	// held is the part of spent that open reservations hold.
-	held int64
 	// adopted is what was taken over of reservations that were made without a lease of the
 	// window, since the limit was not in force: it is in spent. booked is the part of it that
 	// the store is known to have, asked what the ask under way says. Those made before
@@ -43,15 +54,11 @@ type quota struct {
 	// total is what the store last counted as used, leased or held: total - free is what
 	// nobody can have, as far as this instance knows.
 	total int64
-	// elsewhere + spent is what counts of the window, as of the last answer: elsewhere
-	// leaves out what others hold idle. heldInStore is the part of it that reservations in the
-	// store hold. answeredAt is when that was; 0: never.
-	elsewhere, heldInStore, answeredAt int64
-	// idleElsewhere is what others held idle when they last asked.
-	idleElsewhere int64
-	// low is how much must be free for no ask to be made ahead of need. largest is the most that
-	// one request has wanted since the last grant, largestBefore since the one before until then.
-	low, largest, largestBefore int64
+	// answeredAt is when an ask was last answered; 0: never. idleElsewhere is what others held idle
+	// when they last asked.
+	answeredAt, idleElsewhere int64
+	// largestBefore is what largest was when the last grant came.
+	largestBefore int64
 	// dryUntil is the time before which dryOf, or more, is not asked for, because there was
 	// less. least is the least that a request has waited for since the last answer to it; 0:
 	// none has.
@@ -207,14 +214,17 @@ func (q *quota) adoptMore(quantity int64) {
 
 // adopts reports whether an open reservation was adopted.
 func (q *quota) adopts(r *Reservation) bool {
-	return r.stamp < q.adoptedAt && r.quota != q && r.day >= q.key.Start && r.day < q.end
+	return r.quota != q && r.stamp < q.adoptedAt && r.day >= q.key.Start && r.day < q.end
 }
 
 // disown gives up what was adopted of a quantity that is settled before the store was told
 // of it, and returns how much of it the store has.
 func (q *quota) disown(r *Reservation) int64 {
+	if q == r.quota {
+		return r.quantity
+	}
 	n := min(r.quantity, q.adopted-q.booked)
-	if q == r.quota || n <= 0 {
+	if n <= 0 {
 		return r.quantity
 	}
 	q.adopted -= n
@@ -240,11 +250,13 @@ func (q *quota) settled(n int64) {
 	q.slot.org.meter.unbooked.Add(excused - n)
 }
 
-// counted is what counts of the window, as far as this instance knows: used or held.
-func (q *quota) counted() int64 {
+func (q *quota) counted() int64 { return q.slot.counted(q) }
+
+// counted is what counts of a quota's window, as far as this instance knows: used or held.
+func (s *slot) counted(q *quota) int64 {
 	counted := q.elsewhere + q.spent
-	if q == q.slot.quota {
-		counted = max(counted, q.slot.used+q.heldInStore)
+	if q == s.quota {
+		counted = max(counted, s.used+q.heldInStore)
 	}
 	return max(0, counted)
 }
@@ -327,7 +339,7 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 		if inWindow {
 			s.used += quantity
 		}
-		return q.decision(e, true), leased
+		return q.decide(e, true, s.counted(q)), leased
 	case quantity > e.Max:
 		if q.away(at) || at < q.refusedUntil || at < q.answeredAt+int64(lookFor) {
 			return q.refusal(e), decided
@@ -358,11 +370,6 @@ func (s *slot) takeUnleased(q *quota, e *plans.Entitlement, quantity int64) plan
 	d := s.take(&limit, quantity)
 	d.Mode = plans.Hard
 	return d
-}
-
-// decision says where the window stands, after a decision.
-func (q *quota) decision(e *plans.Entitlement, allowed bool) plans.Decision {
-	return q.decide(e, allowed, q.counted())
 }
 
 // decide says where the window stands where so much of it is used or held.

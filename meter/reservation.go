@@ -53,26 +53,32 @@ type Reservation struct {
 // Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity]. Now is the caller's
 // time, which may be from before a wait of its own: what is decided goes by [Config.Now] as it
 // is at that moment, where that is later.
-func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
+func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (d plans.Decision, r Reservation, err error) {
+	var v verdict
+	if d, r, _, v = o.reserve(i, wishNow(quantity, now)); v == decided {
+		return d, r, nil
+	}
+	return o.admit(ctx, i, quantity, now, d, v)
+}
+
+// admit goes on with what couldn't be decided at once.
+func (o *Organization) admit(ctx context.Context, i Index, quantity int64, now time.Time, d plans.Decision, v verdict) (plans.Decision, Reservation, error) {
+	err, r := v.err(), Reservation{}
 	for {
-		d, r, err := o.admit(ctx, i, quantity, now)
+		if v == short {
+			d, r, err = o.await(ctx, i, quantity, func() (plans.Decision, Reservation, *quota, verdict) {
+				return o.reserve(i, wishNow(quantity, now))
+			})
+		}
 		if err == nil || !errors.Is(err, errForgotten) {
 			return d, r, err
 		}
 		if o, err = o.meter.Organization(ctx, o.id, now); err != nil {
 			return d, r, err
 		}
+		d, r, _, v = o.reserve(i, wishNow(quantity, now))
+		err = v.err()
 	}
-}
-
-func (o *Organization) admit(ctx context.Context, i Index, quantity int64, now time.Time) (plans.Decision, Reservation, error) {
-	d, r, _, v := o.reserve(i, wishNow(quantity, now))
-	if v == short {
-		return o.await(ctx, i, quantity, func() (plans.Decision, Reservation, *quota, verdict) {
-			return o.reserve(i, wishNow(quantity, now))
-		})
-	}
-	return d, r, v.err()
 }
 
 // wish is what is to be admitted: a quantity of a time at, which is now or before.
