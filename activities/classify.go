@@ -25,6 +25,8 @@ const (
 	TypeInvalidUsage = "InvalidUsage"
 	// TypeInvalidManifest is a manifest that breaks a rule.
 	TypeInvalidManifest = "InvalidManifest"
+	// TypeRowsDropped is a day or a period whose batch rows were dropped.
+	TypeRowsDropped = "RowsDropped"
 	// TypeUnknownInstance is an instance that was never registered.
 	TypeUnknownInstance = "UnknownInstance"
 	// TypeNotFound is anything else that isn't there: the text says what.
@@ -95,6 +97,7 @@ var permanent = []struct {
 	{documents.ErrInvalidManifest, TypeInvalidManifest},
 	{billing.ErrExportNotFound, TypeExportNotFound},
 	{billing.ErrExportEnded, TypeExportEnded},
+	{billing.ErrRowsDropped, TypeRowsDropped},
 	{billing.ErrExportNotFrozen, TypeExportNotFrozen},
 	{billing.ErrPeriodFinal, TypePeriodFinal},
 	{billing.ErrNotClosed, TypeNotClosed},

@@ -15,8 +15,8 @@ import (
 
 // FleetStore knows all instances.
 type FleetStore interface {
-	// Instances returns all instances, those that are gone included.
-	Instances(ctx context.Context) ([]meter.Instance, error)
+	// InstancesSince returns the live instances, and those that are gone and were seen since a time.
+	InstancesSince(ctx context.Context, since time.Time) ([]meter.Instance, error)
 	// MarkInstanceLost declares a live instance lost unless it was seen within its own
 	// LostAfter. It returns the instance as it is afterwards, and whether this call
 	// marked it.
@@ -95,6 +95,9 @@ const (
 	maxWaiting = 500
 )
 
+// clockMargin is what the clocks of instances and of Postgres may be apart.
+const clockMargin = 24 * time.Hour
+
 // tellEvery is the time between two log lines about who is waited for.
 const tellEvery = time.Minute
 
@@ -118,7 +121,8 @@ func (f *Fleet) AwaitWatermarks(ctx context.Context, in AwaitWatermarksInput) (A
 	}
 	watch := watch{since: in.Since, cut: in.Cut, driven: map[uuid.UUID]time.Time{}}
 	for {
-		instances, err := f.config.Store.Instances(ctx)
+		// Whose watermark is later than that was seen then: by Postgres's clock, which may be another's.
+		instances, err := f.config.Store.InstancesSince(ctx, in.Since.Add(-clockMargin))
 		if err != nil {
 			return AwaitWatermarksResult{}, classify(err)
 		}

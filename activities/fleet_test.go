@@ -26,7 +26,7 @@ type fleet struct {
 	marked meter.Instance
 }
 
-func (f *fleet) Instances(context.Context) ([]meter.Instance, error) {
+func (f *fleet) InstancesSince(context.Context, time.Time) ([]meter.Instance, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.looked != nil {

@@ -24,6 +24,11 @@ type RollupStore interface {
 	// DeleteEvents deletes events that are older than a time and need not be sent any more, and what
 	// is left of deleted endpoints.
 	DeleteEvents(ctx context.Context, before time.Time) (billing.Expired, error)
+	// DropUsageRows drops the batch rows of closed months that as many closed ones follow, and
+	// returns how many months they were.
+	DropUsageRows(ctx context.Context, later int) (int64, error)
+	// DeleteInstances deletes batches and instances that are older than a time and that nothing names.
+	DeleteInstances(ctx context.Context, before time.Time) (billing.Expired, error)
 	// EnsurePartitions makes the partitions of the day's month and of the months after it.
 	EnsurePartitions(ctx context.Context, day calendar.Day, monthsAhead int) error
 }
@@ -46,6 +51,11 @@ type RollupConfig struct {
 type Retention struct {
 	// Events is how long events, what was sent of them, and deleted endpoints are kept.
 	Events time.Duration
+	// LaterMonths is how many closed months must follow a closed one before its batch rows are dropped, 4 or
+	// more: the closes of three correct it, and the last of them may be opened again.
+	LaterMonths int
+	// Instances is how long batches without rows, and instances that are gone, are kept.
+	Instances time.Duration
 }
 
 // Rollup has the activities that close days.
@@ -154,12 +164,27 @@ func (r *Rollup) DeleteExpired(ctx context.Context, in DeleteExpiredInput) (bill
 
 // deleteOld deletes what has a [Retention], and adds it to what was deleted.
 func (r *Rollup) deleteOld(ctx context.Context, at time.Time, deleted *billing.Expired) error {
-	if at.IsZero() || r.config.Retention.Events == 0 {
+	keep := r.config.Retention
+	if at.IsZero() {
 		return nil
 	}
-	events, err := r.config.Store.DeleteEvents(ctx, at.Add(-r.config.Retention.Events))
-	deleted.Events, deleted.Endpoints = events.Events, events.Endpoints
-	return err
+	var failed []error
+	if keep.Events > 0 {
+		found, err := r.config.Store.DeleteEvents(ctx, at.Add(-keep.Events))
+		deleted.Events, deleted.Endpoints = found.Events, found.Endpoints
+		failed = append(failed, err)
+	}
+	if keep.LaterMonths > 0 {
+		months, err := r.config.Store.DropUsageRows(ctx, keep.LaterMonths)
+		deleted.Months = months
+		failed = append(failed, err)
+	}
+	if keep.Instances > 0 {
+		found, err := r.config.Store.DeleteInstances(ctx, at.Add(-keep.Instances))
+		deleted.Batches, deleted.Instances = found.Batches, found.Instances
+		failed = append(failed, err)
+	}
+	return cmp.Or(failed...)
 }
 
 // EnsurePartitionsInput says for which months.

@@ -21,6 +21,8 @@ type rollups struct {
 	before time.Time
 	// eventsBefore is what DeleteEvents was asked.
 	eventsBefore time.Time
+	// instancesBefore is what DeleteInstances was asked.
+	instancesBefore time.Time
 }
 
 func (r *rollups) RollUpDay(_ context.Context, day calendar.Day) (billing.DayRollup, error) {
@@ -57,12 +59,21 @@ func (r *rollups) DeleteEvents(_ context.Context, before time.Time) (billing.Exp
 	return billing.Expired{Events: 7, Endpoints: 1}, r.err
 }
 
+func (r *rollups) DropUsageRows(_ context.Context, later int) (int64, error) {
+	return int64(later), r.err
+}
+
+func (r *rollups) DeleteInstances(_ context.Context, before time.Time) (billing.Expired, error) {
+	r.instancesBefore = before
+	return billing.Expired{Batches: 9, Instances: 2}, r.err
+}
+
 func TestReconcile(t *testing.T) {
 	t.Parallel()
 	day := calendar.DayOf(now)
 	r := &rollups{}
 	var told []billing.Reconciliation
-	a := activities.NewRollup(activities.RollupConfig{Store: r, Retention: activities.Retention{Events: 24 * time.Hour}, Reconciled: func(one billing.Reconciliation) { told = append(told, one) }})
+	a := activities.NewRollup(activities.RollupConfig{Store: r, Retention: activities.Retention{Events: 24 * time.Hour, LaterMonths: 4, Instances: 48 * time.Hour}, Reconciled: func(one billing.Reconciliation) { told = append(told, one) }})
 	e := newEnvironment(t, a)
 
 	found, err := run[activities.ReconcileResult](t, e, a.Reconcile, activities.ReconcileInput{From: day - 1, To: day})
@@ -79,7 +90,8 @@ func TestReconcile(t *testing.T) {
 	require.True(t, r.eventsBefore.IsZero(), "a run of before there was a retention keeps them")
 	deleted, err = run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{Before: now.Add(-time.Hour), At: now})
 	require.NoError(t, err)
-	require.Equal(t, billing.Expired{Identities: 5, Events: 7, Endpoints: 1}, deleted)
+	require.Equal(t, billing.Expired{Identities: 5, Events: 7, Endpoints: 1, Months: 4, Batches: 9, Instances: 2}, deleted)
+	require.True(t, now.Add(-48*time.Hour).Equal(r.instancesBefore))
 	require.True(t, now.Add(-24*time.Hour).Equal(r.eventsBefore))
 	_, err = run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{})
 	require.ErrorContains(t, err, "before is missing")

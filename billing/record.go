@@ -19,6 +19,8 @@ var (
 	ErrFileNotFound = &fault.NotFoundError{Kind: "file"}
 	// ErrExportEnded says that an export is done, failed or canceled, and can't change.
 	ErrExportEnded = errors.New("the export has ended")
+	// ErrRowsDropped says that the batch rows of a day or a period were dropped: it stays as it is.
+	ErrRowsDropped = errors.New("the batch rows of that time were dropped, as their retention is over")
 	// ErrExportNotFrozen says that the usage of an export was not frozen yet.
 	ErrExportNotFrozen = errors.New("the export is not frozen")
 	// ErrPeriodFinal says that the period has another export that is final.

@@ -23,6 +23,9 @@ var (
 	ErrSequenceGap = errors.New("batch sequence has a gap")
 	// ErrUnknownInstance says that the instance was never registered.
 	ErrUnknownInstance = &fault.NotFoundError{Kind: "instance"}
+	// ErrForgotten says that an instance began so long ago that the store may have deleted what it knew of it:
+	// whether its usage was counted can't be told any more.
+	ErrForgotten = errors.New("the store has forgotten instances of that time")
 )
 
 // BatchID is the identity of a batch: the instance that made it and its place in

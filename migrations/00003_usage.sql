@@ -21,6 +21,7 @@ CREATE TABLE instances (
 );
 -- Of those that ever were, few are live.
 CREATE INDEX instances_live ON instances (id) WHERE status = 'live';
+CREATE INDEX instances_ended ON instances (seen_at) WHERE status <> 'live';
 COMMENT ON TABLE instances IS 'Processes that meter.';
 COMMENT ON COLUMN instances.last_seq IS 'Sequence of the last batch; 0 before the first.';
 COMMENT ON COLUMN instances.watermark IS 'Time up to which the instance has flushed all that it admitted.';
@@ -43,6 +44,8 @@ CREATE TABLE usage_batches (
     digest      bytea       CHECK (octet_length(digest) = 32),
     PRIMARY KEY (instance_id, seq)
 );
+-- They are deleted by time, and lie in its order.
+CREATE INDEX usage_batches_applied_at ON usage_batches USING brin (applied_at) WITH (pages_per_range = 32);
 CREATE INDEX usage_batches_quarantined ON usage_batches (applied_at) WHERE quarantined > 0;
 COMMENT ON TABLE usage_batches IS 'The identity of each batch that was applied: what makes a flush count once.';
 COMMENT ON COLUMN usage_batches.row_count IS 'Rows of usage_batch_rows; none where all of it had been counted before.';
@@ -98,7 +101,7 @@ CREATE TABLE usage_batch_rows (
     PRIMARY KEY (day, instance_id, seq, organization_id, meter, plan, plan_version)
 ) PARTITION BY RANGE (day);
 CREATE TABLE usage_batch_rows_default PARTITION OF usage_batch_rows DEFAULT;
-COMMENT ON TABLE usage_batch_rows IS 'What each batch wrote. Rows are only ever added.';
+COMMENT ON TABLE usage_batch_rows IS 'What each batch wrote. Rows are only added, and go by months (tollgate_drop_usage_rows).';
 COMMENT ON COLUMN usage_batch_rows.plan IS 'The plan that the usage is priced by, in its version; empty and 0: what was in force at the time of the row.';
 COMMENT ON COLUMN usage_batch_rows.value IS 'Sum, peak or last level of this batch alone.';
 COMMENT ON COLUMN usage_batch_rows.at IS 'Time of the last report in the row.';
@@ -266,9 +269,9 @@ CREATE POLICY tollgate_scope ON usage_quarantine TO tollgate_api USING (
     organization_id = (SELECT nullif(current_setting('tollgate.organization_id', true), '')::uuid)
     OR (SELECT current_setting('tollgate.scope', true)) = 'platform');
 
-GRANT SELECT, INSERT, UPDATE ON instances TO tollgate_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON instances TO tollgate_api;
 GRANT SELECT, INSERT ON usage_batches, usage_batch_rows, usage_missing_batches, usage_batch_conflicts TO tollgate_api;
-GRANT UPDATE (quarantined) ON usage_batches TO tollgate_api;
+GRANT UPDATE (quarantined), DELETE ON usage_batches TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (value, last_at) ON usage_daily TO tollgate_api;
 GRANT SELECT, INSERT, DELETE ON usage_events TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON usage_keys TO tollgate_api;

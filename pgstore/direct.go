@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
 )
@@ -93,6 +94,18 @@ func orOverflow(err error) error {
 	}
 	return err
 }
+
+// orTooLate turns the refusal of a day whose batch rows were dropped into the domain's error.
+func orTooLate(err error) error {
+	var server *pgconn.PgError
+	if errors.As(err, &server) && server.ConstraintName == keptDayCheck {
+		return &fault.FieldError{Field: "day", Rule: "must be one whose batch rows are kept: see --keep-batch-rows"}
+	}
+	return err
+}
+
+// keptDayCheck is the constraint that refuses batch rows of days whose others were dropped.
+const keptDayCheck = "batch_rows_of_its_month_were_dropped"
 
 // dayValueCheck is the constraint that bounds a record.
 const dayValueCheck = "usage_daily_value_check"

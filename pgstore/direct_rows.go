@@ -43,7 +43,7 @@ func (s *Store) applyDirectly(
 			return &fault.FieldError{Field: "meter", Rule: fmt.Sprintf("must be a %s meter of the catalog, %q is not", rows[0].Aggregation, rows[0].Meter)}
 		}
 		*written = !applied.Duplicate
-		return orOverflow(err)
+		return orTooLate(orOverflow(err))
 	})
 }
 

@@ -118,6 +118,54 @@ func (s *Store) DeleteEvents(ctx context.Context, before time.Time) (billing.Exp
 	return deleted, err
 }
 
+// The statements of [Store.DeleteInstances], with the parameters of those above. While batch rows of a day are kept, so is every
+// batch that was applied up to two days before it: what came before has left no row. Only processes have identities of
+// version 7 that tell their time. The batches of imported files are what makes these count once; those of [DirectInstance] and
+// of [SettlementInstance] are never sent again, and the instances themselves are few.
+const (
+	processes  = `(substr(i.id::text, 15, 1) = '7' AND i.id > '01000000-0000-7000-8000-000000000000')`
+	direct     = `i.id <= '00000000-0000-7000-8000-0000000001ff'`
+	withoutRow = `least($1, coalesce((SELECT day FROM usage_batch_rows ORDER BY day LIMIT 1), 'infinity') - interval '2 days')`
+
+	deleteBatches = `
+		DELETE FROM usage_batches WHERE (instance_id, seq) IN (
+			SELECT b.instance_id, b.seq FROM usage_batches b JOIN instances i ON i.id = b.instance_id AND b.seq < i.last_seq + (i.status <> 'live')::int
+			WHERE b.applied_at < ` + withoutRow + ` AND (` + processes + ` OR ` + direct + `) AND b.quarantined = 0
+				AND NOT EXISTS (SELECT FROM usage_batch_conflicts c WHERE c.instance_id = b.instance_id AND c.seq = b.seq)
+				AND NOT EXISTS (
+					SELECT FROM usage_missing_batches m WHERE m.instance_id = b.instance_id AND b.seq BETWEEN m.first_seq AND m.last_seq)
+			LIMIT $2)`
+	deleteInstances = `
+		WITH over AS (
+			SELECT i.id, i.seen_at FROM instances i
+			WHERE i.status <> 'live' AND i.seen_at < ` + withoutRow + ` AND ` + processes + `
+				AND NOT EXISTS (SELECT FROM usage_batches b WHERE b.instance_id = i.id)
+				AND NOT EXISTS (SELECT FROM usage_rollup_batches b WHERE b.instance_id = i.id)
+				AND NOT EXISTS (SELECT FROM export_batches b WHERE b.instance_id = i.id)
+				AND NOT EXISTS (SELECT FROM export_correction_batches b WHERE b.instance_id = i.id)
+				AND NOT EXISTS (SELECT FROM usage_missing_batches b WHERE b.instance_id = i.id)
+				AND NOT EXISTS (SELECT FROM usage_quarantine q WHERE q.instance_id = i.id)
+				AND NOT EXISTS (SELECT FROM quota_leases l WHERE l.instance_id = i.id)
+				AND NOT EXISTS (SELECT FROM quota_lost_leases l WHERE l.instance_id = i.id)
+			LIMIT $2 FOR UPDATE OF i
+		), forgotten AS (
+			UPDATE usage_retention SET instances_from = greatest(instances_from, (SELECT max(seen_at) FROM over))
+		)
+		DELETE FROM instances USING over WHERE instances.id = over.id`
+)
+
+// DeleteInstances deletes the batches that were applied before a time and of which no row is left, and then the
+// instances that were seen for the last time before it, are not live, and that nothing names. What it deletes
+// can't be registered again.
+func (s *Store) DeleteInstances(ctx context.Context, before time.Time) (billing.Expired, error) {
+	var deleted billing.Expired
+	err := s.deleteInChunks(ctx, deleteBatches, before, &deleted.Batches)
+	if err == nil {
+		err = s.deleteInChunks(ctx, deleteInstances, before, &deleted.Instances)
+	}
+	return deleted, err
+}
+
 // deleteInChunks runs a statement until it finds no more, a transaction each time, and adds up how many it deleted.
 func (s *Store) deleteInChunks(ctx context.Context, statement string, before time.Time, count *int64) error {
 	for {

@@ -190,8 +190,9 @@ func (s *Store) OpenExports(ctx context.Context) ([]billing.Export, error) {
 	return found, wrap(err, "list the exports that have not ended")
 }
 
-// UnclosedPeriods returns those of the last three periods, once they have been over for three hours, that
-// have usage and neither a final export nor a run that makes one: nobody closes them.
+// UnclosedPeriods returns the periods that have been over for three hours and have neither a final export nor a run that
+// makes one, as nobody closes them: those of the last three that have usage, and all before them whose batch rows are kept. While
+// there are such, no batch rows of later periods are dropped.
 func (s *Store) UnclosedPeriods(ctx context.Context) ([]calendar.Period, error) {
 	var found []calendar.Period
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {

@@ -62,8 +62,8 @@ func (s *Store) CountInstances(ctx context.Context) (map[meter.InstanceStatus]in
 	var live, lost int64
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		return tx.QueryRow(ctx, `
-			SELECT count(*) FILTER (WHERE status = 'live'), count(*) FILTER (WHERE status = 'lost' AND seen_at > now() - interval '`+figuresFor+`')
-			FROM instances`).Scan(&live, &lost)
+			SELECT (SELECT count(*) FROM instances WHERE status = 'live'),
+				(SELECT count(*) FROM instances WHERE status <> 'live' AND status = 'lost' AND seen_at > now() - interval '`+figuresFor+`')`).Scan(&live, &lost)
 	})
 	return map[meter.InstanceStatus]int64{meter.InstanceLive: live, meter.InstanceLost: lost}, wrap(err, "count instances")
 }

@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -87,6 +88,9 @@ func markBatches(ctx context.Context, tx scoped, id uuid.UUID) (*freeze, error) 
 	}
 	f := &freeze{export: export}
 	f.from, f.to = countedDays(export)
+	if kept, err := rowsFrom(ctx, tx); err != nil || f.from < kept {
+		return nil, cmp.Or(err, billing.ErrRowsDropped)
+	}
 	if err := lockDays(ctx, tx, exclusive, daysBetween(f.from, f.to)); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -13,20 +14,25 @@ import (
 
 // RegisterInstance adds an instance as live; ID, Host and StartedAt are taken from i.
 // Its watermark begins at StartedAt, or at i.Watermark where that is set. An instance
-// that is there already is live again, and keeps its sequence and its watermark.
+// that is there already is live again, and keeps its sequence and its watermark. One that began before
+// others that were deleted ([Store.DeleteInstances]) and isn't known is [meter.ErrForgotten].
 func (s *Store) RegisterInstance(ctx context.Context, i meter.Instance) error {
 	watermark := i.Watermark
 	if watermark.IsZero() {
 		watermark = i.StartedAt
 	}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		return tx.RegisterInstance(ctx, db.RegisterInstanceParams{
+		n, err := tx.RegisterInstance(ctx, db.RegisterInstanceParams{
 			ID:        i.ID,
 			Host:      i.Host,
 			Status:    string(meter.InstanceLive),
 			StartedAt: i.StartedAt,
 			Watermark: watermark, LostAfterMs: i.Patience().Milliseconds(),
 		})
+		if err == nil && n == 0 {
+			err = meter.ErrForgotten
+		}
+		return err
 	})
 	return wrap(err, "register instance %s", i.ID)
 }
@@ -113,4 +119,20 @@ func (s *Store) Instances(ctx context.Context) ([]meter.Instance, error) {
 		return err
 	})
 	return found, wrap(err, "list instances")
+}
+
+// InstancesSince returns the live instances, and those that are gone and were seen since a time, in the
+// order in which they started.
+func (s *Store) InstancesSince(ctx context.Context, since time.Time) ([]meter.Instance, error) {
+	var found []meter.Instance
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.InstancesSince(ctx, since)
+		found = convert(rows, func(r db.InstancesSinceRow) meter.Instance {
+			i := instance(r.Instance)
+			i.LostQuota = r.LostQuota
+			return i
+		})
+		return err
+	})
+	return found, wrap(err, "list instances that were seen since %s", since.Format(time.RFC3339))
 }

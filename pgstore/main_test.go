@@ -121,8 +121,14 @@ type writer struct {
 
 func (f *fixture) instance() *writer {
 	f.t.Helper()
+	return f.instanceSince(today.Start())
+}
+
+// instanceSince registers an instance that started at a time.
+func (f *fixture) instanceSince(at time.Time) *writer {
+	f.t.Helper()
 	id := uuid.Must(uuid.NewV7())
-	require.NoError(f.t, f.RegisterInstance(f.t.Context(), meter.Instance{ID: id, Host: "test", StartedAt: today.Start()}))
+	require.NoError(f.t, f.RegisterInstance(f.t.Context(), meter.Instance{ID: id, Host: "test", StartedAt: at}))
 	return &writer{f: f, id: id}
 }
 

@@ -37,6 +37,7 @@ const (
 			OR EXISTS (
 				SELECT FROM usage_batch_rows r WHERE r.day BETWEEN $1 AND $2 AND r.instance_id = b.instance_id AND r.seq = b.seq))`
 
+	// Days whose batch rows were dropped have nothing that their records could be compared with.
 	// Of two snapshots with the same time the record's choice counts, as in a rollup.
 	compareRecords = `
 		SELECT organization_id, meter, day, NULL::uuid AS instance_id, NULL::bigint AS seq,
@@ -53,10 +54,13 @@ const (
 			JOIN meters m ON m.key = r.meter
 			LEFT JOIN usage_daily u ON m.aggregation = 'last'
 				AND u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = r.day
-			WHERE r.day BETWEEN $1 AND $2
+			WHERE r.day BETWEEN $1 AND $2 AND r.day >= (SELECT rows_from FROM usage_retention)
 			GROUP BY r.organization_id, r.meter, r.day, m.aggregation
 		) AS b
-		FULL JOIN (SELECT organization_id, meter, day, value FROM usage_daily WHERE day BETWEEN $1 AND $2) AS u
+		FULL JOIN (
+			SELECT organization_id, meter, day, value FROM usage_daily
+			WHERE day BETWEEN $1 AND $2 AND day >= (SELECT rows_from FROM usage_retention)
+		) AS u
 			USING (organization_id, meter, day)`
 
 	// Only rolled days that nothing came to since.

@@ -64,7 +64,7 @@ var organizationColumn = map[string]string{
 
 // platformTables are of no single organization: only the platform sees them.
 var platformTables = []string{
-	"instances", "usage_batches", "usage_rollups", "usage_rollup_batches", "exports", "export_batches", "export_meters",
+	"instances", "usage_batches", "usage_rollups", "usage_rollup_batches", "usage_retention", "exports", "export_batches", "export_meters",
 	"export_correction_batches", "export_decisions", "idempotent_writes", "proposals",
 	"audit_digests",
 }
@@ -108,7 +108,7 @@ func fillClose(f *fixture, export uuid.UUID, organizations ...uuid.UUID) {
 		f.exec(`INSERT INTO export_segment_usage VALUES ($1, $1, $2, '2026-10-01', 'evaluations', 5)`, export, o)
 		f.exec(`INSERT INTO statements VALUES ($1, $2, NULL, NULL, 'USD', 5, 0, 5, 1, false, '{}')`, export, o)
 		f.exec(`INSERT INTO export_parked VALUES ($1, $2, 'no prices')`, export, o)
-		f.exec(`INSERT INTO export_variances VALUES ($1, $2, 'USD', 0, 5, NULL)`, export, o)
+		f.exec(`INSERT INTO export_variances VALUES ($1, $2, 'USD', 0, 5, NULL, $1)`, export, o)
 	}
 }
 

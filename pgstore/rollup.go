@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -76,12 +77,17 @@ const variances = `
 // came since. Snapshots are levels that hold until the next report (also over days
 // without one, whose level is carried), so a day continues the rolled day before
 // it; when that one changes, [Store.DaysToRollUp] names this one again.
+//
+// A day whose batch rows were dropped stays as it is: it is [billing.ErrRowsDropped].
 func (s *Store) RollUpDay(ctx context.Context, day calendar.Day) (billing.DayRollup, error) {
 	var rollup billing.DayRollup
 	err := s.asPlatformFolding(ctx, func(ctx context.Context, tx scoped) error {
 		rollup = billing.DayRollup{Day: day}
 		if err := lockDays(ctx, tx, exclusive, []int32{int32(day)}); err != nil {
 			return err
+		}
+		if kept, err := rowsFrom(ctx, tx); err != nil || day < kept {
+			return cmp.Or(err, billing.ErrRowsDropped)
 		}
 		put := db.PutRollupParams{Day: date(day)}
 		// Read before the rows that it stands for: should the day before be rolled up
@@ -168,17 +174,28 @@ type rollups struct {
 
 func readRollups(ctx context.Context, tx scoped, from, to calendar.Day) (rollups, error) {
 	state := rollups{from: from, to: to}
-	first, err := tx.FirstUsageDay(ctx)
+	first, err := firstDay(ctx, tx)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		state.from = to + 1
 	case err != nil:
 		return state, err
 	default:
-		state.from = max(from, calendar.DayOf(first))
+		state.from = max(from, first)
 	}
 	state.days, err = tx.Rollups(ctx, date(from), date(to))
 	return state, err
+}
+
+// firstDay returns the first day that may be rolled up: that of the first usage, or the first whose batch rows are kept,
+// as levels may go on from before it. It is [pgx.ErrNoRows] where there never was any usage.
+func firstDay(ctx context.Context, tx scoped) (calendar.Day, error) {
+	kept, err := rowsFrom(ctx, tx)
+	if err != nil || kept > never {
+		return kept, err
+	}
+	first, err := tx.FirstUsageDay(ctx)
+	return calendar.DayOf(first), err
 }
 
 // empty reports whether no day of the range can have usage.

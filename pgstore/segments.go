@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/pgstore/internal/db"
 )
@@ -47,16 +48,25 @@ func freezeRating(ctx context.Context, tx scoped, export db.Export) error {
 // freezeCorrections records which organizations used something in closed periods that
 // these don't include, and what they used by segment.
 func freezeCorrections(ctx context.Context, tx scoped, export db.Export) error {
-	if err := tx.PutCorrectionMarks(ctx, export.ID); err != nil {
+	start := calendar.PeriodOf(export.Period).Start()
+	from := start.AddDate(0, -correctionPeriods, 0)
+	// The month is for clocks that differ.
+	if err := tx.PutCorrectionMarks(ctx, export.ID, from.AddDate(0, -1, 0)); err != nil {
 		return fmt.Errorf("marks of corrections: %w", err)
 	}
-	start := calendar.PeriodOf(export.Period).Start()
-	closed, err := tx.ClosedExports(ctx, start.AddDate(0, -correctionPeriods, 0), start)
+	closed, err := tx.ClosedExports(ctx, from, start)
+	if err != nil {
+		return err
+	}
+	kept, err := rowsFrom(ctx, tx)
 	if err != nil {
 		return err
 	}
 	for _, c := range closed {
 		first, last := countedDays(c)
+		if first < kept {
+			return fmt.Errorf("corrections of %s: %w", calendar.PeriodOf(c.Period), billing.ErrRowsDropped)
+		}
 		err := tx.PutCorrections(ctx, db.PutCorrectionsParams{ExportID: export.ID, CorrectedID: c.ID, FromDay: date(first), ToDay: date(last)})
 		if err == nil {
 			err = tx.PutSegmentsOfLateOrganizations(ctx, db.PutSegmentsOfLateOrganizationsParams{

@@ -52,6 +52,11 @@ func TestUnclosedPeriods(t *testing.T) {
 	require.JSONEq(t, `{"reason": "x"}`, string(open[1].Request))
 	require.NoError(t, f.FailExport(t.Context(), begun.ID, billing.StageCanceled, "changed our mind"))
 	requireUnclosed(before, last)
+
+	// An older one is looked for while its batch rows are kept: they keep those of all later ones.
+	long := before.Previous().Previous()
+	f.instance().flush(row(acme.ID, evaluations, long.FirstDay(), 1))
+	requireUnclosed(long, before, last)
 }
 
 // A delivery is overdue that was to be tried a while ago; attempts that people asked for aren't its schedule's.

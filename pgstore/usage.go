@@ -194,3 +194,28 @@ func (s *Store) EnsurePartitions(ctx context.Context, day calendar.Day, monthsAh
 	})
 	return wrap(err, "make the partitions from %s", day)
 }
+
+// DropUsageRows drops the batch rows of all months that are closed, as are at least later months after each,
+// 4 or more, and returns how many months they were. The oldest month goes first: one that can't go yet keeps those after
+// it. Records, rolled days and statements stay.
+func (s *Store) DropUsageRows(ctx context.Context, later int) (int64, error) {
+	for dropped := int64(0); ; dropped++ {
+		var month *time.Time
+		err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
+			return tx.QueryRow(ctx, `SELECT tollgate_drop_usage_rows($1)`, later).Scan(&month)
+		})
+		if err != nil || month == nil {
+			return dropped, wrap(err, "drop batch rows")
+		}
+	}
+}
+
+// never is what [rowsFrom] returns where no batch rows were dropped.
+var never = calendar.DayOf(time.Time{})
+
+// rowsFrom returns the first day whose batch rows are kept.
+func rowsFrom(ctx context.Context, tx scoped) (calendar.Day, error) {
+	var day time.Time
+	err := tx.QueryRow(ctx, `SELECT rows_from FROM usage_retention`).Scan(&day)
+	return calendar.DayOf(day), err
+}

@@ -90,7 +90,7 @@ func (s *fakeStore) StopInstance(ctx context.Context, id uuid.UUID) error {
 	})
 }
 
-func (s *fakeStore) Instances(ctx context.Context) (out []meter.Instance, err error) {
+func (s *fakeStore) InstancesSince(ctx context.Context, _ time.Time) (out []meter.Instance, err error) {
 	err = s.call(ctx, "Instances", func() error {
 		for _, i := range s.instances {
 			out = append(out, i)
@@ -149,6 +149,12 @@ func (s *fakeStore) Reconcile(ctx context.Context, from, to calendar.Day) (out b
 }
 
 func (s *fakeStore) DeleteEvents(context.Context, time.Time) (billing.Expired, error) {
+	return billing.Expired{}, nil
+}
+
+func (s *fakeStore) DropUsageRows(context.Context, int) (int64, error) { return 0, nil }
+
+func (s *fakeStore) DeleteInstances(context.Context, time.Time) (billing.Expired, error) {
 	return billing.Expired{}, nil
 }
 

@@ -44,7 +44,7 @@ func ObserveBatchConflicts(provider metric.MeterProvider, count func(context.Con
 // asks the store.
 func ObserveUnclosedPeriods(provider metric.MeterProvider, count func(context.Context) (int64, error)) error {
 	return observeCount(provider, "tollgate_unclosed_periods", count,
-		"Billing periods with usage that are over and have neither a final export nor a run that makes one: of the last three.")
+		"Billing periods with usage that are over and have neither a final export nor a run that makes one: the last three, and those before them whose batch rows are kept.")
 }
 
 // observeCount makes a metric of what the store counts.

@@ -54,8 +54,9 @@ UNION ALL
 SELECT @export_id::uuid, w.organization_id, w.start_at, w.end_at, '', 0 FROM without w WHERE w.start_at < w.end_at;
 
 -- name: PutCorrectionMarks :exec
+-- Whoever wrote usage of a day was seen on it or later.
 INSERT INTO export_correction_batches (export_id, instance_id, through_seq)
-SELECT @export_id::uuid, id, last_seq FROM instances WHERE last_seq > 0;
+SELECT @export_id::uuid, id, last_seq FROM instances WHERE last_seq > 0 AND seen_at >= @seen_since;
 
 -- name: PutCorrections :exec
 -- Organizations of a closed export that used something of its days in a batch that it doesn't include, or that it left out.

@@ -634,11 +634,12 @@ func (q *Queries) PlanEachTime(ctx context.Context) error {
 
 const putCorrectionMarks = `-- name: PutCorrectionMarks :exec
 INSERT INTO export_correction_batches (export_id, instance_id, through_seq)
-SELECT $1::uuid, id, last_seq FROM instances WHERE last_seq > 0
+SELECT $1::uuid, id, last_seq FROM instances WHERE last_seq > 0 AND seen_at >= $2
 `
 
-func (q *Queries) PutCorrectionMarks(ctx context.Context, exportID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, putCorrectionMarks, exportID)
+// Whoever wrote usage of a day was seen on it or later.
+func (q *Queries) PutCorrectionMarks(ctx context.Context, exportID uuid.UUID, seenSince time.Time) error {
+	_, err := q.db.Exec(ctx, putCorrectionMarks, exportID, seenSince)
 	return err
 }
 

@@ -685,16 +685,21 @@ func (q *Queries) SupersedeExports(ctx context.Context, runID string, workflowID
 
 const unclosedPeriods = `-- name: UnclosedPeriods :many
 SELECT p.period::date AS period
-FROM generate_series(1, 3) AS ago (months)
-CROSS JOIN LATERAL (SELECT (date_trunc('month', (now() - interval '3 hours') AT TIME ZONE 'UTC') - make_interval(months => ago.months))::date AS period) p
-WHERE EXISTS (SELECT FROM usage_daily u WHERE u.day >= p.period AND u.day < p.period + interval '1 month')
+FROM (SELECT date_trunc('month', (now() - interval '3 hours') AT TIME ZONE 'UTC') AS month) AS present
+CROSS JOIN generate_series(
+    least(present.month - interval '3 months', (SELECT date_trunc('month', min(r.day)::timestamp) FROM usage_batch_rows r)),
+    present.month - interval '1 month', interval '1 month') AS p (period)
+WHERE (EXISTS (SELECT FROM usage_batch_rows r WHERE r.day >= p.period AND r.day < p.period + interval '1 month')
+        OR p.period >= present.month - interval '3 months'
+            AND EXISTS (SELECT FROM usage_daily u WHERE u.day >= p.period AND u.day < p.period + interval '1 month'))
     AND NOT EXISTS (
-        SELECT FROM exports e WHERE e.period = p.period
+        SELECT FROM exports e WHERE e.period = p.period::date
             AND (e.stage = 'closed' OR (e.stage = 'done' AND NOT e.provisional) OR (e.finished_at IS NULL AND NOT e.provisional)))
 ORDER BY 1
 `
 
-// The last three periods, once they have been over for three hours: those that have usage, no final export, and no run under way.
+// Periods that have been over for three hours, and have no final export and no run under way: of the last three those that have
+// usage, of those before them the ones whose batch rows are kept.
 func (q *Queries) UnclosedPeriods(ctx context.Context) ([]time.Time, error) {
 	rows, err := q.db.Query(ctx, unclosedPeriods)
 	if err != nil {

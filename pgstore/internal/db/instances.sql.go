@@ -85,6 +85,55 @@ func (q *Queries) Instances(ctx context.Context) ([]InstancesRow, error) {
 	return items, nil
 }
 
+const instancesSince = `-- name: InstancesSince :many
+SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, i.open_count, i.open_since, i.open_organization_id, i.open_meter, i.lost_after_ms, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
+FROM instances i
+WHERE i.status = 'live' OR (i.status <> 'live' AND i.seen_at >= $1)
+ORDER BY i.started_at, i.id
+`
+
+type InstancesSinceRow struct {
+	Instance  Instance
+	LostQuota int64
+}
+
+// Those that are live, and those that were seen since a time.
+func (q *Queries) InstancesSince(ctx context.Context, since time.Time) ([]InstancesSinceRow, error) {
+	rows, err := q.db.Query(ctx, instancesSince, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []InstancesSinceRow
+	for rows.Next() {
+		var i InstancesSinceRow
+		if err := rows.Scan(
+			&i.Instance.ID,
+			&i.Instance.Host,
+			&i.Instance.Status,
+			&i.Instance.StartedAt,
+			&i.Instance.SeenAt,
+			&i.Instance.LastSeq,
+			&i.Instance.Watermark,
+			&i.Instance.PlansThrough,
+			&i.Instance.PlansUntil,
+			&i.Instance.OpenCount,
+			&i.Instance.OpenSince,
+			&i.Instance.OpenOrganizationID,
+			&i.Instance.OpenMeter,
+			&i.Instance.LostAfterMs,
+			&i.LostQuota,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const markInstanceLost = `-- name: MarkInstanceLost :exec
 UPDATE instances SET status = 'lost' WHERE id = $1
 `
@@ -135,10 +184,12 @@ func (q *Queries) PlanChanges(ctx context.Context, instanceID uuid.UUID) ([]Plan
 	return items, nil
 }
 
-const registerInstance = `-- name: RegisterInstance :exec
+const registerInstance = `-- name: RegisterInstance :execrows
 INSERT INTO instances (id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until, lost_after_ms)
-VALUES ($1, $2, $3, $4, clock_timestamp(), 0, $5,
-    (SELECT coalesce(max(number), 0) FROM plan_changes), $4, $6)
+SELECT $1::uuid, $2::text, $3::text, $4::timestamptz, clock_timestamp(), 0, $5::timestamptz,
+    (SELECT coalesce(max(number), 0) FROM plan_changes), $4::timestamptz, $6::bigint
+FROM usage_retention
+WHERE $4::timestamptz > usage_retention.instances_from OR EXISTS (SELECT FROM instances known WHERE known.id = $1::uuid)
 ON CONFLICT (id) DO UPDATE SET host = excluded.host, status = excluded.status, seen_at = greatest(instances.seen_at, excluded.seen_at),
     lost_after_ms = excluded.lost_after_ms
 `
@@ -152,9 +203,10 @@ type RegisterInstanceParams struct {
 	LostAfterMs int64
 }
 
-// An instance that registers again keeps its sequence and its watermark.
-func (q *Queries) RegisterInstance(ctx context.Context, arg RegisterInstanceParams) error {
-	_, err := q.db.Exec(ctx, registerInstance,
+// An instance that registers again keeps its sequence and its watermark. One that is not known, and may have been deleted as its
+// time was over, is not added: what it has written would count again.
+func (q *Queries) RegisterInstance(ctx context.Context, arg RegisterInstanceParams) (int64, error) {
+	result, err := q.db.Exec(ctx, registerInstance,
 		arg.ID,
 		arg.Host,
 		arg.Status,
@@ -162,7 +214,10 @@ func (q *Queries) RegisterInstance(ctx context.Context, arg RegisterInstancePara
 		arg.Watermark,
 		arg.LostAfterMs,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const stopInstance = `-- name: StopInstance :exec
