@@ -200,7 +200,7 @@ func trickle(address, key string, length int, done <-chan struct{}) int {
 // floodReplica has a tenant flood a replica for two seconds, by a generator that doesn't heed
 // Retry-After.
 func (c *chaos) floodReplica(r *replica) func() {
-	wait := flood{r.address, 2 * time.Second, []floodCaller{{c.ledger.tenant("slow").key, 0, 100, 1}}}.begin(c.t, -1)
+	wait := flood{r.address, 2 * time.Second, []floodCaller{{Key: c.ledger.tenant("slow").key, Connections: 100, Items: 1}}}.begin(c.t, -1)
 	return func() {
 		came := wait()[0]
 		key := ledgerKey{"slow", "evaluations"}

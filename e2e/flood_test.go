@@ -3,11 +3,13 @@ package e2e_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http/httputil"
 	"os"
 	"os/exec"
 	"slices"
@@ -41,15 +43,17 @@ type floodCaller struct {
 	Connections int `json:"connections"`
 	// Items is how many reports each request has; 1: it is a POST /usage.
 	Items int `json:"items"`
+	// Path is where it sends one report to; empty: to the API.
+	Path string `json:"path"`
 }
 
 // request is what it sends.
 func (c floodCaller) request() []byte {
-	path, body := "usage", `{"meter":"evaluations","quantity":1}`
+	path, body := cmp.Or(c.Path, "/api/v1/usage"), `{"meter":"evaluations","quantity":1}`
 	if c.Items > 1 {
-		path, body = "usage/batch", "["+strings.Repeat(body+",", c.Items-1)+body+"]"
+		path, body = "/api/v1/usage/batch", "["+strings.Repeat(body+",", c.Items-1)+body+"]"
 	}
-	return fmt.Appendf(nil, "POST /api/v1/%s HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, c.Key, len(body), body)
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, c.Key, len(body), body)
 }
 
 // floodResult is what came of a caller's requests.
@@ -69,14 +73,14 @@ type floodResult struct {
 }
 
 // quantiles are of times.
-type quantiles struct{ P50, P99, Most time.Duration }
+type quantiles struct{ P50, P99, P999, Most time.Duration }
 
 func quantilesOf(times []time.Duration) quantiles {
 	if len(times) == 0 {
 		return quantiles{}
 	}
 	slices.Sort(times)
-	return quantiles{times[len(times)/2], times[len(times)*99/100], times[len(times)-1]}
+	return quantiles{times[len(times)/2], times[len(times)*99/100], times[len(times)*999/1000], times[len(times)-1]}
 }
 
 // String is for logs.
@@ -211,7 +215,7 @@ func exchange(conn net.Conn, reader *bufio.Reader, request []byte) (status int, 
 	if _, err = conn.Write(request); err != nil {
 		return 0, false, false, err
 	}
-	length := 0
+	length, chunked := 0, false
 	for first := true; ; first = false {
 		line, err := reader.ReadSlice('\n')
 		if err != nil {
@@ -224,10 +228,19 @@ func exchange(conn net.Conn, reader *bufio.Reader, request []byte) (status int, 
 		case first:
 			status, err = strconv.Atoi(string(line[9:12]))
 		case len(name) == 0:
-			_, err = reader.Discard(length)
+			if chunked {
+				// The chunks end with an empty line.
+				if _, err = io.Copy(io.Discard, httputil.NewChunkedReader(reader)); err == nil {
+					_, err = reader.ReadSlice('\n')
+				}
+			} else {
+				_, err = reader.Discard(length)
+			}
 			return status, retryAfter, closes, err
 		case bytes.EqualFold(name, []byte("Content-Length")):
 			length, err = strconv.Atoi(string(bytes.TrimSpace(value)))
+		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+			chunked = true
 		case bytes.EqualFold(name, []byte("Retry-After")):
 			retryAfter = true
 		case bytes.EqualFold(name, []byte("Connection")):

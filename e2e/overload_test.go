@@ -110,7 +110,7 @@ type overloadFigures struct {
 // In the middle the API must be ready, and say what it is.
 func (r *overloadRig) flood(rate, connections int, long time.Duration, says string) (f overloadFigures) {
 	r.t.Helper()
-	flooding := r.send([]floodCaller{{r.flooding.key, rate, connections, floodItems}}, long)
+	flooding := r.send([]floodCaller{{Key: r.flooding.key, Rate: rate, Connections: connections, Items: floodItems}}, long)
 	time.Sleep(long / 5)
 	polite := r.send(r.callers(politeRate, 16), long*3/5)
 	f.said = says == ""
@@ -191,7 +191,7 @@ func TestOverload(t *testing.T) {
 		r.start(maxDelay)
 		unloaded := r.api.rss()
 		if rate == 0 {
-			can := r.send([]floodCaller{{r.flooding.key, 0, 32, floodItems}}, 2*time.Second)()[0]
+			can := r.send([]floodCaller{{Key: r.flooding.key, Connections: 32, Items: floodItems}}, 2*time.Second)()[0]
 			rate = int(can.Served)
 			t.Logf("capacity: %d requests of %d reports a second; unloaded: %d MiB", rate/2, floodItems, unloaded)
 		}
