@@ -30,6 +30,7 @@ func entriesOf(p *page) (out []entry) {
 	for i := range p.sections {
 		s := &p.sections[i]
 		e := entry{url: p.url, page: p.title, title: s.Title, text: strings.Join(strings.Fields(s.text.String()), " ")}
+		e.text = strings.TrimSpace(strings.TrimPrefix(e.text, s.Title))
 		if i > 0 {
 			e.url += "#" + s.ID
 		}
@@ -70,15 +71,20 @@ func wordsOf(query string) []string {
 	return words[:min(len(words), maxWords)]
 }
 
-// score is 0 where a word is missing.
+// score is 0 where a word is missing. One that begins a word says more than one within another.
 func (e *entry) score(words []string) (total int) {
 	for _, word := range words {
 		score := min(strings.Count(e.words, word), 5)
-		if strings.Contains(e.where, word) {
-			score += 8
-		}
-		if strings.Contains(e.name, word) {
-			score += 20
+		for _, place := range []struct {
+			text  string
+			worth int
+		}{{e.words, 5}, {e.where, 8}, {e.name, 20}} {
+			switch {
+			case beginning(place.text, word) >= 0:
+				score += place.worth
+			case strings.Contains(place.text, word):
+				score++
+			}
 		}
 		if score == 0 {
 			return 0
@@ -88,42 +94,53 @@ func (e *entry) score(words []string) (total int) {
 	return total
 }
 
-// shown is a part of the text with the first word that is in it.
-func (e *entry) shown(words []string) template.HTML {
-	from, word := -1, ""
-	for _, w := range words {
-		if from = strings.Index(e.words, w); from >= 0 {
-			word = w
-			break
+// beginning is the first place in a text where one of its words begins with another; -1: none.
+func beginning(text, word string) int {
+	for from := 0; ; {
+		i := strings.Index(text[from:], word)
+		if i < 0 {
+			return -1
 		}
+		from += i
+		if before, _ := utf8.DecodeLastRuneInString(text[:from]); !unicode.IsLetter(before) && !unicode.IsDigit(before) {
+			return from
+		}
+		from += len(word)
 	}
-	// Some letters take another number of bytes in lower case: then places in the two texts differ.
-	if from < 0 || len(e.words) != len(e.text) {
-		return template.HTML(template.HTMLEscapeString(cut(e.text, 0, 2*around))) //nolint:gosec // escaped
-	}
-	to := from + len(word)
-	escape := template.HTMLEscapeString
-	return template.HTML(escape(cut(e.text, from-around, from)) + "<mark>" + escape(e.text[from:to]) + "</mark>" + escape(cut(e.text, to, to+around))) //nolint:gosec // escaped
 }
 
-// cut is a part of a text, in whole letters.
-func cut(text string, from, to int) string {
-	before, after := "", ""
-	if from > 0 {
-		before = "… "
+// shown is a part of the text with the first word that is in it, marked.
+func (e *entry) shown(words []string) template.HTML {
+	from, word := -1, ""
+	for _, find := range []func(text, word string) int{beginning, strings.Index} {
+		for _, w := range words {
+			if from < 0 {
+				from, word = find(e.words, w), w
+			}
+		}
 	}
-	if to < len(text) && to > from {
-		after = " …"
+	escape := template.HTMLEscapeString
+	// Some letters take another number of bytes in lower case: then places in the two texts differ.
+	if from < 0 || len(e.words) != len(e.text) {
+		return template.HTML(escape(before(e.text, 2*around))) //nolint:gosec // escaped
 	}
-	from, to = max(from, 0), min(to, len(text))
-	for from < to && !utf8.RuneStart(text[from]) {
-		from++
+	to := from + len(word)
+	return template.HTML(escape(after(e.text[:from], around)) + "<mark>" + escape(e.text[from:to]) + "</mark>" + escape(before(e.text[to:], around))) //nolint:gosec // escaped
+}
+
+// before is the beginning of a text, at most so many bytes in whole words.
+func before(text string, most int) string {
+	if len(text) <= most {
+		return text
 	}
-	for to > from && to < len(text) && !utf8.RuneStart(text[to]) {
-		to--
+	return text[:max(0, strings.LastIndexByte(text[:most], ' '))] + " …"
+}
+
+// after is the end of a text, at most so many bytes in whole words.
+func after(text string, most int) string {
+	if len(text) <= most {
+		return text
 	}
-	if from == 0 {
-		before = ""
-	}
-	return before + text[from:to] + after
+	cut := text[len(text)-most:]
+	return "… " + strings.ToValidUTF8(cut[strings.IndexByte(cut, ' ')+1:], "")
 }

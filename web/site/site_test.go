@@ -114,6 +114,9 @@ func TestSearch(t *testing.T) {
 		require.True(t, strings.HasPrefix(found[1], want), "%s: %s", query, found[1])
 	}
 	require.Contains(t, find("plan_limit_exceeded"), `href="/docs/reference/errors"`)
+	leases := find("lease")
+	require.Contains(t, leases, "<mark>lease</mark>")
+	require.NotRegexp(t, `[a-z]<mark>|[a-z] …<mark>|</mark> …`, leases, "words that begin so come first, and no word is cut")
 	require.Contains(t, find("quasar"), "Nothing has all of")
 	require.Contains(t, find(""), "Type some words")
 	require.LessOrEqual(t, strings.Count(find("a"), "<li><a href="), 100)
