@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
@@ -58,4 +59,56 @@ func TestSignIns(t *testing.T) {
 	require.ErrorIs(t, err, accounts.ErrKeyNotFound)
 	_, err = f.BeginSignIn(t.Context(), accounts.HashSecret("tg_admin_x"), accounts.NewSignInToken().Hash(), none)
 	require.ErrorIs(t, err, accounts.ErrKeyNotFound)
+}
+
+// TestPersonsSignIn holds that somebody of an identity provider acts for a key of his own, which is found again, and another
+// one where that was revoked; and that no two people share one.
+func TestPersonsSignIn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	none := accounts.SecretHash{}
+	ada := accounts.Person{Issuer: "https://id.example", Subject: "1", Owner: "ada", Name: "Ada", Role: accounts.RoleFinance}
+	begin := func(p accounts.Person) accounts.SignIn {
+		t.Helper()
+		token := accounts.NewSignInToken()
+		begun, err := f.BeginPersonSignIn(t.Context(), p, token.Hash(), none)
+		require.NoError(t, err)
+		found, err := f.SignIn(t.Context(), token.Hash())
+		require.NoError(t, err)
+		require.Equal(t, begun, found)
+		return begun
+	}
+	first := begin(ada)
+	require.Equal(t, first.Key, begin(ada).Key)
+	renamed := ada
+	renamed.Name = "Ada L."
+	require.Equal(t, first.Key, begin(renamed).Key)
+	kept, err := f.KeyByHash(t.Context(), first.Secret)
+	require.NoError(t, err)
+	require.Equal(t, accounts.Key{ID: first.Key, Role: accounts.RoleFinance, Name: "Ada", Owner: "ada", Prefix: accounts.PersonPrefix, CreatedAt: kept.CreatedAt}, kept)
+
+	organization := f.organization("Acme", "free").ID
+	for name, change := range map[string]func(*accounts.Person){
+		"issuer": func(p *accounts.Person) { p.Issuer = "https://id.example/" }, "subject": func(p *accounts.Person) { p.Subject = "2" },
+		"owner": func(p *accounts.Person) { p.Owner = "grace" }, "role": func(p *accounts.Person) { p.Role = accounts.RoleAdmin },
+		"organization": func(p *accounts.Person) { p.Role, p.Organization = accounts.RoleTenant, organization },
+		"a border":     func(p *accounts.Person) { p.Issuer, p.Subject = "https://id.example1", "" },
+	} {
+		other := ada
+		change(&other)
+		require.NotEqual(t, first.Key, begin(other).Key, name)
+	}
+	require.NoError(t, f.RevokeKey(t.Context(), first.Key))
+	second := begin(ada)
+	require.NotEqual(t, first.Key, second.Key)
+	require.Equal(t, second.Key, begin(ada).Key)
+
+	nowhere := ada
+	nowhere.Role, nowhere.Organization = accounts.RoleTenant, uuid.New()
+	_, err = f.BeginPersonSignIn(t.Context(), nowhere, accounts.NewSignInToken().Hash(), none)
+	require.ErrorIs(t, err, accounts.ErrOrganizationNotFound)
+	ada.Owner = "\u200b"
+	_, err = f.BeginPersonSignIn(t.Context(), ada, accounts.NewSignInToken().Hash(), none)
+	var field *fault.FieldError
+	require.ErrorAs(t, err, &field)
 }

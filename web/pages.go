@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/gate"
+	"github.com/riverline/tollgate/web/openid"
 )
 
 //go:embed assets
@@ -20,6 +21,8 @@ var assets embed.FS
 type SignIns interface {
 	// BeginSignIn begins one that acts for a key, and ends the one of the token before; [accounts.ErrKeyNotFound].
 	BeginSignIn(ctx context.Context, key, token, before accounts.SecretHash) (accounts.SignIn, error)
+	// BeginPersonSignIn is the same for a person of an identity provider; [accounts.ErrOrganizationNotFound].
+	BeginPersonSignIn(ctx context.Context, p accounts.Person, token, before accounts.SecretHash) (accounts.SignIn, error)
 	// SignIn returns the open one of a token, or [accounts.ErrSignInNotFound].
 	SignIn(ctx context.Context, token accounts.SecretHash) (accounts.SignIn, error)
 	// EndSignIn ends the one of a token.
@@ -41,6 +44,10 @@ type Config struct {
 	// API and SignIns are asked. Required.
 	API     API
 	SignIns SignIns
+	// OpenID signs people in. Nil: they sign in by keys alone.
+	OpenID *openid.Provider
+	// NoKeys takes no keys for a sign-in.
+	NoKeys bool
 	// LiveEvery is the time between two looks at what moves. Zero: 2 seconds.
 	LiveEvery time.Duration
 	// Now is the clock. Nil: time.Now.

@@ -26,6 +26,7 @@ import (
 func TestPages(t *testing.T) {
 	s := newSite(t)
 	t.Run("sign-in", func(t *testing.T) { testSignIn(t, s) })
+	t.Run("sign-in by OpenID Connect", func(t *testing.T) { testOpenID(t, s) })
 	t.Run("who may", func(t *testing.T) { testWhoMay(t, s) })
 	t.Run("forms", func(t *testing.T) { testForms(t, s) })
 	t.Run("a tenant hits the limit and upgrades", func(t *testing.T) { testLimit(t, s) })

@@ -68,6 +68,7 @@ var notices = map[string]string{
 	"redeliver": "The delivery is tried again now.",
 	"started":   "The close has begun.",
 	"decided":   "The decision is noted.",
+	"out":       "You are signed out.",
 	"flushed":   "The instance has flushed.",
 }
 

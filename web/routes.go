@@ -1,6 +1,9 @@
 package web
 
-import "github.com/riverline/tollgate/accounts"
+import (
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/web/openid"
+)
 
 // route is a page, or what a form of one does.
 type route struct {
@@ -21,6 +24,8 @@ var routes = []route{
 	{"GET /{$}", nil, (*visit).home},
 	{"GET /sign-in", nil, (*visit).askToSignIn},
 	{"POST /sign-in", nil, (*visit).begin},
+	{"GET /sign-in/openid", nil, (*visit).beginOpenID},
+	{"GET " + openid.CallbackPath, nil, (*visit).finishOpenID},
 	{"POST /sign-out", everyone, (*visit).end},
 	{"GET /style", nil, (*visit).style},
 	// Where a 402 points to, opened by a person instead of a program.

@@ -72,23 +72,42 @@ func (v *visit) forget() {
 	v.token, v.signIn, v.actor = "", accounts.SignIn{}, accounts.Actor{}
 }
 
-// signInPage asks for a key.
+// signInPage asks who somebody is.
 type signInPage struct {
 	// Next is where to go on.
 	Next string
 	// Refused says why the last one was refused.
 	Refused string
+	// ByKey says that a key will do.
+	ByKey bool
+	// Provider is the name of the identity provider; empty where there is none. SignOut is where one signs out there: shown to
+	// who has signed out here.
+	Provider, SignOut string
+}
+
+func (v *visit) signInPage(next, refused string) signInPage {
+	page := signInPage{Next: next, Refused: refused, ByKey: !v.pages.config.NoKeys}
+	if provider := v.pages.config.OpenID; provider != nil {
+		page.Provider = provider.Name()
+		if v.r.URL.Query().Get("done") == "out" {
+			page.SignOut = provider.SignOutURL()
+		}
+	}
+	return page
 }
 
 func (v *visit) askToSignIn() error {
 	if v.signedIn() {
 		return v.redirect(homeOf(v.actor.Role))
 	}
-	return v.show(http.StatusOK, "sign_in", signInPage{Next: localPath(v.r.URL.Query().Get("next"))})
+	return v.show(http.StatusOK, "sign_in", v.signInPage(localPath(v.r.URL.Query().Get("next")), ""))
 }
 
 // begin signs in: with a new token each time, so that nobody can have chosen it.
 func (v *visit) begin() error {
+	if v.pages.config.NoKeys {
+		return gate.NewProblem(http.StatusForbidden, "forbidden", "Keys are for programs here: people sign in at the identity provider.")
+	}
 	secret, next := strings.TrimSpace(v.r.PostFormValue("key")), localPath(v.r.PostFormValue("next"))
 	actor, err := v.pages.config.API.KnowSecret(v.r.Context(), secret, v.r.RemoteAddr)
 	var problem *gate.Problem
@@ -97,7 +116,7 @@ func (v *visit) begin() error {
 		if problem.Status == http.StatusUnauthorized {
 			says = "This is no key that works. A key begins with tg_, and is shown once, when it is made."
 		}
-		return v.show(problem.Status, "sign_in", signInPage{Next: next, Refused: says})
+		return v.show(problem.Status, "sign_in", v.signInPage(next, says))
 	}
 	if err != nil {
 		return err
@@ -127,12 +146,14 @@ func (v *visit) end() error {
 		return away(err)
 	}
 	v.forget()
-	return v.redirect("/sign-in")
+	return v.redirect("/sign-in?done=out")
 }
 
 // localPath is a path on this host; empty where it leads elsewhere.
 func localPath(path string) string {
-	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\\r\n") || strings.HasPrefix(path, "/api/") {
+	// A browser takes a backslash for a slash, and passes over tabs and ends of lines: "/\t/host" is "//host".
+	elsewhere := strings.HasPrefix(path, "//") || strings.ContainsFunc(path, func(c rune) bool { return c == '\\' || c <= ' ' || c > '~' })
+	if !strings.HasPrefix(path, "/") || elsewhere || strings.HasPrefix(path, "/api/") {
 		return ""
 	}
 	return path

@@ -45,6 +45,8 @@ type site struct {
 	database *pgtest.Database
 	url      string
 	pages    *web.Pages
+	// api answers the pages.
+	api *api.Server
 	// documents is what serves /docs.
 	documents *docsite.Site
 	// flush writes what is pending.
@@ -128,7 +130,7 @@ func newSite(t *testing.T) *site {
 		m.Close()
 		store.Close()
 	})
-	s := &site{t: t, store: store, database: database, url: served.URL, pages: pages, documents: documents, keys: map[string]string{}, ids: map[string]uuid.UUID{}, flush: func() {
+	s := &site{t: t, store: store, database: database, url: served.URL, pages: pages, api: server, documents: documents, keys: map[string]string{}, ids: map[string]uuid.UUID{}, flush: func() {
 		_, err := flusher.Flush(t.Context())
 		require.NoError(t, err)
 	}}

@@ -13,3 +13,8 @@ UPDATE sign_ins SET seen_at = greatest(seen_at, now()) WHERE id = @id AND ended_
 
 -- name: EndSignIn :execrows
 UPDATE sign_ins SET ended_at = now() WHERE token_hash = @token_hash AND ended_at IS NULL;
+
+-- name: InsertPersonKey :execrows
+INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash, owner)
+VALUES (@id, @organization_id, @role, @name, @prefix, @secret_hash, @owner)
+ON CONFLICT (secret_hash) DO NOTHING;

@@ -2,6 +2,7 @@ package site
 
 import (
 	"bytes"
+	"fmt"
 	"html/template"
 	"path"
 	"regexp"
@@ -53,8 +54,19 @@ var markdown = goldmark.New(
 	goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(codeBlocks{}, 1))),
 )
 
-// framed lets wide tables be scrolled by keyboard.
-var framed = strings.NewReplacer("<table>", `<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>`, "</table>", "</table></div>")
+// framed lets wide tables be scrolled by keyboard: each is a region of its own.
+func framed(body string) string {
+	var out strings.Builder
+	for n := 1; ; n++ {
+		before, table, found := strings.Cut(body, "<table>")
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		table, body, _ = strings.Cut(table, "</table>")
+		fmt.Fprintf(&out, `<div class="scroll" tabindex="0" role="region" aria-label="Table %d"><table>%s</table></div>`, n, table)
+	}
+}
 
 // urlOf is where a document is served: docs/design/leases.md at /docs/design/leases, a README at its folder.
 func urlOf(file string) string {
@@ -81,7 +93,7 @@ func renderPage(file string, source []byte, has func(file string) bool) (*page, 
 	if err := markdown.Renderer().Render(&out, source, p.tree); err != nil {
 		return nil, err
 	}
-	p.body = template.HTML(framed.Replace(out.String())) //nolint:gosec // made of documents that are part of the program; raw HTML in them is left out
+	p.body = template.HTML(framed(out.String())) //nolint:gosec // made of documents that are part of the program; raw HTML in them is left out
 	return p, nil
 }
 

@@ -99,9 +99,8 @@ func (a *API) Run(ctx context.Context) (err error) {
 		return err
 	}
 	instance.follow(server)
-	pages := web.New(web.Config{API: server, SignIns: b.store, Logger: b.logger})
+	pages := web.New(web.Config{API: server, SignIns: b.store, OpenID: a.config.provider(), NoKeys: !a.config.SignInByKey, Logger: b.logger})
 	server.ServePages(pages)
-	server.ServePages(site.New(b.logger))
 
 	httpServer := api.NewHTTPServer(api.HTTPConfig{
 		Handler: server.Handler(), HeaderTimeout: a.config.HeaderTimeout, BodyTimeout: a.config.BodyTimeout,
@@ -258,6 +257,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 		return nil, err
 	}
 	server := api.New(serverConfig)
+	server.ServePages(site.New(b.logger))
 	return server, errors.Join(
 		telemetry.ObserveGate(b.telemetry.Metrics, server.GateCounts),
 		telemetry.ObserveParts(b.telemetry.Metrics, server.HealthyParts),

@@ -19,6 +19,7 @@ type APIConfig struct {
 	Shared
 	ListenDatabase
 	TLS
+	People
 	Listen          string        `default:"127.0.0.1:8080" env:"TOLLGATE_LISTEN" help:"Address of the API."`
 	MetricsListen   string        `default:"127.0.0.1:9091" env:"TOLLGATE_METRICS_LISTEN" help:"Address of /metrics, for those who operate the API: not one that tenants reach. Empty: metrics are not served."`
 	FlushInterval   time.Duration `default:"10s" env:"TOLLGATE_FLUSH_INTERVAL" help:"Time between flushes of usage to Postgres, 100ms to 5m."`
@@ -80,6 +81,7 @@ func (c APIConfig) Validate() error {
 		CheckTransport("--listen-database-url", c.ListenDatabaseURL, c.Transport),
 		config.CheckListen("--listen", c.Listen),
 		c.TLS.Validate(),
+		c.People.Validate(),
 		c.checkMetricsListen(),
 		config.CheckHTTPURL("--upstream", c.Upstream),
 		config.CheckHTTPURL("--temporal-ui-url", c.TemporalUIURL),

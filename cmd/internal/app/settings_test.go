@@ -148,7 +148,7 @@ func TestEverySecretMayBeInAFile(t *testing.T) {
 		parser, err := kong.New(settings)
 		require.NoError(t, err)
 		for _, flag := range parser.Model.Flags {
-			looksSecret := flag.PlaceHolder == "KEY" || flag.PlaceHolder == "KEYS" || flag.PlaceHolder == "PASSWORD" || strings.HasSuffix(flag.Name, "database-url")
+			looksSecret := flag.PlaceHolder == "KEY" || flag.PlaceHolder == "KEYS" || flag.PlaceHolder == "PASSWORD" || flag.PlaceHolder == "SECRET" || strings.HasSuffix(flag.Name, "database-url")
 			require.Equal(t, looksSecret, flag.Tag.Has("secret"), flag.Name)
 			require.False(t, looksSecret && len(flag.Envs) == 0, "%s must not be a flag alone", flag.Name)
 		}
@@ -266,4 +266,28 @@ func TestDefaultAPIConfig(t *testing.T) {
 	require.NoError(t, defaults.Validate())
 	require.Equal(t, 20*time.Second, defaults.ShutdownTimeout)
 	require.Equal(t, 5*time.Minute, defaults.MaxAhead)
+}
+
+// TestPeopleSignInSomewhere holds what goes together of OpenID Connect's settings.
+func TestPeopleSignInSomewhere(t *testing.T) {
+	withoutSettings(t)
+	const people = needed + "--oidc-issuer=https://id.example/ --oidc-client-id=tollgate --public-url=https://tollgate.example/ --oidc-finance-groups=finance "
+	var api APIConfig
+	require.NoError(t, parse(&api, people+"--no-sign-in-by-key"))
+	require.NotNil(t, api.provider())
+	require.Equal(t, "id.example", api.provider().Name())
+	require.NoError(t, parse(&APIConfig{}, people+"--oidc-issuer=http://localhost:5556 --public-url=http://127.0.0.1:8080"))
+	for args, says := range map[string]string{
+		needed + "--no-sign-in-by-key":                                  "lets nobody sign in",
+		needed + "--oidc-issuer=https://id.example":                     "--oidc-client-id and --public-url",
+		strings.Replace(people, "--oidc-finance-groups=finance", "", 1): "lets nobody in",
+		people + "--oidc-admin-groups=,a":                               "an empty group",
+		people + "--oidc-issuer=http://id.example":                      "must be https://",
+		people + "--public-url=http://t.example":                        "must be https://",
+		people + "--public-url=https://t.example/at":                    "no path",
+		people + "--oidc-scopes=profile":                                "must have openid",
+		people + "--oidc-owner-claim=name":                              "must be one of",
+	} {
+		require.ErrorContains(t, parse(&APIConfig{}, args), says, args)
+	}
 }

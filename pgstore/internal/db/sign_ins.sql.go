@@ -24,6 +24,38 @@ func (q *Queries) EndSignIn(ctx context.Context, tokenHash []byte) (int64, error
 	return result.RowsAffected(), nil
 }
 
+const insertPersonKey = `-- name: InsertPersonKey :execrows
+INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash, owner)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (secret_hash) DO NOTHING
+`
+
+type InsertPersonKeyParams struct {
+	ID             uuid.UUID
+	OrganizationID *uuid.UUID
+	Role           string
+	Name           string
+	Prefix         string
+	SecretHash     []byte
+	Owner          string
+}
+
+func (q *Queries) InsertPersonKey(ctx context.Context, arg InsertPersonKeyParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertPersonKey,
+		arg.ID,
+		arg.OrganizationID,
+		arg.Role,
+		arg.Name,
+		arg.Prefix,
+		arg.SecretHash,
+		arg.Owner,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const insertSignIn = `-- name: InsertSignIn :one
 INSERT INTO sign_ins (id, key_id, token_hash)
 SELECT $1, k.id, $2 FROM api_keys k WHERE k.secret_hash = $3 AND k.revoked_at IS NULL
