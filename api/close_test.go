@@ -65,8 +65,10 @@ func TestShowClose(t *testing.T) {
 		of:     second.ID,
 		counts: billing.RatingCounts{Organizations: 3, Statements: 2, Parked: 1, Variances: 1},
 		variances: []billing.StatementVariance{
-			{Organization: pro, OrganizationName: "PRO & Sons", Currency: "USD", Previous: usd("10"), Current: usd("51.5"), Percent: "415.0",
-				Reasons: []billing.VarianceReason{{Cause: billing.CauseUsage, Amount: usd("42")}, {Cause: billing.CausePrice, Amount: usd("-0.5")}}},
+			{
+				Organization: pro, OrganizationName: "PRO & Sons", Currency: "USD", Previous: usd("10"), Current: usd("51.5"), Percent: "415.0",
+				Reasons: []billing.VarianceReason{{Cause: billing.CauseUsage, Amount: usd("42")}, {Cause: billing.CausePrice, Amount: usd("-0.5")}},
+			},
 			{Organization: pro, OrganizationName: "PRO & Sons", Currency: "JPY", Current: money.NewAmount(decimal.NewFromInt(700), "JPY"), Reasons: []billing.VarianceReason{}},
 		},
 		parked: []billing.ParkedOrganization{{Organization: pro, OrganizationName: "PRO & Sons", Reason: "no price book in NOK", Attempts: 2, ParkedAt: noon}},

@@ -65,14 +65,16 @@ func TestServerKeepsACloseEncrypted(t *testing.T) {
 // keyed is a system whose client and workers have these keys; with none, no keys.
 func (s *system) keyed(t *testing.T, keys ...string) *system {
 	t.Helper()
-	codec, err := &temporalcodec.Codec{}, error(nil)
+	codec := &temporalcodec.Codec{}
 	if len(keys) > 0 {
+		var err error
 		codec, err = temporalcodec.New(strings.Join(keys, ","))
 		require.NoError(t, err)
 	}
 	options := client.Options{HostPort: s.address, Namespace: s.namespace, Logger: quietLogger()}
 	codec.Use(&options)
 	of := *s
+	var err error
 	of.client, err = client.DialContext(t.Context(), options)
 	require.NoError(t, err)
 	t.Cleanup(of.client.Close)
