@@ -13,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short test-browser bench bench-decision bench-http instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short test-affinity test-browser bench bench-decision bench-http instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-pooler: ## Try everything behind PgBouncer, which is installed on the way: 
 
 test-pooler-short: ## The same in short: what poolers do, and the programs behind them
 	TOLLGATE_POOLER_KILLS=2 $(STACK) go test -tags pooler -count=1 -timeout 5m -run '^(TestFind|TestKeeps|TestSessions|TestTenants|TestPooler)' ./pgstore/... ./e2e
+
+test-affinity: ## Try two replicas behind HAProxy, which is installed on the way: a key is served by one of them, also where one is killed
+	$(STACK) go test -tags affinity -count=1 -timeout 5m -v -run '^TestAffinity$$' ./e2e
 
 test-browser: ## Try the pages in headless Chromium, which is installed on the way where apt-get can, with axe-core on each (TOLLGATE_SHOTS keeps pictures)
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"html"
 	"net"
 	"net/http"
 	"os"
@@ -118,6 +119,9 @@ func TestDevKeepsItsDataAndLeavesNothingRunning(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, ui.Body.Close())
 	require.Equal(t, http.StatusOK, ui.StatusCode)
+	for path, says := range map[string]string{"/docs": "Tollgate's documents", "/docs/reference/settings": "--oidc-issuer", "/docs/api": "openapi.yaml", "/sign-in": "Your API key"} {
+		require.Contains(t, html.UnescapeString(text(t, first.url+path)), says, path)
+	}
 
 	step(t, "what the documents say works; finance closes the demo's months")
 	first.walkTheDocuments()

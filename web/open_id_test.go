@@ -88,17 +88,25 @@ func newIdentities(t *testing.T, s *site, changes ...func(*openid.Config, *web.C
 	return i
 }
 
+// forging makes another token where one is to be forged, and gives the provider a place where one signs out.
 func (i *identities) forging(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if i.forge == nil || r.URL.Path != mockoidc.TokenEndpoint {
+		if r.URL.Path != mockoidc.TokenEndpoint && r.URL.Path != mockoidc.DiscoveryEndpoint {
 			next.ServeHTTP(w, r)
 			return
 		}
 		recorder := httptest.NewRecorder()
 		next.ServeHTTP(recorder, r)
 		answer := map[string]any{}
-		if token := json.Unmarshal(recorder.Body.Bytes(), &answer); token == nil && answer["id_token"] != nil {
-			answer["id_token"] = i.forge(answer["id_token"].(string))
+		if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		if token, ok := answer["id_token"].(string); ok && i.forge != nil {
+			answer["id_token"] = i.forge(token)
+		}
+		if r.URL.Path == mockoidc.DiscoveryEndpoint {
+			answer["end_session_endpoint"] = i.provider.Issuer() + "/end?from=test"
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(recorder.Code)
@@ -344,6 +352,8 @@ func testSessions(t *testing.T, i *identities) {
 	after := copied()
 	require.Equal(t, "/sign-in?done=out", b.post("/sign-out", b.get("/months").form("/sign-out")).header.Get("Location"))
 	require.Equal(t, http.StatusSeeOther, after.get("/months").status)
+	there := url.Values{"client_id": {i.provider.ClientID}, "post_logout_redirect_uri": {i.url + "/sign-in"}}
+	require.Len(t, b.get("/sign-in?done=out").all("a", "href", i.provider.Issuer()+"/end?from=test&"+there.Encode()), 1, "the provider still knows who it is")
 
 	// Who is taken out of a group stays until the end of his session, 12 hours at most, or of his key.
 	owner, err := pgx.Connect(t.Context(), i.database.URL)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -18,8 +19,8 @@ type packageManager struct {
 	prepare []string
 	// install is the command that the package's name is added to.
 	install []string
-	// postgres and pgBouncer are the names of their packages.
-	postgres, pgBouncer string
+	// postgres, pgBouncer and haProxy are the names of their packages.
+	postgres, pgBouncer, haProxy string
 	// automatic says that Tollgate may run the commands itself.
 	automatic bool
 	// root says whether they need root. Where they don't, they refuse it.
@@ -30,19 +31,19 @@ type packageManager struct {
 var packageManagers = []packageManager{
 	{
 		program: "apt-get", prepare: []string{"update"}, install: []string{"install", "-y"},
-		postgres: "postgresql", pgBouncer: "pgbouncer", automatic: true, root: true,
+		postgres: "postgresql", pgBouncer: "pgbouncer", haProxy: "haproxy", automatic: true, root: true,
 	},
-	{program: "brew", install: []string{"install"}, postgres: "postgresql@16", pgBouncer: "pgbouncer", automatic: true},
-	{program: "dnf", install: []string{"install", "-y"}, postgres: "postgresql-server", pgBouncer: "pgbouncer", root: true},
-	{program: "zypper", install: []string{"install", "-y"}, postgres: "postgresql-server", pgBouncer: "pgbouncer", root: true},
-	{program: "pacman", install: []string{"-S"}, postgres: "postgresql", pgBouncer: "pgbouncer", root: true},
-	{program: "apk", install: []string{"add"}, postgres: "postgresql16", pgBouncer: "pgbouncer", root: true},
+	{program: "brew", install: []string{"install"}, postgres: "postgresql@16", pgBouncer: "pgbouncer", haProxy: "haproxy", automatic: true},
+	{program: "dnf", install: []string{"install", "-y"}, postgres: "postgresql-server", pgBouncer: "pgbouncer", haProxy: "haproxy", root: true},
+	{program: "zypper", install: []string{"install", "-y"}, postgres: "postgresql-server", pgBouncer: "pgbouncer", haProxy: "haproxy", root: true},
+	{program: "pacman", install: []string{"-S"}, postgres: "postgresql", pgBouncer: "pgbouncer", haProxy: "haproxy", root: true},
+	{program: "apk", install: []string{"add"}, postgres: "postgresql16", pgBouncer: "pgbouncer", haProxy: "haproxy", root: true},
 }
 
 // installable is a server that a package manager can install.
 type installable struct {
-	// name is what messages call it.
-	name string
+	// name is what messages call it, program the command that findOrInstall looks for.
+	name, program string
 	// packageOf returns the name of its package.
 	packageOf func(packageManager) string
 	// missing says that it isn't installed; what every error of an installation wraps.
@@ -78,6 +79,37 @@ func (i installable) install(ctx context.Context, output io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// findOrInstall returns the path of the command, and installs it where it is missing.
+func (i installable) findOrInstall(ctx context.Context, output io.Writer) (string, error) {
+	if found := i.find(); found != "" {
+		return found, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, installWait, fmt.Errorf("installing %s took too long", i.name))
+	defer cancel()
+	if err := i.install(ctx, output); err != nil {
+		return "", err
+	}
+	if found := i.find(); found != "" {
+		return found, nil
+	}
+	return "", fmt.Errorf("%w, though its package is", i.missing)
+}
+
+// serverFolders are where packages put servers, besides the PATH.
+var serverFolders = []string{"/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin"}
+
+func (i installable) find() string {
+	if found, err := exec.LookPath(i.program); err == nil {
+		return found
+	}
+	for _, folder := range serverFolders {
+		if found, err := exec.LookPath(filepath.Join(folder, i.program)); err == nil {
+			return found
+		}
+	}
+	return ""
 }
 
 // findPackageManager returns the first package manager that this system has.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,12 +19,9 @@ import (
 var ErrPgBouncerNotInstalled = errors.New("PgBouncer is not installed")
 
 var installablePgBouncer = installable{
-	name: "PgBouncer", packageOf: func(m packageManager) string { return m.pgBouncer }, missing: ErrPgBouncerNotInstalled,
+	name: "PgBouncer", program: "pgbouncer", packageOf: func(m packageManager) string { return m.pgBouncer }, missing: ErrPgBouncerNotInstalled,
 	page: "https://www.pgbouncer.org/install.html",
 }
-
-// pgBouncerFolders are where packages put it, besides the PATH.
-var pgBouncerFolders = []string{"/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin"}
 
 // pgBouncerStartWait bounds a start.
 const pgBouncerStartWait = 20 * time.Second
@@ -74,7 +70,7 @@ func StartPgBouncer(ctx context.Context, config PgBouncerConfig) (*PgBouncer, er
 	if config.Output == nil {
 		config.Output = io.Discard
 	}
-	binary, err := findOrInstallPgBouncer(ctx, config.Output)
+	binary, err := installablePgBouncer.findOrInstall(ctx, config.Output)
 	if err != nil {
 		return nil, err
 	}
@@ -111,34 +107,6 @@ func StartPgBouncer(ctx context.Context, config PgBouncerConfig) (*PgBouncer, er
 		}
 		return nil, err
 	}
-}
-
-// findOrInstallPgBouncer returns the path of the program.
-func findOrInstallPgBouncer(ctx context.Context, output io.Writer) (string, error) {
-	if found := findPgBouncer(); found != "" {
-		return found, nil
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, installWait, errors.New("installing PgBouncer took too long"))
-	defer cancel()
-	if err := installablePgBouncer.install(ctx, output); err != nil {
-		return "", err
-	}
-	if found := findPgBouncer(); found != "" {
-		return found, nil
-	}
-	return "", fmt.Errorf("%w, though its package is", ErrPgBouncerNotInstalled)
-}
-
-func findPgBouncer() string {
-	if found, err := exec.LookPath("pgbouncer"); err == nil {
-		return found
-	}
-	for _, folder := range pgBouncerFolders {
-		if found, err := exec.LookPath(filepath.Join(folder, "pgbouncer")); err == nil {
-			return found
-		}
-	}
-	return ""
 }
 
 // write writes the settings and the users, and returns the settings' path.
