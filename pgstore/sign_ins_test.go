@@ -4,9 +4,11 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/fault"
 )
 
@@ -98,6 +100,21 @@ func TestPersonsSignIn(t *testing.T) {
 		change(&other)
 		require.NotEqual(t, first.Key, begin(other).Key, name)
 	}
+	// For four eyes he is one person, with a key of his own besides; two people are two.
+	typed, err := f.CreateKey(t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "laptop", Owner: "Ada"}, accounts.HashSecret(accounts.NewSecret(accounts.RoleFinance)))
+	require.NoError(t, err)
+	grant := billing.CreditGrant{Organization: organization, Currency: "USD", Amount: decimal.NewFromInt(5000), EffectiveAt: typed.CreatedAt, Note: "Order 7"}
+	proposed, err := f.ProposeCredit(t.Context(), grant, first.Key)
+	require.NoError(t, err)
+	for _, himself := range []uuid.UUID{first.Key, typed.ID} {
+		_, err = f.DecideProposal(t.Context(), proposed.ID, by(accounts.Key{ID: himself}, true))
+		require.ErrorIs(t, err, accounts.ErrSecondPerson)
+	}
+	grace := ada
+	grace.Subject, grace.Owner = "2", "grace"
+	_, err = f.DecideProposal(t.Context(), proposed.ID, by(accounts.Key{ID: begin(grace).Key}, true))
+	require.NoError(t, err)
+
 	require.NoError(t, f.RevokeKey(t.Context(), first.Key))
 	second := begin(ada)
 	require.NotEqual(t, first.Key, second.Key)
