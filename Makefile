@@ -13,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short test-affinity test-browser bench bench-decision bench-http instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,11 @@ test-affinity: ## Try two replicas behind HAProxy, which is installed on the way
 
 test-browser: ## Try the pages in headless Chromium, which is installed on the way where apt-get can, with axe-core on each (TOLLGATE_SHOTS keeps pictures)
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
-	$(STACK) go test -tags browser -count=1 -timeout 10m -v -run '^TestBrowser$$' ./web
+	$(STACK) go test -tags browser -count=1 -timeout 15m -v -run '^TestBrowser' ./web ./e2e
+
+test-browser-short: ## The same in short: the tenant's path alone
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
+	$(STACK) go test -tags browser -count=1 -timeout 5m -v -run '^TestBrowserTenant$$' ./web
 
 bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
 	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...

@@ -33,6 +33,9 @@ type Store interface {
 	// ListOrganizations returns at most limit organizations whose IDs come after
 	// `after`, in their order.
 	ListOrganizations(ctx context.Context, after uuid.UUID, limit int) ([]accounts.Organization, error)
+	// SearchOrganizations returns at most limit organizations whose name or ID begins with a text, by
+	// name.
+	SearchOrganizations(ctx context.Context, begin string, limit int) ([]accounts.Organization, error)
 	// ChangeContract changes a contract by the rules of [accounts.Contract.Change], and has
 	// its errors.
 	ChangeContract(ctx context.Context, id uuid.UUID, r accounts.Request) (accounts.Changed, error)
@@ -83,6 +86,7 @@ type Store interface {
 	BillStore
 	CloseStore
 	CreditStore
+	OperationsStore
 	ProposalStore
 	QuarantineStore
 	ReservationStore
@@ -272,6 +276,8 @@ type Config struct {
 	// before it answers all the same. Zero: 3 seconds.
 	RecordWait time.Duration
 
+	// Backlog says what this process has acknowledged and not written. Nil: nothing is said of it.
+	Backlog func() Backlog
 	// Parts are shown by /readyz.
 	Parts []Part
 	// TemporalURL returns where a run can be watched. Nil: answers name no such place.
@@ -328,6 +334,9 @@ func (c *Config) complete() {
 	}
 	if c.RecordWait == 0 {
 		c.RecordWait = 3 * time.Second
+	}
+	if c.Backlog == nil {
+		c.Backlog = func() Backlog { return Backlog{} }
 	}
 	if c.TemporalURL == nil {
 		c.TemporalURL = func(string, string) string { return "" }

@@ -50,6 +50,7 @@ type fakeStore struct {
 	exports   []billing.Export
 	close     fakeClose
 	audit     fakeAudit
+	stand     fakeStand
 	instances []meter.Instance
 	lookups   int
 	// reservations are in the order in which they were made; quota is what hard limits have,

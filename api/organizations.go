@@ -41,6 +41,13 @@ func (s *Server) ListOrganizations(ctx context.Context, request gen.ListOrganiza
 	if err != nil {
 		return nil, err
 	}
+	if request.Params.Search != nil {
+		if request.Params.After != nil {
+			return nil, invalid("after", "must be left out where search is given")
+		}
+		found, err := s.config.Store.SearchOrganizations(ctx, *request.Params.Search, limit)
+		return gen.ListOrganizations200JSONResponse{Organizations: notNil(found)}, err
+	}
 	found, err := readPage(request.Params.After, limit, func(after uuid.UUID, limit int) ([]accounts.Organization, error) {
 		return s.config.Store.ListOrganizations(ctx, after, limit)
 	}, func(o accounts.Organization) uuid.UUID { return o.ID })

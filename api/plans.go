@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
@@ -23,6 +24,25 @@ func (s *Server) GetPlans(ctx context.Context, _ gen.GetPlansRequestObject) (gen
 	for _, p := range catalog.InForce() {
 		out.Plans = append(out.Plans, planAnswer(p, catalog.Meters))
 	}
+	return out, nil
+}
+
+// ListPlanVersions answers with all versions of a plan.
+func (s *Server) ListPlanVersions(ctx context.Context, request gen.ListPlanVersionsRequestObject) (gen.ListPlanVersionsResponseObject, error) {
+	catalog, err := s.config.Store.Catalog(requestContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	out := gen.ListPlanVersions200JSONResponse{}
+	for _, p := range slices.Backward(catalog.Plans) {
+		if p.Key == request.Key {
+			out.Versions = append(out.Versions, planAnswer(p, catalog.Meters))
+		}
+	}
+	if len(out.Versions) == 0 {
+		return nil, accounts.ErrPlanNotFound.Of(request.Key)
+	}
+	slices.SortStableFunc(out.Versions, func(a, b gen.Plan) int { return b.Version - a.Version })
 	return out, nil
 }
 

@@ -69,7 +69,7 @@ var accessTo = map[string]access{
 	"POST /api/v1/reservations/:id/commit": {roles: []role{roleTenant}, cost: costWrite, body: into[gen.CommitReservationJSONRequestBody], bodyOptional: true, keep: keepAll},
 
 	"POST /api/v1/organizations":               {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationJSONRequestBody], keep: keepAll},
-	"GET /api/v1/organizations":                {roles: []role{roleAdmin}, query: []string{"after", "limit"}},
+	"GET /api/v1/organizations":                {roles: []role{roleAdmin}, query: []string{"search", "after", "limit"}},
 	"GET /api/v1/organizations/:id":            {roles: []role{roleTenant, roleFinance, roleAdmin}, cost: costRead},
 	"PATCH /api/v1/organizations/:id":          {roles: []role{roleAdmin}, body: into[gen.UpdateOrganizationJSONRequestBody], keep: keepAll},
 	"POST /api/v1/organizations/:id/upgrade":   {roles: []role{roleTenant, roleAdmin}, cost: costUpgrade, body: into[gen.UpgradeOrganizationJSONRequestBody], keep: keepAll},
@@ -105,8 +105,9 @@ var accessTo = map[string]access{
 	"GET /api/v1/keys":        {roles: []role{roleAdmin}},
 	"DELETE /api/v1/keys/:id": {roles: []role{roleAdmin}, keep: keepAll},
 
-	"GET /api/v1/plans": {roles: []role{roleFinance, roleAdmin}},
-	"PUT /api/v1/plans": {roles: []role{roleAdmin}, body: into[gen.PutPlanJSONRequestBody], keep: keepAll},
+	"GET /api/v1/plans":               {roles: []role{roleFinance, roleAdmin}},
+	"GET /api/v1/plans/:key/versions": {roles: []role{roleFinance, roleAdmin}},
+	"PUT /api/v1/plans":               {roles: []role{roleAdmin}, body: into[gen.PutPlanJSONRequestBody], keep: keepAll},
 
 	"GET /api/v1/billing/export":                      {roles: []role{roleFinance, roleAdmin}, query: []string{"from", "to", "format"}},
 	"POST /api/v1/billing/exports":                    {roles: []role{roleFinance}, command: true, body: into[gen.StartExportJSONRequestBody], keep: keepAll},
@@ -123,7 +124,7 @@ var accessTo = map[string]access{
 	"POST /api/v1/billing/exports/:period/reopen":   {roles: []role{roleFinance}, command: true, body: into[gen.ReopenExportJSONRequestBody], keep: keepAll},
 
 	"POST /api/v1/billing/exports/:period/dry-run": {
-		roles: []role{roleFinance}, query: []string{"revision", "organization_id", "after", "limit"},
+		roles: []role{roleFinance, roleAdmin}, query: []string{"revision", "organization_id", "after", "limit"},
 		body: into[gen.DryRunCatalogJSONRequestBody], maxBody: maxCatalogBody,
 	},
 	"POST /api/v1/billing/exports/:period/deliver":   {roles: []role{roleFinance}, command: true, keep: keepAll},
@@ -146,6 +147,8 @@ var accessTo = map[string]access{
 	"POST /api/v1/webhooks/:id/deliveries/:event/redeliver": {roles: everyRole, command: true, cost: costRedelivery, keep: keepAll},
 	"GET /api/v1/events":                                    {roles: everyRole, cost: costRead, query: []string{"kind", "before", "limit"}},
 
+	"GET /api/v1/operations":           {roles: []role{roleAdmin}},
+	"GET /api/v1/reconciliation":       {roles: []role{roleAdmin}, query: []string{"from", "to"}},
 	"GET /api/v1/instances":            {roles: []role{roleAdmin}},
 	"POST /api/v1/instances/:id/flush": {roles: []role{roleAdmin}, command: true, keep: keepAll},
 

@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"archive/zip"
 	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,8 +19,11 @@ import (
 
 // TestBrowserStaff is the way of those who run a service, on what `tollgate dev` shows them.
 func TestBrowserStaff(t *testing.T) {
-	d := startDev(t, dataFolder(t), freePorts(t, "--port", "--temporal-port", "--temporal-ui-port", "--metrics-port", "--worker-port"))
-	t.Run("finance", func(t *testing.T) { financeCloses(t, d) })
+	folder, ports := dataFolder(t), freePorts(t, "--port", "--temporal-port", "--temporal-ui-port", "--metrics-port", "--worker-port")
+	d := startDev(t, folder, ports)
+	t.Run("finance closes a month", func(t *testing.T) { financeCloses(t, d) })
+	t.Run("an administrator publishes a price", func(t *testing.T) { administratorPublishes(t, d) })
+	t.Run("an operator sees an instance die", func(t *testing.T) { operatorSees(t, d, folder, "127.0.0.1:"+ports["--temporal-port"]) })
 }
 
 // financeCloses closes the demo's two months: one person begins and reviews, another one approves.
@@ -79,4 +83,88 @@ func financeCloses(t *testing.T, d *devRun) {
 	require.NoError(t, os.CopyFS(folder, files))
 	d.must("export", "verify", filepath.Join(folder, "tollgate-"+month))
 	other.Visit("months", "/months")
+}
+
+// administratorPublishes makes and revokes a key, and publishes a price after having seen last month under it.
+func administratorPublishes(t *testing.T, d *devRun) {
+	t.Helper()
+	w := browsertest.Open(t, d.url)
+	w.SignIn(d.env["TOLLGATE_ADMIN_KEY"])
+	w.Visit("organizations", "/organizations")
+	w.Do(chromedp.SendKeys("#search", "demo p"))
+	w.Await(`document.querySelectorAll('#found tbody tr').length === 1`)
+	w.Click("#found a", "#key-name")
+	w.Look("organization")
+	w.Type("#key-name", "spare")
+	w.Click("form[action$='/keys'] button", "code.secret")
+	secret := w.Text("code.secret")
+	status, _ := d.call(http.MethodGet, "/api/v1/usage", secret, nil)
+	require.Equal(t, http.StatusOK, status)
+	w.Click("tr:last-child form[action^='/keys/'] button", ".notice.good")
+	status, _ = d.call(http.MethodGet, "/api/v1/usage", secret, nil)
+	require.Equal(t, http.StatusUnauthorized, status)
+	require.NotContains(t, w.Text("main"), secret)
+
+	w.Visit("plans", "/plans")
+	w.Click("a[href='/plans/pro']", "#document")
+	w.Do(chromedp.Evaluate(`document.querySelector('#document').value = document.querySelector('#document').value.replaceAll('"0.0002"', '"0.0004"')`, nil))
+	w.Click("button[value=check]", "button[value=publish]")
+	w.Look("plan-check")
+	require.Contains(t, w.Text("div[aria-label=Differences]"), "Demo Pro")
+	require.Contains(t, w.Text("div[aria-label=Differences]"), "+", "last month would have cost more")
+	w.Click("button[value=publish]", ".notice.good")
+	require.Contains(t, w.Text("div[aria-label=Changes]"), "0.0004")
+	w.Look("plan-versions")
+	w.Visit("audit", "/audit")
+	w.Click("tbody summary", "tbody li")
+	w.Visit("keys-of-staff", "/keys")
+}
+
+// operatorSees an instance die that has usage which nobody has written, and the usage come back with its journal.
+func operatorSees(t *testing.T, d *devRun, folder, temporal string) {
+	t.Helper()
+	journal := t.TempDir()
+	s := &system{t: t, programs: programs, environment: append(os.Environ(),
+		"TOLLGATE_DATABASE_URL="+d.env["TOLLGATE_DATABASE_URL"], "TOLLGATE_BLOB_URL=file://"+filepath.Join(folder, "blobs"),
+		"TEMPORAL_ADDRESS="+temporal, "TEMPORAL_NAMESPACE=default", "TOLLGATE_JOURNAL_DIR="+journal,
+		"TOLLGATE_FLUSH_INTERVAL=3s", "TOLLGATE_LOST_AFTER=15s", "TOLLGATE_MAX_DELAY=0")}
+	key, pro := d.env["TOLLGATE_ENTERPRISE_KEY"], "/organizations/"+d.env["TOLLGATE_ENTERPRISE_ORG"]
+	w := browsertest.Open(t, d.url)
+	w.SignIn(d.env["TOLLGATE_ADMIN_KEY"])
+	used := func() string {
+		w.Go(pro)
+		return w.Text(".meter-figure strong")
+	}
+	before := used()
+	victim := s.start("api", "TOLLGATE_LISTEN")
+	// Its flush loop runs: who dies before that is found an hour later.
+	require.Eventually(t, func() bool {
+		_, found := d.call(http.MethodGet, "/api/v1/instances", d.env["TOLLGATE_ADMIN_KEY"], nil)
+		for _, i := range found["instances"].([]any) {
+			status, _ := d.call(http.MethodPost, "/api/v1/instances/"+i.(map[string]any)["id"].(string)+"/flush", d.env["TOLLGATE_ADMIN_KEY"], nil)
+			if i.(map[string]any)["status"] == "live" && status != http.StatusOK {
+				return false
+			}
+		}
+		return true
+	}, time.Minute, 100*time.Millisecond)
+	status, _ := victim.call(http.MethodPost, "/api/v1/usage", key, map[string]any{"meter": "evaluations", "quantity": 1_234_567})
+	require.Equal(t, http.StatusOK, status)
+	victim.kill()
+	w.Go("/instances")
+	w.Await(`[...document.querySelectorAll('td strong.warn')].some(e => e.textContent === 'lost')`)
+	w.Look("instances")
+	require.Equal(t, before, used(), "what was acknowledged is in the journal alone")
+
+	s.start("api", "TOLLGATE_LISTEN")
+	w.Go("/instances")
+	w.Await(`document.querySelectorAll("button").length >= 3 && [...document.querySelectorAll('tbody tr')].filter(e => e.textContent.includes('live')).length === 2`)
+	require.Eventually(t, func() bool { return used() != before }, time.Minute, 100*time.Millisecond, "its usage comes back")
+	w.Go("/instances")
+	w.Click("tr:has(.tag) form button", ".notice.good")
+	w.Visit("quarantine", "/quarantine")
+	w.Go("/reconcile")
+	w.Click("main form button", "main .notice")
+	require.Contains(t, w.Text("main .notice"), "All layers say the same")
+	w.Look("reconcile")
 }

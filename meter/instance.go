@@ -37,6 +37,8 @@ type Instance struct {
 	// LostAfter is how long the store must not have seen it before anybody declares it lost, 1 ms or
 	// more. Zero: [DefaultLostAfter].
 	LostAfter time.Duration `json:"-"`
+	// Leased adds up its leases: what it may still use of hard limits without asking.
+	Leased int64 `json:"leased"`
 	// LostQuota adds up the leases that were released because it was declared lost: the
 	// most that can have been admitted beyond limits through it.
 	LostQuota int64 `json:"lost_quota"`

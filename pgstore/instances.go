@@ -113,7 +113,7 @@ func (s *Store) Instances(ctx context.Context) ([]meter.Instance, error) {
 		rows, err := tx.Instances(ctx)
 		found = convert(rows, func(r db.InstancesRow) meter.Instance {
 			i := instance(r.Instance)
-			i.LostQuota = r.LostQuota
+			i.LostQuota, i.Leased = r.LostQuota, r.Leased
 			return i
 		})
 		return err

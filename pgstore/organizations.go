@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -72,6 +73,47 @@ func (s *Store) ListOrganizations(ctx context.Context, after uuid.UUID, limit in
 		return describeAll(ctx, tx, found)
 	})
 	return found, wrap(err, "list organizations")
+}
+
+// SearchOrganizations returns at most limit organizations whose name or ID begins with a text, by
+// name, upper and lower case alike. An empty text is the begin of all.
+func (s *Store) SearchOrganizations(ctx context.Context, begin string, limit int) ([]accounts.Organization, error) {
+	var found []accounts.Organization
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.SearchOrganizations(ctx, begin, pageSize(limit))
+		if err != nil {
+			return err
+		}
+		if first, last, ok := idsFrom(begin); ok {
+			more, err := tx.OrganizationsBetween(ctx, first, last, pageSize(limit))
+			if err != nil {
+				return err
+			}
+			rows = append(more, rows...)
+			rows = rows[:min(len(rows), limit)]
+		}
+		found = convert(rows, organization)
+		return describeAll(ctx, tx, found)
+	})
+	return found, wrap(err, "search for organizations")
+}
+
+// leastOfID is how many digits of an ID say that it is one: fewer are as likely a name's.
+const leastOfID = 6
+
+// idsFrom returns the first and the last ID that begin with a text.
+func idsFrom(begin string) (first, last uuid.UUID, ok bool) {
+	const digits = "00000000-0000-0000-0000-000000000000"
+	if len(begin) < leastOfID || len(begin) > len(digits) {
+		return first, last, false
+	}
+	rest := digits[len(begin):]
+	first, err := uuid.Parse(begin + rest)
+	if err != nil {
+		return first, last, false
+	}
+	last, err = uuid.Parse(begin + strings.ReplaceAll(rest, "0", "f"))
+	return first, last, err == nil
 }
 
 // OrganizationsChangedSince returns the organizations that were made or changed at a

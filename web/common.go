@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/money"
@@ -15,6 +18,35 @@ func refusal(err error) (*gate.Problem, bool) {
 	var problem *gate.Problem
 	ok := errors.As(err, &problem) && problem.Status < http.StatusInternalServerError && problem.Status != http.StatusUnauthorized
 	return problem, ok
+}
+
+// after redirects where something was done. Where the API has refused it, again shows the form once more, with what it says.
+func (v *visit) after(err error, to string, again func(refused *gate.Problem) error) error {
+	refused, isRefused := refusal(err)
+	switch {
+	case isRefused:
+		return again(refused)
+	case err != nil:
+		return err
+	}
+	return v.redirect(to)
+}
+
+// given is a field of a form without space around it; nil where it is empty.
+func (v *visit) given(field string) *string {
+	text := strings.TrimSpace(v.r.PostFormValue(field))
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// pageAfter is the query of a page's next one.
+func pageAfter(next *uuid.UUID) string {
+	if next == nil {
+		return ""
+	}
+	return next.String()
 }
 
 // notFound says that there is no such thing.

@@ -44,6 +44,8 @@ type Config struct {
 	// API and SignIns are asked. Required.
 	API     API
 	SignIns SignIns
+	// Demo returns whom the first page offers, on this machine alone: [DemoVisitor]. Nil: nobody.
+	Demo func() []DemoVisitor
 	// OpenID signs people in. Nil: they sign in by keys alone.
 	OpenID *openid.Provider
 	// NoKeys takes no keys for a sign-in.

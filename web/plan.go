@@ -143,18 +143,3 @@ func (v *visit) keepPlan() error {
 	}
 	return v.redirect("/plan?done=kept")
 }
-
-// keysPage lists the organization's keys.
-type keysPage struct {
-	Keys []gen.Key
-	// Mine is the key that is signed in.
-	Mine string
-}
-
-func (v *visit) keys() error {
-	var found gen.KeyList
-	if err := v.get(&found, v.own("/keys")); err != nil {
-		return err
-	}
-	return v.page("keys", keysPage{Keys: found.Keys, Mine: v.actor.Key.String()})
-}

@@ -60,16 +60,20 @@ type shownLink struct {
 
 // notices say what was done, by the word that a redirect bears. Nothing else that an address bears is shown.
 var notices = map[string]string{
-	"plan":      "The plan is changed. It counts from now on, on every instance within a second.",
-	"pending":   "The change is noted. The plan in force stays until the month's end.",
-	"kept":      "The plan stays as it is.",
-	"removed":   "The endpoint is removed.",
-	"changed":   "The endpoint is changed.",
-	"redeliver": "The delivery is tried again now.",
-	"started":   "The close has begun.",
-	"decided":   "The decision is noted.",
-	"out":       "You are signed out.",
-	"flushed":   "The instance has flushed.",
+	"plan":         "The plan is changed. It counts from now on, on every instance within a second.",
+	"pending":      "The change is noted. The plan in force stays until the month's end.",
+	"kept":         "The plan stays as it is.",
+	"removed":      "The endpoint is removed.",
+	"changed":      "The endpoint is changed.",
+	"redeliver":    "The delivery is tried again now.",
+	"started":      "The close has begun.",
+	"decided":      "The decision is noted.",
+	"flushed":      "The instance has flushed.",
+	"made":         "The organization is made. Give it a key.",
+	"organization": "The organization is changed. It counts on every instance within a second.",
+	"revoked":      "The key is revoked. It works nowhere within a second.",
+	"published":    "The version is published, or waits for a second person where that is set. It counts on every instance within a second.",
+	"out":          "You are signed out.",
 }
 
 func (v *visit) shell(data any) shell {
@@ -114,5 +118,6 @@ func (v *visit) render(name, part string, data any) ([]byte, error) {
 var functions = template.FuncMap{
 	"number": number, "quantity": quantity, "unit": plural, "money": amount, "utc": utc, "span": span, "relative": relative, "words": words,
 	"bar": newBar, "columns": newColumns,
-	"list": func(items ...any) []any { return items },
+	"before": func(n int) int { return n - 1 },
+	"list":   func(items ...any) []any { return items },
 }

@@ -14,14 +14,18 @@ type route struct {
 }
 
 var (
-	tenants  = []accounts.Role{accounts.RoleTenant}
-	finance  = []accounts.Role{accounts.RoleFinance}
-	everyone = []accounts.Role{accounts.RoleTenant, accounts.RoleFinance, accounts.RoleAdmin}
+	tenants    = []accounts.Role{accounts.RoleTenant}
+	finance    = []accounts.Role{accounts.RoleFinance}
+	admins     = []accounts.Role{accounts.RoleAdmin}
+	keyHolders = []accounts.Role{accounts.RoleTenant, accounts.RoleAdmin}
+	everyone   = []accounts.Role{accounts.RoleTenant, accounts.RoleFinance, accounts.RoleAdmin}
 )
 
 // routes are all pages. docs/security.md has a table of them, which a test holds against this one.
 var routes = []route{
 	{"GET /{$}", nil, (*visit).home},
+	{"GET /demo", nil, (*visit).firstPage},
+	{"POST /demo", nil, (*visit).hitLimit},
 	{"GET /sign-in", nil, (*visit).askToSignIn},
 	{"POST /sign-in", nil, (*visit).begin},
 	{"GET /sign-in/openid", nil, (*visit).beginOpenID},
@@ -40,7 +44,7 @@ var routes = []route{
 	{"POST /plan/keep", tenants, (*visit).keepPlan},
 	{"GET /statements", tenants, (*visit).statements},
 	{"GET /statements/{number}", tenants, (*visit).statement},
-	{"GET /keys", tenants, (*visit).keys},
+	{"GET /keys", keyHolders, (*visit).keys},
 
 	{"GET /webhooks", everyone, (*visit).webhooks},
 	{"POST /webhooks", everyone, (*visit).addWebhook},
@@ -56,6 +60,25 @@ var routes = []route{
 	{"GET /months/{period}/files.zip", finance, (*visit).monthFiles},
 	{"GET /months/{period}/files/{name}", finance, (*visit).monthFile},
 	{"GET /months/{period}/statements/{organization}", finance, (*visit).monthStatement},
+
+	{"GET /instances", admins, (*visit).instances},
+	{"GET /instances/live", admins, (*visit).instancesLive},
+	{"POST /instances/{id}", admins, (*visit).flush},
+	{"GET /reconcile", admins, (*visit).reconcile},
+	{"GET /quarantine", admins, (*visit).quarantine},
+	{"POST /quarantine/{id}", admins, (*visit).decideQuarantined},
+
+	{"GET /organizations", admins, (*visit).organizations},
+	{"POST /organizations", admins, (*visit).addOrganization},
+	{"GET /organizations/{id}", admins, (*visit).organization},
+	{"POST /organizations/{id}", admins, (*visit).changeOrganization},
+	{"POST /organizations/{id}/keys", admins, (*visit).addOrganizationKey},
+	{"POST /keys", admins, (*visit).addKey},
+	{"POST /keys/{id}", admins, (*visit).revokeKey},
+	{"GET /plans", admins, (*visit).catalog},
+	{"GET /plans/{key}", admins, (*visit).planVersions},
+	{"POST /plans/{key}", admins, (*visit).putPlan},
+	{"GET /audit", admins, (*visit).audit},
 }
 
 // navigation is what a role finds at the top of each page.
@@ -64,17 +87,30 @@ var navigation = map[accounts.Role][]link{
 		{"/usage", "Usage"}, {"/money", "Money"}, {"/plan", "Plan"}, {"/statements", "Statements"}, {"/webhooks", "Webhooks"}, {"/keys", "Keys"},
 	},
 	accounts.RoleFinance: {{"/months", "Months"}, {"/webhooks", "Webhooks"}},
-	accounts.RoleAdmin:   {{"/webhooks", "Webhooks"}},
+	accounts.RoleAdmin: {
+		{"/instances", "Instances"},
+		{"/organizations", "Organizations"},
+		{"/plans", "Plans"},
+		{"/keys", "Keys"},
+		{"/audit", "Audit"},
+		{"/reconcile", "Reconcile"},
+		{"/quarantine", "Quarantine"},
+		{"/webhooks", "Webhooks"},
+	},
 }
 
 // link leads to a page.
 type link struct{ To, Text string }
 
 func (v *visit) home() error {
-	if !v.signedIn() {
+	switch {
+	case v.signedIn():
+		return v.redirect(homeOf(v.actor.Role))
+	case len(v.demo()) > 0:
+		return v.redirect("/demo")
+	default:
 		return v.redirect("/sign-in")
 	}
-	return v.redirect(homeOf(v.actor.Role))
 }
 
 func (v *visit) upgradeURL() error { return v.redirect("/plan") }

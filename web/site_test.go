@@ -45,6 +45,8 @@ type site struct {
 	database *pgtest.Database
 	url      string
 	pages    *web.Pages
+	// demo is whom the first page offers.
+	demo []web.DemoVisitor
 	// api answers the pages.
 	api *api.Server
 	// documents is what serves /docs.
@@ -118,10 +120,12 @@ func newSite(t *testing.T) *site {
 		Store: store, Workflows: nothing{}, Blobs: nothing{}, Now: now, Logger: logger,
 		WebhooksConfig: api.WebhooksConfig{Webhooks: store, Redeliverer: nothing{}},
 	})
-	pages := web.New(web.Config{API: server, SignIns: store, Logger: logger, LiveEvery: 20 * time.Millisecond})
+	s := &site{t: t, store: store, database: database, keys: map[string]string{}, ids: map[string]uuid.UUID{}}
+	pages := web.New(web.Config{API: server, SignIns: store, Logger: logger, LiveEvery: 20 * time.Millisecond, Demo: func() []web.DemoVisitor { return s.demo }})
 	server.ServePages(pages)
 	documents := docsite.New(logger)
 	server.ServePages(documents)
+	s.documents = documents
 	served := httptest.NewServer(server.Handler())
 	t.Cleanup(func() {
 		pages.Stop()
@@ -130,10 +134,11 @@ func newSite(t *testing.T) *site {
 		m.Close()
 		store.Close()
 	})
-	s := &site{t: t, store: store, database: database, url: served.URL, pages: pages, api: server, documents: documents, keys: map[string]string{}, ids: map[string]uuid.UUID{}, flush: func() {
+	s.url, s.pages, s.api = served.URL, pages, server
+	s.flush = func() {
 		_, err := flusher.Flush(t.Context())
 		require.NoError(t, err)
-	}}
+	}
 	o, err := store.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Aster & <Sons>", Plan: "free", EffectiveAt: calendar.PeriodOf(now()).Start()})
 	require.NoError(t, err)
 	s.free = o.ID
@@ -244,6 +249,17 @@ func (d document) texts(tag, attribute, value string) []string {
 	return out
 }
 
+// actions are those of the forms that begin so.
+func (d document) actions(begin string) []string {
+	out := []string{}
+	for _, n := range d.all("form", "action", "") {
+		if to := attribute(n, "action"); strings.HasPrefix(to, begin) {
+			out = append(out, to)
+		}
+	}
+	return out
+}
+
 func attribute(n *html.Node, name string) string {
 	for _, a := range n.Attr {
 		if a.Key == name {
@@ -257,7 +273,7 @@ func attribute(n *html.Node, name string) string {
 func (d document) form(action string, more ...string) url.Values {
 	d.t.Helper()
 	out := url.Values{}
-	forms := d.all("form", "action", action)
+	forms := slices.DeleteFunc(d.all("form", "action", action), func(n *html.Node) bool { return attribute(n, "method") != "post" })
 	require.NotEmpty(d.t, forms, "no form for %s: %s", action, d.text(d.root))
 	for n := range forms[0].Descendants() {
 		if n.Type == html.ElementNode && n.Data == "input" && attribute(n, "type") == "hidden" {

@@ -61,6 +61,10 @@ func (v *visit) meters() ([]meterView, gen.Catalog, error) {
 	if err := v.get(&catalog, v.own("/plans")); err != nil {
 		return nil, catalog, err
 	}
+	return v.meterViews(used, catalog), catalog, nil
+}
+
+func (v *visit) meterViews(used gen.Usage, catalog gen.Catalog) []meterView {
 	out := make([]meterView, 0, len(used.Meters))
 	for _, u := range used.Meters {
 		m := meterView{MeterUsage: u, Name: nameOf(catalog.Meters, u.Meter), WindowName: windowName(u.Window)}
@@ -70,7 +74,7 @@ func (v *visit) meters() ([]meterView, gen.Catalog, error) {
 		m.Expected, m.Foreseen = expectedAtEnd(u, v.now)
 		out = append(out, m)
 	}
-	return out, catalog, nil
+	return out
 }
 
 func nameOf(meters []plans.Meter, key string) string {

@@ -691,6 +691,71 @@ type Mode = plans.Mode
 // MoneyTotal defines model for MoneyTotal.
 type MoneyTotal = billing.MoneyTotal
 
+// Operations defines model for Operations.
+type Operations struct {
+	// BatchConflicts Batches that differ from the one that was applied under their identity.
+	BatchConflicts int64 `json:"batch_conflicts"`
+
+	// ExhaustedDeliveries Deliveries that were given up within the last day.
+	ExhaustedDeliveries int64 `json:"exhausted_deliveries"`
+
+	// FailingDeliveries Deliveries that were refused and are tried again.
+	FailingDeliveries int64 `json:"failing_deliveries"`
+
+	// FlushLoops The runs that flush the live instances.
+	FlushLoops []struct {
+		InstanceId openapi_types.UUID `json:"instance_id"`
+
+		// TemporalUrl The run in Temporal's UI; missing where the operator has set none.
+		TemporalUrl *string `json:"temporal_url,omitempty"`
+	} `json:"flush_loops"`
+
+	// Instance The process that answers.
+	Instance struct {
+		Id openapi_types.UUID `json:"id"`
+
+		// JournalBytes What is in the part of its journal that is written to.
+		JournalBytes int64 `json:"journal_bytes"`
+
+		// JournalError Why the journal takes nothing; missing where it does.
+		JournalError *string `json:"journal_error,omitempty"`
+
+		// JournalSegments Sealed parts of its journal that wait for their batch to be written.
+		JournalSegments int `json:"journal_segments"`
+
+		// RetainedBatches Batches that wait for the database.
+		RetainedBatches int `json:"retained_batches"`
+	} `json:"instance"`
+
+	// MissingBatches Batches that are lost.
+	MissingBatches int64 `json:"missing_batches"`
+
+	// OpenExports Closes that have not ended.
+	OpenExports []struct {
+		Period   string `json:"period"`
+		Revision int    `json:"revision"`
+
+		// Since When it came to its stage.
+		Since time.Time `json:"since"`
+		Stage string    `json:"stage"`
+
+		// TemporalUrl The run in Temporal's UI; missing where the operator has set none.
+		TemporalUrl *string `json:"temporal_url,omitempty"`
+	} `json:"open_exports"`
+
+	// Quarantined What was set aside and waits for a decision.
+	Quarantined int64 `json:"quarantined"`
+
+	// StuckReservations Reservations that have expired and can't be ended.
+	StuckReservations int64 `json:"stuck_reservations"`
+
+	// UndispatchedEvents Events whose deliveries are not all started.
+	UndispatchedEvents int64 `json:"undispatched_events"`
+
+	// UndispatchedSince Since when the oldest of them waits.
+	UndispatchedSince *time.Time `json:"undispatched_since,omitempty"`
+}
+
 // Organization Example: {"created_at":"2026-11-24T09:30:00Z","currency":"USD","id":"0199d4c5-8b7e-7c3a-9a51-3f0c5b1f6a01","name":"Ærø Analytics","plan":"free","updated_at":"2026-11-24T09:30:00Z"}
 type Organization = accounts.Organization
 
@@ -818,6 +883,11 @@ type PlanPut struct {
 
 	// SelfService Organizations may change to the plan, and from it, by themselves. Left out, it stays as it is; of a new plan it is false.
 	SelfService *bool `json:"self_service,omitempty"`
+}
+
+// PlanVersions defines model for PlanVersions.
+type PlanVersions struct {
+	Versions []Plan `json:"versions"`
 }
 
 // Price What one meter costs.
@@ -1085,6 +1155,9 @@ type Readiness struct {
 	Parts  map[string]string `json:"parts"`
 	Status string            `json:"status"`
 }
+
+// Reconciliation defines model for Reconciliation.
+type Reconciliation = billing.Reconciliation
 
 // Reservation Example: {"created_at":"2026-11-24T09:31:00Z","current":462,"expires_at":"2026-11-24T09:41:00Z","held":250,"id":"0199d4c5-9c1f-7d2b-8a44-51c0aa1f7b02","max":1000,"meter":"evaluations","mode":"hard","over_limit":false,"plan":"free","quantity":250,"remaining":288,"state":"held","window":{"end":"2026-11-25T00:00:00Z","start":"2026-11-24T00:00:00Z"}}
 type Reservation struct {
@@ -1668,6 +1741,9 @@ type RevokeKeyParams struct {
 
 // ListOrganizationsParams defines parameters for ListOrganizations.
 type ListOrganizationsParams struct {
+	// Search The begin of a name, upper and lower case alike, or of an ID.
+	Search *string `form:"search,omitempty" json:"search,omitempty"`
+
 	// After The `next` of the page before.
 	After *openapi_types.UUID `form:"after,omitempty" json:"after,omitempty"`
 
@@ -1825,6 +1901,15 @@ type DropQuarantinedParams struct {
 	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
 	// with or without the quotes of the draft.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// GetReconciliationParams defines parameters for GetReconciliation.
+type GetReconciliationParams struct {
+	// From The first day, YYYY-MM-DD.
+	From string `form:"from" json:"from"`
+
+	// To The last day, at most 31 days from the first one.
+	To string `form:"to" json:"to"`
 }
 
 // CreateReservationParams defines parameters for CreateReservation.
@@ -2086,6 +2171,9 @@ type ServerInterface interface {
 	// RevokeKey Revoke a key of any role
 	// (DELETE /api/v1/keys/{id})
 	RevokeKey(c *gin.Context, id openapi_types.UUID, params RevokeKeyParams)
+	// GetOperations Show what waits, and what is stuck
+	// (GET /api/v1/operations)
+	GetOperations(c *gin.Context)
 	// ListOrganizations List organizations
 	// (GET /api/v1/organizations)
 	ListOrganizations(c *gin.Context, params ListOrganizationsParams)
@@ -2143,6 +2231,9 @@ type ServerInterface interface {
 	// PutPlan Publish a plan, or a new version of one
 	// (PUT /api/v1/plans)
 	PutPlan(c *gin.Context, params PutPlanParams)
+	// ListPlanVersions List all versions of a plan
+	// (GET /api/v1/plans/{key}/versions)
+	ListPlanVersions(c *gin.Context, key string)
 	// ListProposals List what takes a second person
 	// (GET /api/v1/proposals)
 	ListProposals(c *gin.Context, params ListProposalsParams)
@@ -2167,6 +2258,9 @@ type ServerInterface interface {
 	// DropQuarantined Give up usage that was set aside
 	// (POST /api/v1/quarantine/{id}/drop)
 	DropQuarantined(c *gin.Context, id QuarantinePath, params DropQuarantinedParams)
+	// GetReconciliation Compare what each layer says of the same usage
+	// (GET /api/v1/reconciliation)
+	GetReconciliation(c *gin.Context, params GetReconciliationParams)
 	// CreateReservation Hold a quantity under the plan
 	// (POST /api/v1/reservations)
 	CreateReservation(c *gin.Context, params CreateReservationParams)
@@ -3520,6 +3614,19 @@ func (siw *ServerInterfaceWrapper) RevokeKey(c *gin.Context) {
 	siw.Handler.RevokeKey(c, id, params)
 }
 
+// GetOperations operation middleware
+func (siw *ServerInterfaceWrapper) GetOperations(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetOperations(c)
+}
+
 // ListOrganizations operation middleware
 func (siw *ServerInterfaceWrapper) ListOrganizations(c *gin.Context) {
 
@@ -3528,6 +3635,14 @@ func (siw *ServerInterfaceWrapper) ListOrganizations(c *gin.Context) {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListOrganizationsParams
+
+	// ------------- Optional query parameter "search" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "search", c.Request.URL.Query(), &params.Search, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter search: %w", err), http.StatusBadRequest)
+		return
+	}
 
 	// ------------- Optional query parameter "after" -------------
 
@@ -4265,6 +4380,31 @@ func (siw *ServerInterfaceWrapper) PutPlan(c *gin.Context) {
 	siw.Handler.PutPlan(c, params)
 }
 
+// ListPlanVersions operation middleware
+func (siw *ServerInterfaceWrapper) ListPlanVersions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "key" -------------
+	var key string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "key", c.Param("key"), &key, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter key: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListPlanVersions(c, key)
+}
+
 // ListProposals operation middleware
 func (siw *ServerInterfaceWrapper) ListProposals(c *gin.Context) {
 
@@ -4603,6 +4743,41 @@ func (siw *ServerInterfaceWrapper) DropQuarantined(c *gin.Context) {
 	}
 
 	siw.Handler.DropQuarantined(c, id, params)
+}
+
+// GetReconciliation operation middleware
+func (siw *ServerInterfaceWrapper) GetReconciliation(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetReconciliationParams
+
+	// ------------- Required query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Required query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetReconciliation(c, params)
 }
 
 // CreateReservation operation middleware
@@ -5276,6 +5451,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/v1/keys/:id", wrapper.RevokeKey)
 	router.GET(options.BaseURL+"/api/v1/plans", wrapper.GetPlans)
 	router.PUT(options.BaseURL+"/api/v1/plans", wrapper.PutPlan)
+	router.GET(options.BaseURL+"/api/v1/plans/:key/versions", wrapper.ListPlanVersions)
 	router.GET(options.BaseURL+"/api/v1/billing/export", wrapper.GetBillingExport)
 	router.GET(options.BaseURL+"/api/v1/billing/exports", wrapper.ListExports)
 	router.POST(options.BaseURL+"/api/v1/billing/exports", wrapper.StartExport)
@@ -5306,6 +5482,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/proposals/:id", wrapper.GetProposal)
 	router.POST(options.BaseURL+"/api/v1/proposals/:id/approve", wrapper.ApproveProposal)
 	router.POST(options.BaseURL+"/api/v1/proposals/:id/reject", wrapper.RejectProposal)
+	router.GET(options.BaseURL+"/api/v1/operations", wrapper.GetOperations)
+	router.GET(options.BaseURL+"/api/v1/reconciliation", wrapper.GetReconciliation)
 	router.GET(options.BaseURL+"/api/v1/instances", wrapper.ListInstances)
 	router.POST(options.BaseURL+"/api/v1/instances/:id/flush", wrapper.FlushInstance)
 	router.GET(options.BaseURL+"/api/v1/webhooks", wrapper.ListWebhooks)
@@ -9805,6 +9983,93 @@ func (response RevokeKey503ApplicationProblemPlusJSONResponse) VisitRevokeKeyRes
 	return err
 }
 
+type GetOperationsRequestObject struct {
+}
+
+type GetOperationsResponseObject interface {
+	VisitGetOperationsResponse(w http.ResponseWriter) error
+}
+
+type GetOperations200JSONResponse Operations
+
+func (response GetOperations200JSONResponse) VisitGetOperationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOperations401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response GetOperations401ApplicationProblemPlusJSONResponse) VisitGetOperationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOperations403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetOperations403ApplicationProblemPlusJSONResponse) VisitGetOperationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOperations500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response GetOperations500ApplicationProblemPlusJSONResponse) VisitGetOperationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOperations503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetOperations503ApplicationProblemPlusJSONResponse) VisitGetOperationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListOrganizationsRequestObject struct {
 	Params ListOrganizationsParams
 }
@@ -12993,6 +13258,126 @@ func (response PutPlan503ApplicationProblemPlusJSONResponse) VisitPutPlanRespons
 	return err
 }
 
+type ListPlanVersionsRequestObject struct {
+	Key string `json:"key"`
+}
+
+type ListPlanVersionsResponseObject interface {
+	VisitListPlanVersionsResponse(w http.ResponseWriter) error
+}
+
+type ListPlanVersions200JSONResponse PlanVersions
+
+func (response ListPlanVersions200JSONResponse) VisitListPlanVersionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPlanVersions400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response ListPlanVersions400ApplicationProblemPlusJSONResponse) VisitListPlanVersionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPlanVersions401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response ListPlanVersions401ApplicationProblemPlusJSONResponse) VisitListPlanVersionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPlanVersions403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response ListPlanVersions403ApplicationProblemPlusJSONResponse) VisitListPlanVersionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPlanVersions404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response ListPlanVersions404ApplicationProblemPlusJSONResponse) VisitListPlanVersionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPlanVersions500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response ListPlanVersions500ApplicationProblemPlusJSONResponse) VisitListPlanVersionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPlanVersions503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response ListPlanVersions503ApplicationProblemPlusJSONResponse) VisitListPlanVersionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListProposalsRequestObject struct {
 	Params ListProposalsParams
 }
@@ -14205,6 +14590,110 @@ type DropQuarantined503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response DropQuarantined503ApplicationProblemPlusJSONResponse) VisitDropQuarantinedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReconciliationRequestObject struct {
+	Params GetReconciliationParams
+}
+
+type GetReconciliationResponseObject interface {
+	VisitGetReconciliationResponse(w http.ResponseWriter) error
+}
+
+type GetReconciliation200JSONResponse Reconciliation
+
+func (response GetReconciliation200JSONResponse) VisitGetReconciliationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReconciliation400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetReconciliation400ApplicationProblemPlusJSONResponse) VisitGetReconciliationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReconciliation401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response GetReconciliation401ApplicationProblemPlusJSONResponse) VisitGetReconciliationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReconciliation403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetReconciliation403ApplicationProblemPlusJSONResponse) VisitGetReconciliationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReconciliation500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response GetReconciliation500ApplicationProblemPlusJSONResponse) VisitGetReconciliationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReconciliation503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetReconciliation503ApplicationProblemPlusJSONResponse) VisitGetReconciliationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -16900,6 +17389,9 @@ type StrictServerInterface interface {
 	// RevokeKey Revoke a key of any role
 	// (DELETE /api/v1/keys/{id})
 	RevokeKey(ctx context.Context, request RevokeKeyRequestObject) (RevokeKeyResponseObject, error)
+	// GetOperations Show what waits, and what is stuck
+	// (GET /api/v1/operations)
+	GetOperations(ctx context.Context, request GetOperationsRequestObject) (GetOperationsResponseObject, error)
 	// ListOrganizations List organizations
 	// (GET /api/v1/organizations)
 	ListOrganizations(ctx context.Context, request ListOrganizationsRequestObject) (ListOrganizationsResponseObject, error)
@@ -16957,6 +17449,9 @@ type StrictServerInterface interface {
 	// PutPlan Publish a plan, or a new version of one
 	// (PUT /api/v1/plans)
 	PutPlan(ctx context.Context, request PutPlanRequestObject) (PutPlanResponseObject, error)
+	// ListPlanVersions List all versions of a plan
+	// (GET /api/v1/plans/{key}/versions)
+	ListPlanVersions(ctx context.Context, request ListPlanVersionsRequestObject) (ListPlanVersionsResponseObject, error)
 	// ListProposals List what takes a second person
 	// (GET /api/v1/proposals)
 	ListProposals(ctx context.Context, request ListProposalsRequestObject) (ListProposalsResponseObject, error)
@@ -16981,6 +17476,9 @@ type StrictServerInterface interface {
 	// DropQuarantined Give up usage that was set aside
 	// (POST /api/v1/quarantine/{id}/drop)
 	DropQuarantined(ctx context.Context, request DropQuarantinedRequestObject) (DropQuarantinedResponseObject, error)
+	// GetReconciliation Compare what each layer says of the same usage
+	// (GET /api/v1/reconciliation)
+	GetReconciliation(ctx context.Context, request GetReconciliationRequestObject) (GetReconciliationResponseObject, error)
 	// CreateReservation Hold a quantity under the plan
 	// (POST /api/v1/reservations)
 	CreateReservation(ctx context.Context, request CreateReservationRequestObject) (CreateReservationResponseObject, error)
@@ -18062,6 +18560,30 @@ func (sh *strictHandler) RevokeKey(ctx *gin.Context, id openapi_types.UUID, para
 	}
 }
 
+// GetOperations operation middleware
+func (sh *strictHandler) GetOperations(ctx *gin.Context) {
+	var request GetOperationsRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetOperations(ctx, request.(GetOperationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetOperations")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetOperationsResponseObject); ok {
+		if err := validResponse.VisitGetOperationsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListOrganizations operation middleware
 func (sh *strictHandler) ListOrganizations(ctx *gin.Context, params ListOrganizationsParams) {
 	var request ListOrganizationsRequestObject
@@ -18713,6 +19235,32 @@ func (sh *strictHandler) PutPlan(ctx *gin.Context, params PutPlanParams) {
 	}
 }
 
+// ListPlanVersions operation middleware
+func (sh *strictHandler) ListPlanVersions(ctx *gin.Context, key string) {
+	var request ListPlanVersionsRequestObject
+
+	request.Key = key
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPlanVersions(ctx, request.(ListPlanVersionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPlanVersions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListPlanVersionsResponseObject); ok {
+		if err := validResponse.VisitListPlanVersionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListProposals operation middleware
 func (sh *strictHandler) ListProposals(ctx *gin.Context, params ListProposalsParams) {
 	var request ListProposalsRequestObject
@@ -18993,6 +19541,32 @@ func (sh *strictHandler) DropQuarantined(ctx *gin.Context, id QuarantinePath, pa
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(DropQuarantinedResponseObject); ok {
 		if err := validResponse.VisitDropQuarantinedResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetReconciliation operation middleware
+func (sh *strictHandler) GetReconciliation(ctx *gin.Context, params GetReconciliationParams) {
+	var request GetReconciliationRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReconciliation(ctx, request.(GetReconciliationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReconciliation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetReconciliationResponseObject); ok {
+		if err := validResponse.VisitGetReconciliationResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/riverline/tollgate/internal/config"
 	"github.com/riverline/tollgate/internal/demo"
 	"github.com/riverline/tollgate/internal/devstack"
+	"github.com/riverline/tollgate/web"
 )
 
 // devCommand runs every part on one machine, for trying and for developing.
@@ -114,7 +115,12 @@ func (c *devCommand) Run(ctx context.Context, out *output) error {
 		if err := app.AwaitReady(groupCtx, api, worker); err != nil {
 			return err
 		}
-		return c.announce(groupCtx, out, servers, apiURL, upstream.Addr, time.Since(started))
+		env, organizations, err := c.seed(groupCtx, apiURL)
+		if err != nil {
+			return err
+		}
+		api.OfferDemo(demoVisitors(env, organizations))
+		return c.announce(out, servers, env, upstream.Addr, time.Since(started))
 	})
 	err = group.Wait()
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
@@ -240,36 +246,39 @@ func startEcho() (*http.Server, error) {
 	return server, nil
 }
 
-// announce makes the demo organizations and says what runs where.
-func (c *devCommand) announce(ctx context.Context, out *output, servers *devServers, apiURL, upstream string, took time.Duration) error {
-	env, organizations, err := c.seed(ctx, apiURL)
-	if err != nil {
-		return err
+// demoVisitors are the roles to try.
+func demoVisitors(env demo.Env, organizations []demo.Organization) []web.DemoVisitor {
+	tenant := organizations[0]
+	visitors := []web.DemoVisitor{
+		{Name: "Tenant", Does: "Uses the service on plan " + tenant.Plan + ": where it stands against its limits, what it costs, what another plan changes.", Key: env[tenant.KeyVariable()], Page: "/usage"},
+		{Name: "Finance", Does: "Closes months: what differs from the month before and why, approval by a second person, files.", Key: env["TOLLGATE_FINANCE_KEY"], Page: "/months"},
+		{Name: "Operator", Does: "Keeps it running: instances, what waits, what is stuck, whether all layers say the same.", Key: env["TOLLGATE_ADMIN_KEY"], Page: "/instances"},
+		{Name: "Administrator", Does: "Organizations, keys, and plans with their prices, tried on last month before they are published.", Key: env["TOLLGATE_ADMIN_KEY"], Page: "/organizations"},
 	}
-	database := redacted(servers.ownerURL)
+	if tenant.Plan == "free" {
+		visitors[0].Limited = "simulations"
+	}
+	return visitors
+}
+
+// announce says what to open, and what runs where.
+func (c *devCommand) announce(out *output, servers *devServers, env demo.Env, upstream string, took time.Duration) error {
+	_, _ = fmt.Fprintf(out, "\nTollgate is ready after %s. Ctrl-C flushes and stops it; the data stays.\n\n  Open %s/\n\n", took.Round(100*time.Millisecond), env["TOLLGATE_URL"])
 	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	rows := [][2]string{
-		{"Open", env["TOLLGATE_URL"] + "/ (sign in with a key below)"},
-		{"API", env["TOLLGATE_URL"] + "/api/v1"},
-		{"Documentation", env["TOLLGATE_URL"] + "/docs"},
+	for _, row := range [][2]string{
+		{"API", env["TOLLGATE_URL"] + "/api/v1, its reference at " + env["TOLLGATE_URL"] + "/docs"},
 		{"Gateway", env["TOLLGATE_URL"] + "/gateway/ → echo at http://" + upstream},
-		{"Temporal UI", servers.temporal.UIURL()},
-		{"Temporal", servers.temporal.Address()},
-		{"Postgres", database},
+		{"Temporal", servers.temporal.Address() + ", its UI at " + servers.temporal.UIURL()},
+		{"Postgres", redacted(servers.ownerURL)},
 		{"Metrics", "http://" + loopback(c.MetricsPort) + "/metrics, http://" + loopback(c.WorkerPort) + "/metrics"},
-	}
-	for _, o := range organizations {
-		rows = append(rows, [2]string{o.Name + "'s key", env[o.KeyVariable()]})
-	}
-	rows = append(rows, [2]string{"Finance key", env["TOLLGATE_FINANCE_KEY"]}, [2]string{"Admin key", env["TOLLGATE_ADMIN_KEY"]}, [2]string{"All of it", c.envFile()})
-	for _, row := range rows {
+		{"Keys", c.envFile()},
+	} {
 		_, _ = fmt.Fprintf(table, "  %s\t%s\n", row[0], row[1])
 	}
-	_, _ = fmt.Fprintf(out, "\nTollgate is ready after %s. Ctrl-C flushes and stops it; the data stays.\n\n", took.Round(100*time.Millisecond))
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "\nTry: set -a; . %s; set +a\n", c.envFile())
+	_, err := fmt.Fprintf(out, "\nIn a shell: set -a; . %s; set +a\n", c.envFile())
 	return err
 }
 

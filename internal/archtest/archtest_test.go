@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,7 +81,7 @@ func TestLayersLookOneWay(t *testing.T) {
 		"workflows":  {"calendar", "fault", "money", "plans", "billing", "meter", "events", "webhooks", "sinks", "activities", "workflows"},
 		"gate":       {"calendar", "plans", "meter"},
 		// Pages ask the API, and no store: what they show is what it answers.
-		"web": {"calendar", "fault", "money", "plans", "accounts", "billing", "events", "gate", "api/gen", "web"},
+		"web": {"calendar", "fault", "money", "plans", "accounts", "audit", "billing", "meter", "events", "gate", "api/gen", "web"},
 		"api": {"calendar", "fault", "money", "plans", "accounts", "audit", "billing", "meter", "events", "webhooks", "sinks", "gate", "instant", "api"},
 	}
 	packages := listPackages(t)
@@ -175,4 +176,21 @@ func TestWebStaysInTheWebPackages(t *testing.T) {
 
 func anyOf(path string, prefixes ...string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return matches(path, prefix) })
+}
+
+// TestOnlyDevOffersTheDemo holds that no program but `tollgate dev` offers keys on its first page.
+func TestOnlyDevOffersTheDemo(t *testing.T) {
+	t.Parallel()
+	var offers []string
+	require.NoError(t, filepath.WalkDir("../../cmd", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		if strings.Contains(string(source), ".OfferDemo(") {
+			offers = append(offers, path)
+		}
+		return err
+	}))
+	require.Equal(t, []string{"../../cmd/tollgate/dev.go"}, offers)
 }

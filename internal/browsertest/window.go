@@ -37,7 +37,7 @@ const within = 8 * time.Minute
 // Open starts Chromium, without what the machine's user has, for the pages at a URL. It ends with the test.
 func Open(t *testing.T, url string) *Window {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1200, 900))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.WindowSize(1200, 900))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
@@ -60,7 +60,7 @@ func (w *Window) Run(actions ...chromedp.Action) {
 }
 
 // step bounds one action of a person, on a machine that is busy.
-const step = time.Minute
+const step = 2 * time.Minute
 
 // Do runs actions that must be done soon, and says what was on the page where they aren't.
 func (w *Window) Do(actions ...chromedp.Action) {
@@ -95,7 +95,7 @@ func (w *Window) Type(field, text string) {
 // Await waits until an expression of JavaScript is true.
 func (w *Window) Await(expression string) {
 	w.t.Helper()
-	w.Do(chromedp.Poll(expression, nil))
+	w.Do(chromedp.Poll(expression, nil, chromedp.WithPollingTimeout(step)))
 }
 
 // Text returns what a selector finds, as a person reads it.

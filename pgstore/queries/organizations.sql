@@ -18,6 +18,15 @@ SELECT pg_current_xact_id()::text::bigint AS transaction_id;
 -- name: ListOrganizations :many
 SELECT * FROM organizations WHERE id > @after ORDER BY id LIMIT @page_size;
 
+-- name: SearchOrganizations :many
+-- Compared by bytes, as the index is: from the begin itself to the begin followed by the last character that there is.
+SELECT * FROM organizations
+WHERE sought_as ~>=~ lower(@begin::text) AND sought_as ~<=~ (lower(@begin::text) || chr(1114111))
+ORDER BY sought_as USING ~<~, id LIMIT @page_size;
+
+-- name: OrganizationsBetween :many
+SELECT * FROM organizations WHERE id BETWEEN @first AND @last ORDER BY id LIMIT @page_size;
+
 -- name: UpdateOrganization :one
 UPDATE organizations
 SET name = coalesce(sqlc.narg(name), name), currency = coalesce(sqlc.narg(currency), currency), updated_at = now()

@@ -32,8 +32,16 @@ type Started struct {
 	Joined bool `json:"joined"`
 }
 
-// UILink returns the address of a run's page in Temporal's UI, whose own address is base.
+// UILink returns the address of a run's page in Temporal's UI, whose own address is base; without a
+// run's ID, that of the list of the workflow's runs.
 func (s Started) UILink(base, namespace string) (string, error) {
+	if s.RunID == "" {
+		link, err := url.JoinPath(base, "namespaces", url.PathEscape(namespace), "workflows")
+		if err != nil {
+			return "", fmt.Errorf("link to Temporal's UI: %w", err)
+		}
+		return link + "?query=" + url.QueryEscape(fmt.Sprintf("WorkflowId=%q", s.WorkflowID)), nil
+	}
 	link, err := url.JoinPath(base, "namespaces", url.PathEscape(namespace), "workflows", url.PathEscape(s.WorkflowID), s.RunID, "history")
 	if err != nil {
 		return "", fmt.Errorf("link to Temporal's UI: %w", err)

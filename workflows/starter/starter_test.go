@@ -239,6 +239,9 @@ func TestUILink(t *testing.T) {
 	link, err := starter.Started{WorkflowID: "export/2026-10", RunID: "0199a000"}.UILink("https://temporal.example.com/ui/", "default")
 	require.NoError(t, err)
 	require.Equal(t, "https://temporal.example.com/ui/namespaces/default/workflows/export%2F2026-10/0199a000/history", link)
+	link, err = starter.Started{WorkflowID: "flush/0199a000"}.UILink("https://temporal.example.com/ui/", "default")
+	require.NoError(t, err)
+	require.Equal(t, "https://temporal.example.com/ui/namespaces/default/workflows?query=WorkflowId%3D%22flush%2F0199a000%22", link)
 	_, err = starter.Started{}.UILink("://", "default")
 	require.ErrorContains(t, err, "link to Temporal's UI")
 }

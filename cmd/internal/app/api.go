@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -30,6 +31,18 @@ type API struct {
 	ready  *ready
 	// callers is how many connections of callers are held.
 	callers int
+	// demo is whom the first page offers.
+	demo atomic.Pointer[[]web.DemoVisitor]
+}
+
+// OfferDemo has the first page offer keys, to whoever opens it on this machine. It is for `tollgate dev` alone.
+func (a *API) OfferDemo(visitors []web.DemoVisitor) { a.demo.Store(&visitors) }
+
+func (a *API) offered() []web.DemoVisitor {
+	if visitors := a.demo.Load(); visitors != nil {
+		return *visitors
+	}
+	return nil
 }
 
 // NewAPI makes an API that does not run yet.
@@ -99,8 +112,7 @@ func (a *API) Run(ctx context.Context) (err error) {
 		return err
 	}
 	instance.follow(server)
-	pages := web.New(web.Config{API: server, SignIns: b.store, OpenID: a.config.provider(), NoKeys: !a.config.SignInByKey, Logger: b.logger})
-	server.ServePages(pages)
+	pages := a.servePages(b, server)
 
 	httpServer := api.NewHTTPServer(api.HTTPConfig{
 		Handler: server.Handler(), HeaderTimeout: a.config.HeaderTimeout, BodyTimeout: a.config.BodyTimeout,
@@ -118,6 +130,15 @@ func (a *API) Run(ctx context.Context) (err error) {
 	case <-ctx.Done():
 	}
 	return errors.Join(err, a.stop(ctx, b, server, httpServer), instance.drain())
+}
+
+// servePages answers what people open.
+func (a *API) servePages(b *base, server *api.Server) *web.Pages {
+	pages := web.New(web.Config{
+		API: server, SignIns: b.store, OpenID: a.config.provider(), NoKeys: !a.config.SignInByKey, Demo: a.offered, Logger: b.logger,
+	})
+	server.ServePages(pages)
+	return pages
 }
 
 // tracing makes spans, and the metrics of HTTP servers, of what passes it.
@@ -218,6 +239,7 @@ func (a *API) newServer(b *base, i *instance, blobs *blobstore.Store, shedder *g
 		CreditsTakeTwo: creditsTakeTwo, PlansTakeTwo: a.config.PlansTakeTwo,
 		// Together with the rechecks, look-ups of keys take half of the connections at most.
 		KeysAway: a.config.KeysAway, KeyLookups: max(1, int(a.config.MaxConnections)/4), MaxKeys: a.config.MaxKeys,
+		Backlog:     i.backlog,
 		Shedder:     shedder,
 		MaxLate:     a.config.MaxLate,
 		MaxAhead:    a.config.MaxAhead,

@@ -124,6 +124,12 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	return i, nil
 }
 
+// backlog is what the instance has acknowledged and not written.
+func (i *instance) backlog() api.Backlog {
+	kept := i.journal.Stats()
+	return api.Backlog{Instance: i.id, Retained: i.flusher.Retained(), Segments: kept.Sealed, Bytes: kept.Size, Journal: i.journalHealth()}
+}
+
 // follow keeps plans, limits and keys up to date.
 func (i *instance) follow(keys keys) {
 	c := &changes{

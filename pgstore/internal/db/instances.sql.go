@@ -39,7 +39,8 @@ func (q *Queries) Instance(ctx context.Context, id uuid.UUID) (Instance, error) 
 }
 
 const instances = `-- name: Instances :many
-SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, i.open_count, i.open_since, i.open_organization_id, i.open_meter, i.lost_after_ms, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
+SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, i.open_count, i.open_since, i.open_organization_id, i.open_meter, i.lost_after_ms, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota,
+    coalesce((SELECT sum(l.granted) FROM quota_leases l WHERE l.instance_id = i.id), 0)::bigint AS leased
 FROM instances i
 ORDER BY i.started_at, i.id
 `
@@ -47,6 +48,7 @@ ORDER BY i.started_at, i.id
 type InstancesRow struct {
 	Instance  Instance
 	LostQuota int64
+	Leased    int64
 }
 
 func (q *Queries) Instances(ctx context.Context) ([]InstancesRow, error) {
@@ -74,6 +76,7 @@ func (q *Queries) Instances(ctx context.Context) ([]InstancesRow, error) {
 			&i.Instance.OpenMeter,
 			&i.Instance.LostAfterMs,
 			&i.LostQuota,
+			&i.Leased,
 		); err != nil {
 			return nil, err
 		}

@@ -135,6 +135,8 @@ type Organization struct {
 	UpdatedAt time.Time
 	// ISO 4217 code in which the organization is billed.
 	Currency string
+	// The name, to be sought by its begin. A column, since row-level security lets no index be used by a function that isn't leakproof.
+	SoughtAs string
 }
 
 // Entitlements: one limit for each meter of a plan version. Where there is no row, the built-in default counts, unless the catalog is the installation's own.

@@ -178,7 +178,7 @@ func (q *Queries) HasUsage(ctx context.Context, organizationID uuid.UUID) (bool,
 
 const insertOrganization = `-- name: InsertOrganization :one
 INSERT INTO organizations (id, name, currency) VALUES ($1, $2, $3)
-RETURNING id, name, created_at, updated_at, currency
+RETURNING id, name, created_at, updated_at, currency, sought_as
 `
 
 func (q *Queries) InsertOrganization(ctx context.Context, iD uuid.UUID, name string, currency string) (Organization, error) {
@@ -190,6 +190,7 @@ func (q *Queries) InsertOrganization(ctx context.Context, iD uuid.UUID, name str
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Currency,
+		&i.SoughtAs,
 	)
 	return i, err
 }
@@ -251,7 +252,7 @@ func (q *Queries) InsertPlanChange(ctx context.Context, arg InsertPlanChangePara
 }
 
 const listOrganizations = `-- name: ListOrganizations :many
-SELECT id, name, created_at, updated_at, currency FROM organizations WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, name, created_at, updated_at, currency, sought_as FROM organizations WHERE id > $1 ORDER BY id LIMIT $2
 `
 
 func (q *Queries) ListOrganizations(ctx context.Context, after uuid.UUID, pageSize int32) ([]Organization, error) {
@@ -269,6 +270,7 @@ func (q *Queries) ListOrganizations(ctx context.Context, after uuid.UUID, pageSi
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.Currency,
+			&i.SoughtAs,
 		); err != nil {
 			return nil, err
 		}
@@ -281,7 +283,7 @@ func (q *Queries) ListOrganizations(ctx context.Context, after uuid.UUID, pageSi
 }
 
 const lockOrganization = `-- name: LockOrganization :one
-SELECT id, name, created_at, updated_at, currency FROM organizations WHERE id = $1 FOR NO KEY UPDATE
+SELECT id, name, created_at, updated_at, currency, sought_as FROM organizations WHERE id = $1 FOR NO KEY UPDATE
 `
 
 // Whoever changes what an organization has from when on holds its row.
@@ -294,6 +296,7 @@ func (q *Queries) LockOrganization(ctx context.Context, id uuid.UUID) (Organizat
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Currency,
+		&i.SoughtAs,
 	)
 	return i, err
 }
@@ -317,7 +320,7 @@ func (q *Queries) MoveFirstPlan(ctx context.Context, effectiveFrom time.Time, or
 }
 
 const organization = `-- name: Organization :one
-SELECT id, name, created_at, updated_at, currency FROM organizations WHERE id = $1
+SELECT id, name, created_at, updated_at, currency, sought_as FROM organizations WHERE id = $1
 `
 
 func (q *Queries) Organization(ctx context.Context, id uuid.UUID) (Organization, error) {
@@ -329,6 +332,7 @@ func (q *Queries) Organization(ctx context.Context, id uuid.UUID) (Organization,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Currency,
+		&i.SoughtAs,
 	)
 	return i, err
 }
@@ -343,6 +347,37 @@ func (q *Queries) OrganizationSeen(ctx context.Context, id uuid.UUID) (string, e
 	var snapshot string
 	err := row.Scan(&snapshot)
 	return snapshot, err
+}
+
+const organizationsBetween = `-- name: OrganizationsBetween :many
+SELECT id, name, created_at, updated_at, currency, sought_as FROM organizations WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3
+`
+
+func (q *Queries) OrganizationsBetween(ctx context.Context, first uuid.UUID, last uuid.UUID, pageSize int32) ([]Organization, error) {
+	rows, err := q.db.Query(ctx, organizationsBetween, first, last, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Organization
+	for rows.Next() {
+		var i Organization
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Currency,
+			&i.SoughtAs,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const organizationsChangedSince = `-- name: OrganizationsChangedSince :many
@@ -362,6 +397,40 @@ func (q *Queries) OrganizationsChangedSince(ctx context.Context, since time.Time
 			return nil, err
 		}
 		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const searchOrganizations = `-- name: SearchOrganizations :many
+SELECT id, name, created_at, updated_at, currency, sought_as FROM organizations
+WHERE sought_as ~>=~ lower($1::text) AND sought_as ~<=~ (lower($1::text) || chr(1114111))
+ORDER BY sought_as USING ~<~, id LIMIT $2
+`
+
+// Compared by bytes, as the index is: from the begin itself to the begin followed by the last character that there is.
+func (q *Queries) SearchOrganizations(ctx context.Context, begin string, pageSize int32) ([]Organization, error) {
+	rows, err := q.db.Query(ctx, searchOrganizations, begin, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Organization
+	for rows.Next() {
+		var i Organization
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Currency,
+			&i.SoughtAs,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -419,7 +488,7 @@ const updateOrganization = `-- name: UpdateOrganization :one
 UPDATE organizations
 SET name = coalesce($1, name), currency = coalesce($2, currency), updated_at = now()
 WHERE id = $3
-RETURNING id, name, created_at, updated_at, currency
+RETURNING id, name, created_at, updated_at, currency, sought_as
 `
 
 func (q *Queries) UpdateOrganization(ctx context.Context, name *string, currency *string, iD uuid.UUID) (Organization, error) {
@@ -431,6 +500,7 @@ func (q *Queries) UpdateOrganization(ctx context.Context, name *string, currency
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Currency,
+		&i.SoughtAs,
 	)
 	return i, err
 }

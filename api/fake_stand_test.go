@@ -1,0 +1,78 @@
+package api
+
+import (
+	"context"
+	"strings"
+
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/webhooks"
+)
+
+// fakeStand is what waits.
+type fakeStand struct {
+	backlog                               webhooks.Backlog
+	quarantined, missing, differing, held int64
+	reconciliation                        billing.Reconciliation
+}
+
+func (s *fakeStore) figure(ctx context.Context, of *int64) (n int64, err error) {
+	err = s.call(ctx, func() error { n = *of; return nil })
+	return n, err
+}
+
+func (s *fakeStore) QuarantinedRows(ctx context.Context) (int64, error) {
+	return s.figure(ctx, &s.stand.quarantined)
+}
+
+func (s *fakeStore) CountMissingBatches(ctx context.Context) (int64, error) {
+	return s.figure(ctx, &s.stand.missing)
+}
+
+func (s *fakeStore) CountBatchConflicts(ctx context.Context) (int64, error) {
+	return s.figure(ctx, &s.stand.differing)
+}
+
+func (s *fakeStore) StuckReservations(ctx context.Context) (int64, error) {
+	return s.figure(ctx, &s.stand.held)
+}
+
+func (s *fakeStore) WebhookBacklog(ctx context.Context) (b webhooks.Backlog, err error) {
+	err = s.call(ctx, func() error { b = s.stand.backlog; return nil })
+	return b, err
+}
+
+func (s *fakeStore) OpenExports(ctx context.Context) (open []billing.Export, err error) {
+	err = s.call(ctx, func() error {
+		for _, e := range s.exports {
+			if !e.Stage.Ended() {
+				open = append(open, e)
+			}
+		}
+		return nil
+	})
+	return open, err
+}
+
+func (s *fakeStore) Reconcile(ctx context.Context, from, to calendar.Day) (found billing.Reconciliation, err error) {
+	err = s.call(ctx, func() error {
+		found = s.stand.reconciliation
+		found.From, found.To = from, to
+		found.Compared, found.Differences = notNil(found.Compared), notNil(found.Differences)
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) SearchOrganizations(ctx context.Context, begin string, limit int) (found []accounts.Organization, err error) {
+	err = s.call(ctx, func() error {
+		for _, o := range s.organizations {
+			if strings.HasPrefix(strings.ToLower(o.Name), strings.ToLower(begin)) && len(found) < limit {
+				found = append(found, o)
+			}
+		}
+		return nil
+	})
+	return found, err
+}

@@ -1,0 +1,138 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/webhooks"
+)
+
+// OperationsStore says what waits, and what is stuck.
+type OperationsStore interface {
+	// WebhookBacklog returns what is on its way to endpoints.
+	WebhookBacklog(ctx context.Context) (webhooks.Backlog, error)
+	// OpenExports returns the exports that have not ended.
+	OpenExports(ctx context.Context) ([]billing.Export, error)
+	// QuarantinedRows returns how much was set aside and waits for a decision.
+	QuarantinedRows(ctx context.Context) (int64, error)
+	// CountMissingBatches returns how many batches are lost.
+	CountMissingBatches(ctx context.Context) (int64, error)
+	// CountBatchConflicts returns how many batches differ from the one that was applied.
+	CountBatchConflicts(ctx context.Context) (int64, error)
+	// StuckReservations returns how many reservations can't be ended.
+	StuckReservations(ctx context.Context) (int64, error)
+	// Reconcile compares what each layer says of the usage of days, both included.
+	Reconcile(ctx context.Context, from, to calendar.Day) (billing.Reconciliation, error)
+}
+
+// Backlog is what a process has acknowledged and not written.
+type Backlog struct {
+	// Instance is the process.
+	Instance uuid.UUID
+	// Retained counts batches that wait for the database.
+	Retained int
+	// Segments counts the sealed parts of the journal that wait for their batch, Bytes is what is in
+	// the one that is written to.
+	Segments int
+	Bytes    int64
+	// Journal says why it takes nothing; nil where it does.
+	Journal error
+}
+
+// GetOperations answers with what waits, and what is stuck.
+func (s *Server) GetOperations(ctx context.Context, _ gen.GetOperationsRequestObject) (gen.GetOperationsResponseObject, error) {
+	ctx = requestContext(ctx)
+	out := gen.GetOperations200JSONResponse{}
+	for _, figure := range []struct {
+		read func(context.Context) (int64, error)
+		into *int64
+	}{
+		{s.config.Store.QuarantinedRows, &out.Quarantined},
+		{s.config.Store.CountMissingBatches, &out.MissingBatches},
+		{s.config.Store.CountBatchConflicts, &out.BatchConflicts},
+		{s.config.Store.StuckReservations, &out.StuckReservations},
+	} {
+		var err error
+		if *figure.into, err = figure.read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	waiting, err := s.config.Store.WebhookBacklog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out.UndispatchedEvents, out.FailingDeliveries, out.ExhaustedDeliveries = waiting.Undispatched, waiting.Failing, waiting.Exhausted
+	if !waiting.UndispatchedSince.IsZero() {
+		out.UndispatchedSince = &waiting.UndispatchedSince
+	}
+	if err := s.addOpenExports(ctx, &out); err != nil {
+		return nil, err
+	}
+	own := s.config.Backlog()
+	out.Instance.Id, out.Instance.RetainedBatches = own.Instance, own.Retained
+	out.Instance.JournalSegments, out.Instance.JournalBytes = own.Segments, own.Bytes
+	if own.Journal != nil {
+		says := own.Journal.Error()
+		out.Instance.JournalError = &says
+	}
+	return out, s.addFlushLoops(ctx, &out)
+}
+
+func (s *Server) addOpenExports(ctx context.Context, out *gen.GetOperations200JSONResponse) error {
+	open, err := s.config.Store.OpenExports(ctx)
+	out.OpenExports = makeLike(out.OpenExports, len(open))
+	for i, e := range open {
+		to := &out.OpenExports[i]
+		to.Period, to.Revision, to.Stage, to.Since = e.Period.String(), e.Revision, string(e.Stage), e.StagedAt
+		to.TemporalUrl = s.temporalURL(e.WorkflowID, e.RunID)
+	}
+	return err
+}
+
+func (s *Server) addFlushLoops(ctx context.Context, out *gen.GetOperations200JSONResponse) error {
+	instances, err := s.config.Store.Instances(ctx)
+	out.FlushLoops = makeLike(out.FlushLoops, 0)
+	for _, i := range instances {
+		if i.Status != meter.InstanceLive {
+			continue
+		}
+		loop := makeLike(out.FlushLoops, 1)[0]
+		loop.InstanceId, loop.TemporalUrl = i.ID, s.temporalURL("flush/"+i.ID.String(), "")
+		out.FlushLoops = append(out.FlushLoops, loop)
+	}
+	return err
+}
+
+// makeLike makes a slice of the type of another one, which generated code gives no name.
+func makeLike[S ~[]E, E any](_ S, n int) S { return make(S, n) }
+
+// maxReconciled is the most days that are compared at once.
+const maxReconciled = 31
+
+// GetReconciliation compares what each layer says of the same usage.
+func (s *Server) GetReconciliation(ctx context.Context, request gen.GetReconciliationRequestObject) (gen.GetReconciliationResponseObject, error) {
+	ctx = requestContext(ctx)
+	days := [2]calendar.Day{}
+	for i, given := range []struct{ name, text string }{{"from", request.Params.From}, {"to", request.Params.To}} {
+		var err error
+		if days[i], err = calendar.ParseDay(given.text); err != nil {
+			return nil, invalid(given.name, "must be a day of the form YYYY-MM-DD; %q is not", given.text)
+		}
+	}
+	if days[1] < days[0] || days[1]-days[0] >= maxReconciled {
+		return nil, invalid("to", "must be %s to %d days from it", days[0], maxReconciled-1)
+	}
+	ctx, cancel := context.WithTimeout(ctx, reconcileWithin)
+	defer cancel()
+	found, err := s.config.Store.Reconcile(ctx, days[0], days[1])
+	return gen.GetReconciliation200JSONResponse(found), err
+}
+
+// reconcileWithin bounds a reconciliation that somebody waits for.
+const reconcileWithin = 30 * time.Second

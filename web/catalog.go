@@ -1,0 +1,246 @@
+package web
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/gate"
+)
+
+// catalogPage lists the plans in force.
+type catalogPage struct{ Catalog gen.Catalog }
+
+func (v *visit) catalog() error {
+	var p catalogPage
+	if err := v.get(&p.Catalog, "/plans"); err != nil {
+		return err
+	}
+	return v.page("plans", p)
+}
+
+// planVersionsPage shows what the versions of a plan differ in, and publishes another one.
+type planVersionsPage struct {
+	Key      string
+	Versions []gen.Plan
+	// From and To are the versions that are compared; Changes is what differs.
+	From, To int
+	Changes  []change
+	// Document is the plan as it is put, to be changed.
+	Document string
+	Refusal  string
+	// Check is what the document changes; nil until it was checked.
+	Check *planCheck
+}
+
+// planCheck is what a document would change.
+type planCheck struct {
+	Changes []change
+	// Period is the month that was rated under it; Note says why there is none.
+	Period, Note string
+	// Organizations are those whose amount differs, the largest difference first, shownDifferences at most.
+	Organizations []billing.DryRunOrganization
+	Totals        billing.DryRunTotals
+	// More says that not all organizations were looked at.
+	More bool
+}
+
+const (
+	shownDifferences = 100
+	// checkedPages is how many pages of organizations a check rates, of checkedPage each.
+	checkedPages = 10
+	checkedPage  = 500
+)
+
+// newest is the version in force.
+func (p planVersionsPage) newest() gen.Plan { return p.Versions[0] }
+
+func (v *visit) planVersionsPage() (planVersionsPage, error) {
+	p := planVersionsPage{Key: v.r.PathValue("key")}
+	var found gen.PlanVersions
+	if err := v.get(&found, "/plans/"+p.Key+"/versions"); err != nil {
+		return p, err
+	}
+	p.Versions = found.Versions
+	document, err := documentOf(p.newest())
+	p.Document = string(document)
+	return p, err
+}
+
+func (v *visit) planVersions() error {
+	p, err := v.planVersionsPage()
+	if err != nil {
+		return err
+	}
+	p.To = p.newest().Version
+	p.From = p.To - 1
+	query := v.r.URL.Query()
+	for name, into := range map[string]*int{"from": &p.From, "to": &p.To} {
+		if n, err := strconv.Atoi(query.Get(name)); err == nil {
+			*into = n
+		}
+	}
+	before, _ := p.version(p.From)
+	after, ok := p.version(p.To)
+	if !ok {
+		return notFound(fmt.Sprintf("version %d of plan %s", p.To, p.Key))
+	}
+	if p.Changes, err = changesOf(before, after); err != nil {
+		return err
+	}
+	return v.page("plan_versions", p)
+}
+
+// version is the document of a version; empty where there is none.
+func (p planVersionsPage) version(n int) (json.RawMessage, bool) {
+	for _, one := range p.Versions {
+		if one.Version == n {
+			document, err := documentOf(one)
+			return document, err == nil
+		}
+	}
+	return nil, false
+}
+
+// documentOf writes a plan as it is put.
+func documentOf(p gen.Plan) (json.RawMessage, error) {
+	put := gen.PlanPut{Key: p.Key, Name: p.Name, SelfService: &p.SelfService, Rank: &p.Rank, PriceBooks: &p.PriceBooks, Entitlements: []gen.EntitlementPut{}}
+	if p.RateLimit.RequestsPerSecond > 0 {
+		put.RateLimit = &p.RateLimit
+	}
+	for _, e := range p.Entitlements {
+		one := gen.EntitlementPut{Meter: e.Meter, Mode: e.Mode, Max: e.Max}
+		if e.Window != "" && e.Max != nil {
+			one.Window = &e.Window
+		}
+		put.Entitlements = append(put.Entitlements, one)
+	}
+	document, err := json.MarshalIndent(put, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("write a plan: %w", err)
+	}
+	return document, nil
+}
+
+// putPlan checks a document, and publishes one that was checked as it is.
+func (v *visit) putPlan() error {
+	p, err := v.planVersionsPage()
+	if err != nil {
+		return err
+	}
+	before := json.RawMessage(p.Document)
+	p.Document = v.r.PostFormValue("document")
+	refuse := func(status int, says string) error {
+		p.Refusal = says
+		return v.show(status, "plan_versions", p)
+	}
+	var wanted gen.PlanPut
+	decoder := json.NewDecoder(bytes.NewReader([]byte(p.Document)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&wanted); err != nil {
+		return refuse(http.StatusBadRequest, "This is no plan: "+err.Error()+".")
+	}
+	if wanted.Key != p.Key {
+		return refuse(http.StatusBadRequest, "The key must stay "+p.Key+": another key is another plan.")
+	}
+	if v.r.PostFormValue("do") == "publish" {
+		if p.Checked() != v.r.PostFormValue("checked") {
+			return refuse(http.StatusConflict, "It was changed after the check. Check it again.")
+		}
+		err := v.send("PUT", "/plans", wanted, nil)
+		return v.after(err, "/plans/"+p.Key+"?done=published", func(refused *gate.Problem) error { return refuse(refused.Status, refused.Message) })
+	}
+	check, err := v.checkPlan(before, wanted, p.newest())
+	if refused, ok := refusal(err); ok {
+		return refuse(refused.Status, refused.Message)
+	}
+	if err != nil {
+		return err
+	}
+	p.Check = &check
+	return v.page("plan_versions", p)
+}
+
+// Checked is what says that a document is the one that was checked.
+func (p planVersionsPage) Checked() string {
+	sum := sha256.Sum256([]byte(p.Document))
+	return hex.EncodeToString(sum[:])
+}
+
+// checkPlan rates last month under a document.
+func (v *visit) checkPlan(before json.RawMessage, wanted gen.PlanPut, newest gen.Plan) (planCheck, error) {
+	out := planCheck{Period: calendar.PeriodOf(v.now).Previous().String()}
+	proposed := gen.ProposedPlan{Key: wanted.Key, Name: wanted.Name, Version: newest.Version + 1, RateLimit: wanted.RateLimit, PriceBooks: newest.PriceBooks}
+	if wanted.PriceBooks != nil {
+		proposed.PriceBooks = *wanted.PriceBooks
+	}
+	for _, e := range wanted.Entitlements {
+		one := gen.ProposedEntitlement{Meter: e.Meter, Mode: e.Mode, Max: e.Max}
+		if e.Window != nil {
+			one.Window = *e.Window
+		}
+		proposed.Entitlements = append(proposed.Entitlements, one)
+	}
+	after, err := json.Marshal(wanted)
+	if err != nil {
+		return out, fmt.Errorf("write a plan: %w", err)
+	}
+	if out.Changes, err = changesOf(before, after); err != nil {
+		return out, err
+	}
+	next := ""
+	for range checkedPages {
+		var found gen.DryRunPage
+		err := v.ask(http.MethodPost, "/billing/exports/"+out.Period+"/dry-run", []string{"after", next, "limit", strconv.Itoa(checkedPage)},
+			gen.ProposedCatalog{Plans: []gen.ProposedPlan{proposed}}, &found)
+		var refused *gate.Problem
+		if errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusConflict) {
+			out.Note, out.Period = refused.Message, ""
+			return out, nil
+		}
+		if err != nil {
+			return out, err
+		}
+		for _, o := range found.Organizations {
+			out.Totals.Add(o)
+			if o.Difference == nil && o.Reason != "" || o.Difference != nil && !o.Difference.IsZero() {
+				out.Organizations = append(out.Organizations, o)
+			}
+		}
+		next = pageAfter(found.Next)
+		out.More = next != ""
+		if !out.More {
+			break
+		}
+	}
+	slices.SortStableFunc(out.Organizations, bySize)
+	out.Organizations = out.Organizations[:min(len(out.Organizations), shownDifferences)]
+	return out, nil
+}
+
+// bySize puts what can't be compared first, then the largest difference.
+func bySize(a, b billing.DryRunOrganization) int {
+	switch {
+	case a.Difference == nil || b.Difference == nil:
+		return cmp.Compare(btoi(a.Difference != nil), btoi(b.Difference != nil))
+	default:
+		return b.Difference.Abs().Cmp(a.Difference.Abs())
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,95 @@
+package web
+
+import (
+	"time"
+
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/gate"
+	"github.com/riverline/tollgate/meter"
+)
+
+// instancesPage shows the processes that meter, what waits, and what is stuck.
+type instancesPage struct {
+	Instances []instanceView
+	// Gone counts those that ended, or were lost more than a day ago.
+	Gone       int
+	Operations gen.Operations
+	Refusal    string
+}
+
+// Live is where it is shown anew.
+func (p instancesPage) Live() string { return "/instances/live" }
+
+// instanceView is an instance with how it is.
+type instanceView struct {
+	meter.Instance
+	// Lag is how far what it has flushed is behind.
+	Lag time.Duration
+	// Run is the run that flushes it, in Temporal's UI; empty where there is none.
+	Run string
+	// Own is what it has acknowledged and not written: of the process that answers alone.
+	Own *gen.Operations
+}
+
+// Works says that it is live.
+func (i instanceView) Works() bool { return i.Status == meter.InstanceLive }
+
+// Behind says that it has not flushed for longer than it may be silent.
+func (i instanceView) Behind() bool { return i.Works() && i.Lag > i.Patience() }
+
+// shownLost is how long a lost instance is shown.
+const shownLost = 24 * time.Hour
+
+func (v *visit) instancesPage() (instancesPage, error) {
+	var p instancesPage
+	var found gen.InstanceList
+	if err := v.get(&p.Operations, "/operations"); err != nil {
+		return p, err
+	}
+	if err := v.get(&found, "/instances"); err != nil {
+		return p, err
+	}
+	runs := map[string]string{}
+	for _, loop := range p.Operations.FlushLoops {
+		if loop.TemporalUrl != nil {
+			runs[loop.InstanceId.String()] = *loop.TemporalUrl
+		}
+	}
+	for _, one := range found.Instances {
+		if one.Status == meter.InstanceStopped || one.Status == meter.InstanceLost && v.now.Sub(one.SeenAt) > shownLost {
+			p.Gone++
+			continue
+		}
+		shown := instanceView{Instance: one, Lag: max(0, v.now.Sub(one.Watermark)).Truncate(time.Second), Run: runs[one.ID.String()]}
+		if one.ID == p.Operations.Instance.Id {
+			shown.Own = &p.Operations
+		}
+		p.Instances = append(p.Instances, shown)
+	}
+	return p, nil
+}
+
+func (v *visit) instances() error {
+	p, err := v.instancesPage()
+	if err != nil {
+		return err
+	}
+	return v.page("instances", p)
+}
+
+func (v *visit) instancesLive() error {
+	return v.stream("instances", "stand", func() (any, error) { return v.instancesPage() })
+}
+
+// flush makes an instance flush now.
+func (v *visit) flush() error {
+	err := v.send("POST", "/instances/"+v.r.PathValue("id")+"/flush", nil, nil)
+	return v.after(err, "/instances?done=flushed", func(refused *gate.Problem) error {
+		p, err := v.instancesPage()
+		if err != nil {
+			return err
+		}
+		p.Refusal = refused.Message
+		return v.show(refused.Status, "instances", p)
+	})
+}

@@ -1,0 +1,120 @@
+package web
+
+import (
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/gate"
+)
+
+// organizationsPage finds organizations, and makes another one.
+type organizationsPage struct {
+	Search  string
+	Found   []accounts.Organization
+	Next    string
+	Plans   []gen.Plan
+	Refusal string
+}
+
+func (v *visit) organizationsPage() (organizationsPage, error) {
+	query := v.r.URL.Query()
+	p := organizationsPage{Search: query.Get("search")}
+	after := query.Get("after")
+	if p.Search != "" {
+		after = ""
+	}
+	var found gen.OrganizationPage
+	if err := v.get(&found, "/organizations", "search", p.Search, "limit", "50", "after", after); err != nil {
+		return p, err
+	}
+	var catalog gen.Catalog
+	err := v.get(&catalog, "/plans")
+	p.Found, p.Next, p.Plans = found.Organizations, pageAfter(found.Next), catalog.Plans
+	return p, err
+}
+
+func (v *visit) organizations() error {
+	p, err := v.organizationsPage()
+	if err != nil {
+		return err
+	}
+	return v.page("organizations", p)
+}
+
+func (v *visit) addOrganization() error {
+	wanted := gen.OrganizationCreate{Name: v.r.PostFormValue("name"), Plan: v.given("plan"), Currency: v.given("currency")}
+	var made accounts.Organization
+	err := v.send("POST", "/organizations", wanted, &made)
+	return v.after(err, "/organizations/"+made.ID.String()+"?done=made", func(refused *gate.Problem) error {
+		p, err := v.organizationsPage()
+		if err != nil {
+			return err
+		}
+		p.Refusal = refused.Message
+		return v.show(refused.Status, "organizations", p)
+	})
+}
+
+// organizationPage shows one organization: its contract, usage, keys and what was changed of it.
+type organizationPage struct {
+	Organization accounts.Organization
+	Plans        []gen.Plan
+	Meters       []meterView
+	keysPage
+}
+
+// at is the API's path of the organization that the page is of.
+func (v *visit) at() string { return "/organizations/" + v.r.PathValue("id") }
+
+func (v *visit) organizationPage() (organizationPage, error) {
+	p := organizationPage{keysPage: keysPage{Action: v.at() + "/keys"}}
+	if err := v.get(&p.Organization, v.at()); err != nil {
+		return p, err
+	}
+	var used gen.Usage
+	if err := v.get(&used, "/usage", "organization_id", p.Organization.ID.String()); err != nil {
+		return p, err
+	}
+	var catalog gen.Catalog
+	if err := v.get(&catalog, "/plans"); err != nil {
+		return p, err
+	}
+	var keys gen.KeyList
+	err := v.get(&keys, v.at()+"/keys")
+	p.Plans, p.Keys, p.Meters = catalog.Plans, keys.Keys, v.meterViews(used, catalog)
+	return p, err
+}
+
+func (v *visit) organization() error {
+	p, err := v.organizationPage()
+	if err != nil {
+		return err
+	}
+	return v.page("organization", p)
+}
+
+// changeOrganization changes its name or plan.
+func (v *visit) changeOrganization() error {
+	err := v.send("PATCH", v.at(), gen.OrganizationUpdate{Name: v.given("name"), Plan: v.given("plan")}, nil)
+	return v.after(err, v.at()+"?done=organization", func(refused *gate.Problem) error {
+		p, err := v.organizationPage()
+		if err != nil {
+			return err
+		}
+		p.Refusal = refused.Message
+		return v.show(refused.Status, "organization", p)
+	})
+}
+
+func (v *visit) addOrganizationKey() error {
+	var made gen.CreatedKey
+	err := v.send("POST", v.at()+"/keys", gen.OrganizationKeyCreate{Name: v.r.PostFormValue("name"), Owner: v.given("owner")}, &made)
+	refused, isRefused := refusal(err)
+	if err != nil && !isRefused {
+		return err
+	}
+	p, err := v.organizationPage()
+	if err != nil {
+		return err
+	}
+	return v.showKey("organization", refused, &p.keysPage, made, &p)
+}
