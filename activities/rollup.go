@@ -181,7 +181,7 @@ func (r *Rollup) deleteOld(ctx context.Context, at time.Time, deleted *billing.E
 	}
 	if keep.Instances > 0 {
 		found, err := r.config.Store.DeleteInstances(ctx, at.Add(-keep.Instances))
-		deleted.Batches, deleted.Instances = found.Batches, found.Instances
+		deleted.Batches, deleted.LostLeases, deleted.Instances = found.Batches, found.LostLeases, found.Instances
 		failed = append(failed, err)
 	}
 	return cmp.Or(failed...)

@@ -65,7 +65,7 @@ func (r *rollups) DropUsageRows(_ context.Context, later int) (int64, error) {
 
 func (r *rollups) DeleteInstances(_ context.Context, before time.Time) (billing.Expired, error) {
 	r.instancesBefore = before
-	return billing.Expired{Batches: 9, Instances: 2}, r.err
+	return billing.Expired{Batches: 9, LostLeases: 3, Instances: 2}, r.err
 }
 
 func TestReconcile(t *testing.T) {
@@ -90,7 +90,7 @@ func TestReconcile(t *testing.T) {
 	require.True(t, r.eventsBefore.IsZero(), "a run of before there was a retention keeps them")
 	deleted, err = run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{Before: now.Add(-time.Hour), At: now})
 	require.NoError(t, err)
-	require.Equal(t, billing.Expired{Identities: 5, Events: 7, Endpoints: 1, Months: 4, Batches: 9, Instances: 2}, deleted)
+	require.Equal(t, billing.Expired{Identities: 5, Events: 7, Endpoints: 1, Months: 4, Batches: 9, LostLeases: 3, Instances: 2}, deleted)
 	require.True(t, now.Add(-48*time.Hour).Equal(r.instancesBefore))
 	require.True(t, now.Add(-24*time.Hour).Equal(r.eventsBefore))
 	_, err = run[billing.Expired](t, e, a.DeleteExpired, activities.DeleteExpiredInput{})

@@ -27,10 +27,11 @@ type Expired struct {
 	Events    int64 `json:"events,omitempty"`
 	Endpoints int64 `json:"endpoints,omitempty"`
 	// Months are those whose batch rows were dropped, Batches and Instances those of which
-	// no row is left.
-	Months    int64 `json:"months,omitempty"`
-	Batches   int64 `json:"batches,omitempty"`
-	Instances int64 `json:"instances,omitempty"`
+	// no row is left, LostLeases what lost instances held of windows.
+	Months     int64 `json:"months,omitempty"`
+	Batches    int64 `json:"batches,omitempty"`
+	LostLeases int64 `json:"lost_leases,omitempty"`
+	Instances  int64 `json:"instances,omitempty"`
 }
 
 // Layer is a place in which the same usage is kept, from the request to the total:

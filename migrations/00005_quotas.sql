@@ -86,6 +86,8 @@ CREATE TABLE quota_lost_leases (
     PRIMARY KEY (organization_id, meter, limit_window, window_start, instance_id, released_at)
 );
 CREATE INDEX quota_lost_leases_instance_id ON quota_lost_leases (instance_id);
+-- They are deleted by time, and lie in its order.
+CREATE INDEX quota_lost_leases_released_at ON quota_lost_leases USING brin (released_at) WITH (pages_per_range = 32);
 COMMENT ON TABLE quota_lost_leases IS 'What lost instances held when it was released: the most that can have been admitted beyond a limit.';
 
 CREATE TABLE reservations (

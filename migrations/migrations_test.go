@@ -83,7 +83,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 		INSERT INTO export_segment_usage SELECT id, id, id, now(), 'evaluations', 5 FROM exports;
 		INSERT INTO statements SELECT id, id, 'TG-1', 'TG-0', 'USD', 5, 1, 4, 2, true, '{}', true FROM exports;
 		INSERT INTO export_parked SELECT id, id, 'no prices' FROM exports;
-		INSERT INTO export_variances SELECT id, id, 'USD', 0, 5 FROM exports;
+		INSERT INTO export_variances SELECT id, id, 'USD', 0, 5, NULL, id FROM exports;
 		INSERT INTO export_decisions SELECT id, id, 'requested', NULL, 'me', '', now() FROM exports;
 		INSERT INTO export_meters SELECT id, 'evaluations', 1, 'sum', 'evaluation' FROM exports;
 		INSERT INTO export_organizations SELECT id, id, 'Acme', 'pro' FROM exports;

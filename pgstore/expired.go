@@ -135,6 +135,11 @@ const (
 				AND NOT EXISTS (
 					SELECT FROM usage_missing_batches m WHERE m.instance_id = b.instance_id AND b.seq BETWEEN m.first_seq AND m.last_seq)
 			LIMIT $2)`
+	deleteLostLeases = `
+		DELETE FROM quota_lost_leases
+		WHERE (organization_id, meter, limit_window, window_start, instance_id, released_at) IN (
+			SELECT organization_id, meter, limit_window, window_start, instance_id, released_at FROM quota_lost_leases
+			WHERE released_at < $1 LIMIT $2)`
 	deleteInstances = `
 		WITH over AS (
 			SELECT i.id, i.seen_at FROM instances i
@@ -154,12 +159,15 @@ const (
 		DELETE FROM instances USING over WHERE instances.id = over.id`
 )
 
-// DeleteInstances deletes the batches that were applied before a time and of which no row is left, and then the
-// instances that were seen for the last time before it, are not live, and that nothing names. What it deletes
+// DeleteInstances deletes the batches that were applied before a time and of which no row is left, what lost instances
+// held of windows when it was released before it, and then the instances that were seen for the last time before it, are not live, and that nothing names. What it deletes
 // can't be registered again.
 func (s *Store) DeleteInstances(ctx context.Context, before time.Time) (billing.Expired, error) {
 	var deleted billing.Expired
 	err := s.deleteInChunks(ctx, deleteBatches, before, &deleted.Batches)
+	if err == nil {
+		err = s.deleteInChunks(ctx, deleteLostLeases, before, &deleted.LostLeases)
+	}
 	if err == nil {
 		err = s.deleteInChunks(ctx, deleteInstances, before, &deleted.Instances)
 	}

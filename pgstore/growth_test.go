@@ -78,6 +78,19 @@ func TestRowsOfClosedPeriodsAreDropped(t *testing.T) {
 	var field *fault.FieldError
 	require.ErrorAs(t, f.IncrementUsage(t.Context(), o, evaluations, firstDay, 2), &field)
 	require.Equal(t, "day", field.Field)
+	// Nor does one that differs from a batch whose rows are gone, and of which nobody can tell what it has beyond that.
+	other, err := f.ApplyBatch(t.Context(), meter.Batch{
+		ID: meter.BatchID{Instance: w.id, Seq: 1}, Watermark: today.Start(), Rows: []meter.Row{row(o, evaluations, firstDay, 7)}, Reports: 7,
+	})
+	require.NoError(t, err)
+	require.True(t, other.Differs)
+	require.EqualValues(t, 5, f.value(o, evaluations, firstDay))
+	waiting, err = f.Quarantine(t.Context(), meter.QuarantineWaiting, o, waiting[0].ID, 10)
+	require.NoError(t, err)
+	require.Len(t, waiting, 1)
+	_, err = f.ApplyQuarantined(t.Context(), waiting[0].ID, "test", "it is ours")
+	require.ErrorIs(t, err, meter.ErrQuarantineRefused)
+
 	_, err = f.RollUpDay(t.Context(), firstDay)
 	require.ErrorIs(t, err, billing.ErrRowsDropped)
 	f.rollUp(after(period, 4).FirstDay())
@@ -85,7 +98,7 @@ func TestRowsOfClosedPeriodsAreDropped(t *testing.T) {
 	found, err = f.Reconcile(t.Context(), firstDay, after(period, 4).LastDay())
 	require.NoError(t, err)
 	require.Zero(t, found.Different(), "%v", found.Differences)
-	require.EqualValues(t, 1, found.Quarantined)
+	require.EqualValues(t, 2, found.Quarantined)
 	require.Zero(t, f.dropRows())
 	require.EqualValues(t, 9, f.count(`SELECT count(*) FROM usage_batch_rows`))
 
@@ -215,14 +228,15 @@ func TestDeleteInstances(t *testing.T) {
 	long := firstDay.Start().Add(24 * time.Hour)
 	f.exec(`UPDATE usage_batches SET applied_at = $2 WHERE instance_id = $1 OR seq = 1`, gone.id, long)
 	f.exec(`UPDATE instances SET seen_at = $1 WHERE status <> 'live'`, long)
+	f.exec(`INSERT INTO quota_lost_leases VALUES ($1, 'evaluations', 'day', $2, $3, 5, $4)`, o, firstDay.Start(), gone.id, long)
 
-	deleted, err := f.DeleteInstances(t.Context(), time.Now())
-	require.NoError(t, err)
-	require.Equal(t, billing.Expired{}, deleted, "rows of their days are kept")
-	require.EqualValues(t, 1, f.dropRows())
-	deleted, err = f.DeleteInstances(t.Context(), long)
+	deleted, err := f.DeleteInstances(t.Context(), long)
 	require.NoError(t, err)
 	require.Equal(t, billing.Expired{}, deleted)
+	deleted, err = f.DeleteInstances(t.Context(), time.Now())
+	require.NoError(t, err)
+	require.Equal(t, billing.Expired{LostLeases: 1}, deleted, "rows of their days are kept")
+	require.EqualValues(t, 1, f.dropRows())
 	deleted, err = f.DeleteInstances(t.Context(), time.Now())
 	require.NoError(t, err)
 	require.Equal(t, billing.Expired{Batches: 2, Instances: 2}, deleted)
@@ -240,7 +254,7 @@ var tables = map[string]string{
 	"quota_window_rows": "", "quota_leases": "", "plan_changes": "", "events": "", "webhook_endpoints": "", "webhook_deliveries": "", "webhook_attempts": "",
 	"usage_retention": "", "sign_ins": "", "catalog_settings": "", "goose_db_version": "",
 	"usage_daily": "the records", "usage_rolled": "the records", "usage_rollups": "the records",
-	"usage_quarantine": "evidence", "usage_batch_conflicts": "evidence", "usage_missing_batches": "evidence", "quota_lost_leases": "evidence",
+	"usage_quarantine": "evidence", "usage_batch_conflicts": "evidence", "usage_missing_batches": "evidence", "quota_lost_leases": "",
 	"audit_entries": "evidence", "audit_digests": "evidence",
 	"organizations": "people", "organization_plans": "people", "organization_plan_changes": "people", "organization_customers": "people", "api_keys": "people",
 	"proposals": "people", "sinks": "people", "meters": "people", "plans": "people", "plan_limits": "people",
@@ -281,6 +295,7 @@ func TestTheDatabaseStopsGrowing(t *testing.T) {
 			if w == nil || day%5 == 0 {
 				if w != nil {
 					require.NoError(t, f.StopInstance(t.Context(), w.id))
+					f.exec(`INSERT INTO quota_lost_leases VALUES ($1, 'evaluations', 'day', $2, $3, 5, $4)`, o, day.Start(), w.id, day.End())
 				}
 				w = f.instanceSince(day.Start())
 			}
