@@ -64,7 +64,8 @@ func applyStopped(ctx context.Context, tx scoped, id meter.BatchID, host string,
 		}
 	}
 	batch.ID = id
-	return applyRows(ctx, tx, batch, meter.InstanceStopped, held)
+	applied, _, err := applyRows(ctx, tx, batch, meter.InstanceStopped, held)
+	return applied, err
 }
 
 // pricedRows completes direct rows with their times and with the plan versions that were
