@@ -21,9 +21,27 @@ import (
 func TestBrowserStaff(t *testing.T) {
 	folder, ports := dataFolder(t), freePorts(t, "--port", "--temporal-port", "--temporal-ui-port", "--metrics-port", "--worker-port")
 	d := startDev(t, folder, ports)
+	t.Run("the first minutes", func(t *testing.T) { firstMinutes(t, d) })
 	t.Run("finance closes a month", func(t *testing.T) { financeCloses(t, d) })
 	t.Run("an administrator publishes a price", func(t *testing.T) { administratorPublishes(t, d) })
 	t.Run("an operator sees an instance die", func(t *testing.T) { operatorSees(t, d, folder, "127.0.0.1:"+ports["--temporal-port"]) })
+}
+
+// firstMinutes opens the one address, hits the limit by a button, and goes on as the tenant.
+func firstMinutes(t *testing.T, d *devRun) {
+	t.Helper()
+	require.Contains(t, d.log.String(), "Open "+d.url+"/")
+	w := browsertest.Open(t, d.url)
+	w.Go("/")
+	w.Look("demo")
+	w.Click("form[action='/demo'] button", ".notice.bad")
+	require.Contains(t, w.Text(".notice.bad"), "402")
+	w.Look("demo-limit")
+	w.Click(".notice.bad button", ".meters")
+	w.Do(chromedp.WaitVisible(".notice.bad[role=alert]"))
+	require.Contains(t, w.Text(".notice.bad"), "Simulations: 50 of 50")
+	w.Look("usage-limit")
+	w.Visit("money-of-a-month", "/money")
 }
 
 // financeCloses closes the demo's two months: one person begins and reviews, another one approves.

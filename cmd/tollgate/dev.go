@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -248,7 +249,7 @@ func startEcho() (*http.Server, error) {
 
 // demoVisitors are the roles to try.
 func demoVisitors(env demo.Env, organizations []demo.Organization) []web.DemoVisitor {
-	tenant := organizations[0]
+	tenant := organizations[max(0, slices.IndexFunc(organizations, func(o demo.Organization) bool { return o.Plan == "free" }))]
 	visitors := []web.DemoVisitor{
 		{Name: "Tenant", Does: "Uses the service on plan " + tenant.Plan + ": where it stands against its limits, what it costs, what another plan changes.", Key: env[tenant.KeyVariable()], Page: "/usage"},
 		{Name: "Finance", Does: "Closes months: what differs from the month before and why, approval by a second person, files.", Key: env["TOLLGATE_FINANCE_KEY"], Page: "/months"},
