@@ -1,10 +1,12 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -296,4 +298,36 @@ func TestStartExportWithOptions(t *testing.T) {
 	} {
 		require.Equal(t, field, r.problem(400, "invalid_request", "finance", "POST", "/api/v1/billing/exports", body)["field"], body)
 	}
+}
+
+// endingWorkflows find a run that is over and not gone yet, before they start another.
+type endingWorkflows struct {
+	*fakeWorkflows
+	store *fakeStore
+	looks int
+}
+
+func (w *endingWorkflows) StartExport(ctx context.Context, start ExportRequest) (ExportRun, error) {
+	if w.looks++; w.looks < 3 {
+		return ExportRun{WorkflowID: "export/2026-10", RunID: "run-1"}, nil
+	}
+	w.store.exports[0].RunID, w.store.exports[0].Stage = "run-2", billing.StageWaiting
+	return ExportRun{WorkflowID: "export/2026-10", RunID: "run-2", Started: true}, nil
+}
+
+// TestARunThatIsOverIsNotJoined asks for another run right after one was rejected.
+func TestARunThatIsOverIsNotJoined(t *testing.T) {
+	var ending *endingWorkflows
+	r := newRig(t, func(c *Config) {
+		ending = &endingWorkflows{fakeWorkflows: c.Workflows.(*fakeWorkflows)}
+		c.Workflows, c.RecordWait = ending, time.Minute
+	})
+	ending.store = r.store
+	rejected := at(anExport(t), billing.StageRejected)
+	rejected.RunID = "run-1"
+	r.store.exports = []billing.Export{rejected}
+	started := r.do("finance", "POST", "/api/v1/billing/exports", `{"period":"2026-10"}`).json()
+	require.Equal(t, "run-2", started["run_id"])
+	require.Equal(t, true, started["started"])
+	require.Equal(t, 3, ending.looks)
 }

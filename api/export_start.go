@@ -77,23 +77,43 @@ func (s *Server) runExport(ctx context.Context, start ExportRequest) (ExportRun,
 			return ExportRun{}, err
 		}
 	}
-	run, err := s.config.Workflows.StartExport(ctx, start)
-	if err != nil {
-		return run, err
+	ending, cancel := context.WithTimeout(ctx, s.config.RecordWait)
+	defer cancel()
+	for {
+		run, err := s.config.Workflows.StartExport(ctx, start)
+		if err != nil {
+			return run, err
+		}
+		found, recorded := s.awaitRecord(ctx, start.Period, run)
+		if !recorded {
+			return run, nil
+		}
+		if run.Started || !found.Stage.Ended() {
+			return run, s.checkJoined(start, run, found)
+		}
+		// Its record says that it is over, and Temporal is about to: what was asked for is another run.
+		select {
+		case <-ending.Done():
+			return run, nil
+		case <-time.After(recordPoll):
+		}
 	}
-	waiting, cancel := context.WithTimeout(ctx, s.config.RecordWait)
+}
+
+// awaitRecord waits for a run's record. False: it runs, and no worker was free to record it yet.
+func (s *Server) awaitRecord(ctx context.Context, period calendar.Period, run ExportRun) (billing.Export, bool) {
+	ctx, cancel := context.WithTimeout(ctx, s.config.RecordWait)
 	defer cancel()
 	ticker := time.NewTicker(recordPoll)
 	defer ticker.Stop()
 	for {
-		found, err := s.config.Store.Export(waiting, start.Period)
+		found, err := s.config.Store.Export(ctx, period)
 		if err == nil && found.RunID == run.RunID {
-			return run, s.checkJoined(start, run, found)
+			return found, true
 		}
 		select {
-		case <-waiting.Done():
-			// It runs: where no worker is free to record it, it is recorded later.
-			return run, nil
+		case <-ctx.Done():
+			return billing.Export{}, false
 		case <-ticker.C:
 		}
 	}
@@ -104,7 +124,7 @@ func (s *Server) runExport(ctx context.Context, start ExportRequest) (ExportRun,
 func (s *Server) checkJoined(start ExportRequest, run ExportRun, found billing.Export) error {
 	over := !s.config.Now().Before(start.Period.End())
 	switch {
-	case run.Started || found.Stage.Ended():
+	case run.Started:
 		return nil
 	case start.Reopen:
 		return notAwaiting(found, "another run of the period is under way; open it again after that")

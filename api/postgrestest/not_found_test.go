@@ -85,6 +85,7 @@ func newLookups(t *testing.T) *lookups {
 		"/api/v1/quarantine/{id}":    named("quarantined usage", uuid.Nil),
 		"/api/v1/instances/{id}":     named("instance", uuid.Nil),
 		"/api/v1/webhooks/{id}":      named("webhook endpoint", endpoint),
+		"/api/v1/plans/{key}":        {unknown: "nobody", says: "There is no plan nobody."},
 		period:                       {known: "2026-01", unknown: "2026-02", says: "There is no export 2026-02."},
 		period + "/files/{name}":     {unknown: "x.csv", says: `There is no file "x.csv" in export 2026-01.`},
 		period + "/statements/{organization}": {
