@@ -41,7 +41,7 @@ func seed(t require.TestingT, db *pgx.Conn, period calendar.Period, organization
 			SELECT $1::timestamptz::date, '0190b000-0000-7000-8000-000000000001', 1, o.id, m.key, '', 0,
 				100 + (hashtext(o.id::text || m.key) & 1048575), $1::timestamptz + interval '10 hours'
 			FROM organizations o CROSS JOIN meters m WHERE o.created_at = '2020-01-01'`, []any{day}},
-		{`INSERT INTO usage_folded (organization_id, meter, day, value, last_at)
+		{`INSERT INTO usage_daily (organization_id, meter, day, value, last_at)
 			SELECT organization_id, meter, day, value, at FROM usage_batch_rows WHERE instance_id = '0190b000-0000-7000-8000-000000000001'`, nil},
 		{`INSERT INTO credit_grants (id, organization_id, currency, amount, priority, effective_at, note)
 			SELECT tollgate_uuidv7(), id, 'USD', 5, 50, $1, 'seed' FROM organizations WHERE created_at = '2020-01-01'`, []any{period.Start()}},

@@ -114,7 +114,7 @@ type Applied struct {
 	// where Duplicate.
 	Differs bool
 	// Stored holds, for each row of the batch, the day's value after that row, usage of
-	// other instances included; what they wrote at the same time may be missing. Rows of one day under several plans follow each other.
+	// other instances included. Rows of one day under several plans follow each other.
 	Stored []int64
 	// Repeated holds, in their order, the identified reports that had been counted before, by
 	// another batch, or that are conflicts: this one has not counted them.

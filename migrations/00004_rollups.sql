@@ -102,11 +102,11 @@ BEGIN
         first := (date_trunc('month', from_day::timestamp) + make_interval(months => i))::date;
         next := (first::timestamp + interval '1 month')::date;
         -- In the order in which transactions write the tables, so that locks are taken in one order.
-        FOREACH parent IN ARRAY ARRAY['usage_batch_rows', 'usage_folded', 'usage_rolled'] LOOP
+        FOREACH parent IN ARRAY ARRAY['usage_batch_rows', 'usage_daily', 'usage_rolled'] LOOP
             part := parent || to_char(first, '_"y"YYYY"m"MM');
             CONTINUE WHEN to_regclass('public.' || part) IS NOT NULL
                 OR parent = 'usage_batch_rows' AND first < (SELECT rows_from FROM usage_retention);
-            storage := CASE parent WHEN 'usage_folded' THEN ' WITH (fillfactor = 70)' ELSE '' END;
+            storage := CASE parent WHEN 'usage_daily' THEN ' WITH (fillfactor = 70)' ELSE '' END;
             EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING ALL)%s', part, parent, storage);
             EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', part);
             EXECUTE format('LOCK TABLE public.%I IN ACCESS EXCLUSIVE MODE', parent || '_default');
@@ -124,8 +124,8 @@ COMMENT ON FUNCTION tollgate_ensure_usage_partitions(date, integer) IS 'Makes mi
 REVOKE ALL ON FUNCTION tollgate_ensure_usage_partitions(date, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tollgate_ensure_usage_partitions(date, integer) TO tollgate_api;
 
--- Whether the batch rows of a month have come to rest: it is not being exported, none of its usage waits for a decision or to be
--- folded, and every day of it that has rows is rolled up with all of them, and with the level that the day before passes on.
+-- Whether the batch rows of a month have come to rest: it is not being exported, none of its usage waits for a decision, and every
+-- day of it that has rows is rolled up with all of them, and with the level that the day before passes on.
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_usage_rows_settled(month date) RETURNS boolean
     LANGUAGE plpgsql STABLE SET search_path = public, pg_temp
@@ -135,7 +135,6 @@ BEGIN
         AND NOT EXISTS (
             SELECT FROM usage_quarantine q
             WHERE q.state = 'quarantined' AND q.day >= month AND q.day < month + interval '1 month')
-        AND NOT EXISTS (SELECT FROM usage_unfolded u WHERE u.day >= month AND u.day < month + interval '1 month')
         AND NOT EXISTS (
             SELECT FROM generate_series(month::timestamp, month::timestamp + interval '1 month' - interval '1 day', interval '1 day') AS d (at)
             LEFT JOIN (

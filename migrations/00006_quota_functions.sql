@@ -10,9 +10,8 @@ CREATE FUNCTION tollgate_lock_holds(of_organization uuid, of_meter text) RETURNS
 
 -- Opens those of the windows that are not open: all that is recorded of their days, or set aside, is unleased, and
 -- what reservations of them hold is held. A flush of usage of such a day
--- is either in the sum, or finds the window: both take the record's row first, here by a row of zero where there is none; and
--- where a flush appends its batch, they shut each other out by usage_opening. The API's role may not delete records: it may
--- call this.
+-- is either in the sum, or finds the window: both take the record's row first, here by a row of zero where there is none. The
+-- API's role may not delete records: it may call this.
 -- +goose StatementBegin
 CREATE FUNCTION tollgate_open_quota_windows(
     for_organizations uuid[], for_meters text[], for_kinds text[], for_starts date[], for_maxes bigint[])
@@ -50,7 +49,7 @@ BEGIN
 
     -- A conflict locks the row, and the condition leaves it as it is.
     WITH zeros AS (
-        INSERT INTO usage_folded AS u (organization_id, meter, day, value, last_at)
+        INSERT INTO usage_daily AS u (organization_id, meter, day, value, last_at)
         SELECT a.organization_id, a.meter, a.day, 0, now()
         FROM (
             SELECT DISTINCT for_organizations[place], for_meters[place], for_starts[place] + d
@@ -64,8 +63,6 @@ BEGIN
     SELECT array_agg(z.organization_id), array_agg(z.meter), array_agg(z.day)
     INTO zero_organizations, zero_meters, zero_days
     FROM zeros z;
-    -- Flushes that have looked for windows and found none are over, and their usage is seen.
-    LOCK TABLE usage_opening IN SHARE MODE;
 
     INSERT INTO quota_window_rows (organization_id, meter, limit_window, window_start, window_end, plan_max, max, held, uncovered)
     SELECT a.organization_id, a.meter, a.kind, a.start, a.until, a.max, greatest(a.max, h.held), h.held, coalesce((
@@ -88,7 +85,7 @@ BEGIN
     ORDER BY a.organization_id, a.meter COLLATE "C", a.kind, a.start
     ON CONFLICT DO NOTHING;
 
-    DELETE FROM usage_folded u
+    DELETE FROM usage_daily u
     USING unnest(zero_organizations, zero_meters, zero_days) AS z (organization_id, meter, day)
     WHERE u.organization_id = z.organization_id AND u.meter = z.meter AND u.day = z.day;
 END $$;

@@ -70,7 +70,7 @@ func fill(t *testing.T, conn *pgx.Conn) {
 			SELECT instance_id, seq, sha256('x'), 2, 1, 1, '[]' FROM usage_batches LIMIT 1;
 		INSERT INTO usage_missing_batches SELECT id, 1, 1, NULL FROM instances;
 		INSERT INTO usage_batch_rows SELECT d, id, 1, id, 'evaluations', 'free', 1, 5, now() FROM instances, (VALUES (current_date), (date '2001-01-01')) AS v (d);
-		INSERT INTO usage_folded SELECT id, 'evaluations', d, 5, now() FROM instances, (VALUES (current_date), (date '2001-01-01')) AS v (d);
+		INSERT INTO usage_daily SELECT id, 'evaluations', d, 5, now() FROM instances, (VALUES (current_date), (date '2001-01-01')) AS v (d);
 		INSERT INTO usage_rollups (day, revision, content_revision, batches, row_count, variance_count) VALUES (current_date, 1, 1, 1, 1, 0);
 		INSERT INTO usage_rollup_batches SELECT current_date, id, 1 FROM instances;
 		INSERT INTO usage_rolled SELECT id, 'evaluations', current_date, 5, false, 5 FROM instances;

@@ -19,24 +19,19 @@ import (
 // isn't there, or as a second row of the same key.
 //
 // The calls of one instance wait for each other; those of different instances
-// lock identified reports, records and windows in the same order, and so never deadlock. None waits
-// for a record that another one writes: its batch then waits to be folded, and counts all the same.
+// lock identified reports, records and windows in the same order, and so never deadlock.
 func (s *Store) ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applied, error) {
 	var applied meter.Applied
-	var waiting int
 	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) (err error) {
 		if batch.WatermarkOnly {
 			applied, err = moveWatermark(ctx, tx, batch)
 			return err
 		}
-		applied, waiting, err = applyRows(ctx, tx, batch, meter.InstanceLive, nil)
+		applied, err = applyRows(ctx, tx, batch, meter.InstanceLive, nil)
 		return err
 	})
 	if refusedForGood(err) && !batch.WatermarkOnly {
 		applied, err = s.applySorted(ctx, batch)
-	}
-	if err == nil && waiting > 0 {
-		s.fold(ctx, waiting)
 	}
 	return applied, wrap(err, "apply batch %d of instance %s", batch.ID.Seq, batch.ID.Instance)
 }
@@ -68,47 +63,40 @@ func moveWatermark(ctx context.Context, tx scoped, batch meter.Batch) (meter.App
 }
 
 // applyRows applies a batch that has an identity, and leaves its instance in the
-// status. held is what a reservation held of the batch's one row; nil: none. It returns
-// how many batches wait to be folded.
-func applyRows(
-	ctx context.Context, tx scoped, batch meter.Batch, status meter.InstanceStatus, held *heldQuota,
-) (applied meter.Applied, waiting int, err error) {
+// status. held is what a reservation held of the batch's one row; nil: none.
+func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.InstanceStatus, held *heldQuota) (meter.Applied, error) {
 	c, err := newColumns(batch.Rows)
 	if err != nil {
-		return meter.Applied{}, 0, err
+		return meter.Applied{}, err
 	}
 	next, err := c.claim(ctx, tx, batch, status)
 	if err != nil {
-		return meter.Applied{}, 0, err
+		return meter.Applied{}, err
 	}
 	identified := identifiedOf(batch.Rows)
 	if !next {
-		applied, err := notNext(ctx, tx, batch, c, identified, status)
-		return applied, 0, err
+		return notNext(ctx, tx, batch, c, identified, status)
 	}
 	if err := identified.count(ctx, tx, batch.ID, identified.places); err != nil {
-		return meter.Applied{}, 0, err
+		return meter.Applied{}, err
 	}
 	conflicts, err := identified.noteConflicts(ctx, tx, batch.ID)
 	if err != nil {
-		return meter.Applied{}, 0, err
+		return meter.Applied{}, err
 	}
-	applied = meter.Applied{Repeated: identified.repeated(), Conflicts: conflicts}
+	applied := meter.Applied{Repeated: identified.repeated(), Conflicts: conflicts}
 	written, left := c.split(c.fold(batch.Rows, identified))
 	if len(batch.Rows) > 0 {
 		applied.Stored = make([]int64, len(batch.Rows))
 	}
-	w := writing{
-		batch: batch, repeated: len(applied.Repeated), stored: applied.Stored,
-		mayWait: status == meter.InstanceLive && written.isLow(),
+	open, err := written.write(ctx, tx, batch, len(applied.Repeated), applied.Stored)
+	if err != nil {
+		return meter.Applied{}, err
 	}
-	if err := w.write(ctx, tx, written); err != nil {
-		return meter.Applied{}, 0, err
+	if err := written.consume(ctx, tx, batch.ID.Instance, open, held); err != nil {
+		return meter.Applied{}, err
 	}
-	if err := written.consume(ctx, tx, batch.ID.Instance, w.open, held); err != nil {
-		return meter.Applied{}, 0, err
-	}
-	return applied, w.waiting, left.read(ctx, tx, batch.ID.Instance, applied.Stored)
+	return applied, left.read(ctx, tx, applied.Stored)
 }
 
 // notNext answers for a batch that doesn't follow its instance's last one. Those of instances
@@ -150,24 +138,21 @@ func notNext(
 	if len(batch.Rows) > 0 {
 		answer.Stored = make([]int64, len(batch.Rows))
 	}
-	return answer, c.read(ctx, tx, batch.ID.Instance, answer.Stored)
+	return answer, c.read(ctx, tx, answer.Stored)
 }
 
-// read puts the records of the rows, with what waits of the instance, into stored; zero where there is none.
-func (c *columns) read(ctx context.Context, tx scoped, instance uuid.UUID, stored []int64) error {
+// read puts the records of the rows, as they are, into stored; zero where there is none.
+func (c *columns) read(ctx context.Context, tx scoped, stored []int64) error {
 	for _, part := range c.parts() {
 		if len(part.values) == 0 {
 			continue
 		}
 		rows, err := tx.Query(ctx, `
-			SELECT coalesce(u.value, 0) + CASE m.aggregation WHEN 'sum' THEN coalesce(x.added, 0) ELSE 0 END::bigint
+			SELECT coalesce(u.value, 0)
 			FROM unnest($1::uuid[], $2::text[], $3::int4[]) WITH ORDINALITY AS r (organization_id, meter, day, place)
-			LEFT JOIN meters m ON m.key = r.meter
-			LEFT JOIN usage_folded u
+			LEFT JOIN usage_daily u
 				ON u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = date '1970-01-01' + r.day
-			LEFT JOIN tollgate_waiting_sums($4) x
-				ON x.organization_id = r.organization_id AND x.meter = r.meter AND x.day = date '1970-01-01' + r.day
-			ORDER BY r.place`, part.organizations, part.meters, part.days, instance)
+			ORDER BY r.place`, part.organizations, part.meters, part.days)
 		if err != nil {
 			return err
 		}
@@ -234,6 +219,34 @@ func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, statu
 	return next, nil
 }
 
+// write inserts the batch and folds its rows into the records. It puts the records'
+// values, in the order of the batch, into stored, and returns which kinds of window
+// may be open.
+func (c *columns) write(ctx context.Context, tx scoped, batch meter.Batch, repeated int, stored []int64) (openKinds, error) {
+	var open openKinds
+	sums, peaks := c.metersOf(plans.Sum), c.metersOf(plans.Max)
+	parts := c.parts()
+	for n, part := range parts {
+		var b pgx.Batch
+		if n == 0 {
+			queueBatch(&b, batch, len(c.values), repeated, 0)
+		}
+		if len(part.values) > 0 {
+			part.queueRows(&b, batch.ID, sums, peaks, stored)
+		}
+		if n == len(parts)-1 && len(c.values) > 0 {
+			queueStale(&b, c.distinctDays)
+			if len(sums) > 0 {
+				open.queue(&b, c.distinctDays)
+			}
+		}
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return open, err
+		}
+	}
+	return open, nil
+}
+
 // queueBatch adds the statement that inserts the batch's identity.
 func queueBatch(b *pgx.Batch, batch meter.Batch, rows, repeated, quarantined int) {
 	digest := batch.Digest()
@@ -254,12 +267,38 @@ func queueStale(b *pgx.Batch, days []int32) {
 			ORDER BY day FOR NO KEY UPDATE)`, days)
 }
 
-// queueRows adds the statement that writes the rows.
-func (c *columns) queueRows(b *pgx.Batch, id meter.BatchID) {
+// queueRows adds the statements that write the rows.
+func (c *columns) queueRows(b *pgx.Batch, id meter.BatchID, sums, peaks []string, stored []int64) {
 	b.Queue(`
 		INSERT INTO usage_batch_rows (day, instance_id, seq, organization_id, meter, plan, plan_version, value, at)
 		SELECT date '1970-01-01' + day, $1, $2, organization_id, meter, plan, plan_version, value, at
 		FROM unnest($3::uuid[], $4::text[], $5::int4[], $6::text[], $7::int8[], $8::int8[], $9::timestamptz[])
 			AS r (organization_id, meter, day, plan, plan_version, value, at)`,
 		id.Instance, id.Seq, c.organizations, c.meters, c.days, c.plans, c.planVersions, c.values, c.ats)
+	records, folded := c.records()
+	b.Queue(upsertRecords, records.organizations, records.meters, records.days, records.values, records.ats, sums, peaks).
+		Query(func(rows pgx.Rows) error {
+			if folded == nil {
+				return c.collect(rows, stored)
+			}
+			return c.collectFolded(rows, records, folded, stored)
+		})
 }
+
+// upsertRecords folds rows into the records by the aggregation of their meter. A
+// sum beyond [plans.MaxDaySum] is refused, and then its row is set aside. The later of two snapshots
+// counts; of two with the same time, the one that is written later.
+const upsertRecords = `
+	INSERT INTO usage_daily AS u (organization_id, meter, day, value, last_at)
+	SELECT organization_id, meter, date '1970-01-01' + day, value, at
+	FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::int8[], $5::timestamptz[])
+		AS r (organization_id, meter, day, value, at)
+	ON CONFLICT (organization_id, meter, day) DO UPDATE SET
+		value = CASE
+			WHEN u.meter = ANY ($6::text[]) THEN u.value + excluded.value
+			WHEN u.meter = ANY ($7::text[]) THEN greatest(u.value, excluded.value)
+			WHEN excluded.last_at >= u.last_at THEN excluded.value
+			ELSE u.value
+		END,
+		last_at = greatest(u.last_at, excluded.last_at)
+	RETURNING value`

@@ -108,4 +108,4 @@ func orTooLate(err error) error {
 const keptDayCheck = "batch_rows_of_its_month_were_dropped"
 
 // dayValueCheck is the constraint that bounds a record.
-const dayValueCheck = "usage_folded_value_check"
+const dayValueCheck = "usage_daily_value_check"

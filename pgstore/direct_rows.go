@@ -64,8 +64,7 @@ func applyStopped(ctx context.Context, tx scoped, id meter.BatchID, host string,
 		}
 	}
 	batch.ID = id
-	applied, _, err := applyRows(ctx, tx, batch, meter.InstanceStopped, held)
-	return applied, err
+	return applyRows(ctx, tx, batch, meter.InstanceStopped, held)
 }
 
 // pricedRows completes direct rows with their times and with the plan versions that were

@@ -253,7 +253,7 @@ var tables = map[string]string{
 	"usage_events": "", "usage_keys": "", "usage_conflicts": "", "idempotent_writes": "", "reservations": "", "reservations_stuck": "",
 	"quota_window_rows": "", "quota_leases": "", "plan_changes": "", "events": "", "webhook_endpoints": "", "webhook_deliveries": "", "webhook_attempts": "",
 	"usage_retention": "", "sign_ins": "", "catalog_settings": "", "goose_db_version": "",
-	"usage_folded": "the records", "usage_unfolded": "each flush folds them", "usage_opening": "has no rows", "usage_rolled": "the records", "usage_rollups": "the records",
+	"usage_daily": "the records", "usage_rolled": "the records", "usage_rollups": "the records",
 	"usage_quarantine": "evidence", "usage_batch_conflicts": "evidence", "usage_missing_batches": "evidence", "quota_lost_leases": "",
 	"audit_entries": "evidence", "audit_digests": "evidence",
 	"organizations": "people", "organization_plans": "people", "organization_plan_changes": "people", "organization_customers": "people", "api_keys": "people",

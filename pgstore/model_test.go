@@ -82,9 +82,6 @@ func TestBatchesMatchTheModel(t *testing.T) {
 		m := &model{records: map[recordKey]billing.UsageRecord{}}
 		writers := []*writer{f.instance(), f.instance()}
 		var applied []meter.Batch
-		// waited says that a batch of the run has waited to be folded: then no two levels have the same time, as which of
-		// them counts is up to the fold.
-		waited := false
 
 		type rowKey struct {
 			recordKey
@@ -102,9 +99,6 @@ func TestBatchesMatchTheModel(t *testing.T) {
 			for i, k := range keys {
 				// Few hours, so that levels have the same time.
 				at := k.day.Start().Add(time.Duration(rapid.IntRange(0, 23).Draw(rt, "hour")) * time.Hour)
-				if waited {
-					at = at.Add(time.Duration(len(applied)+1) * time.Millisecond)
-				}
 				value := rapid.Int64Range(0, plans.MaxQuantity).Draw(rt, "value")
 				rows[i] = under(rowAt(k.organization, k.meter, k.day, value, at), "pro", k.version)
 			}
@@ -113,35 +107,13 @@ func TestBatchesMatchTheModel(t *testing.T) {
 
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			w := rapid.SampledFrom(writers).Draw(rt, "instance")
-			switch rapid.SampledFrom([]string{"batch", "batch", "batch", "amid others", "duplicate", "watermark", "empty", "gap", "rollup"}).Draw(rt, "step") {
+			switch rapid.SampledFrom([]string{"batch", "batch", "batch", "duplicate", "watermark", "empty", "gap", "rollup"}).Draw(rt, "step") {
 			case "batch":
 				batch := w.batch(drawRows.Draw(rt, "rows")...)
 				got, err := f.ApplyBatch(t.Context(), batch)
 				require.NoError(rt, err)
-				want := m.apply(batch.Rows)
-				if waiting := f.count(`SELECT count(*) FROM usage_unfolded`); waited || waiting > 0 {
-					// It may lack what waited of others.
-					require.Len(rt, got.Stored, len(want))
-					got.Stored = want
-				}
-				require.Equal(rt, meter.Applied{Stored: want}, got)
+				require.Equal(rt, meter.Applied{Stored: m.apply(batch.Rows)}, got)
 				applied = append(applied, batch)
-			case "amid others":
-				waited = true
-				release := f.writeRecords()
-				batch := w.batch(drawRows.Draw(rt, "rows")...)
-				for i := range batch.Rows {
-					batch.Rows[i].Value = min(batch.Rows[i].Value, plans.MaxDaySum/10_000)
-				}
-				got, err := f.ApplyBatch(t.Context(), batch)
-				require.NoError(rt, err)
-				require.Len(rt, got.Stored, len(batch.Rows))
-				m.apply(batch.Rows)
-				applied = append(applied, batch)
-				compareWithModel(rt, f, m, organizations)
-				if release(); rapid.Bool().Draw(rt, "folded") {
-					f.exec(`SELECT tollgate_fold_usage(false)`)
-				}
 			case "duplicate":
 				if len(applied) == 0 {
 					continue
@@ -150,9 +122,7 @@ func TestBatchesMatchTheModel(t *testing.T) {
 				got, err := f.ApplyBatch(t.Context(), batch)
 				require.NoError(rt, err)
 				require.True(rt, got.Duplicate)
-				if !waited {
-					require.ElementsMatch(rt, m.stored(batch.Rows), got.Stored)
-				}
+				require.ElementsMatch(rt, m.stored(batch.Rows), got.Stored)
 			case "watermark":
 				_, err := f.ApplyBatch(t.Context(), meter.Batch{
 					ID: meter.BatchID{Instance: w.id, Seq: w.seq}, WatermarkOnly: true, Watermark: today.Start(),

@@ -12,7 +12,7 @@ import (
 // A month far from that of any test run.
 var distant = mustDay("2041-03-15")
 
-var partitioned = []string{"usage_batch_rows", "usage_folded", "usage_rolled"}
+var partitioned = []string{"usage_batch_rows", "usage_daily", "usage_rolled"}
 
 func TestPartitionsAreMadeAhead(t *testing.T) {
 	t.Parallel()
@@ -25,10 +25,10 @@ func TestPartitionsAreMadeAhead(t *testing.T) {
 			SELECT count(*) FROM pg_inherits WHERE inhparent = $1::regclass
 				AND inhrelid::regclass::text BETWEEN $1 || '_y2041m03' AND $1 || '_y2042m01'`, table), table)
 	}
-	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM pg_class WHERE relname = 'usage_folded_y2041m12' AND reloptions = '{fillfactor=70}' AND relrowsecurity`))
+	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM pg_class WHERE relname = 'usage_daily_y2041m12' AND reloptions = '{fillfactor=70}' AND relrowsecurity`))
 
 	f.instance().flush(row(f.organization("Acme", "free").ID, evaluations, distant, 5))
-	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM usage_folded_y2041m03`))
+	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM usage_daily_y2041m03`))
 	require.EqualValues(t, 1, f.count(`SELECT count(*) FROM usage_batch_rows_y2041m03`))
 }
 
@@ -50,13 +50,13 @@ func TestDefaultPartitionGivesWayToAMonth(t *testing.T) {
 	april := mustDay("2041-04-01")
 	w.flush(row(o, evaluations, distant, 5), row(o, storage, distant, 9), row(o, evaluations, april, 7))
 	f.rollUp(distant)
-	for table, rows := range map[string]int64{"usage_batch_rows_default": 3, "usage_folded_default": 3, "usage_rolled_default": 2} {
+	for table, rows := range map[string]int64{"usage_batch_rows_default": 3, "usage_daily_default": 3, "usage_rolled_default": 2} {
 		require.Equal(t, rows, f.count(`SELECT count(*) FROM `+table), table)
 	}
 	require.NoError(t, f.EnsurePartitions(t.Context(), distant, 0))
 	for table, rows := range map[string]int64{
-		"usage_batch_rows_default": 1, "usage_folded_default": 1, "usage_rolled_default": 0,
-		"usage_batch_rows_y2041m03": 2, "usage_folded_y2041m03": 2, "usage_rolled_y2041m03": 2,
+		"usage_batch_rows_default": 1, "usage_daily_default": 1, "usage_rolled_default": 0,
+		"usage_batch_rows_y2041m03": 2, "usage_daily_y2041m03": 2, "usage_rolled_y2041m03": 2,
 	} {
 		require.Equal(t, rows, f.count(`SELECT count(*) FROM `+table), table)
 	}
@@ -86,7 +86,7 @@ func TestPartitionsAmidFlushes(t *testing.T) {
 	}
 	require.NoError(t, group.Wait())
 	require.EqualValues(t, 120, f.count(`SELECT sum(value) FROM usage_daily`))
-	require.Zero(t, f.count(`SELECT count(*) FROM usage_folded_default`))
+	require.Zero(t, f.count(`SELECT count(*) FROM usage_daily_default`))
 }
 
 func TestPartitionsHaveLimits(t *testing.T) {

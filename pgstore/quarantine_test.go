@@ -31,7 +31,7 @@ func TestPoisonIsSetAside(t *testing.T) {
 	f := newFixture(t)
 	victim := f.organization("Victim", "enterprise").ID
 	full := f.organization("Full", "enterprise").ID
-	f.exec(`ALTER TABLE usage_folded ADD CONSTRAINT no_thirteen CHECK (value <> 13)`)
+	f.exec(`ALTER TABLE usage_daily ADD CONSTRAINT no_thirteen CHECK (value <> 13)`)
 	f.exec(`ALTER TABLE usage_events ADD CONSTRAINT no_seventeen CHECK (quantity <> 17)`)
 	f.exec(`CREATE FUNCTION no_nineteen() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN IF NEW.value = 19 THEN RAISE EXCEPTION 'nineteen'; END IF; RETURN NEW; END $$`)
@@ -148,7 +148,7 @@ func TestUnavailabilitySetsNothingAside(t *testing.T) {
 	w := f.instance()
 	for name, fault := range map[string][2]string{
 		"no privilege": {`REVOKE INSERT ON usage_batch_rows FROM tollgate_api`, `GRANT INSERT ON usage_batch_rows TO tollgate_api`},
-		"no table":     {`ALTER TABLE usage_folded RENAME TO elsewhere`, `ALTER TABLE elsewhere RENAME TO usage_folded`},
+		"no table":     {`ALTER TABLE usage_daily RENAME TO elsewhere`, `ALTER TABLE elsewhere RENAME TO usage_daily`},
 	} {
 		f.exec(fault[0])
 		batch := w.batch(row(o, evaluations, today, 1))
@@ -168,7 +168,7 @@ func TestQuarantineIsDecidedOnce(t *testing.T) {
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
-	f.exec(`ALTER TABLE usage_folded ADD CONSTRAINT no_thirteen CHECK (value <> 13)`)
+	f.exec(`ALTER TABLE usage_daily ADD CONSTRAINT no_thirteen CHECK (value <> 13)`)
 	w.flush(row(o, evaluations, today, 13), row(o, evaluations, today-1, 13), row(o, simulations, today, 1))
 	waiting, err := f.Quarantine(t.Context(), meter.QuarantineWaiting, o, uuid.Nil, 10)
 	require.NoError(t, err)
@@ -178,7 +178,7 @@ func TestQuarantineIsDecidedOnce(t *testing.T) {
 	_, err = f.ApplyQuarantined(t.Context(), first, "key 1", "try")
 	require.ErrorIs(t, err, meter.ErrQuarantineRefused)
 	require.ErrorContains(t, err, "no_thirteen")
-	f.exec(`ALTER TABLE usage_folded DROP CONSTRAINT no_thirteen`)
+	f.exec(`ALTER TABLE usage_daily DROP CONSTRAINT no_thirteen`)
 	for range 2 {
 		applied, err := f.ApplyQuarantined(t.Context(), first, "key 1", "mended")
 		require.NoError(t, err)
@@ -211,9 +211,9 @@ func TestQuarantineDecisionsRaced(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	o := f.organization("Acme", "free").ID
-	f.exec(`ALTER TABLE usage_folded ADD CONSTRAINT no_thirteen CHECK (value <> 13)`)
+	f.exec(`ALTER TABLE usage_daily ADD CONSTRAINT no_thirteen CHECK (value <> 13)`)
 	f.instance().flush(row(o, evaluations, today, 13))
-	f.exec(`ALTER TABLE usage_folded DROP CONSTRAINT no_thirteen`)
+	f.exec(`ALTER TABLE usage_daily DROP CONSTRAINT no_thirteen`)
 	waiting, err := f.Quarantine(t.Context(), "", o, uuid.Nil, 10)
 	require.NoError(t, err)
 	var group errgroup.Group
@@ -253,7 +253,7 @@ func TestQuarantineStaysConsumed(t *testing.T) {
 		return answers.Answers[0]
 	}
 	require.EqualValues(t, 300, ask(day, 1, 300).Issued)
-	f.exec(`ALTER TABLE usage_folded ADD CONSTRAINT not_200 CHECK (value NOT IN (200, 250))`)
+	f.exec(`ALTER TABLE usage_daily ADD CONSTRAINT not_200 CHECK (value NOT IN (200, 250))`)
 	leased := row(o, evaluations, today, 200)
 	leased.Leased.Day = 200
 	w.flush(leased, row(o, evaluations, today-1, 250))
@@ -287,7 +287,7 @@ func TestQuarantineStaysConsumed(t *testing.T) {
 	require.Len(t, waiting, 2)
 	require.EqualValues(t, 200, waiting[0].Value)
 	require.EqualValues(t, 200, waiting[0].Leased.Day)
-	f.exec(`ALTER TABLE usage_folded DROP CONSTRAINT not_200`)
+	f.exec(`ALTER TABLE usage_daily DROP CONSTRAINT not_200`)
 	_, err = f.ApplyQuarantined(t.Context(), waiting[0].ID, "key", "mended")
 	require.NoError(t, err)
 	require.Equal(t, [3]int64{200, 100, 250}, windows())

@@ -53,7 +53,7 @@ const (
 			FROM usage_batch_rows r
 			JOIN meters m ON m.key = r.meter
 			LEFT JOIN usage_daily u ON m.aggregation = 'last'
-				AND u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = r.day AND u.day BETWEEN $1 AND $2
+				AND u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = r.day
 			WHERE r.day BETWEEN $1 AND $2 AND r.day >= (SELECT rows_from FROM usage_retention)
 			GROUP BY r.organization_id, r.meter, r.day, m.aggregation
 		) AS b

@@ -74,10 +74,10 @@ func TestReconcileFindsADifferenceInEachLayer(t *testing.T) {
 		values          [2]int64
 	}{
 		{"a batch that was not journalled", `UPDATE usage_batches SET reports = 4 WHERE reports = 1`, billing.LayerAcknowledged, billing.LayerJournalled, "", 0, [2]int64{4, 1}},
-		{"a record", `UPDATE usage_folded SET value = 41 WHERE value = 40`, billing.LayerBatches, billing.LayerRecords, evaluations, today, [2]int64{40, 41}},
-		{"a record that is gone", `DELETE FROM usage_folded WHERE meter = 'simulations'`, billing.LayerBatches, billing.LayerRecords, simulations, today, [2]int64{3, 0}},
+		{"a record", `UPDATE usage_daily SET value = 41 WHERE value = 40`, billing.LayerBatches, billing.LayerRecords, evaluations, today, [2]int64{40, 41}},
+		{"a record that is gone", `DELETE FROM usage_daily WHERE meter = 'simulations'`, billing.LayerBatches, billing.LayerRecords, simulations, today, [2]int64{3, 0}},
 		{"a record without a batch", `DELETE FROM usage_batch_rows WHERE meter = 'simulations'`, billing.LayerBatches, billing.LayerRecords, simulations, today, [2]int64{0, 3}},
-		{"a peak", `UPDATE usage_folded SET value = 6 WHERE meter = 'entity_instances' AND day = '2026-10-01'`, billing.LayerRecords, billing.LayerRolled, entities, first, [2]int64{6, 7}},
+		{"a peak", `UPDATE usage_daily SET value = 6 WHERE meter = 'entity_instances' AND day = '2026-10-01'`, billing.LayerRecords, billing.LayerRolled, entities, first, [2]int64{6, 7}},
 		{"a rolled day", `UPDATE usage_rolled SET value = 9 WHERE meter = 'evaluations' AND day = '2026-10-02'`, billing.LayerRecords, billing.LayerRolled, evaluations, first + 1, [2]int64{10, 9}},
 		{"a total", `UPDATE usage_rolled SET month_to_date = 21 WHERE meter = 'evaluations' AND day = '2026-10-02'`, billing.LayerRolled, billing.LayerTotals, evaluations, first + 1, [2]int64{20, 21}},
 		{"a window", `UPDATE quota_leases SET consumed = 39`, billing.LayerQuota, billing.LayerRecords, evaluations, today, [2]int64{39, 40}},

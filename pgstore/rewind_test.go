@@ -82,7 +82,7 @@ func (r *rewound) stored() int64 {
 }
 
 // usageTables are those that a restored backup takes back, in an order in which they can be filled.
-var usageTables = []string{"instances", "usage_batches", "usage_batch_rows", "usage_folded", "usage_unfolded", "usage_events", "quota_window_rows", "quota_leases"}
+var usageTables = []string{"instances", "usage_batches", "usage_batch_rows", "usage_daily", "usage_events", "quota_window_rows", "quota_leases"}
 
 // backUp copies them; restore takes them back.
 func (f *fixture) backUp() {

@@ -26,7 +26,7 @@ var organizationColumn = map[string]string{
 	"organization_plan_changes": "organization_id",
 	"api_keys":                  "organization_id",
 	"usage_batch_rows":          "organization_id",
-	"usage_folded":              "organization_id",
+	"usage_daily":               "organization_id",
 	"usage_rolled":              "organization_id",
 	"export_organizations":      "organization_id",
 	"export_usage":              "organization_id",
@@ -226,7 +226,7 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 	f, a, b := twoTenants(t)
 	conn := connect(t, f.db.APIURL)
 	for _, statement := range []string{
-		`INSERT INTO usage_folded VALUES ($1, 'simulations', '2026-10-15', 1, now())`,
+		`INSERT INTO usage_daily VALUES ($1, 'simulations', '2026-10-15', 1, now())`,
 		`INSERT INTO usage_batch_rows VALUES ('2026-10-15', gen_random_uuid(), 1, $1, 'simulations', 'free', 1, 1, now())`,
 		`INSERT INTO api_keys (id, organization_id, role, name, prefix, secret_hash) VALUES (gen_random_uuid(), $1, 'tenant', 'k', 'p', sha256('x'))`,
 		`INSERT INTO organization_plans VALUES ($1, now(), 'enterprise')`,
@@ -241,7 +241,7 @@ func TestTenantCannotWriteForAnother(t *testing.T) {
 		})
 	}
 	for _, statement := range []string{
-		`UPDATE usage_folded SET value = 0 WHERE organization_id = $1`,
+		`UPDATE usage_daily SET value = 0 WHERE organization_id = $1`,
 		`UPDATE organizations SET name = 'Other' WHERE id = $1`,
 		`UPDATE organization_plans SET effective_from = now() WHERE organization_id = $1`,
 		`DELETE FROM organization_plans WHERE organization_id = $1`,
@@ -284,19 +284,19 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 
 	conn := connect(t, f.db.APIURL)
 	for _, statement := range []string{
-		`ALTER TABLE usage_folded DISABLE ROW LEVEL SECURITY`,
-		`DROP POLICY tollgate_scope ON usage_folded`,
-		`CREATE POLICY mine ON usage_folded USING (true)`,
+		`ALTER TABLE usage_daily DISABLE ROW LEVEL SECURITY`,
+		`DROP POLICY tollgate_scope ON usage_daily`,
+		`CREATE POLICY mine ON usage_daily USING (true)`,
 		`CREATE TABLE mine (id int)`,
 		`CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'`,
 		`CREATE SCHEMA mine`,
-		`DROP TABLE usage_folded`,
-		`TRUNCATE usage_folded`,
-		`ALTER TABLE usage_folded OWNER TO tollgate_api`,
+		`DROP TABLE usage_daily`,
+		`TRUNCATE usage_daily`,
+		`ALTER TABLE usage_daily OWNER TO tollgate_api`,
 		`ALTER ROLE tollgate_api BYPASSRLS`,
 		`SET ROLE postgres`,
-		`SELECT * FROM usage_folded_default`,
-		`DELETE FROM usage_folded`,
+		`SELECT * FROM usage_daily_default`,
+		`DELETE FROM usage_daily`,
 		`DELETE FROM usage_batch_rows`,
 		`UPDATE credit_grants SET amount = 9`,
 		`DELETE FROM credit_grants`,
@@ -314,7 +314,7 @@ func TestAPIRoleCannotEscape(t *testing.T) {
 		`UPDATE audit_entries SET actor = 'x'`,
 		`DELETE FROM audit_entries`,
 		`UPDATE goose_db_version SET version_id = 99`,
-		`CREATE TRIGGER mine BEFORE INSERT ON usage_folded EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
+		`CREATE TRIGGER mine BEFORE INSERT ON usage_daily EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
 	} {
 		_, err := conn.Exec(t.Context(), statement)
 		requireCode(t, insufficientPrivilege, err, statement)

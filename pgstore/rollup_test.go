@@ -281,9 +281,9 @@ func TestRollUpFindsVariances(t *testing.T) {
 	o := f.organization("Acme", "free").ID
 	w := f.instance()
 	w.flush(row(o, evaluations, today, 10), row(o, entities, today, 5), row(o, storage, today, 7), row(o, simulations, today, 1))
-	f.exec(`UPDATE usage_folded SET value = 11 WHERE meter = $1`, evaluations)
-	f.exec(`DELETE FROM usage_folded WHERE meter = $1`, entities)
-	f.exec(`INSERT INTO usage_folded VALUES ($1, 'flow_executions', $2, 3, now())`, o, today.Start())
+	f.exec(`UPDATE usage_daily SET value = 11 WHERE meter = $1`, evaluations)
+	f.exec(`DELETE FROM usage_daily WHERE meter = $1`, entities)
+	f.exec(`INSERT INTO usage_daily VALUES ($1, 'flow_executions', $2, 3, now())`, o, today.Start())
 
 	got := f.rollUp(today)
 	require.EqualValues(t, 3, got.VarianceCount)
@@ -308,7 +308,7 @@ func TestRollUpKeepsTheFirstHundredVariances(t *testing.T) {
 		rows = append(rows, row(id, evaluations, today, 1))
 	}
 	f.instance().flush(rows...)
-	f.exec(`UPDATE usage_folded SET value = 2`)
+	f.exec(`UPDATE usage_daily SET value = 2`)
 	got := f.rollUp(today)
 	require.EqualValues(t, 150, got.VarianceCount)
 	require.Len(t, got.Variances, 100)

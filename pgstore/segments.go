@@ -173,11 +173,7 @@ const segmentUsage = `
 			PARTITION BY r.organization_id, r.meter
 			ORDER BY r.at, coalesce(u.last_at = r.at AND u.value = r.value, false), r.seq, r.instance_id, r.plan COLLATE "C", r.plan_version)
 		FROM batch_rows r
-		LEFT JOIN LATERAL (
-			SELECT d.value, d.last_at FROM usage_daily d
-			WHERE d.organization_id = r.organization_id AND d.meter = r.meter AND d.day = r.day
-			OFFSET 0
-		) AS u ON true
+		LEFT JOIN usage_daily u ON u.organization_id = r.organization_id AND u.meter = r.meter AND u.day = r.day
 		WHERE r.aggregation = 'last'
 	),
 	held AS (

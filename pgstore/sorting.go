@@ -269,13 +269,12 @@ func (t *sorting) writeParts(ctx context.Context, tx scoped, c, written *columns
 	out := make([]bool, len(written.values))
 	why := make([]error, len(written.values))
 	stored := make([]int64, len(c.values))
+	sums, peaks := c.metersOf(plans.Sum), c.metersOf(plans.Max)
 	err := byHalves(ctx, tx, 0, len(written.values), func(ctx context.Context, tx scoped, from, to int) error {
 		part := written.part(from, to)
 		for _, piece := range part.parts() {
 			var b pgx.Batch
-			var put bool
-			piece.queueRows(&b, t.batch.ID)
-			piece.queueRecords(&b, t.batch.ID.Instance, putRecords, stored, &put)
+			piece.queueRows(&b, t.batch.ID, sums, peaks, stored)
 			if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 				return err
 			}
@@ -320,7 +319,7 @@ func (c *columns) consumeOpen(ctx context.Context, tx scoped, instance uuid.UUID
 // readStored puts the records, as they are now, in the order of the batch.
 func (t *sorting) readStored(ctx context.Context, tx scoped, c *columns, stored []int64) error {
 	err := byHalves(ctx, tx, 0, len(c.values), func(ctx context.Context, tx scoped, from, to int) error {
-		return c.part(from, to).read(ctx, tx, t.batch.ID.Instance, stored)
+		return c.part(from, to).read(ctx, tx, stored)
 	}, func(int, error) {})
 	if err != nil {
 		return err

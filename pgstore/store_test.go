@@ -160,10 +160,10 @@ func TestErrorsSayWhetherARetryMayHelp(t *testing.T) {
 		require.True(t, pgstore.Retryable(err), "%v", err)
 		require.True(t, (&pgstore.Error{Op: "x", Err: err}).Retryable(), "%v", err)
 	}
-	madeMeanwhile := &pgconn.PgError{Code: "23514", TableName: "usage_folded", Message: "new row for relation violates partition constraint"}
+	madeMeanwhile := &pgconn.PgError{Code: "23514", TableName: "usage_daily", Message: "new row for relation violates partition constraint"}
 	require.True(t, pgstore.Retryable(madeMeanwhile))
 	for _, err := range []error{
-		nil, code("23505"), &pgconn.PgError{Code: "23514", ConstraintName: "usage_folded_value_check"},
+		nil, code("23505"), &pgconn.PgError{Code: "23514", ConstraintName: "usage_daily_value_check"},
 		// A trigger's.
 		code("23514"), code("22003"), code("42501"), code("42P01"), context.Canceled, errors.New("other"),
 		fmt.Errorf("%w: %w", context.Canceled, io.EOF),

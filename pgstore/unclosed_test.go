@@ -28,7 +28,7 @@ func TestUnclosedPeriods(t *testing.T) {
 	requireUnclosed()
 	acme := f.organization("Acme", "free")
 	for _, day := range []calendar.Day{month.FirstDay(), last.LastDay(), before.FirstDay(), before.Previous().Previous().LastDay()} {
-		f.exec(`INSERT INTO usage_folded (organization_id, meter, day, value, last_at) VALUES ($1, 'evaluations', $2, 1, now())`, acme.ID, day.Start())
+		f.exec(`INSERT INTO usage_daily (organization_id, meter, day, value, last_at) VALUES ($1, 'evaluations', $2, 1, now())`, acme.ID, day.Start())
 	}
 	requireUnclosed(before, last)
 	n, err := f.CountUnclosedPeriods(t.Context())

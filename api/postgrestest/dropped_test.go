@@ -26,7 +26,7 @@ func TestDroppedQuotaIsFound(t *testing.T) {
 	conn, err := pgx.Connect(t.Context(), database.URL)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	_, err = conn.Exec(t.Context(), `ALTER TABLE usage_folded ADD CONSTRAINT not_700 CHECK (value <> 700)`)
+	_, err = conn.Exec(t.Context(), `ALTER TABLE usage_daily ADD CONSTRAINT not_700 CHECK (value <> 700)`)
 	require.NoError(t, err)
 	for _, timestamp := range []string{"", `,"timestamp":"` + now().Add(-24*time.Hour).Format(time.RFC3339) + `"`} {
 		use := func(r *replica, quantity string) int {
