@@ -135,7 +135,7 @@ func TestInstructions(t *testing.T) {
 		if *record {
 			continue
 		}
-		before := regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(operation.name)+`: (\d+)$`).FindSubmatch(kept)
+		before := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(operation.name) + `: (\d+)$`).FindSubmatch(kept)
 		require.NotNil(t, before, "%s: no count is recorded of %q", path, operation.name)
 		want, err := strconv.ParseFloat(string(before[1]), 64)
 		require.NoError(t, err)
