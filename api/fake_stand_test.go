@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/webhooks"
 )
 
@@ -70,6 +72,18 @@ func (s *fakeStore) SearchOrganizations(ctx context.Context, begin string, limit
 		for _, o := range s.organizations {
 			if strings.HasPrefix(strings.ToLower(o.Name), strings.ToLower(begin)) && len(found) < limit {
 				found = append(found, o)
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+func (s *fakeStore) InstancesSince(ctx context.Context, since time.Time) (found []meter.Instance, err error) {
+	err = s.call(ctx, func() error {
+		for _, i := range s.instances {
+			if i.Status == meter.InstanceLive || !i.SeenAt.Before(since) {
+				found = append(found, i)
 			}
 		}
 		return nil

@@ -34,7 +34,7 @@ func (s *Server) ListPlanVersions(ctx context.Context, request gen.ListPlanVersi
 		return nil, err
 	}
 	out := gen.ListPlanVersions200JSONResponse{}
-	for _, p := range slices.Backward(catalog.Plans) {
+	for _, p := range catalog.Plans {
 		if p.Key == request.Key {
 			out.Versions = append(out.Versions, planAnswer(p, catalog.Meters))
 		}
@@ -42,7 +42,7 @@ func (s *Server) ListPlanVersions(ctx context.Context, request gen.ListPlanVersi
 	if len(out.Versions) == 0 {
 		return nil, accounts.ErrPlanNotFound.Of(request.Key)
 	}
-	slices.SortStableFunc(out.Versions, func(a, b gen.Plan) int { return b.Version - a.Version })
+	slices.SortFunc(out.Versions, func(a, b gen.Plan) int { return b.Version - a.Version })
 	return out, nil
 }
 

@@ -27,6 +27,8 @@ type OperationsStore interface {
 	CountBatchConflicts(ctx context.Context) (int64, error)
 	// StuckReservations returns how many reservations can't be ended.
 	StuckReservations(ctx context.Context) (int64, error)
+	// InstancesSince returns the live instances, and those that are gone and were seen since a time.
+	InstancesSince(ctx context.Context, since time.Time) ([]meter.Instance, error)
 	// Reconcile compares what each layer says of the usage of days, both included.
 	Reconcile(ctx context.Context, from, to calendar.Day) (billing.Reconciliation, error)
 }
@@ -96,7 +98,8 @@ func (s *Server) addOpenExports(ctx context.Context, out *gen.GetOperations200JS
 }
 
 func (s *Server) addFlushLoops(ctx context.Context, out *gen.GetOperations200JSONResponse) error {
-	instances, err := s.config.Store.Instances(ctx)
+	// Of those that are gone none was seen since now: the books keep many.
+	instances, err := s.config.Store.InstancesSince(ctx, s.config.Now())
 	out.FlushLoops = makeLike(out.FlushLoops, 0)
 	for _, i := range instances {
 		if i.Status != meter.InstanceLive {

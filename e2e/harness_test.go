@@ -287,11 +287,21 @@ func freeAddress(t *testing.T) string {
 // for at most a minute: a machine may be that busy.
 func (p *process) call(method, path, key string, in any) (int, map[string]any) {
 	p.t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		status, answer, err := p.tryCall(context.Background(), method, path, key, in)
+	var answer map[string]any
+	status := patiently(func() (status int) {
+		var err error
+		status, answer, err = p.tryCall(context.Background(), method, path, key, in)
 		require.NoError(p.t, err)
-		if status != http.StatusServiceUnavailable || time.Now().After(end) {
-			return status, answer
+		return status
+	})
+	return status, answer
+}
+
+// patiently sends again where it is told to, for at most a minute, and returns the last status.
+func patiently(send func() int) int {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		if status := send(); status != http.StatusServiceUnavailable || time.Now().After(end) {
+			return status
 		}
 	}
 }

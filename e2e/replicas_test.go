@@ -86,12 +86,7 @@ func (p *process) record(t *testing.T, client *http.Client, key string, quantity
 // use is record by a client that tries again where it is told to, for at most a minute.
 func (p *process) use(t *testing.T, client *http.Client, key string, quantity int64) int {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		status := p.record(t, client, key, quantity)
-		if status != http.StatusServiceUnavailable || time.Now().After(end) {
-			return status
-		}
-	}
+	return patiently(func() int { return p.record(t, client, key, quantity) })
 }
 
 // postUsage reports usage and returns the status; 0 where there was no answer, so that nobody

@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -231,16 +230,13 @@ func (v *visit) checkPlan(before json.RawMessage, wanted gen.PlanPut, newest gen
 // bySize puts what can't be compared first, then the largest difference.
 func bySize(a, b billing.DryRunOrganization) int {
 	switch {
-	case a.Difference == nil || b.Difference == nil:
-		return cmp.Compare(btoi(a.Difference != nil), btoi(b.Difference != nil))
+	case a.Difference == nil && b.Difference == nil:
+		return 0
+	case a.Difference == nil:
+		return -1
+	case b.Difference == nil:
+		return 1
 	default:
 		return b.Difference.Abs().Cmp(a.Difference.Abs())
 	}
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -32,6 +32,27 @@ func (v *visit) after(err error, to string, again func(refused *gate.Problem) er
 	return v.redirect(to)
 }
 
+// showPage shows what is read for a page.
+func showPage[P any](v *visit, name string, read func() (P, error)) error {
+	p, err := read()
+	if err != nil {
+		return err
+	}
+	return v.page(name, p)
+}
+
+// showAgain shows a page once more after a refusal, which refuse puts into it.
+func showAgain[P any](v *visit, name string, read func() (P, error), refuse func(p *P, says string)) func(*gate.Problem) error {
+	return func(refused *gate.Problem) error {
+		p, err := read()
+		if err != nil {
+			return err
+		}
+		refuse(&p, refused.Message)
+		return v.show(refused.Status, name, p)
+	}
+}
+
 // given is a field of a form without space around it; nil where it is empty.
 func (v *visit) given(field string) *string {
 	text := strings.TrimSpace(v.r.PostFormValue(field))

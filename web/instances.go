@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/riverline/tollgate/api/gen"
-	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -70,11 +69,7 @@ func (v *visit) instancesPage() (instancesPage, error) {
 }
 
 func (v *visit) instances() error {
-	p, err := v.instancesPage()
-	if err != nil {
-		return err
-	}
-	return v.page("instances", p)
+	return showPage(v, "instances", v.instancesPage)
 }
 
 func (v *visit) instancesLive() error {
@@ -84,12 +79,5 @@ func (v *visit) instancesLive() error {
 // flush makes an instance flush now.
 func (v *visit) flush() error {
 	err := v.send("POST", "/instances/"+v.r.PathValue("id")+"/flush", nil, nil)
-	return v.after(err, "/instances?done=flushed", func(refused *gate.Problem) error {
-		p, err := v.instancesPage()
-		if err != nil {
-			return err
-		}
-		p.Refusal = refused.Message
-		return v.show(refused.Status, "instances", p)
-	})
+	return v.after(err, "/instances?done=flushed", showAgain(v, "instances", v.instancesPage, func(p *instancesPage, says string) { p.Refusal = says }))
 }

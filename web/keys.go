@@ -41,11 +41,7 @@ func (v *visit) keysPage() (keysPage, error) {
 }
 
 func (v *visit) keys() error {
-	p, err := v.keysPage()
-	if err != nil {
-		return err
-	}
-	return v.page("keys", p)
+	return showPage(v, "keys", v.keysPage)
 }
 
 func (v *visit) addKey() error {

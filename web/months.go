@@ -26,29 +26,14 @@ func (v *visit) monthsPage() (monthsPage, error) {
 }
 
 func (v *visit) months() error {
-	p, err := v.monthsPage()
-	if err != nil {
-		return err
-	}
-	return v.page("months", p)
+	return showPage(v, "months", v.monthsPage)
 }
 
 func (v *visit) startMonth() error {
 	period := v.r.PostFormValue("period")
 	err := v.send("POST", "/billing/exports", gen.ExportStart{Period: period}, nil)
-	refused, isRefused := refusal(err)
-	if err != nil && !isRefused {
-		return err
-	}
-	if !isRefused {
-		return v.redirect("/months/" + url.PathEscape(period) + "?done=started")
-	}
-	p, err := v.monthsPage()
-	if err != nil {
-		return err
-	}
-	p.Refusal = refused.Message
-	return v.show(refused.Status, "months", p)
+	return v.after(err, "/months/"+url.PathEscape(period)+"?done=started",
+		showAgain(v, "months", v.monthsPage, func(p *monthsPage, says string) { p.Refusal = says }))
 }
 
 // monthPage shows how far a close is, what differs, and who has to decide what.
@@ -188,11 +173,7 @@ func (v *visit) monthPage() (monthPage, error) {
 }
 
 func (v *visit) month() error {
-	p, err := v.monthPage()
-	if err != nil {
-		return err
-	}
-	return v.page("month", p)
+	return showPage(v, "month", v.monthPage)
 }
 
 // monthLive sends the stage each time that it moves; the first time, from the one that the page has.
@@ -232,19 +213,8 @@ func (v *visit) decide() error {
 		}
 		err = v.send("POST", path, decision, nil)
 	}
-	refused, isRefused := refusal(err)
-	if err != nil && !isRefused {
-		return err
-	}
-	if !isRefused {
-		return v.redirect("/months/" + url.PathEscape(period) + "?done=decided")
-	}
-	p, err := v.monthPage()
-	if err != nil {
-		return err
-	}
-	p.Refusal, p.Note = refused.Message, note
-	return v.show(refused.Status, "month", p)
+	return v.after(err, "/months/"+url.PathEscape(period)+"?done=decided",
+		showAgain(v, "month", v.monthPage, func(p *monthPage, says string) { p.Refusal, p.Note = says, note }))
 }
 
 // monthStatementPage is one organization's statement of a month.

@@ -3,7 +3,6 @@ package web
 import (
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
-	"github.com/riverline/tollgate/gate"
 )
 
 // organizationsPage finds organizations, and makes another one.
@@ -33,25 +32,14 @@ func (v *visit) organizationsPage() (organizationsPage, error) {
 }
 
 func (v *visit) organizations() error {
-	p, err := v.organizationsPage()
-	if err != nil {
-		return err
-	}
-	return v.page("organizations", p)
+	return showPage(v, "organizations", v.organizationsPage)
 }
 
 func (v *visit) addOrganization() error {
 	wanted := gen.OrganizationCreate{Name: v.r.PostFormValue("name"), Plan: v.given("plan"), Currency: v.given("currency")}
 	var made accounts.Organization
 	err := v.send("POST", "/organizations", wanted, &made)
-	return v.after(err, "/organizations/"+made.ID.String()+"?done=made", func(refused *gate.Problem) error {
-		p, err := v.organizationsPage()
-		if err != nil {
-			return err
-		}
-		p.Refusal = refused.Message
-		return v.show(refused.Status, "organizations", p)
-	})
+	return v.after(err, "/organizations/"+made.ID.String()+"?done=made", showAgain(v, "organizations", v.organizationsPage, func(p *organizationsPage, says string) { p.Refusal = says }))
 }
 
 // organizationPage shows one organization: its contract, usage, keys and what was changed of it.
@@ -85,24 +73,13 @@ func (v *visit) organizationPage() (organizationPage, error) {
 }
 
 func (v *visit) organization() error {
-	p, err := v.organizationPage()
-	if err != nil {
-		return err
-	}
-	return v.page("organization", p)
+	return showPage(v, "organization", v.organizationPage)
 }
 
 // changeOrganization changes its name or plan.
 func (v *visit) changeOrganization() error {
 	err := v.send("PATCH", v.at(), gen.OrganizationUpdate{Name: v.given("name"), Plan: v.given("plan")}, nil)
-	return v.after(err, v.at()+"?done=organization", func(refused *gate.Problem) error {
-		p, err := v.organizationPage()
-		if err != nil {
-			return err
-		}
-		p.Refusal = refused.Message
-		return v.show(refused.Status, "organization", p)
-	})
+	return v.after(err, v.at()+"?done=organization", showAgain(v, "organization", v.organizationPage, func(p *organizationPage, says string) { p.Refusal = says }))
 }
 
 func (v *visit) addOrganizationKey() error {

@@ -6,7 +6,6 @@ import (
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
-	"github.com/riverline/tollgate/gate"
 	"github.com/riverline/tollgate/meter"
 )
 
@@ -35,11 +34,7 @@ func (v *visit) quarantinePage() (quarantinePage, error) {
 }
 
 func (v *visit) quarantine() error {
-	p, err := v.quarantinePage()
-	if err != nil {
-		return err
-	}
-	return v.page("quarantine", p)
+	return showPage(v, "quarantine", v.quarantinePage)
 }
 
 // decideQuarantined writes what was set aside, or gives it up.
@@ -49,14 +44,7 @@ func (v *visit) decideQuarantined() error {
 		return notFound("such button")
 	}
 	err := v.send("POST", "/quarantine/"+v.r.PathValue("id")+"/"+do, gen.QuarantineDecision{Note: v.r.PostFormValue("note")}, nil)
-	return v.after(err, "/quarantine?done=decided", func(refused *gate.Problem) error {
-		p, err := v.quarantinePage()
-		if err != nil {
-			return err
-		}
-		p.Refusal = refused.Message
-		return v.show(refused.Status, "quarantine", p)
-	})
+	return v.after(err, "/quarantine?done=decided", showAgain(v, "quarantine", v.quarantinePage, func(p *quarantinePage, says string) { p.Refusal = says }))
 }
 
 // reconcilePage compares what each layer says of the same usage.

@@ -115,11 +115,7 @@ func (v *visit) usagePage() (usagePage, error) {
 }
 
 func (v *visit) usage() error {
-	p, err := v.usagePage()
-	if err != nil {
-		return err
-	}
-	return v.page("usage", p)
+	return showPage(v, "usage", v.usagePage)
 }
 
 // usageLive sends the meters each time that they have changed.

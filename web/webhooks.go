@@ -26,18 +26,11 @@ func (v *visit) webhooksPage() (webhooksPage, error) {
 }
 
 func (v *visit) webhooks() error {
-	p, err := v.webhooksPage()
-	if err != nil {
-		return err
-	}
-	return v.page("webhooks", p)
+	return showPage(v, "webhooks", v.webhooksPage)
 }
 
 func (v *visit) addWebhook() error {
-	given := gen.WebhookCreate{Url: strings.TrimSpace(v.r.PostFormValue("url"))}
-	if text := strings.TrimSpace(v.r.PostFormValue("description")); text != "" {
-		given.Description = &text
-	}
+	given := gen.WebhookCreate{Url: strings.TrimSpace(v.r.PostFormValue("url")), Description: v.given("description")}
 	kinds := []events.Kind{}
 	for _, k := range v.r.PostForm["kind"] {
 		kinds = append(kinds, events.Kind(k))
@@ -80,19 +73,12 @@ func (v *visit) webhookPage() (webhookPage, error) {
 	}
 	var found gen.DeliveryPage
 	err := v.get(&found, path+"/deliveries", "limit", "50", "before", v.r.URL.Query().Get("before"))
-	p.Deliveries = found.Deliveries
-	if found.Next != nil {
-		p.Next = found.Next.String()
-	}
+	p.Deliveries, p.Next = found.Deliveries, pageAfter(found.Next)
 	return p, err
 }
 
 func (v *visit) webhook() error {
-	p, err := v.webhookPage()
-	if err != nil {
-		return err
-	}
-	return v.page("webhook", p)
+	return showPage(v, "webhook", v.webhookPage)
 }
 
 // changeWebhook does what a button of an endpoint's page says.

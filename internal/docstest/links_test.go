@@ -5,9 +5,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"unicode"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/web/site"
 )
 
 var (
@@ -78,17 +79,7 @@ func TestDocumentsNameFiles(t *testing.T) {
 func anchorsOf(text string) map[string]bool {
 	anchors := map[string]bool{}
 	for _, found := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
-		title := link.ReplaceAllString(found[1], "")
-		anchors[strings.Map(func(c rune) rune {
-			switch {
-			case unicode.IsLetter(c), unicode.IsDigit(c), c == '-', c == '_':
-				return unicode.ToLower(c)
-			case c == ' ':
-				return '-'
-			default:
-				return -1
-			}
-		}, title)] = true
+		anchors[site.AnchorOf(found[1])] = true
 	}
 	return anchors
 }

@@ -198,12 +198,9 @@ func plain(n ast.Node, source []byte) string {
 // linkTarget is what a link in a heading has beside its text.
 var linkTarget = regexp.MustCompile(`\]\([^)]*\)`)
 
-// anchors names headings as GitHub does, so that a link works there and here. It counts those of a name.
-type anchors map[string]int
-
-// Generate returns the anchor of a heading.
-func (a anchors) Generate(value []byte, _ ast.NodeKind) []byte {
-	id := strings.Map(func(c rune) rune {
+// AnchorOf returns the anchor of the first heading of a name, in Markdown, as GitHub makes it: a link works there and here.
+func AnchorOf(heading string) string {
+	return strings.Map(func(c rune) rune {
 		switch {
 		case unicode.IsLetter(c), unicode.IsDigit(c), c == '-', c == '_':
 			return unicode.ToLower(c)
@@ -212,7 +209,15 @@ func (a anchors) Generate(value []byte, _ ast.NodeKind) []byte {
 		default:
 			return -1
 		}
-	}, linkTarget.ReplaceAllString(string(value), ""))
+	}, linkTarget.ReplaceAllString(heading, ""))
+}
+
+// anchors names headings, and counts those of a name.
+type anchors map[string]int
+
+// Generate returns the anchor of a heading.
+func (a anchors) Generate(value []byte, _ ast.NodeKind) []byte {
+	id := AnchorOf(string(value))
 	n := a[id]
 	a[id]++
 	if n > 0 {
