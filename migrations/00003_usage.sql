@@ -278,6 +278,53 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON usage_keys TO tollgate_api;
 GRANT SELECT, INSERT, DELETE ON usage_conflicts TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (state, decided_by, decided_at, note, in_windows) ON usage_quarantine TO tollgate_api;
 
+-- Folds rows into the records by the aggregation of their meter, and returns the records' values. The rows are one a record, in
+-- the order of organization, meter and day; sums and peaks are the meters that add up and that keep the greatest. The later of
+-- two snapshots counts; of two with the same time, the one that is written later.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_put_records(
+    of_organizations uuid[], of_meters text[], of_days integer[], of_values bigint[], of_ats timestamptz[], sums text[], peaks text[])
+    RETURNS SETOF bigint
+    LANGUAGE sql ROWS 10000 SET search_path = public, pg_temp
+AS $$
+    INSERT INTO usage_daily AS u (organization_id, meter, day, value, last_at)
+    SELECT organization_id, meter, date '1970-01-01' + day, value, at
+    FROM unnest(of_organizations, of_meters, of_days, of_values, of_ats) AS r (organization_id, meter, day, value, at)
+    ON CONFLICT (organization_id, meter, day) DO UPDATE SET
+        value = CASE
+            WHEN u.meter = ANY (sums) THEN u.value + excluded.value
+            WHEN u.meter = ANY (peaks) THEN greatest(u.value, excluded.value)
+            WHEN excluded.last_at >= u.last_at THEN excluded.value
+            ELSE u.value
+        END,
+        last_at = greatest(u.last_at, excluded.last_at)
+    RETURNING value
+$$;
+-- +goose StatementEnd
+
+-- Is tollgate_put_records that says whether it met a writer of one of the records: it waits for 1 ms before it knows, and then
+-- for as long as it takes. The handler takes the refusal, so that the server's log has no error of it.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_meet_records(
+    of_organizations uuid[], of_meters text[], of_days integer[], of_values bigint[], of_ats timestamptz[], sums text[], peaks text[],
+    OUT answers bigint[], OUT met boolean)
+    LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+    patience text := current_setting('lock_timeout');
+BEGIN
+    PERFORM set_config('lock_timeout', '1ms', true);
+    answers := ARRAY(SELECT tollgate_put_records(of_organizations, of_meters, of_days, of_values, of_ats, sums, peaks));
+    PERFORM set_config('lock_timeout', patience, true);
+    met := false;
+EXCEPTION WHEN lock_not_available THEN
+    answers := ARRAY(SELECT tollgate_put_records(of_organizations, of_meters, of_days, of_values, of_ats, sums, peaks));
+    met := true;
+END $$;
+-- +goose StatementEnd
+
 -- +goose Down
 
+DROP FUNCTION tollgate_meet_records(uuid[], text[], integer[], bigint[], timestamptz[], text[], text[]);
+DROP FUNCTION tollgate_put_records(uuid[], text[], integer[], bigint[], timestamptz[], text[], text[]);
 DROP TABLE usage_quarantine, usage_conflicts, usage_keys, usage_events, usage_daily, usage_batch_rows, usage_missing_batches, usage_batch_conflicts, usage_batches, instances;

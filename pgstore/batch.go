@@ -22,14 +22,17 @@ import (
 // lock identified reports, records and windows in the same order, and so never deadlock.
 func (s *Store) ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applied, error) {
 	var applied meter.Applied
+	var turn turn
 	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) (err error) {
 		if batch.WatermarkOnly {
 			applied, err = moveWatermark(ctx, tx, batch)
 			return err
 		}
-		applied, err = applyRows(ctx, tx, batch, meter.InstanceLive, nil)
+		turn = s.turns.next(len(batch.Rows))
+		applied, err = applyRows(ctx, tx, batch, meter.InstanceLive, nil, &turn)
 		return err
 	})
+	s.turns.after(turn)
 	if refusedForGood(err) && !batch.WatermarkOnly {
 		applied, err = s.applySorted(ctx, batch)
 	}
@@ -64,12 +67,14 @@ func moveWatermark(ctx context.Context, tx scoped, batch meter.Batch) (meter.App
 
 // applyRows applies a batch that has an identity, and leaves its instance in the
 // status. held is what a reservation held of the batch's one row; nil: none.
-func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.InstanceStatus, held *heldQuota) (meter.Applied, error) {
+func applyRows(
+	ctx context.Context, tx scoped, batch meter.Batch, status meter.InstanceStatus, held *heldQuota, turn *turn,
+) (meter.Applied, error) {
 	c, err := newColumns(batch.Rows)
 	if err != nil {
 		return meter.Applied{}, err
 	}
-	next, err := c.claim(ctx, tx, batch, status)
+	next, err := c.claim(ctx, tx, batch, status, turn.taken)
 	if err != nil {
 		return meter.Applied{}, err
 	}
@@ -89,7 +94,7 @@ func applyRows(ctx context.Context, tx scoped, batch meter.Batch, status meter.I
 	if len(batch.Rows) > 0 {
 		applied.Stored = make([]int64, len(batch.Rows))
 	}
-	open, err := written.write(ctx, tx, batch, len(applied.Repeated), applied.Stored)
+	open, err := written.write(ctx, tx, batch, len(applied.Repeated), applied.Stored, turn)
 	if err != nil {
 		return meter.Applied{}, err
 	}
@@ -177,11 +182,11 @@ func collectMeters(rows pgx.Rows) (map[string]plans.Aggregation, error) {
 	return published, err
 }
 
-// claim locks the batch's days, moves its instance on to it, and reports whether it
-// was the next of that instance. It refuses a batch whose meters are not the
+// claim locks the batch's days, waits for its turn if it takes one, moves its instance on to it, and reports
+// whether it was the next of that instance. It refuses a batch whose meters are not the
 // published ones, or of organizations that aren't there: what it wrote could never be
 // rolled up, or billed.
-func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, status meter.InstanceStatus) (next bool, err error) {
+func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, status meter.InstanceStatus, inTurn bool) (next bool, err error) {
 	var published map[string]plans.Aggregation
 	var b pgx.Batch
 	b.Queue(readMeters).Query(func(rows pgx.Rows) (err error) {
@@ -195,6 +200,9 @@ func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, statu
 		return err
 	})
 	b.Queue(string(shared), int32(dayLocks), c.distinctDays)
+	if inTurn {
+		b.Queue("SELECT pg_advisory_xact_lock($1, 0)", int32(turnLock))
+	}
 	b.Queue(`
 		UPDATE instances
 		SET last_seq = $2, watermark = greatest(watermark, $3), seen_at = greatest(seen_at, clock_timestamp()), status = $4,
@@ -222,7 +230,7 @@ func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, statu
 // write inserts the batch and folds its rows into the records. It puts the records'
 // values, in the order of the batch, into stored, and returns which kinds of window
 // may be open.
-func (c *columns) write(ctx context.Context, tx scoped, batch meter.Batch, repeated int, stored []int64) (openKinds, error) {
+func (c *columns) write(ctx context.Context, tx scoped, batch meter.Batch, repeated int, stored []int64, turn *turn) (openKinds, error) {
 	var open openKinds
 	sums, peaks := c.metersOf(plans.Sum), c.metersOf(plans.Max)
 	parts := c.parts()
@@ -232,7 +240,7 @@ func (c *columns) write(ctx context.Context, tx scoped, batch meter.Batch, repea
 			queueBatch(&b, batch, len(c.values), repeated, 0)
 		}
 		if len(part.values) > 0 {
-			part.queueRows(&b, batch.ID, sums, peaks, stored)
+			part.queueRows(&b, batch.ID, sums, peaks, stored, turn)
 		}
 		if n == len(parts)-1 && len(c.values) > 0 {
 			queueStale(&b, c.distinctDays)
@@ -268,7 +276,7 @@ func queueStale(b *pgx.Batch, days []int32) {
 }
 
 // queueRows adds the statements that write the rows.
-func (c *columns) queueRows(b *pgx.Batch, id meter.BatchID, sums, peaks []string, stored []int64) {
+func (c *columns) queueRows(b *pgx.Batch, id meter.BatchID, sums, peaks []string, stored []int64, turn *turn) {
 	b.Queue(`
 		INSERT INTO usage_batch_rows (day, instance_id, seq, organization_id, meter, plan, plan_version, value, at)
 		SELECT date '1970-01-01' + day, $1, $2, organization_id, meter, plan, plan_version, value, at
@@ -276,29 +284,14 @@ func (c *columns) queueRows(b *pgx.Batch, id meter.BatchID, sums, peaks []string
 			AS r (organization_id, meter, day, plan, plan_version, value, at)`,
 		id.Instance, id.Seq, c.organizations, c.meters, c.days, c.plans, c.planVersions, c.values, c.ats)
 	records, folded := c.records()
-	b.Queue(upsertRecords, records.organizations, records.meters, records.days, records.values, records.ats, sums, peaks).
-		Query(func(rows pgx.Rows) error {
-			if folded == nil {
-				return c.collect(rows, stored)
-			}
-			return c.collectFolded(rows, records, folded, stored)
-		})
+	put := b.Queue(turn.putRecords(), records.organizations, records.meters, records.days, records.values, records.ats, sums, peaks)
+	put.QueryRow(func(row pgx.Row) error {
+		values := make([]int64, 0, len(records.values))
+		var met bool
+		if err := row.Scan(&values, &met); err != nil {
+			return err
+		}
+		turn.met = turn.met || met
+		return c.spread(values, folded, stored)
+	})
 }
-
-// upsertRecords folds rows into the records by the aggregation of their meter. A
-// sum beyond [plans.MaxDaySum] is refused, and then its row is set aside. The later of two snapshots
-// counts; of two with the same time, the one that is written later.
-const upsertRecords = `
-	INSERT INTO usage_daily AS u (organization_id, meter, day, value, last_at)
-	SELECT organization_id, meter, date '1970-01-01' + day, value, at
-	FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::int8[], $5::timestamptz[])
-		AS r (organization_id, meter, day, value, at)
-	ON CONFLICT (organization_id, meter, day) DO UPDATE SET
-		value = CASE
-			WHEN u.meter = ANY ($6::text[]) THEN u.value + excluded.value
-			WHEN u.meter = ANY ($7::text[]) THEN greatest(u.value, excluded.value)
-			WHEN excluded.last_at >= u.last_at THEN excluded.value
-			ELSE u.value
-		END,
-		last_at = greatest(u.last_at, excluded.last_at)
-	RETURNING value`

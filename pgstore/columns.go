@@ -210,17 +210,20 @@ func (c *columns) records() (out *columns, folded []int) {
 	return out, folded
 }
 
-// collectFolded is collect for the answers to [columns.records]. Of a sum, a row gets the
-// record's value without the rows that follow it.
-func (c *columns) collectFolded(rows pgx.Rows, records *columns, folded []int, stored []int64) error {
-	values := make([]int64, len(records.values))
-	if err := records.collect(rows, values); err != nil {
-		return err
-	}
-	for i := len(folded) - 1; i >= 0; i-- {
-		stored[c.placeOf(i)] = values[folded[i]]
-		if c.aggregations[c.meters[i]] == plans.Sum {
-			values[folded[i]] -= c.values[i]
+// spread puts the values of [columns.records] in the order of the batch. Of a sum, a row gets the record's value
+// without the rows that follow it.
+func (c *columns) spread(values []int64, folded []int, stored []int64) error {
+	for i := len(c.values) - 1; i >= 0; i-- {
+		record := i
+		if folded != nil {
+			record = folded[i]
+		}
+		if record >= len(values) {
+			return fmt.Errorf("the database answered %d values for %d rows", len(values), len(c.values))
+		}
+		stored[c.placeOf(i)] = values[record]
+		if folded != nil && c.aggregations[c.meters[i]] == plans.Sum {
+			values[record] -= c.values[i]
 		}
 	}
 	return nil

@@ -64,7 +64,7 @@ func applyStopped(ctx context.Context, tx scoped, id meter.BatchID, host string,
 		}
 	}
 	batch.ID = id
-	return applyRows(ctx, tx, batch, meter.InstanceStopped, held)
+	return applyRows(ctx, tx, batch, meter.InstanceStopped, held, &turn{})
 }
 
 // pricedRows completes direct rows with their times and with the plan versions that were

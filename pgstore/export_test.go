@@ -16,6 +16,14 @@ func QuotaChannel(instance uuid.UUID) string { return quotaChannel(instance) }
 // SetChunkRows sets how many rows one statement takes.
 func SetChunkRows(n int) { chunkRows = n }
 
+// SetFewRows sets how many rows a batch has at most that takes no turn.
+func SetFewRows(n int) { fewRows = n }
+
+const (
+	TurnLock   = turnLock
+	TurnsTaken = turnsTaken
+)
+
 // What a close does with credits in transactions of its own steps, for tests one by one.
 
 // SetBulkPatience sets how long rollups and exports wait for a lock.

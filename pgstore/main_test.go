@@ -23,8 +23,12 @@ import (
 // chunkRows is how many rows one statement takes in tests.
 const chunkRows = 1_000
 
+// fewRows is how many rows a batch has at most that takes no turn, in tests.
+const fewRows = 2
+
 func TestMain(m *testing.M) {
 	pgstore.SetChunkRows(chunkRows)
+	pgstore.SetFewRows(fewRows)
 	// Each run of a law costs tenths of a second here: make laws does many.
 	if err := flag.Set("rapid.checks", "25"); err != nil {
 		panic(err)

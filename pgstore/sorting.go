@@ -94,7 +94,7 @@ func (t *sorting) apply(ctx context.Context, tx scoped) (meter.Applied, error) {
 	if err != nil {
 		return meter.Applied{}, err
 	}
-	next, err := c.claim(ctx, tx, t.batch, meter.InstanceLive)
+	next, err := c.claim(ctx, tx, t.batch, meter.InstanceLive, false)
 	if err != nil {
 		return meter.Applied{}, err
 	}
@@ -274,7 +274,7 @@ func (t *sorting) writeParts(ctx context.Context, tx scoped, c, written *columns
 		part := written.part(from, to)
 		for _, piece := range part.parts() {
 			var b pgx.Batch
-			piece.queueRows(&b, t.batch.ID, sums, peaks, stored)
+			piece.queueRows(&b, t.batch.ID, sums, peaks, stored, &turn{})
 			if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 				return err
 			}

@@ -59,6 +59,7 @@ type Store struct {
 	describes atomic.Bool
 	// dropped is when connections were dropped last because the server was read-only, in nanoseconds of Unix time.
 	dropped atomic.Int64
+	turns   turns
 }
 
 // Open connects to the database and checks that it answers. Where a pooler is between, it does without

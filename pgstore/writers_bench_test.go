@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/riverline/tollgate/meter"
+	"github.com/riverline/tollgate/pgstore"
 )
 
 // BenchmarkWriters measures instances that flush at once, batches of 10,000 rows over records that exist:
@@ -38,8 +39,10 @@ func benchmarkWriters(b *testing.B, writers int, leased, same bool) {
 	var organizations []uuid.UUID
 	flushing := make([]*writer, writers)
 	rows := make([][]meter.Row, writers)
+	stores := make([]*pgstore.Store, writers)
 	for n := range flushing {
 		flushing[n] = f.instance()
+		stores[n] = f.open(pgstore.Config{URL: f.db.APIURL})
 		if n == 0 || !same {
 			organizations = f.tenants(size)
 		}
@@ -64,7 +67,7 @@ func benchmarkWriters(b *testing.B, writers int, leased, same bool) {
 		group.Go(func() error {
 			for range b.N {
 				began := time.Now()
-				if _, err := f.ApplyBatch(b.Context(), w.batch(rows[n]...)); err != nil {
+				if _, err := stores[n].ApplyBatch(b.Context(), w.batch(rows[n]...)); err != nil {
 					return err
 				}
 				mu.Lock()
