@@ -259,6 +259,10 @@ func (m *Meter) journal(r *Reservation) error {
 	if e := r.identified; e != nil {
 		record.Identity, record.Fingerprint, record.Batch, record.Receipt = e.Identity, e.Fingerprint, e.Batch, e.Receipt
 	}
+	return m.keep(record)
+}
+
+func (m *Meter) keep(record Record) error {
 	if _, err := m.config.Journal.Append(record); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}

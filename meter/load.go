@@ -239,7 +239,7 @@ func (m *Meter) noteReadable(id uuid.UUID, is bool) {
 
 func (m *Meter) refreshInBackground(o *Organization, now time.Time) {
 	due := o.refreshAt.Load()
-	if now.UnixNano() < due || !o.refreshing.CompareAndSwap(false, true) {
+	if m.latest(now.UnixNano()) < due || !o.refreshing.CompareAndSwap(false, true) {
 		return
 	}
 	m.background.Go(func() {

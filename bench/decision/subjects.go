@@ -33,12 +33,15 @@ type subject struct {
 const limit = int64(plans.MaxQuantity)
 
 // reference is the subject that ratios are to.
-const reference = 3
+const reference = 6
 
 var subjects = []subject{
-	{"tollgate: find, admit, commit", "yes", ofTollgate(false, journal.Memory)},
-	{"tollgate: find, admit, commit, journal", "yes", ofTollgate(false, journal.Process)},
-	{"tollgate: admit, commit (organization in hand)", "yes", ofTollgate(true, journal.Memory)},
+	{"tollgate: find, use", "yes", ofTollgate(false, journal.Memory, useAtOnce)},
+	{"tollgate: find, use, journal", "yes", ofTollgate(false, journal.Process, useAtOnce)},
+	{"tollgate: use (organization in hand)", "yes", ofTollgate(true, journal.Memory, useAtOnce)},
+	{"tollgate: find, admit, commit", "yes", ofTollgate(false, journal.Memory, admitAndCommit)},
+	{"tollgate: find, admit, commit, journal", "yes", ofTollgate(false, journal.Process, admitAndCommit)},
+	{"tollgate: admit, commit (organization in hand)", "yes", ofTollgate(true, journal.Memory, admitAndCommit)},
 	{"sharded map, RWMutex, atomics", "no", shardedMap},
 	{"sharded map, RWMutex, atomics, clock", "yes", withClock(shardedMap)},
 	{"xsync.Map, atomics", "no", xsyncMap},
@@ -50,7 +53,7 @@ var subjects = []subject{
 
 // ofTollgate decides out of a lease and counts, as POST /usage does; with the organization in hand, as
 // after the look-up of a key.
-func ofTollgate(inHand bool, durability journal.Durability) func([]uuid.UUID, string) (func(int) bool, func(), error) {
+func ofTollgate(inHand bool, durability journal.Durability, use func(*meter.Organization, time.Time) bool) func([]uuid.UUID, string) (func(int) bool, func(), error) {
 	return func(ids []uuid.UUID, dir string) (func(int) bool, func(), error) {
 		catalog := *plans.Default()
 		catalog.Plans = append(slices.Clone(catalog.Plans), plans.Plan{Key: "large", Version: 1, Name: "Large", Entitlements: []plans.Entitlement{
@@ -77,7 +80,7 @@ func ofTollgate(inHand bool, durability journal.Durability) func([]uuid.UUID, st
 			held.Release()
 			handles[i] = o
 		}
-		use := func(i int) bool {
+		one := func(i int) bool {
 			now := time.Now()
 			o := handles[i]
 			if !inHand {
@@ -86,15 +89,26 @@ func ofTollgate(inHand bool, durability journal.Durability) func([]uuid.UUID, st
 					return false
 				}
 			}
-			d, held, err := o.Admit(ctx, 0, 1, now)
-			if err != nil || !d.Allowed {
-				return false
-			}
-			held.Commit()
-			return true
+			return use(o, now)
 		}
-		return use, func() { m.Close(); closeLog() }, nil
+		return one, func() { m.Close(); closeLog() }, nil
 	}
+}
+
+// useAtOnce decides and counts in one step.
+func useAtOnce(o *meter.Organization, now time.Time) bool {
+	out, err := o.Use(context.Background(), 0, 1, now, nil)
+	return err == nil && out.Decision.Allowed
+}
+
+// admitAndCommit decides, and counts in a second step, as the gateway does.
+func admitAndCommit(o *meter.Organization, now time.Time) bool {
+	d, held, err := o.Admit(context.Background(), 0, 1, now)
+	if err != nil || !d.Allowed {
+		return false
+	}
+	held.Commit()
+	return true
 }
 
 // openJournal opens a journal, or none. What would fill its segment is rotated away beside the

@@ -1,0 +1,175 @@
+package meter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverline/tollgate/plans"
+)
+
+// ErrPaced says that the plan has room for the quantity, and the caller's pace has not. Nothing was
+// counted.
+var ErrPaced = errors.New("usage comes too fast")
+
+// Pace says whether what the plan has room for may be used now, at the time of the decision, and takes
+// what that costs. It is called once, and must not block: the meter of the organization waits for it.
+type Pace func(limit plans.RateLimit, at time.Time) bool
+
+// Use is [Organization.Admit] and [Reservation.TryCommit] in one step: what is allowed is counted, and
+// no drain and no other decision comes between. It answers what they answer, and [ErrPaced] where
+// pace, unless it is nil, says no. A soft limit that only usage would have passed that isn't counted in
+// the end isn't noted as passed.
+func (o *Organization) Use(ctx context.Context, i Index, quantity int64, now time.Time, pace Pace) (Outcome, error) {
+	var out Outcome
+	if done, err := o.useAtOnce(i, quantity, now.UnixNano(), pace, &out); done {
+		return out, err
+	}
+	return o.useInSteps(ctx, i, quantity, now, pace)
+}
+
+// useInSteps is Use where something is out of the ordinary.
+func (o *Organization) useInSteps(ctx context.Context, i Index, quantity int64, now time.Time, pace Pace) (Outcome, error) {
+	d, r, err := o.Admit(ctx, i, quantity, now)
+	if err != nil {
+		return Outcome{}, err
+	}
+	plan := o.Plan()
+	out := Outcome{Decision: d, Plan: plan.Key, Window: r.Window()}
+	if !r.Held() {
+		out.Window = o.view.Load().entitlements[i].Window.At(now)
+		return out, nil
+	}
+	if pace != nil && !pace(plan.RateLimit, r.At()) {
+		r.Release()
+		return Outcome{}, ErrPaced
+	}
+	if err := r.TryCommit(); err != nil {
+		return Outcome{}, err
+	}
+	return out, nil
+}
+
+// useAtOnce decides and counts under one lock, within one epoch, where all that is needed is there:
+// a sum, the day and the price of the decision before, a lease that covers the quantity or no need of one.
+// Otherwise it has done nothing.
+func (o *Organization) useAtOnce(i Index, quantity, now int64, pace Pace, out *Outcome) (done bool, err error) {
+	m, s := o.meter, o.slot(i)
+	if !m.atOnce || s.meter.Aggregation != plans.Sum {
+		return false, nil
+	}
+	lock := m.drainLocks.of(o)
+	lock.RLock()
+	s.mu.Lock()
+	now = m.latest(now)
+	view := o.view.Load()
+	if !s.ordinary(view, now) || now >= o.switchAt.Load() || s.overflows(s.current.day, quantity) {
+		s.mu.Unlock()
+		lock.RUnlock()
+		return false, nil
+	}
+	d := &out.Decision
+	q, possible := s.decideAtOnce(view, i, quantity, now, d)
+	if !possible {
+		s.mu.Unlock()
+		lock.RUnlock()
+		return false, nil
+	}
+	if q != nil {
+		q.wish(quantity)
+	}
+	if pace != nil && !pace(view.plan.RateLimit, time.Unix(0, now)) {
+		err = ErrPaced
+	} else if m.config.Journal != nil {
+		err = s.journalAtOnce(q, quantity, now)
+	}
+	if err == nil {
+		s.enter(m)
+		s.takeAtOnce(q, quantity, now)
+		out.Plan, out.Window = view.plan.Key, s.window()
+	}
+	s.mu.Unlock()
+	lock.RUnlock()
+
+	m.stats.count(i, o, *d, true)
+	if err != nil {
+		*out = Outcome{}
+		return true, err
+	}
+	if d.OverLimit {
+		o.noteExceeded(i)
+	}
+	return true, nil
+}
+
+// ordinary reports whether a decision goes by the slot's day and price.
+func (s *slot) ordinary(v *view, now int64) bool {
+	return now < s.dayEnd && s.current.price == v.price && v.loaded && !v.ended
+}
+
+// decideAtOnce decides as [slot.decide] does, and takes nothing. It answers false where the quantity
+// isn't allowed, or more is needed to say so; q is the lease that it is to be taken out of, if any.
+func (s *slot) decideAtOnce(v *view, i Index, quantity, now int64, d *plans.Decision) (q *quota, possible bool) {
+	e := &v.entitlements[i]
+	if quantity == 0 {
+		return nil, false
+	}
+	if !v.leased[i] {
+		current, held := s.standing(false)
+		*d = plans.Decide(plans.Sum, *e, current, held, quantity)
+		return nil, d.Allowed
+	}
+	q = s.quota
+	if q == nil || q.free < quantity || !q.covers(e.Window, s.current.day) || now >= s.org.meter.leasesUntil.Load() {
+		return nil, false
+	}
+	d.Allowed, d.Mode, d.Held, d.Max = true, plans.Hard, q.heldInStore, e.Max
+	d.Current = max(0, max(q.elsewhere+q.spent, s.used+d.Held)+quantity-d.Held)
+	d.Remaining = e.Remaining(d.Current, d.Held)
+	return q, true
+}
+
+// wish notes what a request wants, whatever becomes of it: leases go by that. An ask is made ahead of need.
+func (q *quota) wish(quantity int64) {
+	q.largest = max(q.largest, quantity)
+	if q.free-quantity < q.low {
+		q.slot.org.meter.keeper.enqueue(q)
+	}
+}
+
+// takeAtOnce counts what was decided on: the slot is on the list of the drain to come.
+func (s *slot) takeAtOnce(q *quota, quantity, now int64) {
+	s.used += quantity
+	if q != nil {
+		q.free -= quantity
+		q.spent += quantity
+		q.pending += quantity
+	}
+	d := &s.current
+	d.pending += quantity
+	d.has = true
+	d.reports++
+	d.at = max(d.at, now)
+}
+
+// journalAtOnce keeps a report, before it is counted, as [Meter.journal] does. Where it can't, and the
+// settings want that, the report is refused.
+func (s *slot) journalAtOnce(q *quota, quantity, now int64) error {
+	m := s.org.meter
+	record := Record{Organization: s.org.id, Meter: s.meter.Key, Day: s.current.day, Quantity: quantity, At: now}
+	priced := m.prices.name(s.current.price)
+	record.Plan, record.PlanVersion = priced.plan, priced.version
+	if q != nil {
+		record.Lease = q.key.Kind
+	}
+	switch err := m.keep(record); {
+	case err == nil:
+		return nil
+	case m.config.RefuseUnjournalled:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	default:
+		m.stats.unjournalled.Add(1)
+		return nil
+	}
+}
