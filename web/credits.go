@@ -122,7 +122,7 @@ func (v *visit) creditPage() (creditPage, error) {
 	if err := v.get(&p.Organization, at); err != nil {
 		return p, err
 	}
-	p.Given["currency"] = string(p.Organization.Currency)
+	p.Given["currency"] = p.Organization.Currency
 	var list gen.CreditList
 	if err := v.get(&list, at+"/credits"); err != nil {
 		return p, err
