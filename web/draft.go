@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/riverline/tollgate/api/gen"
-	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/plans"
 )
@@ -317,7 +316,7 @@ func proposedOf(put gen.PlanPut, version int, kept []gen.PriceBook) gen.Proposed
 	for _, e := range put.Entitlements {
 		one := gen.ProposedEntitlement{Meter: e.Meter, Mode: e.Mode, Max: e.Max}
 		if e.Window != nil {
-			one.Window = calendar.WindowKind(*e.Window)
+			one.Window = *e.Window
 		}
 		out.Entitlements = append(out.Entitlements, one)
 	}

@@ -131,7 +131,7 @@ func (f *form) book(at, plan string, b draftBook, meters []gen.Meter) bookPrices
 	path := []string{plan, b.Currency}
 	out := bookPrices{At: at, Currency: b.Currency, New: f.id(), Fields: []field{
 		f.field(at, "base_fee.amount", "Base fee", b.Fields["base_fee.amount"], path...),
-		f.choice(at, "base_fee.prorate", "Its share", b.Fields["base_fee.prorate"], prorations, "none", path...),
+		f.choice(at, "base_fee.prorate", "Prorated by", b.Fields["base_fee.prorate"], prorations, "none", path...),
 		f.field(at, "minimum", "Minimum", b.Fields["minimum"], path...),
 		f.field(at, "discount_percent", "Discount in %", b.Fields["discount_percent"], path...),
 		f.choice(at, "rounding", "Rounding", b.Fields["rounding"], roundings, "half up", path...),
@@ -156,7 +156,7 @@ var priceLabels = []struct {
 	{"flat_fee", "Flat fee", false},
 	{"package_size", "Units of a package", true},
 	{"package_price", "Price of a package", false},
-	{"per", "Price is for, units", true},
+	{"per", "Units of a unit price", true},
 	{"included", "Included units", true},
 	{"minimum", "Minimum", false},
 	{"discount_percent", "Discount in %", false},
@@ -183,7 +183,7 @@ func (f *form) price(at string, path []string, p draftPrice, meters []gen.Meter)
 		one.Whole = l.whole
 		out.Fields = append(out.Fields, one)
 	}
-	out.Fields = append(out.Fields, f.choice(at, "prorate", "Share of a part of the month", p.Fields["prorate"], prorations, "none", path...))
+	out.Fields = append(out.Fields, f.choice(at, "prorate", "Prorated by", p.Fields["prorate"], prorations, "none", path...))
 	if snapshot || p.Fields["basis"] != "" {
 		out.Fields = append(out.Fields, f.choice(at, "basis", "What is priced", p.Fields["basis"], bases, "average", path...))
 	}

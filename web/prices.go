@@ -300,7 +300,8 @@ func (t *trial) show(out *trialResult, currency money.Currency, page int, now ti
 func (d *draft) blame(refused *gate.Problem) bool {
 	for line := range strings.Lines(refused.Message) {
 		if field, rule, ok := fieldAndRule(strings.TrimSpace(line), refused.Field); ok {
-			d.wrong[field] = rule
+			// In a form all is text.
+			d.wrong[field] = strings.Replace(rule, " in a string", "", 1)
 		}
 	}
 	return len(d.wrong) > 0

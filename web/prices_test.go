@@ -138,7 +138,7 @@ func testPrices(t *testing.T, s *site) {
 func testWrongPrices(t *testing.T, send func(more ...string) document) {
 	t.Helper()
 	for _, tt := range []struct{ name, value, says string }{
-		{evaluationsPrice + ".tiers[0].unit_price", "0,0003", "Pro, USD, evaluations, tier 1, unit price: must be a decimal number"},
+		{evaluationsPrice + ".tiers[0].unit_price", "0,0003", "Pro, USD, evaluations, tier 1, unit price: must be a decimal number, of at most 12 decimals"},
 		{evaluationsPrice + ".tiers[0].unit_price", "", "Pro, USD, evaluations, tier 1, unit price: must be a decimal number"},
 		{evaluationsPrice + ".tiers[0].unit_price", "-1", "Pro, USD, evaluations, tier 1, unit price: -1 must be 0 to"},
 		{evaluationsPrice + ".tiers[0].up_to", "", "Pro, USD, evaluations, tier 1, up to: 0 must be more than 0"},
@@ -147,7 +147,7 @@ func testWrongPrices(t *testing.T, send func(more ...string) document) {
 		{evaluationsPrice + ".discount_percent", "101", "Pro, USD, evaluations, discount in %: 101 must be 0 to 100"},
 		{flowsPrice + ".unit_price", "0.0000000000001", "Pro, USD, flow_executions, unit price: must be a decimal number"},
 		{flowsPrice + ".included", "many", `Pro, USD, flow_executions, included units: "many" must be a whole number`},
-		{flowsPrice + ".per", "-1", "Pro, USD, flow_executions, price is for, units: -1 must be 1 to"},
+		{flowsPrice + ".per", "-1", "Pro, USD, flow_executions, units of a unit price: -1 must be 1 to"},
 		{proPrices + ".base_fee.amount", "forty", "Pro, USD, base fee: must be a decimal number"},
 	} {
 		d := send("do", "try", tt.name, tt.value, proPrices+".minimum", "12.340")

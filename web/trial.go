@@ -50,8 +50,8 @@ type trial struct {
 	id, who  string
 	period   string
 	proposed proposal
-	cancel           context.CancelFunc
-	done             chan struct{}
+	cancel   context.CancelFunc
+	done     chan struct{}
 
 	mu      sync.Mutex
 	used    time.Time
@@ -155,11 +155,10 @@ func (t *trial) add(found []billing.DryRunOrganization) {
 		case o.Difference == nil && len(t.unable) < keptUnpriced:
 			t.unable = append(t.unable, trialRow{o})
 		case o.Difference != nil && !o.Difference.IsZero():
-			rows := append(t.differ[o.Currency], trialRow{o})
-			if len(rows) >= 2*keptDifferences {
-				rows = largest(rows)
+			t.differ[o.Currency] = append(t.differ[o.Currency], trialRow{o})
+			if len(t.differ[o.Currency]) >= 2*keptDifferences {
+				t.differ[o.Currency] = largest(t.differ[o.Currency])
 			}
-			t.differ[o.Currency] = rows
 		}
 	}
 }
