@@ -164,7 +164,7 @@ func (m *Meter) drain(now time.Time) harvest {
 
 	h.rows = make([]drained, 0, len(taken))
 	for _, s := range taken {
-		s.mu.Lock()
+		s.lock()
 		// One that has begun the next epoch has set its rows aside.
 		if s.epoch == epoch {
 			h.rows = s.drain(h.rows)
@@ -236,9 +236,8 @@ func (m *Meter) holdDay(day calendar.Day, delta int64) {
 // roll moves every slot to the day of now.
 func (o *Organization) roll(now int64) {
 	v := o.view.Load()
-	for i := range v.entitlements {
-		s := o.slot(Index(i))
-		s.mu.Lock()
+	for i, s := range o.slots() {
+		s.lock()
 		if s.dayEnd != 0 {
 			s.roll(v.entitlements[i].Window, now)
 		}

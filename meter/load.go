@@ -122,11 +122,7 @@ func (m *Meter) findChanged(id uuid.UUID) *Organization {
 // newOrganization makes an organization that nothing is known of. The caller holds
 // catalogMu.
 func (m *Meter) newOrganization(id uuid.UUID) *Organization {
-	catalog := m.Catalog()
-	o := &Organization{id: id, meter: m, slots: make([]slot, len(catalog.Meters))}
-	for i := range o.slots {
-		o.slots[i].org, o.slots[i].meter = o, &catalog.Meters[i]
-	}
+	o := &Organization{id: id, meter: m}
 	o.view.Store(m.unloaded)
 	o.switchAt.Store(math.MaxInt64)
 	o.stale.Store(true)
@@ -146,7 +142,9 @@ func (m *Meter) adopt(o *Organization, snapshot Snapshot, now time.Time) {
 		}
 	}
 	for i := range v.entitlements {
-		o.slot(Index(i)).merge(v.entitlements[i].Window, stored[i], now.UnixNano())
+		if stored[i] != (Stored{}) || o.made(Index(i)) != nil {
+			o.slot(Index(i)).merge(v.entitlements[i].Window, stored[i], now.UnixNano())
+		}
 	}
 }
 

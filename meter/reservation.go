@@ -111,7 +111,7 @@ func (w *wish) date(now int64) {
 // memory, the lock isn't taken.
 func (o *Organization) lockAt(s *slot, now int64) (at int64, taken bool) {
 	for {
-		s.mu.Lock()
+		s.lock()
 		if now = o.meter.latest(now); now < o.switchAt.Load() {
 			return now, true
 		}
@@ -175,7 +175,7 @@ func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservatio
 		o.meter.holdDay(day, 1)
 	}
 	if v == decided {
-		o.meter.stats.count(i, o, d, view.loaded)
+		o.meter.stats.count(i, o, d.Allowed, d.OverLimit, view.loaded)
 	}
 	if d.OverLimit && v == decided && inWindow {
 		o.noteExceeded(i)
@@ -267,7 +267,7 @@ func (r *Reservation) Release() {
 		return
 	}
 	r.slot = nil
-	s.mu.Lock()
+	s.lock()
 	d, _ := s.dayFor(r.day, r.price)
 	s.unhold(d, r, func(q *quota) { q.refund(q.disown(r), r.stamp) })
 	s.rare.acknowledgeTaken(r.day, r.quantity)
@@ -303,7 +303,7 @@ func (r *Reservation) commit(strict bool) error {
 	if r.unleased {
 		addUpTo(&m.stats.unleased, r.quantity)
 	}
-	s.mu.Lock()
+	s.lock()
 	s.enter(m)
 	s.record(r)
 	passed := r.day != s.current.day
