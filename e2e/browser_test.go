@@ -23,6 +23,7 @@ func TestBrowserStaff(t *testing.T) {
 	d := startDev(t, folder, ports)
 	t.Run("the first minutes", func(t *testing.T) { firstMinutes(t, d) })
 	t.Run("finance closes a month", func(t *testing.T) { financeCloses(t, d) })
+	t.Run("finance grants and voids credit", func(t *testing.T) { financeCredits(t, d) })
 	t.Run("an administrator publishes a price", func(t *testing.T) { administratorPublishes(t, d) })
 	t.Run("an operator sees an instance die", func(t *testing.T) { operatorSees(t, d, folder, "127.0.0.1:"+ports["--temporal-port"]) })
 }
@@ -100,7 +101,36 @@ func financeCloses(t *testing.T, d *devRun) {
 	folder := t.TempDir()
 	require.NoError(t, os.CopyFS(folder, files))
 	d.must("export", "verify", filepath.Join(folder, "tollgate-"+month))
+	other.Go("/months/" + month)
+	other.Click("a[href$='/deliveries']", "#counts")
+	other.Look("deliveries")
+	require.Contains(t, other.Text("div[aria-label=Deliveries]"), "pending", "nobody has a key of Stripe's")
+	other.Click("div[aria-label=Deliveries] a[href*='/statements/']", ".steps, tfoot")
 	other.Visit("months", "/months")
+}
+
+// financeCredits grants credit to an organization, is told what is wrong with an amount, and takes the rest back.
+func financeCredits(t *testing.T, d *devRun) {
+	t.Helper()
+	w := browsertest.Open(t, d.url)
+	w.SignIn(d.env["TOLLGATE_FINANCE_KEY"])
+	w.Click("nav a[href='/credits']", "#search")
+	w.Do(chromedp.SendKeys("#search", "demo p"))
+	w.Await(`document.querySelectorAll('#found tbody tr').length === 1`)
+	w.Look("credits")
+	w.Click("#found a", "#amount")
+	w.Type("#amount", "1,000")
+	w.Type("#note", "paid ahead")
+	w.Do(chromedp.SendKeys("#note", "\r"), chromedp.WaitVisible("#amount[aria-invalid]"))
+	w.Look("credit-refused")
+	w.Type("#amount", "1000.10")
+	w.Do(chromedp.SendKeys("#note", "\r"), chromedp.WaitVisible(".notice.good"))
+	require.Contains(t, w.Text(".figures"), "1,000.10 USD")
+	w.Type("td input[name=note]", "by mistake")
+	w.Look("credit")
+	w.Click("td button.danger", ".notice.good")
+	require.Contains(t, w.Text("div[aria-label=Ledger]"), "−1,000.10 USD")
+	require.Contains(t, w.Text(".figures"), "0.00 USD")
 }
 
 // administratorPublishes makes and revokes a key, and publishes a price after having seen last month under it.

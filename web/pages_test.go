@@ -33,6 +33,8 @@ func TestPages(t *testing.T) {
 	t.Run("tenant's pages", func(t *testing.T) { testTenant(t, s) })
 	t.Run("webhooks", func(t *testing.T) { testWebhooks(t, s) })
 	t.Run("finance's pages", func(t *testing.T) { testMonths(t, s) })
+	t.Run("deliveries", func(t *testing.T) { testDeliveries(t, s) })
+	t.Run("credits", func(t *testing.T) { testCredits(t, s) })
 	t.Run("the demo", func(t *testing.T) { testDemo(t, s) })
 	t.Run("operator's pages", func(t *testing.T) { testOperator(t, s) })
 	t.Run("administrator's pages", func(t *testing.T) { testAdministrator(t, s) })
