@@ -37,15 +37,15 @@ func (l *drainLocks) unlock() {
 // earlier drain is yet to take is set aside for it.
 func (s *slot) enter(m *Meter) {
 	epoch := m.epoch.Load()
-	if s.epoch == epoch {
+	if s.epoch.Load() == epoch {
 		return
 	}
 	m.dirtyMu.Lock()
 	defer m.dirtyMu.Unlock()
-	if s.epoch != 0 {
+	if s.epoch.Load() != 0 {
 		m.setAside = s.drain(m.setAside)
 	}
-	s.epoch = epoch
+	s.epoch.Store(epoch)
 	m.dirty = append(m.dirty, s)
 }
 
@@ -166,9 +166,9 @@ func (m *Meter) drain(now time.Time) harvest {
 	for _, s := range taken {
 		s.lock()
 		// One that has begun the next epoch has set its rows aside.
-		if s.epoch == epoch {
+		if s.epoch.Load() == epoch {
 			h.rows = s.drain(h.rows)
-			s.epoch = 0
+			s.epoch.Store(0)
 		}
 		s.mu.Unlock()
 	}

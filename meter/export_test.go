@@ -168,7 +168,7 @@ func StateOf(o *Organization, i Index, now time.Time) State {
 	defer s.mu.Unlock()
 	state := State{
 		Usage: usage, used: s.used, known: s.known, dayEnd: s.dayEnd, windowStart: s.windowStart, windowEnd: s.windowEnd,
-		current: s.current, listed: s.epoch != 0, forgotten: o.Forgotten(),
+		current: s.current, listed: s.epoch.Load() != 0, forgotten: o.Forgotten(),
 	}
 	if s.rare != nil {
 		state.older = len(s.rare.older)

@@ -80,7 +80,7 @@ func (m *Meter) letGo(o *Organization) rest {
 // rests reports whether the store has all that is known of the slot, or would give it back.
 func (s *slot) rests() rest {
 	switch {
-	case s.epoch != 0, s.noted.Load(), !s.current.rests():
+	case s.epoch.Load() != 0, s.noted.Load(), !s.current.rests():
 		return busy
 	case s.meter.Aggregation == plans.Last && s.current.at != 0:
 		// A later report may be of an earlier time, which only memory tells.

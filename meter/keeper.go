@@ -340,7 +340,7 @@ func (s *slot) replan(i Index, was, now *view, at int64) {
 	if !now.leased[i] || same {
 		return
 	}
-	if s.epoch != 0 {
+	if s.epoch.Load() != 0 {
 		s.org.meter.unflushed.Store(true)
 	}
 	s.org.meter.switched.Store(true)

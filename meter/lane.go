@@ -2,6 +2,7 @@ package meter
 
 import (
 	"math"
+	"sync/atomic"
 
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
@@ -23,8 +24,8 @@ type lane struct {
 	// largest is the most that one request may want: more is to be noted for the lease.
 	largest uint32
 	day     calendar.Day
-	// epoch is the drain epoch whose list the slot is on; 0: it is on none.
-	epoch uint32
+	// epoch is the drain epoch whose list the slot is on; 0: it is on none. It is written under the lock.
+	epoch atomic.Uint32
 }
 
 // lock takes the slot's lock for whatever is not done by the lane.
@@ -94,7 +95,7 @@ func (s *slot) laneBase() int64 {
 
 // leads reports whether a quantity may be used by the lane. The caller holds mu.
 func (l *lane) leads(v *view, epoch uint32, quantity int64) bool {
-	return l.plan == v && l.epoch == epoch && quantity > 0 && quantity <= l.room && quantity <= int64(l.largest)
+	return l.plan == v && l.epoch.Load() == epoch && quantity > 0 && quantity <= l.room && quantity <= int64(l.largest)
 }
 
 // pass counts a quantity.

@@ -16,7 +16,7 @@ import (
 // [ErrUnknownOrganization] where the store says that there is none, and [ErrQuotaRefused] where it
 // answers, and refuses to say what the organization may use. A store that can't answer is no error:
 // the organization is then allowed everything, counted, and loaded in the background as soon as that
-// is possible (C5).
+// is possible (C5). Now is as in [Organization.Admit].
 func (m *Meter) Organization(ctx context.Context, id uuid.UUID, now time.Time) (*Organization, error) {
 	o := m.orgs.find(id)
 	if o == nil {
@@ -237,7 +237,7 @@ func (m *Meter) noteReadable(id uuid.UUID, is bool) {
 
 func (m *Meter) refreshInBackground(o *Organization, now time.Time) {
 	due := o.refreshAt.Load()
-	if m.latest(now.UnixNano()) < due || !o.refreshing.CompareAndSwap(false, true) {
+	if m.latest(nanos(now)) < due || !o.refreshing.CompareAndSwap(false, true) {
 		return
 	}
 	m.background.Go(func() {

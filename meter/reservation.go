@@ -52,7 +52,7 @@ type Reservation struct {
 //
 // Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity]. Now is the caller's
 // time, which may be from before a wait of its own: what is decided goes by [Config.Now] as it
-// is at that moment, where that is later.
+// is at that moment, where that is later; zero: by that alone.
 func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (d plans.Decision, r Reservation, err error) {
 	var v verdict
 	if d, r, _, v = o.reserve(i, wishNow(quantity, now)); v == decided {
@@ -96,7 +96,15 @@ type wish struct {
 const noTime = math.MaxInt64
 
 func wishNow(quantity int64, now time.Time) *wish {
-	return &wish{quantity: quantity, now: now.UnixNano(), reported: noTime}
+	return &wish{quantity: quantity, now: nanos(now), reported: noTime}
+}
+
+// nanos is a time in Unix nanoseconds; zero is before every decision.
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
 }
 
 // date gives a wish the time of its decision. A time of its own that is ahead counts as now.

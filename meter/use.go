@@ -22,9 +22,8 @@ type Pace func(limit plans.RateLimit, at time.Time) bool
 // no drain and no other decision comes between. It answers what they answer, and [ErrPaced] where
 // pace, unless it is nil, says no. A soft limit that only usage would have passed that isn't counted in
 // the end isn't noted as passed.
-func (o *Organization) Use(ctx context.Context, i Index, quantity int64, now time.Time, pace Pace) (Outcome, error) {
-	var out Outcome
-	if done, err := o.useAtOnce(i, quantity, now.UnixNano(), pace, &out); done {
+func (o *Organization) Use(ctx context.Context, i Index, quantity int64, now time.Time, pace Pace) (out Outcome, err error) {
+	if done, err := o.useAtOnce(i, quantity, nanos(now), pace, &out); done {
 		return out, err
 	}
 	return o.useInSteps(ctx, i, quantity, now, pace)
@@ -57,7 +56,9 @@ func (o *Organization) useInSteps(ctx context.Context, i Index, quantity int64, 
 // Otherwise it has done nothing.
 func (o *Organization) useAtOnce(i Index, quantity, now int64, pace Pace, out *Outcome) (done bool, err error) {
 	m, s := o.meter, o.slot(i)
-	if m.config.Journal == nil {
+	// Seen without the lock, this is a guess, which has the processor fetch the lane early.
+	led := s.epoch.Load() == m.epoch.Load()
+	if led && m.config.Journal == nil {
 		// Which batch it is in is decided by the slot's lock.
 		if done, err = o.useLane(s, i, quantity, now, pace, out); done {
 			m.stats.count(i, o, true, false, true)
@@ -69,7 +70,7 @@ func (o *Organization) useAtOnce(i Index, quantity, now int64, pace Pace, out *O
 	}
 	lock := m.drainLocks.of(o)
 	lock.RLock()
-	if m.config.Journal != nil {
+	if led && m.config.Journal != nil {
 		done, err = o.useLane(s, i, quantity, now, pace, out)
 	}
 	over := false
@@ -107,7 +108,8 @@ func (o *Organization) useLane(s *slot, i Index, quantity, now int64, pace Pace,
 	err = o.keep(v, i, v.leased[i], s.day, quantity, now, pace)
 	if err == nil {
 		s.pass(quantity, now)
-		out.Plan, out.Window = v.plan.Key, m.windowOn(e.Window, s.day)
+		out.Plan = v.plan.Key
+		m.windowOn(e.Window, s.day, &out.Window)
 	}
 	s.mu.Unlock()
 	if err != nil {

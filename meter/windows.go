@@ -2,22 +2,22 @@ package meter
 
 import "github.com/riverline/tollgate/calendar"
 
-// monthNow is the month of the last decision, so that not each one has to find it.
-type monthNow struct {
-	start, end calendar.Day
-	window     calendar.Window
+// today is the windows of the day of the last decision, so that not each one has to find them.
+type today struct {
+	is         calendar.Day
+	day, month calendar.Window
 }
 
-// windowOn is [calendar.WindowKind.On].
-func (m *Meter) windowOn(kind calendar.WindowKind, day calendar.Day) calendar.Window {
-	if kind != calendar.WindowMonth {
-		return kind.On(day)
+// windowOn makes a window that of a kind that has the day.
+func (m *Meter) windowOn(kind calendar.WindowKind, day calendar.Day, w *calendar.Window) {
+	known := m.today.Load()
+	if known == nil || known.is != day {
+		known = &today{day, calendar.WindowDay.On(day), calendar.WindowMonth.On(day)}
+		m.today.Store(known)
 	}
-	known := m.month.Load()
-	if known == nil || day < known.start || day >= known.end {
-		window := kind.On(day)
-		known = &monthNow{calendar.DayOf(window.Start), calendar.DayOf(window.End), window}
-		m.month.Store(known)
+	if kind == calendar.WindowMonth {
+		*w = known.month
+	} else {
+		*w = known.day
 	}
-	return known.window
 }
