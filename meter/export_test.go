@@ -106,7 +106,7 @@ func InPlace(o *Organization) *Organization {
 func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.Decision, Reservation) {
 	d, r, _, v := o.reserve(i, wishNow(quantity, now))
 	if v != decided {
-		o.meter.stats.count(i, o, d, o.Loaded())
+		o.meter.stats.count(i, o, d.Allowed, d.OverLimit, o.Loaded())
 	}
 	return d, r
 }
@@ -164,11 +164,11 @@ type State struct {
 // StateOf returns what a slot knows.
 func StateOf(o *Organization, i Index, now time.Time) State {
 	usage, s := o.Usage(i, now), o.slot(i)
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	state := State{
 		Usage: usage, used: s.used, known: s.known, dayEnd: s.dayEnd, windowStart: s.windowStart, windowEnd: s.windowEnd,
-		current: s.current, listed: s.epoch != 0, forgotten: o.Forgotten(),
+		current: s.current, listed: s.epoch.Load() != 0, forgotten: o.Forgotten(),
 	}
 	if s.rare != nil {
 		state.older = len(s.rare.older)

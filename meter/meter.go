@@ -144,6 +144,7 @@ type Meter struct {
 	// setAside holds rows of the epoch that is being drained.
 	setAside []drained
 
+	today atomic.Pointer[today]
 	// atOnce says that the journal, if any, may be asked under the lock of a slot.
 	atOnce bool
 

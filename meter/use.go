@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -21,9 +22,8 @@ type Pace func(limit plans.RateLimit, at time.Time) bool
 // no drain and no other decision comes between. It answers what they answer, and [ErrPaced] where
 // pace, unless it is nil, says no. A soft limit that only usage would have passed that isn't counted in
 // the end isn't noted as passed.
-func (o *Organization) Use(ctx context.Context, i Index, quantity int64, now time.Time, pace Pace) (Outcome, error) {
-	var out Outcome
-	if done, err := o.useAtOnce(i, quantity, now.UnixNano(), pace, &out); done {
+func (o *Organization) Use(ctx context.Context, i Index, quantity int64, now time.Time, pace Pace) (out Outcome, err error) {
+	if done, err := o.useAtOnce(i, quantity, nanos(now), pace, &out); done {
 		return out, err
 	}
 	return o.useInSteps(ctx, i, quantity, now, pace)
@@ -56,51 +56,119 @@ func (o *Organization) useInSteps(ctx context.Context, i Index, quantity int64, 
 // Otherwise it has done nothing.
 func (o *Organization) useAtOnce(i Index, quantity, now int64, pace Pace, out *Outcome) (done bool, err error) {
 	m, s := o.meter, o.slot(i)
+	// Seen without the lock, this is a guess, which has the processor fetch the lane early.
+	led := s.epoch.Load() == m.epoch.Load()
+	if led && m.config.Journal == nil {
+		// Which batch it is in is decided by the slot's lock.
+		if done, err = o.useLane(s, i, quantity, now, pace, out); done {
+			m.stats.count(i, o, true, false, true)
+			return true, err
+		}
+	}
 	if !m.atOnce || s.meter.Aggregation != plans.Sum {
 		return false, nil
 	}
 	lock := m.drainLocks.of(o)
 	lock.RLock()
-	s.mu.Lock()
-	now = m.latest(now)
-	view := o.view.Load()
-	if !s.ordinary(view, now) || now >= o.switchAt.Load() || s.overflows(s.current.day, quantity) {
-		s.mu.Unlock()
-		lock.RUnlock()
-		return false, nil
+	if led && m.config.Journal != nil {
+		done, err = o.useLane(s, i, quantity, now, pace, out)
 	}
-	d := &out.Decision
-	q, possible := s.decideAtOnce(view, i, quantity, now, d)
-	if !possible {
-		s.mu.Unlock()
-		lock.RUnlock()
-		return false, nil
+	over := false
+	if !done {
+		done, over, err = o.useSlot(s, i, quantity, now, pace, out)
 	}
-	if q != nil {
-		q.wish(quantity)
-	}
-	if pace != nil && !pace(view.plan.RateLimit, time.Unix(0, now)) {
-		err = ErrPaced
-	} else if m.config.Journal != nil {
-		err = s.journalAtOnce(q, quantity, now)
-	}
-	if err == nil {
-		s.enter(m)
-		s.takeAtOnce(q, quantity, now)
-		out.Plan, out.Window = view.plan.Key, s.window()
-	}
-	s.mu.Unlock()
 	lock.RUnlock()
-
-	m.stats.count(i, o, *d, true)
+	if !done {
+		return false, nil
+	}
+	m.stats.count(i, o, true, over, true)
 	if err != nil {
 		*out = Outcome{}
 		return true, err
 	}
-	if d.OverLimit {
+	if over {
 		o.noteExceeded(i)
 	}
 	return true, nil
+}
+
+// useLane decides and counts by the slot's lane. The drain may come before or after: where there is a journal,
+// the caller holds the drain lock.
+func (o *Organization) useLane(s *slot, i Index, quantity, now int64, pace Pace, out *Outcome) (done bool, err error) {
+	m := o.meter
+	s.mu.Lock()
+	now = m.latest(now)
+	v := o.view.Load()
+	if now >= s.dayEnd || now >= o.switchAt.Load() || !s.leads(v, m.epoch.Load(), quantity) || v.leased[i] && now >= m.leasesUntil.Load() {
+		s.mu.Unlock()
+		return false, nil
+	}
+	e := &v.entitlements[i]
+	s.tell(e, quantity, &out.Decision)
+	err = o.keep(v, i, v.leased[i], s.day, quantity, now, pace)
+	if err == nil {
+		s.pass(quantity, now)
+		out.Plan = v.plan.Key
+		m.windowOn(e.Window, s.day, &out.Window)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		*out = Outcome{}
+	}
+	return true, err
+}
+
+// useSlot decides and counts by the slot, and opens its lane. The caller holds the drain lock.
+func (o *Organization) useSlot(s *slot, i Index, quantity, now int64, pace Pace, out *Outcome) (done, over bool, err error) {
+	m := o.meter
+	s.lock()
+	defer s.mu.Unlock()
+	now = m.latest(now)
+	v := o.view.Load()
+	if !s.ordinary(v, now) || now >= o.switchAt.Load() || s.overflows(s.current.day, quantity) {
+		return false, false, nil
+	}
+	d := &out.Decision
+	q, possible := s.decideAtOnce(v, i, quantity, now, d)
+	if !possible {
+		return false, false, nil
+	}
+	if q != nil {
+		q.wish(quantity)
+	}
+	if err := o.keep(v, i, q != nil, s.current.day, quantity, now, pace); err != nil {
+		return true, d.OverLimit, err
+	}
+	s.enter(m)
+	s.takeAtOnce(q, quantity, now)
+	out.Plan, out.Window = v.plan.Key, s.window()
+	s.openLane(v, &v.entitlements[i], q)
+	return true, d.OverLimit, nil
+}
+
+// keep has the caller's pace and the journal say whether what was decided on may be counted.
+func (o *Organization) keep(v *view, i Index, leased bool, day calendar.Day, quantity, now int64, pace Pace) error {
+	if pace != nil && !pace(v.plan.RateLimit, time.Unix(0, now)) {
+		return ErrPaced
+	}
+	if o.meter.config.Journal == nil {
+		return nil
+	}
+	record := Record{
+		Organization: o.id, Meter: v.meters[i].Key, Day: day, Quantity: quantity, At: now, Plan: v.priced.plan, PlanVersion: v.priced.version,
+	}
+	if leased {
+		record.Lease = v.entitlements[i].Window
+	}
+	switch err := o.meter.keep(record); {
+	case err == nil:
+		return nil
+	case o.meter.config.RefuseUnjournalled:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	default:
+		o.meter.stats.unjournalled.Add(1)
+		return nil
+	}
 }
 
 // ordinary reports whether a decision goes by the slot's day and price.
@@ -151,25 +219,4 @@ func (s *slot) takeAtOnce(q *quota, quantity, now int64) {
 	d.has = true
 	d.reports++
 	d.at = max(d.at, now)
-}
-
-// journalAtOnce keeps a report, before it is counted, as [Meter.journal] does. Where it can't, and the
-// settings want that, the report is refused.
-func (s *slot) journalAtOnce(q *quota, quantity, now int64) error {
-	m := s.org.meter
-	record := Record{Organization: s.org.id, Meter: s.meter.Key, Day: s.current.day, Quantity: quantity, At: now}
-	priced := m.prices.name(s.current.price)
-	record.Plan, record.PlanVersion = priced.plan, priced.version
-	if q != nil {
-		record.Lease = q.key.Kind
-	}
-	switch err := m.keep(record); {
-	case err == nil:
-		return nil
-	case m.config.RefuseUnjournalled:
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	default:
-		m.stats.unjournalled.Add(1)
-		return nil
-	}
 }

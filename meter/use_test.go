@@ -31,16 +31,20 @@ type twin struct {
 	undone  bool
 }
 
-func newTwin(oneStep bool, clock *clock, instance uuid.UUID, ids []uuid.UUID, strict, refuse bool) *twin {
+func newTwin(oneStep bool, clock *clock, instance uuid.UUID, ids []uuid.UUID, strict, journalled, refuse bool) *twin {
 	w := &twin{oneStep: oneStep, store: metertest.NewStore(), journal: newMemoryJournal(instance), tokens: 1 << 30}
 	for _, id := range ids {
 		w.store.Plans[id] = "free"
 		w.store.Terms[id] = []meter.Term{{Plan: "free", Version: 1, From: clock.Now().AddDate(0, 0, -1)}}
 	}
-	w.meter = meter.New(meter.WithManualLeases(meter.Config{
-		Catalog: fleetCatalog(), Store: w.store, Leases: w.store, Identities: w.store, Instance: instance, Journal: w.journal, Now: clock.Now,
+	config := meter.Config{
+		Catalog: fleetCatalog(), Store: w.store, Leases: w.store, Identities: w.store, Instance: instance, Now: clock.Now,
 		LeaseFor: leaseFor, DenyUnleased: strict, RefuseUnjournalled: refuse, RedateAfter: fleetRedateAfter, Logger: slog.New(slog.DiscardHandler),
-	}))
+	}
+	if journalled {
+		config.Journal = w.journal
+	}
+	w.meter = meter.New(meter.WithManualLeases(config))
 	w.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: w.meter, Store: w.store, Instance: instance, Now: clock.Now, Rewinds: w.store, As: meter.Instance{ID: instance},
 		Logger: slog.New(slog.DiscardHandler), WatchFrom: 50,
@@ -83,7 +87,8 @@ func TestOneStepIsAdmitAndCommit(t *testing.T) {
 		ids := []uuid.UUID{{15: 1}, {15: 2}}
 		instance := uuid.UUID{14: 1}
 		strict, refuse := rapid.Bool().Draw(t, "strict"), rapid.Bool().Draw(t, "refuse what isn't journalled")
-		one, two := newTwin(true, clock, instance, ids, strict, refuse), newTwin(false, clock, instance, ids, strict, refuse)
+		journalled := rapid.Bool().Draw(t, "journalled")
+		one, two := newTwin(true, clock, instance, ids, strict, journalled, refuse), newTwin(false, clock, instance, ids, strict, journalled, refuse)
 		both := func(fn func(*twin)) { fn(one); fn(two) }
 		draw := func(t *rapid.T) (uuid.UUID, meter.Index) {
 			return ids[rapid.IntRange(0, 1).Draw(t, "organization")], meter.Index(rapid.IntRange(0, 1).Draw(t, "meter"))

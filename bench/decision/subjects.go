@@ -15,6 +15,7 @@ import (
 	"github.com/sethvargo/go-limiter/memorystore"
 
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/internal/wallclock"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/meter/metertest"
@@ -49,6 +50,7 @@ var subjects = []subject{
 	{"go-limiter memorystore", "yes", goLimiter},
 	{"padded atomic (organization in hand)", "no", paddedAtomic},
 	{"time.Now alone", "yes", withClock(nothing)},
+	{"wallclock.Now alone", "yes", wallClock},
 }
 
 // ofTollgate decides out of a lease and counts, as POST /usage does; with the organization in hand, as
@@ -64,7 +66,7 @@ func ofTollgate(inHand bool, durability journal.Durability, use func(*meter.Orga
 			return nil, nil, err
 		}
 		store := metertest.OnPlan("large")
-		m := meter.New(meter.Config{Catalog: &catalog, Store: store, Leases: store, Instance: uuid.New(), Journal: log, Now: time.Now})
+		m := meter.New(meter.Config{Catalog: &catalog, Store: store, Leases: store, Instance: uuid.New(), Journal: log, Now: wallclock.Now})
 		ctx := context.Background()
 		handles := make([]*meter.Organization, len(ids))
 		for i, id := range ids {
@@ -81,15 +83,14 @@ func ofTollgate(inHand bool, durability journal.Durability, use func(*meter.Orga
 			handles[i] = o
 		}
 		one := func(i int) bool {
-			now := time.Now()
 			o := handles[i]
 			if !inHand {
 				var err error
-				if o, err = m.Organization(ctx, ids[i], now); err != nil {
+				if o, err = m.Organization(ctx, ids[i], time.Time{}); err != nil {
 					return false
 				}
 			}
-			return use(o, now)
+			return use(o, time.Time{})
 		}
 		return one, func() { m.Close(); closeLog() }, nil
 	}
@@ -234,6 +235,10 @@ func paddedAtomic(ids []uuid.UUID, _ string) (func(int) bool, func(), error) {
 
 func nothing([]uuid.UUID, string) (func(int) bool, func(), error) {
 	return func(int) bool { return true }, func() {}, nil
+}
+
+func wallClock([]uuid.UUID, string) (func(int) bool, func(), error) {
+	return func(int) bool { return !wallclock.Now().IsZero() }, func() {}, nil
 }
 
 // withClock reads the clock before, as a window that ends needs it.
