@@ -124,5 +124,7 @@ var functions = template.FuncMap{
 	"number": number, "quantity": quantity, "unit": plural, "money": amount, "sum": sum, "utc": utc, "span": span, "relative": relative, "words": words,
 	"bar": newBar, "columns": newColumns,
 	"before": func(n int) int { return n - 1 },
+	"next":   func(n int) int { return n + 1 },
+	"size":   func(rows []trialRow) int64 { return int64(len(rows)) },
 	"list":   func(items ...any) []any { return items },
 }

@@ -69,6 +69,9 @@ var routes = []route{
 	{"POST /credits/{organization}", finance, (*visit).grantCredit},
 	{"POST /credits/{organization}/{grant}", finance, (*visit).voidCredit},
 
+	{"GET /prices", staff, (*visit).prices},
+	{"POST /prices", staff, (*visit).editPrices},
+
 	{"GET /instances", admins, (*visit).instances},
 	{"GET /instances/live", admins, (*visit).instancesLive},
 	{"POST /instances/{id}", admins, (*visit).flush},
@@ -94,11 +97,12 @@ var navigation = map[accounts.Role][]link{
 	accounts.RoleTenant: {
 		{"/usage", "Usage"}, {"/money", "Money"}, {"/plan", "Plan"}, {"/statements", "Statements"}, {"/webhooks", "Webhooks"}, {"/keys", "Keys"},
 	},
-	accounts.RoleFinance: {{"/months", "Months"}, {"/credits", "Credits"}, {"/webhooks", "Webhooks"}},
+	accounts.RoleFinance: {{"/months", "Months"}, {"/credits", "Credits"}, {"/prices", "Prices"}, {"/webhooks", "Webhooks"}},
 	accounts.RoleAdmin: {
 		{"/instances", "Instances"},
 		{"/organizations", "Organizations"},
 		{"/plans", "Plans"},
+		{"/prices", "Prices"},
 		{"/keys", "Keys"},
 		{"/audit", "Audit"},
 		{"/reconcile", "Reconcile"},
