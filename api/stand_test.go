@@ -18,7 +18,7 @@ func TestOperationsAreShown(t *testing.T) {
 	r := newRig(t)
 	live, lost := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
 	r.store.instances = []meter.Instance{{ID: lost, Status: meter.InstanceLost}, {ID: live, Status: meter.InstanceLive}}
-	r.store.stand = fakeStand{backlog: webhooks.Backlog{Undispatched: 3, UndispatchedSince: noon, Failing: 2, Exhausted: 1}, quarantined: 4, missing: 5, differing: 6, held: 7}
+	r.store.stand = fakeStand{backlog: webhooks.Backlog{Undispatched: 3, UndispatchedSince: noon, Failing: 2, Exhausted: 1}, Stand: meter.Stand{Quarantined: 4, MissingBatches: 5, BatchConflicts: 6, StuckReservations: 7}}
 	r.store.exports = []billing.Export{{ID: uuid.New(), Period: calendar.PeriodOf(noon).Previous(), Revision: 1, Stage: billing.StageRating, StagedAt: noon, WorkflowID: "export/2026-10", RunID: "run"}}
 	r.server.config.Backlog = func() Backlog {
 		return Backlog{Instance: live, Retained: 8, Segments: 9, Bytes: 10, Journal: errors.New("the disk is full")}
@@ -28,7 +28,6 @@ func TestOperationsAreShown(t *testing.T) {
 	require.JSONEq(t, `{"undispatched_events":3,"undispatched_since":"2026-11-24T12:00:00Z","failing_deliveries":2,"exhausted_deliveries":1,
 		"quarantined":4,"missing_batches":5,"batch_conflicts":6,"stuck_reservations":7,
 		"instance":{"id":"`+live.String()+`","retained_batches":8,"journal_segments":9,"journal_bytes":10,"journal_error":"the disk is full"},
-		"flush_loops":[{"instance_id":"`+live.String()+`","temporal_url":"http://temporal/flush/`+live.String()+`/"}],
 		"open_exports":[{"period":"2026-10","revision":1,"stage":"rating","since":"2026-11-24T12:00:00Z","temporal_url":"http://temporal/export/2026-10/run"}]}`, a.Body.String())
 }
 
