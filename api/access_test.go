@@ -49,7 +49,7 @@ func TestRoles(t *testing.T) {
 		{"GET", "/api/v1/usage?organization_id=" + free, "", 200, []string{tenant, finance, admin}},
 		{"GET", "/api/v1/usage/history?meter=evaluations&from=2026-11-01&to=2026-11-02&organization_id=" + free, "", 200, []string{tenant, finance, admin}},
 		{"POST", "/api/v1/organizations", `{"name":"New","plan":"free"}`, 201, []string{admin}},
-		{"GET", "/api/v1/organizations", "", 200, []string{admin}},
+		{"GET", "/api/v1/organizations", "", 200, []string{finance, admin}},
 		{"GET", "/api/v1/organizations/" + free, "", 200, []string{tenant, finance, admin}},
 		{"PATCH", "/api/v1/organizations/" + free, `{"name":"Renamed"}`, 200, []string{admin}},
 		{"PUT", "/api/v1/organizations/" + free + "/customers/stripe", `{"external_id":"cus_1"}`, 200, []string{finance, admin}},

@@ -160,11 +160,16 @@ func creditGrant(g billing.CreditGrant) gen.CreditGrant {
 }
 
 func creditEntry(e billing.CreditEntry) gen.CreditEntry {
-	return gen.CreditEntry{
+	out := gen.CreditEntry{
 		Id: e.ID, GrantId: e.Grant, Kind: e.Kind, Debit: e.Debit, Credit: e.Credit,
 		Amount: money.Format(e.Amount, e.Currency), Currency: string(e.Currency), At: e.At, Note: e.Note,
 		ExportId: orAbsent(e.Export),
 	}
+	if e.Export != uuid.Nil {
+		period, revision := e.Period.String(), e.Revision
+		out.Period, out.Revision = &period, &revision
+	}
+	return out
 }
 
 // timeOrNull is null for the zero time.

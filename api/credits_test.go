@@ -8,6 +8,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 )
 
 func TestCredits(t *testing.T) {
@@ -60,6 +63,10 @@ func TestCredits(t *testing.T) {
 		after = "&after=" + page["next"].(string)
 	}
 	require.Equal(t, []string{"grant", "grant", "grant", "void"}, kinds)
+	last := &r.store.creditEntries[len(r.store.creditEntries)-1]
+	last.Kind, last.Export, last.Period, last.Revision = billing.CreditBurned, uuid.Must(uuid.NewV7()), calendar.PeriodOf(noon).Previous(), 2
+	burned := r.do("pro", "GET", at+"/entries", "").json()["entries"].([]any)[3].(map[string]any)
+	require.Equal(t, []any{"2026-10", 2.0}, []any{burned["period"], burned["revision"]}, "which statement it paid")
 	require.Equal(t, 2, pages)
 }
 

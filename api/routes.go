@@ -69,7 +69,7 @@ var accessTo = map[string]access{
 	"POST /api/v1/reservations/:id/commit": {roles: []role{roleTenant}, cost: costWrite, body: into[gen.CommitReservationJSONRequestBody], bodyOptional: true, keep: keepAll},
 
 	"POST /api/v1/organizations":               {roles: []role{roleAdmin}, body: into[gen.CreateOrganizationJSONRequestBody], keep: keepAll},
-	"GET /api/v1/organizations":                {roles: []role{roleAdmin}, query: []string{"search", "after", "limit"}},
+	"GET /api/v1/organizations":                {roles: []role{roleFinance, roleAdmin}, query: []string{"search", "after", "limit"}},
 	"GET /api/v1/organizations/:id":            {roles: []role{roleTenant, roleFinance, roleAdmin}, cost: costRead},
 	"PATCH /api/v1/organizations/:id":          {roles: []role{roleAdmin}, body: into[gen.UpdateOrganizationJSONRequestBody], keep: keepAll},
 	"POST /api/v1/organizations/:id/upgrade":   {roles: []role{roleTenant, roleAdmin}, cost: costUpgrade, body: into[gen.UpgradeOrganizationJSONRequestBody], keep: keepAll},

@@ -33,6 +33,7 @@ func (j *fullJournal) Append(meter.Record) (int64, error) {
 	}
 	return 1, nil
 }
+func (*fullJournal) Waits() bool                 { return false }
 func (*fullJournal) Prepare() error              { return nil }
 func (*fullJournal) Rotate() (int64, error)      { return 1, nil }
 func (*fullJournal) Records(int64) int64         { return 0 }

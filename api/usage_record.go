@@ -64,18 +64,12 @@ func (s *Server) recordUsage(c *gin.Context) {
 		}
 		report = item.usageReport
 	}
-	admission, m, err := s.consume(c, p, &report, now)
+	out, m, err := s.consume(c, p, &report, now)
 	if err != nil {
 		s.refuse(c, p, err)
 		return
 	}
-	window := admission.Reservation.Window()
-	if err := admission.Reservation.TryCommit(); err != nil {
-		setPrincipal(c, p)
-		s.fail(c, err)
-		return
-	}
-	buffers.answer(c, m.Key, admission.Plan, &admission.Decision, window)
+	buffers.answer(c, m.Key, out.Plan, &out.Decision, out.Window)
 }
 
 // refuse answers with an error. A refusal by the plan or the rate limit is no more than an
@@ -98,23 +92,23 @@ func (b *scratch) answer(c *gin.Context, meterKey, plan string, d *plans.Decisio
 	_, _ = c.Writer.Write(b.out)
 }
 
-// consume decides on a report. What it admits must be committed.
-func (s *Server) consume(c *gin.Context, p *principal, report *usageReport, now time.Time) (gate.Admission, *plans.Meter, error) {
+// consume decides on a report, and counts it.
+func (s *Server) consume(c *gin.Context, p *principal, report *usageReport, now time.Time) (out meter.Outcome, m *plans.Meter, err error) {
 	index, ok := s.config.Meter.Index(string(report.meter))
 	if !ok {
-		return gate.Admission{}, nil, s.unknownMeter(&usageNames)
+		return out, nil, s.unknownMeter(&usageNames)
 	}
-	m := &s.config.Meter.Catalog().Meters[index]
+	m = &s.config.Meter.Catalog().Meters[index]
 	quantity, err := report.quantityFor(m, "quantity")
 	if err != nil {
-		return gate.Admission{}, nil, err
+		return out, nil, err
 	}
 	organization, err := s.organization(c, p, now)
 	if err != nil {
-		return gate.Admission{}, nil, err
+		return out, nil, err
 	}
-	admission, err := s.enforcer.Admit(c.Request.Context(), c.Writer.Header(), organization, index, quantity, now)
-	return admission, m, err
+	out, err = s.enforcer.Use(c.Request.Context(), c.Writer.Header(), organization, index, quantity, now)
+	return out, m, err
 }
 
 // readUsage reads a body that isn't plain, and the key in the header.

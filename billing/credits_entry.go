@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/money"
 )
 
@@ -76,6 +77,9 @@ type CreditEntry struct {
 	Currency money.Currency  `json:"currency"`
 	// Export is the export that burned or gave back; [uuid.Nil] for the other kinds.
 	Export uuid.UUID `json:"export_id,omitzero"`
+	// Period and Revision are that export's.
+	Period   calendar.Period `json:"period,omitzero"`
+	Revision int             `json:"revision,omitempty"`
 	// Key makes the entry happen once: "burn/<export>/<grant>".
 	Key  string    `json:"key"`
 	At   time.Time `json:"at"`

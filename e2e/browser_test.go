@@ -23,6 +23,8 @@ func TestBrowserStaff(t *testing.T) {
 	d := startDev(t, folder, ports)
 	t.Run("the first minutes", func(t *testing.T) { firstMinutes(t, d) })
 	t.Run("finance closes a month", func(t *testing.T) { financeCloses(t, d) })
+	t.Run("finance grants and voids credit", func(t *testing.T) { financeCredits(t, d) })
+	t.Run("finance tries prices, and an administrator publishes them", func(t *testing.T) { triesPrices(t, d) })
 	t.Run("an administrator publishes a price", func(t *testing.T) { administratorPublishes(t, d) })
 	t.Run("an operator sees an instance die", func(t *testing.T) { operatorSees(t, d, folder, "127.0.0.1:"+ports["--temporal-port"]) })
 }
@@ -100,7 +102,79 @@ func financeCloses(t *testing.T, d *devRun) {
 	folder := t.TempDir()
 	require.NoError(t, os.CopyFS(folder, files))
 	d.must("export", "verify", filepath.Join(folder, "tollgate-"+month))
+	other.Go("/months/" + month)
+	other.Click("a[href$='/deliveries']", "#counts")
+	other.Look("deliveries")
+	require.Contains(t, other.Text("div[aria-label=Deliveries]"), "pending", "nobody has a key of Stripe's")
+	other.Click("div[aria-label=Deliveries] a[href*='/statements/']", ".steps, tfoot")
 	other.Visit("months", "/months")
+}
+
+// triesPrices edits prices by the keyboard, is told what is wrong, and sees last month under them.
+func triesPrices(t *testing.T, d *devRun) {
+	t.Helper()
+	const (
+		evaluations = `[name="plans[0].price_books[0].prices[0].tiers[0].unit_price"]`
+		flows       = `plans[0].price_books[0].prices[1].`
+		fee         = `[name="plans[0].price_books[0].base_fee.amount"]`
+	)
+	w := browsertest.Open(t, d.url)
+	w.SignIn(d.env["TOLLGATE_FINANCE_KEY"])
+	w.Click("nav a[href='/prices']", "input[value=pro]")
+	w.Look("prices-choose")
+	w.Do(chromedp.Click("input[value=pro]"))
+	w.Click("form.choose button", evaluations)
+	w.Look("prices")
+	w.Type(evaluations, "0.0004x")
+	w.Do(chromedp.SendKeys(evaluations, "\r"), chromedp.WaitVisible(evaluations+"[aria-invalid]"))
+	require.Contains(t, w.Text("div[role=alert]"), "Pro, USD, evaluations, tier 1, unit price")
+	w.Look("prices-wrong")
+	w.Type(evaluations, "0.0004")
+	// Another model shows its fields at once, and keeps what was typed.
+	w.Do(chromedp.SetValue(`[name="`+flows+`model"]`, "flat"), chromedp.Evaluate(`document.querySelector('[name="`+flows+`model"]').dispatchEvent(new Event('change', {bubbles: true}))`, nil),
+		chromedp.WaitVisible(`[name="`+flows+`flat_fee"]`))
+	w.Type(`[name="`+flows+`flat_fee"]`, "5")
+	w.Await(`document.querySelector('` + evaluations + `').value === '0.0004'`)
+	w.Do(chromedp.SendKeys(evaluations, "\r"), chromedp.WaitVisible("div[aria-label=Differences]"))
+	require.Contains(t, w.Text("div[aria-label=Differences]"), "Demo Pro")
+	require.Contains(t, w.Text("div[aria-label=Differences]"), "+", "last month would have cost more")
+	require.Contains(t, w.Text("#result"), "An administrator publishes prices")
+	w.Look("prices-tried")
+
+	admin := browsertest.Open(t, d.url)
+	admin.SignIn(d.env["TOLLGATE_ADMIN_KEY"])
+	admin.Go("/prices?plan=enterprise")
+	admin.Type(fee, "1200")
+	admin.Click("button[value=try]", "button[value=publish]")
+	admin.Look("prices-publish")
+	admin.Click("button[value=publish]", ".notice.good")
+	admin.Go("/plans/enterprise")
+	require.Contains(t, admin.Text("div[aria-label=Changes]"), "1200")
+}
+
+// financeCredits grants credit to an organization, is told what is wrong with an amount, and takes the rest back.
+func financeCredits(t *testing.T, d *devRun) {
+	t.Helper()
+	w := browsertest.Open(t, d.url)
+	w.SignIn(d.env["TOLLGATE_FINANCE_KEY"])
+	w.Click("nav a[href='/credits']", "#search")
+	w.Do(chromedp.SendKeys("#search", "demo p"))
+	w.Await(`document.querySelectorAll('#found tbody tr').length === 1`)
+	w.Look("credits")
+	w.Click("#found a", "#amount")
+	w.Type("#amount", "1,000")
+	w.Type("#note", "paid ahead")
+	w.Do(chromedp.SendKeys("#note", "\r"), chromedp.WaitVisible("#amount[aria-invalid]"))
+	w.Look("credit-refused")
+	w.Type("#amount", "1000.10")
+	w.Do(chromedp.SendKeys("#note", "\r"), chromedp.WaitVisible(".notice.good"))
+	require.Contains(t, w.Text(".figures"), "1,000.10 USD")
+	w.Type("td input[name=note]", "by mistake")
+	w.Look("credit")
+	w.Click("td button.danger", "#note")
+	w.Await(`document.querySelector('[aria-label=Ledger]').textContent.includes('voided')`)
+	require.Contains(t, w.Text("div[aria-label=Ledger]"), "−1,000.10 USD")
+	require.Contains(t, w.Text(".figures"), "0.00 USD")
 }
 
 // administratorPublishes makes and revokes a key, and publishes a price after having seen last month under it.

@@ -3,6 +3,7 @@ package gate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -170,6 +171,45 @@ func (e *Enforcer) Admit(
 		e.flag(o, i, plan.Key, decision, reservation.Window())
 	}
 	return Admission{Decision: decision, Reservation: reservation, Plan: plan.Key}, nil
+}
+
+// Use is [Enforcer.Admit] of what is known to be used: it is counted in the same step, and there is
+// nothing to settle. Where the plan or the rate limit says no, or it can't be counted, nothing is, and
+// no token is gone.
+func (e *Enforcer) Use(
+	ctx context.Context, h http.Header, o *meter.Organization, i meter.Index, quantity int64, now time.Time,
+) (meter.Outcome, error) {
+	if e.config.Meter.Refuses() != nil {
+		return meter.Outcome{}, Unavailable(h)
+	}
+	var pace Pace
+	var take meter.Pace
+	if e.config.Limiter != nil {
+		take = func(limit plans.RateLimit, at time.Time) bool {
+			pace = e.config.Limiter.Take(o, limit, at)
+			return pace.Allowed
+		}
+	}
+	out, err := o.Use(ctx, i, quantity, now, take)
+	pace.setHeaders(h)
+	if errors.Is(err, meter.ErrPaced) {
+		e.rateLimited.Add(1)
+		return meter.Outcome{}, rateProblem()
+	}
+	if err != nil {
+		if problem := undecided(h, err); problem != nil {
+			return meter.Outcome{}, problem
+		}
+		return meter.Outcome{}, Unavailable(h)
+	}
+	if !out.Decision.Allowed {
+		return meter.Outcome{}, e.LimitProblem(o, i, out.Plan, out.Decision)
+	}
+	if out.Decision.OverLimit {
+		h[HeaderOverLimit] = overLimitValue
+		e.flag(o, i, out.Plan, out.Decision, out.Window)
+	}
+	return out, nil
 }
 
 var overLimitValue = []string{"true"}

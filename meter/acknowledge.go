@@ -11,7 +11,7 @@ import (
 // there. What others have added since moves into used. Repeated identified reports of the row
 // were counted before: they are given back. What the store has set aside stays used.
 func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []int) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	inWindow := s.inWindow(row.day)
 	for i := range row.identified {
@@ -103,7 +103,7 @@ func (s *slot) consume(kind calendar.WindowKind, day calendar.Day, leased int64)
 // merge takes over what the store has, and the kind of window that the plan now
 // has. What isn't stored yet stays on top.
 func (s *slot) merge(kind calendar.WindowKind, stored Stored, now int64) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	s.roll(kind, now)
 	s.rewindow(kind)

@@ -39,7 +39,7 @@ func (o *Organization) await(
 			if d, v = found.giveUp(&wanted, quantity); v != decided {
 				return d, Reservation{}, v.err()
 			}
-			o.meter.stats.count(i, o, d, true)
+			o.meter.stats.count(i, o, d.Allowed, d.OverLimit, true)
 			if found.inForce() {
 				o.noteExceeded(i)
 			}
@@ -62,7 +62,7 @@ func (w *want) drop() {
 	if w.quota == nil {
 		return
 	}
-	w.quota.slot.mu.Lock()
+	w.quota.slot.lock()
 	w.quota.wanted -= w.quantity
 	w.quota.slot.mu.Unlock()
 	*w = want{}
@@ -75,7 +75,7 @@ func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
 	if changed {
 		w.drop()
 	}
-	q.slot.mu.Lock()
+	q.slot.lock()
 	defer q.slot.mu.Unlock()
 	if q.slot.org.Forgotten() {
 		// The next decision finds out.
@@ -108,7 +108,7 @@ func (w *want) waitFor(q *quota, quantity int64) <-chan struct{} {
 // patience is how many times [Config.QuotaWait] a request waits for the store to say whether
 // there is room.
 func (q *quota) patience(w *want, quantity int64) int {
-	q.slot.mu.Lock()
+	q.slot.lock()
 	defer q.slot.mu.Unlock()
 	c := &q.slot.org.meter.config
 	switch {
@@ -126,7 +126,7 @@ func (q *quota) patience(w *want, quantity int64) int {
 
 // inForce reports whether the quota is that of the slot's current window.
 func (q *quota) inForce() bool {
-	q.slot.mu.Lock()
+	q.slot.lock()
 	defer q.slot.mu.Unlock()
 	return q.slot.quota == q
 }
@@ -134,7 +134,7 @@ func (q *quota) inForce() bool {
 // giveUp decides on what has waited in vain: it is refused where there is no room for it, and
 // unavailable where nobody can say so.
 func (q *quota) giveUp(w *want, quantity int64) (plans.Decision, verdict) {
-	q.slot.mu.Lock()
+	q.slot.lock()
 	defer q.slot.mu.Unlock()
 	m := q.slot.org.meter
 	e := &q.slot.org.view.Load().entitlements[q.index]

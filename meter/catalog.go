@@ -33,9 +33,10 @@ func (m *Meter) resolve(catalog *plans.Catalog) {
 
 func (m *Meter) newView(catalog *plans.Catalog, plan plans.Plan, loaded bool) *view {
 	v := &view{
-		loaded: loaded, plan: plan, price: m.prices.of(plan.Key, plan.Version),
+		loaded: loaded, plan: plan, price: m.prices.of(plan.Key, plan.Version), meters: catalog.Meters,
 		entitlements: make([]plans.Entitlement, len(catalog.Meters)), leased: make([]bool, len(catalog.Meters)),
 	}
+	v.priced = m.prices.name(v.price)
 	for i, one := range catalog.Meters {
 		v.entitlements[i] = plan.Entitlement(one.Key)
 		v.leased[i] = m.config.Leases != nil && loaded && v.entitlements[i].Mode == plans.Hard && one.Aggregation == plans.Sum
@@ -89,7 +90,6 @@ func (m *Meter) SetCatalog(catalog *plans.Catalog) error {
 	}
 	m.resolve(next)
 	m.orgs.each(func(o *Organization) {
-		o.grow(next)
 		was := o.view.Load()
 		if !was.loaded {
 			o.show(m.unloaded)
@@ -99,16 +99,4 @@ func (m *Meter) SetCatalog(catalog *plans.Catalog) error {
 	})
 	m.publish(next)
 	return nil
-}
-
-// grow adds slots for the meters that a catalog has at its end.
-func (o *Organization) grow(catalog *plans.Catalog) {
-	var added []*slot
-	if there := o.added.Load(); there != nil {
-		added = append(added, *there...)
-	}
-	for i := len(o.slots) + len(added); i < len(catalog.Meters); i++ {
-		added = append(added, &slot{org: o, meter: &catalog.Meters[i]})
-	}
-	o.added.Store(&added)
 }

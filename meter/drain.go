@@ -37,15 +37,15 @@ func (l *drainLocks) unlock() {
 // earlier drain is yet to take is set aside for it.
 func (s *slot) enter(m *Meter) {
 	epoch := m.epoch.Load()
-	if s.epoch == epoch {
+	if s.epoch.Load() == epoch {
 		return
 	}
 	m.dirtyMu.Lock()
 	defer m.dirtyMu.Unlock()
-	if s.epoch != 0 {
+	if s.epoch.Load() != 0 {
 		m.setAside = s.drain(m.setAside)
 	}
-	s.epoch = epoch
+	s.epoch.Store(epoch)
 	m.dirty = append(m.dirty, s)
 }
 
@@ -164,11 +164,11 @@ func (m *Meter) drain(now time.Time) harvest {
 
 	h.rows = make([]drained, 0, len(taken))
 	for _, s := range taken {
-		s.mu.Lock()
+		s.lock()
 		// One that has begun the next epoch has set its rows aside.
-		if s.epoch == epoch {
+		if s.epoch.Load() == epoch {
 			h.rows = s.drain(h.rows)
-			s.epoch = 0
+			s.epoch.Store(0)
 		}
 		s.mu.Unlock()
 	}
@@ -236,9 +236,8 @@ func (m *Meter) holdDay(day calendar.Day, delta int64) {
 // roll moves every slot to the day of now.
 func (o *Organization) roll(now int64) {
 	v := o.view.Load()
-	for i := range v.entitlements {
-		s := o.slot(Index(i))
-		s.mu.Lock()
+	for i, s := range o.slots() {
+		s.lock()
 		if s.dayEnd != 0 {
 			s.roll(v.entitlements[i].Window, now)
 		}
@@ -259,6 +258,10 @@ func (m *Meter) journal(r *Reservation) error {
 	if e := r.identified; e != nil {
 		record.Identity, record.Fingerprint, record.Batch, record.Receipt = e.Identity, e.Fingerprint, e.Batch, e.Receipt
 	}
+	return m.keep(record)
+}
+
+func (m *Meter) keep(record Record) error {
 	if _, err := m.config.Journal.Append(record); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}

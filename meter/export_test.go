@@ -42,6 +42,34 @@ func AdmitManually(o *Organization, i Index, quantity int64, now time.Time, roun
 	}
 }
 
+// UseManually is Use where the calls for leases are made in between, rounds times at most.
+func UseManually(o *Organization, i Index, quantity int64, now time.Time, rounds int, pace Pace) (out Outcome, atOnce bool, err error) {
+	o = InPlace(o)
+	if done, err := o.useAtOnce(i, quantity, now.UnixNano(), pace, &out); done {
+		return out, true, err
+	}
+	out, err = AdmitAndCommit(o, i, quantity, now, rounds, pace)
+	return out, false, err
+}
+
+// AdmitAndCommit is what Use does in one step, in two, with the calls for leases in between.
+func AdmitAndCommit(o *Organization, i Index, quantity int64, now time.Time, rounds int, pace Pace) (out Outcome, err error) {
+	d, r := AdmitManually(o, i, quantity, now, rounds)
+	o = InPlace(o)
+	out = Outcome{Decision: d, Plan: o.Plan().Key, Window: r.Window()}
+	if !r.Held() {
+		return out, nil
+	}
+	if pace != nil && !pace(o.Plan().RateLimit, r.At()) {
+		r.Release()
+		return Outcome{}, ErrPaced
+	}
+	if err := r.TryCommit(); err != nil {
+		return Outcome{}, err
+	}
+	return out, nil
+}
+
 // ForgetIdle forgets the organizations that rest, as if they had been idle for long. Leases that are to
 // be given back are, with as many calls.
 func ForgetIdle(f *Flusher, calls int) {
@@ -78,7 +106,7 @@ func InPlace(o *Organization) *Organization {
 func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.Decision, Reservation) {
 	d, r, _, v := o.reserve(i, wishNow(quantity, now))
 	if v != decided {
-		o.meter.stats.count(i, o, d, o.Loaded())
+		o.meter.stats.count(i, o, d.Allowed, d.OverLimit, o.Loaded())
 	}
 	return d, r
 }
@@ -120,4 +148,37 @@ func DayOfOpen(o *OpenReservation) calendar.Day {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.reservation.day
+}
+
+// State is all that a slot knows, and its lease.
+type State struct {
+	Usage                  Usage
+	used, known, dayEnd    int64
+	windowStart, windowEnd calendar.Day
+	current                dayUsage
+	listed, forgotten      bool
+	older                  int
+	quotas                 []quota
+}
+
+// StateOf returns what a slot knows.
+func StateOf(o *Organization, i Index, now time.Time) State {
+	usage, s := o.Usage(i, now), o.slot(i)
+	s.lock()
+	defer s.mu.Unlock()
+	state := State{
+		Usage: usage, used: s.used, known: s.known, dayEnd: s.dayEnd, windowStart: s.windowStart, windowEnd: s.windowEnd,
+		current: s.current, listed: s.epoch.Load() != 0, forgotten: o.Forgotten(),
+	}
+	if s.rare != nil {
+		state.older = len(s.rare.older)
+	}
+	s.eachQuota(func(q *quota) {
+		one := *q
+		one.slot, one.woken = nil, nil
+		// Stamps are compared with others alone.
+		one.generation, one.strictSince, one.adoptedAt = 0, 0, 0
+		state.quotas = append(state.quotas, one)
+	})
+	return state
 }

@@ -41,6 +41,8 @@ func (j *memoryJournal) Append(r meter.Record) (int64, error) {
 	return j.active, nil
 }
 
+func (j *memoryJournal) Waits() bool { return false }
+
 func (j *memoryJournal) Prepare() error { return nil }
 
 func (j *memoryJournal) Rotate() (int64, error) {

@@ -103,6 +103,10 @@ func (f *fleet) request(t *rapid.T, hold bool) {
 // admit has a member decide on a request of a caller that has read the clock at a time.
 func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, rounds int, hold bool, asked time.Time) {
 	quantity := rapid.Int64Range(1, 9).Draw(t, "quantity")
+	if !hold && rapid.Bool().Draw(t, "in one step") {
+		f.use(t, m, o, n, index, rounds, quantity, asked)
+		return
+	}
 	d, r := meter.AdmitManually(o, meter.Index(index), quantity, asked, rounds)
 	o = meter.InPlace(o)
 	plan := o.Plan()
@@ -120,6 +124,21 @@ func (f *fleet) admit(t *rapid.T, m *member, o *meter.Organization, n, index, ro
 	}
 	r.Commit()
 	f.acknowledged[key] += quantity
+}
+
+// use has a member decide and count in one step.
+func (f *fleet) use(t *rapid.T, m *member, o *meter.Organization, n, index, rounds int, quantity int64, asked time.Time) {
+	out, _, err := meter.UseManually(o, meter.Index(index), quantity, asked, rounds, nil)
+	require.NoError(t, err)
+	o = meter.InPlace(o)
+	plan := o.Plan()
+	f.requirePlanOfNow(t, m, n, o)
+	require.Equal(t, plan.Key, out.Plan)
+	if !out.Decision.Allowed {
+		return
+	}
+	require.True(t, out.Window.Contains(f.clock.Now()))
+	f.acknowledged[usageKey{n, index, calendar.DayOf(f.clock.Now()), metertest.PricedBy{Plan: plan.Key, Version: plan.Version}}] += quantity
 }
 
 // stop stops a member with a request under way, for longer than its leases are its own. Others

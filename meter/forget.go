@@ -51,21 +51,22 @@ func (m *Meter) letGo(o *Organization) rest {
 	defer m.catalogMu.RUnlock()
 	o.planMu.Lock()
 	defer o.planMu.Unlock()
-	found, each := resting, o.view.Load().entitlements
-	for i := range each {
-		s := o.slot(Index(i))
-		s.mu.Lock()
+	o.slotMu.Lock()
+	defer o.slotMu.Unlock()
+	found := resting
+	for _, s := range o.slots() {
+		s.lock()
 		found = max(found, s.rests())
 	}
 	defer func() {
-		for i := range each {
-			o.slot(Index(i)).mu.Unlock()
+		for _, s := range o.slots() {
+			s.mu.Unlock()
 		}
 	}()
 	switch found {
 	case giving:
-		for i := range each {
-			o.slot(Index(i)).eachQuota((*quota).giveBackFree)
+		for _, s := range o.slots() {
+			s.eachQuota((*quota).giveBackFree)
 		}
 	case resting:
 		o.switchAt.Store(forgotten)
@@ -79,7 +80,7 @@ func (m *Meter) letGo(o *Organization) rest {
 // rests reports whether the store has all that is known of the slot, or would give it back.
 func (s *slot) rests() rest {
 	switch {
-	case s.epoch != 0, s.noted.Load(), !s.current.rests():
+	case s.epoch.Load() != 0, s.noted.Load(), !s.current.rests():
 		return busy
 	case s.meter.Aggregation == plans.Last && s.current.at != 0:
 		// A later report may be of an earlier time, which only memory tells.

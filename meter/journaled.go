@@ -56,6 +56,9 @@ type Journal interface {
 	// Append keeps a record, as durably as the journal is set to, and returns the
 	// sequence of the segment that it is in. On an error it isn't in the journal.
 	Append(Record) (seq int64, err error)
+	// Waits says that Append waits for a device: then the meter calls it under no lock that other
+	// requests need. It is always the same.
+	Waits() bool
 	// Prepare does beforehand what Rotate would need time for. Its error is for the log.
 	Prepare() error
 	// Rotate seals the active segment and returns its sequence.

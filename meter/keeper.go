@@ -144,7 +144,7 @@ func (k *keeper) ask(ctx context.Context, batch []*quota) {
 	by := BatchID{Instance: m.config.Instance, Seq: m.acknowledged.Load()}
 	now := m.config.Now().UnixNano()
 	for i, q := range batch {
-		q.slot.mu.Lock()
+		q.slot.lock()
 		q.queued, q.asking = false, true
 		asks[i] = q.ask(now)
 		q.slot.mu.Unlock()
@@ -184,7 +184,7 @@ func (k *keeper) answered(ctx context.Context, q *quota, answer LeaseAnswer, now
 	if answer.Outdated {
 		k.reload(ctx, q.key.Organization)
 	}
-	q.slot.mu.Lock()
+	q.slot.lock()
 	defer q.slot.mu.Unlock()
 	q.asking, q.barred, q.contested, q.refusedUntil = false, decided, false, 0
 	again, pause := q.adopt(answer, now)
@@ -224,7 +224,7 @@ func (k *keeper) failed(ctx context.Context, batch []*quota, err error) {
 		m.config.Logger.Warn("Leases can't be had from the store", "deny", m.config.DenyUnleased, "error", err)
 	}
 	for _, q := range batch {
-		q.slot.mu.Lock()
+		q.slot.lock()
 		q.asking = false
 		q.wake()
 		// Whether the call was carried out is not known: the next one names the outcome
@@ -246,7 +246,7 @@ func (k *keeper) behind(ctx context.Context, batch []*quota, err error) {
 		m.config.Behind()
 	}
 	for _, q := range batch {
-		q.slot.mu.Lock()
+		q.slot.lock()
 		q.asking, q.barred = false, unavailable
 		k.later(ctx, q, keeperRetry)
 		q.slot.mu.Unlock()
@@ -295,9 +295,8 @@ func (m *Meter) eachQuota(fn func(*quota)) {
 
 // eachQuota calls fn for every quota, under its slot's lock.
 func (o *Organization) eachQuota(fn func(*quota)) {
-	for i := range o.view.Load().entitlements {
-		s := o.slot(Index(i))
-		s.mu.Lock()
+	for _, s := range o.slots() {
+		s.lock()
 		s.eachQuota(fn)
 		s.mu.Unlock()
 	}
@@ -311,10 +310,12 @@ func (o *Organization) replan(was, now *view) {
 	if o.meter.keeper == nil {
 		return
 	}
-	for i := range was.entitlements {
-		s := o.slot(Index(i))
-		s.mu.Lock()
-		s.replan(Index(i), was, now, o.meter.config.Now().UnixNano())
+	for i, s := range o.slots() {
+		if int(i) >= len(was.entitlements) {
+			return
+		}
+		s.lock()
+		s.replan(i, was, now, o.meter.config.Now().UnixNano())
 		s.mu.Unlock()
 	}
 }
@@ -339,7 +340,7 @@ func (s *slot) replan(i Index, was, now *view, at int64) {
 	if !now.leased[i] || same {
 		return
 	}
-	if s.epoch != 0 {
+	if s.epoch.Load() != 0 {
 		s.org.meter.unflushed.Store(true)
 	}
 	s.org.meter.switched.Store(true)

@@ -23,7 +23,7 @@ func (k *keeper) refused(ctx context.Context, batch []*quota, err error) {
 	}
 	m := k.meter
 	q := batch[0]
-	q.slot.mu.Lock()
+	q.slot.lock()
 	defer q.slot.mu.Unlock()
 	if q.refusedUntil == 0 {
 		m.config.Logger.Warn("Quota of a window is refused by the store: requests under its limit are answered with 503", q.logged(err)...)
@@ -42,7 +42,7 @@ func (k *keeper) contend(ctx context.Context, batch []*quota, err error) {
 		return
 	}
 	for _, q := range batch {
-		q.slot.mu.Lock()
+		q.slot.lock()
 		// Halving may take long: nobody is told meanwhile that nothing is left.
 		q.barred = refused
 		q.slot.mu.Unlock()
@@ -52,7 +52,7 @@ func (k *keeper) contend(ctx context.Context, batch []*quota, err error) {
 		return
 	}
 	q := batch[0]
-	q.slot.mu.Lock()
+	q.slot.lock()
 	defer q.slot.mu.Unlock()
 	if !q.contested {
 		k.meter.config.Logger.Warn("The store can't decide on quota of a window for now", q.logged(err)...)

@@ -39,7 +39,7 @@ func (o *Organization) noteExceeded(i Index) {
 		return
 	}
 	view := o.view.Load()
-	s.mu.Lock()
+	s.lock()
 	level := Level{Organization: o.id, Plan: view.plan.Key, Entitlement: view.entitlements[i], Window: s.window(), Exceeded: true}
 	level.Current, level.Held = s.standing(view.leased[i])
 	s.mu.Unlock()
@@ -81,7 +81,7 @@ func (m *Meter) levels(rows []drained, from int, levels []Level) []Level {
 		if e.Mode == plans.Unlimited || e.Max <= 0 {
 			continue
 		}
-		s.mu.Lock()
+		s.lock()
 		level := Level{Organization: s.org.id, Plan: view.plan.Key, Entitlement: e, Window: s.window()}
 		level.Current, level.Held = s.standing(view.leased[index])
 		current := s.inWindow(rows[i].day)

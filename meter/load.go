@@ -16,7 +16,7 @@ import (
 // [ErrUnknownOrganization] where the store says that there is none, and [ErrQuotaRefused] where it
 // answers, and refuses to say what the organization may use. A store that can't answer is no error:
 // the organization is then allowed everything, counted, and loaded in the background as soon as that
-// is possible (C5).
+// is possible (C5). Now is as in [Organization.Admit].
 func (m *Meter) Organization(ctx context.Context, id uuid.UUID, now time.Time) (*Organization, error) {
 	o := m.orgs.find(id)
 	if o == nil {
@@ -122,11 +122,7 @@ func (m *Meter) findChanged(id uuid.UUID) *Organization {
 // newOrganization makes an organization that nothing is known of. The caller holds
 // catalogMu.
 func (m *Meter) newOrganization(id uuid.UUID) *Organization {
-	catalog := m.Catalog()
-	o := &Organization{id: id, meter: m, slots: make([]slot, len(catalog.Meters))}
-	for i := range o.slots {
-		o.slots[i].org, o.slots[i].meter = o, &catalog.Meters[i]
-	}
+	o := &Organization{id: id, meter: m}
 	o.view.Store(m.unloaded)
 	o.switchAt.Store(math.MaxInt64)
 	o.stale.Store(true)
@@ -146,7 +142,9 @@ func (m *Meter) adopt(o *Organization, snapshot Snapshot, now time.Time) {
 		}
 	}
 	for i := range v.entitlements {
-		o.slot(Index(i)).merge(v.entitlements[i].Window, stored[i], now.UnixNano())
+		if stored[i] != (Stored{}) || o.made(Index(i)) != nil {
+			o.slot(Index(i)).merge(v.entitlements[i].Window, stored[i], now.UnixNano())
+		}
 	}
 }
 
@@ -239,7 +237,7 @@ func (m *Meter) noteReadable(id uuid.UUID, is bool) {
 
 func (m *Meter) refreshInBackground(o *Organization, now time.Time) {
 	due := o.refreshAt.Load()
-	if now.UnixNano() < due || !o.refreshing.CompareAndSwap(false, true) {
+	if m.latest(nanos(now)) < due || !o.refreshing.CompareAndSwap(false, true) {
 		return
 	}
 	m.background.Go(func() {

@@ -102,7 +102,7 @@ func (o *Organization) currentQuotas(at int64) (quotas []*quota) {
 			continue
 		}
 		s, kind := o.slot(Index(i)), v.entitlements[i].Window
-		s.mu.Lock()
+		s.lock()
 		if !o.Forgotten() {
 			s.roll(kind, o.meter.latest(at))
 			quotas = append(quotas, s.quotaFor(kind, Index(i), s.current.day))
@@ -116,7 +116,7 @@ func (o *Organization) currentQuotas(at int64) (quotas []*quota) {
 // were not known to have used: they were asked what they have.
 func lookInto(ctx context.Context, quotas []*quota) (idle bool) {
 	for _, q := range quotas {
-		q.slot.mu.Lock()
+		q.slot.lock()
 		q.looks = !q.slot.org.Forgotten()
 		q.slot.mu.Unlock()
 	}
@@ -132,7 +132,7 @@ func lookInto(ctx context.Context, quotas []*quota) (idle bool) {
 				return false
 			}
 		}
-		q.slot.mu.Lock()
+		q.slot.lock()
 		idle = idle || q.idleElsewhere > 0
 		q.slot.mu.Unlock()
 	}
@@ -141,7 +141,7 @@ func lookInto(ctx context.Context, quotas []*quota) (idle bool) {
 
 // looked reports whether a look was answered, and otherwise when to see again.
 func (q *quota) looked() (answered bool, woken <-chan struct{}) {
-	q.slot.mu.Lock()
+	q.slot.lock()
 	defer q.slot.mu.Unlock()
 	if !q.looks && !q.asking {
 		return true, nil
@@ -169,8 +169,11 @@ func (m *Meter) withQuota(key QuotaWindow, fn func(*quota)) {
 	if o == nil || !ok || m.keeper == nil {
 		return
 	}
-	s := o.slot(index)
-	s.mu.Lock()
+	s := o.made(index)
+	if s == nil {
+		return
+	}
+	s.lock()
 	defer s.mu.Unlock()
 	if q := s.findQuota(key.Kind, key.Start); q != nil {
 		fn(q)

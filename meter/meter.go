@@ -144,6 +144,10 @@ type Meter struct {
 	// setAside holds rows of the epoch that is being drained.
 	setAside []drained
 
+	today atomic.Pointer[today]
+	// atOnce says that the journal, if any, may be asked under the lock of a slot.
+	atOnce bool
+
 	// exceeded are the slots of which a limit refused a request, or was passed, since the
 	// last flush.
 	exceededMu sync.Mutex
@@ -192,6 +196,7 @@ func New(config Config) *Meter {
 		orgs:     newTable(),
 		heldDays: map[calendar.Day]int64{},
 		loading:  map[uuid.UUID]bool{},
+		atOnce:   config.Journal == nil || !config.Journal.Waits(),
 	}
 	m.stats.meters = make([][stripes]stripe, plans.MaxMeters)
 	m.epoch.Store(1)

@@ -341,5 +341,9 @@ func TestTheHotPathAllocatesNothingWithLeaseAndJournal(t *testing.T) {
 		if err != nil || !d.Allowed || r.TryCommit() != nil {
 			t.Error("not admitted")
 		}
+		out, err := o.Use(t.Context(), 0, 1, noon, nil)
+		if err != nil || !out.Decision.Allowed {
+			t.Error("not admitted")
+		}
 	}))
 }

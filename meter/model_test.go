@@ -129,6 +129,12 @@ func TestMeterAgainstModel(t *testing.T) {
 				var r meter.Reservation
 				d, r = organization(org).Reserve(meter.Index(index), quantity, asked)
 				usage.reservation, usage.since = m.KeepOpen(r, now), now
+			} else if rapid.Bool().Draw(t, "in one step") {
+				out, err := organization(org).Use(context.Background(), meter.Index(index), quantity, asked, nil)
+				if err != nil {
+					require.ErrorIs(t, err, meter.ErrQuantityOverflow)
+				}
+				d = out.Decision
 			} else {
 				d, _ = organization(org).Consume(meter.Index(index), quantity, asked)
 			}

@@ -142,7 +142,7 @@ func (r *Reservation) redate(now time.Time) bool {
 	if !ok {
 		return false
 	}
-	s.mu.Lock()
+	s.lock()
 	view := s.org.view.Load()
 	e := &view.entitlements[index]
 	s.roll(e.Window, now.UnixNano())

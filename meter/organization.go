@@ -1,6 +1,8 @@
 package meter
 
 import (
+	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,23 +17,29 @@ import (
 // request with [Meter.Organization]; its methods may be called by any number of
 // goroutines.
 //
-// What a decision reads is the first of its two cache lines.
+// What a decision in one step touches is its first two cache lines, the second of which is that of first.
 type Organization struct {
 	id    uuid.UUID
 	meter *Meter
 	view  atomic.Pointer[view]
 	// switchAt is when the next of terms begins, in Unix nanoseconds.
 	switchAt atomic.Int64
-	// slots has the meters that the catalog had when the organization was loaded, and
-	// added those that came since.
-	slots []slot
-
-	added atomic.Pointer[[]*slot]
+	// others are the slots of the meters that were used, or are known to have been used, but for first.
+	// They never change, and are made by slot.
+	others atomic.Pointer[[]*slot]
+	// has is the meter that first is of, counted from 1; 0: of none yet.
+	has atomic.Int32
 	// stale says that the store must be asked again: it could not be asked, or a window
 	// changed its kind. refreshing is set while a background load is under way, and refreshAt
 	// is when the next one is due, in Unix nanoseconds.
 	stale, refreshing atomic.Bool
-	refreshAt         atomic.Int64
+	_                 int32
+
+	first slot
+
+	// slotMu is held while a slot is made.
+	slotMu    sync.Mutex
+	refreshAt atomic.Int64
 	// reading is held while the store is read and what it says is put in force.
 	reading sync.Mutex
 	// read is the last of those readings; nil: none, or none that says what it has seen.
@@ -61,19 +69,61 @@ type view struct {
 	// ended is true in the view of organizations without a contract: nothing is allowed.
 	ended bool
 	plan  plans.Plan
-	// price is what usage that the plan admits is priced by.
+	// price is what usage that the plan admits is priced by, priced what that stands for.
 	price        price
+	priced       planVersion
+	meters       []plans.Meter
 	entitlements []plans.Entitlement
 	// leased says which limits are hard limits that leases make exact.
 	leased []bool
 }
 
-// slot returns the slot of a meter.
+// slot returns the slot of a meter, which it makes at the first use.
 func (o *Organization) slot(i Index) *slot {
-	if int(i) < len(o.slots) {
-		return &o.slots[i]
+	if s := o.made(i); s != nil {
+		return s
 	}
-	return (*o.added.Load())[int(i)-len(o.slots)]
+	o.slotMu.Lock()
+	defer o.slotMu.Unlock()
+	if s := o.made(i); s != nil {
+		return s
+	}
+	one := &o.view.Load().meters[i]
+	if o.has.Load() == 0 {
+		o.first.org, o.first.meter = o, one
+		o.has.Store(int32(i) + 1)
+		return &o.first
+	}
+	s := &slot{org: o, meter: one}
+	others := make([]*slot, int(i)+1)
+	if there := o.others.Load(); there != nil {
+		others = append(slices.Clone(*there), make([]*slot, max(0, len(others)-len(*there)))...)
+	}
+	others[i] = s
+	o.others.Store(&others)
+	return s
+}
+
+// made returns the slot of a meter; nil: nothing is known to have been used.
+func (o *Organization) made(i Index) *slot {
+	if o.has.Load() == int32(i)+1 {
+		return &o.first
+	}
+	if others := o.others.Load(); others != nil && int(i) < len(*others) {
+		return (*others)[i]
+	}
+	return nil
+}
+
+// slots are those that were made.
+func (o *Organization) slots() iter.Seq2[Index, *slot] {
+	return func(yield func(Index, *slot) bool) {
+		for i := range o.view.Load().entitlements {
+			if s := o.made(Index(i)); s != nil && !yield(Index(i), s) {
+				return
+			}
+		}
+	}
 }
 
 // ID returns the organization's ID.
@@ -106,7 +156,7 @@ func (o *Organization) Usage(i Index, now time.Time) Usage {
 	at, taken := o.lockAt(s, now.UnixNano())
 	if !taken {
 		// It is what it was a moment ago.
-		s.mu.Lock()
+		s.lock()
 	}
 	defer s.mu.Unlock()
 	v := o.view.Load()

@@ -14,11 +14,9 @@ import (
 // What was issued in all is spent + free: usage moves from free to spent when it is
 // admitted, and back when it is released. What a flush consumes changes neither.
 //
-// What a decision touches is its first two cache lines.
+// Its first cache line is all that a decision in one step touches ([Organization.Use]).
 type quota struct {
 	free, spent int64
-	// held is the part of spent that open reservations hold.
-	held int64
 	// pending is the leased part of the current day's pending usage.
 	pending int64
 	// low is how much must be free for no ask to be made ahead of need. largest is the most that
@@ -28,10 +26,12 @@ type quota struct {
 	// leaves out what others hold idle. heldInStore is the part of it that reservations in the
 	// store hold.
 	elsewhere, heldInStore int64
+	// The window is the days [start, end).
+	start, end calendar.Day
 
 	key QuotaWindow
-	// end is the first day after the window.
-	end calendar.Day
+	// held is the part of spent that open reservations hold.
+	held int64
 	// active says that the slot admits out of it; otherwise what is free is given back.
 	active bool
 
@@ -111,7 +111,7 @@ const (
 // quotaFor returns the quota of the window of kind e.Window that has the day, and makes
 // it at the first need.
 func (s *slot) quotaFor(kind calendar.WindowKind, index Index, day calendar.Day) *quota {
-	if q := s.quota; q != nil && q.key.Kind == kind && day >= q.key.Start && day < q.end {
+	if q := s.quota; q != nil && q.covers(kind, day) {
 		return q
 	}
 	current := false
@@ -127,7 +127,7 @@ func (s *slot) quotaFor(kind calendar.WindowKind, index Index, day calendar.Day)
 	if q == nil {
 		q = &quota{
 			key:   QuotaWindow{Organization: s.org.id, Meter: s.meter.Key, Kind: kind, Start: start},
-			index: index, slot: s, end: end, generation: s.org.meter.generations.Add(1),
+			index: index, slot: s, start: start, end: end, generation: s.org.meter.generations.Add(1),
 		}
 		if !current {
 			s.extra().quotas = append(s.extra().quotas, q)
@@ -143,9 +143,15 @@ func (s *slot) quotaFor(kind calendar.WindowKind, index Index, day calendar.Day)
 	return q
 }
 
+// covers reports whether the quota is of the window of a kind that has the day. A month has more than
+// one, so that the kind need not be read.
+func (q *quota) covers(kind calendar.WindowKind, day calendar.Day) bool {
+	return day >= q.start && day < q.end && (q.end-q.start > 1) == (kind == calendar.WindowMonth)
+}
+
 // findQuota returns the quota of a window, or nil.
 func (s *slot) findQuota(kind calendar.WindowKind, day calendar.Day) *quota {
-	is := func(q *quota) bool { return q.key.Kind == kind && day >= q.key.Start && day < q.end }
+	is := func(q *quota) bool { return q.covers(kind, day) }
 	if s.quota != nil && is(s.quota) {
 		return s.quota
 	}
@@ -193,7 +199,7 @@ func (q *quota) handBack() {
 // adoptOpen takes over the open reservations of the window that were made without a lease
 // of it: they count, and may be committed, whatever the limit is.
 func (q *quota) adoptOpen() {
-	open := q.slot.heldIn(q.key.Start, q.end) - q.held
+	open := q.slot.heldIn(q.start, q.end) - q.held
 	if open <= 0 {
 		return
 	}
@@ -214,7 +220,7 @@ func (q *quota) adoptMore(quantity int64) {
 
 // adopts reports whether an open reservation was adopted.
 func (q *quota) adopts(r *Reservation) bool {
-	return r.quota != q && r.stamp < q.adoptedAt && r.day >= q.key.Start && r.day < q.end
+	return r.quota != q && r.stamp < q.adoptedAt && r.day >= q.start && r.day < q.end
 }
 
 // disown gives up what was adopted of a quantity that is settled before the store was told
@@ -330,12 +336,9 @@ func (s *slot) takeLeased(q *quota, e *plans.Entitlement, quantity, at int64) (d
 		d.Allowed, d.OverLimit = true, d.Current > e.Max-d.Held
 		return d, decided
 	case !fenced && q.free >= quantity:
+		q.wish(quantity)
 		q.free -= quantity
 		q.spent += quantity
-		q.largest = max(q.largest, quantity)
-		if q.free < q.low {
-			m.keeper.enqueue(q)
-		}
 		if inWindow {
 			s.used += quantity
 		}

@@ -176,7 +176,12 @@ func (k *KnownReport) again(fingerprint Fingerprint) (Outcome, error) {
 }
 
 // report decides on a report without an identity, and counts it.
-func (o *Organization) report(ctx context.Context, r Report) (Outcome, error) {
+func (o *Organization) report(ctx context.Context, r Report) (out Outcome, err error) {
+	if r.At.IsZero() {
+		if done, err := o.useAtOnce(r.Index, r.Quantity, 0, nil, &out); done {
+			return out, err
+		}
+	}
 	out, reservation, err := o.decide(ctx, r)
 	if reservation.Held() {
 		err = reservation.TryCommit()

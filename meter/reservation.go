@@ -52,7 +52,7 @@ type Reservation struct {
 //
 // Index comes from [Meter.Index]. Quantity is 0 to [plans.MaxQuantity]. Now is the caller's
 // time, which may be from before a wait of its own: what is decided goes by [Config.Now] as it
-// is at that moment, where that is later.
+// is at that moment, where that is later; zero: by that alone.
 func (o *Organization) Admit(ctx context.Context, i Index, quantity int64, now time.Time) (d plans.Decision, r Reservation, err error) {
 	var v verdict
 	if d, r, _, v = o.reserve(i, wishNow(quantity, now)); v == decided {
@@ -96,7 +96,15 @@ type wish struct {
 const noTime = math.MaxInt64
 
 func wishNow(quantity int64, now time.Time) *wish {
-	return &wish{quantity: quantity, now: now.UnixNano(), reported: noTime}
+	return &wish{quantity: quantity, now: nanos(now), reported: noTime}
+}
+
+// nanos is a time in Unix nanoseconds; zero is before every decision.
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
 }
 
 // date gives a wish the time of its decision. A time of its own that is ahead counts as now.
@@ -111,7 +119,7 @@ func (w *wish) date(now int64) {
 // memory, the lock isn't taken.
 func (o *Organization) lockAt(s *slot, now int64) (at int64, taken bool) {
 	for {
-		s.mu.Lock()
+		s.lock()
 		if now = o.meter.latest(now); now < o.switchAt.Load() {
 			return now, true
 		}
@@ -175,7 +183,7 @@ func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservatio
 		o.meter.holdDay(day, 1)
 	}
 	if v == decided {
-		o.meter.stats.count(i, o, d, view.loaded)
+		o.meter.stats.count(i, o, d.Allowed, d.OverLimit, view.loaded)
 	}
 	if d.OverLimit && v == decided && inWindow {
 		o.noteExceeded(i)
@@ -267,7 +275,7 @@ func (r *Reservation) Release() {
 		return
 	}
 	r.slot = nil
-	s.mu.Lock()
+	s.lock()
 	d, _ := s.dayFor(r.day, r.price)
 	s.unhold(d, r, func(q *quota) { q.refund(q.disown(r), r.stamp) })
 	s.rare.acknowledgeTaken(r.day, r.quantity)
@@ -303,7 +311,7 @@ func (r *Reservation) commit(strict bool) error {
 	if r.unleased {
 		addUpTo(&m.stats.unleased, r.quantity)
 	}
-	s.mu.Lock()
+	s.lock()
 	s.enter(m)
 	s.record(r)
 	passed := r.day != s.current.day

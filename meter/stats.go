@@ -3,8 +3,6 @@ package meter
 import (
 	"math"
 	"sync/atomic"
-
-	"github.com/riverline/tollgate/plans"
 )
 
 // Counts adds up a meter's decisions since the process began. Each counts
@@ -66,14 +64,14 @@ type stripe struct {
 	_                                      [32]byte
 }
 
-func (s *stats) count(i Index, o *Organization, d plans.Decision, loaded bool) {
+func (s *stats) count(i Index, o *Organization, allowed, overLimit, loaded bool) {
 	c := &s.meters[i][o.id[15]%stripes]
-	if !d.Allowed {
+	if !allowed {
 		c.refused.Add(1)
 		return
 	}
 	c.admitted.Add(1)
-	if d.OverLimit {
+	if overLimit {
 		c.overLimit.Add(1)
 	}
 	if !loaded {

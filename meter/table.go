@@ -10,14 +10,31 @@ import (
 )
 
 // table finds organizations by ID: open addressing with linear probing over
-// atomic pointers. Readers take no lock; writers replace the array when it is
+// atomic pointers. Readers take no lock; writers replace the arrays when they are
 // half full. One that is removed leaves a mark, which readers pass by.
 type table struct {
 	mu sync.Mutex
 	// count is how many organizations there are, used how many entries, marks included.
 	count, used int
-	entries     atomic.Pointer[[]atomic.Pointer[Organization]]
+	entries     atomic.Pointer[entries]
 }
+
+// entries are the organizations, and of each a byte of its hash, eight to a word: what comes before the
+// one that is looked for is passed by without a look at it. An entry is there before its byte.
+type entries struct {
+	bytes []atomic.Uint64
+	of    []atomic.Pointer[Organization]
+}
+
+func newEntries(size int) *entries {
+	return &entries{make([]atomic.Uint64, size/8), make([]atomic.Pointer[Organization], size)}
+}
+
+// at is the byte of an entry; 0: there is none.
+func (e *entries) at(i uint64) byte { return byte(e.bytes[i>>3].Load() >> (8 * (i & 7))) }
+
+// byteOf is the byte of a hash, by bits that don't say where its entry is.
+func byteOf(hash uint64) byte { return byte(hash>>56) | 1 }
 
 const firstTableSize = 1 << 10
 
@@ -27,8 +44,7 @@ var removed = &Organization{id: uuid.New()}
 
 func newTable() *table {
 	t := &table{}
-	entries := make([]atomic.Pointer[Organization], firstTableSize)
-	t.entries.Store(&entries)
+	t.entries.Store(newEntries(firstTableSize))
 	return t
 }
 
@@ -42,12 +58,17 @@ func hash(id uuid.UUID) uint64 {
 
 // find returns the organization, or nil.
 func (t *table) find(id uuid.UUID) *Organization {
-	entries := *t.entries.Load()
-	mask := uint64(len(entries) - 1)
-	for i := hash(id) & mask; ; i = (i + 1) & mask {
-		o := entries[i].Load()
-		if o == nil || o.id == id {
-			return o
+	entries := t.entries.Load()
+	mask := uint64(len(entries.of) - 1)
+	h := hash(id)
+	for i, want := h&mask, byteOf(h); ; i = (i + 1) & mask {
+		switch entries.at(i) {
+		case want:
+			if o := entries.of[i].Load(); o.id == id {
+				return o
+			}
+		case 0:
+			return nil
 		}
 	}
 }
@@ -59,24 +80,24 @@ func (t *table) insert(o *Organization) *Organization {
 	if there := t.find(o.id); there != nil {
 		return there
 	}
-	if 2*(t.used+1) > len(*t.entries.Load()) {
+	if 2*(t.used+1) > len(t.entries.Load().of) {
 		t.rebuild()
 	}
-	place(*t.entries.Load(), o)
+	t.entries.Load().place(o)
 	t.count++
 	t.used++
 	return o
 }
 
-// rebuild replaces the array by one without marks that is a quarter full at most. The caller holds mu.
+// rebuild replaces the arrays by ones without marks that are a third full at most. The caller holds mu.
 func (t *table) rebuild() {
 	size := firstTableSize
-	for size < 4*(t.count+1) {
+	for size < 3*(t.count+1) {
 		size *= 2
 	}
-	next := make([]atomic.Pointer[Organization], size)
-	t.each(func(o *Organization) { place(next, o) })
-	t.entries.Store(&next)
+	next := newEntries(size)
+	t.each(next.place)
+	t.entries.Store(next)
 	t.used = t.count
 }
 
@@ -84,7 +105,7 @@ func (t *table) rebuild() {
 func (t *table) remove(o *Organization) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	entries := *t.entries.Load()
+	entries := t.entries.Load().of
 	mask := uint64(len(entries) - 1)
 	for i := hash(o.id) & mask; ; i = (i + 1) & mask {
 		switch entries[i].Load() {
@@ -101,13 +122,17 @@ func (t *table) remove(o *Organization) {
 	}
 }
 
-func place(entries []atomic.Pointer[Organization], o *Organization) {
-	mask := uint64(len(entries) - 1)
-	i := hash(o.id) & mask
-	for entries[i].Load() != nil {
+// place adds an organization. The caller holds the table's mu, or nobody else knows the entries.
+func (e *entries) place(o *Organization) {
+	mask := uint64(len(e.of) - 1)
+	h := hash(o.id)
+	i := h & mask
+	for e.of[i].Load() != nil {
 		i = (i + 1) & mask
 	}
-	entries[i].Store(o)
+	e.of[i].Store(o)
+	word := &e.bytes[i>>3]
+	word.Store(word.Load() | uint64(byteOf(h))<<(8*(i&7)))
 }
 
 func (t *table) len() int {
@@ -118,7 +143,7 @@ func (t *table) len() int {
 
 // each calls fn for every organization that was there when it began.
 func (t *table) each(fn func(*Organization)) {
-	entries := *t.entries.Load()
+	entries := t.entries.Load().of
 	for i := range entries {
 		if o := entries[i].Load(); o != nil && o != removed {
 			fn(o)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/money"
 	"github.com/riverline/tollgate/pgstore/internal/db"
@@ -151,7 +152,34 @@ func (s *Store) CreditEntries(ctx context.Context, organization, after uuid.UUID
 		found = convert(rows, creditEntry)
 		return err
 	})
+	if err == nil {
+		err = s.datePeriods(ctx, found)
+	}
 	return found, wrap(err, "read the credit entries of organization %s", organization)
+}
+
+// datePeriods says which month's exports burned and gave back. Exports are the platform's: an organization's scope sees none.
+func (s *Store) datePeriods(ctx context.Context, entries []billing.CreditEntry) error {
+	var exports []uuid.UUID
+	for _, e := range entries {
+		if e.Export != uuid.Nil {
+			exports = append(exports, e.Export)
+		}
+	}
+	if len(exports) == 0 {
+		return nil
+	}
+	return s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.PeriodsOfExports(ctx, exports)
+		for _, row := range rows {
+			for i := range entries {
+				if entries[i].Export == row.ID {
+					entries[i].Period, entries[i].Revision = calendar.PeriodOf(row.Period), int(row.Revision)
+				}
+			}
+		}
+		return err
+	})
 }
 
 // takeRemaining writes the entries that empty grants; they are locked.

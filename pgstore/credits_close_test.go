@@ -54,6 +54,11 @@ func TestCloseBurnsCredits(t *testing.T) {
 	require.NoError(t, f.IssueExport(t.Context(), e.ID))
 	require.Equal(t, []string{"0", "8", "100", "7"}, []string{f.remaining(first), f.remaining(second), f.remaining(future), f.remaining(late)})
 	require.EqualValues(t, 2, f.count(`SELECT count(*) FROM credit_entries WHERE kind = 'burn' AND export_id = $1`, e.ID))
+	entries, err := f.CreditEntries(t.Context(), first.Organization, uuid.Nil, 100)
+	require.NoError(t, err)
+	for _, entry := range entries {
+		require.Equal(t, entry.Kind == billing.CreditBurned, entry.Period == period && entry.Revision == 1 && entry.Export == e.ID, "%+v", entry)
+	}
 	totals, err := f.MoneyTotals(t.Context(), e.ID)
 	require.NoError(t, err)
 	require.Equal(t, "5.00", totals[0].Credits.String())

@@ -83,6 +83,19 @@ func changesOf(before, after json.RawMessage) ([]change, error) {
 	return out, nil
 }
 
+// changesBetween returns what two versions of a plan differ in.
+func changesBetween(before, after gen.Plan) ([]change, error) {
+	old, err := documentOf(before)
+	if err != nil {
+		return nil, err
+	}
+	now, err := documentOf(after)
+	if err != nil {
+		return nil, err
+	}
+	return changesOf(old, now)
+}
+
 // fields are the leaves of a JSON document by their path. What is of a meter or a currency is
 // named by that and not by its place: "price_books USD prices evaluations unit_price".
 type fields struct {

@@ -111,8 +111,8 @@ func (p planVersionsPage) version(n int) (json.RawMessage, bool) {
 	return nil, false
 }
 
-// documentOf writes a plan as it is put.
-func documentOf(p gen.Plan) (json.RawMessage, error) {
+// putOf is a plan as it is put.
+func putOf(p gen.Plan) gen.PlanPut {
 	put := gen.PlanPut{Key: p.Key, Name: p.Name, SelfService: &p.SelfService, Rank: &p.Rank, PriceBooks: &p.PriceBooks, Entitlements: []gen.EntitlementPut{}}
 	if p.RateLimit.RequestsPerSecond > 0 {
 		put.RateLimit = &p.RateLimit
@@ -124,7 +124,12 @@ func documentOf(p gen.Plan) (json.RawMessage, error) {
 		}
 		put.Entitlements = append(put.Entitlements, one)
 	}
-	document, err := json.MarshalIndent(put, "", "  ")
+	return put
+}
+
+// documentOf writes a plan as it is put.
+func documentOf(p gen.Plan) (json.RawMessage, error) {
+	document, err := json.MarshalIndent(putOf(p), "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("write a plan: %w", err)
 	}
@@ -179,17 +184,7 @@ func (p planVersionsPage) Checked() string {
 // checkPlan rates last month under a document.
 func (v *visit) checkPlan(before json.RawMessage, wanted gen.PlanPut, newest gen.Plan) (planCheck, error) {
 	out := planCheck{Period: calendar.PeriodOf(v.now).Previous().String()}
-	proposed := gen.ProposedPlan{Key: wanted.Key, Name: wanted.Name, Version: newest.Version + 1, RateLimit: wanted.RateLimit, PriceBooks: newest.PriceBooks}
-	if wanted.PriceBooks != nil {
-		proposed.PriceBooks = *wanted.PriceBooks
-	}
-	for _, e := range wanted.Entitlements {
-		one := gen.ProposedEntitlement{Meter: e.Meter, Mode: e.Mode, Max: e.Max}
-		if e.Window != nil {
-			one.Window = *e.Window
-		}
-		proposed.Entitlements = append(proposed.Entitlements, one)
-	}
+	proposed := proposedOf(wanted, newest.Version+1, newest.PriceBooks)
 	after, err := json.Marshal(wanted)
 	if err != nil {
 		return out, fmt.Errorf("write a plan: %w", err)

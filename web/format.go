@@ -79,6 +79,15 @@ func amount(a money.Amount, c money.Currency) string {
 	return sign + grouped(whole) + rest + " " + string(c)
 }
 
+// sum writes an amount that the API answers as text, as [amount] does.
+func sum(text, currency string) string {
+	d, err := money.Parse(text)
+	if err != nil {
+		return text + " " + currency
+	}
+	return amount(money.NewAmount(d, money.Currency(currency)), money.Currency(currency))
+}
+
 // utc writes a time to the minute.
 func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
 

@@ -148,6 +148,9 @@ func (p monthPage) Open() bool {
 	return !p.Export.Stage.Ended() && p.Export.Stage != billing.StageIssuing && p.Export.Stage != billing.StageDelivering
 }
 
+// Issued says that there are statements to deliver.
+func (p monthPage) Issued() bool { return p.Export.IssuedAt != nil }
+
 // Closed says that the month can be opened again.
 func (p monthPage) Closed() bool { return p.Export.Stage == billing.StageClosed }
 
@@ -237,7 +240,7 @@ func (v *visit) monthStatement() error {
 	}
 	var found gen.ExplainedStatement
 	period := v.r.PathValue("period")
-	if err := v.get(&found, "/billing/exports/"+url.PathEscape(period)+"/statements/"+id.String()); err != nil {
+	if err := v.get(&found, "/billing/exports/"+url.PathEscape(period)+"/statements/"+id.String(), "revision", v.r.URL.Query().Get("revision")); err != nil {
 		return err
 	}
 	return v.page("month_statement", monthStatementPage{Period: period, statementView: newStatementView(found)})

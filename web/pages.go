@@ -66,6 +66,7 @@ type Pages struct {
 	// crossOrigin refuses what another site's page sends.
 	crossOrigin *http.CrossOriginProtection
 	streams     streams
+	trials      trials
 }
 
 // New makes pages. It panics where a required field of the config is missing, or a template is broken.
@@ -84,6 +85,7 @@ func New(config Config) *Pages {
 	}
 	p := &Pages{config: config, views: parseViews(), mux: http.NewServeMux(), crossOrigin: http.NewCrossOriginProtection()}
 	p.streams = streams{open: map[string]int{}, stopped: make(chan struct{})}
+	p.trials = trials{kept: map[string]*trial{}}
 	for _, r := range routes {
 		p.mux.HandleFunc(r.pattern, p.serve(r))
 	}
@@ -100,8 +102,11 @@ func (p *Pages) Routes() []string {
 	return out
 }
 
-// Stop ends what is streamed. Call it when the server stops.
-func (p *Pages) Stop() { p.streams.stop() }
+// Stop ends what is streamed, and what is tried. Call it when the server stops.
+func (p *Pages) Stop() {
+	p.streams.stop()
+	p.trials.stop()
+}
 
 // policy lets a page load what this program serves, and nothing else: no inline script, no inline style.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +

@@ -73,6 +73,11 @@ var notices = map[string]string{
 	"organization": "The organization is changed. It counts on every instance within a second.",
 	"revoked":      "The key is revoked. It works nowhere within a second.",
 	"published":    "The version is published, or waits for a second person where that is set. It counts on every instance within a second.",
+	"delivering":   "The delivery has begun. What becomes of each statement shows below.",
+	"customer":     "The customer is set. Deliver what is left, so that its statement is made an invoice.",
+	"granted":      "The credit is granted.",
+	"waits":        "It is too much for one person: it waits for a second one of finance, who approves it.",
+	"voided":       "What remained of the grant is taken back.",
 	"out":          "You are signed out.",
 }
 
@@ -116,8 +121,10 @@ func (v *visit) render(name, part string, data any) ([]byte, error) {
 
 // functions are those of the templates.
 var functions = template.FuncMap{
-	"number": number, "quantity": quantity, "unit": plural, "money": amount, "utc": utc, "span": span, "relative": relative, "words": words,
+	"number": number, "quantity": quantity, "unit": plural, "money": amount, "sum": sum, "utc": utc, "span": span, "relative": relative, "words": words,
 	"bar": newBar, "columns": newColumns,
 	"before": func(n int) int { return n - 1 },
+	"next":   func(n int) int { return n + 1 },
+	"size":   func(rows []trialRow) int64 { return int64(len(rows)) },
 	"list":   func(items ...any) []any { return items },
 }

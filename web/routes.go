@@ -17,6 +17,7 @@ var (
 	tenants    = []accounts.Role{accounts.RoleTenant}
 	finance    = []accounts.Role{accounts.RoleFinance}
 	admins     = []accounts.Role{accounts.RoleAdmin}
+	staff      = []accounts.Role{accounts.RoleFinance, accounts.RoleAdmin}
 	keyHolders = []accounts.Role{accounts.RoleTenant, accounts.RoleAdmin}
 	everyone   = []accounts.Role{accounts.RoleTenant, accounts.RoleFinance, accounts.RoleAdmin}
 )
@@ -61,6 +62,16 @@ var routes = []route{
 	{"GET /months/{period}/files/{name}", finance, (*visit).monthFile},
 	{"GET /months/{period}/statements/{organization}", finance, (*visit).monthStatement},
 
+	{"GET /months/{period}/deliveries", finance, (*visit).deliveries},
+	{"POST /months/{period}/deliveries", finance, (*visit).deliver},
+	{"GET /credits", staff, (*visit).credits},
+	{"GET /credits/{organization}", staff, (*visit).credit},
+	{"POST /credits/{organization}", finance, (*visit).grantCredit},
+	{"POST /credits/{organization}/{grant}", finance, (*visit).voidCredit},
+
+	{"GET /prices", staff, (*visit).prices},
+	{"POST /prices", staff, (*visit).editPrices},
+
 	{"GET /instances", admins, (*visit).instances},
 	{"GET /instances/live", admins, (*visit).instancesLive},
 	{"POST /instances/{id}", admins, (*visit).flush},
@@ -86,11 +97,12 @@ var navigation = map[accounts.Role][]link{
 	accounts.RoleTenant: {
 		{"/usage", "Usage"}, {"/money", "Money"}, {"/plan", "Plan"}, {"/statements", "Statements"}, {"/webhooks", "Webhooks"}, {"/keys", "Keys"},
 	},
-	accounts.RoleFinance: {{"/months", "Months"}, {"/webhooks", "Webhooks"}},
+	accounts.RoleFinance: {{"/months", "Months"}, {"/credits", "Credits"}, {"/prices", "Prices"}, {"/webhooks", "Webhooks"}},
 	accounts.RoleAdmin: {
 		{"/instances", "Instances"},
 		{"/organizations", "Organizations"},
 		{"/plans", "Plans"},
+		{"/prices", "Prices"},
 		{"/keys", "Keys"},
 		{"/audit", "Audit"},
 		{"/reconcile", "Reconcile"},

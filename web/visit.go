@@ -27,6 +27,8 @@ type visit struct {
 	token  token
 	signIn accounts.SignIn
 	actor  accounts.Actor
+	// part tells several writes of one form from each other; empty where there is one.
+	part string
 }
 
 func (v *visit) signedIn() bool { return v.token != "" }
@@ -122,7 +124,7 @@ func (v *visit) request(method, path string, query []string, in any) (*http.Requ
 		request.Header.Set("Content-Type", "application/json")
 	}
 	if once := v.r.PostFormValue("once"); method != http.MethodGet && once != "" {
-		request.Header.Set("Idempotency-Key", once)
+		request.Header.Set("Idempotency-Key", once+v.part)
 	}
 	return request, nil
 }

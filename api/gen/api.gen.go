@@ -264,7 +264,7 @@ type CreditCreate struct {
 	Priority *int `json:"priority,omitempty"`
 }
 
-// CreditEntry Example: {"amount":"782.65","at":"2026-12-02T08:00:00Z","credit":"revenue","currency":"USD","debit":"customer_credit","export_id":"0199d4c5-cc30-7d30-af00-2c5b1f6a0e03","grant_id":"0199d4c5-aa10-7b1e-8f00-0c5b1f6a0c01","id":"0199d4c5-bb20-7c2f-9f00-1c5b1f6a0d02","kind":"burn","note":""}
+// CreditEntry Example: {"amount":"782.65","at":"2026-12-02T08:00:00Z","credit":"revenue","currency":"USD","debit":"customer_credit","export_id":"0199d4c5-cc30-7d30-af00-2c5b1f6a0e03","grant_id":"0199d4c5-aa10-7b1e-8f00-0c5b1f6a0c01","id":"0199d4c5-bb20-7c2f-9f00-1c5b1f6a0d02","kind":"burn","note":"","period":"2026-11","revision":1}
 type CreditEntry struct {
 	// Amount Always more than 0.
 	Amount string                `json:"amount"`
@@ -281,6 +281,12 @@ type CreditEntry struct {
 	Id       openapi_types.UUID  `json:"id"`
 	Kind     billing.CreditKind  `json:"kind"`
 	Note     string              `json:"note"`
+
+	// Period The month of that export, YYYY-MM; missing for the other kinds.
+	Period *string `json:"period,omitempty"`
+
+	// Revision The revision of that export, which `GET /api/v1/billing/exports/{period}/statements/{organization}` takes.
+	Revision *int `json:"revision,omitempty"`
 }
 
 // CreditEntryPage defines model for CreditEntryPage.

@@ -22,8 +22,14 @@ func main() {
 	rounds := flag.Int("rounds", 7, "how often each subject is measured; the median counts")
 	operations := flag.Int("operations", 1_000_000, "how many operations one measurement takes")
 	dir := flag.String("dir", "", "the folder of the journal; empty: the system's for temporary files")
+	only := flag.String("only", "", "the subject that alone is measured, with a processor's profile in decision.pprof")
+	organizations := flag.Int("organizations", 10_000, "of how many, with -only")
 	flag.Parse()
-	if err := run(os.Stdout, *dir, *rounds, *operations); err != nil {
+	measure := func() error { return run(os.Stdout, *dir, *rounds, *operations) }
+	if *only != "" {
+		measure = func() error { return profile(*only, *dir, *organizations, *rounds, *operations) }
+	}
+	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

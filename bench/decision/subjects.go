@@ -15,6 +15,7 @@ import (
 	"github.com/sethvargo/go-limiter/memorystore"
 
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/internal/wallclock"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/meter/metertest"
@@ -33,12 +34,15 @@ type subject struct {
 const limit = int64(plans.MaxQuantity)
 
 // reference is the subject that ratios are to.
-const reference = 3
+const reference = 6
 
 var subjects = []subject{
-	{"tollgate: find, admit, commit", "yes", ofTollgate(false, journal.Memory)},
-	{"tollgate: find, admit, commit, journal", "yes", ofTollgate(false, journal.Process)},
-	{"tollgate: admit, commit (organization in hand)", "yes", ofTollgate(true, journal.Memory)},
+	{"tollgate: find, use", "yes", ofTollgate(false, journal.Memory, useAtOnce)},
+	{"tollgate: find, use, journal", "yes", ofTollgate(false, journal.Process, useAtOnce)},
+	{"tollgate: use (organization in hand)", "yes", ofTollgate(true, journal.Memory, useAtOnce)},
+	{"tollgate: find, admit, commit", "yes", ofTollgate(false, journal.Memory, admitAndCommit)},
+	{"tollgate: find, admit, commit, journal", "yes", ofTollgate(false, journal.Process, admitAndCommit)},
+	{"tollgate: admit, commit (organization in hand)", "yes", ofTollgate(true, journal.Memory, admitAndCommit)},
 	{"sharded map, RWMutex, atomics", "no", shardedMap},
 	{"sharded map, RWMutex, atomics, clock", "yes", withClock(shardedMap)},
 	{"xsync.Map, atomics", "no", xsyncMap},
@@ -46,11 +50,12 @@ var subjects = []subject{
 	{"go-limiter memorystore", "yes", goLimiter},
 	{"padded atomic (organization in hand)", "no", paddedAtomic},
 	{"time.Now alone", "yes", withClock(nothing)},
+	{"wallclock.Now alone", "yes", wallClock},
 }
 
 // ofTollgate decides out of a lease and counts, as POST /usage does; with the organization in hand, as
 // after the look-up of a key.
-func ofTollgate(inHand bool, durability journal.Durability) func([]uuid.UUID, string) (func(int) bool, func(), error) {
+func ofTollgate(inHand bool, durability journal.Durability, use func(*meter.Organization, time.Time) bool) func([]uuid.UUID, string) (func(int) bool, func(), error) {
 	return func(ids []uuid.UUID, dir string) (func(int) bool, func(), error) {
 		catalog := *plans.Default()
 		catalog.Plans = append(slices.Clone(catalog.Plans), plans.Plan{Key: "large", Version: 1, Name: "Large", Entitlements: []plans.Entitlement{
@@ -61,7 +66,7 @@ func ofTollgate(inHand bool, durability journal.Durability) func([]uuid.UUID, st
 			return nil, nil, err
 		}
 		store := metertest.OnPlan("large")
-		m := meter.New(meter.Config{Catalog: &catalog, Store: store, Leases: store, Instance: uuid.New(), Journal: log, Now: time.Now})
+		m := meter.New(meter.Config{Catalog: &catalog, Store: store, Leases: store, Instance: uuid.New(), Journal: log, Now: wallclock.Now})
 		ctx := context.Background()
 		handles := make([]*meter.Organization, len(ids))
 		for i, id := range ids {
@@ -77,24 +82,34 @@ func ofTollgate(inHand bool, durability journal.Durability) func([]uuid.UUID, st
 			held.Release()
 			handles[i] = o
 		}
-		use := func(i int) bool {
-			now := time.Now()
+		one := func(i int) bool {
 			o := handles[i]
 			if !inHand {
 				var err error
-				if o, err = m.Organization(ctx, ids[i], now); err != nil {
+				if o, err = m.Organization(ctx, ids[i], time.Time{}); err != nil {
 					return false
 				}
 			}
-			d, held, err := o.Admit(ctx, 0, 1, now)
-			if err != nil || !d.Allowed {
-				return false
-			}
-			held.Commit()
-			return true
+			return use(o, time.Time{})
 		}
-		return use, func() { m.Close(); closeLog() }, nil
+		return one, func() { m.Close(); closeLog() }, nil
 	}
+}
+
+// useAtOnce decides and counts in one step.
+func useAtOnce(o *meter.Organization, now time.Time) bool {
+	out, err := o.Use(context.Background(), 0, 1, now, nil)
+	return err == nil && out.Decision.Allowed
+}
+
+// admitAndCommit decides, and counts in a second step, as the gateway does.
+func admitAndCommit(o *meter.Organization, now time.Time) bool {
+	d, held, err := o.Admit(context.Background(), 0, 1, now)
+	if err != nil || !d.Allowed {
+		return false
+	}
+	held.Commit()
+	return true
 }
 
 // openJournal opens a journal, or none. What would fill its segment is rotated away beside the
@@ -220,6 +235,10 @@ func paddedAtomic(ids []uuid.UUID, _ string) (func(int) bool, func(), error) {
 
 func nothing([]uuid.UUID, string) (func(int) bool, func(), error) {
 	return func(int) bool { return true }, func() {}, nil
+}
+
+func wallClock([]uuid.UUID, string) (func(int) bool, func(), error) {
+	return func(int) bool { return !wallclock.Now().IsZero() }, func() {}, nil
 }
 
 // withClock reads the clock before, as a window that ends needs it.

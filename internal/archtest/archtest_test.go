@@ -81,7 +81,7 @@ func TestLayersLookOneWay(t *testing.T) {
 		"workflows":  {"calendar", "fault", "money", "plans", "billing", "meter", "events", "webhooks", "sinks", "activities", "workflows"},
 		"gate":       {"calendar", "plans", "meter"},
 		// Pages ask the API, and no store: what they show is what it answers.
-		"web": {"calendar", "fault", "money", "plans", "accounts", "audit", "billing", "meter", "events", "gate", "api/gen", "web"},
+		"web": {"calendar", "fault", "money", "plans", "accounts", "audit", "billing", "meter", "events", "sinks", "gate", "api/gen", "web"},
 		"api": {"calendar", "fault", "money", "plans", "accounts", "audit", "billing", "meter", "events", "webhooks", "sinks", "gate", "instant", "api"},
 	}
 	packages := listPackages(t)

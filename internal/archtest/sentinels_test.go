@@ -36,7 +36,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 			"billing.ErrCorrectionsStale": nowhere, "billing.ErrIssuedOtherwise": nowhere, "billing.ErrProvisional": nowhere, "billing.ErrNotIssued": "a workflow refuses with it",
 			"billing.ErrCreditChanged": nowhere, "documents.ErrInvalidFocus": command, "documents.ErrInvalidManifest": command, "documents.ErrInvalidUsage": command,
 			"billing.ErrInvalidStatement": command, "documents.ErrMismatch": command, "billing.ErrExportNotFrozen": nowhere, "billing.ErrRowsDropped": "a workflow fails with it", "meter.ErrForgotten": start,
-			"meter.ErrSequenceGap": nowhere, "meter.ErrAskRefused": nowhere, "meter.ErrAskContested": nowhere, "meter.ErrStoreBehind": nowhere, "meter.ErrNotTakenOver": nowhere, "sinks.ErrRefused": nowhere,
+			"meter.ErrSequenceGap": nowhere, "meter.ErrAskRefused": nowhere, "meter.ErrAskContested": nowhere, "meter.ErrStoreBehind": nowhere, "meter.ErrNotTakenOver": nowhere, "meter.ErrPaced": nowhere, "sinks.ErrRefused": nowhere,
 		}},
 		{"activities/classify.go", map[string]string{
 			"fault.ErrInvalid": "stores say that it is not retryable", "accounts.ErrCurrencyFixed": "the API alone meets it", "accounts.ErrWriteUnderWay": "the API alone meets it",
@@ -45,7 +45,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 			"billing.ErrCreditSpent": "the API alone meets it", "billing.ErrCannotRate": "the organization is parked", "billing.ErrInvalidStatement": command, "documents.ErrMismatch": command,
 			"meter.ErrIdentityReused": "the API alone meets it", "meter.ErrReservationEnded": "the API alone meets it", "meter.ErrAskRefused": nowhere, "meter.ErrAskContested": nowhere, "meter.ErrStoreBehind": nowhere,
 			"meter.ErrQuantityOverflow": "the API alone meets it", "meter.ErrContractEnded": "the API alone meets it", "meter.ErrQuarantineDecided": "the API alone meets it",
-			"meter.ErrQuarantineRefused": "the API alone meets it", "meter.ErrUnavailable": "the API alone meets it", "meter.ErrQuotaRefused": "the API alone meets it", "meter.ErrNotTakenOver": nowhere,
+			"meter.ErrQuarantineRefused": "the API alone meets it", "meter.ErrUnavailable": "the API alone meets it", "meter.ErrQuotaRefused": "the API alone meets it", "meter.ErrNotTakenOver": nowhere, "meter.ErrPaced": nowhere,
 			"webhooks.ErrTooManyEndpoints": "the API alone meets it", "sinks.ErrRefused": "sinks say that it is not retryable",
 		}},
 	} {

@@ -128,6 +128,9 @@ func (j *Journal) Append(record Record) (seq int64, err error) {
 	}
 }
 
+// Waits reports whether Append waits until the disk has the record.
+func (j *Journal) Waits() bool { return j.config.Durability == Disk }
+
 // Prepare does beforehand what [Journal.Rotate] would need time and a file descriptor for: it
 // creates the next segment, and closes those that are sealed. Where appends fail, it looks
 // whether they can go on, and it sees that the folder is still the one that was taken. Call it after Open, and before and after each Rotate, outside

@@ -10,6 +10,9 @@ SELECT pg_advisory_xact_lock(hashtextextended('tollgate_export', $1::date - date
 -- name: ExportByID :one
 SELECT * FROM exports WHERE id = $1;
 
+-- name: PeriodsOfExports :many
+SELECT id, period, revision FROM exports WHERE id = ANY (@ids::uuid[]);
+
 -- name: LockExport :one
 SELECT * FROM exports WHERE id = $1 FOR NO KEY UPDATE;
 

@@ -18,6 +18,7 @@ import (
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/api"
 	"github.com/riverline/tollgate/internal/telemetry"
+	"github.com/riverline/tollgate/internal/wallclock"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/journal"
 	"github.com/riverline/tollgate/pgstore"
@@ -58,7 +59,7 @@ type instance struct {
 	worker   worker.Worker
 }
 
-func clock() time.Time { return time.Now().UTC() }
+func clock() time.Time { return wallclock.Now() }
 
 // startInstance registers a new instance, writes what earlier ones left in its journal's
 // folder, and begins to flush.

@@ -598,6 +598,36 @@ func (q *Queries) OpenExports(ctx context.Context) ([]Export, error) {
 	return items, nil
 }
 
+const periodsOfExports = `-- name: PeriodsOfExports :many
+SELECT id, period, revision FROM exports WHERE id = ANY ($1::uuid[])
+`
+
+type PeriodsOfExportsRow struct {
+	ID       uuid.UUID
+	Period   time.Time
+	Revision int32
+}
+
+func (q *Queries) PeriodsOfExports(ctx context.Context, ids []uuid.UUID) ([]PeriodsOfExportsRow, error) {
+	rows, err := q.db.Query(ctx, periodsOfExports, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PeriodsOfExportsRow
+	for rows.Next() {
+		var i PeriodsOfExportsRow
+		if err := rows.Scan(&i.ID, &i.Period, &i.Revision); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const putExportBatches = `-- name: PutExportBatches :exec
 INSERT INTO export_batches (export_id, instance_id, through_seq)
 SELECT $1::uuid, marks.instance_id, max(marks.seq)
