@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -67,4 +68,22 @@ func TestPlanVersionsAreListed(t *testing.T) {
 	require.Len(t, both, 2)
 	require.InDelta(t, 2, both[0].(map[string]any)["version"], 0, "the newest first")
 	r.problem(404, "not_found", "admin", "GET", "/api/v1/plans/none/versions", "")
+}
+
+// An instance says how long it may be silent, and one that has long ended isn't listed.
+func TestInstancesAreListed(t *testing.T) {
+	r := newRig(t)
+	patient, gone, old := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+	r.store.instances = []meter.Instance{
+		{ID: patient, Status: meter.InstanceLive, LostAfter: 90 * time.Second},
+		{ID: gone, Status: meter.InstanceLost, SeenAt: noon.Add(-23 * time.Hour)},
+		{ID: old, Status: meter.InstanceStopped, SeenAt: noon.Add(-25 * time.Hour)},
+	}
+	listed := r.do("admin", "GET", "/api/v1/instances", "").json()["instances"].([]any)
+	require.Len(t, listed, 2)
+	first, second := listed[0].(map[string]any), listed[1].(map[string]any)
+	require.InDelta(t, 90, first["lost_after_seconds"], 0)
+	require.Equal(t, "http://temporal/flush/"+patient.String()+"/", first["temporal_url"])
+	require.InDelta(t, meter.DefaultLostAfter.Seconds(), second["lost_after_seconds"], 0)
+	require.Nil(t, second["temporal_url"])
 }

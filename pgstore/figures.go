@@ -22,7 +22,7 @@ const (
 		(SELECT count(*) FROM webhook_deliveries WHERE state = 'exhausted' AND updated_at > now() - interval '` + figuresFor + `') AS x`
 
 	quarantinedRows = `SELECT count(*) FROM usage_quarantine WHERE state = 'quarantined'`
-	missingTotal  = `SELECT coalesce(sum(last_seq - first_seq + 1), 0)::bigint FROM usage_missing_batches`
+	missingTotal    = `SELECT coalesce(sum(last_seq - first_seq + 1), 0)::bigint FROM usage_missing_batches`
 	batchConflicts  = `SELECT count(*) FROM usage_batch_conflicts`
 	stuckHeld       = `SELECT count(*) FROM reservations_stuck JOIN reservations r USING (organization_id, id) WHERE r.state = 'held'`
 )

@@ -148,7 +148,12 @@ func (m *many) hold(t *testing.T, p page) {
 	slices.Sort(took)
 	t.Logf("%6.1f ms, %6d rows read, %4d KiB", float64(took[visits/2].Microseconds())/1000, read, d.size>>10)
 	p.browser.requirePage(p.path, d)
-	require.Less(t, read, int64(maxRows), "rows that were read for %s", p.path)
+	most := int64(maxRows)
+	if strings.HasSuffix(p.path, "/deliveries") {
+		// It counts what became of each statement.
+		most = 5 * manyOrganizations
+	}
+	require.Less(t, read, most, "rows that were read for %s", p.path)
 	require.Less(t, took[0], unhurried*soon, p.path)
 }
 
