@@ -36,7 +36,7 @@ const (
 // is no heavier than with three.
 func TestPagesOfManyOrganizations(t *testing.T) {
 	s := newSite(t)
-	m := &many{site: s, owner: s.connectOwner(), period: calendar.PeriodOf(now()).Previous()}
+	m := &crowd{site: s, owner: s.connectOwner(), period: calendar.PeriodOf(now()).Previous()}
 	began := time.Now()
 	m.seed()
 	t.Logf("%d organizations were made in %s", manyOrganizations, time.Since(began).Round(time.Millisecond))
@@ -47,8 +47,8 @@ func TestPagesOfManyOrganizations(t *testing.T) {
 	}
 }
 
-// many is a store of many organizations.
-type many struct {
+// crowd is a store of many organizations.
+type crowd struct {
 	*site
 	owner  *pgx.Conn
 	period calendar.Period
@@ -75,7 +75,7 @@ type page struct {
 }
 
 // pages are all that are served, with those of the searches and filters.
-func (m *many) pages() []page {
+func (m *crowd) pages() []page {
 	m.t.Helper()
 	visitors := map[string]*browser{}
 	for _, name := range []string{"tenant", "finance", "admin"} {
@@ -101,7 +101,7 @@ func (m *many) pages() []page {
 }
 
 // filled is the path of a pattern.
-func (m *many) filled(pattern string) string {
+func (m *crowd) filled(pattern string) string {
 	m.t.Helper()
 	values := map[string]string{
 		"{meter}": "evaluations", "{number}": m.statement, "{period}": m.period.String(), "{organization}": m.one.String(), "{key}": "pro", "{id}": m.free.String(),
@@ -116,7 +116,7 @@ func (m *many) filled(pattern string) string {
 }
 
 // visits are those of a page, by everybody who may.
-func (m *many) visits(path string, visitors map[string]*browser) []page {
+func (m *crowd) visits(path string, visitors map[string]*browser) []page {
 	m.t.Helper()
 	var out []page
 	for _, name := range []string{"tenant", "finance", "admin"} {
@@ -129,7 +129,7 @@ func (m *many) visits(path string, visitors map[string]*browser) []page {
 }
 
 // hold holds a page to its time, to what it reads, and to its weight.
-func (m *many) hold(t *testing.T, p page) {
+func (m *crowd) hold(t *testing.T, p page) {
 	t.Helper()
 	read := m.read()
 	var d document
@@ -158,7 +158,7 @@ func (m *many) hold(t *testing.T, p page) {
 }
 
 // read is how many rows were read of the store's tables so far. Sessions say so for sure as they end.
-func (m *many) read() int64 {
+func (m *crowd) read() int64 {
 	m.t.Helper()
 	var rows int64
 	require.Eventually(m.t, func() bool {
@@ -172,7 +172,7 @@ func (m *many) read() int64 {
 }
 
 // seed makes the organizations, with keys, plans, usage, two months of statements, instances, events and an audit log.
-func (m *many) seed() {
+func (m *crowd) seed() {
 	m.t.Helper()
 	// No entry of the audit log and no look-up for each row.
 	m.exec(`SET session_replication_role = replica`)
@@ -211,7 +211,7 @@ func (m *many) seed() {
 }
 
 // month makes an export of a period in a stage, with a statement for everybody.
-func (m *many) month(period calendar.Period, stage billing.Stage) uuid.UUID {
+func (m *crowd) month(period calendar.Period, stage billing.Stage) uuid.UUID {
 	m.t.Helper()
 	id := uuid.Must(uuid.NewV7())
 	document := fmt.Sprintf(`{"period":%q,"organization_id":"ORGANIZATION","organization_name":"NAME","currency":"USD","plan":"pro","lines":[{"kind":"base","description":"Pro","exact":"49","rest":"0","amount":"49.00"},
@@ -233,7 +233,7 @@ func (m *many) month(period calendar.Period, stage billing.Stage) uuid.UUID {
 	return id
 }
 
-func (m *many) exec(statement string, arguments ...any) {
+func (m *crowd) exec(statement string, arguments ...any) {
 	m.t.Helper()
 	_, err := m.owner.Exec(m.t.Context(), statement, arguments...)
 	require.NoError(m.t, err, statement)
