@@ -13,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
+.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: ## Run every test under the race detector, on a real Postgres and a real T
 test-short: ## Run the tests that need no server, in seconds
 	go test -short $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
 		| grep -v -E 'internal/(devstack|pgtest|stripetest|temporaltest)' | cut -d ' ' -f 1)
+
+test-pages: ## Visit every page with 100,000 organizations in the store, and print times, rows and weights (ORGANIZATIONS)
+	$(STACK) go test -count=1 -timeout 15m -v -run '^TestPagesOfManyOrganizations$$' ./web -organizations $(or $(ORGANIZATIONS),100000)
 
 test-s3: ## Try exports on a server that speaks S3's protocol (the first run builds it: some minutes)
 	go test -tags s3 -count=1 -timeout 25m -v -run '^TestS3' ./internal/blobstore
