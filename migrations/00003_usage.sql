@@ -122,6 +122,11 @@ COMMENT ON TABLE usage_daily IS 'The usage records: one value for each organizat
 COMMENT ON COLUMN usage_daily.value IS 'At most 10^17, so that the days of a month add up within a bigint.';
 COMMENT ON COLUMN usage_daily.last_at IS 'Time of the last report; it decides which snapshot is the later one.';
 
+-- A table, as who waits for it holds no snapshot, which would keep old versions of the records from being pruned.
+CREATE TABLE usage_turns ();
+COMMENT ON TABLE usage_turns IS 'A lock, which flushes hold in turn that met others of the same records. It has no rows.';
+ALTER TABLE usage_turns ENABLE ROW LEVEL SECURITY;
+
 -- Reports that bear an identity count once, whatever instance they reach; what a batch acknowledges is kept with it.
 CREATE TABLE usage_events (
     organization_id uuid        NOT NULL,
@@ -273,6 +278,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON instances TO tollgate_api;
 GRANT SELECT, INSERT ON usage_batches, usage_batch_rows, usage_missing_batches, usage_batch_conflicts TO tollgate_api;
 GRANT UPDATE (quarantined), DELETE ON usage_batches TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE (value, last_at) ON usage_daily TO tollgate_api;
+GRANT DELETE ON usage_turns TO tollgate_api;
 GRANT SELECT, INSERT, DELETE ON usage_events TO tollgate_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON usage_keys TO tollgate_api;
 GRANT SELECT, INSERT, DELETE ON usage_conflicts TO tollgate_api;
@@ -327,4 +333,4 @@ END $$;
 
 DROP FUNCTION tollgate_meet_records(uuid[], text[], integer[], bigint[], timestamptz[], text[], text[]);
 DROP FUNCTION tollgate_put_records(uuid[], text[], integer[], bigint[], timestamptz[], text[], text[]);
-DROP TABLE usage_quarantine, usage_conflicts, usage_keys, usage_events, usage_daily, usage_batch_rows, usage_missing_batches, usage_batch_conflicts, usage_batches, instances;
+DROP TABLE usage_quarantine, usage_conflicts, usage_keys, usage_events, usage_turns, usage_daily, usage_batch_rows, usage_missing_batches, usage_batch_conflicts, usage_batches, instances;

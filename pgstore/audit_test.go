@@ -26,7 +26,7 @@ var notAudited = map[string]string{
 	"audit_entries": "the log itself", "audit_digests": "the log itself", "goose_db_version": "migrations",
 	"idempotent_writes": "answers", "usage_keys": "answers",
 	"instances": "processes, by themselves", "sinks": "processes, by themselves",
-	"usage_batches": "usage", "usage_batch_rows": "usage", "usage_daily": "usage", "usage_events": "usage", "usage_conflicts": "usage",
+	"usage_turns": "has no rows", "usage_batches": "usage", "usage_batch_rows": "usage", "usage_daily": "usage", "usage_events": "usage", "usage_conflicts": "usage",
 	"usage_batch_conflicts": "usage", "usage_missing_batches": "usage", "usage_rolled": "usage", "usage_rollups": "usage", "usage_retention": "usage", "usage_rollup_batches": "usage",
 	"quota_window_rows": "usage", "quota_leases": "usage", "quota_lost_leases": "usage", "reservations": "usage", "reservations_stuck": "usage",
 	"plan_changes":   "a queue of what organization_plans and plans have",

@@ -201,7 +201,7 @@ func (c *columns) claim(ctx context.Context, tx scoped, batch meter.Batch, statu
 	})
 	b.Queue(string(shared), int32(dayLocks), c.distinctDays)
 	if inTurn {
-		b.Queue("SELECT pg_advisory_xact_lock($1, 0)", int32(turnLock))
+		b.Queue(takeTurn)
 	}
 	b.Queue(`
 		UPDATE instances

@@ -20,7 +20,7 @@ func SetChunkRows(n int) { chunkRows = n }
 func SetFewRows(n int) { fewRows = n }
 
 const (
-	TurnLock   = turnLock
+	TakeTurn   = takeTurn
 	TurnsTaken = turnsTaken
 )
 

@@ -250,7 +250,7 @@ func TestDeleteInstances(t *testing.T) {
 // tables says of each table what bounds it: nothing but a retention, or why it may grow with time.
 var tables = map[string]string{
 	"instances": "", "usage_batches": "", "usage_batch_rows": "", "usage_rollup_batches": "", "export_batches": "", "export_correction_batches": "",
-	"usage_events": "", "usage_keys": "", "usage_conflicts": "", "idempotent_writes": "", "reservations": "", "reservations_stuck": "",
+	"usage_events": "", "usage_keys": "", "usage_conflicts": "", "usage_turns": "", "idempotent_writes": "", "reservations": "", "reservations_stuck": "",
 	"quota_window_rows": "", "quota_leases": "", "plan_changes": "", "events": "", "webhook_endpoints": "", "webhook_deliveries": "", "webhook_attempts": "",
 	"usage_retention": "", "sign_ins": "", "catalog_settings": "", "goose_db_version": "",
 	"usage_daily": "the records", "usage_rolled": "the records", "usage_rollups": "the records",

@@ -2,8 +2,9 @@ package pgstore
 
 import "sync/atomic"
 
-// turnLock is the class of the advisory lock that writers of the same records hold in turn; its key is 0.
-const turnLock = 0x546f6c74 // "Tolt"
+// takeTurn waits for the turn. It comes before the transaction writes: who waits then has neither a snapshot nor an
+// identity that would keep old versions of the records from being pruned.
+const takeTurn = `LOCK TABLE usage_turns IN EXCLUSIVE MODE`
 
 // fewRows is how many rows a batch has at most that waits for rows alone. Tests have few, to take turns with few rows.
 var fewRows = 256

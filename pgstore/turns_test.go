@@ -15,7 +15,7 @@ import (
 	"github.com/riverline/tollgate/pgstore"
 )
 
-// waiting counts the sessions of programs that wait for a lock, advisory or of a transaction.
+// waiting counts the sessions of programs that wait for a lock, of a relation or of a transaction.
 func (f *fixture) waiting(kind string) int64 {
 	return f.count(`
 		SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -65,13 +65,13 @@ func TestWhoMeetsAnotherWriterTakesTurns(t *testing.T) {
 
 	turn, err := f.owner.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = turn.Exec(t.Context(), `SELECT pg_advisory_xact_lock($1, 0)`, int32(pgstore.TurnLock))
+	_, err = turn.Exec(t.Context(), pgstore.TakeTurn)
 	require.NoError(t, err)
 	require.NoError(t, <-v.flushing(other, rows...), "it met nobody")
 	require.NoError(t, <-v.flushing(f.Store, rows[:fewRows]...), "few rows wait for rows alone")
 	require.EqualValues(t, 1, f.direct(organizations[0]), "what is written by itself takes no turn")
 	done = w.flushing(f.Store, rows...)
-	require.Eventually(t, func() bool { return f.waiting("advisory") == 1 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.waiting("relation") == 1 }, 30*time.Second, time.Millisecond)
 	require.NoError(t, turn.Commit(t.Context()))
 	require.NoError(t, <-done)
 	require.EqualValues(t, 6+3+3+1+3, f.value(organizations[0], evaluations, today))
@@ -81,7 +81,7 @@ func TestWhoMeetsAnotherWriterTakesTurns(t *testing.T) {
 	}
 	turn, err = f.owner.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = turn.Exec(t.Context(), `SELECT pg_advisory_xact_lock($1, 0)`, int32(pgstore.TurnLock))
+	_, err = turn.Exec(t.Context(), pgstore.TakeTurn)
 	require.NoError(t, err)
 	require.NoError(t, <-w.flushing(f.Store, rows...), "nobody was met for long")
 	require.NoError(t, turn.Rollback(t.Context()))
