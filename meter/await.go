@@ -39,7 +39,7 @@ func (o *Organization) await(
 			if d, v = found.giveUp(&wanted, quantity); v != decided {
 				return d, Reservation{}, v.err()
 			}
-			o.meter.stats.count(i, o, d.Allowed, d.OverLimit, true)
+			o.meter.stats.count(i, d.Allowed, d.OverLimit, true)
 			if found.inForce() {
 				o.noteExceeded(i)
 			}

@@ -9,7 +9,7 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// drainLocks is one lock in stripes. A commit holds the read side of its organization's
+// drainLocks is one lock in stripes. A commit holds the read side of a
 // stripe from before its record is journalled until it is counted; a drain takes all
 // write sides for a moment, and begins another epoch. So a journal segment and the
 // batch that is drained with it have exactly the same reports.
@@ -18,7 +18,7 @@ type drainLocks [16]struct {
 	_ [40]byte
 }
 
-func (l *drainLocks) of(o *Organization) *sync.RWMutex { return &l[o.id[15]%uint8(len(l))].RWMutex }
+func (l *drainLocks) here() *sync.RWMutex { return &l[stripeHere(uint64(len(l)))].RWMutex }
 
 func (l *drainLocks) lock() {
 	for i := range l {
@@ -33,7 +33,7 @@ func (l *drainLocks) unlock() {
 }
 
 // enter puts the slot on the list that the next drain takes, before usage is
-// recorded. The caller holds the slot's lock and its organization's drain lock. What an
+// recorded. The caller holds the slot's lock and the drain lock. What an
 // earlier drain is yet to take is set aside for it.
 func (s *slot) enter(m *Meter) {
 	epoch := m.epoch.Load()

@@ -106,7 +106,7 @@ func InPlace(o *Organization) *Organization {
 func (o *Organization) Reserve(i Index, quantity int64, now time.Time) (plans.Decision, Reservation) {
 	d, r, _, v := o.reserve(i, wishNow(quantity, now))
 	if v != decided {
-		o.meter.stats.count(i, o, d.Allowed, d.OverLimit, o.Loaded())
+		o.meter.stats.count(i, d.Allowed, d.OverLimit, o.Loaded())
 	}
 	return d, r
 }

@@ -174,7 +174,7 @@ func (m *Meter) reloadAfter(ctx context.Context, id uuid.UUID, transaction uint6
 func (m *Meter) reload(ctx context.Context, o *Organization, transaction uint64, effectiveFrom, now time.Time) (read bool, err error) {
 	o.reading.Lock()
 	defer o.reading.Unlock()
-	if last := o.read; last != nil && last.seen.Has(transaction) && !last.at.Before(effectiveFrom) {
+	if o.read.has(transaction, effectiveFrom) {
 		return false, nil
 	}
 	now = m.latestTime(now)

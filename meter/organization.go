@@ -42,8 +42,8 @@ type Organization struct {
 	refreshAt atomic.Int64
 	// reading is held while the store is read and what it says is put in force.
 	reading sync.Mutex
-	// read is the last of those readings; nil: none, or none that says what it has seen.
-	read *reading
+	// read is the last of those readings; zero: none, or none that says what it has seen.
+	read reading
 	// planMu is held while another plan is put in force. terms are the plans over time, nil
 	// where they aren't known.
 	planMu sync.Mutex
@@ -53,11 +53,30 @@ type Organization struct {
 	looksFrom atomic.Int64
 }
 
-// reading says which changes a reading of the store has seen, and when it was made
-// ([Snapshot.ReadAt]).
+// reading says which changes a reading of the store has seen ([Seen]), and when it was made
+// ([Snapshot.ReadAt]), in Unix nanoseconds. It is kept of each organization, so it is small.
 type reading struct {
-	seen Seen
-	at   time.Time
+	before, from uint64
+	open         *[]uint64
+	at           int64
+}
+
+func readingOf(s *Snapshot) reading {
+	r := reading{before: s.Seen.Before, from: s.Seen.From, at: nanos(s.ReadAt)}
+	if len(s.Seen.Open) > 0 {
+		open := s.Seen.Open
+		r.open = &open
+	}
+	return r
+}
+
+// has reports whether the reading has seen a transaction for sure, and was made at a time or later.
+func (r *reading) has(transaction uint64, at time.Time) bool {
+	seen := Seen{Before: r.before, From: r.from}
+	if r.open != nil {
+		seen.Open = *r.open
+	}
+	return seen.Has(transaction) && r.at >= nanos(at)
 }
 
 // view is what a plan allows, by the meter's index. All organizations on the plan
@@ -94,7 +113,7 @@ func (o *Organization) slot(i Index) *slot {
 		o.has.Store(int32(i) + 1)
 		return &o.first
 	}
-	s := &slot{org: o, meter: one}
+	s := &(&slotApart{slot: slot{org: o, meter: one}}).slot
 	others := make([]*slot, int(i)+1)
 	if there := o.others.Load(); there != nil {
 		others = append(slices.Clone(*there), make([]*slot, max(0, len(others)-len(*there)))...)

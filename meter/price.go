@@ -129,7 +129,7 @@ func (o *Organization) priceAt(at int64) price {
 // setPlan puts in force what the store says of an organization's plans over time. The
 // caller holds catalogMu, and reading where the organization is in memory.
 func (m *Meter) setPlan(o *Organization, snapshot Snapshot, now time.Time) {
-	o.read = &reading{snapshot.Seen, snapshot.ReadAt}
+	o.read = readingOf(&snapshot)
 	o.planMu.Lock()
 	defer o.planMu.Unlock()
 	if len(snapshot.Terms) == 0 {

@@ -70,7 +70,7 @@ func (r *Refresher) Forget() {
 	r.mu.Unlock()
 	r.config.Meter.orgs.each(func(o *Organization) {
 		o.reading.Lock()
-		o.read = nil
+		o.read = reading{}
 		o.reading.Unlock()
 	})
 }

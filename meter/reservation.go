@@ -183,7 +183,7 @@ func (o *Organization) reserve(i Index, w *wish) (d plans.Decision, r Reservatio
 		o.meter.holdDay(day, 1)
 	}
 	if v == decided {
-		o.meter.stats.count(i, o, d.Allowed, d.OverLimit, view.loaded)
+		o.meter.stats.count(i, d.Allowed, d.OverLimit, view.loaded)
 	}
 	if d.OverLimit && v == decided && inWindow {
 		o.noteExceeded(i)
@@ -295,7 +295,7 @@ func (r *Reservation) commit(strict bool) error {
 		return nil
 	}
 	m := s.org.meter
-	lock := m.drainLocks.of(s.org)
+	lock := m.drainLocks.here()
 	lock.RLock()
 	if m.config.Journal != nil {
 		if err := m.journal(r); err != nil {

@@ -40,7 +40,12 @@ type slot struct {
 	noted atomic.Bool
 	// leasedLane says that the lane takes out of quota.
 	leasedLane bool
-	_          [16]byte
+}
+
+// slotApart is a slot that isn't in its organization: it begins with a cache line.
+type slotApart struct {
+	slot
+	_ [16]byte
 }
 
 // rare is what a slot seldom has.

@@ -19,7 +19,7 @@ type Counts struct {
 }
 
 // stripes spread a counter that every core writes over several cache lines.
-const stripes = 8
+const stripes = 16
 
 type stats struct {
 	meters                         [][stripes]stripe
@@ -64,8 +64,8 @@ type stripe struct {
 	_                                      [32]byte
 }
 
-func (s *stats) count(i Index, o *Organization, allowed, overLimit, loaded bool) {
-	c := &s.meters[i][o.id[15]%stripes]
+func (s *stats) count(i Index, allowed, overLimit, loaded bool) {
+	c := &s.meters[i][stripeHere(stripes)]
 	if !allowed {
 		c.refused.Add(1)
 		return

@@ -61,14 +61,14 @@ func (o *Organization) useAtOnce(i Index, quantity, now int64, pace Pace, out *O
 	if led && m.config.Journal == nil {
 		// Which batch it is in is decided by the slot's lock.
 		if done, err = o.useLane(s, i, quantity, now, pace, out); done {
-			m.stats.count(i, o, true, false, true)
+			m.stats.count(i, true, false, true)
 			return true, err
 		}
 	}
 	if !m.atOnce || s.meter.Aggregation != plans.Sum {
 		return false, nil
 	}
-	lock := m.drainLocks.of(o)
+	lock := m.drainLocks.here()
 	lock.RLock()
 	if led && m.config.Journal != nil {
 		done, err = o.useLane(s, i, quantity, now, pace, out)
@@ -81,7 +81,7 @@ func (o *Organization) useAtOnce(i Index, quantity, now int64, pace Pace, out *O
 	if !done {
 		return false, nil
 	}
-	m.stats.count(i, o, true, over, true)
+	m.stats.count(i, true, over, true)
 	if err != nil {
 		*out = Outcome{}
 		return true, err

@@ -41,6 +41,8 @@ type creditPage struct {
 	Balances     []gen.CreditBalance
 	Grants       []grantView
 	Entries      []entryView
+	// Waiting are grants that wait for a second person.
+	Waiting []waitingGrant
 	// Next leads to the entries after these; empty at the end.
 	Next string
 	// MayGrant says that the visitor's role grants and voids.
@@ -49,8 +51,8 @@ type creditPage struct {
 	Given map[string]string
 	// Refusal says why something was refused, Field of which field of the form for a grant.
 	Refusal, Field string
-	// VoidOf is the grant that was not voided, VoidNote what was typed for it.
-	VoidOf, VoidNote string
+	// NotDone is the grant that was not voided, or not decided on; Note what was typed for it.
+	NotDone, Note string
 }
 
 // grantView is a grant with what can be said of it now.
@@ -137,6 +139,9 @@ func (v *visit) creditPage() (creditPage, error) {
 		p.Entries = append(p.Entries, entryView{e})
 	}
 	p.Next = pageAfter(page.Next)
+	if err == nil && p.MayGrant {
+		p.Waiting, err = v.waitingGrants(p.Organization.ID)
+	}
 	return p, err
 }
 
@@ -201,7 +206,7 @@ func (v *visit) voidCredit() error {
 	}
 	err := v.send(http.MethodPost, "/credits/"+grant+"/void", gen.CreditVoid{Note: strings.TrimSpace(note)}, nil)
 	return v.after(err, "/credits/"+organization+"?done=voided", showAgain(v, "credit", v.creditPage, func(p *creditPage, says string) {
-		p.Refusal, p.VoidOf, p.VoidNote = says, grant, note
+		p.Refusal, p.NotDone, p.Note = says, grant, note
 	}))
 }
 

@@ -168,6 +168,7 @@ func testCredits(t *testing.T, s *site) {
 	require.NotContains(t, rows, "5,000.00 JPY")
 
 	testVoid(t, s, b, o)
+	testSecondPerson(t, s, b, path)
 	admin := s.browser().signIn("admin")
 	d = admin.get(path)
 	admin.requirePage(path, d)
@@ -209,4 +210,36 @@ func testVoid(t *testing.T, s *site, b *browser, o accounts.Organization) {
 	require.Equal(t, http.StatusNotFound, b.post(path+"/x", url.Values{"form": form["form"], "note": {"x"}}).status)
 	again := b.post(void, b.get(path).form(path, "note", "again"))
 	require.Contains(t, []int{http.StatusConflict, http.StatusSeeOther}, again.status, "nothing remains")
+}
+
+// testSecondPerson has a grant that is too much for one person wait for another one.
+func testSecondPerson(t *testing.T, s *site, b *browser, path string) {
+	t.Helper()
+	propose := func(note string) string {
+		waits := b.post(path, b.get(path).form(path, "amount", "20000.50", "currency", "USD", "note", note))
+		require.Equal(t, path+"?done=waits", waits.header.Get("Location"))
+		d := b.get(path)
+		b.requirePage(path, d)
+		require.Contains(t, strings.Join(d.texts("tr", "", ""), "\n"), note+" from")
+		require.Contains(t, d.text(d.root), "20,000.50 USD month-end (ada)")
+		require.NotContains(t, strings.Join(d.texts("tr", "", ""), "\n"), note+" priority", "nothing is granted yet")
+		return d.actions(path + "/proposals/")[0]
+	}
+	to := propose("a large order")
+	alone := b.post(to, b.get(path).form(to, "do", "approve", "note", "mine"))
+	require.Equal(t, http.StatusForbidden, alone.status)
+	require.Len(t, alone.all("p", "role", "alert"), 1)
+	require.Equal(t, "mine", attribute(alone.all("input", "value", "mine")[0], "value"), "what was typed is kept")
+	s.addKey("finance2", accounts.Key{Role: accounts.RoleFinance, Name: "controller", Owner: "lin"})
+	other := s.browser().signIn("finance2")
+	require.Equal(t, http.StatusNotFound, other.post(to, other.get(path).form(to, "do", "eat")).status)
+	require.Equal(t, path+"?done=approved", other.post(to, other.get(path).form(to, "do", "approve")).header.Get("Location"))
+	d := other.get(path)
+	require.Contains(t, strings.Join(d.texts("tr", "", ""), "\n"), "a large order priority 50 usable 20,000.50 USD")
+	require.Empty(t, d.actions(path+"/proposals/"))
+
+	to = propose("by mistake")
+	require.Equal(t, http.StatusBadRequest, other.post(to, other.get(path).form(to, "do", "reject")).status, "it wants a note")
+	require.Equal(t, path+"?done=rejected", other.post(to, other.get(path).form(to, "do", "reject", "note", "no order")).header.Get("Location"))
+	require.NotContains(t, strings.Join(other.get(path).texts("tr", "", ""), "\n"), "by mistake priority")
 }

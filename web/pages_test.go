@@ -36,6 +36,7 @@ func TestPages(t *testing.T) {
 	t.Run("deliveries", func(t *testing.T) { testDeliveries(t, s) })
 	t.Run("credits", func(t *testing.T) { testCredits(t, s) })
 	t.Run("prices", func(t *testing.T) { testPrices(t, s) })
+	t.Run("prices of many", func(t *testing.T) { testManyPrices(t, s) })
 	t.Run("the demo", func(t *testing.T) { testDemo(t, s) })
 	t.Run("operator's pages", func(t *testing.T) { testOperator(t, s) })
 	t.Run("administrator's pages", func(t *testing.T) { testAdministrator(t, s) })

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -162,14 +163,16 @@ func (v *visit) editPrices() error {
 		return v.publishPrices(d, proposed, catalog, refuse)
 	}
 	if p.Result, err = v.tried(do, p.Period, proposed); err != nil {
-		refused, ok := refusal(err)
-		if !ok {
+		// Also where a part of ours is away: what was typed is worth more than a page of its own.
+		var refused *gate.Problem
+		if !errors.As(err, &refused) || refused.Status == http.StatusUnauthorized {
 			return err
 		}
+		says := refused.Message
 		if d.blame(refused) {
-			refused.Message = ""
+			says = ""
 		}
-		return refuse(refused.Status, refused.Message)
+		return refuse(refused.Status, says)
 	}
 	p.fill(d, catalog)
 	return v.page("prices", p)

@@ -1,10 +1,13 @@
 package web_test
 
 import (
+	"flag"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -244,4 +247,58 @@ func testPublishPrices(t *testing.T, s *site, period calendar.Period) {
 	require.Equal(t, http.StatusConflict, d.status)
 	require.Contains(t, d.texts("p", "role", "alert")[0], "Version 2 of enterprise was published meanwhile")
 	require.Equal(t, "1500", d.value(fee))
+}
+
+// many is of how many organizations a month is tried; 100,000 takes some seconds.
+var many = flag.Int("trial", 2500, "of how many organizations prices are tried")
+
+// testManyPrices tries prices on more organizations than one request rates, and leafs through the result.
+func testManyPrices(t *testing.T, s *site) {
+	t.Helper()
+	b, period := s.browser().signIn("finance"), calendar.PeriodOf(now()).Previous().Previous().Previous().Previous().Previous()
+	export, owner := issued(t, s, period)
+	exec(t, owner, `INSERT INTO export_meters (export_id, meter, position, aggregation, unit, name) VALUES ($1, 'evaluations', 0, 'sum', 'evaluation', 'Evaluations')`, export.ID)
+	exec(t, owner, `CREATE TEMP TABLE o AS SELECT tollgate_uuidv7() AS id, n FROM generate_series(1, $1::int) n`, *many)
+	for _, statement := range []string{
+		`INSERT INTO export_organizations (export_id, organization_id, name, plan, currency) SELECT $1, id, 'Organization ' || n, 'pro', 'USD' FROM o`,
+		`INSERT INTO export_segments (export_id, organization_id, start_at, end_at, plan, plan_version)
+			SELECT e.id, o.id, e.period::timestamp AT TIME ZONE 'UTC', e.cut, 'pro', 1 FROM o, exports e WHERE e.id = $1`,
+		`INSERT INTO export_usage (export_id, organization_id, meter, value) SELECT $1, id, 'evaluations', 100000 + n * 10 FROM o`,
+		`INSERT INTO statements (export_id, organization_id, currency, subtotal, credits, due, line_count, corrects, document, number, issued)
+			SELECT $1::uuid, id, 'USD', round(49 + n * 0.002, 2), 0, round(49 + n * 0.002, 2), 1, false, '{}', $1::uuid || '-' || n, true FROM o`,
+	} {
+		exec(t, owner, statement, export.ID)
+	}
+	exec(t, owner, `ANALYZE`)
+	form := b.get(pricesPath + "?plan=pro").everything(pricesPath)
+	form.Set("period", period.String())
+	form.Set("do", "try")
+	form.Set(evaluationsPrice+".tiers[0].unit_price", "0.0003")
+	began := time.Now()
+	d := b.post(pricesPath, form)
+	for strings.Contains(d.text(d.root), "so far") {
+		form.Set("do", "look")
+		form.Set("trial", d.value("trial"))
+		d = b.post(pricesPath, form)
+	}
+	t.Logf("%d organizations took %s", *many, time.Since(began))
+	b.requirePage(pricesPath, d)
+	names := func(d document) (out []string) {
+		for _, row := range d.texts("tr", "", "") {
+			if strings.HasPrefix(row, "Organization ") && strings.Contains(row, " pro ") {
+				out = append(out, strings.Join(strings.Fields(row)[:2], " "))
+			}
+		}
+		return out
+	}
+	first := names(d)
+	require.Len(t, first, 50)
+	require.Contains(t, first, fmt.Sprintf("Organization %d", *many))
+	form.Set("trial", d.value("trial"))
+	form.Set("do", "page:2")
+	second := b.post(pricesPath, form)
+	require.Contains(t, second.text(second.root), fmt.Sprintf("Page 2 of %d", min(*many, 5000)/50))
+	require.NotSubset(t, first, names(second))
+	form.Set("trial", "another replica's")
+	require.Equal(t, names(second), names(b.post(pricesPath, form)), "the form is enough")
 }

@@ -77,6 +77,8 @@ var notices = map[string]string{
 	"customer":     "The customer is set. Deliver what is left, so that its statement is made an invoice.",
 	"granted":      "The credit is granted.",
 	"waits":        "It is too much for one person: it waits for a second one of finance, who approves it.",
+	"approved":     "The grant is approved, and made.",
+	"rejected":     "The grant is rejected. Nothing was granted.",
 	"voided":       "What remained of the grant is taken back.",
 	"out":          "You are signed out.",
 }

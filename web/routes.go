@@ -67,6 +67,7 @@ var routes = []route{
 	{"GET /credits", staff, (*visit).credits},
 	{"GET /credits/{organization}", staff, (*visit).credit},
 	{"POST /credits/{organization}", finance, (*visit).grantCredit},
+	{"POST /credits/{organization}/proposals/{proposal}", finance, (*visit).decideCredit},
 	{"POST /credits/{organization}/{grant}", finance, (*visit).voidCredit},
 
 	{"GET /prices", staff, (*visit).prices},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/html"
 
@@ -93,6 +94,9 @@ func (nothing) Open(context.Context, string) (io.ReadCloser, error) {
 	return nil, errors.New("there are no files")
 }
 
+// mostAlone is how much credit one person grants.
+var mostAlone = decimal.NewFromInt(10_000)
+
 func now() time.Time { return time.Now().UTC() }
 
 func newSite(t *testing.T) *site {
@@ -117,7 +121,7 @@ func newSite(t *testing.T) *site {
 	flusher := meter.NewFlusher(meter.FlusherConfig{Meter: m, Store: store, Instance: id, Now: now})
 	server := api.New(api.Config{
 		Meter: m, Refresher: meter.NewRefresher(meter.RefresherConfig{Meter: m, Catalog: store.CatalogSeen, Now: now}),
-		Store: store, Workflows: nothing{}, Blobs: nothing{}, Now: now, Logger: logger,
+		Store: store, Workflows: nothing{}, Blobs: nothing{}, Now: now, Logger: logger, CreditsTakeTwo: &mostAlone,
 		WebhooksConfig: api.WebhooksConfig{Webhooks: store, Redeliverer: nothing{}},
 	})
 	s := &site{t: t, store: store, database: database, keys: map[string]string{}, ids: map[string]uuid.UUID{}}

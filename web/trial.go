@@ -36,6 +36,9 @@ const (
 var errTooManyTrials = gate.NewProblem(http.StatusTooManyRequests, "too_many_under_way",
 	"Other prices are being tried. Each trial rates every organization: try again in a minute. Nothing of what you typed is lost.")
 
+// errTrialCut says that a trial took too long, or was ended.
+var errTrialCut = gate.NewProblem(http.StatusServiceUnavailable, gate.CodeUnavailable, "The trial did not come to its end. Try again.")
+
 var errExportedAgain = gate.NewProblem(http.StatusConflict, "conflict", "The month was exported again meanwhile: try again.")
 
 // trials are the prices that are tried, and were a moment ago, each for who tries them.
@@ -105,6 +108,9 @@ func (t *trials) begin(who, period string, proposed proposal, now time.Time, loo
 		defer close(one.done)
 		defer cancel()
 		err := look(ctx, one)
+		if ctx.Err() != nil {
+			err = errTrialCut
+		}
 		one.mu.Lock()
 		defer one.mu.Unlock()
 		one.problem = err

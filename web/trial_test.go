@@ -84,7 +84,7 @@ func TestTrialsAreFew(t *testing.T) {
 	other, err := all.begin("ada", "2026-10", proposalOf("b"), now, waits)
 	require.NoError(t, err, "another one of the same sign-in takes its place")
 	<-ada.done
-	require.Error(t, ada.failure())
+	require.ErrorIs(t, ada.failure(), errTrialCut)
 	require.Nil(t, all.find(ada.id, "ada"))
 	require.Same(t, other, all.find(other.id, "ada"))
 	_, err = all.begin("cy", "2026-10", proposalOf("a"), now.Add(keepTrial+time.Second), waits)

@@ -24,10 +24,13 @@ func main() {
 	dir := flag.String("dir", "", "the folder of the journal; empty: the system's for temporary files")
 	only := flag.String("only", "", "the subject that alone is measured, with a processor's profile in decision.pprof")
 	organizations := flag.Int("organizations", 10_000, "of how many, with -only")
+	cores := flag.Int("cores", 1, "on how many, with -only")
 	flag.Parse()
 	measure := func() error { return run(os.Stdout, *dir, *rounds, *operations) }
 	if *only != "" {
-		measure = func() error { return profile(*only, *dir, *organizations, *rounds, *operations) }
+		measure = func() error {
+			return profile(*only, *dir, setting{organizations: *organizations, cores: *cores}, *rounds, *operations)
+		}
 	}
 	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

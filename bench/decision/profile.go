@@ -3,18 +3,19 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/pprof"
 
 	"github.com/google/uuid"
 )
 
-// profile measures one subject on one core, and writes where the processor's time goes.
-func profile(name, dir string, organizations, rounds, operations int) error {
+// profile measures one subject alone, and writes where the processor's time goes.
+func profile(name, dir string, how setting, rounds, operations int) error {
 	for _, s := range subjects {
 		if s.name != name {
 			continue
 		}
-		ids := make([]uuid.UUID, organizations)
+		ids := make([]uuid.UUID, how.organizations)
 		for i := range ids {
 			ids[i] = uuid.New()
 		}
@@ -28,12 +29,12 @@ func profile(name, dir string, organizations, rounds, operations int) error {
 			return fmt.Errorf("write a profile: %w", err)
 		}
 		defer func() { _ = file.Close() }()
-		how := setting{organizations: organizations, cores: 1}
 		order := how.draw()
 		if err := pprof.StartCPUProfile(file); err != nil {
 			return fmt.Errorf("write a profile: %w", err)
 		}
 		defer pprof.StopCPUProfile()
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(how.cores))
 		for range rounds {
 			one, err := how.once(use, order, operations)
 			if err != nil {
