@@ -51,6 +51,8 @@ type Store interface {
 	CreateKey(ctx context.Context, k accounts.Key, hash accounts.SecretHash) (accounts.Key, error)
 	// ListKeys returns the keys of an organization or, where that is nil, all keys.
 	ListKeys(ctx context.Context, organization *uuid.UUID) ([]accounts.Key, error)
+	// StaffKeys returns the keys of finance and administrators.
+	StaffKeys(ctx context.Context) ([]accounts.Key, error)
 	// RevokeKey ends a key, or answers [accounts.ErrKeyNotFound].
 	RevokeKey(ctx context.Context, id uuid.UUID) error
 	// KeyByHash returns the key of a secret, a revoked one too, or [accounts.ErrKeyNotFound].
@@ -79,8 +81,11 @@ type Store interface {
 	// Exports returns at most limit exports, the newest first.
 	Exports(ctx context.Context, limit int) ([]billing.Export, error)
 
-	// Instances returns the processes that meter, in the order in which they started.
-	Instances(ctx context.Context) ([]meter.Instance, error)
+	// InstancesSince returns the processes that meter, and those that are gone and were seen since a time, in the order
+	// in which they started.
+	InstancesSince(ctx context.Context, since time.Time) ([]meter.Instance, error)
+	// Instance returns one of them, or [meter.ErrUnknownInstance].
+	Instance(ctx context.Context, id uuid.UUID) (meter.Instance, error)
 
 	AuditStore
 	BillStore

@@ -93,7 +93,7 @@ const maxAwaited = 20
 
 // awaited returns the live instances that have not flushed up to a cut, who is furthest behind first.
 func (s *Server) awaited(ctx context.Context, cut time.Time) ([]billing.AwaitedInstance, error) {
-	instances, err := s.config.Store.Instances(ctx)
+	instances, err := s.config.Store.InstancesSince(ctx, s.config.Now())
 	furthest := slices.SortedStableFunc(slices.Values(instances), func(a, b meter.Instance) int { return a.Watermark.Compare(b.Watermark) })
 	out := []billing.AwaitedInstance{}
 	for _, i := range furthest {

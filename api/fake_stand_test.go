@@ -14,35 +14,14 @@ import (
 
 // fakeStand is what waits.
 type fakeStand struct {
-	backlog                               webhooks.Backlog
-	quarantined, missing, differing, held int64
-	reconciliation                        billing.Reconciliation
+	meter.Stand
+	backlog        webhooks.Backlog
+	reconciliation billing.Reconciliation
 }
 
-func (s *fakeStore) figure(ctx context.Context, of *int64) (n int64, err error) {
-	err = s.call(ctx, func() error { n = *of; return nil })
-	return n, err
-}
-
-func (s *fakeStore) QuarantinedRows(ctx context.Context) (int64, error) {
-	return s.figure(ctx, &s.stand.quarantined)
-}
-
-func (s *fakeStore) CountMissingBatches(ctx context.Context) (int64, error) {
-	return s.figure(ctx, &s.stand.missing)
-}
-
-func (s *fakeStore) CountBatchConflicts(ctx context.Context) (int64, error) {
-	return s.figure(ctx, &s.stand.differing)
-}
-
-func (s *fakeStore) StuckReservations(ctx context.Context) (int64, error) {
-	return s.figure(ctx, &s.stand.held)
-}
-
-func (s *fakeStore) WebhookBacklog(ctx context.Context) (b webhooks.Backlog, err error) {
-	err = s.call(ctx, func() error { b = s.stand.backlog; return nil })
-	return b, err
+func (s *fakeStore) Stand(ctx context.Context) (m meter.Stand, b webhooks.Backlog, err error) {
+	err = s.call(ctx, func() error { m, b = s.stand.Stand, s.stand.backlog; return nil })
+	return m, b, err
 }
 
 func (s *fakeStore) OpenExports(ctx context.Context) (open []billing.Export, err error) {

@@ -303,6 +303,10 @@ func (s *fakeStore) ListKeys(ctx context.Context, organization *uuid.UUID) (foun
 	return found, err
 }
 
+func (s *fakeStore) StaffKeys(ctx context.Context) ([]accounts.Key, error) {
+	return s.ListKeys(ctx, &uuid.Nil)
+}
+
 func (s *fakeStore) RevokeKey(ctx context.Context, id uuid.UUID) error {
 	return s.call(ctx, func() error {
 		for hash, k := range s.keys {
@@ -409,8 +413,15 @@ func (s *fakeStore) PublishPlan(ctx context.Context, p plans.Plan) (plans.Publis
 	return plans.Published{Plan: p}, err
 }
 
-func (s *fakeStore) Instances(ctx context.Context) (found []meter.Instance, err error) {
-	err = s.call(ctx, func() error { found = s.instances; return nil })
+func (s *fakeStore) Instance(ctx context.Context, id uuid.UUID) (found meter.Instance, err error) {
+	err = s.call(ctx, func() error {
+		i := slices.IndexFunc(s.instances, func(i meter.Instance) bool { return i.ID == id })
+		if i < 0 {
+			return meter.ErrUnknownInstance.Of(id)
+		}
+		found = s.instances[i]
+		return nil
+	})
 	return found, err
 }
 

@@ -51,27 +51,23 @@ func (s *Server) ListOrganizationKeys(ctx context.Context, request gen.ListOrgan
 		return nil, err
 	}
 	keys, err := s.config.Store.ListKeys(ctx, &request.Id)
-	return gen.ListOrganizationKeys200JSONResponse{Keys: keyList(keys, func(accounts.Key) bool { return true })}, err
+	return gen.ListOrganizationKeys200JSONResponse{Keys: keyList(keys)}, err
 }
 
 // ListKeys answers with the finance and admin keys.
 func (s *Server) ListKeys(ctx context.Context, _ gen.ListKeysRequestObject) (gen.ListKeysResponseObject, error) {
 	ctx = requestContext(ctx)
-	keys, err := s.config.Store.ListKeys(ctx, nil)
-	return gen.ListKeys200JSONResponse{Keys: keyList(keys, func(k accounts.Key) bool { return k.Role != roleTenant })}, err
+	keys, err := s.config.Store.StaffKeys(ctx)
+	return gen.ListKeys200JSONResponse{Keys: keyList(keys)}, err
 }
 
-func keyList(keys []accounts.Key, wanted func(accounts.Key) bool) []gen.Key {
-	out := []gen.Key{}
-	for _, k := range keys {
-		if wanted(k) {
-			out = append(out, gen.Key{
-				Id: k.ID, OrganizationId: orAbsent(k.Organization), Role: k.Role, Name: k.Name, Owner: k.Owner,
-				MadeBy: orAbsent(k.MadeBy), Prefix: k.Prefix, CreatedAt: k.CreatedAt, RevokedAt: k.RevokedAt,
-			})
+func keyList(keys []accounts.Key) []gen.Key {
+	return answersOf(keys, func(k accounts.Key) gen.Key {
+		return gen.Key{
+			Id: k.ID, OrganizationId: orAbsent(k.Organization), Role: k.Role, Name: k.Name, Owner: k.Owner,
+			MadeBy: orAbsent(k.MadeBy), Prefix: k.Prefix, CreatedAt: k.CreatedAt, RevokedAt: k.RevokedAt,
 		}
-	}
-	return out
+	})
 }
 
 // RevokeKey ends a key, and forgets it here at once.

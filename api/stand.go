@@ -15,20 +15,10 @@ import (
 
 // OperationsStore says what waits, and what is stuck.
 type OperationsStore interface {
-	// WebhookBacklog returns what is on its way to endpoints.
-	WebhookBacklog(ctx context.Context) (webhooks.Backlog, error)
+	// Stand returns what waits and what is stuck, of usage and on its way to endpoints.
+	Stand(ctx context.Context) (meter.Stand, webhooks.Backlog, error)
 	// OpenExports returns the exports that have not ended.
 	OpenExports(ctx context.Context) ([]billing.Export, error)
-	// QuarantinedRows returns how much was set aside and waits for a decision.
-	QuarantinedRows(ctx context.Context) (int64, error)
-	// CountMissingBatches returns how many batches are lost.
-	CountMissingBatches(ctx context.Context) (int64, error)
-	// CountBatchConflicts returns how many batches differ from the one that was applied.
-	CountBatchConflicts(ctx context.Context) (int64, error)
-	// StuckReservations returns how many reservations can't be ended.
-	StuckReservations(ctx context.Context) (int64, error)
-	// InstancesSince returns the live instances, and those that are gone and were seen since a time.
-	InstancesSince(ctx context.Context, since time.Time) ([]meter.Instance, error)
 	// Reconcile compares what each layer says of the usage of days, both included.
 	Reconcile(ctx context.Context, from, to calendar.Day) (billing.Reconciliation, error)
 }
@@ -51,24 +41,12 @@ type Backlog struct {
 func (s *Server) GetOperations(ctx context.Context, _ gen.GetOperationsRequestObject) (gen.GetOperationsResponseObject, error) {
 	ctx = requestContext(ctx)
 	out := gen.GetOperations200JSONResponse{}
-	for _, figure := range []struct {
-		read func(context.Context) (int64, error)
-		into *int64
-	}{
-		{s.config.Store.QuarantinedRows, &out.Quarantined},
-		{s.config.Store.CountMissingBatches, &out.MissingBatches},
-		{s.config.Store.CountBatchConflicts, &out.BatchConflicts},
-		{s.config.Store.StuckReservations, &out.StuckReservations},
-	} {
-		var err error
-		if *figure.into, err = figure.read(ctx); err != nil {
-			return nil, err
-		}
-	}
-	waiting, err := s.config.Store.WebhookBacklog(ctx)
+	stand, waiting, err := s.config.Store.Stand(ctx)
 	if err != nil {
 		return nil, err
 	}
+	out.Quarantined, out.MissingBatches = stand.Quarantined, stand.MissingBatches
+	out.BatchConflicts, out.StuckReservations = stand.BatchConflicts, stand.StuckReservations
 	out.UndispatchedEvents, out.FailingDeliveries, out.ExhaustedDeliveries = waiting.Undispatched, waiting.Failing, waiting.Exhausted
 	if !waiting.UndispatchedSince.IsZero() {
 		out.UndispatchedSince = &waiting.UndispatchedSince
@@ -83,7 +61,7 @@ func (s *Server) GetOperations(ctx context.Context, _ gen.GetOperationsRequestOb
 		says := own.Journal.Error()
 		out.Instance.JournalError = &says
 	}
-	return out, s.addFlushLoops(ctx, &out)
+	return out, nil
 }
 
 func (s *Server) addOpenExports(ctx context.Context, out *gen.GetOperations200JSONResponse) error {
@@ -93,21 +71,6 @@ func (s *Server) addOpenExports(ctx context.Context, out *gen.GetOperations200JS
 		to := &out.OpenExports[i]
 		to.Period, to.Revision, to.Stage, to.Since = e.Period.String(), e.Revision, string(e.Stage), e.StagedAt
 		to.TemporalUrl = s.temporalURL(e.WorkflowID, e.RunID)
-	}
-	return err
-}
-
-func (s *Server) addFlushLoops(ctx context.Context, out *gen.GetOperations200JSONResponse) error {
-	// Of those that are gone none was seen since now: the books keep many.
-	instances, err := s.config.Store.InstancesSince(ctx, s.config.Now())
-	out.FlushLoops = makeLike(out.FlushLoops, 0)
-	for _, i := range instances {
-		if i.Status != meter.InstanceLive {
-			continue
-		}
-		loop := makeLike(out.FlushLoops, 1)[0]
-		loop.InstanceId, loop.TemporalUrl = i.ID, s.temporalURL("flush/"+i.ID.String(), "")
-		out.FlushLoops = append(out.FlushLoops, loop)
 	}
 	return err
 }

@@ -55,6 +55,16 @@ type OpenUsage struct {
 	Meter        string    `json:"meter,omitempty"`
 }
 
+// Stand counts what of usage waits for somebody, or is stuck.
+type Stand struct {
+	// Quarantined is what was set aside and waits for a decision.
+	Quarantined int64
+	// MissingBatches are lost; BatchConflicts differ from the one that was applied under their identity.
+	MissingBatches, BatchConflicts int64
+	// StuckReservations have expired, and can't be ended.
+	StuckReservations int64
+}
+
 // DefaultLostAfter is how long an instance may be unseen that says nothing else.
 const DefaultLostAfter = time.Minute
 

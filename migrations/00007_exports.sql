@@ -26,6 +26,7 @@ CREATE TABLE exports (
     issued_at       timestamptz,
     request         jsonb,
     staged_at       timestamptz NOT NULL DEFAULT now(),
+    counts          jsonb,
     UNIQUE (workflow_id, run_id),
     CONSTRAINT exports_finished CHECK (
         (stage IN ('done', 'closed', 'superseded', 'rejected', 'failed', 'canceled')) = (finished_at IS NOT NULL)),
@@ -43,6 +44,7 @@ COMMENT ON COLUMN exports.reopens IS 'The closed export that this one takes the 
 COMMENT ON COLUMN exports.reason IS 'Why the period was opened again, or the run rejected.';
 COMMENT ON COLUMN exports.request IS 'What its workflow was started with: should Temporal lose the run, another is started with it.';
 COMMENT ON COLUMN exports.staged_at IS 'When it came to its stage.';
+COMMENT ON COLUMN exports.counts IS 'How many organizations were rated, parked and differ, once that is so: whoever looks at a month need not count them. NULL while they are rated.';
 COMMENT ON COLUMN exports.issued_at IS 'From here on the statements are issued, and nothing of them changes.';
 
 CREATE TABLE export_batches (

@@ -193,9 +193,5 @@ func countedBy(ctx context.Context, tx scoped, id meter.BatchID, rows []meter.Ro
 // CountBatchConflicts returns how many batches differ from the one that was applied under their
 // identity, of all instances.
 func (s *Store) CountBatchConflicts(ctx context.Context) (int64, error) {
-	var n int64
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		return tx.QueryRow(ctx, `SELECT count(*) FROM usage_batch_conflicts`).Scan(&n)
-	})
-	return n, wrap(err, "count batches that differ")
+	return s.count(ctx, batchConflicts, "batches that differ")
 }

@@ -40,14 +40,7 @@ func (s *Store) ExpireReservations(ctx context.Context) (int64, error) {
 
 // StuckReservations counts the reservations that have expired and can't be ended.
 func (s *Store) StuckReservations(ctx context.Context) (int64, error) {
-	var n int64
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		return tx.QueryRow(ctx, `
-			SELECT count(*) FROM reservations_stuck
-			JOIN reservations r USING (organization_id, id)
-			WHERE r.state = 'held'`).Scan(&n)
-	})
-	return n, wrap(err, "count the reservations that are stuck")
+	return s.count(ctx, stuckHeld, "the reservations that are stuck")
 }
 
 // dueReservations are the reservations of one transaction that are past their expiry.

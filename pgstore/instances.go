@@ -104,18 +104,25 @@ func (s *Store) LastSeq(ctx context.Context, id uuid.UUID) (int64, error) {
 	return last, wrap(err, "read the last batch of instance %s", id)
 }
 
+// Instance returns one instance, or [meter.ErrUnknownInstance]. Its leases are not counted.
+func (s *Store) Instance(ctx context.Context, id uuid.UUID) (meter.Instance, error) {
+	var found meter.Instance
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		row, err := tx.Instance(ctx, id)
+		found = instance(row)
+		return orNotFound(err, meter.ErrUnknownInstance, id)
+	})
+	return found, wrap(err, "read instance %s", id)
+}
+
 // Instances returns all instances in the order in which they started. Those of
 // direct writes and of settled reservations are among them once there were any; they are
-// always stopped.
+// always stopped. Their leases are not counted.
 func (s *Store) Instances(ctx context.Context) ([]meter.Instance, error) {
 	var found []meter.Instance
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		rows, err := tx.Instances(ctx)
-		found = convert(rows, func(r db.InstancesRow) meter.Instance {
-			i := instance(r.Instance)
-			i.LostQuota, i.Leased = r.LostQuota, r.Leased
-			return i
-		})
+		found = convert(rows, instance)
 		return err
 	})
 	return found, wrap(err, "list instances")
@@ -129,7 +136,7 @@ func (s *Store) InstancesSince(ctx context.Context, since time.Time) ([]meter.In
 		rows, err := tx.InstancesSince(ctx, since)
 		found = convert(rows, func(r db.InstancesSinceRow) meter.Instance {
 			i := instance(r.Instance)
-			i.LostQuota = r.LostQuota
+			i.LostQuota, i.Leased = r.LostQuota, r.Leased
 			return i
 		})
 		return err

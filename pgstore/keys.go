@@ -79,6 +79,18 @@ func (s *Store) ListKeys(ctx context.Context, organization *uuid.UUID) ([]accoun
 	return found, wrap(err, "list keys")
 }
 
+// StaffKeys returns the keys that are no organization's, in the order of their creation. Revoked keys
+// are among them.
+func (s *Store) StaffKeys(ctx context.Context) ([]accounts.Key, error) {
+	var found []accounts.Key
+	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		rows, err := tx.StaffKeys(ctx)
+		found = convert(rows, key)
+		return err
+	})
+	return found, wrap(err, "list the keys that are no organization's")
+}
+
 // RevokeKey ends a key. A revoked key stays as it is; one that doesn't exist is
 // [accounts.ErrKeyNotFound].
 func (s *Store) RevokeKey(ctx context.Context, id uuid.UUID) error {

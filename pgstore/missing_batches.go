@@ -84,11 +84,7 @@ func missingBatches(ctx context.Context, tx scoped) ([]meter.MissingBatches, err
 
 // CountMissingBatches returns how many batches are lost, of all instances.
 func (s *Store) CountMissingBatches(ctx context.Context) (int64, error) {
-	var n int64
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		return tx.QueryRow(ctx, `SELECT coalesce(sum(last_seq - first_seq + 1), 0)::bigint FROM usage_missing_batches`).Scan(&n)
-	})
-	return n, wrap(err, "count missing batches")
+	return s.count(ctx, missingTotal, "missing batches")
 }
 
 // foundAgain moves an instance on over a batch that is there already, though the instance's

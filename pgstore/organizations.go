@@ -89,8 +89,17 @@ func (s *Store) SearchOrganizations(ctx context.Context, begin string, limit int
 			if err != nil {
 				return err
 			}
-			rows = append(more, rows...)
-			rows = rows[:min(len(rows), limit)]
+			known := map[uuid.UUID]bool{}
+			for _, one := range more {
+				known[one.ID] = true
+			}
+			// A name may begin with the ID of its own organization.
+			for _, one := range rows {
+				if !known[one.ID] {
+					more = append(more, one)
+				}
+			}
+			rows = more[:min(len(more), limit)]
 		}
 		found = convert(rows, organization)
 		return describeAll(ctx, tx, found)

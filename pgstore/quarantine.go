@@ -61,11 +61,7 @@ func (s *Store) Quarantined(ctx context.Context, id uuid.UUID) (meter.Quarantine
 
 // QuarantinedRows counts what is set aside and waits for a decision.
 func (s *Store) QuarantinedRows(ctx context.Context) (int64, error) {
-	var n int64
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		return tx.QueryRow(ctx, `SELECT count(*) FROM usage_quarantine WHERE state = 'quarantined'`).Scan(&n)
-	})
-	return n, wrap(err, "count the quarantine")
+	return s.count(ctx, quarantinedRows, "the quarantine")
 }
 
 func readQuarantined(ctx context.Context, tx scoped, id uuid.UUID, locking string) (meter.Quarantined, error) {

@@ -3,10 +3,12 @@ package pgstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/shopspring/decimal"
 
@@ -288,6 +290,9 @@ func (s *Store) PutStatements(ctx context.Context, id uuid.UUID, page billing.Ra
 		if export.IssuedAt != nil || billing.Stage(export.Stage).Ended() {
 			return billing.ErrExportEnded
 		}
+		if err := tx.ForgetCounts(ctx, id); err != nil {
+			return err
+		}
 		if err := tx.DeleteStatements(ctx, id, page.Organizations); err != nil {
 			return err
 		}
@@ -351,9 +356,36 @@ func (r *statementRows) insert(ctx context.Context, tx scoped, id uuid.UUID) err
 func (s *Store) RatingCounts(ctx context.Context, id uuid.UUID) (billing.RatingCounts, error) {
 	var out billing.RatingCounts
 	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
-		c, err := tx.RatingCounts(ctx, id)
-		out = billing.RatingCounts{Organizations: c.Organizations, Statements: c.Statements, Parked: c.Parked, Variances: c.Variances, MissingBatches: c.MissingBatches}
+		kept, err := tx.KeptCounts(ctx, id)
+		switch {
+		case err == nil:
+			err = json.Unmarshal(kept, &out)
+		case errors.Is(err, pgx.ErrNoRows):
+			out, err = countRated(ctx, tx, id)
+		}
+		if err != nil {
+			return err
+		}
+		out.MissingBatches, err = tx.MissingBatchesOf(ctx, id)
 		return err
 	})
 	return out, wrap(err, "count what export %s rated", id)
+}
+
+func countRated(ctx context.Context, tx scoped, id uuid.UUID) (billing.RatingCounts, error) {
+	c, err := tx.RatingCounts(ctx, id)
+	return billing.RatingCounts{Organizations: c.Organizations, Statements: c.Statements, Parked: c.Parked, Variances: c.Variances}, err
+}
+
+// keepCounts counts what an export has, for all who look at it until its organizations are rated again.
+func keepCounts(ctx context.Context, tx scoped, id uuid.UUID) error {
+	counts, err := countRated(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	document, err := json.Marshal(counts)
+	if err != nil {
+		return err
+	}
+	return tx.KeepCounts(ctx, id, document)
 }

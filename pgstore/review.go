@@ -184,7 +184,10 @@ func (s *Store) PutManifest(ctx context.Context, id uuid.UUID, manifest billing.
 		if err != nil {
 			return err
 		}
-		return tx.PutManifest(ctx, id, document)
+		if err := tx.PutManifest(ctx, id, document); err != nil {
+			return err
+		}
+		return keepCounts(ctx, tx, id)
 	})
 	return wrap(err, "keep the manifest of export %s", id)
 }

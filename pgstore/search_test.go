@@ -15,6 +15,9 @@ func TestSearchOrganizations(t *testing.T) {
 	acme, other := f.organization("Acme & Sons", "free").ID, f.organization("acme, again", "free").ID
 	f.organization("Bolt", "free")
 	f.organization("100% Ærø_", "free")
+	// A name that is the ID finds its organization once.
+	own := f.organization("of itself", "free").ID
+	f.exec(`UPDATE organizations SET name = id::text || ' itself' WHERE id = $1`, own)
 	names := func(begin string, limit int) string {
 		found, err := f.SearchOrganizations(t.Context(), begin, limit)
 		require.NoError(t, err)
@@ -31,6 +34,7 @@ func TestSearchOrganizations(t *testing.T) {
 	} {
 		require.Equal(t, want, names(begin, 10), begin)
 	}
+	require.Equal(t, own.String()+" itself", names(own.String(), 10))
 	require.Equal(t, "Acme & Sons", names("acme", 1))
 	require.NotEmpty(t, names(other.String()[:35], 10))
 }

@@ -43,15 +43,17 @@ func (s *Store) ReviewVariances(ctx context.Context, id uuid.UUID, threshold bil
 			return err
 		}
 		before, err := tx.FinalExport(ctx, export.Period.AddDate(0, -1, 0))
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
-		if err != nil || before.IssuedAt == nil {
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
-		tag, err := tx.Exec(ctx, putVariances, id, before.ID, threshold.Percent, threshold.Least)
-		found = tag.RowsAffected()
-		return err
+		if err == nil && before.IssuedAt != nil {
+			tag, err := tx.Exec(ctx, putVariances, id, before.ID, threshold.Percent, threshold.Least)
+			if err != nil {
+				return err
+			}
+			found = tag.RowsAffected()
+		}
+		return keepCounts(ctx, tx, id)
 	})
 	return found, wrap(err, "compare the statements of export %s with those before", id)
 }

@@ -10,7 +10,7 @@ import (
 // instancesPage shows the processes that meter, what waits, and what is stuck.
 type instancesPage struct {
 	Instances []instanceView
-	// Gone counts those that ended, or were lost more than a day ago.
+	// Gone counts those that ended within a day.
 	Gone       int
 	Operations gen.Operations
 	Refusal    string
@@ -21,11 +21,9 @@ func (p instancesPage) Live() string { return "/instances/live" }
 
 // instanceView is an instance with how it is.
 type instanceView struct {
-	meter.Instance
+	gen.Instance
 	// Lag is how far what it has flushed is behind.
 	Lag time.Duration
-	// Run is the run that flushes it, in Temporal's UI; empty where there is none.
-	Run string
 	// Own is what it has acknowledged and not written: of the process that answers alone.
 	Own *gen.Operations
 }
@@ -34,10 +32,15 @@ type instanceView struct {
 func (i instanceView) Works() bool { return i.Status == meter.InstanceLive }
 
 // Behind says that it has not flushed for longer than it may be silent.
-func (i instanceView) Behind() bool { return i.Works() && i.Lag > i.Patience() }
+func (i instanceView) Behind() bool { return i.Works() && i.Lag.Seconds() > i.LostAfterSeconds }
 
-// shownLost is how long a lost instance is shown.
-const shownLost = 24 * time.Hour
+// UnderWay is how many requests it had admitted and not settled at its last flush.
+func (i instanceView) UnderWay() int {
+	if i.Open == nil {
+		return 0
+	}
+	return i.Open.Count
+}
 
 func (v *visit) instancesPage() (instancesPage, error) {
 	var p instancesPage
@@ -48,19 +51,13 @@ func (v *visit) instancesPage() (instancesPage, error) {
 	if err := v.get(&found, "/instances"); err != nil {
 		return p, err
 	}
-	runs := map[string]string{}
-	for _, loop := range p.Operations.FlushLoops {
-		if loop.TemporalUrl != nil {
-			runs[loop.InstanceId.String()] = *loop.TemporalUrl
-		}
-	}
 	for _, one := range found.Instances {
-		if one.Status == meter.InstanceStopped || one.Status == meter.InstanceLost && v.now.Sub(one.SeenAt) > shownLost {
+		if one.Status == meter.InstanceStopped {
 			p.Gone++
 			continue
 		}
-		shown := instanceView{Instance: one, Lag: max(0, v.now.Sub(one.Watermark)).Truncate(time.Second), Run: runs[one.ID.String()]}
-		if one.ID == p.Operations.Instance.Id {
+		shown := instanceView{Instance: one, Lag: max(0, v.now.Sub(one.Watermark)).Truncate(time.Second)}
+		if one.Id == p.Operations.Instance.Id {
 			shown.Own = &p.Operations
 		}
 		p.Instances = append(p.Instances, shown)

@@ -42,12 +42,19 @@ type monthPage struct {
 	Variances []billing.StatementVariance
 	Parked    []billing.ParkedOrganization
 	Decisions []billing.ExportDecision
-	Totals    gen.ControlTotals
 	Refusal   string
 	// Note is what was typed to a decision that was refused.
 	Note string
 	// Moved says that the stage is another one than a moment ago: what can be decided is, too.
 	Moved bool
+}
+
+// Money is what the statements come to, by currency: none until they are all there.
+func (p monthPage) Money() []billing.MoneyTotal {
+	if p.Export.Manifest == nil {
+		return nil
+	}
+	return p.Export.Manifest.Money
 }
 
 // Live is where the stage is shown anew; empty where nothing moves.
@@ -166,7 +173,7 @@ func (v *visit) monthPage() (monthPage, error) {
 		part  string
 		out   any
 		limit string
-	}{{"/variances", &variances, "100"}, {"/parked", &parked, "100"}, {"/decisions", &decisions, ""}, {"/control-totals", &p.Totals, ""}} {
+	}{{"/variances", &variances, "100"}, {"/parked", &parked, "100"}, {"/decisions", &decisions, ""}} {
 		if err := v.get(one.out, path+one.part, "limit", one.limit); err != nil {
 			return p, err
 		}

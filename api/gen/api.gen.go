@@ -595,7 +595,39 @@ type Health struct {
 }
 
 // Instance defines model for Instance.
-type Instance = meter.Instance
+type Instance struct {
+	// Host Where it runs.
+	Host string             `json:"host"`
+	Id   openapi_types.UUID `json:"id"`
+
+	// LastSeq The sequence of its last batch.
+	LastSeq int64 `json:"last_seq"`
+
+	// Leased What it may still use of hard limits without asking.
+	Leased int64 `json:"leased"`
+
+	// LostAfterSeconds How long it may not be seen before it is declared lost.
+	LostAfterSeconds float64 `json:"lost_after_seconds"`
+
+	// LostQuota What it had leased of hard limits when it was declared lost: the most that can have been admitted beyond them through it.
+	LostQuota int64 `json:"lost_quota"`
+
+	// Open Its requests under way that may take long, by its last flush; left out where there are none.
+	Open *meter.OpenUsage `json:"open,omitempty"`
+
+	// SeenAt When it last flushed.
+	SeenAt    time.Time `json:"seen_at"`
+	StartedAt time.Time `json:"started_at"`
+
+	// Status Live until it stops cleanly or is declared lost.
+	Status meter.InstanceStatus `json:"status"`
+
+	// TemporalUrl The run that flushes it, in Temporal's UI; missing where it isn't live, or where the operator has set none.
+	TemporalUrl *string `json:"temporal_url,omitempty"`
+
+	// Watermark The time up to which it has flushed all that it admitted.
+	Watermark time.Time `json:"watermark"`
+}
 
 // InstanceList defines model for InstanceList.
 type InstanceList struct {
@@ -707,14 +739,6 @@ type Operations struct {
 
 	// FailingDeliveries Deliveries that were refused and are tried again.
 	FailingDeliveries int64 `json:"failing_deliveries"`
-
-	// FlushLoops The runs that flush the live instances.
-	FlushLoops []struct {
-		InstanceId openapi_types.UUID `json:"instance_id"`
-
-		// TemporalUrl The run in Temporal's UI; missing where the operator has set none.
-		TemporalUrl *string `json:"temporal_url,omitempty"`
-	} `json:"flush_loops"`
 
 	// Instance The process that answers.
 	Instance struct {

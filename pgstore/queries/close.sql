@@ -175,11 +175,13 @@ WHERE p.export_id = @export_id AND p.organization_id > @after ORDER BY p.organiz
 SELECT (SELECT count(*) FROM statements s WHERE s.export_id = @export_id) AS statements,
     (SELECT count(*) FROM export_parked p WHERE p.export_id = @export_id) AS parked,
     (SELECT count(*) FROM export_organizations o WHERE o.export_id = @export_id) AS organizations,
-    (SELECT count(*) FROM export_variances v WHERE v.export_id = @export_id) AS variances,
-    (SELECT coalesce(sum(m.last_seq - m.first_seq + 1), 0)::bigint
-        FROM usage_missing_batches m
-        JOIN instances i ON i.id = m.instance_id
-        JOIN exports e ON e.id = @export_id AND m.noted_at >= e.period AND i.started_at < e.cut) AS missing_batches;
+    (SELECT count(*) FROM export_variances v WHERE v.export_id = @export_id) AS variances;
+
+-- name: MissingBatchesOf :one
+SELECT coalesce(sum(m.last_seq - m.first_seq + 1), 0)::bigint AS batches
+FROM usage_missing_batches m
+JOIN instances i ON i.id = m.instance_id
+JOIN exports e ON e.id = @export_id AND m.noted_at >= e.period AND i.started_at < e.cut;
 
 -- name: AvoidNestedLoops :exec
 -- For the rest of the transaction. Statistics don't know the rows of a new export: joined to each other row by row, as
@@ -239,11 +241,10 @@ WHERE u.export_id = $1 GROUP BY u.meter, m.position ORDER BY m.position;
 DELETE FROM export_variances WHERE export_id = $1;
 
 -- name: Variances :many
--- The largest differences first.
-SELECT v.organization_id, coalesce(o.name, '') AS name, v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent,
-    v.previous_id
+-- The largest differences first: those that are shown are named one by one.
+SELECT v.organization_id, coalesce((SELECT o.name FROM export_organizations o WHERE o.export_id = v.export_id AND o.organization_id = v.organization_id), '')::text AS name,
+    v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent, v.previous_id
 FROM export_variances v
-LEFT JOIN export_organizations o ON o.export_id = v.export_id AND o.organization_id = v.organization_id
 WHERE v.export_id = @export_id ORDER BY abs(v.current - v.previous) DESC, v.organization_id LIMIT @page_size;
 
 -- name: PutDecision :exec

@@ -77,6 +77,15 @@ UPDATE exports SET stage = $2, finished_at = now() WHERE id = $1;
 -- name: PutManifest :exec
 UPDATE exports SET manifest = $2 WHERE id = $1;
 
+-- name: KeepCounts :exec
+UPDATE exports SET counts = $2 WHERE id = $1;
+
+-- name: ForgetCounts :exec
+UPDATE exports SET counts = NULL WHERE id = $1 AND counts IS NOT NULL;
+
+-- name: KeptCounts :one
+SELECT counts FROM exports WHERE id = $1 AND counts IS NOT NULL;
+
 -- name: EndExport :exec
 UPDATE exports SET stage = $2, finished_at = now(), error = $3 WHERE id = $1;
 

@@ -32,14 +32,12 @@ UPDATE instances SET status = 'lost' WHERE id = $1;
 SELECT * FROM instances WHERE id = $1;
 
 -- name: Instances :many
-SELECT sqlc.embed(i), coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota,
-    coalesce((SELECT sum(l.granted) FROM quota_leases l WHERE l.instance_id = i.id), 0)::bigint AS leased
-FROM instances i
-ORDER BY i.started_at, i.id;
+SELECT * FROM instances ORDER BY started_at, id;
 
 -- name: InstancesSince :many
 -- Those that are live, and those that were seen since a time.
-SELECT sqlc.embed(i), coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
+SELECT sqlc.embed(i), coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota,
+    coalesce((SELECT sum(l.granted) FROM quota_leases l WHERE l.instance_id = i.id), 0)::bigint AS leased
 FROM instances i
 WHERE i.status = 'live' OR (i.status <> 'live' AND i.seen_at >= @since)
 ORDER BY i.started_at, i.id;

@@ -8,6 +8,9 @@ SELECT * FROM api_keys
 WHERE sqlc.narg(organization_id)::uuid IS NULL OR organization_id = sqlc.narg(organization_id)
 ORDER BY id;
 
+-- name: StaffKeys :many
+SELECT * FROM api_keys WHERE organization_id IS NULL ORDER BY id;
+
 -- name: RevokeKey :execrows
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1;
 

@@ -180,7 +180,7 @@ func (q *Queries) BilledBy(ctx context.Context, exportID uuid.UUID, organization
 }
 
 const closedExports = `-- name: ClosedExports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE stage = 'closed' AND period >= $1 AND period < $2 ORDER BY period
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE stage = 'closed' AND period >= $1 AND period < $2 ORDER BY period
 `
 
 func (q *Queries) ClosedExports(ctx context.Context, fromPeriod time.Time, beforePeriod time.Time) ([]Export, error) {
@@ -214,6 +214,7 @@ func (q *Queries) ClosedExports(ctx context.Context, fromPeriod time.Time, befor
 			&i.IssuedAt,
 			&i.Request,
 			&i.StagedAt,
+			&i.Counts,
 		); err != nil {
 			return nil, err
 		}
@@ -360,7 +361,7 @@ func (q *Queries) DeleteVariances(ctx context.Context, exportID uuid.UUID) error
 }
 
 const exportOfDecision = `-- name: ExportOfDecision :one
-SELECT e.id, e.period, e.workflow_id, e.run_id, e.stage, e.cut, e.provisional, e.requested_by, e.requested_at, e.frozen_at, e.rolled_through, e.finished_at, e.error, e.manifest, e.revision, e.reopens, e.reason, e.requested_by_id, e.issued_at, e.request, e.staged_at FROM exports e JOIN export_decisions d ON d.export_id = e.id WHERE d.id = $1
+SELECT e.id, e.period, e.workflow_id, e.run_id, e.stage, e.cut, e.provisional, e.requested_by, e.requested_at, e.frozen_at, e.rolled_through, e.finished_at, e.error, e.manifest, e.revision, e.reopens, e.reason, e.requested_by_id, e.issued_at, e.request, e.staged_at, e.counts FROM exports e JOIN export_decisions d ON d.export_id = e.id WHERE d.id = $1
 `
 
 type ExportOfDecisionRow struct {
@@ -392,6 +393,7 @@ func (q *Queries) ExportOfDecision(ctx context.Context, id uuid.UUID) (ExportOfD
 		&i.Export.IssuedAt,
 		&i.Export.Request,
 		&i.Export.StagedAt,
+		&i.Export.Counts,
 	)
 	return i, err
 }
@@ -490,6 +492,20 @@ SELECT pg_advisory_xact_lock(hashtextextended('tollgate_issue', 0))
 func (q *Queries) LockIssuing(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, lockIssuing)
 	return err
+}
+
+const missingBatchesOf = `-- name: MissingBatchesOf :one
+SELECT coalesce(sum(m.last_seq - m.first_seq + 1), 0)::bigint AS batches
+FROM usage_missing_batches m
+JOIN instances i ON i.id = m.instance_id
+JOIN exports e ON e.id = $1 AND m.noted_at >= e.period AND i.started_at < e.cut
+`
+
+func (q *Queries) MissingBatchesOf(ctx context.Context, exportID uuid.UUID) (int64, error) {
+	row := q.db.QueryRow(ctx, missingBatchesOf, exportID)
+	var batches int64
+	err := row.Scan(&batches)
+	return batches, err
 }
 
 const moneyTotals = `-- name: MoneyTotals :many
@@ -814,19 +830,14 @@ const ratingCounts = `-- name: RatingCounts :one
 SELECT (SELECT count(*) FROM statements s WHERE s.export_id = $1) AS statements,
     (SELECT count(*) FROM export_parked p WHERE p.export_id = $1) AS parked,
     (SELECT count(*) FROM export_organizations o WHERE o.export_id = $1) AS organizations,
-    (SELECT count(*) FROM export_variances v WHERE v.export_id = $1) AS variances,
-    (SELECT coalesce(sum(m.last_seq - m.first_seq + 1), 0)::bigint
-        FROM usage_missing_batches m
-        JOIN instances i ON i.id = m.instance_id
-        JOIN exports e ON e.id = $1 AND m.noted_at >= e.period AND i.started_at < e.cut) AS missing_batches
+    (SELECT count(*) FROM export_variances v WHERE v.export_id = $1) AS variances
 `
 
 type RatingCountsRow struct {
-	Statements     int64
-	Parked         int64
-	Organizations  int64
-	Variances      int64
-	MissingBatches int64
+	Statements    int64
+	Parked        int64
+	Organizations int64
+	Variances     int64
 }
 
 func (q *Queries) RatingCounts(ctx context.Context, exportID uuid.UUID) (RatingCountsRow, error) {
@@ -837,7 +848,6 @@ func (q *Queries) RatingCounts(ctx context.Context, exportID uuid.UUID) (RatingC
 		&i.Parked,
 		&i.Organizations,
 		&i.Variances,
-		&i.MissingBatches,
 	)
 	return i, err
 }
@@ -1105,10 +1115,9 @@ func (q *Queries) UsageControlTotals(ctx context.Context, exportID uuid.UUID) ([
 }
 
 const variances = `-- name: Variances :many
-SELECT v.organization_id, coalesce(o.name, '') AS name, v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent,
-    v.previous_id
+SELECT v.organization_id, coalesce((SELECT o.name FROM export_organizations o WHERE o.export_id = v.export_id AND o.organization_id = v.organization_id), '')::text AS name,
+    v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent, v.previous_id
 FROM export_variances v
-LEFT JOIN export_organizations o ON o.export_id = v.export_id AND o.organization_id = v.organization_id
 WHERE v.export_id = $1 ORDER BY abs(v.current - v.previous) DESC, v.organization_id LIMIT $2
 `
 
@@ -1122,7 +1131,7 @@ type VariancesRow struct {
 	PreviousID     uuid.UUID
 }
 
-// The largest differences first.
+// The largest differences first: those that are shown are named one by one.
 func (q *Queries) Variances(ctx context.Context, exportID uuid.UUID, pageSize int32) ([]VariancesRow, error) {
 	rows, err := q.db.Query(ctx, variances, exportID, pageSize)
 	if err != nil {

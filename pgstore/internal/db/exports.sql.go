@@ -60,7 +60,7 @@ func (q *Queries) ExportBatches(ctx context.Context, exportID uuid.UUID) ([]Expo
 }
 
 const exportByID = `-- name: ExportByID :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE id = $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE id = $1
 `
 
 func (q *Queries) ExportByID(ctx context.Context, id uuid.UUID) (Export, error) {
@@ -88,6 +88,7 @@ func (q *Queries) ExportByID(ctx context.Context, id uuid.UUID) (Export, error) 
 		&i.IssuedAt,
 		&i.Request,
 		&i.StagedAt,
+		&i.Counts,
 	)
 	return i, err
 }
@@ -129,7 +130,7 @@ func (q *Queries) ExportMeters(ctx context.Context, exportID uuid.UUID) ([]Expor
 }
 
 const exportOfPeriod = `-- name: ExportOfPeriod :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE period = $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE period = $1
 ORDER BY finished_at IS NULL DESC, (stage = 'closed' OR (stage = 'done' AND NOT provisional)) DESC, requested_at DESC, id DESC LIMIT 1
 `
 
@@ -159,12 +160,13 @@ func (q *Queries) ExportOfPeriod(ctx context.Context, period time.Time) (Export,
 		&i.IssuedAt,
 		&i.Request,
 		&i.StagedAt,
+		&i.Counts,
 	)
 	return i, err
 }
 
 const exportOfRevision = `-- name: ExportOfRevision :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE period = $1 AND revision = $2
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE period = $1 AND revision = $2
 ORDER BY issued_at IS NOT NULL DESC, requested_at DESC, id DESC LIMIT 1
 `
 
@@ -194,12 +196,13 @@ func (q *Queries) ExportOfRevision(ctx context.Context, period time.Time, revisi
 		&i.IssuedAt,
 		&i.Request,
 		&i.StagedAt,
+		&i.Counts,
 	)
 	return i, err
 }
 
 const exportOfRun = `-- name: ExportOfRun :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE workflow_id = $1 AND run_id = $2
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE workflow_id = $1 AND run_id = $2
 `
 
 func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID string) (Export, error) {
@@ -227,6 +230,7 @@ func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID stri
 		&i.IssuedAt,
 		&i.Request,
 		&i.StagedAt,
+		&i.Counts,
 	)
 	return i, err
 }
@@ -294,7 +298,7 @@ func (q *Queries) ExportTotals(ctx context.Context, exportID uuid.UUID, after uu
 }
 
 const exports = `-- name: Exports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
 `
 
 func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
@@ -328,6 +332,7 @@ func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
 			&i.IssuedAt,
 			&i.Request,
 			&i.StagedAt,
+			&i.Counts,
 		); err != nil {
 			return nil, err
 		}
@@ -340,7 +345,7 @@ func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
 }
 
 const finalExport = `-- name: FinalExport :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE period = $1 AND (stage = 'closed' OR (stage = 'done' AND NOT provisional))
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE period = $1 AND (stage = 'closed' OR (stage = 'done' AND NOT provisional))
 `
 
 func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, error) {
@@ -368,6 +373,7 @@ func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, er
 		&i.IssuedAt,
 		&i.Request,
 		&i.StagedAt,
+		&i.Counts,
 	)
 	return i, err
 }
@@ -378,6 +384,15 @@ UPDATE exports SET stage = $2, finished_at = now() WHERE id = $1
 
 func (q *Queries) FinishExport(ctx context.Context, iD uuid.UUID, stage string) error {
 	_, err := q.db.Exec(ctx, finishExport, iD, stage)
+	return err
+}
+
+const forgetCounts = `-- name: ForgetCounts :exec
+UPDATE exports SET counts = NULL WHERE id = $1 AND counts IS NOT NULL
+`
+
+func (q *Queries) ForgetCounts(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, forgetCounts, id)
 	return err
 }
 
@@ -425,7 +440,7 @@ func (q *Queries) InsertExport(ctx context.Context, arg InsertExportParams) erro
 }
 
 const issuedRunOf = `-- name: IssuedRunOf :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports
 WHERE workflow_id = $1 AND run_id <> $2::text AND finished_at IS NULL AND issued_at IS NOT NULL AND manifest IS NOT NULL
 FOR UPDATE
 `
@@ -456,8 +471,29 @@ func (q *Queries) IssuedRunOf(ctx context.Context, workflowID string, runID stri
 		&i.IssuedAt,
 		&i.Request,
 		&i.StagedAt,
+		&i.Counts,
 	)
 	return i, err
+}
+
+const keepCounts = `-- name: KeepCounts :exec
+UPDATE exports SET counts = $2 WHERE id = $1
+`
+
+func (q *Queries) KeepCounts(ctx context.Context, iD uuid.UUID, counts []byte) error {
+	_, err := q.db.Exec(ctx, keepCounts, iD, counts)
+	return err
+}
+
+const keptCounts = `-- name: KeptCounts :one
+SELECT counts FROM exports WHERE id = $1 AND counts IS NOT NULL
+`
+
+func (q *Queries) KeptCounts(ctx context.Context, id uuid.UUID) ([]byte, error) {
+	row := q.db.QueryRow(ctx, keptCounts, id)
+	var counts []byte
+	err := row.Scan(&counts)
+	return counts, err
 }
 
 const laterClosedPeriod = `-- name: LaterClosedPeriod :one
@@ -472,7 +508,7 @@ func (q *Queries) LaterClosedPeriod(ctx context.Context, period time.Time) (time
 }
 
 const lockExport = `-- name: LockExport :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE id = $1 FOR NO KEY UPDATE
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE id = $1 FOR NO KEY UPDATE
 `
 
 func (q *Queries) LockExport(ctx context.Context, id uuid.UUID) (Export, error) {
@@ -500,6 +536,7 @@ func (q *Queries) LockExport(ctx context.Context, id uuid.UUID) (Export, error) 
 		&i.IssuedAt,
 		&i.Request,
 		&i.StagedAt,
+		&i.Counts,
 	)
 	return i, err
 }
@@ -515,7 +552,7 @@ func (q *Queries) LockPeriod(ctx context.Context, dollar_1 time.Time) error {
 }
 
 const openExports = `-- name: OpenExports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at FROM exports WHERE finished_at IS NULL ORDER BY period, requested_at, id
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE finished_at IS NULL ORDER BY period, requested_at, id
 `
 
 func (q *Queries) OpenExports(ctx context.Context) ([]Export, error) {
@@ -549,6 +586,7 @@ func (q *Queries) OpenExports(ctx context.Context) ([]Export, error) {
 			&i.IssuedAt,
 			&i.Request,
 			&i.StagedAt,
+			&i.Counts,
 		); err != nil {
 			return nil, err
 		}

@@ -39,44 +39,33 @@ func (q *Queries) Instance(ctx context.Context, id uuid.UUID) (Instance, error) 
 }
 
 const instances = `-- name: Instances :many
-SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, i.open_count, i.open_since, i.open_organization_id, i.open_meter, i.lost_after_ms, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota,
-    coalesce((SELECT sum(l.granted) FROM quota_leases l WHERE l.instance_id = i.id), 0)::bigint AS leased
-FROM instances i
-ORDER BY i.started_at, i.id
+SELECT id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until, open_count, open_since, open_organization_id, open_meter, lost_after_ms FROM instances ORDER BY started_at, id
 `
 
-type InstancesRow struct {
-	Instance  Instance
-	LostQuota int64
-	Leased    int64
-}
-
-func (q *Queries) Instances(ctx context.Context) ([]InstancesRow, error) {
+func (q *Queries) Instances(ctx context.Context) ([]Instance, error) {
 	rows, err := q.db.Query(ctx, instances)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []InstancesRow
+	var items []Instance
 	for rows.Next() {
-		var i InstancesRow
+		var i Instance
 		if err := rows.Scan(
-			&i.Instance.ID,
-			&i.Instance.Host,
-			&i.Instance.Status,
-			&i.Instance.StartedAt,
-			&i.Instance.SeenAt,
-			&i.Instance.LastSeq,
-			&i.Instance.Watermark,
-			&i.Instance.PlansThrough,
-			&i.Instance.PlansUntil,
-			&i.Instance.OpenCount,
-			&i.Instance.OpenSince,
-			&i.Instance.OpenOrganizationID,
-			&i.Instance.OpenMeter,
-			&i.Instance.LostAfterMs,
-			&i.LostQuota,
-			&i.Leased,
+			&i.ID,
+			&i.Host,
+			&i.Status,
+			&i.StartedAt,
+			&i.SeenAt,
+			&i.LastSeq,
+			&i.Watermark,
+			&i.PlansThrough,
+			&i.PlansUntil,
+			&i.OpenCount,
+			&i.OpenSince,
+			&i.OpenOrganizationID,
+			&i.OpenMeter,
+			&i.LostAfterMs,
 		); err != nil {
 			return nil, err
 		}
@@ -89,7 +78,8 @@ func (q *Queries) Instances(ctx context.Context) ([]InstancesRow, error) {
 }
 
 const instancesSince = `-- name: InstancesSince :many
-SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, i.open_count, i.open_since, i.open_organization_id, i.open_meter, i.lost_after_ms, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota
+SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, i.open_count, i.open_since, i.open_organization_id, i.open_meter, i.lost_after_ms, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota,
+    coalesce((SELECT sum(l.granted) FROM quota_leases l WHERE l.instance_id = i.id), 0)::bigint AS leased
 FROM instances i
 WHERE i.status = 'live' OR (i.status <> 'live' AND i.seen_at >= $1)
 ORDER BY i.started_at, i.id
@@ -98,6 +88,7 @@ ORDER BY i.started_at, i.id
 type InstancesSinceRow struct {
 	Instance  Instance
 	LostQuota int64
+	Leased    int64
 }
 
 // Those that are live, and those that were seen since a time.
@@ -126,6 +117,7 @@ func (q *Queries) InstancesSince(ctx context.Context, since time.Time) ([]Instan
 			&i.Instance.OpenMeter,
 			&i.Instance.LostAfterMs,
 			&i.LostQuota,
+			&i.Leased,
 		); err != nil {
 			return nil, err
 		}

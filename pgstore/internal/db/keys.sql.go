@@ -223,3 +223,38 @@ func (q *Queries) RevokeKey(ctx context.Context, id uuid.UUID) (int64, error) {
 	}
 	return result.RowsAffected(), nil
 }
+
+const staffKeys = `-- name: StaffKeys :many
+SELECT id, organization_id, role, name, prefix, secret_hash, created_at, revoked_at, owner, made_by FROM api_keys WHERE organization_id IS NULL ORDER BY id
+`
+
+func (q *Queries) StaffKeys(ctx context.Context) ([]ApiKey, error) {
+	rows, err := q.db.Query(ctx, staffKeys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ApiKey
+	for rows.Next() {
+		var i ApiKey
+		if err := rows.Scan(
+			&i.ID,
+			&i.OrganizationID,
+			&i.Role,
+			&i.Name,
+			&i.Prefix,
+			&i.SecretHash,
+			&i.CreatedAt,
+			&i.RevokedAt,
+			&i.Owner,
+			&i.MadeBy,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

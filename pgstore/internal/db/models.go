@@ -90,6 +90,8 @@ type Export struct {
 	Request []byte
 	// When it came to its stage.
 	StagedAt time.Time
+	// How many organizations were rated, parked and differ, once that is so: whoever looks at a month need not count them. NULL while they are rated.
+	Counts []byte
 }
 
 // Processes that meter.
