@@ -13,7 +13,11 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
+=======
+.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http bench-close instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
+>>>>>>> rollup
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +70,9 @@ bench-decision: ## Measure a decision beside maps, counters and limiters (about 
 
 bench-http: ## Measure requests beside a bare gin handler and a bare reverse proxy, on a machine that is idle otherwise (two minutes)
 	$(STACK) go test -tags bench -count=1 -timeout 10m -v -run '^TestBenchHTTP$$' ./e2e
+
+bench-close: ## Close a month of 10,000 organizations, and measure time and the worker's memory beside COPY (ORGANIZATIONS)
+	TOLLGATE_CLOSE_ORGANIZATIONS=$(or $(ORGANIZATIONS),10000) $(STACK) go test -count=1 -timeout 30m -v -run '^TestACloseScales$$' ./e2e
 
 instructions: ## Count what a decision takes, in instructions, by Valgrind, which is installed on the way where apt-get can; x86-64 Linux alone (RECORD=-record)
 ifeq ($(shell uname -sm),Linux x86_64)

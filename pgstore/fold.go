@@ -1,5 +1,21 @@
 package pgstore
 
+import (
+	"context"
+)
+
+// planToFold has the statements of a transaction planned for many rows. Under row-level security the
+// planner expects one of 200, and would look up each of millions by itself.
+func planToFold(ctx context.Context, tx scoped) error {
+	if err := tx.AvoidNestedLoops(ctx); err != nil {
+		return err
+	}
+	if err := tx.PlanEachTime(ctx); err != nil {
+		return err
+	}
+	return tx.FoldInMemory(ctx)
+}
+
 // foldDay is the start of a statement that folds the batch rows of one day: common
 // table expressions of which `fresh` has one row for each organization and meter.
 // It needs

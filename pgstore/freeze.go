@@ -137,7 +137,7 @@ func (f *freeze) addUp(ctx context.Context, tx scoped) error {
 	if err != nil || export.FrozenAt != nil {
 		return err
 	}
-	if err := tx.AvoidNestedLoops(ctx); err != nil {
+	if err := planToFold(ctx, tx); err != nil {
 		return err
 	}
 	if err := f.holdRolledDays(ctx, tx); err != nil {

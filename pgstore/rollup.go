@@ -37,14 +37,21 @@ const rollUp = `
 			f.unit_seconds
 		FROM fresh f
 		JOIN meters m ON m.key = f.meter
+		-- Most have a row of the rolled day before, which is read once, as a whole. Only the others are looked up one by
+		-- one: that reads every day of theirs in the month.
+		LEFT JOIN (
+			SELECT p.organization_id, p.meter, p.month_to_date FROM usage_rolled p
+			WHERE p.day = $2::date AND p.day >= date_trunc('month', $1::date::timestamp)::date
+		) AS basis ON basis.organization_id = f.organization_id AND basis.meter = f.meter
 		LEFT JOIN LATERAL (
 			SELECT p.month_to_date FROM usage_rolled p
-			WHERE p.organization_id = f.organization_id AND p.meter = f.meter
-				AND p.day >= date_trunc('month', $1::date::timestamp)::date AND p.day < $1::date
+			WHERE basis.meter IS NULL AND m.aggregation <> 'last' AND p.organization_id = f.organization_id AND p.meter = f.meter
+				AND $2::date > date_trunc('month', $1::date::timestamp)::date
+				AND p.day >= date_trunc('month', $1::date::timestamp)::date AND p.day < $2::date
 			ORDER BY p.day DESC LIMIT 1
-		) AS before ON true
-		-- The sort ends every look at usage_rolled before the first row is put there: where statistics say that the
-		-- table is empty it is read row by row, and would grow under the reader.
+		) AS earlier ON true
+		CROSS JOIN LATERAL (SELECT coalesce(basis.month_to_date, earlier.month_to_date) AS month_to_date) AS before
+		-- In the order of the primary key, and of the locks.
 		ORDER BY f.organization_id, f.meter
 		ON CONFLICT (organization_id, meter, day) DO UPDATE SET
 			value = excluded.value, carried = excluded.carried,
@@ -88,6 +95,9 @@ func (s *Store) RollUpDay(ctx context.Context, day calendar.Day) (billing.DayRol
 		}
 		if kept, err := rowsFrom(ctx, tx); err != nil || day < kept {
 			return cmp.Or(err, billing.ErrRowsDropped)
+		}
+		if err := planToFold(ctx, tx); err != nil {
+			return err
 		}
 		put := db.PutRollupParams{Day: date(day)}
 		// Read before the rows that it stands for: should the day before be rolled up

@@ -189,6 +189,11 @@ JOIN exports e ON e.id = @export_id AND m.noted_at >= e.period AND i.started_at 
 -- nested loop is planned at a prohibitive cost, for which compiling the statement would seem worth its while.
 SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true);
 
+-- name: FoldInMemory :exec
+-- For the rest of the transaction. What is folded is sorted and hashed by the million rows; more than the server has set is
+-- left as it is.
+SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('64MB');
+
 -- name: PlanEachTime :exec
 -- For the rest of the transaction. A plan that a connection keeps may be from before a table had any rows: it would read all
 -- of them for every organization.

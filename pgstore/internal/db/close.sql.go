@@ -432,6 +432,17 @@ func (q *Queries) ExportPlans(ctx context.Context, exportID uuid.UUID) ([]Export
 	return items, nil
 }
 
+const foldInMemory = `-- name: FoldInMemory :exec
+SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('64MB')
+`
+
+// For the rest of the transaction. What is folded is sorted and hashed by the million rows; more than the server has set is
+// left as it is.
+func (q *Queries) FoldInMemory(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, foldInMemory)
+	return err
+}
+
 const issueStatements = `-- name: IssueStatements :exec
 UPDATE statements SET issued = true WHERE export_id = $1
 `

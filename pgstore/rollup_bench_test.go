@@ -1,0 +1,121 @@
+package pgstore_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/calendar"
+)
+
+// benchOrganizations is how many organizations a rollup and a freeze are measured with, each with
+// all five meters of the default catalog.
+const benchOrganizations = 20_000
+
+// BenchmarkRollUpDay measures the rollup of a day of a million batch rows, ten batches of each
+// record, in the middle of a month whose days before are rolled up: the first one of the day, and one
+// that finds nothing new. Beside it, COPY hands the same batch rows out once.
+func BenchmarkRollUpDay(b *testing.B) {
+	const batches = 10
+	f := newFixture(b)
+	f.tenants(benchOrganizations)
+	first, second := f.instance(), f.instance()
+	f.exec(`
+		INSERT INTO usage_batch_rows (day, instance_id, seq, organization_id, meter, plan, plan_version, value, at)
+		SELECT $1::date, CASE n % 2 WHEN 0 THEN $2::uuid ELSE $3::uuid END, n / 2 + 1, o.id, m.key, 'free', 1, n + 1, $1::date + make_interval(hours => n + 1)
+		FROM generate_series(0, $4::int - 1) AS n, organizations o, meters m
+		ORDER BY n, o.id, m.key`, today.Start(), first.id, second.id, batches)
+	f.exec(`
+		INSERT INTO usage_daily (organization_id, meter, day, value, last_at)
+		SELECT r.organization_id, r.meter, r.day, CASE m.aggregation WHEN 'sum' THEN sum(r.value) ELSE max(r.value) END, max(r.at)
+		FROM usage_batch_rows r JOIN meters m ON m.key = r.meter
+		GROUP BY r.organization_id, r.meter, r.day, m.aggregation ORDER BY 1, 2, 3`)
+	f.exec(`UPDATE instances SET last_seq = $1`, batches/2)
+	f.rolledDays(firstDay, today-1)
+	f.exec(`VACUUM ANALYZE`)
+	copied := f.copyOut(b, `SELECT * FROM usage_batch_rows WHERE day = '`+today.String()+`'`)
+	for _, run := range []string{"first", "again"} {
+		b.Run(run, func(b *testing.B) {
+			for range b.N {
+				if run == "first" {
+					b.StopTimer()
+					f.exec(`DELETE FROM usage_rolled WHERE day = $1`, today.Start())
+					f.exec(`DELETE FROM usage_rollup_batches`)
+					f.exec(`DELETE FROM usage_rollups WHERE day = $1`, today.Start())
+					b.StartTimer()
+				}
+				rollup := f.rollUp(today)
+				require.Zero(b, rollup.VarianceCount)
+				require.EqualValues(b, benchOrganizations*5, rollup.Rows)
+			}
+			reportBeside(b, copied, benchOrganizations*5*batches)
+		})
+	}
+}
+
+// BenchmarkFreezeExport measures the freeze of a month of rolled days. Beside it, COPY hands the same
+// rolled rows out once.
+func BenchmarkFreezeExport(b *testing.B) {
+	f := newFixture(b)
+	f.tenants(benchOrganizations)
+	f.rolledDays(firstDay, lastDay)
+	w := f.instance()
+	w.flush(row(f.organization("Acme", "free").ID, evaluations, firstDay, 1))
+	f.exec(`UPDATE usage_rollups SET stale = false`)
+	f.exec(`VACUUM ANALYZE`)
+	copied := f.copyOut(b, `SELECT * FROM usage_rolled WHERE day BETWEEN '`+firstDay.String()+`' AND '`+lastDay.String()+`'`)
+	rows := int(lastDay-firstDay+1) * benchOrganizations * 5
+	b.ResetTimer()
+	for range b.N {
+		b.StopTimer()
+		f.exec(`TRUNCATE exports CASCADE`)
+		e := f.beginExport(period, "run")
+		b.StartTimer()
+		f.freeze(e.ID)
+		b.StopTimer()
+		require.EqualValues(b, benchOrganizations*5, f.count(`SELECT count(*) FROM export_usage`))
+		b.StartTimer()
+	}
+	reportBeside(b, copied, rows)
+}
+
+// rolledDays rolls up days, both included: each organization has 10 of each meter.
+func (f *fixture) rolledDays(from, to calendar.Day) {
+	f.t.Helper()
+	f.exec(`
+		INSERT INTO usage_rolled (organization_id, meter, day, value, carried, month_to_date, unit_seconds)
+		SELECT o.id, m.key, d.day, 10, false, 10, CASE m.aggregation WHEN 'last' THEN 864000 END
+		FROM generate_series($1::date::timestamp, $2::date::timestamp, interval '1 day') AS d (day), organizations o, meters m
+		ORDER BY d.day, o.id, m.key`, from.Start(), to.Start())
+	f.exec(`
+		INSERT INTO usage_rollups (day, revision, content_revision, basis_day, basis_revision, batches, row_count, variance_count)
+		SELECT d.day, 1, 1, lag(d.day) OVER (ORDER BY d.day), lag(1) OVER (ORDER BY d.day), 1, 1, 0
+		FROM generate_series($1::date::timestamp, $2::date::timestamp, interval '1 day') AS d (day)`, from.Start(), to.Start())
+}
+
+// copyOut returns how long COPY takes to hand out what a query selects: the faster of two times.
+func (f *fixture) copyOut(b *testing.B, query string) time.Duration {
+	b.Helper()
+	conn := connect(b, f.db.URL)
+	var best time.Duration
+	for range 2 {
+		began := time.Now()
+		_, err := conn.PgConn().CopyTo(b.Context(), io.Discard, `COPY (`+query+`) TO STDOUT`)
+		require.NoError(b, err)
+		if took := time.Since(began); best == 0 || took < best {
+			best = took
+		}
+	}
+	return best
+}
+
+// reportBeside reports how many rows a second are folded, and how many times as long as by COPY it takes.
+func reportBeside(b *testing.B, copied time.Duration, rows int) {
+	b.Helper()
+	one := b.Elapsed().Seconds() / float64(b.N)
+	b.ReportMetric(float64(rows)/one, "rows/s")
+	b.ReportMetric(one/copied.Seconds(), "×copy")
+	b.ReportMetric(float64(copied.Milliseconds()), "ms-copy")
+}
