@@ -13,11 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
-=======
-.PHONY: help run build test test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http bench-close instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
->>>>>>> rollup
+.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http bench-close instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
