@@ -44,8 +44,9 @@ test-pooler: ## Try everything behind PgBouncer, which is installed on the way: 
 	TOLLGATE_POOLER_KILLS=$(or $(TOLLGATE_POOLER_KILLS),20) \
 		$(STACK) go test -tags pooler -count=1 -timeout 25m -v -run '^Test(Pooler|FailoverBehindAPooler)' ./e2e
 
+# One package after the other: the first one installs what is missing.
 test-pooler-short: ## The same in short: what poolers do, and the programs behind them
-	TOLLGATE_POOLER_KILLS=2 $(STACK) go test -tags pooler -count=1 -timeout 5m -run '^(TestFind|TestKeeps|TestSessions|TestTenants|TestPooler)' ./pgstore/... ./e2e
+	TOLLGATE_POOLER_KILLS=2 $(STACK) go test -tags pooler -p 1 -count=1 -timeout 5m -run '^(TestFind|TestKeeps|TestSessions|TestTenants|TestPooler)' ./pgstore/... ./e2e
 
 test-affinity: ## Try two replicas behind HAProxy, which is installed on the way: a key is served by one of them, also where one is killed
 	$(STACK) go test -tags affinity -count=1 -timeout 5m -v -run '^TestAffinity$$' ./e2e
