@@ -152,14 +152,19 @@ func triesPrices(t *testing.T, d *devRun) {
 	require.Contains(t, admin.Text("div[aria-label=Changes]"), "1200")
 }
 
+// findDemo finds one demo organization by how its name begins.
+func findDemo(w *browsertest.Window) {
+	w.Do(chromedp.SendKeys("#search", "demo p"))
+	w.Await(`document.querySelectorAll('#found tbody tr').length === 1`)
+}
+
 // financeCredits grants credit to an organization, is told what is wrong with an amount, and takes the rest back.
 func financeCredits(t *testing.T, d *devRun) {
 	t.Helper()
 	w := browsertest.Open(t, d.url)
 	w.SignIn(d.env["TOLLGATE_FINANCE_KEY"])
 	w.Click("nav a[href='/credits']", "#search")
-	w.Do(chromedp.SendKeys("#search", "demo p"))
-	w.Await(`document.querySelectorAll('#found tbody tr').length === 1`)
+	findDemo(w)
 	w.Look("credits")
 	w.Click("#found a", "#amount")
 	w.Type("#amount", "1,000")
@@ -182,8 +187,7 @@ func administratorPublishes(t *testing.T, d *devRun) {
 	w := browsertest.Open(t, d.url)
 	w.SignIn(d.env["TOLLGATE_ADMIN_KEY"])
 	w.Visit("organizations", "/organizations")
-	w.Do(chromedp.SendKeys("#search", "demo p"))
-	w.Await(`document.querySelectorAll('#found tbody tr').length === 1`)
+	findDemo(w)
 	w.Click("#found a", "#key-name")
 	w.Look("organization")
 	w.Type("#key-name", "spare")

@@ -43,17 +43,7 @@ func (s *slot) closeLane() {
 		return
 	}
 	taken := s.reached - s.laneBase()
-	s.used += taken
-	if q := s.laneQuota(); q != nil {
-		q.free -= taken
-		q.spent += taken
-		q.pending += taken
-	}
-	d := &s.current
-	d.pending += taken
-	d.has = true
-	d.reports += s.reports
-	d.at = max(d.at, s.at)
+	s.tally(s.laneQuota(), taken, s.reports, s.at)
 	s.reports = 0
 }
 

@@ -140,7 +140,7 @@ func (o *Organization) useSlot(s *slot, i Index, quantity, now int64, pace Pace,
 		return true, d.OverLimit, err
 	}
 	s.enter(m)
-	s.takeAtOnce(q, quantity, now)
+	s.tally(q, quantity, 1, now)
 	out.Plan, out.Window = v.plan.Key, s.window()
 	s.openLane(v, &v.entitlements[i], q)
 	return true, d.OverLimit, nil
@@ -206,8 +206,9 @@ func (q *quota) wish(quantity int64) {
 	}
 }
 
-// takeAtOnce counts what was decided on: the slot is on the list of the drain to come.
-func (s *slot) takeAtOnce(q *quota, quantity, now int64) {
+// tally counts reports that add up to a quantity, the last of them at a time, of a lease if there is one. The slot is on
+// the list of the drain to come.
+func (s *slot) tally(q *quota, quantity int64, reports uint32, at int64) {
 	s.used += quantity
 	if q != nil {
 		q.free -= quantity
@@ -217,6 +218,6 @@ func (s *slot) takeAtOnce(q *quota, quantity, now int64) {
 	d := &s.current
 	d.pending += quantity
 	d.has = true
-	d.reports++
-	d.at = max(d.at, now)
+	d.reports += reports
+	d.at = max(d.at, at)
 }

@@ -22,17 +22,17 @@ import (
 // lock identified reports, records and windows in the same order, and so never deadlock.
 func (s *Store) ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applied, error) {
 	var applied meter.Applied
-	var turn turn
+	var own turn
 	err := s.asPlatformWriting(ctx, func(ctx context.Context, tx scoped) (err error) {
 		if batch.WatermarkOnly {
 			applied, err = moveWatermark(ctx, tx, batch)
 			return err
 		}
-		turn = s.turns.next(len(batch.Rows))
-		applied, err = applyRows(ctx, tx, batch, meter.InstanceLive, nil, &turn)
+		own = s.turns.next(len(batch.Rows))
+		applied, err = applyRows(ctx, tx, batch, meter.InstanceLive, nil, &own)
 		return err
 	})
-	s.turns.after(turn)
+	s.turns.after(own)
 	if refusedForGood(err) && !batch.WatermarkOnly {
 		applied, err = s.applySorted(ctx, batch)
 	}

@@ -19,7 +19,7 @@ import (
 // instanceNow reads an instance as the store has it.
 func (f *fixture) instanceNow(id uuid.UUID) meter.Instance {
 	f.t.Helper()
-	instances, err := f.Instances(f.t.Context())
+	instances, err := f.InstancesSince(f.t.Context(), time.Time{})
 	require.NoError(f.t, err)
 	i := slices.IndexFunc(instances, func(i meter.Instance) bool { return i.ID == id })
 	require.GreaterOrEqual(f.t, i, 0)

@@ -115,21 +115,9 @@ func (s *Store) Instance(ctx context.Context, id uuid.UUID) (meter.Instance, err
 	return found, wrap(err, "read instance %s", id)
 }
 
-// Instances returns all instances in the order in which they started. Those of
-// direct writes and of settled reservations are among them once there were any; they are
-// always stopped. Their leases are not counted.
-func (s *Store) Instances(ctx context.Context) ([]meter.Instance, error) {
-	var found []meter.Instance
-	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		rows, err := tx.Instances(ctx)
-		found = convert(rows, instance)
-		return err
-	})
-	return found, wrap(err, "list instances")
-}
-
 // InstancesSince returns the live instances, and those that are gone and were seen since a time, in the
-// order in which they started.
+// order in which they started. Those of direct writes and of settled reservations are among them once there
+// were any; they are always stopped.
 func (s *Store) InstancesSince(ctx context.Context, since time.Time) ([]meter.Instance, error) {
 	var found []meter.Instance
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {

@@ -117,7 +117,7 @@ func TestDirectWritesAreBatches(t *testing.T) {
 	require.NoError(t, f.UpdateSnapshot(t.Context(), o.ID, storage, today, 7, today.Start().Add(time.Hour)))
 	require.EqualValues(t, 3, f.count(`SELECT count(*) FROM usage_batch_rows`))
 
-	instances, err := f.Instances(t.Context())
+	instances, err := f.InstancesSince(t.Context(), time.Time{})
 	require.NoError(t, err)
 	require.Len(t, instances, 1)
 	require.Equal(t, pgstore.DirectInstance, instances[0].ID)

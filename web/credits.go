@@ -14,25 +14,9 @@ import (
 	"github.com/riverline/tollgate/gate"
 )
 
-// creditsPage finds the organization whose credits are meant.
-type creditsPage struct {
-	Search string
-	Found  []accounts.Organization
-	Next   string
-}
-
+// credits finds the organization whose credits are meant.
 func (v *visit) credits() error {
-	p := creditsPage{Search: v.r.URL.Query().Get("search")}
-	after := v.r.URL.Query().Get("after")
-	if p.Search != "" {
-		after = ""
-	}
-	var found gen.OrganizationPage
-	if err := v.get(&found, "/organizations", "search", p.Search, "limit", "50", "after", after); err != nil {
-		return err
-	}
-	p.Found, p.Next = found.Organizations, pageAfter(found.Next)
-	return v.page("credits", p)
+	return showPage(v, "credits", v.searchOrganizations)
 }
 
 // creditPage shows an organization's credit: balances, grants, and the ledger that they come from.

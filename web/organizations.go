@@ -5,29 +5,41 @@ import (
 	"github.com/riverline/tollgate/api/gen"
 )
 
-// organizationsPage finds organizations, and makes another one.
-type organizationsPage struct {
-	Search  string
-	Found   []accounts.Organization
-	Next    string
-	Plans   []gen.Plan
-	Refusal string
+// organizationSearch is a search for organizations, and a page of those found.
+type organizationSearch struct {
+	Search string
+	Found  []accounts.Organization
+	// Next leads to those after these; empty at the end.
+	Next string
 }
 
-func (v *visit) organizationsPage() (organizationsPage, error) {
+func (v *visit) searchOrganizations() (organizationSearch, error) {
 	query := v.r.URL.Query()
-	p := organizationsPage{Search: query.Get("search")}
+	p := organizationSearch{Search: query.Get("search")}
 	after := query.Get("after")
 	if p.Search != "" {
 		after = ""
 	}
 	var found gen.OrganizationPage
-	if err := v.get(&found, "/organizations", "search", p.Search, "limit", "50", "after", after); err != nil {
+	err := v.get(&found, "/organizations", "search", p.Search, "limit", "50", "after", after)
+	p.Found, p.Next = found.Organizations, pageAfter(found.Next)
+	return p, err
+}
+
+// organizationsPage finds organizations, and makes another one.
+type organizationsPage struct {
+	organizationSearch
+	Plans   []gen.Plan
+	Refusal string
+}
+
+func (v *visit) organizationsPage() (p organizationsPage, err error) {
+	if p.organizationSearch, err = v.searchOrganizations(); err != nil {
 		return p, err
 	}
 	var catalog gen.Catalog
-	err := v.get(&catalog, "/plans")
-	p.Found, p.Next, p.Plans = found.Organizations, pageAfter(found.Next), catalog.Plans
+	err = v.get(&catalog, "/plans")
+	p.Plans = catalog.Plans
 	return p, err
 }
 

@@ -31,9 +31,6 @@ UPDATE instances SET status = 'lost' WHERE id = $1;
 -- name: Instance :one
 SELECT * FROM instances WHERE id = $1;
 
--- name: Instances :many
-SELECT * FROM instances ORDER BY started_at, id;
-
 -- name: InstancesSince :many
 -- Those that are live, and those that were seen since a time.
 SELECT sqlc.embed(i), coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota,

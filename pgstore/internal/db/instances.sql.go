@@ -38,45 +38,6 @@ func (q *Queries) Instance(ctx context.Context, id uuid.UUID) (Instance, error) 
 	return i, err
 }
 
-const instances = `-- name: Instances :many
-SELECT id, host, status, started_at, seen_at, last_seq, watermark, plans_through, plans_until, open_count, open_since, open_organization_id, open_meter, lost_after_ms FROM instances ORDER BY started_at, id
-`
-
-func (q *Queries) Instances(ctx context.Context) ([]Instance, error) {
-	rows, err := q.db.Query(ctx, instances)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Instance
-	for rows.Next() {
-		var i Instance
-		if err := rows.Scan(
-			&i.ID,
-			&i.Host,
-			&i.Status,
-			&i.StartedAt,
-			&i.SeenAt,
-			&i.LastSeq,
-			&i.Watermark,
-			&i.PlansThrough,
-			&i.PlansUntil,
-			&i.OpenCount,
-			&i.OpenSince,
-			&i.OpenOrganizationID,
-			&i.OpenMeter,
-			&i.LostAfterMs,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const instancesSince = `-- name: InstancesSince :many
 SELECT i.id, i.host, i.status, i.started_at, i.seen_at, i.last_seq, i.watermark, i.plans_through, i.plans_until, i.open_count, i.open_since, i.open_organization_id, i.open_meter, i.lost_after_ms, coalesce((SELECT sum(l.outstanding) FROM quota_lost_leases l WHERE l.instance_id = i.id), 0)::bigint AS lost_quota,
     coalesce((SELECT sum(l.granted) FROM quota_leases l WHERE l.instance_id = i.id), 0)::bigint AS leased

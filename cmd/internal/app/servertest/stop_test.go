@@ -91,7 +91,7 @@ func TestAPIStopsInOrder(t *testing.T) {
 		total += r.Value
 	}
 	require.EqualValues(t, 6, total, "all that was counted is written")
-	instances, err := store.Instances(t.Context())
+	instances, err := store.InstancesSince(t.Context(), time.Time{})
 	require.NoError(t, err)
 	require.Len(t, instances, 1)
 	require.Equal(t, meter.InstanceStopped, instances[0].Status)
