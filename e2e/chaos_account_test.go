@@ -105,9 +105,7 @@ func (c *chaos) reconcile() {
 
 func (c *chaos) store() *pgstore.Store {
 	c.t.Helper()
-	store, err := pgstore.Open(c.t.Context(), pgstore.Config{URL: c.system.database.APIURL})
-	require.NoError(c.t, err)
-	return store
+	return c.system.database.Open(c.t, pgstore.Config{})
 }
 
 // compare holds the store to the ledger: what that comes to, and what is wrong.

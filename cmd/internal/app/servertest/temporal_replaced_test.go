@@ -52,9 +52,7 @@ func TestTemporalIsReplaced(t *testing.T) {
 	awaited, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, app.AwaitReady(awaited, worker))
-	store, err := pgstore.Open(t.Context(), pgstore.Config{URL: database.APIURL})
-	require.NoError(t, err)
-	t.Cleanup(store.Close)
+	store := database.Open(t, pgstore.Config{})
 	temporal := dial(t, server)
 
 	october := calendar.PeriodOf(time.Now()).Previous()
@@ -65,7 +63,7 @@ func TestTemporalIsReplaced(t *testing.T) {
 		return billing.Actor{ID: key.ID, Name: name}
 	}
 	ann, bob := newPerson("ann"), newPerson("bob")
-	_, err = starter.StartExport(t.Context(), temporal, workflows.ExportPeriodInput{Period: october.String(), RequestedBy: ann.Name, RequestedByID: ann.ID})
+	_, err := starter.StartExport(t.Context(), temporal, workflows.ExportPeriodInput{Period: october.String(), RequestedBy: ann.Name, RequestedByID: ann.ID})
 	require.NoError(t, err)
 	waiting := openExport(t, store, billing.StageApproving, "")
 	var refusing atomic.Bool
