@@ -13,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http bench-close instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
+.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http bench-close instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference drawings check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +53,7 @@ test-affinity: ## Try two replicas behind HAProxy, which is installed on the way
 
 test-browser: ## Try the pages in headless Chromium, which is installed on the way where apt-get can, with axe-core on each (TOLLGATE_SHOTS keeps pictures)
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
-	$(STACK) go test -tags browser -count=1 -timeout 15m -v -run '^TestBrowser' ./web ./e2e
+	$(STACK) go test -tags browser -count=1 -timeout 15m -v -run '^TestBrowser' ./web/... ./e2e
 
 test-browser-short: ## The same in short: the tenant's path alone
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
@@ -121,6 +121,10 @@ generate: ## Generate the code of queries (sqlc) and of the API (oapi-codegen)
 
 reference: ## Write the pages of docs/reference anew, from the code
 	go test -count=1 -run '^TestReference' ./api ./cmd/internal/app ./cmd/tollgate ./internal/docstest -write-reference
+
+drawings: ## Draw anew what documents describe for Mermaid (docs/pictures/*.svg), in Chromium, with Mermaid's script, which comes by npm
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
+	TOLLGATE_DRAW=1 go test -tags browser -count=1 -run '^TestDraw$$' ./web/site
 
 check-generated: ## Check that the generated code is up to date
 	@tools/check-generated
