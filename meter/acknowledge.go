@@ -15,15 +15,16 @@ import (
 func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []int, again bool) written {
 	s.lock()
 	defer s.mu.Unlock()
+	were := marked(repeated, len(row.identified))
 	for i := range row.identified {
-		s.acknowledgeIdentified(row.day, &row.identified[i], slices.Contains(repeated, i))
+		s.acknowledgeIdentified(row.day, &row.identified[i], were[i])
 	}
 	for _, kind := range windowKinds {
 		s.consume(kind, row.day, row.leased.of(kind))
 	}
 	s.forgetFinished()
 	if s.meter.Aggregation == plans.Sum {
-		added, apart := row.split(repeated, quarantined)
+		added, apart := row.split(were, quarantined)
 		return s.acknowledgeSum(row.day, stored, added, apart, again)
 	}
 	w, known := s.writtenOf(row.day)
@@ -42,7 +43,7 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []i
 		w.after = stored
 	}
 	*known = w.after
-	if !again && row.own(repeated) != stored {
+	if !again && row.own(were) != stored {
 		// It is another's. Where it is not, one more instance may take itself for the one that has crossed.
 		w.before = w.after
 	}
@@ -115,13 +116,13 @@ func (s *slot) settleLeft(day calendar.Day) {
 }
 
 // own folds what a row has of a day that isn't a sum, without what was counted before.
-func (d *drained) own(repeated []int) int64 {
+func (d *drained) own(again []bool) int64 {
 	value, has := d.value, d.has
 	at := d.at
 	for i := range d.identified {
 		one := &d.identified[i]
 		switch {
-		case slices.Contains(repeated, i):
+		case again[i]:
 		case !has, d.slot.meter.Aggregation == plans.Max && one.Quantity > value, d.slot.meter.Aggregation == plans.Last && nanos(one.At) >= at:
 			value, at, has = one.Quantity, nanos(one.At), true
 		}
@@ -130,12 +131,13 @@ func (d *drained) own(repeated []int) int64 {
 }
 
 // split adds up what the store has written of a row of sums, and what it has set aside.
-func (d *drained) split(repeated, quarantined []int) (written, apart int64) {
+func (d *drained) split(again []bool, quarantined []int) (written, apart int64) {
 	written = d.value
+	asides := marked(quarantined, len(d.identified))
 	for i := range d.identified {
 		switch {
-		case slices.Contains(repeated, i):
-		case slices.Contains(quarantined, i):
+		case again[i]:
+		case asides[i]:
 			apart += d.identified[i].Quantity
 		default:
 			written += d.identified[i].Quantity
@@ -145,6 +147,18 @@ func (d *drained) split(repeated, quarantined []int) (written, apart int64) {
 		return 0, apart + written
 	}
 	return written, apart
+}
+
+// marked says of each of n reports whether it is among those at the places. There may be as many of these, and
+// everybody waits for the slot meanwhile.
+func marked(places []int, n int) []bool {
+	out := make([]bool, n)
+	for _, i := range places {
+		if i >= 0 && i < n {
+			out[i] = true
+		}
+	}
+	return out
 }
 
 // acknowledgeIdentified undoes an identified report that somebody else had counted before, and takes note of
