@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,7 +18,6 @@ type counter struct {
 	t    testing.TB
 	owns *pgx.Conn
 	url  string
-	pgstore.Config
 
 	mu sync.Mutex
 	// statements are those that were sent, asks the round trips that they took, without what begins and ends
@@ -37,15 +37,18 @@ func (f *fixture) counter() *counter {
 // of counts what fn makes a store do that only fn uses.
 func (c *counter) of(fn func(*pgstore.Store)) {
 	c.t.Helper()
-	config := c.Config
-	config.URL, config.Tracer = c.url, c
-	store, err := pgstore.Open(c.t.Context(), config)
+	store, err := pgstore.Open(c.t.Context(), pgstore.Config{URL: c.url, Tracer: c})
 	require.NoError(c.t, err)
 	defer store.Close()
-	c.mu.Lock()
-	c.statements, c.asks = 0, 0
-	c.mu.Unlock()
+	c.reset()
 	fn(store)
+}
+
+// reset begins to count anew.
+func (c *counter) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.statements, c.asks = 0, 0
 }
 
 // written is what was written of tables.
@@ -102,8 +105,8 @@ func (c *counter) add(asks, statements int) {
 
 // TraceQueryStart implements pgx.QueryTracer.
 func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	switch {
-	case len(data.SQL) >= 5 && (data.SQL[:5] == "begin" || data.SQL[:5] == "commi" || data.SQL[:5] == "rollb"):
+	switch first, _, _ := strings.Cut(data.SQL, " "); first {
+	case "begin;", "commit", "rollback":
 	default:
 		c.add(1, 1)
 	}
