@@ -13,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench test-bench instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference check-generated
+.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench test-bench instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference drawings check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ build: ## Build the programs into bin/
 
 test: ## Run every test under the race detector, on a real Postgres and a real Temporal
 	@test -n "$(RACE)" || echo "There is no C compiler: the tests run WITHOUT the race detector." >&2
-	$(STACK) go test $(RACE) -p $(AT_ONCE) -count=1 -timeout 18m ./...
+	$(STACK) go test $(RACE) -vet=off -p $(AT_ONCE) -count=1 -timeout 18m ./...
 
 test-short: ## Run the tests that need no server, in seconds
 	go test -short $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
@@ -53,7 +53,7 @@ test-affinity: ## Try two replicas behind HAProxy, which is installed on the way
 
 test-browser: ## Try the pages in headless Chromium, which is installed on the way where apt-get can, with axe-core on each (TOLLGATE_SHOTS keeps pictures)
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
-	$(STACK) go test -tags browser -count=1 -timeout 15m -v -run '^TestBrowser' ./web ./e2e
+	$(STACK) go test -tags browser -count=1 -timeout 15m -v -run '^TestBrowser' ./web/... ./e2e
 
 test-browser-short: ## The same in short: the tenant's path alone
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
@@ -63,7 +63,7 @@ bench: ## Measure all beside what one would use instead, in one table of ratios 
 	cd bench && go run . $(if $(BENCH),-parts "$(BENCH)") $(if $(BENCH_ROUNDS),-rounds $(BENCH_ROUNDS)) $(if $(BENCH_SHORT),-short) $(if $(BENCH_FULL),-full) $(if $(BENCH_WRITE),-write)
 
 test-bench: ## Try what reads benchmarks and makes their table
-	cd bench && go vet ./... && go test -count=1 .
+	cd bench && go test -count=1 .
 
 instructions: ## Count what a decision takes, in instructions, by Valgrind, which is installed on the way where apt-get can; x86-64 Linux alone (RECORD=-record)
 ifeq ($(shell uname -sm),Linux x86_64)
@@ -116,6 +116,10 @@ generate: ## Generate the code of queries (sqlc) and of the API (oapi-codegen)
 
 reference: ## Write the pages of docs/reference anew, from the code
 	go test -count=1 -run '^TestReference' ./api ./cmd/internal/app ./cmd/tollgate ./internal/docstest -write-reference
+
+drawings: ## Draw anew what documents describe for Mermaid (docs/pictures/*.svg), in Chromium, with Mermaid's script, which comes by npm
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
+	TOLLGATE_DRAW=1 go test -tags browser -count=1 -run '^TestDraw$$' ./web/site
 
 check-generated: ## Check that the generated code is up to date
 	@tools/check-generated

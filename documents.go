@@ -7,3 +7,8 @@ import "embed"
 //
 //go:embed *.md docs/*.md docs/*/*.md
 var Documents embed.FS
+
+// Drawings are the pictures that Mermaid drew of what the documents describe, by their path.
+//
+//go:embed docs/pictures/*.svg
+var Drawings embed.FS

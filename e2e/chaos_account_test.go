@@ -28,7 +28,7 @@ func (c *chaos) recover(healed time.Time) {
 	c.t.Helper()
 	for _, r := range c.replicas {
 		again := false
-		for deadline := time.Now().Add(90 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(4 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			select {
 			case <-r.process.ended:
 				require.Fail(c.t, "a replica has ended", "%d: %s", r.n, r.process.log.tail(10))
@@ -65,7 +65,7 @@ func (c *chaos) account(faults []fault, recovered time.Duration) {
 	defer c.ledger.turn.Unlock()
 	var now stored
 	var problems []string
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(flushInterval) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(flushInterval) {
 		now, problems = c.ledger.compare()
 		if len(problems) == 0 || time.Now().After(deadline) {
 			break
@@ -105,9 +105,7 @@ func (c *chaos) reconcile() {
 
 func (c *chaos) store() *pgstore.Store {
 	c.t.Helper()
-	store, err := pgstore.Open(c.t.Context(), pgstore.Config{URL: c.system.database.APIURL})
-	require.NoError(c.t, err)
-	return store
+	return c.system.database.Open(c.t, pgstore.Config{})
 }
 
 // compare holds the store to the ledger: what that comes to, and what is wrong.

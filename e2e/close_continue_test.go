@@ -33,9 +33,7 @@ type lateInstance struct {
 func (s *system) startLateInstance(now time.Time) *lateInstance {
 	s.t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
-	store, err := pgstore.Open(s.t.Context(), pgstore.Config{URL: s.database.APIURL, Logger: quiet})
-	require.NoError(s.t, err)
-	s.t.Cleanup(store.Close)
+	store := s.database.Open(s.t, pgstore.Config{Logger: quiet})
 	l := &lateInstance{t: s.t, id: uuid.Must(uuid.NewV7()), now: now}
 	as := meter.Instance{ID: l.id, Host: "late", Status: meter.InstanceLive, StartedAt: now, SeenAt: now, Watermark: now}
 	require.NoError(s.t, store.RegisterInstance(s.t.Context(), as))

@@ -47,7 +47,7 @@ func (s *system) exportStatus(period string, more ...string) exportStatus {
 }
 
 // stageWait bounds the wait for a stage. A busy machine needs it; who passes doesn't wait for it.
-const stageWait = 3 * time.Minute
+const stageWait = 6 * time.Minute
 
 func (s *system) awaitStage(period string, stages ...billing.Stage) exportStatus {
 	s.t.Helper()

@@ -19,8 +19,7 @@ import (
 // recorded returns the evaluations that the store has of a tenant this month.
 func (s *system) recorded(of tenant) int64 {
 	s.t.Helper()
-	store, err := pgstore.Open(s.t.Context(), pgstore.Config{URL: s.database.APIURL})
-	require.NoError(s.t, err)
+	store := s.database.Open(s.t, pgstore.Config{})
 	defer store.Close()
 	today := calendar.DayOf(time.Now())
 	records, err := store.UsageRange(s.t.Context(), of.id, today-1, today, "evaluations")

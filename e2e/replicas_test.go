@@ -145,8 +145,7 @@ func TestTheLastUnitIsFoundAnywhere(t *testing.T) {
 // requireReconciled holds that all layers agree.
 func (s *system) requireReconciled() {
 	s.t.Helper()
-	store, err := pgstore.Open(s.t.Context(), pgstore.Config{URL: s.database.APIURL})
-	require.NoError(s.t, err)
+	store := s.database.Open(s.t, pgstore.Config{})
 	defer store.Close()
 	today := calendar.DayOf(time.Now())
 	found, err := store.Reconcile(s.t.Context(), today-1, today)

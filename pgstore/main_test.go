@@ -78,10 +78,7 @@ func newFixture(t testing.TB) *fixture {
 
 func (f *fixture) open(config pgstore.Config) *pgstore.Store {
 	f.t.Helper()
-	store, err := pgstore.Open(f.t.Context(), config)
-	require.NoError(f.t, err)
-	f.t.Cleanup(store.Close)
-	return store
+	return f.db.Open(f.t, config)
 }
 
 // exec runs a statement as the owner.

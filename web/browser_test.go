@@ -39,7 +39,7 @@ func TestBrowserTenant(t *testing.T) {
 	s.flush()
 	for name, path := range map[string]string{
 		"usage": "/usage", "history": "/usage/evaluations", "money": "/money", "statements": "/statements", "webhooks": "/webhooks", "keys": "/keys", "style": "/style",
-		"docs": "/docs", "docs-runbook": "/docs/runbook", "docs-search": "/docs/search?q=lease",
+		"docs": "/docs", "docs-journal": "/docs/concepts/journal", "docs-architecture": "/docs/architecture", "docs-runbook": "/docs/runbook", "docs-search": "/docs/search?q=lease",
 	} {
 		w.Visit(name, path)
 	}

@@ -31,7 +31,7 @@ const (
 	// that differ, to show the largest: every eighth organization does.
 	fewest = 3
 	// visits is how often a page is visited to find its time.
-	visits = 7
+	visits = 3
 )
 
 // TestPagesOfManyOrganizations visits every page with many organizations in the store: each answers soon, reads few rows, and

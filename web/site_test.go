@@ -108,8 +108,7 @@ func newSite(t *testing.T) *site {
 	}
 	logger := slog.New(slog.DiscardHandler)
 	database := pgtest.NewDatabase(t)
-	store, err := pgstore.Open(t.Context(), pgstore.Config{URL: database.APIURL, Logger: logger})
-	require.NoError(t, err)
+	store := database.Open(t, pgstore.Config{Logger: logger})
 	require.NoError(t, store.PublishCatalog(t.Context(), plans.Default()))
 	id := uuid.Must(uuid.NewV7())
 	require.NoError(t, store.RegisterInstance(t.Context(), meter.Instance{

@@ -86,8 +86,7 @@ type replica struct {
 func newReplica(t *testing.T, database *pgtest.Database) *replica {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	store, err := pgstore.Open(t.Context(), pgstore.Config{URL: database.APIURL, Logger: logger})
-	require.NoError(t, err)
+	store := database.Open(t, pgstore.Config{Logger: logger})
 	require.NoError(t, store.PublishCatalog(t.Context(), plans.Default()))
 	id := uuid.Must(uuid.NewV7())
 	require.NoError(t, store.RegisterInstance(t.Context(), meter.Instance{

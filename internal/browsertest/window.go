@@ -77,7 +77,8 @@ func (w *Window) Do(actions ...chromedp.Action) {
 // Go opens a page.
 func (w *Window) Go(path string) {
 	w.t.Helper()
-	w.Do(chromedp.Navigate(w.url+path), chromedp.WaitVisible("main"))
+	// A search would find the word, too, also where it is folded away.
+	w.Do(chromedp.Navigate(w.url+path), chromedp.WaitVisible("main", chromedp.ByQuery))
 }
 
 // Click presses what a selector of CSS finds, and waits for what another one finds.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +42,32 @@ type Database struct {
 	// APIURL connects as the role tollgate_api, as the processes of Tollgate do. In an
 	// empty database the role may not exist yet.
 	APIURL string
+}
+
+// patience bounds what a test's own store waits for: a machine that does other things meanwhile takes its time, and a test that
+// hangs ends by its own limit.
+const patience = time.Minute
+
+// Open opens a store for a test, as the role tollgate_api unless config says otherwise, and closes it at the end of the test.
+// It waits for a minute where a process of Tollgate would give up sooner.
+func (d *Database) Open(t testing.TB, config pgstore.Config) *pgstore.Store {
+	t.Helper()
+	if config.URL == "" {
+		config.URL = d.APIURL
+	}
+	if config.QueryTimeout == 0 {
+		config.QueryTimeout = patience
+	}
+	parsed, err := url.Parse(config.URL)
+	require.NoError(t, err)
+	values := parsed.Query()
+	values.Set("connect_timeout", strconv.Itoa(int(patience/time.Second)))
+	parsed.RawQuery = values.Encode()
+	config.URL = parsed.String()
+	store, err := pgstore.Open(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(store.Close)
+	return store
 }
 
 // cluster makes databases on one server.

@@ -112,6 +112,9 @@ func (p *page) see(n ast.Node, has func(string) bool) {
 		n.Parent().ReplaceChild(n.Parent(), n, link)
 	case *ast.FencedCodeBlock:
 		p.say(string(n.Lines().Value(p.source)))
+		if last := len(p.sections) - 1; last >= 0 {
+			n.SetAttributeString(under, p.sections[last].Title)
+		}
 	case *ast.Text:
 		p.say(string(n.Value(p.source)))
 	}
@@ -229,6 +232,9 @@ func (a anchors) Generate(value []byte, _ ast.NodeKind) []byte {
 // Put is told of an anchor that a document gives.
 func (anchors) Put([]byte) {}
 
+// under names the attribute of a block of code that has the heading which it is under.
+const under = "under"
+
 // codeBlocks renders code so that it can be scrolled by keyboard.
 type codeBlocks struct{}
 
@@ -242,16 +248,34 @@ func renderCode(w util.BufWriter, source []byte, n ast.Node, entering bool) (ast
 	if !ok || !entering {
 		return ast.WalkContinue, nil
 	}
-	// A picture of Mermaid's would take its script, which is larger than all the rest.
-	drawing := string(block.Language(source)) == "mermaid"
-	if drawing {
-		_, _ = w.WriteString("<details><summary>The picture, as Mermaid describes it</summary>\n")
+	text := string(block.Lines().Value(source))
+	if string(block.Language(source)) == "mermaid" {
+		title, _ := block.AttributeString(under)
+		writePicture(w, text, drawingOf(text), fmt.Sprint(title))
+		return ast.WalkSkipChildren, nil
 	}
-	_, _ = w.WriteString(`<pre tabindex="0"><code>`)
-	html.DefaultWriter.RawWrite(w, block.Lines().Value(source))
-	_, _ = w.WriteString("</code></pre>\n")
-	if drawing {
-		_, _ = w.WriteString("</details>\n")
-	}
+	writeCode(w, text, "")
 	return ast.WalkSkipChildren, nil
+}
+
+func writeCode(w util.BufWriter, text, id string) {
+	if id != "" {
+		id = ` id="` + id + `"`
+	}
+	_, _ = w.WriteString(`<pre tabindex="0"` + id + `><code>`)
+	html.DefaultWriter.RawWrite(w, []byte(text))
+	_, _ = w.WriteString("</code></pre>\n")
+}
+
+// writePicture shows a picture, and says in its description what is on it. Drawing it on the page would take Mermaid's script,
+// which is larger than all the rest.
+func writePicture(w util.BufWriter, text string, d *drawing, title string) {
+	id := "described-" + strings.TrimSuffix(DrawingOf(text), ".svg")
+	if d != nil {
+		_, _ = fmt.Fprintf(w, `<a class="picture" href="%s"><img src="%s" width="%s" height="%s" alt="Picture: %s" aria-describedby="%s"></a>`+"\n",
+			d.url, d.url, d.width, d.height, template.HTMLEscapeString(title), id)
+	}
+	_, _ = w.WriteString("<details><summary>The picture, as Mermaid describes it</summary>\n")
+	writeCode(w, text, id)
+	_, _ = w.WriteString("</details>\n")
 }

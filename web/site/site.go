@@ -40,6 +40,7 @@ var routes = []struct {
 	{"GET /docs", (*Site).servePage},
 	{"GET /docs/{$}", (*Site).servePage},
 	{"GET /docs/search", (*Site).serveSearch},
+	{"GET " + drawnAt + "{picture}", (*Site).serveDrawing},
 	{"GET /docs/{page}", (*Site).servePage},
 	{"GET /docs/{page}/{below}", (*Site).servePage},
 }

@@ -31,10 +31,8 @@ var dispatched = flag.Int("events", 1000, "how many events are dispatched in Ben
 func BenchmarkDispatch(b *testing.B) {
 	waiting := *dispatched
 	database, temporal := pgtest.NewDatabase(b), temporaltest.NewNamespace(b)
-	store, err := pgstore.Open(b.Context(), pgstore.Config{URL: database.APIURL, MaxConns: 16})
-	require.NoError(b, err)
-	b.Cleanup(store.Close)
-	_, err = store.CreateEndpoint(b.Context(), webhooks.Endpoint{URL: "https://example.com", Secrets: webhooks.Secrets{Current: webhooks.NewSecret()}})
+	store := database.Open(b, pgstore.Config{MaxConns: 16})
+	_, err := store.CreateEndpoint(b.Context(), webhooks.Endpoint{URL: "https://example.com", Secrets: webhooks.Secrets{Current: webhooks.NewSecret()}})
 	require.NoError(b, err)
 	var started atomic.Int64
 	var stop chan struct{}

@@ -53,9 +53,7 @@ func TestAPIStopsInOrder(t *testing.T) {
 	defer cancel()
 	require.NoError(t, app.AwaitReady(awaited, api, worker))
 
-	store, err := pgstore.Open(t.Context(), pgstore.Config{URL: database.APIURL})
-	require.NoError(t, err)
-	t.Cleanup(store.Close)
+	store := database.Open(t, pgstore.Config{})
 	acme, err := store.CreateOrganization(t.Context(), accounts.NewOrganization{Name: "Acme", Plan: "free"})
 	require.NoError(t, err)
 	secret := accounts.NewSecret(accounts.RoleTenant)
