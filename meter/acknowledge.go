@@ -14,8 +14,9 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []i
 	s.lock()
 	defer s.mu.Unlock()
 	inWindow := s.inWindow(row.day)
+	again := marked(repeated, len(row.identified))
 	for i := range row.identified {
-		s.acknowledgeIdentified(row.day, &row.identified[i], slices.Contains(repeated, i))
+		s.acknowledgeIdentified(row.day, &row.identified[i], again[i])
 	}
 	for _, kind := range windowKinds {
 		s.consume(kind, row.day, row.leased.of(kind))
@@ -27,7 +28,7 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []i
 			s.used = max(s.used, stored)
 		}
 	case plans.Sum:
-		written, apart := row.split(repeated, quarantined)
+		written, apart := row.split(again, quarantined)
 		if s.current.day == row.day {
 			// A record is never less than it was: of what is set aside it can be unknown.
 			stored = max(stored, s.current.known)
@@ -51,12 +52,13 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []i
 }
 
 // split adds up what the store has written of a row of sums, and what it has set aside.
-func (d *drained) split(repeated, quarantined []int) (written, apart int64) {
+func (d *drained) split(again []bool, quarantined []int) (written, apart int64) {
 	written = d.value
+	asides := marked(quarantined, len(d.identified))
 	for i := range d.identified {
 		switch {
-		case slices.Contains(repeated, i):
-		case slices.Contains(quarantined, i):
+		case again[i]:
+		case asides[i]:
 			apart += d.identified[i].Quantity
 		default:
 			written += d.identified[i].Quantity
@@ -66,6 +68,18 @@ func (d *drained) split(repeated, quarantined []int) (written, apart int64) {
 		return 0, apart + written
 	}
 	return written, apart
+}
+
+// marked says of each of n reports whether it is among those at the places. There may be as many of these, and
+// everybody waits for the slot meanwhile.
+func marked(places []int, n int) []bool {
+	out := make([]bool, n)
+	for _, i := range places {
+		if i >= 0 && i < n {
+			out[i] = true
+		}
+	}
+	return out
 }
 
 // acknowledgeIdentified undoes an identified report that somebody else had counted before, and takes note of

@@ -109,7 +109,7 @@ type olderDay struct {
 type dayIdentified struct {
 	day        calendar.Day
 	price      price
-	identified IdentifiedReport
+	identified *IdentifiedReport
 }
 
 // extra returns the slot's rare part, which it makes at the first need.
@@ -344,7 +344,7 @@ func (s *slot) record(r *Reservation) {
 	}
 	if r.identified != nil {
 		x := s.extra()
-		x.identified = append(x.identified, dayIdentified{day: r.day, price: r.price, identified: *r.identified})
+		x.identified = append(x.identified, dayIdentified{day: r.day, price: r.price, identified: r.identified})
 		return
 	}
 	if d.has {
