@@ -92,7 +92,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	meterConfig := meter.Config{
 		Catalog: b.catalog, Store: b.store, Logger: i.logger, Now: clock,
 		Leases: b.store, Instance: id, LeaseFor: config.lostAfter() * leasePart / leaseWhole, DenyUnleased: config.LeasesAway == "deny",
-		Identities: b.store, RedateAfter: config.RedateAfter, RefuseUnjournalled: config.JournalFull == "refuse", Behind: func() { poke(i.behind) },
+		Identities: b.store, MaxIdentified: config.MaxIdentified, RedateAfter: config.RedateAfter, RefuseUnjournalled: config.JournalFull == "refuse", Behind: func() { poke(i.behind) },
 	}
 	if journal.Durability(config.Durability) != journal.Memory {
 		meterConfig.Journal = i.journal
