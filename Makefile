@@ -13,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench bench-decision bench-http bench-close instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference drawings pictures check-generated
+.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench test-bench instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference drawings pictures check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ build: ## Build the programs into bin/
 
 test: ## Run every test under the race detector, on a real Postgres and a real Temporal
 	@test -n "$(RACE)" || echo "There is no C compiler: the tests run WITHOUT the race detector." >&2
-	$(STACK) go test $(RACE) -p $(AT_ONCE) -count=1 -timeout 18m ./...
+	$(STACK) go test $(RACE) -vet=off -p $(AT_ONCE) -count=1 -timeout 18m ./...
 
 test-short: ## Run the tests that need no server, in seconds
 	go test -short $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
@@ -59,17 +59,11 @@ test-browser-short: ## The same in short: the tenant's path alone
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
 	$(STACK) go test -tags browser -count=1 -timeout 5m -v -run '^TestBrowserTenant$$' ./web
 
-bench: ## Run the benchmarks (BENCH=Reserve runs some of them)
-	$(STACK) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
+bench: ## Measure all beside what one would use instead, in one table of ratios with its goals: half an hour on an idle machine, 5 GiB (BENCH="http flush", BENCH_SHORT=1, BENCH_FULL=1, BENCH_ROUNDS, BENCH_WRITE=1)
+	cd bench && go run . $(if $(BENCH),-parts "$(BENCH)") $(if $(BENCH_ROUNDS),-rounds $(BENCH_ROUNDS)) $(if $(BENCH_SHORT),-short) $(if $(BENCH_FULL),-full) $(if $(BENCH_WRITE),-write)
 
-bench-decision: ## Measure a decision beside maps, counters and limiters (about four minutes, 4 GiB)
-	cd bench/decision && go run .
-
-bench-http: ## Measure requests beside a bare gin handler and a bare reverse proxy, on a machine that is idle otherwise (two minutes)
-	$(STACK) go test -tags bench -count=1 -timeout 10m -v -run '^TestBenchHTTP$$' ./e2e
-
-bench-close: ## Close a month of 10,000 organizations, and measure time and the worker's memory beside COPY (ORGANIZATIONS)
-	TOLLGATE_CLOSE_ORGANIZATIONS=$(or $(ORGANIZATIONS),10000) $(STACK) go test -count=1 -timeout 30m -v -run '^TestACloseScales$$' ./e2e
+test-bench: ## Try what reads benchmarks and makes their table
+	cd bench && go test -count=1 .
 
 instructions: ## Count what a decision takes, in instructions, by Valgrind, which is installed on the way where apt-get can; x86-64 Linux alone (RECORD=-record)
 ifeq ($(shell uname -sm),Linux x86_64)
@@ -106,6 +100,7 @@ ops: ## Check alert rules and dashboards with Prometheus' own packages (the firs
 lint: ## Check the source: golangci-lint, that workflows are deterministic, the compose file, that no secret is in tree or history
 	$(TOOL) golangci-lint run ./...
 	cd ops && go tool -modfile=../tools/go.mod golangci-lint run ./...
+	cd bench && go tool -modfile=../tools/go.mod golangci-lint run ./...
 	$(TOOL) workflowcheck -config tools/workflowcheck.yaml ./workflows/...
 	cd tools && go test ./... && go run ./composecheck ../docker-compose.yml
 	cd tools/secrets && go test ./... && go tool gitleaks dir $(SCAN) ../.. && go tool gitleaks git $(SCAN) ../..

@@ -3,14 +3,15 @@
 package e2e_test
 
 import (
+	"flag"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 
+	"github.com/riverline/tollgate/internal/benchline"
 	"github.com/riverline/tollgate/internal/demo"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
@@ -78,6 +80,11 @@ func serveBare(address, upstream string) error {
 	return server.ListenAndServe()
 }
 
+var (
+	benchRounds = flag.Int("rounds", 3, "how often each thing is measured")
+	benchLong   = flag.Duration("long", 3*time.Second, "for how long")
+)
+
 // TestBenchHTTP measures what Tollgate adds to a request: its API beside the bare server, both with the
 // generator on the same cores, in turn. First each connection sends as fast as it is answered, which is the
 // capacity; then requests come at 70 % of the smaller of the two capacities, answered or not, and times count from
@@ -88,12 +95,23 @@ func TestBenchHTTP(t *testing.T) {
 	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.startWorker()
 	api := s.startAPI("TOLLGATE_UPSTREAM="+upstream.URL, "TOLLGATE_TENANT_COST=1000000000")
-	key := s.newTenant("Bench", "enterprise").key
+	b := &benched{t: t, key: s.newTenant("Bench", "enterprise").key, servers: []benchedServer{
+		{"bare", startBare(t, upstream.URL)}, {"tollgate", strings.TrimPrefix(api.url, "http://")},
+	}}
+	b.measure("usage", floodCaller{Items: 1})
+	b.measure("batch-of-100", floodCaller{Items: 100})
+	b.measure("batch-of-1000", floodCaller{Items: 1_000})
+	b.measure("gateway", floodCaller{Items: 1, Path: "/gateway/simulate"})
+}
+
+// startBare starts the bare server as a process, and returns where it listens.
+func startBare(t *testing.T, upstream string) string {
+	t.Helper()
 	bare := freeAddress(t)
 	program, err := os.Executable()
 	require.NoError(t, err)
 	command := exec.Command(program)
-	command.Env = append(os.Environ(), bareVariable+"="+bare, upstreamVariable+"="+upstream.URL)
+	command.Env = append(os.Environ(), bareVariable+"="+bare, upstreamVariable+"="+upstream)
 	require.NoError(t, command.Start())
 	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
 	require.Eventually(t, func() bool {
@@ -103,52 +121,55 @@ func TestBenchHTTP(t *testing.T) {
 		}
 		return err == nil
 	}, 30*time.Second, 10*time.Millisecond)
+	return bare
+}
 
-	const rounds, connections, long = 3, 16, 3 * time.Second
-	addresses := []string{bare, strings.TrimPrefix(api.url, "http://")}
-	t.Log("| request | | capacity, requests/s | at 70 %: p50 | p99 | p99.9 |")
-	for _, shape := range []struct {
-		name   string
-		caller floodCaller
-	}{
-		{"`POST /usage`", floodCaller{Items: 1}},
-		{"`POST /usage/batch`, 100", floodCaller{Items: 100}},
-		{"`POST /usage/batch`, 1,000", floodCaller{Items: 1_000}},
-		{"gateway", floodCaller{Items: 1, Path: "/gateway/simulate"}},
-	} {
-		shape.caller.Key, shape.caller.Connections = key, connections
-		send := func(address string, rate int) floodResult {
-			caller := shape.caller
-			caller.Rate = rate
-			result := flood{address, long, []floodCaller{caller}}.begin(t, -1)()[0]
-			require.Zero(t, result.Wrong+result.Unanswered, shape.name)
-			return result
+// benched are servers that are measured beside each other.
+type benched struct {
+	t       *testing.T
+	key     string
+	servers []benchedServer
+}
+
+type benchedServer struct{ name, address string }
+
+// measure measures one kind of request at each server in turn, round after round.
+func (b *benched) measure(request string, caller floodCaller) {
+	b.t.Helper()
+	caller.Key, caller.Connections = b.key, 16
+	capacity := math.Inf(1)
+	for _, server := range b.servers {
+		b.send(server, caller) // Connections, caches and heaps are warm then.
+	}
+	for round := range *benchRounds {
+		for i := range b.servers {
+			server := b.servers[(i+round)%len(b.servers)]
+			served := float64(b.send(server, caller).Served) / benchLong.Seconds()
+			capacity = min(capacity, served)
+			b.report(request, "closed", server, int(served), benchline.Figures{"req/s": served, "items/s": served * float64(caller.Items)})
 		}
-		capacities := [2][]float64{}
-		for range rounds {
-			for i, address := range addresses {
-				capacities[i] = append(capacities[i], float64(send(address, 0).Served)/long.Seconds())
-			}
+	}
+	caller.Rate = max(1, int(0.7*capacity))
+	for round := range *benchRounds {
+		for i := range b.servers {
+			server := b.servers[(i+round)%len(b.servers)]
+			got := b.send(server, caller)
+			b.report(request, "open", server, int(got.Served), benchline.Figures{
+				"p50-ns": float64(got.ServedIn.P50), "p99-ns": float64(got.ServedIn.P99), "p999-ns": float64(got.ServedIn.P999),
+			})
 		}
-		capacity := [2]float64{median(capacities[0]), median(capacities[1])}
-		rate := max(1, int(0.7*min(capacity[0], capacity[1])))
-		var times [2]quantiles
-		for i, address := range addresses {
-			times[i] = send(address, rate).ServedIn
-		}
-		for i, name := range []string{"bare", "Tollgate"} {
-			t.Logf("| %s | %s | %.0f | %s | %s | %s |", shape.name, name, capacity[i], micro(times[i].P50), micro(times[i].P99), micro(times[i].P999))
-		}
-		t.Logf("| | ratio | %.2f | %.2f | %.2f | %.2f |", capacity[1]/capacity[0],
-			ratio(times[1].P50, times[0].P50), ratio(times[1].P99, times[0].P99), ratio(times[1].P999, times[0].P999))
 	}
 }
 
-func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
+func (b *benched) send(server benchedServer, caller floodCaller) floodResult {
+	b.t.Helper()
+	result := flood{server.address, *benchLong, []floodCaller{caller}}.begin(b.t, -1)()[0]
+	require.Zero(b.t, result.Wrong+result.Unanswered, server.name)
+	require.NotZero(b.t, result.Served, server.name)
+	return result
+}
 
-func micro(d time.Duration) string { return d.Round(time.Microsecond).String() }
-
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
+func (b *benched) report(request, load string, server benchedServer, n int, figures benchline.Figures) {
+	b.t.Helper()
+	require.NoError(b.t, benchline.Write(os.Stdout, "HTTP/request="+request+"/load="+load+"/server="+server.name, n, figures))
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/internal/benchline"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
 	"github.com/riverline/tollgate/workflows"
@@ -74,16 +75,24 @@ func TestACloseScales(t *testing.T) {
 	require.Equal(t, int64(organizations), e.Counts.Statements)
 	rows := e.Manifest.Totals[0].Organizations * int64(len(e.Manifest.Totals))
 	copied := copyTime(t, s)
-	history := s.history(t, namespace, last)
+	history, bytes := s.history(t, namespace, last)
 	after := peakMemory(t, worker)
 	t.Logf("%d organizations, %d rows of usage, %d lines", organizations, rows, e.Manifest.Money[0].Lines)
-	for _, line := range times {
-		t.Log(line)
+	of := fmt.Sprintf("Close/organizations=%d", organizations)
+	for _, stage := range times {
+		t.Logf("stage %-10s %s", stage.name, stage.took.Round(time.Millisecond))
+		require.NoError(t, benchline.Write(os.Stdout, of+"/stage="+string(stage.name), 1, benchline.Figures{
+			"ns/op": float64(stage.took), "x-COPY": stage.took.Seconds() / copied.Seconds(),
+		}))
 	}
 	t.Logf("close up to approval %s: %.0f organizations/s; issue %s", whole.Round(time.Millisecond),
 		float64(organizations)/whole.Seconds(), time.Since(approved).Round(time.Millisecond))
 	t.Logf("COPY (SELECT …) TO STDOUT of the same rows: %s: %.0f organizations/s", copied.Round(time.Millisecond), float64(organizations)/copied.Seconds())
-	t.Logf("worker's peak memory: %d MiB, %d MiB before; history: %s", after>>20, before>>20, history)
+	t.Logf("worker's peak memory: %d MiB, %d MiB before; history: %d events, %d bytes", after>>20, before>>20, history, bytes)
+	require.NoError(t, benchline.Write(os.Stdout, of, 1, benchline.Figures{
+		"ns/op": float64(whole), "x-COPY": whole.Seconds() / copied.Seconds(), "copy-ns": float64(copied),
+		"MiB-peak": float64(after >> 20), "x-before": float64(after) / float64(max(1, before)), "events": float64(history),
+	}))
 	require.Less(t, after-before, int64(400<<20), "memory is flat")
 	if !split {
 		s.dryRunScales(api, period, organizations)
@@ -99,16 +108,25 @@ func (s *system) dryRunScales(api *process, period string, organizations int) {
 	took, after := time.Since(began), peakMemory(s.t, api)
 	s.t.Logf("dry run %s: %.0f organizations/s; API's peak memory: %d MiB, %d MiB before", took.Round(time.Millisecond),
 		float64(organizations)/took.Seconds(), after>>20, before>>20)
+	require.NoError(s.t, benchline.Write(os.Stdout, fmt.Sprintf("Close/organizations=%d/stage=dry-run", organizations), 1, benchline.Figures{
+		"ns/op": float64(took), "MiB-peak": float64(after >> 20),
+	}))
 	require.Contains(s.t, totals, fmt.Sprintf("Organizations: %d. Compared: %d, not ratable under the catalog: 0, not billed: 0.", organizations, organizations))
 	require.Regexp(s.t, fmt.Sprintf(`USD .* 0\.00 +0\.0 +0 +0 +%d\n`, organizations), totals)
 	require.Less(s.t, after-before, int64(200<<20), "memory is flat")
 }
 
+// stageTime is how long a close was at a stage.
+type stageTime struct {
+	name billing.Stage
+	took time.Duration
+}
+
 // stageTimes waits for a stage, and says how long each took.
-func (s *system) stageTimes(period string, until billing.Stage) []string {
+func (s *system) stageTimes(period string, until billing.Stage) []stageTime {
 	s.t.Helper()
 	db := s.owner()
-	var out []string
+	var out []stageTime
 	var now billing.Stage
 	since := time.Now()
 	require.Eventually(s.t, func() bool {
@@ -118,7 +136,7 @@ func (s *system) stageTimes(period string, until billing.Stage) []string {
 		}
 		if stage != now {
 			if now != "" {
-				out = append(out, fmt.Sprintf("stage %-10s %s", now, time.Since(since).Round(time.Millisecond)))
+				out = append(out, stageTime{now, time.Since(since)})
 			}
 			now, since = stage, time.Now()
 		}
@@ -141,7 +159,7 @@ func copyTime(t *testing.T, s *system) time.Duration {
 }
 
 // history says how large the workflow's history is, and holds it to Temporal's limits.
-func (s *system) history(t *testing.T, namespace temporaltest.Namespace, period calendar.Period) string {
+func (s *system) history(t *testing.T, namespace temporaltest.Namespace, period calendar.Period) (events, bytes int64) {
 	t.Helper()
 	c, err := client.Dial(client.Options{HostPort: namespace.Address, Namespace: namespace.Name})
 	require.NoError(t, err)
@@ -152,7 +170,7 @@ func (s *system) history(t *testing.T, namespace temporaltest.Namespace, period 
 	// Temporal warns at 10,240 events and 10 MiB.
 	require.Less(t, info.GetHistoryLength(), int64(5_000))
 	require.Less(t, info.GetHistorySizeBytes(), int64(4<<20))
-	return fmt.Sprintf("%d events, %d bytes", info.GetHistoryLength(), info.GetHistorySizeBytes())
+	return info.GetHistoryLength(), info.GetHistorySizeBytes()
 }
 
 // peakMemory is the most memory that a process has had resident.

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 )
 
@@ -43,17 +44,52 @@ type floodCaller struct {
 	Connections int `json:"connections"`
 	// Items is how many reports each request has; 1: it is a POST /usage.
 	Items int `json:"items"`
+	// Keyed gives each report an idempotency key of its own.
+	Keyed bool `json:"keyed"`
 	// Path is where it sends one report to; empty: to the API.
 	Path string `json:"path"`
 }
 
-// request is what it sends.
-func (c floodCaller) request() []byte {
-	path, body := cmp.Or(c.Path, "/api/v1/usage"), `{"meter":"evaluations","quantity":1}`
+// requests returns what makes each request of a connection. The bytes are good until the next.
+func (c floodCaller) requests() func() []byte {
+	const report = `{"meter":"evaluations","quantity":1`
+	path := cmp.Or(c.Path, "/api/v1/usage")
 	if c.Items > 1 {
-		path, body = "/api/v1/usage/batch", "["+strings.Repeat(body+",", c.Items-1)+body+"]"
+		path += "/batch"
 	}
-	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, c.Key, len(body), body)
+	body := func(into []byte, prefix string, n int) []byte {
+		for i := range c.Items {
+			into = append(append(into, ','), report...)
+			if c.Keyed {
+				into = append(append(into, `,"idempotency_key":"`...), prefix...)
+				into = append(strconv.AppendInt(into, int64(n*c.Items+i), 10), '"')
+			}
+			into = append(into, '}')
+		}
+		return into
+	}
+	head := func(into []byte, length int) []byte {
+		return fmt.Appendf(into, "POST %s HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", path, c.Key, length)
+	}
+	whole := func(request, items []byte) []byte {
+		items = items[1:] // Each has a comma before it.
+		if c.Items == 1 {
+			return append(head(request, len(items)), items...)
+		}
+		return append(append(append(head(request, len(items)+2), '['), items...), ']')
+	}
+	if !c.Keyed {
+		always := whole(nil, body(nil, "", 0))
+		return func() []byte { return always }
+	}
+	var request, items []byte
+	prefix, n := uuid.NewString()+"-", 0
+	return func() []byte {
+		items = body(items[:0], prefix, n)
+		request = whole(request[:0], items)
+		n++
+		return request
+	}
 }
 
 // floodResult is what came of a caller's requests.
@@ -143,18 +179,18 @@ func (c floodCaller) send(address string, long time.Duration) floodResult {
 
 // connection sends what is due, one request after the other.
 func (c floodCaller) connection(address string, due <-chan time.Time, until time.Time, tally *floodTally) {
-	request := c.request()
+	next := c.requests()
 	var mine floodTally
 	var conn net.Conn
 	reader := bufio.NewReader(nil)
 	for {
 		at := time.Now()
 		if c.Rate > 0 {
-			next, more := <-due
+			when, more := <-due
 			if !more {
 				break
 			}
-			at = next
+			at = when
 		}
 		if !time.Now().Before(until) {
 			if c.Rate == 0 {
@@ -174,7 +210,7 @@ func (c floodCaller) connection(address string, due <-chan time.Time, until time
 		}
 		written := time.Now()
 		_ = conn.SetDeadline(written.Add(10 * time.Second))
-		status, retryAfter, closes, err := exchange(conn, reader, request)
+		status, retryAfter, closes, err := exchange(conn, reader, next())
 		switch {
 		case err != nil:
 			mine.result.Unanswered++

@@ -2,7 +2,9 @@ package meter_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/internal/benchline"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/meter/metertest"
 	"github.com/riverline/tollgate/plans"
@@ -139,6 +142,8 @@ func TestFewAsksHoweverSlow(t *testing.T) {
 			a.useUp(950, rate, one)
 			require.LessOrEqual(t, a.perEvent(a.asks), 0.1, "asks an event at %g/s", rate)
 			require.Less(t, a.perEvent(a.waited), 0.01, "requests that wait at %g/s", rate)
+			require.NoError(t, benchline.Write(os.Stdout, fmt.Sprintf("Asks/others=%d/rate=%g", others, rate), a.requests,
+				benchline.Figures{"asks/event": a.perEvent(a.asks), "waits/event": a.perEvent(a.waited)}))
 		}
 	}
 }

@@ -86,12 +86,11 @@ func (s *slot) drain(rows []drained) []drained {
 	if x == nil {
 		return rows
 	}
+	rows = s.addIdentified(rows, first)
 	for i := range x.identified {
-		e := &x.identified[i]
-		rows = addIdentified(rows, first, s, e)
-		x.acknowledgeTaken(e.day, e.identified.Quantity)
-		*e = dayIdentified{}
+		x.acknowledgeTaken(x.identified[i].day, x.identified[i].identified.Quantity)
 	}
+	clear(x.identified)
 	x.identified = x.identified[:0]
 	if x.idle() {
 		s.rare = nil
@@ -114,15 +113,35 @@ func (d *dayUsage) drain(s *slot, leased Leased, rows []drained) []drained {
 	return rows
 }
 
-// addIdentified appends an identified report to the row of its day and price among rows[first:].
-func addIdentified(rows []drained, first int, s *slot, e *dayIdentified) []drained {
-	for i := first; i < len(rows); i++ {
-		if rows[i].day == e.day && rows[i].price == e.price {
-			rows[i].identified = append(rows[i].identified, e.identified)
-			return rows
+// addIdentified appends the identified reports to the rows of their days and prices among rows[first:]. They are counted
+// first: a row of thousands that grew would be copied several times, while everybody waits for the slot.
+func (s *slot) addIdentified(rows []drained, first int) []drained {
+	of := make([]int, len(s.rare.identified))
+	var counts []int
+	for n := range s.rare.identified {
+		e := &s.rare.identified[n]
+		i := first
+		for i < len(rows) && (rows[i].day != e.day || rows[i].price != e.price) {
+			i++
+		}
+		if i == len(rows) {
+			rows = append(rows, drained{slot: s, day: e.day, price: e.price})
+		}
+		for len(counts) < len(rows)-first {
+			counts = append(counts, 0)
+		}
+		of[n] = i
+		counts[i-first]++
+	}
+	for i, count := range counts {
+		if count > 0 {
+			rows[first+i].identified = make([]IdentifiedReport, 0, count)
 		}
 	}
-	return append(rows, drained{slot: s, day: e.day, price: e.price, identified: []IdentifiedReport{e.identified}})
+	for n, i := range of {
+		rows[i].identified = append(rows[i].identified, *s.rare.identified[n].identified)
+	}
+	return rows
 }
 
 // harvest is what a drain has taken.

@@ -2,6 +2,7 @@ package meter
 
 import (
 	"context"
+	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/internal/benchline"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -45,7 +47,7 @@ func TestIdleOrganizationsAreSmall(t *testing.T) {
 	m.drain(time.Now())
 	m.dirty, m.spare = nil, nil
 	bytes := (heap() - before) / organizations
-	t.Logf("%d bytes an organization", bytes)
+	require.NoError(t, benchline.Write(os.Stdout, "IdleOrganization", organizations, benchline.Figures{"B/organization": float64(bytes)}))
 	require.Less(t, bytes, uint64(400))
 	runtime.KeepAlive(m)
 }

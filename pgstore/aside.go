@@ -1,7 +1,6 @@
 package pgstore
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -188,6 +187,35 @@ func (q *asideRow) queue(b *pgx.Batch, id meter.BatchID) error {
 	return nil
 }
 
+// asidePlace is what usage_quarantine has of where a row or a report was; identity is empty for a row.
+type asidePlace struct {
+	organization uuid.UUID
+	meter        string
+	day          int32
+	plan         string
+	version      int
+	identity     string
+}
+
+// placesOf finds the places of rows and of their identified reports by what usage_quarantine would have of them. Of a row that
+// is there twice, the later one was set aside.
+func placesOf(rows []meter.Row) map[asidePlace][]meter.BatchPlace {
+	out := map[asidePlace][]meter.BatchPlace{}
+	for i := range rows {
+		row, _ := storableRow(rows[i])
+		of := asidePlace{organization: row.Organization, meter: row.Meter, day: storableDay(row.Day), plan: row.Plan, version: row.PlanVersion}
+		out[of] = append(out[of], meter.BatchPlace{Row: i, Report: meter.WholeRow})
+		for n := range row.Identified {
+			of.identity = string(row.Identified[n].Identity[:])
+			// Of reports under one identity the first counts.
+			if there := out[of]; len(there) == 0 || there[len(there)-1].Row != i {
+				out[of] = append(there, meter.BatchPlace{Row: i, Report: n})
+			}
+		}
+	}
+	return out
+}
+
 // recallQuarantined returns what of a batch that was applied before was set aside.
 func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]meter.BatchPlace, error) {
 	rows, err := tx.Query(ctx, `
@@ -196,31 +224,15 @@ func recallQuarantined(ctx context.Context, tx scoped, batch meter.Batch) ([]met
 	if err != nil {
 		return nil, err
 	}
+	known := placesOf(batch.Rows)
 	var places []meter.BatchPlace
-	var organization uuid.UUID
-	var meterKey string
-	var plan string
-	var version int
-	var day int32
+	var of asidePlace
 	var identity []byte
-	_, err = pgx.ForEachRow(rows, []any{&organization, &meterKey, &day, &plan, &version, &identity}, func() error {
-		for i := len(batch.Rows) - 1; i >= 0; i-- {
-			row, _ := storableRow(batch.Rows[i])
-			if row.Organization != organization || row.Meter != meterKey || storableDay(row.Day) != day ||
-				row.Plan != plan || row.PlanVersion != version {
-				continue
-			}
-			place := meter.BatchPlace{Row: i, Report: meter.WholeRow}
-			if len(identity) > 0 {
-				place.Report = slices.IndexFunc(row.Identified, func(e meter.IdentifiedReport) bool { return bytes.Equal(e.Identity[:], identity) })
-				if place.Report < 0 {
-					continue
-				}
-			}
-			if !slices.Contains(places, place) {
-				places = append(places, place)
-				break
-			}
+	_, err = pgx.ForEachRow(rows, []any{&of.organization, &of.meter, &of.day, &of.plan, &of.version, &identity}, func() error {
+		of.identity = string(identity)
+		if left := known[of]; len(left) > 0 {
+			last := len(left) - 1
+			places, known[of] = append(places, left[last]), left[:last]
 		}
 		return nil
 	})

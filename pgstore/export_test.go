@@ -13,6 +13,12 @@ import (
 // QuotaChannel is quotaChannel.
 func QuotaChannel(instance uuid.UUID) string { return quotaChannel(instance) }
 
+// As they are outside of tests.
+var (
+	ShippedChunkRows = chunkRows
+	ShippedFewRows   = fewRows
+)
+
 // SetChunkRows sets how many rows one statement takes.
 func SetChunkRows(n int) { chunkRows = n }
 

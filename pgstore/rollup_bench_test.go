@@ -1,7 +1,10 @@
 package pgstore_test
 
 import (
+	"flag"
 	"io"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,75 +13,102 @@ import (
 	"github.com/riverline/tollgate/calendar"
 )
 
-// benchOrganizations is how many organizations a rollup and a freeze are measured with, each with
-// all five meters of the default catalog.
-const benchOrganizations = 20_000
+// What rollups and freezes are measured with. Each organization has all five meters of the default
+// catalog; a round hands the same rows out by COPY before, and reports how many times as long it takes.
+var (
+	benchOrganizations = flag.String("organizations", "20000", "of how many organizations rollups and freezes are measured; several, separated by commas")
+	benchBatches       = flag.Int("batches", 10, "how many batches of the day each record has in BenchmarkRollUpDay")
+	benchRounds        = flag.Int("rounds", 1, "how often rollups and freezes are measured over the same rows")
+)
 
-// BenchmarkRollUpDay measures the rollup of a day of a million batch rows, ten batches of each
-// record, in the middle of a month whose days before are rolled up: the first one of the day, and one
-// that finds nothing new. Beside it, COPY hands the same batch rows out once.
-func BenchmarkRollUpDay(b *testing.B) {
-	const batches = 10
+// eachBenchOrganizations runs a benchmark for each number of organizations.
+func eachBenchOrganizations(b *testing.B, run func(b *testing.B, organizations int)) {
+	b.Helper()
+	for _, text := range strings.Split(*benchOrganizations, ",") {
+		n, err := strconv.Atoi(text)
+		require.NoError(b, err)
+		b.Run("organizations="+text, func(b *testing.B) { run(b, n) })
+	}
+}
+
+// BenchmarkRollUpDay measures the rollup of a day of some batches of each record, in the middle of a
+// month whose days before are rolled up: the first one of the day, and one that finds nothing new.
+func BenchmarkRollUpDay(b *testing.B) { eachBenchOrganizations(b, benchmarkRollUpDay) }
+
+func benchmarkRollUpDay(b *testing.B, organizations int) {
+	b.Helper()
 	f := newFixture(b)
-	f.tenants(benchOrganizations)
+	f.crowd(organizations)
 	first, second := f.instance(), f.instance()
 	f.exec(`
 		INSERT INTO usage_batch_rows (day, instance_id, seq, organization_id, meter, plan, plan_version, value, at)
 		SELECT $1::date, CASE n % 2 WHEN 0 THEN $2::uuid ELSE $3::uuid END, n / 2 + 1, o.id, m.key, 'free', 1, n + 1, $1::date + make_interval(hours => n + 1)
 		FROM generate_series(0, $4::int - 1) AS n, organizations o, meters m
-		ORDER BY n, o.id, m.key`, today.Start(), first.id, second.id, batches)
+		ORDER BY n, o.id, m.key`, today.Start(), first.id, second.id, *benchBatches)
 	f.exec(`
 		INSERT INTO usage_daily (organization_id, meter, day, value, last_at)
 		SELECT r.organization_id, r.meter, r.day, CASE m.aggregation WHEN 'sum' THEN sum(r.value) ELSE max(r.value) END, max(r.at)
 		FROM usage_batch_rows r JOIN meters m ON m.key = r.meter
 		GROUP BY r.organization_id, r.meter, r.day, m.aggregation ORDER BY 1, 2, 3`)
-	f.exec(`UPDATE instances SET last_seq = $1`, batches/2)
+	f.exec(`UPDATE instances SET last_seq = $1`, *benchBatches/2)
 	f.rolledDays(firstDay, today-1)
 	f.exec(`VACUUM ANALYZE`)
-	copied := f.copyOut(b, `SELECT * FROM usage_batch_rows WHERE day = '`+today.String()+`'`)
-	for _, run := range []string{"first", "again"} {
-		b.Run(run, func(b *testing.B) {
-			for range b.N {
-				if run == "first" {
-					b.StopTimer()
-					f.exec(`DELETE FROM usage_rolled WHERE day = $1`, today.Start())
-					f.exec(`DELETE FROM usage_rollup_batches`)
-					f.exec(`DELETE FROM usage_rollups WHERE day = $1`, today.Start())
-					b.StartTimer()
+	for range *benchRounds {
+		copied := f.copyOut(b, `SELECT * FROM usage_batch_rows WHERE day = '`+today.String()+`'`)
+		for _, run := range []string{"first", "again"} {
+			b.Run("run="+run, func(b *testing.B) {
+				for range b.N {
+					if run == "first" {
+						b.StopTimer()
+						f.exec(`DELETE FROM usage_rolled WHERE day = $1`, today.Start())
+						f.exec(`DELETE FROM usage_rollup_batches`)
+						f.exec(`DELETE FROM usage_rollups WHERE day = $1`, today.Start())
+						b.StartTimer()
+					}
+					rollup := f.rollUp(today)
+					require.Zero(b, rollup.VarianceCount)
+					require.EqualValues(b, organizations*5, rollup.Rows)
 				}
-				rollup := f.rollUp(today)
-				require.Zero(b, rollup.VarianceCount)
-				require.EqualValues(b, benchOrganizations*5, rollup.Rows)
-			}
-			reportBeside(b, copied, benchOrganizations*5*batches)
-		})
+				reportBeside(b, copied, organizations*5**benchBatches)
+			})
+		}
 	}
 }
 
-// BenchmarkFreezeExport measures the freeze of a month of rolled days. Beside it, COPY hands the same
-// rolled rows out once.
-func BenchmarkFreezeExport(b *testing.B) {
+// BenchmarkFreezeExport measures the freeze of a month of rolled days.
+func BenchmarkFreezeExport(b *testing.B) { eachBenchOrganizations(b, benchmarkFreezeExport) }
+
+func benchmarkFreezeExport(b *testing.B, organizations int) {
+	b.Helper()
 	f := newFixture(b)
-	f.tenants(benchOrganizations)
+	f.crowd(organizations)
 	f.rolledDays(firstDay, lastDay)
 	w := f.instance()
 	w.flush(row(f.organization("Acme", "free").ID, evaluations, firstDay, 1))
 	f.exec(`UPDATE usage_rollups SET stale = false`)
 	f.exec(`VACUUM ANALYZE`)
-	copied := f.copyOut(b, `SELECT * FROM usage_rolled WHERE day BETWEEN '`+firstDay.String()+`' AND '`+lastDay.String()+`'`)
-	rows := int(lastDay-firstDay+1) * benchOrganizations * 5
-	b.ResetTimer()
-	for range b.N {
-		b.StopTimer()
-		f.exec(`TRUNCATE exports CASCADE`)
-		e := f.beginExport(period, "run")
-		b.StartTimer()
-		f.freeze(e.ID)
-		b.StopTimer()
-		require.EqualValues(b, benchOrganizations*5, f.count(`SELECT count(*) FROM export_usage`))
-		b.StartTimer()
+	for range *benchRounds {
+		copied := f.copyOut(b, `SELECT * FROM usage_rolled WHERE day BETWEEN '`+firstDay.String()+`' AND '`+lastDay.String()+`'`)
+		b.Run("run=freeze", func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				f.exec(`TRUNCATE exports CASCADE`)
+				e := f.beginExport(period, "run")
+				b.StartTimer()
+				f.freeze(e.ID)
+				b.StopTimer()
+				require.EqualValues(b, organizations*5, f.count(`SELECT count(*) FROM export_usage`))
+				b.StartTimer()
+			}
+			reportBeside(b, copied, int(lastDay-firstDay+1)*organizations*5)
+		})
 	}
-	reportBeside(b, copied, rows)
+}
+
+// crowd makes many organizations.
+func (f *fixture) crowd(organizations int) {
+	f.t.Helper()
+	f.exec(`INSERT INTO organizations (id, name) SELECT tollgate_uuidv7(), 'Tenant' FROM generate_series(1, $1::int)`, organizations)
 }
 
 // rolledDays rolls up days, both included: each organization has 10 of each meter.
@@ -116,6 +146,6 @@ func reportBeside(b *testing.B, copied time.Duration, rows int) {
 	b.Helper()
 	one := b.Elapsed().Seconds() / float64(b.N)
 	b.ReportMetric(float64(rows)/one, "rows/s")
-	b.ReportMetric(one/copied.Seconds(), "×copy")
-	b.ReportMetric(float64(copied.Milliseconds()), "ms-copy")
+	b.ReportMetric(one/copied.Seconds(), "x-COPY")
+	b.ReportMetric(float64(copied.Nanoseconds()), "copy-ns")
 }

@@ -3,8 +3,9 @@ package workflows_test
 import (
 	"context"
 	"flag"
+	"os"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/riverline/tollgate/activities"
+	"github.com/riverline/tollgate/internal/benchline"
 	"github.com/riverline/tollgate/workflows"
 	"github.com/riverline/tollgate/workflows/starter"
 )
@@ -104,10 +106,10 @@ var economy = flag.Duration("economy", 2*time.Second, "for how long what an inst
 func TestServerAnInstanceIsCheap(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	var heartbeats atomic.Int64
+	var heartbeats beats
 	counting := func(ctx context.Context, method string, in, out any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 		if strings.HasSuffix(method, "/RecordActivityTaskHeartbeat") {
-			heartbeats.Add(1)
+			heartbeats.add()
 		}
 		return invoke(ctx, method, in, out, conn, options...)
 	}
@@ -125,11 +127,73 @@ func TestServerAnInstanceIsCheap(t *testing.T) {
 	run, err := starter.EnsureFlushLoop(t.Context(), s.client, workflows.FlushLoopInput{Instance: i.id, Host: "host-1"})
 	require.NoError(t, err)
 	began := time.Now()
-	eventually(t, "the instance heartbeats", func() bool { return heartbeats.Load() > 0 })
+	eventually(t, "the instance heartbeats", func() bool { return heartbeats.count() > 0 })
 	time.Sleep(*economy)
 	took := time.Since(began)
 	history := actionsOf(s.history(t, run))
-	t.Logf("in %s: %d actions of the history and %d heartbeats", took.Round(time.Second), history, heartbeats.Load())
+	t.Logf("in %s: %d actions of the history and %d heartbeats", took.Round(time.Second), history, heartbeats.count())
 	hours := took.Hours()
-	require.LessOrEqual(t, float64(history+int(heartbeats.Load())), 130*hours+4, "4 for the start and the epoch at hand")
+	require.LessOrEqual(t, float64(history+heartbeats.count()), 130*hours+4, "4 for the start and the epoch at hand")
+
+	actions, events := s.costOfAnEpoch(t)
+	epochs := float64(time.Hour / workflows.DefaultEpoch)
+	require.NoError(t, benchline.Write(os.Stdout, "InstanceHour", 1, benchline.Figures{
+		"actions/h": heartbeats.anHour() + epochs*actions, "history-events/h": epochs * events,
+	}))
+}
+
+// beats are heartbeats as they come.
+type beats struct {
+	mu          sync.Mutex
+	n           int
+	first, last time.Time
+}
+
+func (b *beats) add() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.n, b.last = b.n+1, time.Now()
+	if b.n == 1 {
+		b.first = b.last
+	}
+}
+
+func (b *beats) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.n
+}
+
+// anHour is how many there are an hour: as counted, or as a worker lets through where only one was.
+func (b *beats) anHour() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.n < 2 {
+		return float64(time.Hour / workflows.InstanceWorkerOptions().MaxHeartbeatThrottleInterval)
+	}
+	return float64(b.n-1) / b.last.Sub(b.first).Hours()
+}
+
+// costOfAnEpoch counts what a flush loop's epoch adds to the history, by short ones: however long, it is
+// one activity.
+func (s *system) costOfAnEpoch(t *testing.T) (actions, events float64) {
+	t.Helper()
+	i := s.newInstance(t)
+	run, err := starter.EnsureFlushLoop(t.Context(), s.client, workflows.FlushLoopInput{Instance: i.id, Host: "host-1", Epoch: activities.Duration(300 * time.Millisecond)})
+	require.NoError(t, err)
+	var history *historypb.History
+	var ends []int
+	for began := time.Now(); len(ends) < 4; time.Sleep(100 * time.Millisecond) {
+		require.Less(t, time.Since(began), wait, "some epochs are over")
+		history, ends = s.history(t, run), nil
+		for at, e := range history.GetEvents() {
+			if e.GetActivityTaskCompletedEventAttributes() != nil {
+				ends = append(ends, at)
+			}
+		}
+	}
+	first, last := ends[0], ends[len(ends)-1]
+	between := &historypb.History{Events: history.GetEvents()[first+1 : last+1]}
+	epochs := float64(len(ends) - 1)
+	return float64(actionsOf(between)) / epochs, float64(last-first) / epochs
 }

@@ -1,5 +1,5 @@
 // Command decision compares what Tollgate takes to find an organization, to decide and to count, with
-// the structures that one would use instead. README.md says how, and what came out.
+// the structures that one would use instead. It writes benchmark lines; README.md of bench/ says how.
 package main
 
 import (
@@ -10,112 +10,129 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/riverline/tollgate/internal/benchline"
 )
 
 func main() {
-	rounds := flag.Int("rounds", 7, "how often each subject is measured; the median counts")
-	operations := flag.Int("operations", 1_000_000, "how many operations one measurement takes")
-	dir := flag.String("dir", "", "the folder of the journal; empty: the system's for temporary files")
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each subject is measured")
+	flag.IntVar(&o.operations, "operations", 1_000_000, "how many operations one measurement takes")
+	flag.StringVar(&o.dir, "dir", "", "the folder of the journal; empty: the system's for temporary files")
+	list := flag.String("organizations", "10000,1000000", "of how many; several one after the other")
 	only := flag.String("only", "", "the subject that alone is measured, with a processor's profile in decision.pprof")
-	organizations := flag.Int("organizations", 10_000, "of how many, with -only")
 	cores := flag.Int("cores", 1, "on how many, with -only")
 	flag.Parse()
-	measure := func() error { return run(os.Stdout, *dir, *rounds, *operations) }
-	if *only != "" {
-		measure = func() error {
-			return profile(*only, *dir, setting{organizations: *organizations, cores: *cores}, *rounds, *operations)
+	for _, one := range strings.Split(*list, ",") {
+		n, err := strconv.Atoi(one)
+		if err != nil || n < 1 {
+			fmt.Fprintf(os.Stderr, "-organizations %s: %q must be a number above 0\n", *list, one)
+			os.Exit(2)
 		}
+		o.organizations = append(o.organizations, n)
 	}
-	if err := measure(); err != nil {
+	var err error
+	if *only == "" {
+		err = o.run(os.Stdout)
+	} else {
+		err = o.profile(*only, setting{organizations: o.organizations[0], cores: *cores})
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
+// options are what the program was asked for.
+type options struct {
+	rounds, operations int
+	dir                string
+	organizations      []int
+}
+
 // draws is how many keys are drawn beforehand, so that drawing them isn't measured. A power of two.
 const draws = 1 << 20
 
-// setting is a table.
+// setting is how a subject is measured.
 type setting struct {
 	organizations, cores int
 	zipf                 bool
+	order                []int32
 }
 
-func run(out io.Writer, dir string, rounds, operations int) error {
-	for _, organizations := range []int{10_000, 1_000_000} {
-		ids := make([]uuid.UUID, organizations)
-		for i := range ids {
-			ids[i] = uuid.New()
-		}
-		made := make([]made, len(subjects))
-		for i, s := range subjects {
-			use, end, err := s.make(ids, dir)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
-			}
-			made[i].use, made[i].end = use, end
-		}
-		for _, s := range []setting{{organizations, 1, false}, {organizations, 2, false}, {organizations, 2, true}} {
-			if err := s.measure(out, made, rounds, operations); err != nil {
-				return err
-			}
-		}
-		for _, m := range made {
-			m.end()
+func (s setting) name() string {
+	keys := "uniform"
+	if s.zipf {
+		keys = "zipf"
+	}
+	return fmt.Sprintf("Decision/organizations=%d/cores=%d/keys=%s", s.organizations, s.cores, keys)
+}
+
+func (o options) run(out io.Writer) error {
+	for _, organizations := range o.organizations {
+		if err := o.of(out, organizations); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// made is a subject with its organizations.
-type made struct {
-	use func(i int) bool
-	end func()
+// of measures every subject in each setting in turn, round after round, so that what else the machine
+// does falls on all of them.
+func (o options) of(out io.Writer, organizations int) error {
+	ids := identities(organizations)
+	made := make([]func(int) bool, len(subjects))
+	var ends []func()
+	defer func() {
+		for _, end := range ends {
+			end()
+		}
+	}()
+	for i, s := range subjects {
+		use, end, err := s.make(ids, o.dir)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		made[i], ends = use, append(ends, end)
+	}
+	var settings []setting
+	for _, zipf := range []bool{false, true} {
+		for _, cores := range []int{1, 2} {
+			s := setting{organizations: organizations, cores: cores, zipf: zipf}
+			s.order = s.draw()
+			settings = append(settings, s)
+		}
+	}
+	for round := range o.rounds {
+		for _, s := range settings {
+			for i := range subjects {
+				i = (i + round) % len(subjects)
+				one, err := s.once(made[i], o.operations)
+				if err != nil {
+					return fmt.Errorf("%s: %w", subjects[i].name, err)
+				}
+				if err := benchline.Write(out, s.name()+"/subject="+subjects[i].name, o.operations, one); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
-// sample is what one operation came to: by the clock, and of processors, in nanoseconds.
-type sample struct{ wall, cpu, allocations float64 }
-
-// measure takes every subject in turn, round after round, so that what else the machine does falls
-// on all of them, and prints medians. A ratio is of processor time, to the sharded map in the same round.
-func (s setting) measure(out io.Writer, made []made, rounds, operations int) error {
-	order := s.draw()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(s.cores))
-	samples := make([][]sample, len(subjects))
-	for round := range rounds {
-		for i := range subjects {
-			i = (i + round) % len(subjects)
-			one, err := s.once(made[i].use, order, operations)
-			if err != nil {
-				return fmt.Errorf("%s: %w", subjects[i].name, err)
-			}
-			samples[i] = append(samples[i], one)
-		}
+func identities(n int) []uuid.UUID {
+	ids := make([]uuid.UUID, n)
+	for i := range ids {
+		ids[i] = uuid.New()
 	}
-	keys := "uniform keys"
-	if s.zipf {
-		keys = "keys by Zipf, s = 1.1"
-	}
-	_, _ = fmt.Fprintf(out, "\n%d organizations, %d core(s), %s\n", s.organizations, s.cores, keys)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "subject\tns\tns of CPU\tto the sharded map\tallocations\treads the clock")
-	for i, subject := range subjects {
-		ratios := make([]float64, rounds)
-		for round := range rounds {
-			ratios[round] = samples[i][round].cpu / samples[reference][round].cpu
-		}
-		_, _ = fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.2f\t%.2f\t%s\n", subject.name,
-			median(samples[i], func(s sample) float64 { return s.wall }),
-			median(samples[i], func(s sample) float64 { return s.cpu }), middle(ratios),
-			median(samples[i], func(s sample) float64 { return s.allocations }), subject.clock)
-	}
-	return table.Flush()
+	return ids
 }
 
 // draw draws the organizations that operations are of.
@@ -133,8 +150,10 @@ func (s setting) draw() []int32 {
 	return order
 }
 
-// once measures one subject once, with a goroutine on each core.
-func (s setting) once(use func(int) bool, order []int32, operations int) (sample, error) {
+// once measures one subject once, with a goroutine on each core: an operation by the clock, for all cores
+// together, and of processors.
+func (s setting) once(use func(int) bool, operations int) (benchline.Figures, error) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(s.cores))
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -145,7 +164,7 @@ func (s setting) once(use func(int) bool, order []int32, operations int) (sample
 		all.Go(func() {
 			at, missed := core*(draws/s.cores), 0
 			for range operations / s.cores {
-				if !use(int(order[at&(draws-1)])) {
+				if !use(int(s.order[at&(draws-1)])) {
 					missed++
 				}
 				at++
@@ -157,23 +176,15 @@ func (s setting) once(use func(int) bool, order []int32, operations int) (sample
 	took, used := time.Since(began), processorTime()-used
 	runtime.ReadMemStats(&after)
 	if slices.Max(refused) > 0 {
-		return sample{}, fmt.Errorf("%d operations were refused: something else was measured", slices.Max(refused))
+		return nil, fmt.Errorf("%d operations were refused: something else was measured", slices.Max(refused))
 	}
 	n := float64(operations / s.cores * s.cores)
-	return sample{wall: float64(took.Nanoseconds()) / n, cpu: float64(used.Nanoseconds()) / n, allocations: float64(after.Mallocs-before.Mallocs) / n}, nil
-}
-
-func median(samples []sample, of func(sample) float64) float64 {
-	values := make([]float64, len(samples))
-	for i, s := range samples {
-		values[i] = of(s)
-	}
-	return middle(values)
-}
-
-func middle(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
+	return benchline.Figures{
+		"ns/op":     float64(took.Nanoseconds()) / n,
+		"cpu-ns/op": float64(used.Nanoseconds()) / n,
+		// Those of the goroutines themselves included.
+		"allocs/op": float64(after.Mallocs-before.Mallocs) / n,
+	}, nil
 }
 
 // processorTime is what the process has used of processors, which says more than the clock where the

@@ -25,32 +25,29 @@ import (
 // subject is one way to decide and to count. use takes a unit of the organization with an index, and
 // says whether it was there.
 type subject struct {
-	name  string
-	clock string
-	make  func(ids []uuid.UUID, dir string) (use func(i int) bool, end func(), err error)
+	name string
+	make func(ids []uuid.UUID, dir string) (use func(i int) bool, end func(), err error)
 }
 
 // limit is so high that nothing is refused: what is measured is the admission.
 const limit = int64(plans.MaxQuantity)
 
-// reference is the subject that ratios are to.
-const reference = 6
-
+// The subjects. Tollgate's have windows that end and read the clock, as go-limiter does; those named "in
+// hand" don't look for the organization.
 var subjects = []subject{
-	{"tollgate: find, use", "yes", ofTollgate(false, journal.Memory, useAtOnce)},
-	{"tollgate: find, use, journal", "yes", ofTollgate(false, journal.Process, useAtOnce)},
-	{"tollgate: use (organization in hand)", "yes", ofTollgate(true, journal.Memory, useAtOnce)},
-	{"tollgate: find, admit, commit", "yes", ofTollgate(false, journal.Memory, admitAndCommit)},
-	{"tollgate: find, admit, commit, journal", "yes", ofTollgate(false, journal.Process, admitAndCommit)},
-	{"tollgate: admit, commit (organization in hand)", "yes", ofTollgate(true, journal.Memory, admitAndCommit)},
-	{"sharded map, RWMutex, atomics", "no", shardedMap},
-	{"sharded map, RWMutex, atomics, clock", "yes", withClock(shardedMap)},
-	{"xsync.Map, atomics", "no", xsyncMap},
-	{"prometheus CounterVec", "no", counterVec},
-	{"go-limiter memorystore", "yes", goLimiter},
-	{"padded atomic (organization in hand)", "no", paddedAtomic},
-	{"time.Now alone", "yes", withClock(nothing)},
-	{"wallclock.Now alone", "yes", wallClock},
+	{"find-use", ofTollgate(false, journal.Memory, useAtOnce)},
+	{"find-use-journal", ofTollgate(false, journal.Process, useAtOnce)},
+	{"in-hand-use", ofTollgate(true, journal.Memory, useAtOnce)},
+	{"find-admit-commit", ofTollgate(false, journal.Memory, admitAndCommit)},
+	{"find-admit-commit-journal", ofTollgate(false, journal.Process, admitAndCommit)},
+	{"sharded-map", shardedMap},
+	{"sharded-map-clock", withClock(shardedMap)},
+	{"xsync.Map", xsyncMap},
+	{"CounterVec", counterVec},
+	{"go-limiter", goLimiter},
+	{"in-hand-padded-atomic", paddedAtomic},
+	{"time.Now", withClock(nothing)},
+	{"wallclock.Now", wallClock},
 }
 
 // ofTollgate decides out of a lease and counts, as POST /usage does; with the organization in hand, as

@@ -1,5 +1,5 @@
-// Command journal compares Tollgate's journal with other write-ahead logs and with
-// the ways of writing that it could have used. README.md says how, and what came out.
+// Command journal compares Tollgate's journal with other write-ahead logs and with the ways of writing
+// that it could have used. It writes benchmark lines; README.md says how, and what was chosen.
 package main
 
 import (
@@ -9,30 +9,39 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/internal/benchline"
 	"github.com/riverline/tollgate/meter/journal"
 )
 
 func main() {
-	rounds := flag.Int("rounds", 9, "how often each subject is measured; the median counts")
-	dir := flag.String("dir", "", "the folder to write in; empty: the system's for temporary files")
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each subject is measured")
+	flag.IntVar(&o.appends, "appends", 300_000, "how many appends one measurement takes; of those that survive a loss of power, 200 at most by few goroutines and 4,000 by many")
+	flag.StringVar(&o.dir, "dir", "", "the folder to write in; empty: the system's for temporary files")
 	flag.Parse()
-	if err := run(os.Stdout, *dir, *rounds); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	for _, s := range o.settings() {
+		if err := s.measure(os.Stdout, o.dir, o.rounds); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", s.title, err)
+			os.Exit(1)
+		}
 	}
 }
 
-// setting is a table: what is measured at once.
+// options are what the program was asked for.
+type options struct {
+	rounds, appends int
+	dir             string
+}
+
+// setting is what is measured at once.
 type setting struct {
 	title             string
 	subjects          []subject
@@ -41,88 +50,52 @@ type setting struct {
 	appends int
 }
 
-func settings() []setting {
+func (o options) settings() []setting {
 	var out []setting
 	for _, s := range []setting{{cores: 1, goroutines: 1}, {cores: 2, goroutines: 2}, {cores: 2, goroutines: 128}} {
-		where := fmt.Sprintf("%d core(s), %d goroutine(s)", s.cores, s.goroutines)
-		s.title, s.subjects, s.appends = "survives the process: "+where, processSubjects, 300_000
+		s.title, s.subjects, s.appends = "survives=process", processSubjects, o.appends
 		out = append(out, s)
-		s.title, s.subjects, s.appends = "survives a loss of power: "+where, diskSubjects, 200
+		s.title, s.subjects, s.appends = "survives=power", diskSubjects, min(o.appends, 200)
 		if s.goroutines > 2 {
-			s.appends = 4_000
+			s.appends = min(o.appends, 4_000)
 		}
 		out = append(out, s)
 	}
-	return append(out, setting{title: "how a record is laid out: 1 core, 1 goroutine", subjects: layoutSubjects, cores: 1, goroutines: 1, appends: 300_000})
+	return append(out, setting{title: "layout", subjects: layoutSubjects, cores: 1, goroutines: 1, appends: o.appends})
 }
 
-func run(out io.Writer, dir string, rounds int) error {
-	for _, s := range settings() {
-		if err := s.measure(out, dir, rounds); err != nil {
-			return fmt.Errorf("%s: %w", s.title, err)
+// measure takes every subject in turn, round after round, so that what else the machine does falls on
+// all of them.
+func (s setting) measure(out io.Writer, dir string, rounds int) error {
+	for round := range rounds {
+		for i := range s.subjects {
+			subject := s.subjects[(i+round)%len(s.subjects)]
+			measured, err := s.once(subject, dir)
+			if errors.Is(err, errors.ErrUnsupported) {
+				continue // Not on this system.
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", subject.name, err)
+			}
+			name := fmt.Sprintf("Journal/%s/cores=%d/goroutines=%d/subject=%s", s.title, s.cores, s.goroutines, subject.name)
+			if err := benchline.Write(out, name, s.appends, measured); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// sample is what one measurement of a subject came to, for each append.
-type sample struct{ wall, cpu, allocations float64 }
-
-// measure takes every subject in turn, round after round, so that what else the
-// machine does falls on all of them, and prints medians. The ratio is to the first
-// subject in the same round.
-func (s setting) measure(out io.Writer, dir string, rounds int) error {
-	samples := make([][]sample, len(s.subjects))
-	for round := range rounds {
-		for i := range s.subjects {
-			i = (i + round) % len(s.subjects)
-			measured, err := s.once(s.subjects[i], dir)
-			if errors.Is(err, errors.ErrUnsupported) {
-				continue
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.subjects[i].name, err)
-			}
-			samples[i] = append(samples[i], measured)
-		}
-	}
-	fmt.Fprintf(out, "\n%s\n", s.title)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "ns/append\tCPU ns/append\tallocs/append\ttime ratio\tCPU ratio\t \t")
-	for i, subject := range s.subjects {
-		if len(samples[i]) < rounds {
-			continue // Not on this system.
-		}
-		column := func(value func(sample) float64, base bool) float64 {
-			var values []float64
-			for round, measured := range samples[i] {
-				v := value(measured)
-				if base {
-					v /= value(samples[0][round])
-				}
-				values = append(values, v)
-			}
-			slices.Sort(values)
-			return values[len(values)/2]
-		}
-		wall := func(s sample) float64 { return s.wall }
-		cpu := func(s sample) float64 { return s.cpu }
-		fmt.Fprintf(table, "%.0f\t%.0f\t%.1f\t%.2f\t%.2f\t%s\t\n", column(wall, false), column(cpu, false),
-			column(func(s sample) float64 { return s.allocations }, false), column(wall, true), column(cpu, true), subject.name)
-	}
-	return table.Flush()
-}
-
-func (s setting) once(subject subject, parent string) (sample, error) {
+func (s setting) once(subject subject, parent string) (benchline.Figures, error) {
 	dir, err := os.MkdirTemp(parent, "journal")
 	if err != nil {
-		return sample{}, err
+		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(s.cores))
 	log, err := subject.open(dir)
 	if err != nil {
-		return sample{}, err
+		return nil, err
 	}
 	runtime.GC()
 
@@ -135,9 +108,9 @@ func (s setting) once(subject subject, parent string) (sample, error) {
 	cpu, start := cpuTime(), time.Now()
 	for range s.goroutines {
 		appending.Go(func() {
-			append := log.appender()
+			appendOne := log.appender()
 			for i := 0; left.Add(-1) >= 0; i++ {
-				if err := append(i); err != nil {
+				if err := appendOne(i); err != nil {
 					failures <- err
 					return
 				}
@@ -149,14 +122,14 @@ func (s setting) once(subject subject, parent string) (sample, error) {
 	runtime.ReadMemStats(&after)
 	select {
 	case err := <-failures:
-		return sample{}, err
+		return nil, err
 	default:
 	}
 	n := float64(s.appends)
-	return sample{
-		wall:        float64(wall.Nanoseconds()) / n,
-		cpu:         float64(used.Nanoseconds()) / n,
-		allocations: float64(after.Mallocs-before.Mallocs) / n,
+	return benchline.Figures{
+		"ns/op":     float64(wall.Nanoseconds()) / n,
+		"cpu-ns/op": float64(used.Nanoseconds()) / n,
+		"allocs/op": float64(after.Mallocs-before.Mallocs) / n,
 	}, log.close()
 }
 

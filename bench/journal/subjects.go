@@ -19,29 +19,29 @@ type log interface {
 	close() error
 }
 
-// The subjects; ratios are to the first of each.
+// The subjects, by what survives.
 var (
 	processSubjects = []subject{
-		{"Tollgate, process", openJournal(journal.Process)},
-		{"Tollgate, memory", openJournal(journal.Memory)},
-		{"write(2) for each append", openWriter},
-		{"coalesced write(2)", openGrouped},
-		{"mapped, window 64 KiB", openMapped(64<<10, bytesLayout)},
-		{"mapped, window 1 MiB", openMapped(1<<20, bytesLayout)},
-		{"mapped, window 4 MiB", openMapped(4<<20, bytesLayout)},
-		{"tidwall/wal, NoSync", openTidwall(true)},
-		{"prometheus tsdb/wlog", openWlog},
+		{"tollgate-process", openJournal(journal.Process)},
+		{"tollgate-memory", openJournal(journal.Memory)},
+		{"write", openWriter},
+		{"coalesced-write", openGrouped},
+		{"mapped-64KiB", openMapped(64<<10, bytesLayout)},
+		{"mapped-1MiB", openMapped(1<<20, bytesLayout)},
+		{"mapped-4MiB", openMapped(4<<20, bytesLayout)},
+		{"tidwall-wal-NoSync", openTidwall(true)},
+		{"prometheus-wlog", openWlog},
 	}
 	diskSubjects = []subject{
-		{"Tollgate, disk", openJournal(journal.Disk)},
-		{"tidwall/wal", openTidwall(false)},
-		{"hashicorp/raft-wal", openRaft},
-		{"etcd storage/wal", openEtcd},
+		{"tollgate-disk", openJournal(journal.Disk)},
+		{"tidwall-wal", openTidwall(false)},
+		{"raft-wal", openRaft},
+		{"etcd-wal", openEtcd},
 	}
 	layoutSubjects = []subject{
-		{"mapped, meter key as bytes", openMapped(1<<20, bytesLayout)},
-		{"mapped, meter interned, map", openMapped(1<<20, mapLayout)},
-		{"mapped, meter interned, searched", openMapped(1<<20, searchLayout)},
+		{"key-as-bytes", openMapped(1<<20, bytesLayout)},
+		{"key-interned-by-map", openMapped(1<<20, mapLayout)},
+		{"key-interned-by-search", openMapped(1<<20, searchLayout)},
 	}
 )
 

@@ -2,6 +2,7 @@ package servertest_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -22,10 +23,13 @@ import (
 	"github.com/riverline/tollgate/workflows/starter"
 )
 
+// dispatched is how many events BenchmarkDispatch dispatches.
+var dispatched = flag.Int("events", 1000, "how many events are dispatched in BenchmarkDispatch")
+
 // BenchmarkDispatch measures how many events a second are dispatched to one endpoint each: two
 // transactions and the start of a workflow. Nobody delivers meanwhile.
 func BenchmarkDispatch(b *testing.B) {
-	const waiting = 1000
+	waiting := *dispatched
 	database, temporal := pgtest.NewDatabase(b), temporaltest.NewNamespace(b)
 	store := database.Open(b, pgstore.Config{MaxConns: 16})
 	_, err := store.CreateEndpoint(b.Context(), webhooks.Endpoint{URL: "https://example.com", Secrets: webhooks.Secrets{Current: webhooks.NewSecret()}})
@@ -38,7 +42,7 @@ func BenchmarkDispatch(b *testing.B) {
 			_, err := starter.StartDeliverEvent(ctx, temporal, workflows.DeliverEventInput{
 				Event: d.Event, Endpoint: d.Endpoint, Schedule: []activities.Duration{0},
 			})
-			if started.Add(1) == waiting {
+			if started.Add(1) == int64(waiting) {
 				close(stop)
 			}
 			return err
@@ -47,7 +51,7 @@ func BenchmarkDispatch(b *testing.B) {
 	var took time.Duration
 	for b.Loop() {
 		for i := range waiting {
-			require.NoError(b, store.PublishEvent(b.Context(), events.Event{
+			require.NoError(b, store.PublishEvents(b.Context(), events.Event{
 				ID: uuid.Must(uuid.NewV7()), Key: uuid.NewString(), Kind: events.ExportReminder,
 				OccurredAt: time.Now().UTC().Truncate(time.Microsecond), Data: fmt.Appendf(nil, `{"n":%d}`, i),
 			}))
