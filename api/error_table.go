@@ -59,6 +59,7 @@ var errorAnswers = []errorAnswer{
 	{meter.ErrQuarantineRefused, http.StatusConflict, codeQuarantineRefused, fromRoot},
 	{meter.ErrQuotaRefused, http.StatusServiceUnavailable, gate.CodeQuotaRefused, quotaRefused},
 	{meter.ErrReservationEnded, http.StatusConflict, codeReservationEnded, nil},
+	{meter.ErrTooManyIdentified, http.StatusServiceUnavailable, codeUnavailable, away},
 	{meter.ErrUnavailable, http.StatusServiceUnavailable, codeUnavailable, away},
 	{plans.ErrInvalidCatalog, http.StatusBadRequest, codeInvalidRequest, rule},
 	{plans.ErrVersionPublished, http.StatusConflict, codeConflict, nil},

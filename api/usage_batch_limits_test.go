@@ -54,16 +54,21 @@ func strictRig(t *testing.T, room int64) (*rig, *fullJournal) {
 	t.Helper()
 	journal := &fullJournal{}
 	journal.room.Store(room)
+	return rigOf(t, meter.Config{Journal: journal, RefuseUnjournalled: true}), journal
+}
+
+// rigOf is a rig with a meter of its own, of which nothing else is to be said.
+func rigOf(t *testing.T, config meter.Config) *rig {
+	t.Helper()
 	var r *rig
 	r = newRig(t, func(c *Config) {
-		m := meter.New(meter.Config{
-			Catalog: plans.Default(), Store: c.Store.(*fakeStore).meterStore(), Journal: journal, RefuseUnjournalled: true,
-			Now: func() time.Time { return r.Now() }, Logger: c.Logger,
-		})
+		config.Catalog, config.Store, config.Logger = plans.Default(), c.Store.(*fakeStore).meterStore(), c.Logger
+		config.Now = func() time.Time { return r.Now() }
+		m := meter.New(config)
 		t.Cleanup(m.Close)
 		c.Meter = m
 	})
-	return r, journal
+	return r
 }
 
 func TestBatchThatCannotBeCounted(t *testing.T) {
@@ -83,6 +88,27 @@ func TestBatchThatCannotBeCounted(t *testing.T) {
 	journal.room.Store(10)
 	require.Equal(t, "duplicate accepted invalid", statuses(r.batch("free", three)))
 	require.InDelta(t, 2, r.current("free", "evaluations"), 0)
+}
+
+// TestReportsThatFindTooManyBeforeThem holds that what may wait for the store is bounded, and that what is refused may be sent again.
+func TestReportsThatFindTooManyBeforeThem(t *testing.T) {
+	const three = `[{"meter":"evaluations","idempotency_key":"a"},{"meter":"evaluations","idempotency_key":"b"},{"meter":"evaluations"}]`
+	r := rigOf(t, meter.Config{MaxIdentified: 1})
+	receipts := r.batch("free", three)
+	require.Equal(t, "accepted unavailable accepted", statuses(receipts))
+	require.InDelta(t, 2, r.current("free", "evaluations"), 0)
+	r.problem(503, "unavailable", "free", "POST", "/api/v1/usage/batch", three)
+	for body, path := range map[string]string{
+		`{"meter":"evaluations","idempotency_key":"b"}`:                      "/api/v1/usage",
+		`{"specversion":"1.0","id":"1","source":"s","type":"evaluations"}`:   "/api/v1/usage/batch",
+		`[{"specversion":"1.0","id":"1","source":"s","type":"evaluations"}]`: "/api/v1/usage/batch",
+	} {
+		a := r.do("free", "POST", path, body)
+		require.Equal(t, http.StatusServiceUnavailable, a.Code, body)
+		require.Equal(t, "1", a.Header().Get("Retry-After"))
+	}
+	require.Equal(t, 200, r.do("free", "POST", "/api/v1/usage", `{"meter":"evaluations"}`).Code, "what bears no identity is folded")
+	require.InDelta(t, 3, r.current("free", "evaluations"), 0)
 }
 
 // itemsReader makes a batch as it is read, so that no one holds it.

@@ -63,6 +63,10 @@ type Config struct {
 	Identities IdentityStore
 	// KnownTimeout bounds a look-up of identities. Zero: 500 ms.
 	KnownTimeout time.Duration
+	// MaxIdentified is how many reports with an identity may wait for the store at most, each of which
+	// takes some 600 bytes: usage without one is folded, and takes no more the longer the store is
+	// away. More are refused with [ErrTooManyIdentified]. Zero: 1,000,000.
+	MaxIdentified int
 
 	// RedateAfter is how long a reservation is open before it is moved to the day of then, where
 	// its own day has passed ([Meter.KeepOpen]). Zero: 5 minutes.
@@ -97,6 +101,9 @@ func (c *Config) complete() {
 	orElse(&c.AskTimeout, 2*time.Second)
 	orElse(&c.RedateAfter, 5*time.Minute)
 	orElse(&c.KnownTimeout, 500*time.Millisecond)
+	if c.MaxIdentified == 0 {
+		c.MaxIdentified = 1_000_000
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

@@ -3,7 +3,9 @@ package meter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,6 +13,10 @@ import (
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/plans"
 )
+
+// ErrTooManyIdentified says that as many reports with an identity as may wait for the store do
+// ([Config.MaxIdentified]): it is away, or takes fewer than come. Nothing was counted.
+var ErrTooManyIdentified = fmt.Errorf("%w: too many reports with an identity wait for the store", ErrUnavailable)
 
 // Report is a report of usage that is more than a quantity now: it may bear an
 // identity, and a time of its own.
@@ -54,7 +60,14 @@ type identityKey struct {
 
 // identities are those that were counted, or are being decided on, and that the store
 // doesn't have.
-type identities [64]struct {
+type identities struct {
+	shards [64]identityShard
+	// count is how many there are; full says that some were refused since one was forgotten.
+	count atomic.Int64
+	full  atomic.Bool
+}
+
+type identityShard struct {
 	mu    sync.Mutex
 	known map[identityKey]*claim
 }
@@ -68,13 +81,17 @@ type claim struct {
 }
 
 // take returns the claim on an identity, and whether it is the caller's: then the
-// caller decides it.
-func (s *identities) take(key identityKey) (c *claim, mine bool) {
-	shard := &s[key.identity[0]%uint8(len(s))]
+// caller decides it. It is nil where there are as many as there may be.
+func (s *identities) take(key identityKey, most int64) (c *claim, mine bool) {
+	shard := s.of(key)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if c, ok := shard.known[key]; ok {
 		return c, false
+	}
+	if s.count.Add(1) > most {
+		s.count.Add(-1)
+		return nil, false
 	}
 	if shard.known == nil {
 		shard.known = map[identityKey]*claim{}
@@ -84,12 +101,35 @@ func (s *identities) take(key identityKey) (c *claim, mine bool) {
 	return c, true
 }
 
+// forget ends a claim.
 func (s *identities) forget(key identityKey) {
-	shard := &s[key.identity[0]%uint8(len(s))]
+	shard := s.of(key)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	delete(shard.known, key)
+	if _, there := shard.known[key]; there {
+		delete(shard.known, key)
+		s.count.Add(-1)
+		if s.full.Load() {
+			s.full.Store(false)
+		}
+	}
 }
+
+func (s *identities) of(key identityKey) *identityShard {
+	return &s.shards[key.identity[0]%uint8(len(s.shards))]
+}
+
+// crowded logs that reports with an identity are refused: once, until a flush has written some.
+func (m *Meter) crowded() {
+	if !m.identities.full.Swap(true) {
+		m.config.Logger.Error("Reports with an identity are refused until the store has taken some: as many as may wait do",
+			"waiting", m.Identified(), "most", m.config.MaxIdentified)
+	}
+}
+
+// Identified counts the reports with an identity that the store doesn't have yet: those that wait for a
+// flush, and those that are being decided on.
+func (m *Meter) Identified() int64 { return m.identities.count.Load() }
 
 // Known asks the store which of some identities it has counted. A store that can't
 // answer is no error: a report that was counted before is then found out by the flush,
@@ -120,7 +160,7 @@ func (o *Organization) Known(ctx context.Context, ids []Identity) KnownSet {
 // ReportKnown decides on a report and counts it; known is what [Organization.Known] has
 // returned of its identity, if it bears one. It may wait, as [Organization.Admit] does. An error
 // says that it was not decided on: [ErrIdentityReused] where the identity was used with another
-// report, [ErrUnavailable] where it can't be taken now, [ErrQuantityOverflow] where its day can't
+// report, [ErrTooManyIdentified], [ErrUnavailable] where it can't be taken now, [ErrQuantityOverflow] where its day can't
 // hold the quantity, [ErrContractEnded] where there is no plan at its time, or the context's.
 func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet) (Outcome, error) {
 	if r.Identity == (Identity{}) {
@@ -131,9 +171,13 @@ func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet
 	}
 	key := identityKey{o.id, r.Identity}
 	for {
-		c, mine := o.meter.identities.take(key)
-		if mine {
+		c, mine := o.meter.identities.take(key, int64(o.meter.config.MaxIdentified))
+		switch {
+		case mine:
 			return o.decideClaimed(ctx, key, c, r)
+		case c == nil:
+			o.meter.crowded()
+			return Outcome{}, ErrTooManyIdentified
 		}
 		select {
 		case <-c.done:

@@ -45,7 +45,7 @@ func TestEverySentinelIsMapped(t *testing.T) {
 			"billing.ErrCreditSpent": "the API alone meets it", "billing.ErrCannotRate": "the organization is parked", "billing.ErrInvalidStatement": command, "documents.ErrMismatch": command,
 			"meter.ErrIdentityReused": "the API alone meets it", "meter.ErrReservationEnded": "the API alone meets it", "meter.ErrAskRefused": nowhere, "meter.ErrAskContested": nowhere, "meter.ErrStoreBehind": nowhere,
 			"meter.ErrQuantityOverflow": "the API alone meets it", "meter.ErrContractEnded": "the API alone meets it", "meter.ErrQuarantineDecided": "the API alone meets it",
-			"meter.ErrQuarantineRefused": "the API alone meets it", "meter.ErrUnavailable": "the API alone meets it", "meter.ErrQuotaRefused": "the API alone meets it", "meter.ErrNotTakenOver": nowhere, "meter.ErrPaced": nowhere,
+			"meter.ErrQuarantineRefused": "the API alone meets it", "meter.ErrUnavailable": "the API alone meets it", "meter.ErrTooManyIdentified": "the API alone meets it", "meter.ErrQuotaRefused": "the API alone meets it", "meter.ErrNotTakenOver": nowhere, "meter.ErrPaced": nowhere,
 			"webhooks.ErrTooManyEndpoints": "the API alone meets it", "sinks.ErrRefused": "sinks say that it is not retryable",
 		}},
 	} {

@@ -92,6 +92,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 	redated := counter("tollgate_redated", "Reservations of requests under way that were moved from a day that has passed to a later one.")
 	waited := counter("tollgate_quota_waits", "Requests that waited for quota.")
 	organizations := gauge("tollgate_organizations", "Organizations in memory.")
+	identified := gauge("tollgate_identified_waiting", "Reports with an identity that Postgres doesn't have yet: as many as may wait, and more are refused.")
 	away := gauge("tollgate_leases_away", "1 while quota can't be had from Postgres, so that hard limits are open (or closed, by the setting), 0 otherwise.")
 	retained := gauge("tollgate_flush_retained_batches", "Batches that the last flush could not write and that are kept.")
 	sequence := gauge("tollgate_flush_sequence", "Sequence of the last batch that the store has.")
@@ -119,6 +120,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		o.ObserveInt64(conflicts, totals.Conflicts)
 		last := f.Last()
 		o.ObserveFloat64(organizations, float64(m.Organizations()))
+		o.ObserveFloat64(identified, float64(m.Identified()))
 		without := 0.0
 		if m.LeasesAway() != nil {
 			without = 1
@@ -132,7 +134,7 @@ func ObserveMetering(provider metric.MeterProvider, m *meter.Meter, f *meter.Flu
 		}
 		o.ObserveFloat64(lag, now().Sub(watermark).Seconds())
 		return nil
-	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, redated, forgotten, organizations, away, retained, sequence, lag)
+	}, decisions, over, unloaded, unleased, unjournalled, waited, sentAgain, conflicts, redated, forgotten, organizations, identified, away, retained, sequence, lag)
 	if err != nil {
 		return fmt.Errorf("register the metering metrics: %w", err)
 	}

@@ -47,6 +47,7 @@ type APIConfig struct {
 	TenantCost      int           `default:"100000" env:"TOLLGATE_TENANT_COST" help:"What the requests of one tenant may cost, in tokens a second, 1000 to 1000000000; those of 10 s may be used at once, and more is answered with 429. The API reference says what costs how much. 0: anything."`
 	KeysAway        time.Duration `default:"0s" env:"TOLLGATE_KEYS_AWAY" help:"How long tenants' keys that Postgres can't confirm go on working, 1m to 720h; then the answer is 503. 0: without bound. Keys of finance and administrators work for a minute."`
 	MaxKeys         int           `default:"100000" env:"TOLLGATE_MAX_KEYS" help:"Most keys kept in memory, 1000 to 100000000, some 600 bytes each: at least as many as are used in a few minutes, as each further one is looked up in Postgres. 0: 100000."`
+	MaxIdentified   int           `default:"1000000" env:"TOLLGATE_MAX_IDENTIFIED" help:"Most reports with an identity (an idempotency key, a CloudEvent) that may wait for Postgres, 1000 to 100000000, some 600 bytes each; more are answered with 503 until a flush has written some. Other usage is folded, and takes no more the longer Postgres is away. 0: 1000000."`
 	IdleAfter       time.Duration `default:"1h" env:"TOLLGATE_IDLE_AFTER" help:"How long an organization must not have used anything until it leaves memory, its leases given back: at once to twice as long after that. It comes back with its next request. 1m to 720h. 0: never."`
 	MaxDelay        time.Duration `default:"20ms" env:"TOLLGATE_MAX_DELAY" help:"How long requests may wait before anything of the process sees them, until tenants' requests beyond their share are answered with 503, 5ms to 10s. 0: nothing is shed."`
 	GatewayBodyMiB  int64         `name:"gateway-body-mib" default:"1024" env:"TOLLGATE_GATEWAY_BODY_MIB" help:"Largest body of a request to the gateway, in MiB, 0 to 1048576; larger ones are answered with 413. 0: any size."`
@@ -130,6 +131,7 @@ func (c APIConfig) checkBounds() error {
 		{"--tenant-requests", int64(c.TenantRequests), 1, 1_000_000},
 		{"--tenant-cost", int64(c.TenantCost), 1_000, 1_000_000_000},
 		{"--max-keys", int64(c.MaxKeys), 1_000, 100_000_000},
+		{"--max-identified", int64(c.MaxIdentified), 1_000, 100_000_000},
 		{"--gateway-body-mib", c.GatewayBodyMiB, 1, 1 << 20},
 	} {
 		if one.value != 0 && (one.value < one.least || one.value > one.most) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/api"
+	"github.com/riverline/tollgate/internal/alerts"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/internal/wallclock"
 	"github.com/riverline/tollgate/meter"
@@ -38,6 +39,7 @@ type instance struct {
 	refresher *meter.Refresher
 	journal   *journal.Journal
 	flusher   *meter.Flusher
+	watcher   *alerts.Watcher
 	store     *pgstore.Store
 	temporal  client.Client
 	logger    *slog.Logger
@@ -90,18 +92,18 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	meterConfig := meter.Config{
 		Catalog: b.catalog, Store: b.store, Logger: i.logger, Now: clock,
 		Leases: b.store, Instance: id, LeaseFor: config.lostAfter() * leasePart / leaseWhole, DenyUnleased: config.LeasesAway == "deny",
-		Identities: b.store, RedateAfter: config.RedateAfter, RefuseUnjournalled: config.JournalFull == "refuse", Behind: func() { poke(i.behind) },
+		Identities: b.store, MaxIdentified: config.MaxIdentified, RedateAfter: config.RedateAfter, RefuseUnjournalled: config.JournalFull == "refuse", Behind: func() { poke(i.behind) },
 	}
 	if journal.Durability(config.Durability) != journal.Memory {
 		meterConfig.Journal = i.journal
 	}
 	i.meter = meter.New(meterConfig)
 	i.refresher = meter.NewRefresher(meter.RefresherConfig{Meter: i.meter, Catalog: b.store.CatalogSeen, Now: clock})
-	watcher := newAlerts(b, config)
+	i.watcher = newAlerts(b, config)
 	i.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: i.meter, Store: b.store, Instance: id, Now: clock, Interval: config.FlushInterval, Logger: i.logger,
 		Rewinds: b.store, As: as, Rewound: func() { poke(i.rewound) },
-		Undriven: i.ensureLoop, Watch: watcher.Watch, WatchFrom: watcher.WatchFrom(), IdleAfter: config.IdleAfter,
+		Undriven: i.ensureLoop, Watch: i.watcher.Watch, WatchFrom: i.watcher.WatchFrom(), IdleAfter: config.IdleAfter,
 	})
 	err = errors.Join(
 		telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock),
@@ -222,6 +224,7 @@ func (i *instance) drain() error {
 		return fmt.Errorf("flush for the last time: usage since %s is written when the journal is replayed, at the next start: %w",
 			summary.Watermark.Format(time.RFC3339), err)
 	}
+	i.watcher.Finish(last)
 	if err := i.store.StopInstance(last, i.id); err != nil {
 		return fmt.Errorf("say that the instance has stopped: %w", err)
 	}
