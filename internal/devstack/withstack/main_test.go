@@ -44,7 +44,7 @@ func TestRunGivesTheCommandItsServersAndStopsThem(t *testing.T) {
 func TestRunHasADurablePostgresWhereItIsAskedFor(t *testing.T) {
 	for _, durable := range []bool{false, true} {
 		folder := t.TempDir()
-		require.NoError(t, os.Chmod(folder, 0o755)) //nolint:gosec // Postgres runs as a user of its own.
+		require.NoError(t, os.Chmod(folder, 0o755), "Postgres runs as a user of its own")
 		_, running, err := postgresService(folder, durable).start(t.Context())
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, stopServer(context.WithoutCancel(t.Context()), running)) })
