@@ -17,7 +17,7 @@ func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []i
 	defer s.mu.Unlock()
 	were := marked(repeated, len(row.identified))
 	for i := range row.identified {
-		s.acknowledgeIdentified(row.day, &row.identified[i], were[i])
+		s.acknowledgeIdentified(row.day, row.identified[i], were[i])
 	}
 	for _, kind := range windowKinds {
 		s.consume(kind, row.day, row.leased.of(kind))
@@ -120,7 +120,7 @@ func (d *drained) own(again []bool) int64 {
 	value, has := d.value, d.has
 	at := d.at
 	for i := range d.identified {
-		one := &d.identified[i]
+		one := d.identified[i]
 		switch {
 		case again[i]:
 		case !has, d.slot.meter.Aggregation == plans.Max && one.Quantity > value, d.slot.meter.Aggregation == plans.Last && nanos(one.At) >= at:

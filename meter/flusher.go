@@ -332,11 +332,23 @@ func exported(rows []drained) []Row {
 			Value:          d.value,
 			Leased:         d.leased,
 			IdentifiedOnly: !d.has,
-			Identified:     d.identified,
+			Identified:     copied(d.identified),
 		}
 		if d.has {
 			out[i].At = time.Unix(0, d.at).UTC()
 		}
+	}
+	return out
+}
+
+// copied are the reports themselves; nil where there are none.
+func copied(reports []*IdentifiedReport) []IdentifiedReport {
+	if len(reports) == 0 {
+		return nil
+	}
+	out := make([]IdentifiedReport, len(reports))
+	for i, report := range reports {
+		out[i] = *report
 	}
 	return out
 }

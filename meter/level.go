@@ -1,6 +1,9 @@
 package meter
 
 import (
+	"context"
+	"time"
+
 	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/calendar"
@@ -90,6 +93,29 @@ func (m *Meter) takeExceeded(levels []Level) []Level {
 	}
 	m.exceeded = m.exceeded[:0]
 	return levels
+}
+
+// LevelsOf returns the levels of an organization's windows that are at or beyond a percentage, or beyond a soft
+// limit, as the store has them, and says of none that it was crossed. It loads the organization where it isn't in
+// memory; the errors are those of [Meter.Organization].
+func (m *Meter) LevelsOf(ctx context.Context, id uuid.UUID, from int, now time.Time) (levels []Level, _ error) {
+	o, err := m.Organization(ctx, id, now)
+	if err != nil {
+		return nil, err
+	}
+	view := o.view.Load()
+	for i, s := range o.slots() {
+		level := Level{Organization: id, Plan: view.plan.Key, Entitlement: view.entitlements[i]}
+		s.lock()
+		level.Window, level.Stored = s.window(), s.known+s.quarantined()
+		level.Current, level.Held = s.standing(view.leased[i])
+		s.mu.Unlock()
+		level.Before = level.Stored
+		if level.Reached(from) || level.Passed() {
+			levels = append(levels, level)
+		}
+	}
+	return levels, nil
 }
 
 // written is what a row of a batch has made of the usage that the store has.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,9 +39,11 @@ type instance struct {
 	journal   *journal.Journal
 	flusher   *meter.Flusher
 	watcher   *alerts.Watcher
-	store     *pgstore.Store
-	temporal  client.Client
-	logger    *slog.Logger
+	// replayed is the store for what earlier instances have left.
+	replayed *alerts.Replayed
+	store    *pgstore.Store
+	temporal client.Client
+	logger   *slog.Logger
 
 	// behind has room for one: the store has lost something that it had acknowledged. rewound
 	// likewise: it has it again, and all else that is known of it is to be read anew.
@@ -74,7 +75,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	if err != nil {
 		host = "unknown"
 	}
-	i := &instance{id: id, host: host, config: config, store: b.store, temporal: b.temporal, logger: b.logger.With("instance", id)}
+	i := &instance{id: id, host: host, config: config, store: b.store, replayed: alerts.NewReplayed(b.store), temporal: b.temporal, logger: b.logger.With("instance", id)}
 	if err := i.openJournal(ctx, b.catalog); err != nil {
 		return nil, err
 	}
@@ -123,6 +124,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	i.running.Go(func() { i.catchUp() })
 	i.running.Go(func() { i.offerWork() })
 	i.running.Go(func() { i.expireReservations() })
+	i.running.Go(func() { i.tellReplayed() })
 	i.running.Go(func() { i.replayPostponed(b.catalog, i.stuck.Load()-int64(i.journal.Postponed())) })
 	return i, nil
 }
@@ -256,30 +258,8 @@ func (i *instance) openJournal(ctx context.Context, catalog *plans.Catalog) (err
 	if i.journal, err = i.takeJournal(ctx); err != nil {
 		return fmt.Errorf("--journal-dir: %w", err)
 	}
-	i.stuck.Store(i.report(i.journal.Replay(ctx, i.store, catalog)))
+	i.stuck.Store(i.report(i.journal.Replay(ctx, i.replayed, catalog)))
 	return nil
-}
-
-// postponedEvery is the time between two attempts to replay copies of journals.
-const postponedEvery = 5 * time.Second
-
-// replayPostponed replays what an instance that was alive has left, once it isn't any more: the
-// folder is a copy of its, or was moved to another device.
-func (i *instance) replayPostponed(catalog *plans.Catalog, damaged int64) {
-	ticker := time.NewTicker(postponedEvery)
-	defer ticker.Stop()
-	for i.journal.Postponed() > 0 {
-		select {
-		case <-i.background.Done():
-			return
-		case <-ticker.C:
-		}
-		replayed := i.journal.ReplayPostponed(i.background, i.store, catalog)
-		// What is alive still has been said.
-		replayed = slices.DeleteFunc(replayed, func(r journal.Replayed) bool { return errors.Is(r.Err, journal.ErrAlive) })
-		damaged += i.report(replayed)
-		i.stuck.Store(damaged + int64(i.journal.Postponed()))
-	}
 }
 
 // report logs what became of earlier journals, and counts those that are not replayed.
