@@ -88,7 +88,7 @@ func (f *Film) Keep(name string) {
 				c := frame.RGBAAt(x, y)
 				index, ok := known[c]
 				if !ok {
-					index = uint8(palette.Index(c)) //nolint:gosec // there are 256
+					index = uint8(palette.Index(c))
 					known[c] = index
 				}
 				shown.SetColorIndex(x, y, index)
