@@ -112,14 +112,11 @@ var parts = []part{
 		return []command{{test: "./pgstore", inner: true, args: append(benchmarks("^Benchmark(RollUpDay|FreezeExport)$", 1),
 			"-organizations", list(s.folded), "-batches", strconv.Itoa(s.perDay), "-rounds", strconv.Itoa(s.folds))}}
 	}},
-	{"close", true, func(s sizes) (out []command) {
-		for _, organizations := range s.closed {
-			out = append(out, command{
-				test: "./e2e", tags: "bench", inner: true, args: []string{"-test.run", "^TestACloseScales$"},
-				environment: []string{"TOLLGATE_CLOSE_ORGANIZATIONS=" + strconv.Itoa(organizations)},
-			})
-		}
-		return out
+	{"close", true, func(s sizes) []command {
+		return []command{{
+			test: "./e2e", tags: "bench", inner: true, args: []string{"-test.run", "^TestACloseScales$"},
+			environment: []string{"TOLLGATE_CLOSE_ORGANIZATIONS=" + list(s.closed)},
+		}}
 	}},
 	{"temporal", true, func(s sizes) []command {
 		return []command{{test: "./workflows", inner: true, args: []string{"-test.run", "^TestServerAnInstanceIsCheap$", "-economy", s.economy.String()}}}

@@ -45,7 +45,7 @@ func (p *part) run(ctx context.Context, args []string, s sizes, lines io.Writer)
 	if err := build(ctx, root, "build", "-o", stack, "./internal/devstack/withstack"); err != nil {
 		return err
 	}
-	return passOn(exec.CommandContext(ctx, stack, append(append([]string{self}, args...), "-inside", p.name)...), lines)
+	return passOn(exec.CommandContext(ctx, stack, append(append([]string{"-durable", self}, args...), "-inside", p.name)...), lines)
 }
 
 // inside runs a part whose servers run.
@@ -163,7 +163,7 @@ func postgresVersion(ctx context.Context, url string) (string, error) {
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	var version string
-	if err := conn.QueryRow(ctx, `SELECT split_part(current_setting('server_version'), ' ', 1)`).Scan(&version); err != nil {
+	if err := conn.QueryRow(ctx, `SELECT split_part(current_setting('server_version'), ' ', 1) || ', fsync ' || current_setting('fsync')`).Scan(&version); err != nil {
 		return "", fmt.Errorf("ask Postgres for its version: %w", err)
 	}
 	return version, nil

@@ -62,7 +62,7 @@ func measureKeyed(t *testing.T, db *pgxpool.Pool, address, key string) {
 	accepted, stored := result.Served*items, int64(0)
 	require.Eventually(t, func() bool {
 		return db.QueryRow(t.Context(), `SELECT count(*) FROM usage_events`).Scan(&stored) == nil && stored == accepted
-	}, time.Minute+10*benchInterval(), 100*time.Millisecond, "all that was accepted is in Postgres")
+	}, 5*time.Minute+10*benchInterval(), 100*time.Millisecond, "all that was accepted is in Postgres")
 	took := time.Since(began)
 	stop()
 	watching.Wait()

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -24,17 +25,20 @@ import (
 
 // TestACloseScales closes a period of many organizations, five meters each, and holds the
 // worker's memory and the workflow's history to bounds that don't grow with them.
-// TOLLGATE_CLOSE_ORGANIZATIONS says how many; 2,000 where it is not set. With
+// TOLLGATE_CLOSE_ORGANIZATIONS says how many, or several numbers; 2,000 where it is not set. With
 // TOLLGATE_CLOSE_SPLIT a version with other prices was published in mid month, which splits
 // everybody's. The time of a plain COPY of the frozen usage is printed beside that of the close.
 func TestACloseScales(t *testing.T) {
 	t.Parallel()
-	organizations := 2_000
-	if text := os.Getenv("TOLLGATE_CLOSE_ORGANIZATIONS"); text != "" {
-		var err error
-		organizations, err = strconv.Atoi(text)
+	for text := range strings.SplitSeq(cmp.Or(os.Getenv("TOLLGATE_CLOSE_ORGANIZATIONS"), "2000"), ",") {
+		organizations, err := strconv.Atoi(text)
 		require.NoError(t, err)
+		t.Run(text, func(t *testing.T) { closeScales(t, organizations) })
 	}
+}
+
+func closeScales(t *testing.T, organizations int) {
+	t.Helper()
 	namespace := temporaltest.Register(t)
 	s := newPlainSystem(t, pgtest.NewDatabase(t), namespace)
 	api := s.startAPI()

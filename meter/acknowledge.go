@@ -9,46 +9,125 @@ import (
 
 // acknowledge takes note that the store has a drained row, and of the day's value
 // there. What others have added since moves into used. Repeated identified reports of the row
-// were counted before: they are given back. What the store has set aside stays used.
-func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []int) {
+// were counted before: they are given back. What the store has set aside stays used. Again says that the
+// store had the row before, so that others may have written since. It returns what the row has made of the
+// window.
+func (s *slot) acknowledge(row *drained, stored int64, repeated, quarantined []int, again bool) written {
 	s.lock()
 	defer s.mu.Unlock()
-	inWindow := s.inWindow(row.day)
-	again := marked(repeated, len(row.identified))
+	were := marked(repeated, len(row.identified))
 	for i := range row.identified {
-		s.acknowledgeIdentified(row.day, &row.identified[i], again[i])
+		s.acknowledgeIdentified(row.day, row.identified[i], were[i])
 	}
 	for _, kind := range windowKinds {
 		s.consume(kind, row.day, row.leased.of(kind))
 	}
 	s.forgetFinished()
-	switch s.meter.Aggregation {
-	case plans.Max:
-		if inWindow {
+	if s.meter.Aggregation == plans.Sum {
+		added, apart := row.split(were, quarantined)
+		return s.acknowledgeSum(row.day, stored, added, apart, again)
+	}
+	w, known := s.writtenOf(row.day)
+	if known == nil {
+		return w
+	}
+	w.before, w.after = *known, *known
+	if s.meter.Aggregation == plans.Max {
+		w.after = max(w.after, stored)
+		if s.inWindow(row.day) {
 			s.used = max(s.used, stored)
 		}
-	case plans.Sum:
-		written, apart := row.split(again, quarantined)
-		if s.current.day == row.day {
-			// A record is never less than it was: of what is set aside it can be unknown.
-			stored = max(stored, s.current.known)
-		}
-		if inWindow && apart > 0 {
-			s.extra().quarantined += apart
-		}
-		s.keepFull(row.day, stored+apart)
-		others := int64(0)
-		if s.current.day == row.day {
-			others = stored - s.current.known - written
-			s.current.known = stored
-		}
-		if inWindow {
-			s.used += others
-			s.known += written + others
-		}
-	case plans.Last:
-		// The value of another instance is taken when the organization is loaded.
+	} else if row.day == s.current.day || !s.inWindow(row.day) {
+		// The level of another instance is taken when the organization is loaded. That of an earlier day is
+		// not the window's.
+		w.after = stored
 	}
+	*known = w.after
+	if !again && row.own(were) != stored {
+		// It is another's. Where it is not, one more instance may take itself for the one that has crossed.
+		w.before = w.after
+	}
+	s.settleLeft(row.day)
+	return w
+}
+
+// acknowledgeSum is acknowledge for sums: added is what the store has written of the row, apart what it has
+// set aside.
+func (s *slot) acknowledgeSum(day calendar.Day, stored, added, apart int64, again bool) written {
+	inWindow := s.inWindow(day)
+	if s.current.day == day {
+		// A record is never less than it was: of what is set aside it can be unknown.
+		stored = max(stored, s.current.known)
+	}
+	w, known := s.writtenOf(day)
+	if known != nil {
+		w.before = *known
+	}
+	if inWindow {
+		w.before += s.quarantined()
+	}
+	if inWindow && apart > 0 {
+		s.extra().quarantined += apart
+	}
+	s.keepFull(day, stored+apart)
+	others := int64(0)
+	if s.current.day == day {
+		others = stored - s.current.known - added
+		s.current.known = stored
+	}
+	if inWindow {
+		s.used += others
+	}
+	if known != nil {
+		*known += added + others
+		w.after = w.before + added + others + apart
+		if !inWindow {
+			*known += apart
+		}
+	}
+	w.day.before, w.day.after = stored-added, stored+apart
+	if again {
+		w.day.before = 0
+	} else {
+		w.before = w.after - added - apart
+	}
+	s.settleLeft(day)
+	return w
+}
+
+// writtenOf returns the window that a row of a day counts in, and where what the store is known to have of
+// it is kept; nil: it is neither the slot's nor the one that it has left.
+func (s *slot) writtenOf(day calendar.Day) (written, *int64) {
+	if s.inWindow(day) {
+		return written{start: s.windowStart, end: s.windowEnd}, &s.known
+	}
+	if s.rare == nil || s.rare.left == nil || day < s.rare.left.start || day >= s.rare.left.end {
+		return written{}, nil
+	}
+	return written{start: s.rare.left.start, end: s.rare.left.end}, &s.rare.left.known
+}
+
+// settleLeft forgets the window that the slot has left, once a row of it is acknowledged and nothing more
+// is to come.
+func (s *slot) settleLeft(day calendar.Day) {
+	if x := s.rare; x != nil && x.left != nil && day >= x.left.start && day < x.left.end && len(x.older) == 0 {
+		x.left = nil
+	}
+}
+
+// own folds what a row has of a day that isn't a sum, without what was counted before.
+func (d *drained) own(again []bool) int64 {
+	value, has := d.value, d.has
+	at := d.at
+	for i := range d.identified {
+		one := d.identified[i]
+		switch {
+		case again[i]:
+		case !has, d.slot.meter.Aggregation == plans.Max && one.Quantity > value, d.slot.meter.Aggregation == plans.Last && nanos(one.At) >= at:
+			value, at, has = one.Quantity, nanos(one.At), true
+		}
+	}
+	return value
 }
 
 // split adds up what the store has written of a row of sums, and what it has set aside.
@@ -133,10 +212,10 @@ func (s *slot) merge(kind calendar.WindowKind, stored Stored, now int64) {
 		s.takeQuarantined(apart)
 		s.learnHeld(held)
 	case plans.Max:
-		s.used = max(total, s.pendingPeak())
+		s.used, s.known = max(total, s.pendingPeak()), total
 	case plans.Last:
 		if s.lastLevel() < stored.DayAt.UnixNano() {
-			s.used = stored.Day
+			s.used, s.known = stored.Day, stored.Day
 		}
 	}
 }

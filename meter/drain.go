@@ -61,7 +61,7 @@ type drained struct {
 	value      int64
 	at         int64
 	leased     Leased
-	identified []IdentifiedReport
+	identified []*IdentifiedReport
 }
 
 // drain appends a row for each day and price with usage, and forgets the days that nothing can
@@ -114,7 +114,7 @@ func (d *dayUsage) drain(s *slot, leased Leased, rows []drained) []drained {
 }
 
 // addIdentified appends the identified reports to the rows of their days and prices among rows[first:]. They are counted
-// first: a row of thousands that grew would be copied several times, while everybody waits for the slot.
+// first, and go as they are: everybody waits for the slot meanwhile, and there may be as many as may wait.
 func (s *slot) addIdentified(rows []drained, first int) []drained {
 	of := make([]int, len(s.rare.identified))
 	var counts []int
@@ -135,11 +135,11 @@ func (s *slot) addIdentified(rows []drained, first int) []drained {
 	}
 	for i, count := range counts {
 		if count > 0 {
-			rows[first+i].identified = make([]IdentifiedReport, 0, count)
+			rows[first+i].identified = make([]*IdentifiedReport, 0, count)
 		}
 	}
 	for n, i := range of {
-		rows[i].identified = append(rows[i].identified, *s.rare.identified[n].identified)
+		rows[i].identified = append(rows[i].identified, s.rare.identified[n].identified)
 	}
 	return rows
 }

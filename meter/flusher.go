@@ -194,10 +194,7 @@ func (f *Flusher) write(ctx context.Context, began time.Time, summary *FlushSumm
 			f.waiting.Store(int64(len(f.retained)))
 			return nil, fmt.Errorf("apply batch %d: %w", next.batch.ID.Seq, err)
 		}
-		f.acknowledge(&next, applied)
-		if f.config.Watch != nil {
-			levels = m.levels(next.rows, f.config.WatchFrom, levels)
-		}
+		levels = f.acknowledge(&next, applied, levels)
 		m.LeasesValid(began)
 		f.retained[0] = pendingBatch{}
 		f.retained = f.retained[1:]
@@ -262,8 +259,9 @@ func (f *Flusher) retain(h harvest) {
 	f.retained = append(f.retained, pendingBatch{batch: batch, rows: h.rows, journalled: h.rotated})
 }
 
-// acknowledge tells the meter and the journal that the store has a batch.
-func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
+// acknowledge tells the meter and the journal that the store has a batch. It returns the levels that are
+// watched, with those so far.
+func (f *Flusher) acknowledge(p *pendingBatch, applied Applied, levels []Level) []Level {
 	repeated, quarantined := identifiedByRow(applied.Repeated), identifiedByRow(applied.Quarantined)
 	m := f.config.Meter
 	if applied.Conflicts > 0 {
@@ -283,19 +281,23 @@ func (f *Flusher) acknowledge(p *pendingBatch, applied Applied) {
 			row.slot.org.stale.Store(true)
 		}
 		if i < len(applied.Stored) {
-			row.slot.acknowledge(row, applied.Stored[i], repeated[i], quarantined[i])
+			written := row.slot.acknowledge(row, applied.Stored[i], repeated[i], quarantined[i], applied.Duplicate)
+			if f.config.Watch != nil {
+				levels = m.level(row, &written, f.config.WatchFrom, levels)
+			}
 		}
 		for j := range row.identified {
 			m.identities.forget(identityKey{row.slot.org.id, row.identified[j].Identity})
 		}
 	}
 	if !p.journalled {
-		return
+		return levels
 	}
 	if err := m.config.Journal.Written(p.batch.ID); err != nil {
 		// It is replayed at the next start, and counts nothing then.
 		f.config.Logger.Warn("A journal segment that is written can't be set aside", "seq", p.batch.ID.Seq, "error", err)
 	}
+	return levels
 }
 
 func identifiedByRow(places []BatchPlace) map[int][]int {
@@ -330,11 +332,23 @@ func exported(rows []drained) []Row {
 			Value:          d.value,
 			Leased:         d.leased,
 			IdentifiedOnly: !d.has,
-			Identified:     d.identified,
+			Identified:     copied(d.identified),
 		}
 		if d.has {
 			out[i].At = time.Unix(0, d.at).UTC()
 		}
+	}
+	return out
+}
+
+// copied are the reports themselves; nil where there are none.
+func copied(reports []*IdentifiedReport) []IdentifiedReport {
+	if len(reports) == 0 {
+		return nil
+	}
+	out := make([]IdentifiedReport, len(reports))
+	for i, report := range reports {
+		out[i] = *report
 	}
 	return out
 }

@@ -39,7 +39,7 @@ func TestAFlushShowsLevels(t *testing.T) {
 	require.Empty(t, take(), "below the least percentage")
 	free.Consume(i, 1, noon)
 	want := meter.Level{
-		Organization: id, Plan: "free", Entitlement: free.Usage(i, noon).Entitlement, Window: calendar.WindowDay.At(noon), Current: 40,
+		Organization: id, Plan: "free", Entitlement: free.Usage(i, noon).Entitlement, Window: calendar.WindowDay.At(noon), Before: 39, Stored: 40, Current: 40,
 	}
 	require.Equal(t, []meter.Level{want}, take())
 	require.Empty(t, take(), "nothing was flushed")
@@ -48,7 +48,7 @@ func TestAFlushShowsLevels(t *testing.T) {
 		d, _ := free.Consume(i, 11, noon)
 		require.False(t, d.Allowed)
 	}
-	want.Exceeded = true
+	want.Exceeded, want.Before, want.Stored = true, 0, 0
 	require.Equal(t, []meter.Level{want}, take(), "refused, although nothing was written: once a flush")
 	require.Empty(t, take())
 
@@ -110,7 +110,7 @@ func TestRefusingAllocatesNothing(t *testing.T) {
 func TestReached(t *testing.T) {
 	t.Parallel()
 	level := func(mode plans.Mode, limit, used int64) meter.Level {
-		return meter.Level{Entitlement: plans.Entitlement{Mode: mode, Max: limit}, Current: used}
+		return meter.Level{Entitlement: plans.Entitlement{Mode: mode, Max: limit}, Stored: used}
 	}
 	for _, tc := range []struct {
 		level   meter.Level

@@ -26,7 +26,7 @@ type slot struct {
 	// is the peak, for Last the last level.
 	used    int64
 	current dayUsage
-	// known is the part of used that the store is known to have (Sum only).
+	// known is the part of used that the store is known to have: for Max the peak, for Last the level.
 	known int64
 	// quota is what may be admitted in the window under a hard limit; nil without one.
 	quota *quota
@@ -67,14 +67,15 @@ type rare struct {
 	full []daySum
 	// quarantined is the part of used that the store has set aside (Sum only).
 	quarantined int64
-	// heldInStore is what reservations in the store hold of the window, as of the last answer
-	// (Sum only). It isn't in used.
+	// heldInStore is what reservations in the store hold of the window, not in used (Sum only).
 	heldInStore int64
+	// left is the window before this one, while something of it may be unacknowledged; nil: nothing is.
+	left *left
 }
 
 // idle reports whether there is nothing.
 func (x *rare) idle() bool {
-	return len(x.older) == 0 && len(x.identified) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0 && x.levelAt == 0 && x.heldInStore == 0
+	return len(x.older) == 0 && len(x.identified) == 0 && len(x.quotas) == 0 && len(x.full) == 0 && x.quarantined == 0 && x.levelAt == 0 && x.heldInStore == 0 && x.left == nil
 }
 
 // dayUsage is the share of a slot that one day and one price have, but for its identified reports.
@@ -139,6 +140,7 @@ func (s *slot) roll(kind calendar.WindowKind, now int64) {
 	s.current = dayUsage{day: day, price: s.current.price}
 	s.dayEnd = day.End().UnixNano()
 	if day >= s.windowEnd {
+		s.leave()
 		s.openWindow(kind)
 		s.used, s.known = 0, 0
 		if s.rare != nil {

@@ -39,30 +39,34 @@ func (s *Store) ApplyBatch(ctx context.Context, batch meter.Batch) (meter.Applie
 	return applied, wrap(err, "apply batch %d of instance %s", batch.ID.Seq, batch.ID.Instance)
 }
 
-// moveWatermark applies a batch that has no identity of its own.
+// moveWatermark applies a batch that has no identity of its own. An instance that is idle does so at each flush.
 func moveWatermark(ctx context.Context, tx scoped, batch meter.Batch) (meter.Applied, error) {
+	if len(batch.Rows) > 0 {
+		return meter.Applied{}, fmt.Errorf("a batch that only moves the watermark has %d rows", len(batch.Rows))
+	}
+	moved, err := tx.Exec(ctx, `
+		UPDATE instances
+		SET watermark = greatest(watermark, $3), seen_at = greatest(seen_at, clock_timestamp()), status = 'live',
+			open_count = $4, open_since = $5, open_organization_id = $6, open_meter = $7
+		WHERE id = $1 AND last_seq = $2`,
+		batch.ID.Instance, batch.ID.Seq, batch.Watermark,
+		batch.Open.Count, orNull(batch.Open.Since), orNull(batch.Open.Organization), orNull(batch.Open.Meter))
+	if err != nil || moved.RowsAffected() > 0 {
+		return meter.Applied{}, err
+	}
 	var last int64
-	err := tx.QueryRow(ctx, `SELECT last_seq FROM instances WHERE id = $1 FOR NO KEY UPDATE`, batch.ID.Instance).Scan(&last)
+	err = tx.QueryRow(ctx, `SELECT last_seq FROM instances WHERE id = $1`, batch.ID.Instance).Scan(&last)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return meter.Applied{}, meter.ErrUnknownInstance.Of(batch.ID.Instance)
 	case err != nil:
 		return meter.Applied{}, err
-	case len(batch.Rows) > 0:
-		return meter.Applied{}, fmt.Errorf("a batch that only moves the watermark has %d rows", len(batch.Rows))
-	case last < batch.ID.Seq:
-		// Moving the watermark would claim that a missing batch was written.
-		return meter.Applied{}, fmt.Errorf("%w: the last is %d", meter.ErrSequenceGap, last)
 	case last > batch.ID.Seq:
 		return meter.Applied{Duplicate: true}, nil
+	default:
+		// Moving the watermark would claim that a missing batch was written.
+		return meter.Applied{}, fmt.Errorf("%w: the last is %d", meter.ErrSequenceGap, last)
 	}
-	_, err = tx.Exec(ctx, `
-		UPDATE instances
-		SET watermark = greatest(watermark, $2), seen_at = greatest(seen_at, clock_timestamp()), status = 'live',
-			open_count = $3, open_since = $4, open_organization_id = $5, open_meter = $6
-		WHERE id = $1`,
-		batch.ID.Instance, batch.Watermark, batch.Open.Count, orNull(batch.Open.Since), orNull(batch.Open.Organization), orNull(batch.Open.Meter))
-	return meter.Applied{}, err
 }
 
 // applyRows applies a batch that has an identity, and leaves its instance in the

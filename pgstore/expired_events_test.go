@@ -20,7 +20,7 @@ func TestDeleteEvents(t *testing.T) {
 	to, gone := f.endpoint(acme), f.endpoint(acme)
 	publish := func(key string) uuid.UUID {
 		e := occurred(key, events.ExportIssued, acme)
-		require.NoError(t, f.PublishEvent(t.Context(), e))
+		require.NoError(t, f.PublishEvents(t.Context(), e))
 		return e.ID
 	}
 	dispatch := func(event uuid.UUID) {

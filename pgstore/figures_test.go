@@ -29,7 +29,7 @@ func TestWebhookBacklog(t *testing.T) {
 	var of []events.Event
 	for _, key := range []string{"a", "b", "c"} {
 		e := occurred(key, events.PlanLimitExceeded, acme)
-		require.NoError(t, f.PublishEvent(t.Context(), e))
+		require.NoError(t, f.PublishEvents(t.Context(), e))
 		of = append(of, e)
 	}
 	f.exec(`UPDATE events SET created_at = created_at - interval '1 hour' WHERE id = $1`, of[1].ID)

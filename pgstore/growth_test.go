@@ -328,7 +328,7 @@ func (f *fixture) liveOneDay(w *writer, o uuid.UUID, day calendar.Day) {
 	if day%10 == 0 {
 		e := occurred(day.String(), events.ExportIssued, o)
 		to := f.endpoint(o)
-		require.NoError(f.t, f.PublishEvent(f.t.Context(), e))
+		require.NoError(f.t, f.PublishEvents(f.t.Context(), e))
 		_, err := f.PrepareWebhookDeliveries(f.t.Context(), e.ID)
 		require.NoError(f.t, err)
 		require.NoError(f.t, f.MarkEventDispatched(f.t.Context(), e.ID))

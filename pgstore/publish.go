@@ -1,7 +1,9 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,31 +14,75 @@ import (
 	"github.com/riverline/tollgate/webhooks"
 )
 
-// PublishEvent keeps an event, so that it is sent to each endpoint that wants it. It is
-// idempotent by the event's key: of two events with the same key, the first one counts,
-// and the second is no error. A broken rule is an [*fault.FieldError], an organization
-// that doesn't exist [accounts.ErrOrganizationNotFound].
-func (s *Store) PublishEvent(ctx context.Context, e events.Event) error {
-	err := e.Validate()
-	if err == nil {
-		err = s.asPlatform(ctx, func(ctx context.Context, tx scoped) error { return publish(ctx, tx, e) })
+// PublishEvents keeps events, so that each is sent to each endpoint that wants it, in one statement. It is
+// idempotent by their keys: of two events with the same key, the first one counts, and the second is no error. What can never be kept holds up no other: the answer is an [*events.RefusedError] then.
+// An event that breaks a rule is refused with an [*fault.FieldError], one of an organization that doesn't
+// exist with [accounts.ErrOrganizationNotFound].
+func (s *Store) PublishEvents(ctx context.Context, list ...events.Event) error {
+	var refused events.RefusedError
+	good := make([]events.Event, 0, len(list))
+	for _, e := range list {
+		if err := e.Validate(); err != nil {
+			refused.Add(e, err)
+			continue
+		}
+		good = append(good, e)
 	}
-	if hasCode(err, foreignKeyViolation) {
-		err = accounts.ErrOrganizationNotFound.Of(e.Organization)
+	if len(good) > 0 {
+		err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error { return publish(ctx, tx, good...) })
+		if refusedForGood(err) {
+			var found events.RefusedError
+			if found, err = s.publishSorted(ctx, good); err == nil {
+				refused.Refused = append(refused.Refused, found.Refused...)
+			}
+		}
+		if err != nil {
+			return wrap(err, "publish %d events", len(good))
+		}
 	}
-	return wrap(err, "publish event %s", e.Key)
+	if len(refused.Refused) > 0 {
+		return &refused
+	}
+	return nil
 }
 
-// publish keeps an event in a transaction that may do more.
-func publish(ctx context.Context, tx scoped, e events.Event) error {
-	if err := e.Validate(); err != nil {
-		return err
-	}
-	_, err := tx.InsertEvent(ctx, db.InsertEventParams{
-		ID: e.ID, Key: e.Key, Kind: string(e.Kind), OrganizationID: optional(e.Organization),
-		OccurredAt: e.OccurredAt.UTC().Truncate(time.Microsecond), Data: e.Data,
+// publishSorted keeps events but those that are refused.
+func (s *Store) publishSorted(ctx context.Context, list []events.Event) (refused events.RefusedError, err error) {
+	err = s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
+		refused = events.RefusedError{}
+		return byHalves(ctx, tx, 0, len(list), func(ctx context.Context, tx scoped, from, to int) error {
+			return publish(ctx, tx, list[from:to]...)
+		}, func(i int, why error) {
+			if hasCode(why, foreignKeyViolation) {
+				why = accounts.ErrOrganizationNotFound.Of(list[i].Organization)
+			}
+			refused.Add(list[i], why)
+		})
 	})
-	return err
+	return refused, err
+}
+
+// publish keeps events in a transaction that may do more. Who publishes the same ones meanwhile takes their
+// keys in the same order.
+func publish(ctx context.Context, tx scoped, list ...events.Event) error {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b events.Event) int { return cmp.Compare(a.Key, b.Key) })
+	for chunk := range slices.Chunk(list, chunkRows) {
+		var rows db.InsertEventsParams
+		for _, e := range chunk {
+			if err := e.Validate(); err != nil {
+				return err
+			}
+			rows.Ids, rows.Keys, rows.Kinds = append(rows.Ids, e.ID), append(rows.Keys, e.Key), append(rows.Kinds, string(e.Kind))
+			rows.Organizations = append(rows.Organizations, e.Organization)
+			rows.OccurredAt = append(rows.OccurredAt, e.OccurredAt.UTC().Truncate(time.Microsecond))
+			rows.Data = append(rows.Data, string(e.Data))
+		}
+		if _, err := tx.InsertEvents(ctx, rows); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ListEvents returns at most limit events, the newest first, from the one before `before`;

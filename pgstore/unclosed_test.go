@@ -68,7 +68,7 @@ func TestOverdueWebhookDeliveries(t *testing.T) {
 	var ids []uuid.UUID
 	for _, key := range []string{"a", "b", "c"} {
 		e := occurred(key, events.PlanLimitExceeded, acme)
-		require.NoError(t, f.PublishEvent(t.Context(), e))
+		require.NoError(t, f.PublishEvents(t.Context(), e))
 		_, err := f.PrepareWebhookDeliveries(t.Context(), e.ID)
 		require.NoError(t, err)
 		ids = append(ids, e.ID)

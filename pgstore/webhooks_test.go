@@ -60,11 +60,11 @@ func TestPublishEventOnce(t *testing.T) {
 	f := newFixture(t)
 	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	first := occurred("k/1", events.ExportIssued, acme)
-	require.NoError(t, f.PublishEvent(t.Context(), first))
+	require.NoError(t, f.PublishEvents(t.Context(), first))
 	again := occurred("k/1", events.ExportClosed, bolt)
-	require.NoError(t, f.PublishEvent(t.Context(), again))
+	require.NoError(t, f.PublishEvents(t.Context(), again))
 	platform := occurred("k/2", events.ExportClosed, uuid.Nil)
-	require.NoError(t, f.PublishEvent(t.Context(), platform))
+	require.NoError(t, f.PublishEvents(t.Context(), platform))
 
 	kept, err := f.ListEvents(t.Context(), acme, "", uuid.Nil, 10)
 	require.NoError(t, err)
@@ -88,8 +88,8 @@ func TestPublishEventOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 
-	require.ErrorIs(t, f.PublishEvent(t.Context(), events.Event{}), fault.ErrInvalid)
-	require.ErrorIs(t, f.PublishEvent(t.Context(), occurred("k/3", events.ExportIssued, uuid.Max)), fault.ErrNotFound)
+	require.ErrorIs(t, f.PublishEvents(t.Context(), events.Event{}), fault.ErrInvalid)
+	require.ErrorIs(t, f.PublishEvents(t.Context(), occurred("k/3", events.ExportIssued, uuid.Max)), fault.ErrNotFound)
 }
 
 func TestAChangeOfPlanIsAnEvent(t *testing.T) {
@@ -196,7 +196,7 @@ func TestDeliveriesAreForWhoWantsThem(t *testing.T) {
 	for _, e := range []events.Event{
 		occurred("1", events.ExportIssued, acme), occurred("2", events.ExportClosed, bolt), occurred("3", events.UsageThresholdReached, uuid.Nil),
 	} {
-		require.NoError(t, f.PublishEvent(t.Context(), e))
+		require.NoError(t, f.PublishEvents(t.Context(), e))
 		for range 2 {
 			deliveries, err := f.PrepareWebhookDeliveries(t.Context(), e.ID)
 			require.NoError(t, err)
@@ -227,7 +227,7 @@ func TestRecordAttempts(t *testing.T) {
 	acme, bolt := f.organization("Acme", "free").ID, f.organization("Bolt", "free").ID
 	to := f.endpoint(acme)
 	e := occurred("1", events.ExportIssued, acme)
-	require.NoError(t, f.PublishEvent(t.Context(), e))
+	require.NoError(t, f.PublishEvents(t.Context(), e))
 	_, err := f.PrepareWebhookDeliveries(t.Context(), e.ID)
 	require.NoError(t, err)
 	found, endpoint, err := f.EventToDeliver(t.Context(), e.ID, to.ID)
@@ -326,7 +326,7 @@ func TestUndispatchedEventsTakeTurns(t *testing.T) {
 	var published []uuid.UUID
 	for i, of := range []uuid.UUID{many, many, many, many, few, uuid.Nil} {
 		e := occurred(strconv.Itoa(i), events.ExportIssued, of)
-		require.NoError(t, f.PublishEvent(t.Context(), e))
+		require.NoError(t, f.PublishEvents(t.Context(), e))
 		published = append(published, e.ID)
 	}
 	take := func(but []uuid.UUID, limit int, want ...int) {

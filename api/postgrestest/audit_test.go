@@ -132,7 +132,7 @@ type knownThings map[string]string
 func (l *lookups) known() knownThings {
 	l.t.Helper()
 	known := knownThings{"organization": l.tenant.String(), "instance": l.id.String(), "event": uuid.Must(uuid.NewV7()).String()}
-	require.NoError(l.t, l.store.PublishEvent(l.t.Context(), events.Event{
+	require.NoError(l.t, l.store.PublishEvents(l.t.Context(), events.Event{
 		ID: uuid.MustParse(known["event"]), Key: "x", Kind: events.UsageThresholdReached, Organization: l.tenant, OccurredAt: now(), Data: []byte(`{}`),
 	}))
 	proposer, err := l.store.CreateKey(l.t.Context(), accounts.Key{Role: accounts.RoleFinance, Name: "p", Owner: "proposer"}, accounts.HashSecret("proposer"))

@@ -244,7 +244,7 @@ func TestAnotherTenantsThingsAreNotThere(t *testing.T) {
 	other := l.tenant
 	theirs := l.endpoint(other)
 	event := events.Event{ID: uuid.Must(uuid.NewV7()), Key: "x", Kind: events.UsageThresholdReached, Organization: other, OccurredAt: now(), Data: []byte(`{}`)}
-	require.NoError(t, l.store.PublishEvent(t.Context(), event))
+	require.NoError(t, l.store.PublishEvents(t.Context(), event))
 	status, held := l.call(l.keys[accounts.RoleTenant], "POST", "/api/v1/reservations", `{"meter":"evaluations","quantity":1}`)
 	require.Equal(t, http.StatusCreated, status, held)
 	l.organization("Thief", accounts.RoleTenant)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/riverline/tollgate/activities"
 	"github.com/riverline/tollgate/api"
+	"github.com/riverline/tollgate/internal/alerts"
 	"github.com/riverline/tollgate/internal/telemetry"
 	"github.com/riverline/tollgate/internal/wallclock"
 	"github.com/riverline/tollgate/meter"
@@ -38,9 +38,12 @@ type instance struct {
 	refresher *meter.Refresher
 	journal   *journal.Journal
 	flusher   *meter.Flusher
-	store     *pgstore.Store
-	temporal  client.Client
-	logger    *slog.Logger
+	watcher   *alerts.Watcher
+	// replayed is the store for what earlier instances have left.
+	replayed *alerts.Replayed
+	store    *pgstore.Store
+	temporal client.Client
+	logger   *slog.Logger
 
 	// behind has room for one: the store has lost something that it had acknowledged. rewound
 	// likewise: it has it again, and all else that is known of it is to be read anew.
@@ -72,7 +75,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	if err != nil {
 		host = "unknown"
 	}
-	i := &instance{id: id, host: host, config: config, store: b.store, temporal: b.temporal, logger: b.logger.With("instance", id)}
+	i := &instance{id: id, host: host, config: config, store: b.store, replayed: alerts.NewReplayed(b.store), temporal: b.temporal, logger: b.logger.With("instance", id)}
 	if err := i.openJournal(ctx, b.catalog); err != nil {
 		return nil, err
 	}
@@ -97,11 +100,11 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	}
 	i.meter = meter.New(meterConfig)
 	i.refresher = meter.NewRefresher(meter.RefresherConfig{Meter: i.meter, Catalog: b.store.CatalogSeen, Now: clock})
-	watcher := newAlerts(b, config)
+	i.watcher = newAlerts(b, config)
 	i.flusher = meter.NewFlusher(meter.FlusherConfig{
 		Meter: i.meter, Store: b.store, Instance: id, Now: clock, Interval: config.FlushInterval, Logger: i.logger,
 		Rewinds: b.store, As: as, Rewound: func() { poke(i.rewound) },
-		Undriven: i.ensureLoop, Watch: watcher.Watch, WatchFrom: watcher.WatchFrom(), IdleAfter: config.IdleAfter,
+		Undriven: i.ensureLoop, Watch: i.watcher.Watch, WatchFrom: i.watcher.WatchFrom(), IdleAfter: config.IdleAfter,
 	})
 	err = errors.Join(
 		telemetry.ObserveMetering(b.telemetry.Metrics, i.meter, i.flusher, clock),
@@ -121,6 +124,7 @@ func startInstance(ctx context.Context, b *base, config APIConfig) (_ *instance,
 	i.running.Go(func() { i.catchUp() })
 	i.running.Go(func() { i.offerWork() })
 	i.running.Go(func() { i.expireReservations() })
+	i.running.Go(func() { i.tellReplayed() })
 	i.running.Go(func() { i.replayPostponed(b.catalog, i.stuck.Load()-int64(i.journal.Postponed())) })
 	return i, nil
 }
@@ -222,6 +226,7 @@ func (i *instance) drain() error {
 		return fmt.Errorf("flush for the last time: usage since %s is written when the journal is replayed, at the next start: %w",
 			summary.Watermark.Format(time.RFC3339), err)
 	}
+	i.watcher.Finish(last)
 	if err := i.store.StopInstance(last, i.id); err != nil {
 		return fmt.Errorf("say that the instance has stopped: %w", err)
 	}
@@ -253,30 +258,8 @@ func (i *instance) openJournal(ctx context.Context, catalog *plans.Catalog) (err
 	if i.journal, err = i.takeJournal(ctx); err != nil {
 		return fmt.Errorf("--journal-dir: %w", err)
 	}
-	i.stuck.Store(i.report(i.journal.Replay(ctx, i.store, catalog)))
+	i.stuck.Store(i.report(i.journal.Replay(ctx, i.replayed, catalog)))
 	return nil
-}
-
-// postponedEvery is the time between two attempts to replay copies of journals.
-const postponedEvery = 5 * time.Second
-
-// replayPostponed replays what an instance that was alive has left, once it isn't any more: the
-// folder is a copy of its, or was moved to another device.
-func (i *instance) replayPostponed(catalog *plans.Catalog, damaged int64) {
-	ticker := time.NewTicker(postponedEvery)
-	defer ticker.Stop()
-	for i.journal.Postponed() > 0 {
-		select {
-		case <-i.background.Done():
-			return
-		case <-ticker.C:
-		}
-		replayed := i.journal.ReplayPostponed(i.background, i.store, catalog)
-		// What is alive still has been said.
-		replayed = slices.DeleteFunc(replayed, func(r journal.Replayed) bool { return errors.Is(r.Err, journal.ErrAlive) })
-		damaged += i.report(replayed)
-		i.stuck.Store(damaged + int64(i.journal.Postponed()))
-	}
 }
 
 // report logs what became of earlier journals, and counts those that are not replayed.

@@ -84,10 +84,14 @@ func checkThresholds(thresholds []int) error {
 	return nil
 }
 
+// patientFlushes is for how many flushes at least what another instance has crossed is left to it.
+const patientFlushes = 3
+
 // newAlerts makes what tells organizations about their usage.
 func newAlerts(b *base, config APIConfig) *alerts.Watcher {
 	return alerts.NewWatcher(alerts.Config{
-		Thresholds: config.UsageThresholds, Publish: b.store.PublishEvent, Now: clock, Logger: b.logger,
+		Thresholds: config.UsageThresholds, Publish: b.store.PublishEvents, Patience: max(time.Minute, patientFlushes*config.FlushInterval),
+		Now: clock, Logger: b.logger,
 	})
 }
 

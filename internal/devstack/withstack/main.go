@@ -5,8 +5,9 @@
 //
 //	go run ./internal/devstack/withstack go test ./...
 //
-// A server that the environment names already is used as it is. The exit code is that
-// of the command.
+// A server that the environment names already is used as it is. With -durable, before the
+// command, Postgres keeps what it has committed, and cleans up by itself, as where it is not
+// for tests: for measurements. The exit code is that of the command.
 package main
 
 import (
@@ -33,6 +34,9 @@ const (
 // stopWait bounds the end of both servers.
 const stopWait = time.Minute
 
+// durableFlag has Postgres started as where it is not for tests.
+const durableFlag = "-durable"
+
 // usageCode is the exit code of a wrong call, and interruptedCode that of a run that a
 // signal, such as Ctrl-C's, has ended.
 const (
@@ -41,12 +45,17 @@ const (
 )
 
 func main() {
-	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: withstack command [argument ...]")
+	command := os.Args[1:]
+	durable := len(command) > 0 && command[0] == durableFlag
+	if durable {
+		command = command[1:]
+	}
+	if len(command) == 0 {
+		fmt.Fprintln(os.Stderr, "usage: withstack ["+durableFlag+"] command [argument ...]")
 		os.Exit(usageCode)
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code, err := run(ctx, os.Args[1:])
+	code, err := run(ctx, durable, command)
 	interrupted := ctx.Err() != nil
 	cancel()
 	switch {
@@ -60,7 +69,7 @@ func main() {
 }
 
 // run starts the servers, runs the command and stops the servers.
-func run(ctx context.Context, command []string) (code int, err error) {
+func run(ctx context.Context, durable bool, command []string) (code int, err error) {
 	folder, err := os.MkdirTemp("", "tollgate-stack-")
 	if err != nil {
 		return 0, fmt.Errorf("make a folder for the servers: %w", err)
@@ -72,7 +81,7 @@ func run(ctx context.Context, command []string) (code int, err error) {
 	}
 
 	environment := os.Environ()
-	for _, service := range []service{postgresService(folder), temporalService(folder)} {
+	for _, service := range []service{postgresService(folder, durable), temporalService(folder)} {
 		if os.Getenv(service.variable) != "" {
 			continue
 		}
@@ -100,10 +109,11 @@ type service struct {
 	start    func(ctx context.Context) (address string, running server, err error)
 }
 
-func postgresService(folder string) service {
+func postgresService(folder string, durable bool) service {
 	return service{"Postgres", databaseVariable, func(ctx context.Context) (string, server, error) {
 		postgres, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{
 			DataDir: filepath.Join(folder, "postgres"),
+			Durable: durable,
 			Output:  os.Stderr,
 		})
 		if err != nil {

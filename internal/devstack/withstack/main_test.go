@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/internal/devstack"
 )
 
 // environmentOf runs a command that writes down the two variables.
@@ -17,7 +19,7 @@ func environmentOf(t *testing.T, tail string) (code int, database, temporal stri
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "environment")
 	t.Setenv("FILE", file)
-	code, err := run(t.Context(), []string{"sh", "-c", `echo "$` + databaseVariable + ` $` + temporalVariable + `" >"$FILE"; ` + tail})
+	code, err := run(t.Context(), false, []string{"sh", "-c", `echo "$` + databaseVariable + ` $` + temporalVariable + `" >"$FILE"; ` + tail})
 	require.NoError(t, err)
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -39,6 +41,22 @@ func TestRunGivesTheCommandItsServersAndStopsThem(t *testing.T) {
 	require.Error(t, err, "the server must have been stopped")
 }
 
+func TestRunHasADurablePostgresWhereItIsAskedFor(t *testing.T) {
+	for _, durable := range []bool{false, true} {
+		folder := t.TempDir()
+		require.NoError(t, os.Chmod(folder, 0o755), "Postgres runs as a user of its own")
+		_, running, err := postgresService(folder, durable).start(t.Context())
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, stopServer(context.WithoutCancel(t.Context()), running)) })
+		conn, err := pgx.Connect(t.Context(), running.(*devstack.Postgres).URL("postgres"))
+		require.NoError(t, err)
+		var fsync string
+		require.NoError(t, conn.QueryRow(t.Context(), `SHOW fsync`).Scan(&fsync))
+		require.Equal(t, map[bool]string{false: "off", true: "on"}[durable], fsync)
+		require.NoError(t, conn.Close(t.Context()))
+	}
+}
+
 func TestRunKeepsServersThatTheEnvironmentNames(t *testing.T) {
 	t.Setenv(databaseVariable, "postgres://given")
 	t.Setenv(temporalVariable, "given:7233")
@@ -54,11 +72,11 @@ func TestRunEndsTheCommandWithItself(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
-	code, err := run(ctx, []string{"sleep", "3600"})
+	code, err := run(ctx, false, []string{"sleep", "3600"})
 	require.NoError(t, err)
 	require.Equal(t, interruptedCode, code)
 	require.Less(t, time.Since(begin), stopWait)
 
-	_, err = run(t.Context(), []string{"no-such-program"})
+	_, err = run(t.Context(), false, []string{"no-such-program"})
 	require.ErrorContains(t, err, "run no-such-program")
 }

@@ -51,7 +51,7 @@ func BenchmarkDispatch(b *testing.B) {
 	var took time.Duration
 	for b.Loop() {
 		for i := range waiting {
-			require.NoError(b, store.PublishEvent(b.Context(), events.Event{
+			require.NoError(b, store.PublishEvents(b.Context(), events.Event{
 				ID: uuid.Must(uuid.NewV7()), Key: uuid.NewString(), Kind: events.ExportReminder,
 				OccurredAt: time.Now().UTC().Truncate(time.Microsecond), Data: fmt.Appendf(nil, `{"n":%d}`, i),
 			}))

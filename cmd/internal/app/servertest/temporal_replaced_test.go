@@ -79,7 +79,7 @@ func TestTemporalIsReplaced(t *testing.T) {
 	require.NoError(t, err)
 	publish := func() uuid.UUID {
 		e := events.Event{ID: uuid.Must(uuid.NewV7()), Key: uuid.NewString(), Kind: events.ExportClosed, OccurredAt: time.Now(), Data: []byte(`{}`)}
-		require.NoError(t, store.PublishEvent(t.Context(), e))
+		require.NoError(t, store.PublishEvents(t.Context(), e))
 		return e.ID
 	}
 	become := func(event uuid.UUID, attempts int, state webhooks.State) {
