@@ -13,7 +13,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED) $$(go env GOOS)" = "0 linux" || ech
 AT_ONCE := $(shell n=$$(getconf _NPROCESSORS_ONLN); test "$$n" -gt 3 && echo "$$n" || echo 3)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench test-bench instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference drawings check-generated
+.PHONY: help run build test test-pages test-short test-s3 test-pooler test-pooler-short test-affinity test-browser test-browser-short bench test-bench instructions laws chaos economy tarpit overload guarantees ops lint vulncheck fmt generate reference drawings pictures check-generated
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -120,6 +120,12 @@ reference: ## Write the pages of docs/reference anew, from the code
 drawings: ## Draw anew what documents describe for Mermaid (docs/pictures/*.svg), in Chromium, with Mermaid's script, which comes by npm
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
 	TOLLGATE_DRAW=1 go test -tags browser -count=1 -run '^TestDraw$$' ./web/site
+
+pictures: ## Take the pictures of docs/pictures anew, and README's film, from the real pages in Chromium
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
+	@shots=$$(mktemp -d) && trap 'rm -r "$$shots"' EXIT && \
+		TOLLGATE_SHOTS="$$shots" $(STACK) go test -tags browser -count=1 -timeout 15m -run '^TestBrowser' ./web ./e2e && \
+		for picture in docs/pictures/*.png docs/pictures/*.gif; do cp "$$shots/$${picture##*/}" "$$picture" || exit 1; done
 
 check-generated: ## Check that the generated code is up to date
 	@tools/check-generated

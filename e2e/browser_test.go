@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -29,21 +30,45 @@ func TestBrowserStaff(t *testing.T) {
 	t.Run("an operator sees an instance die", func(t *testing.T) { operatorSees(t, d, folder, "127.0.0.1:"+ports["--temporal-port"]) })
 }
 
-// firstMinutes opens the one address, hits the limit by a button, and goes on as the tenant.
+// firstMinutes opens the one address, hits the limit by a button, upgrades as the tenant, and goes on. It is the film of README.
 func firstMinutes(t *testing.T, d *devRun) {
 	t.Helper()
+	const hit, see, plan, upgrade = "form[action='/demo'] button", ".notice.bad button", ".notice.bad a", "form[action='/plan'] button:last-of-type"
 	require.Contains(t, d.log.String(), "Open "+d.url+"/")
 	w := browsertest.Open(t, d.url)
+	film := w.Film()
 	w.Go("/")
 	w.Look("demo")
-	w.Click("form[action='/demo'] button", ".notice.bad")
+	film.Frame(time.Second, "")
+	film.Frame(time.Second, hit)
+	w.Click(hit, ".notice.bad")
 	require.Contains(t, w.Text(".notice.bad"), "402")
 	w.Look("demo-limit")
-	w.Click(".notice.bad button", ".meters")
+	film.Frame(2*time.Second, "")
+	film.Frame(time.Second, see)
+	w.Click(see, ".meters")
 	w.Do(chromedp.WaitVisible(".notice.bad[role=alert]"))
 	require.Contains(t, w.Text(".notice.bad"), "Simulations: 50 of 50")
 	w.Look("usage-limit")
+	film.Frame(1500*time.Millisecond, "")
+	film.Frame(time.Second, plan)
 	w.Visit("money-of-a-month", "/money")
+	w.Go("/usage")
+	w.Click(plan, ".tabs")
+	w.Click(".tabs a", upgrade)
+	film.Frame(1500*time.Millisecond, "")
+	film.Frame(time.Second, upgrade)
+	w.Click(upgrade, ".notice.good")
+	film.Frame(1200*time.Millisecond, "")
+	w.Click("nav a[href='/usage']", ".meters")
+	for used := 51; used <= 53; used++ {
+		status, _ := d.call(http.MethodPost, "/api/v1/usage", d.env["TOLLGATE_FREE_KEY"], map[string]any{"meter": "simulations", "quantity": 1})
+		require.Equal(t, http.StatusOK, status, "the same request passes")
+		w.Await(`[...document.querySelectorAll('.meter-figure strong')].some(e => e.textContent === '` + strconv.Itoa(used) + `')`)
+		film.Frame(600*time.Millisecond, "")
+	}
+	film.Frame(1500*time.Millisecond, "")
+	film.Keep("hit-the-limit")
 }
 
 // financeCloses closes the demo's two months: one person begins and reviews, another one approves.

@@ -27,6 +27,7 @@ CREATE TABLE exports (
     request         jsonb,
     staged_at       timestamptz NOT NULL DEFAULT now(),
     counts          jsonb,
+    deliveries      jsonb,
     UNIQUE (workflow_id, run_id),
     CONSTRAINT exports_finished CHECK (
         (stage IN ('done', 'closed', 'superseded', 'rejected', 'failed', 'canceled')) = (finished_at IS NOT NULL)),
@@ -45,6 +46,7 @@ COMMENT ON COLUMN exports.reason IS 'Why the period was opened again, or the run
 COMMENT ON COLUMN exports.request IS 'What its workflow was started with: should Temporal lose the run, another is started with it.';
 COMMENT ON COLUMN exports.staged_at IS 'When it came to its stage.';
 COMMENT ON COLUMN exports.counts IS 'How many organizations were rated, parked and differ, once that is so: whoever looks at a month need not count them. NULL while they are rated.';
+COMMENT ON COLUMN exports.deliveries IS 'How many of its issued statements are in which state, of each sink where that was counted since the last one moved.';
 COMMENT ON COLUMN exports.issued_at IS 'From here on the statements are issued, and nothing of them changes.';
 
 CREATE TABLE export_batches (
@@ -236,6 +238,34 @@ COMMENT ON TABLE statement_undelivered IS 'Statements that were not handed to a 
 COMMENT ON COLUMN statement_undelivered.reason IS 'What the sink said of one that failed; empty otherwise.';
 COMMENT ON COLUMN statement_undelivered.attempts IS 'How often it was left so.';
 
+-- Somebody's page lists one of the states.
+CREATE INDEX statement_undelivered_state ON statement_undelivered (export_id, sink, state, organization_id);
+
+-- What was counted of an export's deliveries is forgotten as one of them moves. The lock is shared by all who move some: who
+-- counts has it alone, so that what is kept is of a moment at which nobody was about to move any.
+-- +goose StatementBegin
+CREATE FUNCTION tollgate_forget_deliveries() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    of_export uuid;
+BEGIN
+    FOR of_export IN SELECT DISTINCT export_id FROM moved ORDER BY export_id LOOP
+        PERFORM pg_advisory_xact_lock_shared(1416588399, hashtext(of_export::text));
+        UPDATE exports SET deliveries = NULL WHERE id = of_export AND deliveries IS NOT NULL;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+REVOKE ALL ON FUNCTION tollgate_forget_deliveries() FROM PUBLIC;
+CREATE TRIGGER forget_added AFTER INSERT ON statement_deliveries REFERENCING NEW TABLE AS moved
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_forget_deliveries();
+CREATE TRIGGER forget_added AFTER INSERT ON statement_undelivered REFERENCING NEW TABLE AS moved
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_forget_deliveries();
+CREATE TRIGGER forget_changed AFTER UPDATE ON statement_undelivered REFERENCING NEW TABLE AS moved
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_forget_deliveries();
+CREATE TRIGGER forget_removed AFTER DELETE ON statement_undelivered REFERENCING OLD TABLE AS moved
+    FOR EACH STATEMENT EXECUTE FUNCTION tollgate_forget_deliveries();
+
 ALTER TABLE exports ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tollgate_scope ON exports TO tollgate_api USING ((SELECT current_setting('tollgate.scope', true)) = 'platform');
 ALTER TABLE export_batches ENABLE ROW LEVEL SECURITY;
@@ -309,3 +339,4 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON statement_undelivered TO tollgate_api;
 DROP TABLE statement_undelivered, statement_deliveries, organization_customers, sinks, export_decisions, export_variances, export_parked, statements,
     export_correction_batches, export_corrections, export_segment_usage, export_segments, export_usage, export_organizations,
     export_meters, export_batches, exports;
+DROP FUNCTION tollgate_forget_deliveries();

@@ -128,7 +128,7 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON credit_grants
 CREATE TRIGGER audit AFTER INSERT ON credit_entries
     FOR EACH ROW WHEN (NEW.export_id IS NULL) EXECUTE FUNCTION tollgate_audit('credit_entry', 'id', 'organization_id', '', '');
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON exports
-    FOR EACH ROW EXECUTE FUNCTION tollgate_audit('export', 'id', '', 'manifest', 'staged_at,manifest,rolled_through,counts');
+    FOR EACH ROW EXECUTE FUNCTION tollgate_audit('export', 'id', '', 'manifest', 'staged_at,manifest,rolled_through,counts,deliveries');
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON export_decisions
     FOR EACH ROW EXECUTE FUNCTION tollgate_audit('decision', 'export_id,action', '', '', '');
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON proposals

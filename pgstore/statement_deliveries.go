@@ -2,9 +2,12 @@ package pgstore
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
@@ -185,21 +188,65 @@ func (s *Store) MarkStatementsUndelivered(ctx context.Context, export uuid.UUID,
 }
 
 // StatementDeliveryCounts says what became of an export's issued statements in a sink, those of the
-// organizations in (after, until].
+// organizations in (after, until]. That of all is kept until one of them moves.
 func (s *Store) StatementDeliveryCounts(ctx context.Context, export uuid.UUID, sink string, after, until uuid.UUID) (sinks.Counts, error) {
 	var out sinks.Counts
-	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) error {
-		if err := tx.AvoidNestedLoops(ctx); err != nil {
+	err := s.asPlatformUnbounded(ctx, func(ctx context.Context, tx scoped) (err error) {
+		if after != uuid.Nil || until != uuid.Max {
+			out, err = countDeliveries(ctx, tx, db.DeliveryCountsParams{ExportID: export, Sink: sink, After: after, Until: until})
 			return err
 		}
-		row, err := tx.DeliveryCounts(ctx, db.DeliveryCountsParams{ExportID: export, Sink: sink, After: after, Until: until})
-		out = sinks.Counts{
-			Delivered: row.Delivered, NoCustomer: row.NoCustomer, NothingDue: row.NothingDue, Unchanged: row.Unchanged,
-			Failed: row.Failed, Pending: row.Pending,
-		}
+		out, err = deliveryCounts(ctx, tx, export, sink)
 		return err
 	})
 	return out, wrap(err, "count the deliveries of export %s to %s", export, sink)
+}
+
+// deliveryCounts are those of all organizations: as they were kept, or counted and kept where nobody is about to move one.
+func deliveryCounts(ctx context.Context, tx scoped, export uuid.UUID, sink string) (sinks.Counts, error) {
+	var out sinks.Counts
+	kept, err := tx.KeptDeliveries(ctx, sink, export)
+	if err == nil {
+		return out, json.Unmarshal(kept, &out)
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return out, err
+	}
+	if issued, err := isIssued(ctx, tx, export); err != nil || !issued {
+		return out, err
+	}
+	alone, err := tx.LockDeliveries(ctx, export)
+	if err != nil {
+		return out, err
+	}
+	if out, err = countDeliveries(ctx, tx, db.DeliveryCountsParams{ExportID: export, Sink: sink, After: uuid.Nil, Until: uuid.Max}); err != nil || !alone {
+		return out, err
+	}
+	document, err := json.Marshal(out)
+	if err != nil {
+		return out, err
+	}
+	return out, tx.KeepDeliveries(ctx, sink, document, export)
+}
+
+// isIssued says whether an export's statements are issued, all of them. Before that they come and go.
+func isIssued(ctx context.Context, tx scoped, export uuid.UUID) (bool, error) {
+	e, err := tx.ExportByID(ctx, export)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return e.IssuedAt != nil, err
+}
+
+func countDeliveries(ctx context.Context, tx scoped, of db.DeliveryCountsParams) (sinks.Counts, error) {
+	if err := tx.AvoidNestedLoops(ctx); err != nil {
+		return sinks.Counts{}, err
+	}
+	row, err := tx.DeliveryCounts(ctx, of)
+	return sinks.Counts{
+		Delivered: row.Delivered, NoCustomer: row.NoCustomer, NothingDue: row.NothingDue, Unchanged: row.Unchanged,
+		Failed: row.Failed, Pending: row.Pending,
+	}, err
 }
 
 // StatementDeliveries returns what became of an export's issued statements in a sink, those
@@ -208,7 +255,10 @@ func (s *Store) StatementDeliveryCounts(ctx context.Context, export uuid.UUID, s
 func (s *Store) StatementDeliveries(ctx context.Context, export uuid.UUID, sink string, state sinks.State, after uuid.UUID, limit int) ([]sinks.Delivery, error) {
 	out := []sinks.Delivery{}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		if err := tx.AvoidNestedLoops(ctx); err != nil {
+		if issued, err := isIssued(ctx, tx, export); err != nil || !issued {
+			return err
+		}
+		if err := tx.PreferIndexes(ctx); err != nil {
 			return err
 		}
 		rows, err := tx.ListStatementDeliveries(ctx, db.ListStatementDeliveriesParams{

@@ -2,10 +2,12 @@ package pgstore_test
 
 import (
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/billing"
@@ -163,6 +165,56 @@ func TestStatementDeliveries(t *testing.T) {
 	require.Len(t, rest, 2)
 	require.Equal(t, []uuid.UUID{b, c}, []uuid.UUID{rest[0].Organization, rest[1].Organization})
 	require.Len(t, list("", uuid.Nil, 2), 2)
+}
+
+// The counts of all are kept until one moves, and never without one that was about to.
+func TestDeliveryCountsAreKept(t *testing.T) {
+	t.Parallel()
+	f := newClosingFixture(t)
+	all := []uuid.UUID{f.customer("A"), f.customer("B"), f.customer("C"), f.customer("D")}
+	e := f.closePeriod(period)
+	kept := func() int64 {
+		return f.count(`SELECT count(*) FROM exports WHERE id = $1 AND deliveries IS NOT NULL`, e.ID)
+	}
+	require.Zero(t, kept())
+	for range 2 {
+		require.Equal(t, sinks.Counts{Pending: 4}, f.deliveryCounts(e.ID))
+		require.EqualValues(t, 1, kept())
+	}
+	f.deliver(e.ID, all[0])
+	require.Zero(t, kept())
+	require.Equal(t, sinks.Counts{Pending: 3, Delivered: 1}, f.deliveryCounts(e.ID))
+	f.deliver(e.ID, all[0])
+	require.Equal(t, sinks.Counts{Pending: 3, Delivered: 1}, f.deliveryCounts(e.ID))
+
+	// One that moves meanwhile is not there yet, and is there once it has moved.
+	tx, err := f.owner.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `INSERT INTO statement_undelivered (export_id, organization_id, sink, state, reason) VALUES ($1, $2, 'stripe', 'failed', 'no')`, e.ID, all[1])
+	require.NoError(t, err)
+	require.Equal(t, sinks.Counts{Pending: 3, Delivered: 1}, f.deliveryCounts(e.ID))
+	require.Zero(t, kept())
+	require.NoError(t, tx.Commit(t.Context()))
+	require.Equal(t, sinks.Counts{Pending: 2, Delivered: 1, Failed: 1}, f.deliveryCounts(e.ID))
+	require.EqualValues(t, 1, kept())
+
+	// Many at once: what is kept in the end is what is there.
+	var group sync.WaitGroup
+	for n := range 4 {
+		group.Go(func() {
+			for range 20 {
+				assert.NoError(t, f.MarkStatementsUndelivered(t.Context(), e.ID, sinks.Stripe, []sinks.Undelivered{{Organization: all[n], State: sinks.States()[1+n%2]}}))
+				_, err := f.StatementDeliveryCounts(t.Context(), e.ID, sinks.Stripe, uuid.Nil, uuid.Max)
+				assert.NoError(t, err)
+			}
+		})
+	}
+	group.Wait()
+	counted, err := f.StatementDeliveryCounts(t.Context(), e.ID, sinks.Stripe, uuid.UUID{15: 1}, uuid.Max)
+	require.NoError(t, err)
+	require.Equal(t, counted, f.deliveryCounts(e.ID))
+	require.EqualValues(t, 1, counted.Delivered)
+	require.Zero(t, counted.Pending)
 }
 
 // Of a revision only what differs from what the sink has taken is left to deliver.

@@ -53,6 +53,10 @@ func (s *Store) ReviewVariances(ctx context.Context, id uuid.UUID, threshold bil
 			}
 			found = tag.RowsAffected()
 		}
+		// All else was counted as the drafts were whole.
+		if counted, err := tx.KeepVariances(ctx, id, found); err != nil || counted > 0 {
+			return err
+		}
 		return keepCounts(ctx, tx, id)
 	})
 	return found, wrap(err, "compare the statements of export %s with those before", id)

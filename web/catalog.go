@@ -192,30 +192,19 @@ func (v *visit) checkPlan(before json.RawMessage, wanted gen.PlanPut, newest gen
 	if out.Changes, err = changesOf(before, after); err != nil {
 		return out, err
 	}
-	next := ""
-	for range checkedPages {
-		var found gen.DryRunPage
-		err := v.ask(http.MethodPost, "/billing/exports/"+out.Period+"/dry-run", []string{"after", next, "limit", strconv.Itoa(checkedPage)},
-			gen.ProposedCatalog{Plans: []gen.ProposedPlan{proposed}}, &found)
-		var refused *gate.Problem
-		if errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusConflict) {
-			out.Note, out.Period = refused.Message, ""
-			return out, nil
-		}
-		if err != nil {
-			return out, err
-		}
-		for _, o := range found.Organizations {
+	out.More, err = v.dryRun(out.Period, gen.ProposedCatalog{Plans: []gen.ProposedPlan{proposed}}, checkedPage, checkedPages, func(found []billing.DryRunOrganization) {
+		for _, o := range found {
 			out.Totals.Add(o)
 			if o.Difference == nil && o.Reason != "" || o.Difference != nil && !o.Difference.IsZero() {
 				out.Organizations = append(out.Organizations, o)
 			}
 		}
-		next = pageAfter(found.Next)
-		out.More = next != ""
-		if !out.More {
-			break
-		}
+	})
+	if refused, ok := refusal(err); ok && (refused.Status == http.StatusNotFound || refused.Status == http.StatusConflict && !errors.Is(err, errExportedAgain)) {
+		return planCheck{Changes: out.Changes, Note: refused.Message}, nil
+	}
+	if err != nil {
+		return out, err
 	}
 	slices.SortStableFunc(out.Organizations, bySize)
 	out.Organizations = out.Organizations[:min(len(out.Organizations), shownDifferences)]

@@ -59,11 +59,12 @@ func (v *visit) beginOpenID() error {
 	if provider == nil {
 		return notFound("sign-in by OpenID Connect here")
 	}
+	next := localPath(v.r.URL.Query().Get("next"))
 	begun, to, err := provider.Begin(v.r.Context())
 	if err != nil {
-		return v.refuseOpenID(err)
+		return v.refuseOpenID(err, next)
 	}
-	c, err := attemptCookie(v.r, attempt{begun, localPath(v.r.URL.Query().Get("next"))})
+	c, err := attemptCookie(v.r, attempt{begun, next})
 	if err != nil {
 		return err
 	}
@@ -78,9 +79,10 @@ func (v *visit) finishOpenID() error {
 		return notFound("sign-in by OpenID Connect here")
 	}
 	a := v.attemptOf()
+	next := localPath(a.Next)
 	person, err := provider.Finish(v.r.Context(), a.Attempt, v.r.URL.Query())
 	if err != nil {
-		return v.refuseOpenID(err)
+		return v.refuseOpenID(err, next)
 	}
 	var before accounts.SecretHash
 	if v.signedIn() {
@@ -94,7 +96,7 @@ func (v *visit) finishOpenID() error {
 	made := accounts.NewSignInToken()
 	begun, err := v.pages.config.SignIns.BeginPersonSignIn(ctx, person, made.Hash(), before)
 	if errors.Is(err, fault.ErrNotFound) {
-		return v.refuseOpenID(errors.Join(&openid.Refusal{Message: "The organization that the identity provider names isn't here."}, err))
+		return v.refuseOpenID(errors.Join(&openid.Refusal{Message: "The organization that the identity provider names isn't here."}, err), next)
 	}
 	if err != nil {
 		return away(err)
@@ -104,22 +106,21 @@ func (v *visit) finishOpenID() error {
 		return err
 	}
 	http.SetCookie(v.w, cookie(v.r, made))
-	next := localPath(a.Next)
 	if next == "" {
 		next = homeOf(actor.Role)
 	}
 	return v.redirect(next)
 }
 
-// refuseOpenID shows the sign-in again with the reason, which the log has in full.
-func (v *visit) refuseOpenID(err error) error {
+// refuseOpenID shows the sign-in again with the reason, which the log has in full. Where to go on stays.
+func (v *visit) refuseOpenID(err error, next string) error {
 	v.pages.config.Logger.WarnContext(v.r.Context(), "Sign-in by OpenID Connect refused", "request_id", v.requestID(), "error", err)
 	var refusal *openid.Refusal
 	if errors.As(err, &refusal) {
-		return v.show(http.StatusForbidden, "sign_in", v.signInPage("", refusal.Message))
+		return v.show(http.StatusForbidden, "sign_in", v.signInPage(next, refusal.Message))
 	}
 	if errors.Is(err, openid.ErrAway) {
-		return v.show(http.StatusServiceUnavailable, "sign_in", v.signInPage("", "The identity provider can't be reached. Try again in a moment."))
+		return v.show(http.StatusServiceUnavailable, "sign_in", v.signInPage(next, "The identity provider can't be reached. Try again in a moment."))
 	}
 	return gate.NewProblem(http.StatusInternalServerError, gate.CodeInternal, "The sign-in failed. The log says why.")
 }

@@ -219,7 +219,9 @@ func testGroups(t *testing.T, i *identities) {
 		"nobody that one sees":         somebody("\u200b", "finance"),
 	} {
 		b := i.browser()
-		i.requireRefused(b, i.signInAt(b, who, ""), name)
+		refused := i.signInAt(b, who, "/prices")
+		i.requireRefused(b, refused, name)
+		require.Len(t, refused.all("a", "href", "/sign-in/openid?next=%2fprices"), 1, "%s: who tries again goes on where he wanted", name)
 	}
 	for _, next := range []string{"//evil.example/", "/\\evil.example", "/\t/evil.example", "/\n/evil.example", "https://evil.example", "/\u00a0/evil.example", "/api/v1/usage", "x"} {
 		require.Equal(t, "/months", i.signInAt(i.browser(), somebody("ada-1", "finance"), next).header.Get("Location"), "%q", next)
@@ -404,7 +406,8 @@ func testWithoutKeys(t *testing.T, s *site) {
 	away := newIdentities(t, s)
 	require.NoError(t, away.provider.Shutdown())
 	for range 2 {
-		d := away.browser().get("/sign-in/openid")
+		d := away.browser().get("/sign-in/openid?next=%2Fprices")
+		require.Equal(t, "/prices", attribute(d.all("input", "name", "next")[0], "value"))
 		require.Equal(t, http.StatusServiceUnavailable, d.status)
 		require.Len(t, d.all("input", "name", "key"), 1, "a key still does")
 	}

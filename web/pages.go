@@ -115,6 +115,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // ServeHTTP answers a request.
 func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Security-Policy", policy)
+	// After signing out, going back shows nothing.
+	w.Header().Set("Cache-Control", "no-store")
 	p.mux.ServeHTTP(w, r)
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -185,22 +186,28 @@ func (v *visit) tryPrices(period string, proposed proposal) (*trial, error) {
 	asking.w = &answer{header: http.Header{gate.HeaderRequestID: {v.requestID()}}}
 	return v.pages.trials.begin(v.signIn.ID.String(), period, proposed, v.now, func(ctx context.Context, t *trial) error {
 		asking.r = request.WithContext(ctx)
-		next, run := "", ""
-		for {
-			var found gen.DryRunPage
-			err := asking.ask(http.MethodPost, "/billing/exports/"+period+"/dry-run", []string{"after", next, "limit", strconv.Itoa(trialPage)},
-				proposed.catalog, &found)
-			if err != nil {
-				return err
-			}
-			if run != "" && found.RunId != run {
-				return errExportedAgain
-			}
-			run = found.RunId
-			t.add(found.Organizations)
-			if next = pageAfter(found.Next); next == "" {
-				return nil
-			}
-		}
+		_, err := asking.dryRun(period, proposed.catalog, trialPage, math.MaxInt, t.add)
+		return err
 	})
+}
+
+// dryRun rates a month under a proposed catalog, and has each page of organizations seen; more says that there were others. All
+// pages are of one export.
+func (v *visit) dryRun(period string, catalog gen.ProposedCatalog, size, pages int, see func([]billing.DryRunOrganization)) (more bool, err error) {
+	next, run := "", ""
+	for range pages {
+		var found gen.DryRunPage
+		if err := v.ask(http.MethodPost, "/billing/exports/"+period+"/dry-run", []string{"after", next, "limit", strconv.Itoa(size)}, catalog, &found); err != nil {
+			return false, err
+		}
+		if run != "" && found.RunId != run {
+			return false, errExportedAgain
+		}
+		run = found.RunId
+		see(found.Organizations)
+		if next = pageAfter(found.Next); next == "" {
+			return false, nil
+		}
+	}
+	return true, nil
 }

@@ -107,6 +107,14 @@ func (w *Window) Text(of string) string {
 	return says
 }
 
+// Path is where the browser is.
+func (w *Window) Path() string {
+	w.t.Helper()
+	var path string
+	w.Do(chromedp.Evaluate(`location.pathname`, &path))
+	return path
+}
+
 // Visit opens a page, and looks at it.
 func (w *Window) Visit(name, path string) {
 	w.t.Helper()

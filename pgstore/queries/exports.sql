@@ -80,6 +80,10 @@ UPDATE exports SET manifest = $2 WHERE id = $1;
 -- name: KeepCounts :exec
 UPDATE exports SET counts = $2 WHERE id = $1;
 
+-- name: KeepVariances :execrows
+-- Where the others are kept.
+UPDATE exports SET counts = jsonb_set(counts, '{variances}', to_jsonb($2::bigint)) WHERE id = $1 AND counts IS NOT NULL;
+
 -- name: ForgetCounts :exec
 UPDATE exports SET counts = NULL WHERE id = $1 AND counts IS NOT NULL;
 

@@ -98,22 +98,60 @@ SELECT (SELECT count(*) FROM statements s WHERE s.export_id = @export_id AND s.i
 FROM statement_undelivered u
 WHERE u.export_id = @export_id AND u.sink = @sink AND u.organization_id > @after AND u.organization_id <= @until;
 
+-- name: LockDeliveries :one
+-- Nobody is about to move one until the transaction ends; false: somebody is.
+SELECT pg_try_advisory_xact_lock(1416588399, hashtext(CAST(@export_id::uuid AS text)));
+
+-- name: KeptDeliveries :one
+SELECT jsonb_extract_path(deliveries, @sink::text)::jsonb AS counts FROM exports WHERE id = @export_id AND jsonb_extract_path(deliveries, @sink::text) IS NOT NULL;
+
+-- name: KeepDeliveries :exec
+-- Once statements are issued, none is added.
+UPDATE exports SET deliveries = coalesce(deliveries, '{}') || jsonb_build_object(@sink::text, @counts::jsonb)
+WHERE id = @export_id AND issued_at IS NOT NULL;
+
 -- name: ListStatementDeliveries :many
-SELECT o.organization_id, coalesce(n.name, '')::text AS name, coalesce(s.number, '')::text AS number,
-    coalesce(o.state, 'pending')::text AS state, o.external_id::text AS external_id, o.reason::text AS reason, o.attempts::integer AS attempts, o.at::timestamptz AS at
+-- Of an export whose statements are issued. The organizations of a page by an index of what is asked for, then what each has.
+SELECT page.organization_id, coalesce(n.name, '')::text AS name, coalesce(s.number, '')::text AS number,
+    (CASE WHEN d.external_id IS NOT NULL THEN 'delivered' ELSE coalesce(u.state, 'pending') END)::text AS state,
+    coalesce(d.external_id, '')::text AS external_id, coalesce(u.reason, '')::text AS reason, coalesce(u.attempts, 0)::integer AS attempts,
+    coalesce(d.delivered_at, u.at, '0001-01-01 00:00:00Z')::timestamptz AS at
 FROM (
-    SELECT d.organization_id, 'delivered' AS state, d.external_id, '' AS reason, 0 AS attempts, d.delivered_at AS at
-    FROM statement_deliveries d WHERE d.export_id = @export_id AND d.sink = @sink AND d.organization_id > @after
-    UNION ALL
-    SELECT u.organization_id, u.state, '', u.reason, u.attempts, u.at
-    FROM statement_undelivered u WHERE u.export_id = @export_id AND u.sink = @sink AND u.organization_id > @after
-    UNION ALL
-    SELECT i.organization_id, 'pending', '', '', 0, '0001-01-01 00:00:00Z'
-    FROM statements i WHERE i.export_id = @export_id AND i.issued AND i.organization_id > @after
-        AND NOT EXISTS (SELECT FROM statement_deliveries x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = @sink)
-        AND NOT EXISTS (SELECT FROM statement_undelivered x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = @sink)
-) AS o
-LEFT JOIN statements s ON s.export_id = @export_id AND s.organization_id = o.organization_id
-LEFT JOIN export_organizations n ON n.export_id = @export_id AND n.organization_id = o.organization_id
-WHERE @state::text = '' OR o.state = @state::text
-ORDER BY o.organization_id LIMIT @page_size;
+    (SELECT i.organization_id FROM statements i
+    WHERE @state::text = '' AND i.export_id = @export_id AND i.organization_id > @after
+    ORDER BY i.organization_id LIMIT @page_size)
+    UNION
+    (SELECT i.organization_id FROM statement_deliveries i
+    WHERE (@state::text = '' OR @state::text = 'delivered') AND i.export_id = @export_id AND i.sink = @sink::text AND i.organization_id > @after
+    ORDER BY i.organization_id LIMIT @page_size)
+    UNION
+    (SELECT i.organization_id FROM statement_undelivered i
+    WHERE @state::text = '' AND i.export_id = @export_id AND i.sink = @sink::text AND i.organization_id > @after
+    ORDER BY i.organization_id LIMIT @page_size)
+    UNION
+    (SELECT i.organization_id FROM statement_undelivered i
+    WHERE i.export_id = @export_id AND i.sink = @sink::text AND i.state = @state::text AND i.organization_id > @after
+    ORDER BY i.organization_id LIMIT @page_size)
+    UNION
+    (SELECT i.organization_id FROM statements i
+    WHERE @state::text = 'pending' AND i.export_id = @export_id AND i.organization_id > @after
+        AND NOT EXISTS (SELECT FROM statement_deliveries x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = @sink::text)
+        AND NOT EXISTS (SELECT FROM statement_undelivered x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = @sink::text)
+    ORDER BY i.organization_id LIMIT @page_size)
+    ORDER BY organization_id LIMIT @page_size
+) AS page
+LEFT JOIN LATERAL (
+    SELECT t.external_id, t.delivered_at FROM statement_deliveries t
+    WHERE t.export_id = @export_id AND t.organization_id = page.organization_id AND t.sink = @sink::text OFFSET 0
+) AS d ON true
+LEFT JOIN LATERAL (
+    SELECT t.state, t.reason, t.attempts, t.at FROM statement_undelivered t
+    WHERE t.export_id = @export_id AND t.organization_id = page.organization_id AND t.sink = @sink::text OFFSET 0
+) AS u ON d.external_id IS NULL
+LEFT JOIN LATERAL (
+    SELECT t.number FROM statements t WHERE t.export_id = @export_id AND t.organization_id = page.organization_id OFFSET 0
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT t.name FROM export_organizations t WHERE t.export_id = @export_id AND t.organization_id = page.organization_id OFFSET 0
+) AS n ON true
+ORDER BY page.organization_id;

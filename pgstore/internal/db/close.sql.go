@@ -180,7 +180,7 @@ func (q *Queries) BilledBy(ctx context.Context, exportID uuid.UUID, organization
 }
 
 const closedExports = `-- name: ClosedExports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE stage = 'closed' AND period >= $1 AND period < $2 ORDER BY period
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports WHERE stage = 'closed' AND period >= $1 AND period < $2 ORDER BY period
 `
 
 func (q *Queries) ClosedExports(ctx context.Context, fromPeriod time.Time, beforePeriod time.Time) ([]Export, error) {
@@ -215,6 +215,7 @@ func (q *Queries) ClosedExports(ctx context.Context, fromPeriod time.Time, befor
 			&i.Request,
 			&i.StagedAt,
 			&i.Counts,
+			&i.Deliveries,
 		); err != nil {
 			return nil, err
 		}
@@ -361,7 +362,7 @@ func (q *Queries) DeleteVariances(ctx context.Context, exportID uuid.UUID) error
 }
 
 const exportOfDecision = `-- name: ExportOfDecision :one
-SELECT e.id, e.period, e.workflow_id, e.run_id, e.stage, e.cut, e.provisional, e.requested_by, e.requested_at, e.frozen_at, e.rolled_through, e.finished_at, e.error, e.manifest, e.revision, e.reopens, e.reason, e.requested_by_id, e.issued_at, e.request, e.staged_at, e.counts FROM exports e JOIN export_decisions d ON d.export_id = e.id WHERE d.id = $1
+SELECT e.id, e.period, e.workflow_id, e.run_id, e.stage, e.cut, e.provisional, e.requested_by, e.requested_at, e.frozen_at, e.rolled_through, e.finished_at, e.error, e.manifest, e.revision, e.reopens, e.reason, e.requested_by_id, e.issued_at, e.request, e.staged_at, e.counts, e.deliveries FROM exports e JOIN export_decisions d ON d.export_id = e.id WHERE d.id = $1
 `
 
 type ExportOfDecisionRow struct {
@@ -394,6 +395,7 @@ func (q *Queries) ExportOfDecision(ctx context.Context, id uuid.UUID) (ExportOfD
 		&i.Export.Request,
 		&i.Export.StagedAt,
 		&i.Export.Counts,
+		&i.Export.Deliveries,
 	)
 	return i, err
 }

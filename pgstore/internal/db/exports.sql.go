@@ -60,7 +60,7 @@ func (q *Queries) ExportBatches(ctx context.Context, exportID uuid.UUID) ([]Expo
 }
 
 const exportByID = `-- name: ExportByID :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE id = $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports WHERE id = $1
 `
 
 func (q *Queries) ExportByID(ctx context.Context, id uuid.UUID) (Export, error) {
@@ -89,6 +89,7 @@ func (q *Queries) ExportByID(ctx context.Context, id uuid.UUID) (Export, error) 
 		&i.Request,
 		&i.StagedAt,
 		&i.Counts,
+		&i.Deliveries,
 	)
 	return i, err
 }
@@ -130,7 +131,7 @@ func (q *Queries) ExportMeters(ctx context.Context, exportID uuid.UUID) ([]Expor
 }
 
 const exportOfPeriod = `-- name: ExportOfPeriod :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE period = $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports WHERE period = $1
 ORDER BY finished_at IS NULL DESC, (stage = 'closed' OR (stage = 'done' AND NOT provisional)) DESC, requested_at DESC, id DESC LIMIT 1
 `
 
@@ -161,12 +162,13 @@ func (q *Queries) ExportOfPeriod(ctx context.Context, period time.Time) (Export,
 		&i.Request,
 		&i.StagedAt,
 		&i.Counts,
+		&i.Deliveries,
 	)
 	return i, err
 }
 
 const exportOfRevision = `-- name: ExportOfRevision :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE period = $1 AND revision = $2
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports WHERE period = $1 AND revision = $2
 ORDER BY issued_at IS NOT NULL DESC, requested_at DESC, id DESC LIMIT 1
 `
 
@@ -197,12 +199,13 @@ func (q *Queries) ExportOfRevision(ctx context.Context, period time.Time, revisi
 		&i.Request,
 		&i.StagedAt,
 		&i.Counts,
+		&i.Deliveries,
 	)
 	return i, err
 }
 
 const exportOfRun = `-- name: ExportOfRun :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE workflow_id = $1 AND run_id = $2
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports WHERE workflow_id = $1 AND run_id = $2
 `
 
 func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID string) (Export, error) {
@@ -231,6 +234,7 @@ func (q *Queries) ExportOfRun(ctx context.Context, workflowID string, runID stri
 		&i.Request,
 		&i.StagedAt,
 		&i.Counts,
+		&i.Deliveries,
 	)
 	return i, err
 }
@@ -298,7 +302,7 @@ func (q *Queries) ExportTotals(ctx context.Context, exportID uuid.UUID, after uu
 }
 
 const exports = `-- name: Exports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
 `
 
 func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
@@ -333,6 +337,7 @@ func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
 			&i.Request,
 			&i.StagedAt,
 			&i.Counts,
+			&i.Deliveries,
 		); err != nil {
 			return nil, err
 		}
@@ -345,7 +350,7 @@ func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
 }
 
 const finalExport = `-- name: FinalExport :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE period = $1 AND (stage = 'closed' OR (stage = 'done' AND NOT provisional))
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports WHERE period = $1 AND (stage = 'closed' OR (stage = 'done' AND NOT provisional))
 `
 
 func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, error) {
@@ -374,6 +379,7 @@ func (q *Queries) FinalExport(ctx context.Context, period time.Time) (Export, er
 		&i.Request,
 		&i.StagedAt,
 		&i.Counts,
+		&i.Deliveries,
 	)
 	return i, err
 }
@@ -440,7 +446,7 @@ func (q *Queries) InsertExport(ctx context.Context, arg InsertExportParams) erro
 }
 
 const issuedRunOf = `-- name: IssuedRunOf :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports
 WHERE workflow_id = $1 AND run_id <> $2::text AND finished_at IS NULL AND issued_at IS NOT NULL AND manifest IS NOT NULL
 FOR UPDATE
 `
@@ -472,6 +478,7 @@ func (q *Queries) IssuedRunOf(ctx context.Context, workflowID string, runID stri
 		&i.Request,
 		&i.StagedAt,
 		&i.Counts,
+		&i.Deliveries,
 	)
 	return i, err
 }
@@ -483,6 +490,19 @@ UPDATE exports SET counts = $2 WHERE id = $1
 func (q *Queries) KeepCounts(ctx context.Context, iD uuid.UUID, counts []byte) error {
 	_, err := q.db.Exec(ctx, keepCounts, iD, counts)
 	return err
+}
+
+const keepVariances = `-- name: KeepVariances :execrows
+UPDATE exports SET counts = jsonb_set(counts, '{variances}', to_jsonb($2::bigint)) WHERE id = $1 AND counts IS NOT NULL
+`
+
+// Where the others are kept.
+func (q *Queries) KeepVariances(ctx context.Context, iD uuid.UUID, column2 int64) (int64, error) {
+	result, err := q.db.Exec(ctx, keepVariances, iD, column2)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const keptCounts = `-- name: KeptCounts :one
@@ -508,7 +528,7 @@ func (q *Queries) LaterClosedPeriod(ctx context.Context, period time.Time) (time
 }
 
 const lockExport = `-- name: LockExport :one
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE id = $1 FOR NO KEY UPDATE
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports WHERE id = $1 FOR NO KEY UPDATE
 `
 
 func (q *Queries) LockExport(ctx context.Context, id uuid.UUID) (Export, error) {
@@ -537,6 +557,7 @@ func (q *Queries) LockExport(ctx context.Context, id uuid.UUID) (Export, error) 
 		&i.Request,
 		&i.StagedAt,
 		&i.Counts,
+		&i.Deliveries,
 	)
 	return i, err
 }
@@ -552,7 +573,7 @@ func (q *Queries) LockPeriod(ctx context.Context, dollar_1 time.Time) error {
 }
 
 const openExports = `-- name: OpenExports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts FROM exports WHERE finished_at IS NULL ORDER BY period, requested_at, id
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports WHERE finished_at IS NULL ORDER BY period, requested_at, id
 `
 
 func (q *Queries) OpenExports(ctx context.Context) ([]Export, error) {
@@ -587,6 +608,7 @@ func (q *Queries) OpenExports(ctx context.Context) ([]Export, error) {
 			&i.Request,
 			&i.StagedAt,
 			&i.Counts,
+			&i.Deliveries,
 		); err != nil {
 			return nil, err
 		}

@@ -92,6 +92,8 @@ type Export struct {
 	StagedAt time.Time
 	// How many organizations were rated, parked and differ, once that is so: whoever looks at a month need not count them. NULL while they are rated.
 	Counts []byte
+	// How many of its issued statements are in which state, of each sink where that was counted since the last one moved.
+	Deliveries []byte
 }
 
 // Processes that meter.

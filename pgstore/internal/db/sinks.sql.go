@@ -208,6 +208,28 @@ func (q *Queries) IssuedStatements(ctx context.Context, arg IssuedStatementsPara
 	return items, nil
 }
 
+const keepDeliveries = `-- name: KeepDeliveries :exec
+UPDATE exports SET deliveries = coalesce(deliveries, '{}') || jsonb_build_object($1::text, $2::jsonb)
+WHERE id = $3 AND issued_at IS NOT NULL
+`
+
+// Once statements are issued, none is added.
+func (q *Queries) KeepDeliveries(ctx context.Context, sink string, counts []byte, exportID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, keepDeliveries, sink, counts, exportID)
+	return err
+}
+
+const keptDeliveries = `-- name: KeptDeliveries :one
+SELECT jsonb_extract_path(deliveries, $1::text)::jsonb AS counts FROM exports WHERE id = $2 AND jsonb_extract_path(deliveries, $1::text) IS NOT NULL
+`
+
+func (q *Queries) KeptDeliveries(ctx context.Context, sink string, exportID uuid.UUID) ([]byte, error) {
+	row := q.db.QueryRow(ctx, keptDeliveries, sink, exportID)
+	var counts []byte
+	err := row.Scan(&counts)
+	return counts, err
+}
+
 const lastDelivered = `-- name: LastDelivered :many
 SELECT DISTINCT ON (d.organization_id) d.organization_id, coalesce(s.number, '')::text AS number, coalesce(s.document, '')::text AS document
 FROM statement_deliveries d
@@ -245,32 +267,57 @@ func (q *Queries) LastDelivered(ctx context.Context, earlier []uuid.UUID, organi
 }
 
 const listStatementDeliveries = `-- name: ListStatementDeliveries :many
-SELECT o.organization_id, coalesce(n.name, '')::text AS name, coalesce(s.number, '')::text AS number,
-    coalesce(o.state, 'pending')::text AS state, o.external_id::text AS external_id, o.reason::text AS reason, o.attempts::integer AS attempts, o.at::timestamptz AS at
+SELECT page.organization_id, coalesce(n.name, '')::text AS name, coalesce(s.number, '')::text AS number,
+    (CASE WHEN d.external_id IS NOT NULL THEN 'delivered' ELSE coalesce(u.state, 'pending') END)::text AS state,
+    coalesce(d.external_id, '')::text AS external_id, coalesce(u.reason, '')::text AS reason, coalesce(u.attempts, 0)::integer AS attempts,
+    coalesce(d.delivered_at, u.at, '0001-01-01 00:00:00Z')::timestamptz AS at
 FROM (
-    SELECT d.organization_id, 'delivered' AS state, d.external_id, '' AS reason, 0 AS attempts, d.delivered_at AS at
-    FROM statement_deliveries d WHERE d.export_id = $1 AND d.sink = $2 AND d.organization_id > $3
-    UNION ALL
-    SELECT u.organization_id, u.state, '', u.reason, u.attempts, u.at
-    FROM statement_undelivered u WHERE u.export_id = $1 AND u.sink = $2 AND u.organization_id > $3
-    UNION ALL
-    SELECT i.organization_id, 'pending', '', '', 0, '0001-01-01 00:00:00Z'
-    FROM statements i WHERE i.export_id = $1 AND i.issued AND i.organization_id > $3
-        AND NOT EXISTS (SELECT FROM statement_deliveries x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = $2)
-        AND NOT EXISTS (SELECT FROM statement_undelivered x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = $2)
-) AS o
-LEFT JOIN statements s ON s.export_id = $1 AND s.organization_id = o.organization_id
-LEFT JOIN export_organizations n ON n.export_id = $1 AND n.organization_id = o.organization_id
-WHERE $4::text = '' OR o.state = $4::text
-ORDER BY o.organization_id LIMIT $5
+    (SELECT i.organization_id FROM statements i
+    WHERE $2::text = '' AND i.export_id = $3 AND i.organization_id > $4
+    ORDER BY i.organization_id LIMIT $1)
+    UNION
+    (SELECT i.organization_id FROM statement_deliveries i
+    WHERE ($2::text = '' OR $2::text = 'delivered') AND i.export_id = $3 AND i.sink = $5::text AND i.organization_id > $4
+    ORDER BY i.organization_id LIMIT $1)
+    UNION
+    (SELECT i.organization_id FROM statement_undelivered i
+    WHERE $2::text = '' AND i.export_id = $3 AND i.sink = $5::text AND i.organization_id > $4
+    ORDER BY i.organization_id LIMIT $1)
+    UNION
+    (SELECT i.organization_id FROM statement_undelivered i
+    WHERE i.export_id = $3 AND i.sink = $5::text AND i.state = $2::text AND i.organization_id > $4
+    ORDER BY i.organization_id LIMIT $1)
+    UNION
+    (SELECT i.organization_id FROM statements i
+    WHERE $2::text = 'pending' AND i.export_id = $3 AND i.organization_id > $4
+        AND NOT EXISTS (SELECT FROM statement_deliveries x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = $5::text)
+        AND NOT EXISTS (SELECT FROM statement_undelivered x WHERE x.export_id = i.export_id AND x.organization_id = i.organization_id AND x.sink = $5::text)
+    ORDER BY i.organization_id LIMIT $1)
+    ORDER BY organization_id LIMIT $1
+) AS page
+LEFT JOIN LATERAL (
+    SELECT t.external_id, t.delivered_at FROM statement_deliveries t
+    WHERE t.export_id = $3 AND t.organization_id = page.organization_id AND t.sink = $5::text OFFSET 0
+) AS d ON true
+LEFT JOIN LATERAL (
+    SELECT t.state, t.reason, t.attempts, t.at FROM statement_undelivered t
+    WHERE t.export_id = $3 AND t.organization_id = page.organization_id AND t.sink = $5::text OFFSET 0
+) AS u ON d.external_id IS NULL
+LEFT JOIN LATERAL (
+    SELECT t.number FROM statements t WHERE t.export_id = $3 AND t.organization_id = page.organization_id OFFSET 0
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT t.name FROM export_organizations t WHERE t.export_id = $3 AND t.organization_id = page.organization_id OFFSET 0
+) AS n ON true
+ORDER BY page.organization_id
 `
 
 type ListStatementDeliveriesParams struct {
-	ExportID uuid.UUID
-	Sink     string
-	After    uuid.UUID
-	State    string
 	PageSize int32
+	State    string
+	ExportID uuid.UUID
+	After    uuid.UUID
+	Sink     string
 }
 
 type ListStatementDeliveriesRow struct {
@@ -284,13 +331,14 @@ type ListStatementDeliveriesRow struct {
 	At             time.Time
 }
 
+// Of an export whose statements are issued. The organizations of a page by an index of what is asked for, then what each has.
 func (q *Queries) ListStatementDeliveries(ctx context.Context, arg ListStatementDeliveriesParams) ([]ListStatementDeliveriesRow, error) {
 	rows, err := q.db.Query(ctx, listStatementDeliveries,
-		arg.ExportID,
-		arg.Sink,
-		arg.After,
-		arg.State,
 		arg.PageSize,
+		arg.State,
+		arg.ExportID,
+		arg.After,
+		arg.Sink,
 	)
 	if err != nil {
 		return nil, err
@@ -317,6 +365,18 @@ func (q *Queries) ListStatementDeliveries(ctx context.Context, arg ListStatement
 		return nil, err
 	}
 	return items, nil
+}
+
+const lockDeliveries = `-- name: LockDeliveries :one
+SELECT pg_try_advisory_xact_lock(1416588399, hashtext(CAST($1::uuid AS text)))
+`
+
+// Nobody is about to move one until the transaction ends; false: somebody is.
+func (q *Queries) LockDeliveries(ctx context.Context, exportID uuid.UUID) (bool, error) {
+	row := q.db.QueryRow(ctx, lockDeliveries, exportID)
+	var pg_try_advisory_xact_lock bool
+	err := row.Scan(&pg_try_advisory_xact_lock)
+	return pg_try_advisory_xact_lock, err
 }
 
 const markDelivered = `-- name: MarkDelivered :exec
