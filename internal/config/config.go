@@ -114,7 +114,7 @@ func (c Catalog) Load() (*plans.Catalog, error) {
 func checkURL(flag, value string, schemes ...string) error {
 	u, err := url.Parse(value)
 	if err != nil || u.Scheme == "" {
-		return fmt.Errorf("%s must be a URL of the form scheme://…", flag)
+		return fmt.Errorf("%s must be a URL of the form scheme://…; it is missing, or is no such URL", flag)
 	}
 	for _, scheme := range schemes {
 		if u.Scheme == scheme {
