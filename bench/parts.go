@@ -11,7 +11,8 @@ import (
 type sizes struct {
 	// name is what the table says of them.
 	name string
-	// rounds is how often each thing is measured; folds that of rollups and freezes, which take long.
+	// rounds is how often each thing is measured; folds that of rollups and freezes, of which the seeding
+	// takes long.
 	rounds, folds int
 	// organizations are those that a decision finds, few and many; operations how many decisions one
 	// measurement takes, appends how many of the journal's.
@@ -34,7 +35,7 @@ type sizes struct {
 // see that all of it works.
 var (
 	usual = sizes{
-		name: "usual", rounds: 3, folds: 2, organizations: [2]int{10_000, 1_000_000}, operations: 1_000_000, appends: 300_000,
+		name: "usual", rounds: 3, folds: 1, organizations: [2]int{10_000, 1_000_000}, operations: 1_000_000, appends: 300_000,
 		long: 3 * time.Second, keyed: 30 * time.Second, economy: 3 * time.Minute, batches: 5, rows: 10_000,
 		folded: []int{10_000, 100_000}, closed: []int{10_000, 100_000}, perDay: 10, events: 1000, commits: 2000,
 	}

@@ -149,6 +149,17 @@ func TestOnlyWhatWasMeasuredIsKept(t *testing.T) {
 	}
 }
 
+func TestAPartThatFailsIsInTheTable(t *testing.T) {
+	o := options{out: filepath.Join(t.TempDir(), "bench.txt"), sizes: tiny}
+	broken := part{name: "memory", commands: func(sizes) []command { return []command{{program: "./no-such-program"}} }}
+	failed, err := o.measure(t.Context(), []part{broken}, nil)
+	require.NoError(t, err)
+	require.ErrorContains(t, failed["memory"], "no-such-program")
+	missing, err := o.show(o.out)
+	require.NoError(t, err)
+	require.Equal(t, map[string][]string{"memory": {"IdleOrganization is missing"}}, missing)
+}
+
 func TestTheTableIsWrittenBetweenItsMarks(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "page.md")
 	require.NoError(t, os.WriteFile(name, []byte("a\n"+tableBegins+"old\n"+tableEnds+"z\n"), 0o600))
