@@ -252,7 +252,8 @@ func demoVisitors(env demo.Env, organizations []demo.Organization) []web.DemoVis
 	tenant := organizations[max(0, slices.IndexFunc(organizations, func(o demo.Organization) bool { return o.Plan == "free" }))]
 	visitors := []web.DemoVisitor{
 		{Name: "Tenant", Does: "Begins on plan " + tenant.Plan + ": where it stands against its limits, what it costs, what another plan changes.", Key: env[tenant.KeyVariable()], Page: "/usage"},
-		{Name: "Finance", Does: "Closes months: what differs from the month before and why, approval by a second person (whose key is TOLLGATE_FINANCE2_KEY of dev.env), files.", Key: env["TOLLGATE_FINANCE_KEY"], Page: "/months"},
+		{Name: "Finance", Does: "Closes months: what differs from the month before and why, approval by a second person, files.", Key: env["TOLLGATE_FINANCE_KEY"], Page: "/months"},
+		{Name: "Finance, the second person", Does: "Approves what the first one has reviewed, and lets large credits pass.", Key: env["TOLLGATE_FINANCE2_KEY"], Page: "/months"},
 		{Name: "Operator", Does: "Keeps it running: instances, what waits, what is stuck, whether all layers say the same.", Key: env["TOLLGATE_ADMIN_KEY"], Page: "/instances"},
 		{Name: "Administrator", Does: "Organizations, keys, and plans with their prices, tried on last month before they are published.", Key: env["TOLLGATE_ADMIN_KEY"], Page: "/organizations"},
 	}

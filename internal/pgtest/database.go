@@ -62,7 +62,8 @@ func (d *Database) Open(t testing.TB, config pgstore.Config) *pgstore.Store {
 	require.NoError(t, err)
 	values := parsed.Query()
 	values.Set("connect_timeout", strconv.Itoa(int(patience/time.Second)))
-	parsed.RawQuery = values.Encode()
+	// Postgres takes a plus sign as it is.
+	parsed.RawQuery = strings.ReplaceAll(values.Encode(), "+", "%20")
 	config.URL = parsed.String()
 	store, err := pgstore.Open(t.Context(), config)
 	require.NoError(t, err)

@@ -98,6 +98,9 @@ func exportNote(p workflows.ExportPeriodProgress) string {
 	case billing.StageWriting:
 		return "writing the files"
 	case billing.StageReviewing:
+		if p.Variances == 1 {
+			return "waiting for finance to review 1 variance"
+		}
 		return fmt.Sprintf("waiting for finance to review %d variances", p.Variances)
 	case billing.StageApproving:
 		return "waiting for somebody else than " + p.RequestedBy + " to approve"
