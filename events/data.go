@@ -59,7 +59,8 @@ func NewUsage(u Usage, at time.Time) (Event, error) {
 	if u.Percent > 0 {
 		kind, percent = UsageThresholdReached, u.Percent
 	}
-	key := fmt.Sprintf("%s/%s/%s/%s/%d", kind, u.Organization, u.Meter, u.WindowStart.UTC().Format(time.DateOnly), percent)
+	// The first day of a month and the month begin at the same time.
+	key := fmt.Sprintf("%s/%s/%s/%s/%s/%d", kind, u.Organization, u.Meter, u.Window, u.WindowStart.UTC().Format(time.DateOnly), percent)
 	return newEvent(kind, key, u.Organization, at, u)
 }
 

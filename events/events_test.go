@@ -92,16 +92,26 @@ func TestNewUsage(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, e.Validate())
 	require.Equal(t, events.UsageThresholdReached, e.Kind)
-	require.Equal(t, "usage.threshold_reached/ffffffff-ffff-ffff-ffff-ffffffffffff/evaluations/2026-10-17/80", e.Key)
+	require.Equal(t, "usage.threshold_reached/ffffffff-ffff-ffff-ffff-ffffffffffff/evaluations/day/2026-10-17/80", e.Key)
 	require.Equal(t, u.Organization, e.Organization)
 	require.JSONEq(t, `{"organization_id":"ffffffff-ffff-ffff-ffff-ffffffffffff","meter":"evaluations","plan":"free","mode":"hard",
 		"window":"day","window_start":"2026-10-17T00:00:00Z","window_end":"2026-10-18T00:00:00Z","percent":80,"current":801,"held":7,"max":1000}`, string(e.Data))
+
+	month := u
+	month.Window, month.WindowStart, month.WindowEnd = calendar.WindowMonth, calendar.PeriodOf(now).Start(), calendar.PeriodOf(now).End()
+	day := u
+	day.WindowStart, day.WindowEnd = month.WindowStart, month.WindowStart.AddDate(0, 0, 1)
+	ofMonth, err := events.NewUsage(month, now)
+	require.NoError(t, err)
+	ofDay, err := events.NewUsage(day, now)
+	require.NoError(t, err)
+	require.NotEqual(t, ofMonth.Key, ofDay.Key, "a month and its first day begin at the same time")
 
 	u.Percent = 0
 	passed, err := events.NewUsage(u, now)
 	require.NoError(t, err)
 	require.Equal(t, events.PlanLimitExceeded, passed.Kind)
-	require.Equal(t, "plan.limit_exceeded/ffffffff-ffff-ffff-ffff-ffffffffffff/evaluations/2026-10-17/100", passed.Key)
+	require.Equal(t, "plan.limit_exceeded/ffffffff-ffff-ffff-ffff-ffffffffffff/evaluations/day/2026-10-17/100", passed.Key)
 }
 
 func TestNewPlanChange(t *testing.T) {

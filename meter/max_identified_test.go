@@ -44,6 +44,7 @@ func reporterOf(t *testing.T, store *metertest.Store, id uuid.UUID, most int) *r
 }
 
 func (r *reporter) report(t *testing.T, n int, quantity int64) (meter.Outcome, error) {
+	t.Helper()
 	report := meter.Report{Quantity: quantity}
 	binary.BigEndian.PutUint64(report.Identity[8:], uint64(n)+1)
 	report.Identity[0] = byte(n)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/events"
 	"github.com/riverline/tollgate/meter"
 	"github.com/riverline/tollgate/plans"
@@ -61,6 +62,7 @@ type Watcher struct {
 type crossed struct {
 	organization uuid.UUID
 	meter        string
+	window       calendar.WindowKind
 	start        int64
 	percent      int
 }
@@ -149,7 +151,7 @@ func (w *Watcher) look(l *meter.Level, now time.Time) {
 // note notes a crossing unless it is known. It is this replica's, or left to others.
 func (w *Watcher) note(level *meter.Level, percent int, own bool, now time.Time) {
 	c := crossing{
-		crossed: crossed{level.Organization, level.Entitlement.Meter, level.Window.Start.Unix(), percent},
+		crossed: crossed{level.Organization, level.Entitlement.Meter, level.Entitlement.Window, level.Window.Start.Unix(), percent},
 		level:   *level, at: now, since: w.age,
 	}
 	_, known := w.published[c.crossed]

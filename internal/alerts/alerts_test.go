@@ -107,9 +107,9 @@ func TestWatch(t *testing.T) {
 		w.Watch(t.Context(), []meter.Level{l})
 	}
 	require.Equal(t, []string{
-		"usage.threshold_reached/evaluations/2026-10-17/80",
-		"usage.threshold_reached/evaluations/2026-10-17/100",
-		"plan.limit_exceeded/evaluations/2026-10-17/100",
+		"usage.threshold_reached/evaluations/day/2026-10-17/80",
+		"usage.threshold_reached/evaluations/day/2026-10-17/100",
+		"plan.limit_exceeded/evaluations/day/2026-10-17/100",
 	}, k.keys)
 	require.Equal(t, 3, k.calls)
 	now = noon.Add(24 * time.Hour)
@@ -129,7 +129,7 @@ func TestWatchTriesAgain(t *testing.T) {
 	now = noon.Add(time.Second)
 	w.Watch(t.Context(), nil)
 	require.Len(t, k.keys, 2)
-	require.Equal(t, noon, k.seen["usage.threshold_reached/"+uuid.Max.String()+"/evaluations/2026-10-17/50"].OccurredAt, "when it was found")
+	require.Equal(t, noon, k.seen["usage.threshold_reached/"+uuid.Max.String()+"/evaluations/day/2026-10-17/50"].OccurredAt, "when it was found")
 }
 
 func TestOneBadEventHoldsUpNoOthers(t *testing.T) {
@@ -137,7 +137,7 @@ func TestOneBadEventHoldsUpNoOthers(t *testing.T) {
 	now, k := noon, &kept{bad: "threshold"}
 	w := newWatcher(k, &now, 50)
 	w.Watch(t.Context(), []meter.Level{level(0, 600, noon), refused(noon)})
-	require.Equal(t, []string{"plan.limit_exceeded/evaluations/2026-10-17/100"}, k.keys)
+	require.Equal(t, []string{"plan.limit_exceeded/evaluations/day/2026-10-17/100"}, k.keys)
 	k.bad = ""
 	w.Watch(t.Context(), []meter.Level{level(600, 700, noon)})
 	require.Equal(t, 1, k.calls, "what can never be kept is not tried for ever")
@@ -164,7 +164,7 @@ func TestWhatOthersCrossIsLeftToThem(t *testing.T) {
 	require.Zero(t, k.calls)
 	now = noon.Add(time.Minute)
 	w.Watch(t.Context(), nil)
-	require.ElementsMatch(t, []string{"usage.threshold_reached/evaluations/2026-10-17/10", "usage.threshold_reached/evaluations/2026-10-17/20"}, k.keys)
+	require.ElementsMatch(t, []string{"usage.threshold_reached/evaluations/day/2026-10-17/10", "usage.threshold_reached/evaluations/day/2026-10-17/20"}, k.keys)
 	require.Equal(t, 1, k.calls)
 	now = noon.Add(time.Hour)
 	w.Watch(t.Context(), []meter.Level{level(250, 260, now)})
@@ -237,7 +237,7 @@ func TestASoftLimitIsPassedByABatch(t *testing.T) {
 	crosser.Watch(t.Context(), []meter.Level{soft(level(990, 1000, now))})
 	require.Zero(t, k.calls)
 	crosser.Watch(t.Context(), []meter.Level{soft(level(1000, 1001, now)), flagged})
-	require.Equal(t, []string{"plan.limit_exceeded/evaluations/2026-10-17/100"}, k.keys)
+	require.Equal(t, []string{"plan.limit_exceeded/evaluations/day/2026-10-17/100"}, k.keys)
 	now = now.Add(time.Minute)
 	other.Watch(t.Context(), nil)
 	require.Equal(t, 2, k.calls)
@@ -256,7 +256,7 @@ func TestEachCrossingOnce(t *testing.T) {
 			used += rapid.Int64Range(0, 200).Draw(t, "more")
 			for _, percent := range []int{25, 80, 100} {
 				if used >= int64(percent)*10 {
-					want[fmt.Sprintf("usage.threshold_reached/evaluations/2026-10-17/%d", percent)] = true
+					want[fmt.Sprintf("usage.threshold_reached/evaluations/day/2026-10-17/%d", percent)] = true
 				}
 			}
 			k.err = nil
