@@ -70,7 +70,7 @@ func TestChaos(t *testing.T) {
 			t.Logf("repeat with CHAOS_SEED=%d", seed)
 			c := newChaos(t, seed)
 			c.figures = found
-			c.run(int(setting(t, "CHAOS_FAULTS", 8)), time.Duration(minutes)*time.Minute)
+			c.run(int(setting(t, "CHAOS_FAULTS", 6)), time.Duration(minutes)*time.Minute)
 			c.settle()
 			found.seeds = append(found.seeds, seed)
 		})
@@ -112,7 +112,7 @@ type chaos struct {
 func newChaos(t *testing.T, seed uint64) *chaos {
 	t.Helper()
 	c := &chaos{t: t, draw: rand.New(rand.NewPCG(seed, 1)), postgres: pgtest.NewServer(t), temporal: temporaltest.NewServer(t)}
-	c.system = newSystem(t, c.postgres.NewDatabase(t), temporaltest.Namespace{Address: c.temporal.Address(), Name: devstack.TemporalNamespace})
+	c.system = newPlainSystem(t, c.postgres.NewDatabase(t), temporaltest.Namespace{Address: c.temporal.Address(), Name: devstack.TemporalNamespace})
 	catalog := filepath.Join(t.TempDir(), "catalog.yaml")
 	require.NoError(t, os.WriteFile(catalog, []byte(chaosCatalog), 0o600))
 	c.system.environment = append(c.system.environment,

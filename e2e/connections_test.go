@@ -22,7 +22,7 @@ import (
 // of which stalls somewhere, and looks how another tenant fares meanwhile.
 func TestConnectionsNeverStarveTheJournal(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
 	t.Cleanup(upstream.Close)
 	s.files = 512

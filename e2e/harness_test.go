@@ -29,6 +29,7 @@ import (
 	"github.com/riverline/tollgate/internal/devstack"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
+	"github.com/riverline/tollgate/pgstore"
 )
 
 func TestMain(m *testing.M) {
@@ -111,6 +112,15 @@ type system struct {
 	files int
 	// programs is the folder of the programs that are started.
 	programs string
+	// reading is opened by the first that reads the store, as each connection costs a password's hash.
+	reading *pgstore.Store
+	opened  sync.Once
+}
+
+// store is what the test itself reads the database with.
+func (s *system) store() *pgstore.Store {
+	s.opened.Do(func() { s.reading = s.database.Open(s.t, pgstore.Config{}) })
+	return s.reading
 }
 
 const flushInterval = 500 * time.Millisecond

@@ -95,7 +95,7 @@ func TestKeysAndBatchesAcrossReplicas(t *testing.T) {
 // at another.
 func TestReservationsOutliveTheirInstance(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.startWorker()
 	first, second := s.startAPI(), s.startAPI()
 	free := s.newTenant("Free", "free")
@@ -142,7 +142,7 @@ func TestReservationsOutliveTheirInstance(t *testing.T) {
 // TestAdministrationHappensOnce repeats a write with an Idempotency-Key.
 func TestAdministrationHappensOnce(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.startWorker()
 	first, second := s.startAPI(), s.startAPI()
 	body := map[string]any{"name": "Once", "plan": "free"}

@@ -116,7 +116,7 @@ func postUsage(t *testing.T, client *http.Client, base, key string, body any) in
 // isn't busy).
 func TestTheLastUnitIsFoundAnywhere(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, pgtest.NewDatabase(t), temporaltest.Register(t))
 	s.startWorker()
 	first, second, third := s.startAPI(), s.startAPI(), s.startAPI()
 	free := s.newTenant("Free", "free")

@@ -19,7 +19,7 @@ import (
 func TestABackupIsRestoredAmidTraffic(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
-	s := newSystem(t, postgres.NewDatabase(t), temporaltest.Register(t))
+	s := newPlainSystem(t, postgres.NewDatabase(t), temporaltest.Register(t))
 	s.startWorker()
 	first := s.startAPI()
 	plain, keyed, limited := s.newTenant("Plain", "enterprise"), s.newTenant("Keyed", "enterprise"), s.newTenant("Limited", "free")
@@ -35,6 +35,14 @@ func TestABackupIsRestoredAmidTraffic(t *testing.T) {
 	require.Equal(t, http.StatusOK, victim.use(t, client, plain.key, 1_000_000))
 	require.Eventually(t, func() bool { return s.recorded(limited) == 700 && s.recorded(plain) == 1_000_000 }, 30*time.Second, flushInterval/2)
 	victim.kill()
+
+	// A key that a replica has never seen can't be let in while Postgres is away.
+	for _, at := range []*process{first, second} {
+		for _, one := range []tenant{plain, keyed} {
+			status, _ := at.call(http.MethodGet, "/api/v1/usage", one.key, nil)
+			require.Equal(t, http.StatusOK, status)
+		}
+	}
 
 	step(t, "it is restored under load")
 	var known account

@@ -38,7 +38,7 @@ func (l *Level) Reached(percent int) bool {
 		return false
 	}
 	least := thresholdOf(l.Entitlement.Max, percent)
-	return l.Stored >= least || (l.Entitlement.Window == calendar.WindowMonth && l.Current >= least)
+	return l.Stored >= least || ((l.Exceeded || l.Entitlement.Window == calendar.WindowMonth) && l.Current >= least)
 }
 
 // Crossed reports whether the row has taken the usage across a percentage of the limit: it was below, and

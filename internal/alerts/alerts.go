@@ -137,6 +137,12 @@ func (w *Watcher) look(l *meter.Level, now time.Time) {
 	switch {
 	case l.Exceeded:
 		w.note(l, 0, l.Entitlement.Mode != plans.Soft, now)
+		// The plan may be another one by the time of the flush: then no batch crosses what this one has.
+		for _, percent := range w.config.Thresholds {
+			if l.Reached(percent) {
+				w.note(l, percent, l.Entitlement.Mode != plans.Soft, now)
+			}
+		}
 		return
 	case l.Passed():
 		w.note(l, 0, l.CrossedLimit(), now)
