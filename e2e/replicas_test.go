@@ -17,7 +17,6 @@ import (
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/pgtest"
 	"github.com/riverline/tollgate/internal/temporaltest"
-	"github.com/riverline/tollgate/pgstore"
 )
 
 // limitOf10000 is a catalog with one hard limit.
@@ -145,10 +144,8 @@ func TestTheLastUnitIsFoundAnywhere(t *testing.T) {
 // requireReconciled holds that all layers agree.
 func (s *system) requireReconciled() {
 	s.t.Helper()
-	store := s.database.Open(s.t, pgstore.Config{})
-	defer store.Close()
 	today := calendar.DayOf(time.Now())
-	found, err := store.Reconcile(s.t.Context(), today-1, today)
+	found, err := s.store().Reconcile(s.t.Context(), today-1, today)
 	require.NoError(s.t, err)
 	require.Empty(s.t, found.Differences)
 	var again billing.Reconciliation

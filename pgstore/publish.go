@@ -15,7 +15,8 @@ import (
 )
 
 // PublishEvents keeps events, so that each is sent to each endpoint that wants it, in one statement. It is
-// idempotent by their keys: of two events with the same key, the first one counts, and the second is no error. What can never be kept holds up no other: the answer is an [*events.RefusedError] then.
+// idempotent by their keys: of two events with the same key, the first one counts, and the second is no error.
+// What can never be kept holds up no other: the answer is an [*events.RefusedError] then.
 // An event that breaks a rule is refused with an [*fault.FieldError], one of an organization that doesn't
 // exist with [accounts.ErrOrganizationNotFound].
 func (s *Store) PublishEvents(ctx context.Context, list ...events.Event) error {

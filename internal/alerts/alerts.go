@@ -131,25 +131,17 @@ func (w *Watcher) Finish(ctx context.Context) {
 	w.publish(ctx)
 }
 
-// look takes note of what a level has crossed or reached. What a limit refuses has no batch that crosses:
-// each replica that refuses says so at once, by one call. What passes a soft limit has one.
+// look takes note of what a level has crossed or reached. What a limit refuses has no batch that crosses: each
+// replica that refuses says so at once, by one call, and with it what was reached by then, as the plan may be
+// another one by the time of the flush. What passes a soft limit has a batch.
 func (w *Watcher) look(l *meter.Level, now time.Time) {
-	switch {
-	case l.Exceeded:
-		w.note(l, 0, l.Entitlement.Mode != plans.Soft, now)
-		// The plan may be another one by the time of the flush: then no batch crosses what this one has.
-		for _, percent := range w.config.Thresholds {
-			if l.Reached(percent) {
-				w.note(l, percent, l.Entitlement.Mode != plans.Soft, now)
-			}
-		}
-		return
-	case l.Passed():
-		w.note(l, 0, l.CrossedLimit(), now)
+	refused := l.Exceeded && l.Entitlement.Mode != plans.Soft
+	if l.Exceeded || l.Passed() {
+		w.note(l, 0, refused || l.CrossedLimit(), now)
 	}
 	for _, percent := range w.config.Thresholds {
 		if l.Reached(percent) {
-			w.note(l, percent, l.Crossed(percent), now)
+			w.note(l, percent, refused || l.Crossed(percent), now)
 		}
 	}
 }

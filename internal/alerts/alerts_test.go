@@ -273,3 +273,24 @@ func TestEachCrossingOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestARefusalTellsOfWhatWasReached has a limit refuse a request, and no batch that crosses: the plan is another
+// one by the time of the flush. What was reached by then is told of, in the same call.
+func TestARefusalTellsOfWhatWasReached(t *testing.T) {
+	t.Parallel()
+	var k kept
+	now := noon
+	w := newWatcher(&k, &now, 80, 100)
+	w.Watch(t.Context(), []meter.Level{refused(noon)})
+	require.ElementsMatch(t, []string{
+		"plan.limit_exceeded/evaluations/day/2026-10-17/100",
+		"usage.threshold_reached/evaluations/day/2026-10-17/80",
+		"usage.threshold_reached/evaluations/day/2026-10-17/100",
+	}, k.keys)
+	require.Equal(t, 1, k.calls)
+
+	early := refused(noon.AddDate(0, 0, 1))
+	early.Current = 10
+	w.Watch(t.Context(), []meter.Level{early})
+	require.Len(t, k.keys, 4, "a request of more than remains reaches nothing")
+}
