@@ -290,6 +290,7 @@ func (f *Flusher) acknowledge(p *pendingBatch, applied Applied, levels []Level) 
 			m.identities.forget(identityKey{row.slot.org.id, row.identified[j].Identity})
 		}
 	}
+	m.identities.full.Store(false)
 	if !p.journalled {
 		return levels
 	}

@@ -2,6 +2,7 @@ package meter_test
 
 import (
 	"encoding/binary"
+	"log/slog"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,15 @@ type reporter struct {
 	meter   *meter.Meter
 	flusher *meter.Flusher
 	org     *meter.Organization
+	lines   lineCount
+}
+
+// lineCount counts the lines of a log.
+type lineCount struct{ atomic.Int64 }
+
+func (c *lineCount) Write(line []byte) (int, error) {
+	c.Add(1)
+	return len(line), nil
 }
 
 func newReporter(t *testing.T, plan string, most int) *reporter {
@@ -34,7 +44,9 @@ func reporterOf(t *testing.T, store *metertest.Store, id uuid.UUID, most int) *r
 	t.Helper()
 	r := &reporter{store: store}
 	now := (&clock{now: noon}).Now
-	r.meter = meter.New(meter.Config{Catalog: plans.Default(), Store: r.store, Now: now, MaxIdentified: most})
+	r.meter = meter.New(meter.Config{
+		Catalog: plans.Default(), Store: r.store, Now: now, MaxIdentified: most, Logger: slog.New(slog.NewTextHandler(&r.lines, nil)),
+	})
 	t.Cleanup(r.meter.Close)
 	r.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: r.meter, Store: r.store, Instance: uuid.New(), Now: now})
 	var err error
@@ -131,6 +143,7 @@ func TestWhatWaitsIsBoundedUnderARace(t *testing.T) {
 			}
 		})
 	}
+	flushes := int64(0)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -141,6 +154,7 @@ func TestWhatWaitsIsBoundedUnderARace(t *testing.T) {
 			if _, err := r.flusher.Flush(t.Context()); err != nil {
 				t.Error(err)
 			}
+			flushes++
 			select {
 			case <-stop:
 				return
@@ -155,6 +169,7 @@ func TestWhatWaitsIsBoundedUnderARace(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, r.meter.Identified())
 	require.EqualValues(t, clients*each, r.org.Usage(0, noon).Current)
+	require.LessOrEqual(t, r.lines.Load(), flushes+1, "it is said once between two flushes")
 }
 
 // TestIdentifiedReportsAreSmall holds what the settings say of a report that waits.

@@ -62,7 +62,7 @@ type identityKey struct {
 // doesn't have.
 type identities struct {
 	shards [64]identityShard
-	// count is how many there are; full says that some were refused since one was forgotten.
+	// count is how many there are; full says that some were refused since a flush has written any.
 	count atomic.Int64
 	full  atomic.Bool
 }
@@ -109,9 +109,6 @@ func (s *identities) forget(key identityKey) {
 	if _, there := shard.known[key]; there {
 		delete(shard.known, key)
 		s.count.Add(-1)
-		if s.full.Load() {
-			s.full.Store(false)
-		}
 	}
 }
 
