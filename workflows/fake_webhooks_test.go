@@ -30,10 +30,13 @@ type fakeWebhooks struct {
 	sent    int
 }
 
+// publish keeps an event, of those with one key the first.
 func (s *fakeWebhooks) publish(e events.Event) {
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()
-	s.events = append(s.events, e)
+	if !slices.ContainsFunc(s.events, func(known events.Event) bool { return known.Key == e.Key }) {
+		s.events = append(s.events, e)
+	}
 }
 
 func (s *fakeWebhooks) UndispatchedEvents(_ context.Context, but []uuid.UUID, limit int) (out []uuid.UUID, err error) {
