@@ -41,9 +41,8 @@ func TestNoLimitOpensWhilePostgresAnswers(t *testing.T) {
 	locked, acme := f.organization("Locked", "free").ID, f.organization("Acme", "free").ID
 	f.lessee(windowOf(draft(locked, 1))).ask(10, 10)
 	bolts = append(bolts, locked)
-	holder, err := f.owner.Begin(t.Context())
-	require.NoError(t, err)
-	_, err = holder.Exec(t.Context(), `SELECT FROM quota_window_rows WHERE organization_id = $1 FOR UPDATE`, locked)
+	holder := f.begin()
+	_, err := holder.Exec(t.Context(), `SELECT FROM quota_window_rows WHERE organization_id = $1 FOR UPDATE`, locked)
 	require.NoError(t, err)
 
 	m := f.meteringBy(func(c *meter.Config) { c.Leases = f.Store })
@@ -85,9 +84,8 @@ func TestNoLimitOpensWhilePostgresAnswers(t *testing.T) {
 func TestALockedOrganizationIsRefused(t *testing.T) {
 	f := newFixture(t)
 	acme := f.organization("Acme", "free").ID
-	holder, err := f.owner.Begin(t.Context())
-	require.NoError(t, err)
-	_, err = holder.Exec(t.Context(), `LOCK TABLE organization_plans`)
+	holder := f.begin()
+	_, err := holder.Exec(t.Context(), `LOCK TABLE organization_plans`)
 	require.NoError(t, err)
 	m := f.meteringBy(func(c *meter.Config) { c.Leases = f.Store })
 	_, err = m.meter.Organization(t.Context(), acme, time.Now())

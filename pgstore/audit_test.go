@@ -218,8 +218,7 @@ func TestAuditDigests(t *testing.T) {
 	require.Empty(t, days, "today isn't over")
 
 	// Whoever writes is waited for: its entry is of a time that may be of the day before.
-	writing, err := f.owner.Begin(t.Context())
-	require.NoError(t, err)
+	writing := f.begin()
 	_, err = writing.Exec(t.Context(), `INSERT INTO organizations (id, name) VALUES (gen_random_uuid(), 'x')`)
 	require.NoError(t, err)
 	_, _, err = f.UndigestedDays(t.Context())

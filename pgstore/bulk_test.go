@@ -18,10 +18,9 @@ func TestABlockedFoldFails(t *testing.T) {
 	f := newClosingFixture(t)
 	f.SetBulkPatience(100 * time.Millisecond)
 	e := f.beginExport(period, "run")
-	tx, err := f.owner.Begin(t.Context())
-	require.NoError(t, err)
+	tx := f.begin()
 	const class = 0x546f6c6c
-	_, err = tx.Exec(t.Context(), `SELECT pg_advisory_xact_lock_shared($1, $2)`, class, int32(period.FirstDay()))
+	_, err := tx.Exec(t.Context(), `SELECT pg_advisory_xact_lock_shared($1, $2)`, class, int32(period.FirstDay()))
 	require.NoError(t, err)
 
 	_, err = f.RollUpDay(t.Context(), period.FirstDay())

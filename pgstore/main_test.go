@@ -81,6 +81,16 @@ func (f *fixture) open(config pgstore.Config) *pgstore.Store {
 	return f.db.Open(f.t, config)
 }
 
+// begin opens a transaction of the owner, which ends with the test: one that stayed open would keep
+// the pool from closing, and the test from ending.
+func (f *fixture) begin() pgx.Tx {
+	f.t.Helper()
+	tx, err := f.owner.Begin(f.t.Context())
+	require.NoError(f.t, err)
+	f.t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(f.t.Context())) })
+	return tx
+}
+
 // exec runs a statement as the owner.
 func (f *fixture) exec(statement string, args ...any) {
 	f.t.Helper()

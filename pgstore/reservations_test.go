@@ -359,9 +359,8 @@ func TestACommitDoesNotExpireItsOwnReservation(t *testing.T) {
 	d.ExpiresAt = time.Now().Add(500 * time.Millisecond)
 	held := f.hold(d)
 
-	tx, err := f.owner.Begin(t.Context())
-	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), `SELECT FROM quota_window_rows FOR UPDATE`)
+	tx := f.begin()
+	_, err := tx.Exec(t.Context(), `SELECT FROM quota_window_rows FOR UPDATE`)
 	require.NoError(t, err)
 	committed := make(chan error)
 	go func() {

@@ -52,9 +52,8 @@ func TestWhoMeetsAnotherWriterTakesTurns(t *testing.T) {
 	w.flush(rows...)
 
 	// Another writer has the last of the records: what the flush wrote before it met that is not counted twice.
-	hold, err := f.owner.Begin(t.Context())
-	require.NoError(t, err)
-	_, err = hold.Exec(t.Context(), `UPDATE usage_daily SET last_at = last_at WHERE organization_id = $1`, organizations[fewRows])
+	hold := f.begin()
+	_, err := hold.Exec(t.Context(), `UPDATE usage_daily SET last_at = last_at WHERE organization_id = $1`, organizations[fewRows])
 	require.NoError(t, err)
 	done := w.flushing(f.Store, rows...)
 	require.Eventually(t, func() bool { return f.waiting("transactionid") == 1 }, 30*time.Second, time.Millisecond)
@@ -63,8 +62,7 @@ func TestWhoMeetsAnotherWriterTakesTurns(t *testing.T) {
 	require.EqualValues(t, 6, f.value(organizations[0], evaluations, today))
 	require.EqualValues(t, 6, f.value(organizations[fewRows], evaluations, today))
 
-	turn, err := f.owner.Begin(t.Context())
-	require.NoError(t, err)
+	turn := f.begin()
 	_, err = turn.Exec(t.Context(), pgstore.TakeTurn)
 	require.NoError(t, err)
 	require.NoError(t, <-v.flushing(other, rows...), "it met nobody")
@@ -79,8 +77,7 @@ func TestWhoMeetsAnotherWriterTakesTurns(t *testing.T) {
 	for range pgstore.TurnsTaken - 1 {
 		w.flush(rows...)
 	}
-	turn, err = f.owner.Begin(t.Context())
-	require.NoError(t, err)
+	turn = f.begin()
 	_, err = turn.Exec(t.Context(), pgstore.TakeTurn)
 	require.NoError(t, err)
 	require.NoError(t, <-w.flushing(f.Store, rows...), "nobody was met for long")

@@ -110,7 +110,15 @@ func TestWhatUsersOfOtherLimitersReported(t *testing.T) {
 			})
 		}
 		clients.Wait()
-		require.EqualValues(t, 994, admitted.Load())
+		// What one replica has taken and not used is handed over in a moment.
+		require.LessOrEqual(t, admitted.Load(), int64(994))
+		for i := 0; admitted.Load() < 994; i++ {
+			require.Less(t, i, 1_000, "%d are admitted", admitted.Load())
+			if status, _ := next(i).use(key, "evaluations", "7"); status == http.StatusOK {
+				admitted.Add(7)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 		for i := range 6 {
 			status, answer := next(i).use(key, "evaluations", "1")
 			require.Equal(t, http.StatusOK, status, answer)
