@@ -213,7 +213,7 @@ func TestDeliveryCountsAreKept(t *testing.T) {
 	counted, err := f.StatementDeliveryCounts(t.Context(), e.ID, sinks.Stripe, uuid.UUID{15: 1}, uuid.Max)
 	require.NoError(t, err)
 	require.Equal(t, counted, f.deliveryCounts(e.ID))
-	require.EqualValues(t, 1, counted.Delivered)
+	require.EqualValues(t, 2, counted.Delivered)
 	require.Zero(t, counted.Pending)
 }
 
