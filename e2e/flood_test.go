@@ -209,7 +209,7 @@ func (c floodCaller) connection(address string, due <-chan time.Time, until time
 			reader.Reset(conn)
 		}
 		written := time.Now()
-		_ = conn.SetDeadline(written.Add(10 * time.Second))
+		_ = conn.SetDeadline(written.Add(time.Minute))
 		status, retryAfter, closes, err := exchange(conn, reader, next())
 		switch {
 		case err != nil:
