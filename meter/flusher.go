@@ -175,6 +175,7 @@ func (f *Flusher) flush(ctx context.Context) (_ FlushSummary, levels []Level, _ 
 	if err == nil && f.rewinding {
 		err = f.rewound(ctx)
 	}
+	m.crowd.succeeds(err == nil)
 	if err != nil {
 		return summary, nil, err
 	}
@@ -249,9 +250,13 @@ func (f *Flusher) retain(h harvest) {
 		f.config.Logger.Error("The journal's sequence is not that of the batches", "sealed", h.sealed, "batch", f.seq)
 	}
 	batch := Batch{ID: BatchID{Instance: f.config.Instance, Seq: f.seq}, Watermark: h.watermark, Open: f.config.Meter.Open(), Rows: exported(h.rows)}
+	identified := int64(0)
 	for i := range h.rows {
-		batch.Reports += int64(h.rows[i].reports) + int64(len(h.rows[i].identified))
+		identified += int64(len(h.rows[i].identified))
+		batch.Reports += int64(h.rows[i].reports)
 	}
+	batch.Reports += identified
+	f.config.Meter.crowd.leave(identified)
 	if h.rotated {
 		records := f.config.Meter.config.Journal.Records(h.sealed)
 		batch.Journalled = &records
@@ -355,8 +360,8 @@ func copied(reports []*IdentifiedReport) []IdentifiedReport {
 }
 
 // Run is the net: where nothing has driven the flusher for three intervals, it
-// flushes it, so that an absent orchestrator delays nothing for longer. It returns
-// when the context ends.
+// flushes it, so that an absent orchestrator delays nothing for longer. It flushes ahead of time where
+// many reports with an identity are undrained. It returns when the context ends.
 func (f *Flusher) Run(ctx context.Context) {
 	ticker := time.NewTicker(f.config.Interval)
 	defer ticker.Stop()
@@ -369,6 +374,9 @@ func (f *Flusher) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-f.config.Meter.crowd.due:
+			f.flushCrowd(ctx)
+			continue
 		case <-ticker.C:
 		}
 		idle := f.config.Now().UnixNano() - f.driven.Load()
@@ -384,5 +392,15 @@ func (f *Flusher) Run(ctx context.Context) {
 		if _, err := f.Flush(ctx); err != nil && ctx.Err() == nil {
 			f.config.Logger.Error("Flush by the instance itself failed: keeping the usage for the next", "error", err)
 		}
+	}
+}
+
+// flushCrowd flushes ahead of time, unless another flush has, or the store is away.
+func (f *Flusher) flushCrowd(ctx context.Context) {
+	if !f.config.Meter.crowd.there() {
+		return
+	}
+	if _, err := f.Flush(ctx); err != nil && ctx.Err() == nil {
+		f.config.Logger.Error("Flush ahead of its time failed: keeping the usage for the next", "error", err)
 	}
 }

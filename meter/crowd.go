@@ -1,0 +1,108 @@
+package meter
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// crowd keeps reports with an identity from coming faster than the store takes them. Each is a row
+// of its own, so that their flush may take longer than the time until the next one: then each flush has more to
+// write than the one before, and the watermark falls behind, until as many wait as may. Where many are undrained, a
+// flush is due at once, and who brings more waits until they are drained: the store's own speed is
+// the pace, and what waits is bounded.
+type crowd struct {
+	// undrained counts those since the last drain; many is a crowd of them.
+	undrained atomic.Int64
+	many      int64
+	// due is told when there is a crowd.
+	due chan struct{}
+	// away says that the last flush failed. Nobody waits then: what is admitted waits in memory, as far as it may.
+	away atomic.Bool
+
+	mu sync.Mutex
+	// drained is closed at the next drain. Nil: nobody waits.
+	drained chan struct{}
+}
+
+const (
+	// crowdPart is the part of [Config.MaxIdentified] that is a crowd.
+	crowdPart = 10
+	// crowdWait is how long a request waits at most for those before it. A client whose request takes
+	// so long sends few.
+	crowdWait = 2 * time.Second
+)
+
+func newCrowd(most int) crowd {
+	return crowd{many: max(1, int64(most)/crowdPart), due: make(chan struct{}, 1)}
+}
+
+// enter counts one more.
+func (c *crowd) enter() {
+	if c.undrained.Add(1) < c.many {
+		return
+	}
+	select {
+	case c.due <- struct{}{}:
+	default:
+	}
+}
+
+// leave says that so many were drained.
+func (c *crowd) leave(n int64) {
+	c.undrained.Add(-n)
+	c.wake()
+}
+
+// succeeds says whether the store has taken what it was given.
+func (c *crowd) succeeds(taken bool) {
+	if c.away.Swap(!taken) != !taken {
+		c.wake()
+	}
+}
+
+// wake has all who wait look again.
+func (c *crowd) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.drained != nil {
+		close(c.drained)
+		c.drained = nil
+	}
+}
+
+// there reports whether many are undrained, and the store takes some.
+func (c *crowd) there() bool { return c.undrained.Load() >= c.many && !c.away.Load() }
+
+// await waits while there is a crowd, for at most [crowdWait].
+func (c *crowd) await(ctx context.Context) {
+	if !c.there() {
+		return
+	}
+	timer := time.NewTimer(crowdWait)
+	defer timer.Stop()
+	for {
+		drained := c.next()
+		if !c.there() {
+			return
+		}
+		select {
+		case <-drained:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// next is closed at the next drain.
+func (c *crowd) next() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.drained == nil {
+		c.drained = make(chan struct{})
+	}
+	return c.drained
+}
