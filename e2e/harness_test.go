@@ -245,19 +245,7 @@ func (s *system) startWorker() *process {
 
 func (p *process) awaitReady() {
 	p.t.Helper()
-	require.Eventually(p.t, func() bool {
-		select {
-		case <-p.ended:
-			p.t.Fatalf("%s ended: %s", p.name, p.log.tail(20))
-		default:
-		}
-		response, err := http.Get(p.url + "/readyz")
-		if err != nil {
-			return false
-		}
-		defer func() { _ = response.Body.Close() }()
-		return response.StatusCode == http.StatusOK
-	}, 60*time.Second, 50*time.Millisecond, "%s is not ready: %s", p.name, p.log)
+	require.True(p.t, p.becomesReady(time.Minute), "%s is not ready: %s", p.name, p.log)
 }
 
 // kill ends the process as kill -9 does.
@@ -269,13 +257,19 @@ func (p *process) kill() {
 // stop asks the process to end and waits for it.
 func (p *process) stop() {
 	p.t.Helper()
+	require.Zero(p.t, p.end(), "%s: %s", p.name, p.log)
+}
+
+// end is stop, and returns the exit code.
+func (p *process) end() int {
+	p.t.Helper()
 	require.NoError(p.t, p.command.Process.Signal(syscall.SIGTERM))
 	select {
 	case <-p.ended:
-		require.Zero(p.t, p.command.ProcessState.ExitCode(), "%s: %s", p.name, p.log)
 	case <-time.After(60 * time.Second):
 		p.t.Fatalf("%s does not stop: %s", p.name, p.log.tail(30))
 	}
+	return p.command.ProcessState.ExitCode()
 }
 
 // step names what a long story does from here on: a failure's log ends with where it was.
