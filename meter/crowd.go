@@ -13,9 +13,11 @@ import (
 // flush is due at once, and who brings more waits until they are drained: the store's own speed is
 // the pace, and what waits is bounded.
 type crowd struct {
-	// undrained counts those since the last drain; many is a crowd of them.
-	undrained atomic.Int64
-	many      int64
+	// undrained counts those since the last drain; many is a crowd of them: as many as the store took in
+	// [crowdWait], within bounds.
+	undrained   atomic.Int64
+	many        atomic.Int64
+	least, most int64
 	// due is told when there is a crowd.
 	due chan struct{}
 	// away says that the last flush failed. Nobody waits then: what is admitted waits in memory, as far as it may.
@@ -27,20 +29,33 @@ type crowd struct {
 }
 
 const (
-	// crowdPart is the part of [Config.MaxIdentified] that is a crowd.
-	crowdPart = 10
+	// crowdLeast and crowdMost are the parts of [Config.MaxIdentified] that a crowd is between.
+	crowdLeast, crowdMost = 100, 10
 	// crowdWait is how long a request waits at most for those before it. A client whose request takes
 	// so long sends few.
 	crowdWait = 2 * time.Second
+	// crowdKnown is how many a batch must have to tell how fast the store takes them.
+	crowdKnown = 1_000
 )
 
-func newCrowd(most int) crowd {
-	return crowd{many: max(1, int64(most)/crowdPart), due: make(chan struct{}, 1)}
+// begin sets the crowd of a meter that holds so many at most.
+func (c *crowd) begin(most int) {
+	c.least, c.most, c.due = max(1, int64(most)/crowdLeast), max(1, int64(most)/crowdMost), make(chan struct{}, 1)
+	c.many.Store(c.most)
+}
+
+// pace says in which time the store has taken so many.
+func (c *crowd) pace(n int64, took time.Duration) {
+	if n < crowdKnown || took <= 0 {
+		return
+	}
+	rate := float64(n) / took.Seconds()
+	c.many.Store(int64(min(max(rate*crowdWait.Seconds(), float64(c.least)), float64(c.most))))
 }
 
 // enter counts one more.
 func (c *crowd) enter() {
-	if c.undrained.Add(1) < c.many {
+	if c.undrained.Add(1) < c.many.Load() {
 		return
 	}
 	select {
@@ -73,7 +88,7 @@ func (c *crowd) wake() {
 }
 
 // there reports whether many are undrained, and the store takes some.
-func (c *crowd) there() bool { return c.undrained.Load() >= c.many && !c.away.Load() }
+func (c *crowd) there() bool { return c.undrained.Load() >= c.many.Load() && !c.away.Load() }
 
 // await waits while there is a crowd, for at most [crowdWait].
 func (c *crowd) await(ctx context.Context) {

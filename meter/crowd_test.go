@@ -115,3 +115,26 @@ func TestACrowdIsFlushedAheadOfTime(t *testing.T) {
 		require.EqualValues(t, 65, r.meter.Identified())
 	})
 }
+
+// TestACrowdIsWhatTheStoreTakes has the store take reports at several speeds: a crowd is what it takes in two
+// seconds, and neither a small batch nor a stopped clock says anything.
+func TestACrowdIsWhatTheStoreTakes(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		n    int64
+		took time.Duration
+		want int64
+	}{
+		{"fast", 100_000, time.Second, 100_000},
+		{"ordinary", 50_000, 4 * time.Second, 25_000},
+		{"slow", 1_000, time.Minute, 10_000},
+		{"few", 999, time.Minute, 100_000},
+		{"no time", 5_000, 0, 100_000},
+		{"a clock that went back", 5_000, -time.Second, 100_000},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			require.Equal(t, tt.want, meter.CrowdAfter(1_000_000, tt.n, tt.took))
+		})
+	}
+	require.EqualValues(t, 1, meter.CrowdAfter(5, 1_000, time.Hour), "it is never none")
+}

@@ -79,6 +79,8 @@ type Flusher struct {
 type pendingBatch struct {
 	batch Batch
 	rows  []drained
+	// identified is how many of its reports bear an identity.
+	identified int64
 	// journalled says that the batch's segment is in the journal until it is acknowledged.
 	journalled bool
 }
@@ -189,12 +191,14 @@ func (f *Flusher) write(ctx context.Context, began time.Time, summary *FlushSumm
 	m := f.config.Meter
 	for len(f.retained) > 0 {
 		next := f.retained[0]
+		sent := f.config.Now()
 		applied, err := f.apply(ctx, next.batch)
 		if err != nil {
 			summary.Retained = len(f.retained)
 			f.waiting.Store(int64(len(f.retained)))
 			return nil, fmt.Errorf("apply batch %d: %w", next.batch.ID.Seq, err)
 		}
+		m.crowd.pace(next.identified, f.config.Now().Sub(sent))
 		levels = f.acknowledge(&next, applied, levels)
 		m.LeasesValid(began)
 		f.retained[0] = pendingBatch{}
@@ -261,7 +265,7 @@ func (f *Flusher) retain(h harvest) {
 		records := f.config.Meter.config.Journal.Records(h.sealed)
 		batch.Journalled = &records
 	}
-	f.retained = append(f.retained, pendingBatch{batch: batch, rows: h.rows, journalled: h.rotated})
+	f.retained = append(f.retained, pendingBatch{batch: batch, rows: h.rows, identified: identified, journalled: h.rotated})
 }
 
 // acknowledge tells the meter and the journal that the store has a batch. It returns the levels that are

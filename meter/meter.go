@@ -207,7 +207,7 @@ func New(config Config) *Meter {
 		atOnce:   config.Journal == nil || !config.Journal.Waits(),
 	}
 	m.stats.meters = make([][stripes]stripe, plans.MaxMeters)
-	m.crowd = newCrowd(config.MaxIdentified)
+	m.crowd.begin(m.config.MaxIdentified)
 	m.epoch.Store(1)
 	m.resolve(config.Catalog)
 	m.publish(config.Catalog)
