@@ -45,7 +45,7 @@ func (p *Pages) ServeProblem(w http.ResponseWriter, r *http.Request, problem *ga
 // showProblem answers with a page that says what is wrong.
 func (v *visit) showProblem(p *problemPage) {
 	if err := v.show(p.Status, "problem", p); err != nil {
-		v.pages.config.Logger.ErrorContext(v.r.Context(), "Page failed", "path", v.r.URL.Path, "request_id", v.requestID(), "error", err)
+		v.logFailure(err)
 	}
 }
 

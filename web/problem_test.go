@@ -78,11 +78,11 @@ func testNowhere(t *testing.T, s *site) {
 	d = open(s.browser().signIn("finance"), "GET", "/instances", "Accept", browsersAccept)
 	require.Equal(t, http.StatusForbidden, d.status)
 	require.Contains(t, d.texts("p", "role", "alert")[0], "signed in as finance")
-	testNames(t, s, admin)
+	testNamesAsIDs(t, s, admin)
 }
 
-// testNames opens addresses that have a name where an ID belongs.
-func testNames(t *testing.T, s *site, admin *browser) {
+// testNamesAsIDs opens addresses that have a name where an ID belongs.
+func testNamesAsIDs(t *testing.T, s *site, admin *browser) {
 	t.Helper()
 	for _, tt := range []struct {
 		role, path, says, to string
