@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -83,7 +84,23 @@ func (s *Server) GrantCredit(ctx context.Context, request gen.GrantCreditRequest
 		waits, err := s.config.Store.ProposeCredit(ctx, grant, principalOf(ctx).key)
 		return gen.GrantCredit202JSONResponse{Body: waits}, err
 	}
-	return gen.GrantCredit201JSONResponse{Body: creditGrant(granted)}, err
+	if err != nil {
+		return nil, err
+	}
+	out := creditGrant(granted)
+	out.Warning = s.creditWarning(ctx, granted)
+	return gen.GrantCredit201JSONResponse{Body: out}, nil
+}
+
+// creditWarning says that no statement draws on a grant as things are. The grant is made: what can't be
+// looked up is no error.
+func (s *Server) creditWarning(ctx context.Context, g billing.CreditGrant) *string {
+	o, err := s.config.Store.Organization(ctx, g.Organization)
+	if err != nil || o.Currency == string(g.Currency) {
+		return nil
+	}
+	says := fmt.Sprintf("The organization is billed in %s: no statement draws on a grant in %s as long as that is so.", o.Currency, g.Currency)
+	return &says
 }
 
 // grantCredit is [accounts.ErrSecondPerson] where the grant is too large for one person.

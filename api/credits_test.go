@@ -30,7 +30,9 @@ func TestCredits(t *testing.T) {
 	later := r.do("finance", "POST", at,
 		`{"amount":"7","currency":"USD","priority":0,"effective_at":"2026-12-01T01:00:00+01:00","expires_at":"2027-01-01T00:00:00Z","note":"x"}`).json()
 	require.Equal(t, "2026-12-01T00:00:00Z", later["effective_at"], "times are UTC")
-	r.do("finance", "POST", at, `{"amount":"500","currency":"JPY","note":"x"}`)
+	foreign := r.do("finance", "POST", at, `{"amount":"500","currency":"JPY","note":"x"}`)
+	require.Equal(t, http.StatusCreated, foreign.Code)
+	require.Equal(t, "The organization is billed in USD: no statement draws on a grant in JPY as long as that is so.", foreign.json()["warning"])
 
 	list := r.do("pro", "GET", at, "").json()
 	require.Empty(t, cmp.Diff([]any{

@@ -32,6 +32,7 @@ func testOperator(t *testing.T, s *site) {
 	rows := strings.Join(d.texts("tr", "", ""), "\n")
 	require.Contains(t, rows, "gone "+lost.String()+" lost")
 	require.Empty(t, d.all("form", "action", "/instances/"+lost.String()), "what is lost can't flush")
+	testSilence(t, s, b)
 	live := d.actions("/instances/")[0]
 	require.Equal(t, http.StatusServiceUnavailable, b.post(live, d.form(live)).status, "Temporal is away")
 
@@ -43,6 +44,36 @@ func testOperator(t *testing.T, s *site) {
 	require.Equal(t, http.StatusBadRequest, d.status)
 	require.Len(t, d.all("p", "role", "alert"), 1)
 	require.Equal(t, http.StatusNotFound, b.post("/quarantine/"+uuid.NewString(), b.get("/quarantine").form("/sign-out", "do", "eat")).status)
+}
+
+// testSilence holds that an instance is silent by its own patience, and that the page says what its words mean.
+func testSilence(t *testing.T, s *site, b *browser) {
+	t.Helper()
+	patient, hasty, usual := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+	for id, of := range map[uuid.UUID]struct{ lostAfter, behind time.Duration }{
+		patient: {time.Hour, 2 * meter.DefaultLostAfter},
+		hasty:   {time.Second, meter.DefaultLostAfter / 2},
+		usual:   {0, meter.DefaultLostAfter / 2},
+	} {
+		at := now().Add(-of.behind)
+		require.NoError(t, s.store.RegisterInstance(t.Context(), meter.Instance{ID: id, Host: "host", StartedAt: at, SeenAt: at, Watermark: at, LostAfter: of.lostAfter}))
+	}
+	d := b.get("/instances")
+	rows := strings.Join(d.texts("tr", "", ""), "\n")
+	require.Contains(t, rows, "host "+patient.String()+" live")
+	require.Contains(t, rows, "host "+hasty.String()+" silent")
+	require.Contains(t, rows, "host "+usual.String()+" live")
+	for _, id := range []uuid.UUID{patient, hasty, usual} {
+		require.NoError(t, s.store.StopInstance(t.Context(), id))
+	}
+	words := strings.Join(d.texts("dt", "", ""), " ")
+	for _, word := range []string{"Flushed up to", "Silent", "Leased", "Not written"} {
+		require.Contains(t, words, word)
+	}
+	for _, link := range []string{"tollgatewatermarklag", "tollgateinstancelost", "tollgateretainedbatches", "tollgatejournalfailing"} {
+		require.Len(t, d.all("a", "href", "/docs/runbook#"+link), 1)
+		require.Len(t, b.get("/docs/runbook").all("h3", "id", link), 1, "the runbook has it")
+	}
 }
 
 // testAdministrator makes an organization with a key, revokes it, and publishes a price.
@@ -97,7 +128,20 @@ func testPublish(t *testing.T, b *browser) {
 	send := func(from document, do, text string) document {
 		return b.post(path, from.form(path, "do", do, "document", text, "once", uuid.NewString()))
 	}
-	require.Equal(t, http.StatusBadRequest, send(d, "check", "{").status)
+	for text, says := range map[string]string{
+		"{":                                     "Line 1: unexpected EOF.",
+		"{\n  \"key\": \"pro\",\n  \"name\": }": "Line 3: invalid character '}'",
+		"{\n  \"key\": \"pro\",\n\n  \"nam\": \"Pro\"}": `Line 4: there is no field "nam".`,
+		"{\n  \"key\": 7}": "Line 2: key can't be a number.",
+		"{\"key\": \"pro\",\n  \"entitlements\": [\n    { \"meter\": \"evaluations\", \"mode\": \"hard\",\n      \"max\": \"ten\" }]}": "Line 4: entitlements.max can't be a string.",
+	} {
+		refused := send(d, "check", text)
+		require.Equal(t, http.StatusBadRequest, refused.status)
+		require.Contains(t, refused.texts("p", "role", "alert")[0], "This is no plan. "+says, text)
+		require.Equal(t, text, strings.TrimPrefix(refused.all("textarea", "", "")[0].FirstChild.Data, "\n"), "what was typed is kept")
+	}
+	require.Len(t, d.all("a", "href", "/docs/guides/plans"), 1)
+	require.Equal(t, http.StatusOK, b.get("/docs/guides/plans").status)
 	require.Equal(t, http.StatusBadRequest, send(d, "check", strings.Replace(inForce, `"pro"`, `"other"`, 1)).status)
 	require.Equal(t, http.StatusConflict, send(d, "publish", dearer).status, "it was not checked")
 	checked := send(d, "check", dearer)

@@ -161,7 +161,7 @@ func (v *visit) putPlan() error {
 	decoder := json.NewDecoder(bytes.NewReader([]byte(p.Document)))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&wanted); err != nil {
-		return refuse(http.StatusBadRequest, "This is no plan: "+err.Error()+".")
+		return refuse(http.StatusBadRequest, notAPlan(p.Document, decoder.InputOffset(), err))
 	}
 	if wanted.Key != p.Key {
 		return refuse(http.StatusBadRequest, "The key must stay "+p.Key+": another key is another plan.")
@@ -182,6 +182,26 @@ func (v *visit) putPlan() error {
 	}
 	p.Check = &check
 	return v.page("plan_versions", p)
+}
+
+// notAPlan says in which line, and of which field, a document is no plan.
+func notAPlan(document string, at int64, err error) string {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	says := strings.TrimPrefix(err.Error(), "json: ")
+	switch {
+	case errors.As(err, &syntax):
+		at = syntax.Offset
+	case errors.As(err, &kind):
+		at = kind.Offset
+		says = fmt.Sprintf("%s can't be a %s", kind.Field, kind.Value)
+	case strings.HasPrefix(says, "unknown field "):
+		name := strings.TrimPrefix(says, "unknown field ")
+		at = int64(strings.Index(document, name)) + 1
+		says = "there is no field " + name
+	}
+	at = min(max(at, 0), int64(len(document)))
+	return fmt.Sprintf("This is no plan. Line %d: %s.", 1+strings.Count(document[:at], "\n"), says)
 }
 
 // Checked is what says that a document is the one that was checked.

@@ -19,6 +19,8 @@ type field struct {
 	Options []string
 	None    string
 	Whole   bool
+	// Default says what counts where the field is empty.
+	Default string
 	// Wrong names the plan, the meter, the field and the rule.
 	Wrong string
 }
@@ -118,7 +120,19 @@ func (f *form) wrongAt(at, id string, path ...string) string {
 
 func (f *form) field(at, name, label, value string, path ...string) field {
 	id := f.id()
-	return field{ID: id, Name: at + "." + name, Label: label, Value: value, Wrong: f.wrongAt(at+"."+name, id, append(path, strings.ToLower(label))...)}
+	return field{ID: id, Name: at + "." + name, Label: label, Value: value, Default: defaultOf(name), Wrong: f.wrongAt(at+"."+name, id, append(path, strings.ToLower(label))...)}
+}
+
+// defaultOf says what counts where a field is empty; empty: it must be filled in.
+func defaultOf(name string) string {
+	switch name {
+	case "base_fee.amount", "minimum", "discount_percent", "included", "flat_fee":
+		return "0"
+	case "per":
+		return "1"
+	default:
+		return ""
+	}
 }
 
 func (f *form) choice(at, name, label, value string, options []string, none string, path ...string) field {
@@ -212,6 +226,9 @@ func (f *form) tier(at string, i int, path []string, p draftPrice) tierPrice {
 	}
 	upTo := f.field(at, "up_to", "Up to", t["up_to"], path...)
 	upTo.Whole = true
+	if out.Last {
+		upTo.Default = "no end"
+	}
 	out.Fields = []field{upTo, f.field(at, "unit_price", "Unit price", t["unit_price"], path...), f.field(at, "flat_fee", "Flat fee", t["flat_fee"], path...)}
 	return out
 }

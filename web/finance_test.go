@@ -157,7 +157,15 @@ func testCredits(t *testing.T, s *site) {
 	}
 	tomorrow := now().AddDate(0, 0, 1).Format(time.DateOnly)
 	require.Equal(t, http.StatusSeeOther, grant("amount", "7", "effective_at", tomorrow, "note", "later").status)
-	require.Equal(t, http.StatusSeeOther, grant("amount", "5000", "currency", "JPY", "note", "yen").status)
+	// What no statement would draw on is asked about, before it is granted.
+	asked := grant("amount", "5000", "currency", "JPY", "note", "yen")
+	require.Equal(t, http.StatusConflict, asked.status)
+	require.Contains(t, asked.texts("p", "role", "alert")[0], "is billed in USD: no statement draws on a grant in JPY")
+	require.Equal(t, "5000", attribute(asked.all("input", "id", "amount")[0], "value"), "what was typed is kept")
+	require.NotContains(t, b.get(path).text(b.get(path).root), "yen", "nothing is granted yet")
+	sure := asked.form(path, "amount", "5000", "currency", "JPY", "note", "yen")
+	require.Equal(t, http.StatusConflict, grant("amount", "5000", "currency", "EUR", "note", "euro", "foreign", "JPY").status, "another one is asked about anew")
+	require.Equal(t, path+"?done=granted", b.post(path, sure).header.Get("Location"))
 	// One whose time is over, and which the last month may still draw on: it remains, and is not usable.
 	_, err := s.store.GrantCredit(t.Context(), billing.CreditGrant{
 		Organization: o.ID, Currency: "USD", Amount: decimal.NewFromInt(40), Priority: 1, EffectiveAt: now().Add(-2 * time.Hour), ExpiresAt: now().Add(-time.Hour), Note: "over",

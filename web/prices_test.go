@@ -93,6 +93,11 @@ func testPrices(t *testing.T, s *site) {
 	b.requirePage(pricesPath, d)
 	inForce := d.everything(pricesPath)
 	require.Equal(t, "0.0002", inForce.Get(evaluationsPrice+".tiers[0].unit_price"))
+	shown := func(name string) string { return attribute(d.all("input", "name", name)[0], "placeholder") }
+	require.Equal(t, []string{"0", "0", "1", "no end", ""}, []string{
+		shown(proPrices + ".minimum"), shown(flowsPrice + ".included"), shown(flowsPrice + ".per"), shown(evaluationsPrice + ".tiers[1].up_to"), shown(flowsPrice + ".unit_price"),
+	}, "what counts where a field is empty")
+	require.Empty(t, shown(evaluationsPrice+".tiers[0].up_to"), "only the last one has no end")
 	inForce.Set("period", period.String())
 	send := func(more ...string) document {
 		form := url.Values{}

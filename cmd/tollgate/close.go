@@ -25,17 +25,25 @@ type exportDecision struct {
 	note
 }
 
-// decide tells the API of the decision and shows what became of it.
+// exportDone says in a word what each decision has done.
+var exportDone = map[string]string{
+	"review": "reviewed", "approve": "approved", "reject": "rejected", "continue": "goes on", "cancel": "canceled", "retry": "is rated again",
+}
+
+// decide tells the API of the decision and shows what was done. The stage is the one that the decision was made in: the run goes
+// on from there by itself.
 func (c exportDecision) decide(ctx context.Context, out *output, step string, body map[string]any) error {
 	body["note"] = c.Note
 	var decided struct {
 		Period string        `json:"period"`
+		Done   string        `json:"done"`
 		Stage  billing.Stage `json:"stage"`
 	}
 	if err := c.client().call(ctx, http.MethodPost, path("billing", "exports", c.period(), step), body, &decided); err != nil {
 		return err
 	}
-	return c.print(out, decided, "PERIOD\tSTAGE", func(row func(...any)) { row(decided.Period, decided.Stage) })
+	decided.Done = exportDone[step]
+	return c.print(out, decided, "PERIOD\tDONE\tDECIDED IN", func(row func(...any)) { row(decided.Period, decided.Done, decided.Stage) })
 }
 
 type exportReview struct{ exportDecision }

@@ -55,11 +55,21 @@ func TestTables(t *testing.T) {
 			"2026-11  done (provisional)  2026-11-28T12:00:00Z  finance  r2",
 			"2026-10  failed: no disk     2026-11-01T00:00:00Z  finance  r1",
 		}},
-		{"export approve --period 2026-10", `{"period":"2026-10","stage":"issuing"}`, []string{"PERIOD   STAGE", "2026-10  issuing"}},
+		{"export approve --period 2026-10", `{"period":"2026-10","stage":"awaiting_approval"}`, []string{"PERIOD   DONE      DECIDED IN", "2026-10  approved  awaiting_approval"}},
+		{"export review --period 2026-10 --note x", `{"period":"2026-10","stage":"reviewing"}`, []string{"PERIOD   DONE      DECIDED IN", "2026-10  reviewed  reviewing"}},
 		{"export parked --period 2026-10", `{"parked":[{"organization_id":"` + someID + `","organization_name":"Acme","attempts":2,"reason":"has no prices in CHF"}]}`, []string{
 			"ORGANIZATION                          NAME  ATTEMPTS  REASON",
 			someID + "  Acme  2         has no prices in CHF",
 		}},
+		{
+			"credit grant " + someID + " 5 --currency EUR --note x",
+			`{"id":"` + someID + `","remaining":"5.00","amount":"5.00","currency":"EUR","priority":50,"effective_at":"2026-10-01T00:00:00Z","note":"x","warning":"None draws."}`,
+			[]string{
+				"ID                                    REMAINING  OF    CURRENCY  PRIORITY  EFFECTIVE             EXPIRES  NOTE",
+				someID + "  5.00       5.00  EUR       50        2026-10-01T00:00:00Z  never    x",
+				"Warning: None draws.",
+			},
+		},
 		{"credit list " + someID, `{"grants":[{"id":"` + someID + `","remaining":"5.00","amount":"10.00","currency":"USD","priority":50,"effective_at":"2026-10-01T00:00:00Z","note":"Order 7"}]}`, []string{
 			"ID                                    REMAINING  OF     CURRENCY  PRIORITY  EFFECTIVE             EXPIRES  NOTE",
 			someID + "  5.00       10.00  USD       50        2026-10-01T00:00:00Z  never    Order 7",
