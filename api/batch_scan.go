@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"errors"
 	"io"
 )
 
@@ -100,7 +101,7 @@ func (r *plainReader) ends() bool {
 	for r.more() {
 	}
 	s := scanner{rest: r.left()}
-	if r.err != io.EOF || !s.take(']') {
+	if !errors.Is(r.err, io.EOF) || !s.take(']') {
 		return false
 	}
 	s.space()
