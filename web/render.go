@@ -88,7 +88,10 @@ func (v *visit) shell(data any) shell {
 	if !v.signedIn() {
 		return s
 	}
-	s.Form, s.Once = v.token.form(), uuid.NewString()
+	if v.once == "" {
+		v.once = uuid.NewString()
+	}
+	s.Form, s.Once = v.token.form(), v.once
 	for _, l := range navigation[v.actor.Role] {
 		s.Links = append(s.Links, shownLink{l, v.r.URL.Path == l.To || strings.HasPrefix(v.r.URL.Path, l.To+"/")})
 	}
@@ -102,7 +105,7 @@ func (v *visit) show(status int, name string, data any) error {
 		return err
 	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	v.w.Header().Set("Vary", "Cookie")
+	v.w.Header().Add("Vary", "Cookie")
 	v.w.WriteHeader(status)
 	// The browser may be gone; there is nobody left to tell.
 	_, _ = v.w.Write(body)
