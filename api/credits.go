@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -79,28 +78,25 @@ func (s *Server) GrantCredit(ctx context.Context, request gen.GrantCreditRequest
 	if grant.ExpiresAt, err = creditTime("expires_at", request.Body.ExpiresAt, time.Time{}); err != nil {
 		return nil, err
 	}
+	if err := s.checkCreditCurrency(ctx, grant); err != nil {
+		return nil, err
+	}
 	granted, err := s.grantCredit(ctx, grant)
 	if errors.Is(err, accounts.ErrSecondPerson) {
 		waits, err := s.config.Store.ProposeCredit(ctx, grant, principalOf(ctx).key)
 		return gen.GrantCredit202JSONResponse{Body: waits}, err
 	}
-	if err != nil {
-		return nil, err
-	}
-	out := creditGrant(granted)
-	out.Warning = s.creditWarning(ctx, granted)
-	return gen.GrantCredit201JSONResponse{Body: out}, nil
+	return gen.GrantCredit201JSONResponse{Body: creditGrant(granted)}, err
 }
 
-// creditWarning says that no statement draws on a grant as things are. The grant is made: what can't be
-// looked up is no error.
-func (s *Server) creditWarning(ctx context.Context, g billing.CreditGrant) *string {
+// checkCreditCurrency refuses a grant that no statement could ever draw on: statements are in the
+// organization's currency, which is fixed once anything was granted.
+func (s *Server) checkCreditCurrency(ctx context.Context, g billing.CreditGrant) error {
 	o, err := s.config.Store.Organization(ctx, g.Organization)
-	if err != nil || o.Currency == string(g.Currency) {
-		return nil
+	if err == nil && g.Currency.Valid() && string(g.Currency) != o.Currency {
+		err = invalid("currency", "must be %s, in which the organization is billed, is %q: no statement could draw on it", o.Currency, string(g.Currency))
 	}
-	says := fmt.Sprintf("The organization is billed in %s: no statement draws on a grant in %s as long as that is so.", o.Currency, g.Currency)
-	return &says
+	return err
 }
 
 // grantCredit is [accounts.ErrSecondPerson] where the grant is too large for one person.

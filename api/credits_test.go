@@ -30,16 +30,15 @@ func TestCredits(t *testing.T) {
 	later := r.do("finance", "POST", at,
 		`{"amount":"7","currency":"USD","priority":0,"effective_at":"2026-12-01T01:00:00+01:00","expires_at":"2027-01-01T00:00:00Z","note":"x"}`).json()
 	require.Equal(t, "2026-12-01T00:00:00Z", later["effective_at"], "times are UTC")
-	foreign := r.do("finance", "POST", at, `{"amount":"500","currency":"JPY","note":"x"}`)
-	require.Equal(t, http.StatusCreated, foreign.Code)
-	require.Equal(t, "The organization is billed in USD: no statement draws on a grant in JPY as long as that is so.", foreign.json()["warning"])
+	foreign := r.problem(400, "invalid_request", "finance", "POST", at, `{"amount":"500","currency":"JPY","note":"x"}`)
+	require.Equal(t, "currency", foreign["field"])
+	require.Equal(t, `currency must be USD, in which the organization is billed, is "JPY": no statement could draw on it`, foreign["message"])
 
 	list := r.do("pro", "GET", at, "").json()
 	require.Empty(t, cmp.Diff([]any{
-		map[string]any{"currency": "JPY", "remaining": "500", "usable": "500"},
 		map[string]any{"currency": "USD", "remaining": "107.50", "usable": "100.50"},
 	}, list["balances"]))
-	require.Len(t, list["grants"], 3)
+	require.Len(t, list["grants"], 2)
 	require.Equal(t, later, list["grants"].([]any)[0], "in the order of burning")
 	require.Equal(t, list, r.do("admin", "GET", at, "").json())
 
@@ -64,7 +63,7 @@ func TestCredits(t *testing.T) {
 		}
 		after = "&after=" + page["next"].(string)
 	}
-	require.Equal(t, []string{"grant", "grant", "grant", "void"}, kinds)
+	require.Equal(t, []string{"grant", "grant", "void"}, kinds)
 	last := &r.store.creditEntries[len(r.store.creditEntries)-1]
 	last.Kind, last.Export, last.Period, last.Revision = billing.CreditBurned, uuid.Must(uuid.NewV7()), calendar.PeriodOf(noon).Previous(), 2
 	burned := r.do("pro", "GET", at+"/entries", "").json()["entries"].([]any)[3].(map[string]any)

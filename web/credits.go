@@ -12,7 +12,6 @@ import (
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/gate"
-	"github.com/riverline/tollgate/money"
 )
 
 // credits finds the organization whose credits are meant.
@@ -36,8 +35,6 @@ type creditPage struct {
 	Given map[string]string
 	// Refusal says why something was refused, Field of which field of the form for a grant.
 	Refusal, Field string
-	// Foreign is the currency of a grant that waits for a second look, as it is not the organization's.
-	Foreign string
 	// NotDone is the grant that was not voided, or not decided on; Note what was typed for it.
 	NotDone, Note string
 }
@@ -154,9 +151,6 @@ func (v *visit) grantCredit() error {
 			wanted[field] = *text
 		}
 	}
-	if asked, err := v.asksAboutCurrency(); asked || err != nil {
-		return err
-	}
 	path := "/credits/" + v.r.PathValue("organization")
 	// A proposal has a state, a grant has none.
 	var made struct {
@@ -178,24 +172,6 @@ func (v *visit) grantCredit() error {
 		}
 		return v.show(refused.Status, "credit", p)
 	})
-}
-
-// asksAboutCurrency shows the form again, before anything is granted that no statement would draw on; once who grants
-// has seen that, it is his to decide.
-func (v *visit) asksAboutCurrency() (asked bool, err error) {
-	currency := v.given("currency")
-	if currency == nil || *currency == v.r.PostFormValue("foreign") {
-		return false, nil
-	}
-	p, err := v.creditPage()
-	if err != nil || *currency == p.Organization.Currency || !money.Currency(*currency).Valid() {
-		return false, err
-	}
-	p.Foreign = *currency
-	for _, field := range creditFields {
-		p.Given[field] = v.r.PostFormValue(field)
-	}
-	return true, v.show(http.StatusConflict, "credit", p)
 }
 
 // beginOf makes a time of a day: that at which it begins, UTC. Anything else stays what it is, for the API to refuse.

@@ -326,9 +326,6 @@ type CreditGrant struct {
 
 	// VoidedAt When what remained was last voided.
 	VoidedAt *time.Time `json:"voided_at"`
-
-	// Warning Only in the answer to a grant, where its currency is not the organization's: no statement draws on it as long as that is so.
-	Warning *string `json:"warning,omitempty"`
 }
 
 // CreditList defines model for CreditList.

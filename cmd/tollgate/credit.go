@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -32,11 +31,10 @@ type credit struct {
 	CreatedAt    time.Time  `json:"created_at"`
 	ExpiredAt    *time.Time `json:"expired_at"`
 	VoidedAt     *time.Time `json:"voided_at"`
-	Warning      string     `json:"warning,omitempty"`
 }
 
 func (f format) credits(out *output, value any, list ...credit) error {
-	err := f.print(out, value, "ID\tREMAINING\tOF\tCURRENCY\tPRIORITY\tEFFECTIVE\tEXPIRES\tNOTE", func(row func(...any)) {
+	return f.print(out, value, "ID\tREMAINING\tOF\tCURRENCY\tPRIORITY\tEFFECTIVE\tEXPIRES\tNOTE", func(row func(...any)) {
 		for _, c := range list {
 			expires := "never"
 			if c.ExpiresAt != nil {
@@ -45,12 +43,6 @@ func (f format) credits(out *output, value any, list ...credit) error {
 			row(c.ID, c.Remaining, c.Amount, c.Currency, c.Priority, c.EffectiveAt.Format(time.RFC3339), expires, c.Note)
 		}
 	})
-	for _, c := range list {
-		if err == nil && c.Warning != "" && out.terminal && !f.JSON {
-			_, err = fmt.Fprintln(out, "Warning:", c.Warning)
-		}
-	}
-	return err
 }
 
 type creditGrant struct {

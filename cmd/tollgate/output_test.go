@@ -61,15 +61,6 @@ func TestTables(t *testing.T) {
 			"ORGANIZATION                          NAME  ATTEMPTS  REASON",
 			someID + "  Acme  2         has no prices in CHF",
 		}},
-		{
-			"credit grant " + someID + " 5 --currency EUR --note x",
-			`{"id":"` + someID + `","remaining":"5.00","amount":"5.00","currency":"EUR","priority":50,"effective_at":"2026-10-01T00:00:00Z","note":"x","warning":"None draws."}`,
-			[]string{
-				"ID                                    REMAINING  OF    CURRENCY  PRIORITY  EFFECTIVE             EXPIRES  NOTE",
-				someID + "  5.00       5.00  EUR       50        2026-10-01T00:00:00Z  never    x",
-				"Warning: None draws.",
-			},
-		},
 		{"credit list " + someID, `{"grants":[{"id":"` + someID + `","remaining":"5.00","amount":"10.00","currency":"USD","priority":50,"effective_at":"2026-10-01T00:00:00Z","note":"Order 7"}]}`, []string{
 			"ID                                    REMAINING  OF     CURRENCY  PRIORITY  EFFECTIVE             EXPIRES  NOTE",
 			someID + "  5.00       10.00  USD       50        2026-10-01T00:00:00Z  never    Order 7",
