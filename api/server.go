@@ -33,6 +33,8 @@ type Server struct {
 	// underWay bounds what each caller has under way, costs what its requests cost.
 	underWay *underWay
 	costs    *costs
+	// problems shows problems to people. Nil: nobody does.
+	problems ProblemPage
 }
 
 var _ gen.StrictServerInterface = (*Server)(nil)
@@ -83,9 +85,9 @@ func (s *Server) routes() *gin.Engine {
 	_ = engine.SetTrustedProxies(nil)
 	engine.Use(s.outermost, s.unpack)
 	engine.NoRoute(func(c *gin.Context) {
-		gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no route "+c.Request.Method+" "+c.Request.URL.EscapedPath()+". See /docs.").Abort(c)
+		s.showProblem(c, gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no route "+c.Request.Method+" "+c.Request.URL.EscapedPath()+". See /docs."))
 	})
-	engine.NoMethod(noMethod)
+	engine.NoMethod(s.noMethod)
 
 	engine.GET("/openapi.yaml", s.serveDocument)
 	docs := docsPage()
@@ -113,12 +115,12 @@ func (s *Server) routes() *gin.Engine {
 }
 
 // noMethod adds HEAD to the methods that gin lists: every GET answers it.
-func noMethod(c *gin.Context) {
+func (s *Server) noMethod(c *gin.Context) {
 	allowed := c.Writer.Header().Get("Allow")
 	if strings.Contains(allowed, http.MethodGet) && !strings.Contains(allowed, http.MethodHead) {
 		c.Header("Allow", allowed+", "+http.MethodHead)
 	}
-	gate.NewProblem(http.StatusMethodNotAllowed, codeMethodNotAllowed, "The route has other methods: "+c.Writer.Header().Get("Allow")+".").Abort(c)
+	s.showProblem(c, gate.NewProblem(http.StatusMethodNotAllowed, codeMethodNotAllowed, "The route has other methods: "+c.Writer.Header().Get("Allow")+"."))
 }
 
 // Handler returns what serves every route.
