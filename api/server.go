@@ -25,6 +25,8 @@ type Server struct {
 	requestIDs *requestIDs
 	// scratch has the buffers of POST /usage.
 	scratch sync.Pool
+	// rooms are for the items of a POST /usage/batch.
+	rooms sync.Pool
 	// verbose says that each POST /usage is logged.
 	verbose bool
 	state   atomic.Int32
@@ -58,6 +60,7 @@ func New(config Config) *Server {
 		costs:      newCosts(config.TenantCost),
 		verbose:    config.Logger.Enabled(context.Background(), slog.LevelDebug),
 	}
+	s.rooms.New = func() any { return new([]batchItem) }
 	s.scratch.New = func() any { return &scratch{in: make([]byte, 0, 512), out: make([]byte, 0, 512)} }
 	unclassified := gate.Refuse
 	if config.PassUnknown {
