@@ -182,5 +182,6 @@ func printed(t *testing.T, s *site) {
 	w.Do(emulation.SetEmulatedMedia().WithMedia("print").WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
 	w.Await(`getComputedStyle(document.querySelector('td')).color === 'rgb(27, 31, 35)'`)
 	w.Await(`getComputedStyle(document.querySelector('.scroll')).backgroundColor === 'rgb(255, 255, 255)' && getComputedStyle(document.querySelector('.top')).display === 'none'`)
+	w.Await(`getComputedStyle(document.querySelector('tfoot')).display === 'table-row-group'`)
 	w.Do(emulation.SetEmulatedMedia())
 }
