@@ -182,3 +182,11 @@ func StateOf(o *Organization, i Index, now time.Time) State {
 	})
 	return state
 }
+
+// CrowdAfter is what a crowd is of a meter that holds so many at most, once the store has taken n in a time.
+func CrowdAfter(most int, n int64, took time.Duration) int64 {
+	var c crowd
+	c.begin(most)
+	c.pace(n, took)
+	return c.many.Load()
+}

@@ -79,6 +79,8 @@ type Flusher struct {
 type pendingBatch struct {
 	batch Batch
 	rows  []drained
+	// identified is how many of its reports bear an identity.
+	identified int64
 	// journalled says that the batch's segment is in the journal until it is acknowledged.
 	journalled bool
 }
@@ -175,6 +177,7 @@ func (f *Flusher) flush(ctx context.Context) (_ FlushSummary, levels []Level, _ 
 	if err == nil && f.rewinding {
 		err = f.rewound(ctx)
 	}
+	m.crowd.succeeds(err == nil)
 	if err != nil {
 		return summary, nil, err
 	}
@@ -188,12 +191,14 @@ func (f *Flusher) write(ctx context.Context, began time.Time, summary *FlushSumm
 	m := f.config.Meter
 	for len(f.retained) > 0 {
 		next := f.retained[0]
+		sent := f.config.Now()
 		applied, err := f.apply(ctx, next.batch)
 		if err != nil {
 			summary.Retained = len(f.retained)
 			f.waiting.Store(int64(len(f.retained)))
 			return nil, fmt.Errorf("apply batch %d: %w", next.batch.ID.Seq, err)
 		}
+		m.crowd.pace(next.identified, f.config.Now().Sub(sent))
 		levels = f.acknowledge(&next, applied, levels)
 		m.LeasesValid(began)
 		f.retained[0] = pendingBatch{}
@@ -249,14 +254,18 @@ func (f *Flusher) retain(h harvest) {
 		f.config.Logger.Error("The journal's sequence is not that of the batches", "sealed", h.sealed, "batch", f.seq)
 	}
 	batch := Batch{ID: BatchID{Instance: f.config.Instance, Seq: f.seq}, Watermark: h.watermark, Open: f.config.Meter.Open(), Rows: exported(h.rows)}
+	identified := int64(0)
 	for i := range h.rows {
-		batch.Reports += int64(h.rows[i].reports) + int64(len(h.rows[i].identified))
+		identified += int64(len(h.rows[i].identified))
+		batch.Reports += int64(h.rows[i].reports)
 	}
+	batch.Reports += identified
+	f.config.Meter.crowd.leave(identified)
 	if h.rotated {
 		records := f.config.Meter.config.Journal.Records(h.sealed)
 		batch.Journalled = &records
 	}
-	f.retained = append(f.retained, pendingBatch{batch: batch, rows: h.rows, journalled: h.rotated})
+	f.retained = append(f.retained, pendingBatch{batch: batch, rows: h.rows, identified: identified, journalled: h.rotated})
 }
 
 // acknowledge tells the meter and the journal that the store has a batch. It returns the levels that are
@@ -355,8 +364,8 @@ func copied(reports []*IdentifiedReport) []IdentifiedReport {
 }
 
 // Run is the net: where nothing has driven the flusher for three intervals, it
-// flushes it, so that an absent orchestrator delays nothing for longer. It returns
-// when the context ends.
+// flushes it, so that an absent orchestrator delays nothing for longer. It flushes ahead of time where
+// many reports with an identity are undrained. It returns when the context ends.
 func (f *Flusher) Run(ctx context.Context) {
 	ticker := time.NewTicker(f.config.Interval)
 	defer ticker.Stop()
@@ -369,6 +378,9 @@ func (f *Flusher) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-f.config.Meter.crowd.due:
+			f.flushCrowd(ctx)
+			continue
 		case <-ticker.C:
 		}
 		idle := f.config.Now().UnixNano() - f.driven.Load()
@@ -384,5 +396,15 @@ func (f *Flusher) Run(ctx context.Context) {
 		if _, err := f.Flush(ctx); err != nil && ctx.Err() == nil {
 			f.config.Logger.Error("Flush by the instance itself failed: keeping the usage for the next", "error", err)
 		}
+	}
+}
+
+// flushCrowd flushes ahead of time, unless another flush has, or the store is away.
+func (f *Flusher) flushCrowd(ctx context.Context) {
+	if !f.config.Meter.crowd.there() {
+		return
+	}
+	if _, err := f.Flush(ctx); err != nil && ctx.Err() == nil {
+		f.config.Logger.Error("Flush ahead of its time failed: keeping the usage for the next", "error", err)
 	}
 }

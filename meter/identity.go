@@ -2,6 +2,7 @@ package meter
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"time"
@@ -36,13 +37,14 @@ func CloudEventIdentity(source, id string) Identity { return digest("cloudevent"
 
 // digest is the first half of SHA-256 over the parts, each with its length before it.
 func digest(parts ...string) Identity {
-	h := sha256.New()
+	var room [512]byte
+	all := room[:0]
 	for _, part := range parts {
-		n := len(part)
-		_, _ = h.Write([]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
-		_, _ = h.Write([]byte(part))
+		all = binary.BigEndian.AppendUint32(all, uint32(len(part)))
+		all = append(all, part...)
 	}
-	return Identity(h.Sum(nil)[:16])
+	sum := sha256.Sum256(all)
+	return Identity(sum[:16])
 }
 
 // String returns the identity in hexadecimal digits.

@@ -48,7 +48,9 @@ func reporterOf(t *testing.T, store *metertest.Store, id uuid.UUID, most int) *r
 		Catalog: plans.Default(), Store: r.store, Now: now, MaxIdentified: most, Logger: slog.New(slog.NewTextHandler(&r.lines, nil)),
 	})
 	t.Cleanup(r.meter.Close)
-	r.flusher = meter.NewFlusher(meter.FlusherConfig{Meter: r.meter, Store: r.store, Instance: uuid.New(), Now: now})
+	r.flusher = meter.NewFlusher(meter.FlusherConfig{
+		Meter: r.meter, Store: r.store, Instance: uuid.New(), Now: now, Logger: slog.New(slog.NewTextHandler(&r.lines, nil)),
+	})
 	var err error
 	r.org, err = r.meter.Organization(t.Context(), id, noon)
 	require.NoError(t, err)
@@ -189,6 +191,6 @@ func TestIdentifiedReportsAreSmall(t *testing.T) {
 	}
 	bytes := (heap() - before) / reports
 	t.Logf("%d bytes a report", bytes)
-	require.Less(t, bytes, int64(700))
+	require.Less(t, bytes, int64(400))
 	runtime.KeepAlive(r)
 }

@@ -64,7 +64,7 @@ type Config struct {
 	// KnownTimeout bounds a look-up of identities. Zero: 500 ms.
 	KnownTimeout time.Duration
 	// MaxIdentified is how many reports with an identity may wait for the store at most, each of which
-	// takes some 600 bytes: usage without one is folded, and takes no more the longer the store is
+	// takes some 500 bytes: usage without one is folded, and takes no more the longer the store is
 	// away. More are refused with [ErrTooManyIdentified]. Zero: 1,000,000.
 	MaxIdentified int
 
@@ -183,6 +183,7 @@ type Meter struct {
 	// knownAway is the time until which identities are not looked up.
 	knownAway  atomic.Int64
 	identities identities
+	crowd      crowd
 
 	// heldDays counts, for each day that has passed, the reservations still open.
 	heldMu   sync.Mutex
@@ -206,6 +207,7 @@ func New(config Config) *Meter {
 		atOnce:   config.Journal == nil || !config.Journal.Waits(),
 	}
 	m.stats.meters = make([][stripes]stripe, plans.MaxMeters)
+	m.crowd.begin(m.config.MaxIdentified)
 	m.epoch.Store(1)
 	m.resolve(config.Catalog)
 	m.publish(config.Catalog)

@@ -74,31 +74,53 @@ type identityShard struct {
 
 // claim is one identity.
 type claim struct {
-	// done is closed when it is decided; counted then says whether it was counted.
-	done       chan struct{}
-	counted    bool
-	identified KnownReport
+	// done is closed when it is decided. Nil: nobody waits, or it is decided.
+	done    chan struct{}
+	decided bool
+	// day and report are what was counted; nil: nothing was.
+	day    calendar.Day
+	report *IdentifiedReport
 }
 
 // take returns the claim on an identity, and whether it is the caller's: then the
-// caller decides it. It is nil where there are as many as there may be.
-func (s *identities) take(key identityKey, most int64) (c *claim, mine bool) {
+// caller decides it. Somebody else's is decided once undecided, unless that is nil, is closed. It is nil where
+// there are as many as there may be.
+func (s *identities) take(key identityKey, most int64) (c *claim, mine bool, undecided <-chan struct{}) {
 	shard := s.of(key)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if c, ok := shard.known[key]; ok {
-		return c, false
+		if c.done == nil && !c.decided {
+			c.done = make(chan struct{})
+		}
+		return c, false, c.done
 	}
 	if s.count.Add(1) > most {
 		s.count.Add(-1)
-		return nil, false
+		return nil, false, nil
 	}
 	if shard.known == nil {
 		shard.known = map[identityKey]*claim{}
 	}
-	c = &claim{done: make(chan struct{})}
+	c = &claim{}
 	shard.known[key] = c
-	return c, true
+	return c, true, nil
+}
+
+// decide ends the deciding of a claim. One that wasn't counted may come again.
+func (s *identities) decide(key identityKey, c *claim) {
+	shard := s.of(key)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if c.report == nil {
+		delete(shard.known, key)
+		s.count.Add(-1)
+	}
+	c.decided = true
+	if c.done != nil {
+		close(c.done)
+		c.done = nil
+	}
 }
 
 // forget ends a claim.
@@ -130,9 +152,13 @@ func (m *Meter) Identified() int64 { return m.identities.count.Load() }
 
 // Known asks the store which of some identities it has counted. A store that can't
 // answer is no error: a report that was counted before is then found out by the flush,
-// and not counted again.
+// and not counted again. Where more reports with an identity are undrained than the store takes in a moment, it
+// waits for their drain first, for at most two seconds: who reports them comes no faster than they are written.
 func (o *Organization) Known(ctx context.Context, ids []Identity) KnownSet {
 	m := o.meter
+	if len(ids) > 0 {
+		m.crowd.await(ctx)
+	}
 	now := m.config.Now()
 	if m.config.Identities == nil || len(ids) == 0 || now.UnixNano() < m.knownAway.Load() {
 		return nil
@@ -164,11 +190,11 @@ func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet
 		return o.report(ctx, r)
 	}
 	if k, ok := known[r.Identity]; ok {
-		return k.again(r.Fingerprint)
+		return k.Report.again(k.Day, r.Fingerprint)
 	}
 	key := identityKey{o.id, r.Identity}
 	for {
-		c, mine := o.meter.identities.take(key, int64(o.meter.config.MaxIdentified))
+		c, mine, undecided := o.meter.identities.take(key, int64(o.meter.config.MaxIdentified))
 		switch {
 		case mine:
 			return o.decideClaimed(ctx, key, c, r)
@@ -176,44 +202,40 @@ func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet
 			o.meter.crowded()
 			return Outcome{}, ErrTooManyIdentified
 		}
-		select {
-		case <-c.done:
-		case <-ctx.Done():
-			return Outcome{}, ctx.Err()
+		if undecided != nil {
+			select {
+			case <-undecided:
+			case <-ctx.Done():
+				return Outcome{}, ctx.Err()
+			}
 		}
-		if c.counted {
-			return c.identified.again(r.Fingerprint)
+		if c.report != nil {
+			return c.report.again(c.day, r.Fingerprint)
 		}
 	}
 }
 
 // decideClaimed decides on a report whose identity nobody else decides on.
-func (o *Organization) decideClaimed(ctx context.Context, key identityKey, c *claim, r Report) (out Outcome, err error) {
-	counted := false
-	defer func() {
-		if !counted {
-			// What was refused may come again.
-			o.meter.identities.forget(key)
-		}
-		c.counted = counted
-		close(c.done)
-	}()
-	out, c.identified, err = o.reportIdentified(ctx, r)
-	counted = err == nil && out.Decision.Allowed
+func (o *Organization) decideClaimed(ctx context.Context, key identityKey, c *claim, r Report) (Outcome, error) {
+	defer o.meter.identities.decide(key, c)
+	out, day, report, err := o.reportIdentified(ctx, r)
+	if err == nil && out.Decision.Allowed {
+		c.day, c.report = day, report
+	}
 	return out, err
 }
 
-// again is the answer to a report that was counted before.
-func (k *KnownReport) again(fingerprint Fingerprint) (Outcome, error) {
-	if k.Report.Fingerprint != fingerprint {
+// again is the answer to a report that was counted before, on a day.
+func (r *IdentifiedReport) again(day calendar.Day, fingerprint Fingerprint) (Outcome, error) {
+	if r.Fingerprint != fingerprint {
 		return Outcome{}, ErrIdentityReused
 	}
-	receipt := k.Report.Receipt
+	receipt := r.Receipt
 	d := plans.Decision{
 		Allowed: true, OverLimit: receipt.OverLimit, Mode: receipt.Mode, Current: receipt.Current, Held: receipt.Held, Max: receipt.Max,
 	}
 	d.Remaining = plans.Entitlement{Mode: d.Mode, Max: d.Max}.Remaining(d.Current, d.Held)
-	return Outcome{Decision: d, Window: receipt.Window.On(k.Day), Plan: receipt.Plan, Duplicate: true}, nil
+	return Outcome{Decision: d, Window: receipt.Window.On(day), Plan: receipt.Plan, Duplicate: true}, nil
 }
 
 // report decides on a report without an identity, and counts it.
@@ -230,27 +252,26 @@ func (o *Organization) report(ctx context.Context, r Report) (out Outcome, err e
 	return out, err
 }
 
-// reportIdentified decides on a report with an identity, and counts it.
-func (o *Organization) reportIdentified(ctx context.Context, r Report) (Outcome, KnownReport, error) {
+// reportIdentified decides on a report with an identity, and counts it. It returns what was counted, and on which day.
+func (o *Organization) reportIdentified(ctx context.Context, r Report) (Outcome, calendar.Day, *IdentifiedReport, error) {
 	out, reservation, err := o.decide(ctx, r)
 	if !reservation.Held() {
-		return out, KnownReport{}, err
+		return out, 0, nil, err
 	}
 	kind := calendar.WindowDay
 	if out.Window.End.Sub(out.Window.Start) > 24*time.Hour {
 		kind = calendar.WindowMonth
 	}
 	d := out.Decision
-	identified := IdentifiedReport{
+	identified := &IdentifiedReport{
 		Identity: r.Identity, Fingerprint: r.Fingerprint, Batch: r.Batch, Quantity: r.Quantity, At: time.Unix(0, reservation.at).UTC(),
 		Receipt: Receipt{Plan: out.Plan, Mode: d.Mode, OverLimit: d.OverLimit, Current: d.Current, Held: d.Held, Max: d.Max, Window: kind},
 	}
 	if q := reservation.quota; q != nil {
 		identified.Leased = leasedOf(q.key.Kind, r.Quantity)
 	}
-	known := KnownReport{Organization: o.id, Meter: reservation.slot.meter.Key, Day: reservation.day, Report: identified}
-	reservation.identified = &identified
-	return out, known, reservation.TryCommit()
+	reservation.identified = identified
+	return out, reservation.day, identified, reservation.TryCommit()
 }
 
 // decide decides on a report, and holds what is allowed.

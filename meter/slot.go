@@ -347,6 +347,7 @@ func (s *slot) record(r *Reservation) {
 	if r.identified != nil {
 		x := s.extra()
 		x.identified = append(x.identified, dayIdentified{day: r.day, price: r.price, identified: r.identified})
+		s.org.meter.crowd.enter()
 		return
 	}
 	if d.has {

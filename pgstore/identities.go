@@ -108,25 +108,51 @@ func (e *identifiedReports) count(ctx context.Context, tx scoped, id meter.Batch
 	}
 	for chunk := range slices.Chunk(free, chunkRows) {
 		a := e.arrays(chunk)
+		// Few batches repeat anything: those that were inserted are named where they aren't all.
 		rows, err := tx.Query(ctx, `
-			INSERT INTO usage_events (organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq,
-				leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window)
-			SELECT organization_id, identity, fingerprint, meter, date '1970-01-01' + day, quantity, at, $1, $2,
-				leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window
-			FROM unnest($3::uuid[], $4::bytea[], $5::bytea[], $6::text[], $7::int4[], $8::int8[], $9::timestamptz[],
-				$10::int8[], $11::int8[], $12::text[], $13::text[], $14::bool[], $15::int8[], $16::int8[], $17::int8[], $18::text[])
-				AS e (organization_id, identity, fingerprint, meter, day, quantity, at,
+			WITH fresh AS (
+				INSERT INTO usage_events (organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq,
 					leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window)
-			ON CONFLICT (organization_id, identity) DO NOTHING
-			RETURNING organization_id, identity`,
+				SELECT organization_id, identity, fingerprint, meter, date '1970-01-01' + day, quantity, at, $1, $2,
+					leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window
+				FROM unnest($3::uuid[], $4::bytea[], $5::bytea[], $6::text[], $7::int4[], $8::int8[], $9::timestamptz[],
+					$10::int8[], $11::int8[], $12::text[], $13::text[], $14::bool[], $15::int8[], $16::int8[], $17::int8[], $18::text[])
+					AS e (organization_id, identity, fingerprint, meter, day, quantity, at,
+						leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window)
+				ON CONFLICT (organization_id, identity) DO NOTHING
+				RETURNING organization_id, identity
+			)
+			SELECT n.count, f.organization_id, f.identity
+			FROM (SELECT count(*) FROM fresh) AS n
+			LEFT JOIN fresh f ON n.count < cardinality($4::bytea[])`,
 			id.Instance, id.Seq, a.organizations, a.identities, a.fingerprints, a.meters, a.days, a.quantities, a.ats,
 			a.leasedDays, a.leasedMonths, a.plans, a.modes, a.overLimits, a.currents, a.helds, a.maxes, a.windows)
 		if err != nil {
 			return err
 		}
-		if err := e.keep(rows, chunk); err != nil {
+		if err := e.keepFresh(rows, chunk); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// keepFresh is keep where the rows are headed by how many were inserted, and name them unless that is all.
+func (e *identifiedReports) keepFresh(rows pgx.Rows, chunk []meter.BatchPlace) error {
+	inserted, n := int64(0), 0
+	var organization *uuid.UUID
+	var identity []byte
+	_, err := pgx.ForEachRow(rows, []any{&inserted, &organization, &identity}, func() error {
+		if organization != nil {
+			n = e.refuseUntil(chunk, n, *organization, identity)
+		}
+		return nil
+	})
+	if err != nil || inserted == int64(len(chunk)) {
+		return err
+	}
+	for ; n < len(chunk); n++ {
+		e.refuse(chunk[n])
 	}
 	return nil
 }
@@ -161,17 +187,22 @@ func (e *identifiedReports) keep(rows pgx.Rows, chunk []meter.BatchPlace) error 
 	var identity []byte
 	n := 0
 	_, err := pgx.ForEachRow(rows, []any{&organization, &identity}, func() error {
-		for n < len(chunk) && (e.rows[chunk[n].Row].Organization != organization || !bytes.Equal(e.at(chunk[n]).Identity[:], identity)) {
-			e.refuse(chunk[n])
-			n++
-		}
-		n++
+		n = e.refuseUntil(chunk, n, organization, identity)
 		return nil
 	})
 	for ; n < len(chunk); n++ {
 		e.refuse(chunk[n])
 	}
 	return err
+}
+
+// refuseUntil refuses those of a chunk from n to the one with an identity, and returns the place after it.
+func (e *identifiedReports) refuseUntil(chunk []meter.BatchPlace, n int, organization uuid.UUID, identity []byte) int {
+	for n < len(chunk) && (e.rows[chunk[n].Row].Organization != organization || !bytes.Equal(e.at(chunk[n]).Identity[:], identity)) {
+		e.refuse(chunk[n])
+		n++
+	}
+	return n + 1
 }
 
 // identifiedArrays are the columns of usage_events.
@@ -190,25 +221,21 @@ type identifiedArrays struct {
 }
 
 func (e *identifiedReports) arrays(places []meter.BatchPlace) *identifiedArrays {
-	a := &identifiedArrays{}
-	for _, p := range places {
+	n := len(places)
+	a := &identifiedArrays{
+		organizations: make([][16]byte, n), identities: make([][]byte, n), fingerprints: make([][]byte, n), meters: make([]string, n),
+		days: make([]int32, n), quantities: make([]int64, n), ats: make([]time.Time, n), leasedDays: make([]int64, n), leasedMonths: make([]int64, n),
+		plans: make([]string, n), modes: make([]string, n), overLimits: make([]bool, n), currents: make([]int64, n), helds: make([]int64, n),
+		maxes: make([]int64, n), windows: make([]string, n),
+	}
+	for i, p := range places {
 		row, identified := &e.rows[p.Row], e.at(p)
-		a.organizations = append(a.organizations, row.Organization)
-		a.identities = append(a.identities, identified.Identity[:])
-		a.fingerprints = append(a.fingerprints, identified.Fingerprint[:])
-		a.meters = append(a.meters, row.Meter)
-		a.days = append(a.days, int32(row.Day))
-		a.quantities = append(a.quantities, identified.Quantity)
-		a.ats = append(a.ats, identified.At)
-		a.leasedDays = append(a.leasedDays, identified.Leased.Day)
-		a.leasedMonths = append(a.leasedMonths, identified.Leased.Month)
-		a.plans = append(a.plans, identified.Receipt.Plan)
-		a.modes = append(a.modes, string(identified.Receipt.Mode))
-		a.overLimits = append(a.overLimits, identified.Receipt.OverLimit)
-		a.currents = append(a.currents, identified.Receipt.Current)
-		a.helds = append(a.helds, identified.Receipt.Held)
-		a.maxes = append(a.maxes, identified.Receipt.Max)
-		a.windows = append(a.windows, string(identified.Receipt.Window))
+		a.organizations[i], a.identities[i], a.fingerprints[i] = row.Organization, identified.Identity[:], identified.Fingerprint[:]
+		a.meters[i], a.days[i], a.quantities[i], a.ats[i] = row.Meter, int32(row.Day), identified.Quantity, identified.At
+		a.leasedDays[i], a.leasedMonths[i] = identified.Leased.Day, identified.Leased.Month
+		r := &identified.Receipt
+		a.plans[i], a.modes[i], a.overLimits[i], a.currents[i] = r.Plan, string(r.Mode), r.OverLimit, r.Current
+		a.helds[i], a.maxes[i], a.windows[i] = r.Held, r.Max, string(r.Window)
 	}
 	return a
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
@@ -37,7 +38,9 @@ type planVersionsPage struct {
 	Changes  []change
 	// Document is the plan as it is put, to be changed.
 	Document string
-	Refusal  string
+	// Base is the version that it was begun with.
+	Base    int
+	Refusal string
 	// Check is what the document changes; nil until it was checked.
 	Check *planCheck
 }
@@ -72,7 +75,7 @@ func (v *visit) planVersionsPage() (planVersionsPage, error) {
 	}
 	p.Versions = found.Versions
 	document, err := documentOf(p.newest())
-	p.Document = string(document)
+	p.Document, p.Base = string(document), p.newest().Version
 	return p, err
 }
 
@@ -143,10 +146,16 @@ func (v *visit) putPlan() error {
 		return err
 	}
 	before := json.RawMessage(p.Document)
-	p.Document = v.r.PostFormValue("document")
+	// A browser ends lines with both marks.
+	p.Document = strings.ReplaceAll(v.r.PostFormValue("document"), "\r\n", "\n")
 	refuse := func(status int, says string) error {
 		p.Refusal = says
 		return v.show(status, "plan_versions", p)
+	}
+	if began, err := strconv.Atoi(v.r.PostFormValue("version")); err == nil && began != p.Base {
+		newest := p.Base
+		p.Base = began
+		return refuse(http.StatusConflict, fmt.Sprintf("Version %d was published meanwhile; this began with version %d, and would take its changes back. Note what you changed, and begin anew.", newest, began))
 	}
 	var wanted gen.PlanPut
 	decoder := json.NewDecoder(bytes.NewReader([]byte(p.Document)))

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"net/url"
 	"slices"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
+	"github.com/riverline/tollgate/gate"
 )
 
 // monthsPage lists the closes, and begins another one.
@@ -204,10 +206,15 @@ var decisions = []string{"review", "approve", "reject", "cancel", "continue", "r
 func (v *visit) decide() error {
 	period, do, note := v.r.PathValue("period"), v.r.PostFormValue("do"), v.r.PostFormValue("note")
 	path := "/billing/exports/" + url.PathEscape(period) + "/" + do
-	var err error
-	switch {
-	case !slices.Contains(decisions, do):
+	if !slices.Contains(decisions, do) {
 		return notFound("such button")
+	}
+	var err error
+	if do != "reopen" {
+		err = v.sameRun()
+	}
+	switch {
+	case err != nil:
 	case do == "deliver":
 		err = v.send("POST", path, nil, nil)
 	case do == "reopen":
@@ -225,6 +232,17 @@ func (v *visit) decide() error {
 	}
 	return v.after(err, "/months/"+url.PathEscape(period)+"?done=decided",
 		showAgain(v, "month", v.monthPage, func(p *monthPage, says string) { p.Refusal, p.Note = says, note }))
+}
+
+// sameRun holds that a decision is on the run that was shown: what somebody has looked at isn't what another run comes to. To open
+// the month again makes another run; sent twice, it must not be taken for a decision on that one.
+func (v *visit) sameRun() error {
+	shown := v.r.PostFormValue("run")
+	found, err := v.export()
+	if err == nil && shown != "" && found.Id.String() != shown {
+		err = gate.NewProblem(http.StatusConflict, "conflict", "Another run of this month has begun since you have seen it. Nothing was decided: look at it below, and decide anew.")
+	}
+	return err
 }
 
 // monthStatementPage is one organization's statement of a month.

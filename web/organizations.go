@@ -90,7 +90,15 @@ func (v *visit) organization() error {
 
 // changeOrganization changes its name or plan.
 func (v *visit) changeOrganization() error {
-	err := v.send("PATCH", v.at(), gen.OrganizationUpdate{Name: v.given("name"), Plan: v.given("plan")}, nil)
+	wanted := gen.OrganizationUpdate{Name: v.given("name"), Plan: v.given("plan")}
+	// What wasn't touched is somebody else's to change meanwhile.
+	if was := v.given("was"); was != nil && wanted.Name != nil && *wanted.Name == *was {
+		wanted.Name = nil
+	}
+	if wanted.Name == nil && wanted.Plan == nil {
+		return v.redirect(v.at())
+	}
+	err := v.send("PATCH", v.at(), wanted, nil)
 	return v.after(err, v.at()+"?done=organization", showAgain(v, "organization", v.organizationPage, func(p *organizationPage, says string) { p.Refusal = says }))
 }
 

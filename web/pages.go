@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -128,8 +129,8 @@ func cached(next http.Handler) http.Handler {
 	})
 }
 
-// maxForm is the largest form, in bytes.
-const maxForm = 64 << 10
+// maxForm is the largest form, in bytes. A plan is 64 KiB at most, of which a form makes up to three times as many.
+const maxForm = 256 << 10
 
 // serve finds out who visits, whether that role may, and that a form is one of ours.
 func (p *Pages) serve(to route) http.HandlerFunc {
@@ -151,6 +152,9 @@ func (v *visit) enter(to route) error {
 		return errOtherSite
 	}
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxForm)
+	if err := v.readForm(); err != nil {
+		return err
+	}
 	if err := v.recognize(); err != nil {
 		return err
 	}
@@ -164,12 +168,26 @@ func (v *visit) enter(to route) error {
 		return gate.NewProblem(http.StatusForbidden, "forbidden", "This page is for others: you are signed in as "+string(v.actor.Role)+".")
 	}
 	if v.r.Method == http.MethodPost && !v.token.hasForm(v.r.PostFormValue("form")) {
+		if v.fromHere() {
+			return errOlderForm
+		}
 		return errOtherSite
 	}
 	return nil
 }
 
-var errSignedOut = errors.New("signed out")
-
-var errOtherSite = gate.NewProblem(http.StatusForbidden, "forbidden",
-	"The form comes from another page, or from before you signed in. Load its page again, and send it again. Nothing was done.")
+// readForm reads what was typed, or says why it can't be read: what is missing of it would be taken for another site's.
+func (v *visit) readForm() error {
+	if v.r.Method != http.MethodPost {
+		return nil
+	}
+	err := v.r.ParseForm()
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return gate.NewProblem(http.StatusRequestEntityTooLarge, gate.CodeBodyTooLarge, fmt.Sprintf("The form is larger than %d KiB. Nothing was done.", tooLarge.Limit>>10))
+	}
+	if err != nil {
+		return gate.NewProblem(http.StatusBadRequest, "invalid_form", "The form can't be read: "+err.Error()+".")
+	}
+	return nil
+}

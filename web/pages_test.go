@@ -40,6 +40,12 @@ func TestPages(t *testing.T) {
 	t.Run("the demo", func(t *testing.T) { testDemo(t, s) })
 	t.Run("operator's pages", func(t *testing.T) { testOperator(t, s) })
 	t.Run("administrator's pages", func(t *testing.T) { testAdministrator(t, s) })
+	t.Run("sessions that end meanwhile", func(t *testing.T) { testSignedOut(t, s) })
+	t.Run("streams end with the session", func(t *testing.T) { testStreamEnds(t, s) })
+	t.Run("what has changed meanwhile", func(t *testing.T) { testChangedMeanwhile(t, s) })
+	t.Run("large forms", func(t *testing.T) { testLargeForms(t, s) })
+	t.Run("two on one host", func(t *testing.T) { testPorts(t, s) })
+	t.Run("names", func(t *testing.T) { testNames(t, s) })
 }
 
 func testSignIn(t *testing.T, s *site) {
@@ -133,7 +139,8 @@ func testWhoMay(t *testing.T, s *site) {
 				d = b.post(path, url.Values{})
 			}
 			refused := d.status == http.StatusForbidden && strings.Contains(d.text(d.root), "for others") ||
-				d.status == http.StatusSeeOther && strings.HasPrefix(d.header.Get("Location"), "/sign-in?next=")
+				d.status == http.StatusSeeOther && strings.HasPrefix(d.header.Get("Location"), "/sign-in?next=") ||
+				d.status == http.StatusUnauthorized && name == "" && method == http.MethodPost
 			require.Equal(t, may, !refused, "%s by %q: %d", route, name, d.status)
 		}
 	}

@@ -88,7 +88,10 @@ func (v *visit) shell(data any) shell {
 	if !v.signedIn() {
 		return s
 	}
-	s.Form, s.Once = v.token.form(), uuid.NewString()
+	if v.once == "" {
+		v.once = uuid.NewString()
+	}
+	s.Form, s.Once = v.token.form(), v.once
 	for _, l := range navigation[v.actor.Role] {
 		s.Links = append(s.Links, shownLink{l, v.r.URL.Path == l.To || strings.HasPrefix(v.r.URL.Path, l.To+"/")})
 	}

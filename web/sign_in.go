@@ -1,7 +1,9 @@
 package web
 
 import (
+	"cmp"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 
@@ -10,13 +12,18 @@ import (
 	"github.com/riverline/tollgate/gate"
 )
 
-// cookieName is that of the cookie. A browser takes the first one over TLS alone, for this host alone
-// (RFC 6265bis, section 4.1.3.2); to this machine by name, requests may come without TLS.
+// cookieName is that of the cookie. A browser takes one of __Host- over TLS alone, for this host alone
+// (RFC 6265bis, section 4.1.3.2); to this machine by name, requests may come without TLS. Cookies don't know ports
+// (section 8.5): the name has that of the host, so that two of these on one host don't sign each other's people out.
 func cookieName(r *http.Request) string {
+	name := "__Host-tollgate"
 	if isLoopback(r.Host) {
-		return "tollgate"
+		name = "tollgate"
 	}
-	return "__Host-tollgate"
+	if _, port, err := net.SplitHostPort(r.Host); err == nil && port != "" {
+		name += "-" + port
+	}
+	return name
 }
 
 // cookie makes the cookie of a token. It ends with the browser, or with the sign-in.
@@ -97,10 +104,11 @@ func (v *visit) signInPage(next, refused string) signInPage {
 }
 
 func (v *visit) askToSignIn() error {
+	next := localPath(v.r.URL.Query().Get("next"))
 	if v.signedIn() {
-		return v.redirect(homeOf(v.actor.Role))
+		return v.redirect(cmp.Or(next, homeOf(v.actor.Role)))
 	}
-	return v.show(http.StatusOK, "sign_in", v.signInPage(localPath(v.r.URL.Query().Get("next")), ""))
+	return v.show(http.StatusOK, "sign_in", v.signInPage(next, ""))
 }
 
 // begin signs in: with a new token each time, so that nobody can have chosen it.

@@ -240,7 +240,8 @@ func (d document) text(n *html.Node) string {
 			out.WriteString(c.Data + " ")
 		}
 	}
-	return strings.Join(strings.Fields(out.String()), " ")
+	// A name is an element of its own.
+	return strings.NewReplacer("( ", "(", " )", ")", " :", ":").Replace(strings.Join(strings.Fields(out.String()), " "))
 }
 
 // texts are those of the elements of [document.all].

@@ -4,20 +4,26 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/gate"
 )
 
 const (
 	// streamFor is how long a stream lasts. The browser then opens another one.
 	streamFor = 5 * time.Minute
-	// maxStreams is how many there are at once in this process, maxStreamsEach of one sign-in.
+	// maxStreams is how many there are at once in this process, maxStreamsEach of one sign-in: by HTTP/1.1 a browser has six
+	// connections to a host, and needs one for other pages.
 	maxStreams     = 500
-	maxStreamsEach = 8
+	maxStreamsEach = 5
+	// quietLooks is after how many looks a word is said, and the sign-in looked at: 10 seconds.
+	quietLooks = 5
 	// sendWithin bounds the sending of one event.
 	sendWithin = 10 * time.Second
 )
@@ -54,8 +60,8 @@ func (s *streams) leave(who string) {
 	}
 }
 
-// stream sends a part of a page as server-sent events, each time that it has changed. It ends with the browser, with what
-// look can't see any more, and at last after streamFor.
+// stream sends a part of a page as server-sent events, each time that it has changed. It ends with the browser, with the sign-in,
+// with what look can't see any more, and at last after streamFor.
 func (v *visit) stream(name, part string, look func() (any, error)) error {
 	who := v.signIn.ID.String()
 	if !v.pages.streams.enter(who) {
@@ -63,11 +69,19 @@ func (v *visit) stream(name, part string, look func() (any, error)) error {
 	}
 	defer v.pages.streams.leave(who)
 	v.w.Header().Set("Content-Type", "text/event-stream")
+	// nginx keeps back what is proxied, until 8 KiB are there.
+	v.w.Header().Set("X-Accel-Buffering", "no")
 	ticker := time.NewTicker(v.pages.config.LiveEvery)
 	defer ticker.Stop()
 	var sent []byte
-	for began := time.Now(); time.Since(began) < streamFor; {
+	for began, quiet := time.Now(), 0; time.Since(began) < streamFor; quiet++ {
 		v.now = v.pages.config.Now().UTC()
+		if quiet == quietLooks {
+			quiet = 0
+			if err := v.still(); err != nil {
+				return v.endStream(sent, err)
+			}
+		}
 		data, err := look()
 		if err != nil {
 			return v.endStream(sent, err)
@@ -97,10 +111,29 @@ func (v *visit) stream(name, part string, look func() (any, error)) error {
 // endStream ends one that has begun without a word: the browser opens it again, and is told then.
 func (v *visit) endStream(sent []byte, err error) error {
 	var problem *gate.Problem
+	if unauthorized(err) {
+		return errSignedOut
+	}
 	if sent != nil && errors.As(err, &problem) {
 		return nil
 	}
 	return err
+}
+
+// still says a word, so that no proxy takes the connection for a dead one, and looks whether the sign-in is open: a key alone
+// is seen to by who answers.
+func (v *visit) still() error {
+	_, err := v.pages.config.SignIns.SignIn(v.r.Context(), accounts.SignInToken(v.token).Hash())
+	if errors.Is(err, fault.ErrNotFound) {
+		return errSignedOut
+	}
+	if err != nil {
+		return away(err)
+	}
+	if _, err := io.WriteString(v.w, ": still here\n\n"); err != nil {
+		return err
+	}
+	return http.NewResponseController(v.w).Flush()
 }
 
 func (v *visit) event(name string, body []byte) error {
@@ -108,7 +141,7 @@ func (v *visit) event(name string, body []byte) error {
 	if err := to.SetWriteDeadline(time.Now().Add(sendWithin)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	text := strings.ReplaceAll(strings.TrimSpace(string(body)), "\n", "\ndata: ")
+	text := strings.NewReplacer("\r\n", "\ndata: ", "\r", "\ndata: ", "\n", "\ndata: ").Replace(strings.TrimSpace(string(body)))
 	if _, err := fmt.Fprintf(v.w, "event: %s\ndata: %s\n\n", name, text); err != nil {
 		return err
 	}

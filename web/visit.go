@@ -27,6 +27,8 @@ type visit struct {
 	token  token
 	signIn accounts.SignIn
 	actor  accounts.Actor
+	// once is the identity of the page's forms: a part that is shown anew has the same, and stays what it is.
+	once string
 	// part tells several writes of one form from each other; empty where there is one.
 	part string
 }
@@ -156,25 +158,32 @@ func (v *visit) redirect(to string) error {
 func (v *visit) fail(err error) {
 	var problem *gate.Problem
 	switch {
-	case errors.Is(err, errSignedOut), errors.As(err, &problem) && problem.Status == http.StatusUnauthorized:
-		v.forget()
-		if v.r.Header.Get("Hx-Request") != "" {
-			v.w.Header().Set("Hx-Redirect", "/sign-in")
+	case unauthorized(err):
+		if err := v.signedOut(); err != nil {
+			v.logFailure(err)
 		}
-		_ = v.redirect("/sign-in?next=" + url.QueryEscape(v.r.URL.RequestURI()))
 		return
-	case problem != nil:
+	case errors.Is(err, errOlderForm):
+		if err := v.olderForm(); err != nil {
+			v.logFailure(err)
+		}
+		return
+	case errors.As(err, &problem):
 	case v.r.Context().Err() != nil:
 		// The browser is gone.
 		v.w.WriteHeader(gate.StatusClientClosedRequest)
 		return
 	default:
-		v.pages.config.Logger.ErrorContext(v.r.Context(), "Page failed", "path", v.r.URL.Path, "request_id", v.requestID(), "error", err)
+		v.logFailure(err)
 		problem = gate.NewProblem(http.StatusInternalServerError, gate.CodeInternal, "Something went wrong here. The log has the details under the request "+v.requestID()+".")
 	}
 	if err := v.show(problem.Status, "problem", problem); err != nil {
-		v.pages.config.Logger.ErrorContext(v.r.Context(), "Page failed", "path", v.r.URL.Path, "request_id", v.requestID(), "error", err)
+		v.logFailure(err)
 	}
+}
+
+func (v *visit) logFailure(err error) {
+	v.pages.config.Logger.ErrorContext(v.r.Context(), "Page failed", "path", v.r.URL.Path, "request_id", v.requestID(), "error", err)
 }
 
 // isLoopback reports whether a request was sent to this machine by name.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -68,9 +69,9 @@ func (w *Window) Do(actions ...chromedp.Action) {
 	ctx, cancel := context.WithTimeout(w.ctx, step)
 	defer cancel()
 	if err := chromedp.Run(ctx, actions...); err != nil {
-		var page string
-		_ = chromedp.Run(w.ctx, chromedp.Evaluate(`location.href + '\n' + document.body.innerText`, &page))
-		require.NoError(w.t, err, page)
+		var shown string
+		_ = chromedp.Run(w.ctx, chromedp.Evaluate(`location.href + '\n' + document.body.innerText`, &shown))
+		require.NoError(w.t, err, shown)
 	}
 }
 
@@ -192,4 +193,28 @@ func (w *Window) Download(link, name string) []byte {
 	content, err := os.ReadFile(path) //nolint:gosec // the test's own folder
 	require.NoError(w.t, err)
 	return content
+}
+
+// Tab opens another tab beside this one, of the same person, in front of it.
+func (w *Window) Tab() *Window {
+	w.t.Helper()
+	ctx, closeTab := chromedp.NewContext(w.ctx)
+	w.t.Cleanup(closeTab)
+	tab := &Window{w.t, ctx, w.url}
+	tab.Front()
+	return tab
+}
+
+// Front brings the tab in front of the others.
+func (w *Window) Front() {
+	w.t.Helper()
+	w.Run(page.BringToFront())
+}
+
+// Texts are what all that a selector finds says.
+func (w *Window) Texts(of string) []string {
+	w.t.Helper()
+	var says []string
+	w.Do(chromedp.Evaluate(`[...document.querySelectorAll(`+"`"+of+"`"+`)].map(e => e.innerText)`, &says))
+	return says
 }
