@@ -47,8 +47,20 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 // more than one is held. What item is given is valid JSON, and its own only until it
 // returns. An error of eachItem is about the array as a whole, or item's own.
 func eachItem(body io.Reader, item func(raw []byte) error) error {
+	plain := newPlainReader(body)
+	index, whole, err := plain.each(item)
+	if err != nil || whole {
+		return err
+	}
+	rest, shift := plain.rest(index)
+	return decodeItems(rest, index, shift, item)
+}
+
+// decodeItems is eachItem for items of any form, the first of which has an index. Where that isn't 0, another one
+// before it stands for those that were read. Shift is how much further in the body each place is.
+func decodeItems(body io.Reader, index int, shift int64, item func(raw []byte) error) error {
 	bounded := &boundedReader{from: body, allowed: maxItem}
-	d := json.NewDecoder(bounded)
+	d := &arrayDecoder{Decoder: json.NewDecoder(bounded), shift: shift}
 	token, err := d.Token()
 	if err != nil {
 		return arrayError(d, err, "body")
@@ -56,8 +68,11 @@ func eachItem(body io.Reader, item func(raw []byte) error) error {
 	if token != json.Delim('[') {
 		return invalid("body", "must be a JSON array")
 	}
+	if index > 0 {
+		// What stands for those that were read.
+		_, _ = d.Token()
+	}
 	var raw json.RawMessage
-	index := 0
 	for ; ; index++ {
 		// One byte more tells an item that ends at its limit from one that doesn't.
 		bounded.allowed = d.InputOffset() + maxItem + 1
@@ -93,7 +108,7 @@ func itemName(index int) string { return "body[" + strconv.Itoa(index) + "]" }
 var errTrailing = errors.New("there is more after the array")
 
 // arrayError says in a caller's words why an array could not be read on.
-func arrayError(d *json.Decoder, err error, name string) error {
+func arrayError(d *arrayDecoder, err error, name string) error {
 	var syntax *json.SyntaxError
 	var tooLarge *http.MaxBytesError
 	var unpacked *bodyTooLargeError
@@ -121,12 +136,21 @@ func arrayError(d *json.Decoder, err error, name string) error {
 // syntaxOffset is the place, counted from 1, of the byte at which the decoder found bad
 // syntax. The decoder counts from where it last began to decode; what it began with is
 // still in its buffer.
-func syntaxOffset(d *json.Decoder) int64 {
+func syntaxOffset(d *arrayDecoder) int64 {
 	rest, _ := io.ReadAll(d.Buffered())
 	var syntax *json.SyntaxError
 	var value json.RawMessage
 	if errors.As(json.Unmarshal(rest, &value), &syntax) {
-		return d.InputOffset() + syntax.Offset
+		return d.InputOffset() + d.shift + syntax.Offset
 	}
-	return d.InputOffset() + 1
+	return d.InputOffset() + d.shift + 1
 }
+
+// arrayDecoder decodes a part of a body.
+type arrayDecoder struct {
+	*json.Decoder
+	// shift is what has to be added to a place to have that in the body.
+	shift int64
+}
+
+func emptyDecoder() *arrayDecoder { return &arrayDecoder{Decoder: json.NewDecoder(http.NoBody)} }

@@ -72,9 +72,9 @@ type Store interface {
 
 	// Catalog returns what is published, over the defaults.
 	Catalog(ctx context.Context) (*plans.Catalog, error)
-	// PublishPlan publishes a plan as the version after its highest. A broken rule is
-	// [plans.ErrInvalidCatalog].
-	PublishPlan(ctx context.Context, p plans.Plan) (plans.Published, error)
+	// PublishPlans publishes each plan as the version after its highest, all or none, and returns
+	// them in their order. A broken rule is [plans.ErrInvalidCatalog].
+	PublishPlans(ctx context.Context, list ...plans.Plan) ([]plans.Published, error)
 
 	// Export returns the period's export, or [billing.ErrExportNotFound].
 	Export(ctx context.Context, period calendar.Period) (billing.Export, error)

@@ -189,7 +189,7 @@ func (s *Server) fail(c *gin.Context, err error) {
 		// Half an answer is out: break off, so that it isn't taken for a whole one.
 		panic(http.ErrAbortHandler)
 	}
-	p.Abort(c)
+	s.showProblem(c, p)
 }
 
 // tooSoon returns when a request that came too often may come again; zero: the error doesn't say.

@@ -17,8 +17,15 @@ func (s *fakeStore) ProposeCredit(ctx context.Context, g billing.CreditGrant, by
 	return s.propose(ctx, accounts.ProposedCredit, g, by)
 }
 
-func (s *fakeStore) ProposePlan(ctx context.Context, p plans.Plan, by uuid.UUID) (accounts.Proposal, error) {
-	return s.propose(ctx, accounts.ProposedPlan, p, by)
+func (s *fakeStore) ProposePlans(ctx context.Context, by uuid.UUID, list ...plans.Plan) (kept []accounts.Proposal, err error) {
+	for _, p := range list {
+		one, err := s.propose(ctx, accounts.ProposedPlan, p, by)
+		if err != nil {
+			return nil, err
+		}
+		kept = append(kept, one)
+	}
+	return kept, nil
 }
 
 func (s *fakeStore) propose(ctx context.Context, kind accounts.ProposalKind, content any, by uuid.UUID) (kept accounts.Proposal, err error) {

@@ -400,17 +400,22 @@ func (s *fakeStore) CatalogSeen(ctx context.Context) (*plans.Catalog, meter.Seen
 	return found, meter.Seen{}, err
 }
 
-func (s *fakeStore) PublishPlan(ctx context.Context, p plans.Plan) (plans.Published, error) {
-	err := s.call(ctx, func() error {
-		highest, _ := s.catalog.Plan(p.Key)
-		p.Version = highest.Version + 1
-		if err := s.catalog.ValidatePlan(p); err != nil {
-			return err
+func (s *fakeStore) PublishPlans(ctx context.Context, list ...plans.Plan) (kept []plans.Published, err error) {
+	err = s.call(ctx, func() error {
+		next := s.catalog
+		for _, p := range list {
+			highest, _ := next.Plan(p.Key)
+			p.Version = highest.Version + 1
+			if err := next.ValidatePlan(p); err != nil {
+				return err
+			}
+			next = next.Overlay(&plans.Catalog{Plans: []plans.Plan{p}})
+			kept = append(kept, plans.Published{Plan: p})
 		}
-		s.catalog = s.catalog.Overlay(&plans.Catalog{Plans: []plans.Plan{p}})
+		s.catalog = next
 		return nil
 	})
-	return plans.Published{Plan: p}, err
+	return kept, err
 }
 
 func (s *fakeStore) Instance(ctx context.Context, id uuid.UUID) (found meter.Instance, err error) {

@@ -2,14 +2,18 @@ package api
 
 import (
 	"context"
+	"mime"
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/gate"
 )
 
 // Pages are what people read, beside the API. They ask it for all that they show and change
@@ -20,13 +24,63 @@ type Pages interface {
 	Routes() []string
 }
 
-// ServePages answers the routes of pages. Call it before the first request.
+// ProblemPage is pages that show a problem to a person, who opened an address that isn't for people.
+type ProblemPage interface {
+	ServeProblem(w http.ResponseWriter, r *http.Request, p *gate.Problem)
+}
+
+// ServePages answers the routes of pages. Those that are a [ProblemPage] show problems, too. Call it
+// before the first request.
 func (s *Server) ServePages(pages Pages) {
+	if shows, ok := pages.(ProblemPage); ok {
+		s.problems = shows
+	}
 	serve := gin.WrapH(pages)
 	for _, pattern := range pages.Routes() {
 		method, path, _ := strings.Cut(pattern, " ")
 		s.engine.Handle(method, pageWildcard.ReplaceAllStringFunc(path, ginWildcard), serve)
 	}
+}
+
+// showProblem answers with a problem: as a page, where a browser asks for an address that isn't for people.
+func (s *Server) showProblem(c *gin.Context, p *gate.Problem) {
+	shown := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed}
+	if s.problems == nil || !slices.Contains(shown, p.Status) {
+		p.Abort(c)
+		return
+	}
+	c.Writer.Header().Add("Vary", "Accept")
+	if c.GetHeader("Authorization") != "" || !wantsPage(c.Request.Header.Values("Accept")) {
+		p.Abort(c)
+		return
+	}
+	c.Abort()
+	s.problems.ServeProblem(c.Writer, c.Request, p)
+}
+
+// wantsPage reports whether who accepts these media types wants HTML by name, no less than JSON: a
+// browser does, and a program that takes anything doesn't.
+func wantsPage(accept []string) bool {
+	var page, data float64
+	for one := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		kind, parameters, err := mime.ParseMediaType(one)
+		if err != nil {
+			continue
+		}
+		quality := 1.0
+		if given, ok := parameters["q"]; ok {
+			if quality, err = strconv.ParseFloat(given, 64); err != nil {
+				continue
+			}
+		}
+		switch kind {
+		case "text/html":
+			page = max(page, quality)
+		case "application/json", "application/problem+json":
+			data = max(data, quality)
+		}
+	}
+	return page > 0 && page >= data
 }
 
 var pageWildcard = regexp.MustCompile(`\{([a-z]+(\.\.\.)?|\$)\}`)

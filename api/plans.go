@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/api/gen"
+	"github.com/riverline/tollgate/fault"
 	"github.com/riverline/tollgate/plans"
 )
 
@@ -66,47 +68,110 @@ func planAnswer(p plans.Plan, meters []plans.Meter) gen.Plan {
 // instances hear of it from the store.
 func (s *Server) PutPlan(ctx context.Context, request gen.PutPlanRequestObject) (gen.PutPlanResponseObject, error) {
 	ctx = requestContext(ctx)
-	wanted, err := planOf(request.Body)
-	if err != nil {
-		return nil, err
-	}
 	catalog, err := s.config.Store.Catalog(ctx)
 	if err != nil {
 		return nil, err
 	}
-	inForce, ok := catalog.Plan(wanted.Key)
-	// A version that names no rule's break is needed to check the rest.
-	wanted.Version = inForce.Version + 1
-	if request.Body.PriceBooks == nil {
-		// A change of limits must not make a plan free of charge.
-		wanted.PriceBooks = inForce.PriceBooks
-	}
-	wanted.SelfService, wanted.Rank = inForce.SelfService, inForce.Rank
-	if request.Body.SelfService != nil {
-		wanted.SelfService = *request.Body.SelfService
-	}
-	if request.Body.Rank != nil {
-		wanted.Rank = *request.Body.Rank
+	wanted, err := wantedPlan(catalog, request.Body)
+	if err != nil {
+		return nil, err
 	}
 	if err := catalog.ValidatePlan(wanted); err != nil {
 		return nil, err
 	}
-	if ok && samePlan(inForce, wanted, catalog.Meters) {
-		return gen.PutPlan200JSONResponse{Body: planAnswer(inForce, catalog.Meters)}, nil
+	in, waiting, err := s.publishPlans(ctx, catalog, wanted)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(waiting) > 0:
+		return gen.PutPlan202JSONResponse{Body: waiting[0]}, nil
 	}
-	if s.config.PlansTakeTwo {
-		waits, err := s.config.Store.ProposePlan(ctx, wanted, principalOf(ctx).key)
-		return gen.PutPlan202JSONResponse{Body: waits}, err
-	}
-	published, err := s.config.Store.PublishPlan(ctx, wanted)
+	return gen.PutPlan200JSONResponse{Body: in[0]}, nil
+}
+
+// PublishPlans publishes the next versions of several plans, all or none.
+func (s *Server) PublishPlans(ctx context.Context, request gen.PublishPlansRequestObject) (gen.PublishPlansResponseObject, error) {
+	ctx = requestContext(ctx)
+	catalog, err := s.config.Store.Catalog(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.config.Refresher.Catalog(ctx, published.Transaction); err != nil {
-		// The plan is published. This instance hears of it like the others, a moment later.
+	wanted := make([]plans.Plan, len(request.Body.Plans))
+	for i := range request.Body.Plans {
+		if wanted[i], err = wantedPlan(catalog, &request.Body.Plans[i]); err != nil {
+			var field *fault.FieldError
+			if errors.As(err, &field) {
+				err = invalid(fmt.Sprintf("plans[%d].%s", i, field.Field), "%s", field.Rule)
+			}
+			return nil, err
+		}
+	}
+	if _, err := catalog.Propose(&plans.Catalog{Plans: wanted}); err != nil {
+		return nil, err
+	}
+	in, waiting, err := s.publishPlans(ctx, catalog, wanted...)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(waiting) > 0:
+		return gen.PublishPlans202JSONResponse{Body: gen.PlanProposals{Proposals: waiting}}, nil
+	}
+	return gen.PublishPlans200JSONResponse{Body: gen.PublishedPlans{Plans: in}}, nil
+}
+
+// publishPlans publishes those that differ from what is in force, and answers with all that is in
+// force then. Where it takes a second person it has published nothing, and waiting is what waits.
+func (s *Server) publishPlans(ctx context.Context, catalog *plans.Catalog, wanted ...plans.Plan) (in []gen.Plan, waiting []accounts.Proposal, err error) {
+	var places []int
+	var differ []plans.Plan
+	for i, p := range wanted {
+		inForce, ok := catalog.Plan(p.Key)
+		if !ok || !samePlan(inForce, p, catalog.Meters) {
+			places, differ = append(places, i), append(differ, p)
+		}
+		in = append(in, planAnswer(inForce, catalog.Meters))
+	}
+	if len(differ) == 0 {
+		return in, nil, nil
+	}
+	if s.config.PlansTakeTwo {
+		waiting, err = s.config.Store.ProposePlans(ctx, principalOf(ctx).key, differ...)
+		return nil, waiting, err
+	}
+	published, err := s.config.Store.PublishPlans(ctx, differ...)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, p := range published {
+		in[places[i]] = planAnswer(p.Plan, catalog.Meters)
+	}
+	if err := s.config.Refresher.Catalog(ctx, published[0].Transaction); err != nil {
+		// The plans are published. This instance hears of them like the others, a moment later.
 		s.config.Logger.WarnContext(ctx, "Catalog could not be read again after a change", "error", err)
 	}
-	return gen.PutPlan200JSONResponse{Body: planAnswer(published.Plan, catalog.Meters)}, nil
+	return in, nil, nil
+}
+
+// wantedPlan is the version after the one in force, as a body says. What that leaves out stays.
+func wantedPlan(catalog *plans.Catalog, body *gen.PlanPut) (plans.Plan, error) {
+	wanted, err := planOf(body)
+	if err != nil {
+		return plans.Plan{}, err
+	}
+	inForce, _ := catalog.Plan(wanted.Key)
+	wanted.Version = inForce.Version + 1
+	if body.PriceBooks == nil {
+		// A change of limits must not make a plan free of charge.
+		wanted.PriceBooks = inForce.PriceBooks
+	}
+	wanted.SelfService, wanted.Rank = inForce.SelfService, inForce.Rank
+	if body.SelfService != nil {
+		wanted.SelfService = *body.SelfService
+	}
+	if body.Rank != nil {
+		wanted.Rank = *body.Rank
+	}
+	return wanted, nil
 }
 
 func planOf(body *gen.PlanPut) (plans.Plan, error) {

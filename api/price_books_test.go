@@ -126,3 +126,43 @@ func TestPricesMustBeOfTheForm(t *testing.T) {
 		require.Contains(t, put.Body.String(), `"0.000000000001"`)
 	}
 }
+
+// Several plans are published together, or none: the answer names the one that is refused.
+func TestPlansArePublishedTogether(t *testing.T) {
+	r := newRig(t)
+	const path, club = "/api/v1/plans", `{"key":"club","name":"Club","entitlements":[]}`
+	both := func(second string) string { return `{"plans":[` + club + `,` + second + `]}` }
+	before := r.store.catalog
+	for _, tt := range []struct{ body, field, says string }{
+		{both(priced(`[{"currency":"USD","minimum":"x"}]`)), "plans[1].price_books[0].minimum", "decimal number"},
+		{both(priced(`[{"currency":"USD","minimum":"-1"}]`)), "", "plans[1].price_books[0].minimum: -1 must be 0 to"},
+		{both(`{"key":"team","name":"","entitlements":[]}`), "plans[1].name", "1 to 200"},
+		{both(`{"key":"team","name":"Team","entitlements":[{"meter":"clicks","mode":"unlimited"}]}`), "", "plans[1].entitlements[0].meter"},
+		{both(club), "", "plans[1]: club version 1 is there twice"},
+		{`{"plans":[]}`, "", "must hold 1 or more"},
+		{`{}`, "", "must hold 1 or more"},
+	} {
+		problem := r.problem(400, "invalid_request", "admin", "POST", path, tt.body)
+		require.Contains(t, problem["message"], tt.says)
+		if tt.field != "" {
+			require.Equal(t, tt.field, problem["field"])
+		}
+		require.Same(t, before, r.store.catalog, "nothing was published")
+	}
+	r.problem(403, "forbidden", "finance", "POST", path, both(priced(everyPrice)))
+	for range 2 {
+		put := r.do("admin", "POST", path, both(priced(everyPrice)))
+		require.Equal(t, http.StatusOK, put.Code, put.Body)
+		published := put.json()["plans"].([]any)
+		require.Len(t, published, 2)
+		for i, key := range []string{"club", "team"} {
+			one := published[i].(map[string]any)
+			require.Equal(t, key, one["key"])
+			require.InDelta(t, 1, one["version"], 0, "what is in force already makes no version")
+		}
+	}
+	put := r.do("admin", "POST", path, both(`{"key":"team","name":"Teams","entitlements":[]}`))
+	require.InDelta(t, 1, put.json()["plans"].([]any)[0].(map[string]any)["version"], 0)
+	require.InDelta(t, 2, put.json()["plans"].([]any)[1].(map[string]any)["version"], 0)
+	require.Len(t, put.json()["plans"].([]any)[1].(map[string]any)["price_books"], 2, "prices stay")
+}

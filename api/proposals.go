@@ -14,10 +14,10 @@ import (
 
 // ProposalStore keeps what takes a second person, and carries it out.
 type ProposalStore interface {
-	// ProposeCredit and ProposePlan keep a grant, and a version of a plan, until somebody decides;
-	// by is the key of who proposes it.
+	// ProposeCredit and ProposePlans keep a grant, and versions of plans, all or none, until somebody
+	// decides; by is the key of who proposes them.
 	ProposeCredit(ctx context.Context, g billing.CreditGrant, by uuid.UUID) (accounts.Proposal, error)
-	ProposePlan(ctx context.Context, p plans.Plan, by uuid.UUID) (accounts.Proposal, error)
+	ProposePlans(ctx context.Context, by uuid.UUID, list ...plans.Plan) ([]accounts.Proposal, error)
 	// Proposal returns one proposal, or [accounts.ErrProposalNotFound].
 	Proposal(ctx context.Context, id uuid.UUID) (accounts.Proposal, error)
 	// Proposals returns at most limit proposals whose IDs come after `after`; an empty state means

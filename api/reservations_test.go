@@ -237,7 +237,7 @@ func TestBadReservationsNameTheField(t *testing.T) {
 		{at + "/commit", `{"quantity":1000000000000001}`, "quantity", "0 to 1000000000000000"},
 		{at + "/commit", `{"amount":1}`, "amount", "is not a field"},
 		{at + "/commit", `[]`, "body", "must be a JSON object"},
-		{reservationsPath + "/x/commit", ``, "id", "must be a UUID"},
+		{reservationsPath + "/x/commit", ``, "id", "must be a reservation's ID, a UUID"},
 	} {
 		problem := r.problem(400, "invalid_request", "free", "POST", tt.path, tt.body)
 		require.Equal(t, tt.field, problem["field"], tt.body)

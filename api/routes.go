@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -108,6 +109,7 @@ var accessTo = map[string]access{
 	"GET /api/v1/plans":               {roles: []role{roleFinance, roleAdmin}},
 	"GET /api/v1/plans/:key/versions": {roles: []role{roleFinance, roleAdmin}},
 	"PUT /api/v1/plans":               {roles: []role{roleAdmin}, body: into[gen.PutPlanJSONRequestBody], keep: keepAll},
+	"POST /api/v1/plans":              {roles: []role{roleAdmin}, body: into[gen.PublishPlansJSONRequestBody], maxBody: maxCatalogBody, keep: keepAll},
 
 	"GET /api/v1/billing/export":                      {roles: []role{roleFinance, roleAdmin}, query: []string{"from", "to", "format"}},
 	"POST /api/v1/billing/exports":                    {roles: []role{roleFinance}, command: true, body: into[gen.StartExportJSONRequestBody], keep: keepAll},
@@ -302,11 +304,11 @@ func checkBody(r *http.Request, a access) ([]byte, error) {
 // parses them, and its own words are for programmers.
 var parameterRules = map[string]string{
 	"id":              "must be a UUID",
-	"organization_id": "must be a UUID",
-	"organization":    "must be a UUID",
+	"organization_id": organizationRule,
+	"organization":    organizationRule,
 	"revision":        "must be a whole number of 1 or more",
-	"event":           "must be a UUID",
-	"grant":           "must be a UUID",
+	"event":           "must be an event's ID, a UUID: GET /api/v1/events has it",
+	"grant":           "must be a credit grant's ID, a UUID: GET /api/v1/organizations/{id}/credits has it",
 	"actor":           "must be a UUID: that of an API key",
 	"before":          "must be a UUID: the next of the page before",
 	"after":           "must be a UUID: the next of the page before",
@@ -314,6 +316,27 @@ var parameterRules = map[string]string{
 	"from":            "must be given: a day of the form YYYY-MM-DD",
 	"to":              "must be given: a day of the form YYYY-MM-DD",
 	"meter":           "must be given: the meter's key",
+}
+
+// organizationRule says where to find an ID, too: who meets an API for the first time gives a name.
+const organizationRule = "must be an organization's ID, a UUID: GET /api/v1/organizations?search= finds it by the begin of the name"
+
+// idRule says of what a path's ID is.
+func idRule(path string) string {
+	for begin, rule := range map[string]string{
+		"/api/v1/organizations/": organizationRule,
+		"/api/v1/keys/":          "must be an API key's ID, a UUID: GET /api/v1/keys has those of finance and administrators",
+		"/api/v1/proposals/":     "must be a proposal's ID, a UUID: GET /api/v1/proposals has it",
+		"/api/v1/quarantine/":    "must be the ID of quarantined usage, a UUID: GET /api/v1/quarantine has it",
+		"/api/v1/instances/":     "must be an instance's ID, a UUID: GET /api/v1/instances has it",
+		"/api/v1/webhooks/":      "must be an endpoint's ID, a UUID: GET /api/v1/webhooks has it",
+		"/api/v1/reservations/":  "must be a reservation's ID, a UUID: the answer to POST /api/v1/reservations has it",
+	} {
+		if strings.HasPrefix(path, begin) {
+			return rule
+		}
+	}
+	return parameterRules["id"]
 }
 
 var parameterName = regexp.MustCompile(`(?i)parameter '?([a-z_]+)'?`)
@@ -327,6 +350,9 @@ func (s *Server) parameterError(c *gin.Context, err error, _ int) {
 	rule, ok := parameterRules[name]
 	if !ok {
 		rule = "is not of the form in the API reference"
+	}
+	if name == "id" {
+		rule = idRule(c.FullPath())
 	}
 	s.fail(c, invalid(name, "%s", rule))
 }

@@ -25,6 +25,8 @@ type Server struct {
 	requestIDs *requestIDs
 	// scratch has the buffers of POST /usage.
 	scratch sync.Pool
+	// rooms are for the items of a POST /usage/batch.
+	rooms sync.Pool
 	// verbose says that each POST /usage is logged.
 	verbose bool
 	state   atomic.Int32
@@ -33,6 +35,8 @@ type Server struct {
 	// underWay bounds what each caller has under way, costs what its requests cost.
 	underWay *underWay
 	costs    *costs
+	// problems shows problems to people. Nil: nobody does.
+	problems ProblemPage
 }
 
 var _ gen.StrictServerInterface = (*Server)(nil)
@@ -56,6 +60,7 @@ func New(config Config) *Server {
 		costs:      newCosts(config.TenantCost),
 		verbose:    config.Logger.Enabled(context.Background(), slog.LevelDebug),
 	}
+	s.rooms.New = func() any { return new([]batchItem) }
 	s.scratch.New = func() any { return &scratch{in: make([]byte, 0, 512), out: make([]byte, 0, 512)} }
 	unclassified := gate.Refuse
 	if config.PassUnknown {
@@ -83,9 +88,9 @@ func (s *Server) routes() *gin.Engine {
 	_ = engine.SetTrustedProxies(nil)
 	engine.Use(s.outermost, s.unpack)
 	engine.NoRoute(func(c *gin.Context) {
-		gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no route "+c.Request.Method+" "+c.Request.URL.EscapedPath()+". See /docs.").Abort(c)
+		s.showProblem(c, gate.NewProblem(http.StatusNotFound, codeNotFound, "There is no route "+c.Request.Method+" "+c.Request.URL.EscapedPath()+". See /docs."))
 	})
-	engine.NoMethod(noMethod)
+	engine.NoMethod(s.noMethod)
 
 	engine.GET("/openapi.yaml", s.serveDocument)
 	docs := docsPage()
@@ -113,12 +118,12 @@ func (s *Server) routes() *gin.Engine {
 }
 
 // noMethod adds HEAD to the methods that gin lists: every GET answers it.
-func noMethod(c *gin.Context) {
+func (s *Server) noMethod(c *gin.Context) {
 	allowed := c.Writer.Header().Get("Allow")
 	if strings.Contains(allowed, http.MethodGet) && !strings.Contains(allowed, http.MethodHead) {
 		c.Header("Allow", allowed+", "+http.MethodHead)
 	}
-	gate.NewProblem(http.StatusMethodNotAllowed, codeMethodNotAllowed, "The route has other methods: "+c.Writer.Header().Get("Allow")+".").Abort(c)
+	s.showProblem(c, gate.NewProblem(http.StatusMethodNotAllowed, codeMethodNotAllowed, "The route has other methods: "+c.Writer.Header().Get("Allow")+"."))
 }
 
 // Handler returns what serves every route.

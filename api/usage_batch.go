@@ -92,7 +92,13 @@ func (s *Server) recordBatch(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	items, fingerprint, err := s.readBatch(c, form, key, p.organization)
+	room := s.rooms.Get().(*[]batchItem)
+	items, fingerprint, err := s.readBatch(c, form, key, p.organization, (*room)[:0])
+	defer func() {
+		clear(items)
+		*room = items
+		s.rooms.Put(room)
+	}()
 	s.charge(p, (len(items)-1)*costItem)
 	if err != nil {
 		s.fail(c, err)
@@ -125,14 +131,15 @@ func (s *Server) recordOnce(c *gin.Context, organization *meter.Organization, it
 	s.answerBatch(c, organization, items, run)
 }
 
-// readBatch reads the items, and digests what they say. Those of a request with a key that
+// readBatch appends the items to those given, none, and digests what they say. Those of a request with a key that
 // bear none of their own are known by that key and their place.
-func (s *Server) readBatch(c *gin.Context, form batchForm, key string, organization uuid.UUID) ([]batchItem, meter.Fingerprint, error) {
+func (s *Server) readBatch(
+	c *gin.Context, form batchForm, key string, organization uuid.UUID, items []batchItem,
+) ([]batchItem, meter.Fingerprint, error) {
 	limit := s.config.MaxBatchBytes
 	if c.Request.ContentLength > limit {
-		return nil, meter.Fingerprint{}, batchTooLarge(limit)
+		return items, meter.Fingerprint{}, batchTooLarge(limit)
 	}
-	var items []batchItem
 	digest := newBatchDigest()
 	err := form.read(http.MaxBytesReader(c.Writer, c.Request.Body, limit), func(raw []byte) error {
 		item, err := form.parse(raw)
@@ -167,6 +174,7 @@ func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, i
 	}
 	known := organization.Known(ctx, identities)
 	out := newReceiptWriter(c, run)
+	var outcome meter.Outcome
 	for i := range items {
 		if ctx.Err() != nil {
 			// The client is gone: it will send again what it has no receipt of.
@@ -179,7 +187,8 @@ func (s *Server) answerBatch(c *gin.Context, organization *meter.Organization, i
 			err = s.checkTime(items[i].names, items[i].report.At)
 		}
 		if err == nil {
-			outcome, failed := s.enforcer.Report(ctx, organization, items[i].report, known)
+			var failed error
+			outcome, failed = s.enforcer.Report(ctx, organization, items[i].report, known)
 			r.Meter, r.Quantity = s.config.Meter.Catalog().Meters[items[i].report.Index].Key, &items[i].report.Quantity
 			err = r.decided(&outcome, failed, items[i].names)
 		}

@@ -27,6 +27,13 @@ func (u *scannedUsage) plain() bool { return u.key == nil && u.timestamp == nil 
 // it finds anything else, which is for [parseUsageExactly] then.
 func scanUsage(body []byte) (u scannedUsage, ok bool) {
 	s := scanner{rest: body}
+	u, ok = s.usage()
+	s.space()
+	return u, ok && len(s.rest) == 0
+}
+
+// usage reads one report in its common form, up to its end.
+func (s *scanner) usage() (u scannedUsage, ok bool) {
 	if !s.take('{') {
 		return scannedUsage{}, false
 	}
@@ -64,8 +71,7 @@ func scanUsage(body []byte) (u scannedUsage, ok bool) {
 		if !s.take('}') {
 			return scannedUsage{}, false
 		}
-		s.space()
-		return u, len(s.rest) == 0 && u.meter != nil
+		return u, u.meter != nil
 	}
 }
 

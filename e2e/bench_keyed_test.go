@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -36,19 +37,18 @@ func TestBenchKeyed(t *testing.T) {
 	db, err := pgxpool.New(t.Context(), s.database.URL)
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
-	address := strings.TrimPrefix(api.url, "http://")
 	for range *benchRounds {
 		_, err := db.Exec(t.Context(), `TRUNCATE usage_events`)
 		require.NoError(t, err)
-		measureKeyed(t, db, address, key)
+		measureKeyed(t, s, db, api, key)
 		_, err = db.Exec(t.Context(), `TRUNCATE usage_events`)
 		require.NoError(t, err)
 		insertAlone(t, db)
 	}
 }
 
-// measureKeyed sends for as long as is measured, and waits until all that was accepted is in Postgres.
-func measureKeyed(t *testing.T, db *pgxpool.Pool, address, key string) {
+// measureKeyed sends for as long as is measured, and has the rest flushed, until all that was accepted is in Postgres.
+func measureKeyed(t *testing.T, s *system, db *pgxpool.Pool, api *process, key string) {
 	t.Helper()
 	const items = 1_000
 	ctx, stop := context.WithCancel(t.Context())
@@ -56,9 +56,13 @@ func measureKeyed(t *testing.T, db *pgxpool.Pool, address, key string) {
 	var lag time.Duration
 	watching.Go(func() { lag = mostLag(ctx, db) })
 	began := time.Now()
-	result := flood{address, *benchLong, []floodCaller{{Key: key, Connections: 8, Items: items, Keyed: true}}}.begin(t, -1)()[0]
+	result := flood{strings.TrimPrefix(api.url, "http://"), *benchLong, []floodCaller{{Key: key, Connections: 8, Items: items, Keyed: true}}}.begin(t, -1)()[0]
 	require.Zero(t, result.Wrong+result.Unanswered)
 	require.NotZero(t, result.Served)
+	var instance uuid.UUID
+	require.NoError(t, db.QueryRow(t.Context(), `SELECT id FROM instances WHERE status = 'live'`).Scan(&instance))
+	status, answer := api.call(http.MethodPost, "/api/v1/instances/"+instance.String()+"/flush", s.adminKey, nil)
+	require.Equal(t, http.StatusOK, status, answer)
 	accepted, stored := result.Served*items, int64(0)
 	require.Eventually(t, func() bool {
 		return db.QueryRow(t.Context(), `SELECT count(*) FROM usage_events`).Scan(&stored) == nil && stored == accepted

@@ -252,14 +252,32 @@ func publishAll(ctx context.Context, tx scoped, published, catalog *plans.Catalo
 // p.Version says, and returns it as it is kept: with an entitlement for each meter.
 // A broken rule is [plans.ErrInvalidCatalog].
 func (s *Store) PublishPlan(ctx context.Context, p plans.Plan) (plans.Published, error) {
-	var kept plans.Published
-	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, _ bool) (err error) {
-		if kept.Plan, err = publishNext(ctx, tx, published, p); err == nil {
-			kept.Transaction, err = thisTransaction(ctx, tx)
+	kept, err := s.PublishPlans(ctx, p)
+	if err != nil {
+		return plans.Published{}, err
+	}
+	return kept[0], nil
+}
+
+// PublishPlans publishes plans as [Store.PublishPlan] does, all or none, and returns them in their
+// order.
+func (s *Store) PublishPlans(ctx context.Context, list ...plans.Plan) ([]plans.Published, error) {
+	kept := make([]plans.Published, len(list))
+	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, _ bool) error {
+		transaction, err := thisTransaction(ctx, tx)
+		if err != nil {
+			return err
 		}
-		return err
+		for i, p := range list {
+			next, err := publishNext(ctx, tx, published, p)
+			if err != nil {
+				return fmt.Errorf("plan %s: %w", p.Key, err)
+			}
+			kept[i] = plans.Published{Plan: next, Transaction: transaction}
+		}
+		return nil
 	})
-	return kept, wrap(err, "publish plan %s", p.Key)
+	return kept, wrap(err, "publish %d plans", len(list))
 }
 
 // publishNext publishes a plan as the version after the plan's highest.

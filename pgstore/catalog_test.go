@@ -207,6 +207,36 @@ func TestPublishPlan(t *testing.T) {
 	require.EqualValues(t, 10, f.count(`SELECT max(version) FROM plans WHERE key = 'team'`))
 }
 
+// Several plans are published together, or none: what is said of the audit log is said of both.
+func TestPlansArePublishedTogether(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	club := plans.Plan{Key: "club", Name: "Club"}
+	gone := team(1)
+	gone.PriceBooks = []plans.PriceBook{{Currency: "BGN"}}
+	before := f.count(`SELECT count(*) FROM audit_entries`)
+	for name, refused := range map[string]plans.Plan{
+		"a currency that is withdrawn": gone,
+		"a key that is none":           {Key: "Team!", Name: "Team"},
+		"a meter that is none":         {Key: "team", Name: "Team", Entitlements: []plans.Entitlement{{Meter: "clicks", Mode: plans.Unlimited}}},
+	} {
+		_, err := f.PublishPlans(t.Context(), club, refused)
+		require.ErrorIs(t, err, plans.ErrInvalidCatalog, name)
+		require.ErrorContains(t, err, "plan "+refused.Key, "it names the one that is refused")
+		require.Zero(t, f.count(`SELECT count(*) FROM plans WHERE key IN ('club', 'team')`), name)
+	}
+	require.Equal(t, before, f.count(`SELECT count(*) FROM audit_entries`))
+
+	published, err := f.PublishPlans(t.Context(), club, team(1))
+	require.NoError(t, err)
+	require.Equal(t, []string{"club", "team"}, []string{published[0].Key, published[1].Key})
+	require.Equal(t, published[0].Transaction, published[1].Transaction)
+	published, err = f.PublishPlans(t.Context(), team(1), club, club)
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 2, 3}, []int{published[0].Version, published[1].Version, published[2].Version})
+	require.EqualValues(t, 5, f.count(`SELECT count(*) FROM audit_entries WHERE kind = 'plan' AND subject ~ '^(club|team)'`), "each version is an entry")
+}
+
 func TestPublishPlanWithoutTables(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -16,61 +17,75 @@ import (
 // ProposeCredit keeps a grant that is made once a second person approves it; by is the key of who
 // proposes it. Errors are those of [Store.GrantCredit], and [accounts.ErrNoActor].
 func (s *Store) ProposeCredit(ctx context.Context, g billing.CreditGrant, by uuid.UUID) (accounts.Proposal, error) {
-	return s.propose(ctx, accounts.ProposedCredit, by, g, func(ctx context.Context, tx scoped) error {
+	var kept accounts.Proposal
+	err := s.proposing(ctx, accounts.ProposedCredit, by, func(ctx context.Context, tx scoped) error {
 		if _, err := tx.Organization(ctx, g.Organization); err != nil {
 			return orNotFound(err, accounts.ErrOrganizationNotFound, g.Organization)
 		}
-		return checkCredit(g)
+		err := checkCredit(g)
+		if err == nil {
+			kept, err = keepProposal(ctx, tx, accounts.ProposedCredit, by, g)
+		}
+		return err
 	})
+	return kept, err
 }
 
-// ProposePlan keeps a version of a plan that is published once a second person approves it, unless
-// another one was published meanwhile; by is the key of who proposes it. Errors are those of
-// [Store.PublishPlan], and [accounts.ErrNoActor].
-func (s *Store) ProposePlan(ctx context.Context, p plans.Plan, by uuid.UUID) (accounts.Proposal, error) {
-	return s.propose(ctx, accounts.ProposedPlan, by, p, func(ctx context.Context, tx scoped) error {
+// ProposePlans keeps versions of plans, all or none. Each is published once a second person approves
+// it, unless another one was published meanwhile; by is the key of who proposes them. Errors are
+// those of [Store.PublishPlan], and [accounts.ErrNoActor].
+func (s *Store) ProposePlans(ctx context.Context, by uuid.UUID, list ...plans.Plan) ([]accounts.Proposal, error) {
+	kept := make([]accounts.Proposal, len(list))
+	err := s.proposing(ctx, accounts.ProposedPlan, by, func(ctx context.Context, tx scoped) error {
 		catalog, err := readCatalog(ctx, tx)
 		if err != nil {
 			return err
 		}
-		return catalog.ValidatePlan(p)
+		for i, p := range list {
+			if err := errors.Join(catalog.ValidatePlan(p), checkNewPriceBooks(p)); err != nil {
+				return fmt.Errorf("plan %s: %w", p.Key, err)
+			}
+			if kept[i], err = keepProposal(ctx, tx, accounts.ProposedPlan, by, p); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+	return kept, err
 }
 
-func (s *Store) propose(
-	ctx context.Context, kind accounts.ProposalKind, by uuid.UUID, content any, check func(context.Context, scoped) error,
-) (accounts.Proposal, error) {
-	var kept accounts.Proposal
+// proposing calls fn where the key may propose.
+func (s *Store) proposing(ctx context.Context, kind accounts.ProposalKind, by uuid.UUID, fn func(context.Context, scoped) error) error {
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
 		who, err := bearer(ctx, tx, by)
 		if err == nil {
 			err = who.MayDecide(kind.Role())
 		}
 		if err == nil {
-			err = check(ctx, tx)
+			err = fn(ctx, tx)
 		}
-		if err != nil {
-			return err
-		}
-		id, err := uuid.NewV7()
-		if err != nil {
-			return err
-		}
-		text, err := json.Marshal(content)
-		if err != nil {
-			return err
-		}
-		if err := tx.InsertProposal(ctx, db.InsertProposalParams{ID: id, Kind: string(kind), Content: text, ProposedBy: by}); err != nil {
-			return err
-		}
-		row, err := tx.Proposal(ctx, id)
-		if err != nil {
-			return err
-		}
-		kept, err = proposal(ctx, tx, row)
 		return err
 	})
-	return kept, wrap(err, "propose a %s", kind)
+	return wrap(err, "propose a %s", kind)
+}
+
+func keepProposal(ctx context.Context, tx scoped, kind accounts.ProposalKind, by uuid.UUID, content any) (accounts.Proposal, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return accounts.Proposal{}, err
+	}
+	text, err := json.Marshal(content)
+	if err != nil {
+		return accounts.Proposal{}, err
+	}
+	if err := tx.InsertProposal(ctx, db.InsertProposalParams{ID: id, Kind: string(kind), Content: text, ProposedBy: by}); err != nil {
+		return accounts.Proposal{}, err
+	}
+	row, err := tx.Proposal(ctx, id)
+	if err != nil {
+		return accounts.Proposal{}, err
+	}
+	return proposal(ctx, tx, row)
 }
 
 // Proposal returns one proposal, or [accounts.ErrProposalNotFound].

@@ -88,10 +88,16 @@ func TestProposalsTakeTwoPeople(t *testing.T) {
 		inForce, _ := catalog.Plan(metered("EUR").Key)
 		wanted := inForce
 		wanted.Version, wanted.Name = inForce.Version+1, "Another name"
-		p, err := f.ProposePlan(t.Context(), wanted, cem.ID)
+		broken := wanted
+		broken.Name, broken.PriceBooks = "Broken", []plans.PriceBook{{Currency: "BGN"}}
+		_, err = f.ProposePlans(t.Context(), cem.ID, wanted, broken)
+		require.ErrorIs(t, err, plans.ErrInvalidCatalog)
+		none, err := f.Proposals(t.Context(), accounts.ProposalPending, uuid.Nil, 10)
 		require.NoError(t, err)
-		overtaken, err := f.ProposePlan(t.Context(), wanted, cem.ID)
+		require.Empty(t, none, "all or none")
+		proposed, err := f.ProposePlans(t.Context(), cem.ID, wanted, wanted)
 		require.NoError(t, err)
+		p, overtaken := proposed[0], proposed[1]
 		_, err = f.DecideProposal(t.Context(), p.ID, by(cem, true))
 		require.ErrorIs(t, err, accounts.ErrSecondPerson)
 		_, err = f.DecideProposal(t.Context(), p.ID, by(dia, true))

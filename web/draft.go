@@ -278,6 +278,8 @@ func (d *draft) number(at, text string) int64 {
 type proposal struct {
 	catalog gen.ProposedCatalog
 	puts    []gen.PlanPut
+	// places are those of puts in the draft.
+	places  []int
 	changes []change
 }
 
@@ -300,7 +302,7 @@ func (d *draft) propose(inForce []gen.Plan) (proposal, error) {
 			out.changes = append(out.changes, c)
 		}
 		if len(changes) > 0 {
-			out.puts = append(out.puts, putOf(after))
+			out.puts, out.places = append(out.puts, putOf(after)), append(out.places, i)
 		}
 		out.catalog.Plans = append(out.catalog.Plans, proposedOf(putOf(after), base.Version+1, nil))
 	}

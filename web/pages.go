@@ -115,10 +115,14 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 // ServeHTTP answers a request.
 func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	prepare(w)
+	p.mux.ServeHTTP(w, r)
+}
+
+func prepare(w http.ResponseWriter) {
 	w.Header().Set("Content-Security-Policy", policy)
 	// After signing out, going back shows nothing.
 	w.Header().Set("Cache-Control", "no-store")
-	p.mux.ServeHTTP(w, r)
 }
 
 // cached lets browsers keep files: their names, or the program, change with them.
@@ -166,6 +170,9 @@ func (v *visit) enter(to route) error {
 	}
 	if !slices.Contains(to.roles, v.actor.Role) {
 		return gate.NewProblem(http.StatusForbidden, "forbidden", "This page is for others: you are signed in as "+string(v.actor.Role)+".")
+	}
+	if err := v.checkIDs(); err != nil {
+		return err
 	}
 	if v.r.Method == http.MethodPost && !v.token.hasForm(v.r.PostFormValue("form")) {
 		if v.fromHere() {

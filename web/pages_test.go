@@ -28,6 +28,7 @@ func TestPages(t *testing.T) {
 	t.Run("sign-in", func(t *testing.T) { testSignIn(t, s) })
 	t.Run("sign-in by OpenID Connect", func(t *testing.T) { testOpenID(t, s) })
 	t.Run("who may", func(t *testing.T) { testWhoMay(t, s) })
+	t.Run("addresses that lead nowhere", func(t *testing.T) { testNowhere(t, s) })
 	t.Run("forms", func(t *testing.T) { testForms(t, s) })
 	t.Run("a tenant hits the limit and upgrades", func(t *testing.T) { testLimit(t, s) })
 	t.Run("tenant's pages", func(t *testing.T) { testTenant(t, s) })

@@ -197,21 +197,25 @@ func (v *visit) publishPrices(d draft, proposed proposal, catalog gen.Catalog, r
 			}
 		}
 	}
-	for i, put := range proposed.puts {
-		v.part = "/" + put.Key
-		err := v.send(http.MethodPut, "/plans", put, nil)
-		if refused, ok := refusal(err); ok {
-			says := refused.Message
-			if i > 0 {
-				says = fmt.Sprintf("%s is published, %s is not: %s", proposed.puts[i-1].Key, put.Key, says)
-			}
-			return refuse(refused.Status, says)
+	err := v.send(http.MethodPost, "/plans", gen.PlansPut{Plans: proposed.puts}, nil)
+	return v.after(err, "/plans?done=published", func(refused *gate.Problem) error {
+		says := "Nothing was published."
+		if !d.blame(proposed.inDraft(refused)) {
+			says += " " + refused.Message
 		}
-		if err != nil {
-			return err
-		}
+		return refuse(refused.Status, says)
+	})
+}
+
+// inDraft makes a refusal of the plans that were put one of the draft, which has others between them.
+func (p proposal) inDraft(refused *gate.Problem) *gate.Problem {
+	var places []string
+	for i, at := range p.places {
+		places = append(places, planAt(i)+".", planAt(at)+".")
 	}
-	return v.redirect("/plans?done=published")
+	out, draft := *refused, strings.NewReplacer(places...)
+	out.Message, out.Field = draft.Replace(refused.Message), draft.Replace(refused.Field)
+	return &out
 }
 
 // digest says that two proposals are the same.

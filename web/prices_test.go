@@ -135,6 +135,7 @@ func testPrices(t *testing.T, s *site) {
 	require.Equal(t, http.StatusNotFound, send("do", "eat").status)
 	require.Equal(t, http.StatusNotFound, send("do", "try", "plans[0].key", "none").status)
 	testPublishPrices(t, s, period)
+	testRefusedPublication(t, s)
 }
 
 // testWrongPrices holds that each error names plan, meter, field and rule, beside its field, and that nothing that was typed is lost.
@@ -247,6 +248,36 @@ func testPublishPrices(t *testing.T, s *site, period calendar.Period) {
 	require.Equal(t, http.StatusConflict, d.status)
 	require.Contains(t, d.texts("p", "role", "alert")[0], "Version 2 of enterprise was published meanwhile")
 	require.Equal(t, "1500", d.value(fee))
+}
+
+// testRefusedPublication has the second of two plans refused: the first isn't published either, and what was typed stays.
+func testRefusedPublication(t *testing.T, s *site) {
+	t.Helper()
+	owner := s.owner(t)
+	currency := func(from, to string) {
+		exec(t, owner, `UPDATE plans SET price_books = replace(price_books::text, $1, $2)::jsonb WHERE key = 'enterprise'`, from, to)
+	}
+	// Its currency is withdrawn: what is published in it stays, nothing more is.
+	currency("USD", "BGN")
+	defer currency("BGN", "USD")
+	b := s.browser().signIn("admin")
+	form := b.get(pricesPath + "?plan=pro&plan=enterprise").everything(pricesPath)
+	const first, second = "plans[0].price_books[0].base_fee.amount", "plans[1].price_books[0].base_fee.amount"
+	form.Set(first, "51")
+	form.Set(second, "1700")
+	form.Set("period", "2001-01")
+	form.Set("do", "try")
+	tried := b.post(pricesPath, form).everything(pricesPath)
+	tried.Set("do", "publish")
+	d := b.post(pricesPath, tried)
+	require.Equal(t, http.StatusBadRequest, d.status, d.text(d.root))
+	says := d.texts("p", "role", "alert")[0]
+	require.Contains(t, says, "Nothing was published.")
+	require.Contains(t, says, "plan enterprise version")
+	require.Contains(t, says, "that ISO 4217 has not withdrawn")
+	require.Equal(t, "51", d.value(first))
+	require.Equal(t, "1700", d.value(second))
+	require.Equal(t, "49", b.get(pricesPath+"?plan=pro").value(first), "the first is as it was")
 }
 
 // many is of how many organizations a month is tried; 100,000 takes some seconds.

@@ -105,7 +105,7 @@ func (v *visit) show(status int, name string, data any) error {
 		return err
 	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	v.w.Header().Set("Vary", "Cookie")
+	v.w.Header().Add("Vary", "Cookie")
 	v.w.WriteHeader(status)
 	// The browser may be gone; there is nobody left to tell.
 	_, _ = v.w.Write(body)

@@ -29,8 +29,6 @@ type visit struct {
 	actor  accounts.Actor
 	// once is the identity of the page's forms: a part that is shown anew has the same, and stays what it is.
 	once string
-	// part tells several writes of one form from each other; empty where there is one.
-	part string
 }
 
 func (v *visit) signedIn() bool { return v.token != "" }
@@ -126,7 +124,7 @@ func (v *visit) request(method, path string, query []string, in any) (*http.Requ
 		request.Header.Set("Content-Type", "application/json")
 	}
 	if once := v.r.PostFormValue("once"); method != http.MethodGet && once != "" {
-		request.Header.Set("Idempotency-Key", once+v.part)
+		request.Header.Set("Idempotency-Key", once)
 	}
 	return request, nil
 }
@@ -157,7 +155,9 @@ func (v *visit) redirect(to string) error {
 // fail answers with a page that says what is wrong. Who isn't signed in is asked to.
 func (v *visit) fail(err error) {
 	var problem *gate.Problem
+	var page *problemPage
 	switch {
+	case errors.As(err, &page):
 	case unauthorized(err):
 		if err := v.signedOut(); err != nil {
 			v.logFailure(err)
@@ -169,6 +169,7 @@ func (v *visit) fail(err error) {
 		}
 		return
 	case errors.As(err, &problem):
+		page = &problemPage{Problem: problem}
 	case v.r.Context().Err() != nil:
 		// The browser is gone.
 		v.w.WriteHeader(gate.StatusClientClosedRequest)
@@ -176,10 +177,9 @@ func (v *visit) fail(err error) {
 	default:
 		v.logFailure(err)
 		problem = gate.NewProblem(http.StatusInternalServerError, gate.CodeInternal, "Something went wrong here. The log has the details under the request "+v.requestID()+".")
+		page = &problemPage{Problem: problem}
 	}
-	if err := v.show(problem.Status, "problem", problem); err != nil {
-		v.logFailure(err)
-	}
+	v.showProblem(page)
 }
 
 func (v *visit) logFailure(err error) {

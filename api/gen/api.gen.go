@@ -896,6 +896,11 @@ type PlanLimitProblem struct {
 	UpgradeUrl string `json:"upgrade_url"`
 }
 
+// PlanProposals defines model for PlanProposals.
+type PlanProposals struct {
+	Proposals []Proposal `json:"proposals"`
+}
+
 // PlanPut defines model for PlanPut.
 type PlanPut struct {
 	Entitlements []EntitlementPut `json:"entitlements"`
@@ -918,6 +923,12 @@ type PlanPut struct {
 // PlanVersions defines model for PlanVersions.
 type PlanVersions struct {
 	Versions []Plan `json:"versions"`
+}
+
+// PlansPut defines model for PlansPut.
+type PlansPut struct {
+	// Plans Each at most once.
+	Plans []PlanPut `json:"plans"`
 }
 
 // Price What one meter costs.
@@ -1109,6 +1120,11 @@ type ProposedPlan struct {
 
 // Proration What is charged where the plan was in force for a part of the period: the days' share (`day`), the share of the time to the instant (`second`), or all, once for each plan (`none`). Of several versions of a plan, the last one decides.
 type Proration = plans.Proration
+
+// PublishedPlans defines model for PublishedPlans.
+type PublishedPlans struct {
+	Plans []Plan `json:"plans"`
+}
 
 // QuarantineDecision defines model for QuarantineDecision.
 type QuarantineDecision struct {
@@ -1865,6 +1881,13 @@ type UpgradeOrganizationParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// PublishPlansParams defines parameters for PublishPlans.
+type PublishPlansParams struct {
+	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
+	// with or without the quotes of the draft.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // PutPlanParams defines parameters for PutPlan.
 type PutPlanParams struct {
 	// IdempotencyKey Makes it safe to send the request again (draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters,
@@ -2085,6 +2108,9 @@ type CreateOrganizationKeyJSONRequestBody = OrganizationKeyCreate
 // UpgradeOrganizationJSONRequestBody defines body for UpgradeOrganization for application/json ContentType.
 type UpgradeOrganizationJSONRequestBody = Upgrade
 
+// PublishPlansJSONRequestBody defines body for PublishPlans for application/json ContentType.
+type PublishPlansJSONRequestBody = PlansPut
+
 // PutPlanJSONRequestBody defines body for PutPlan for application/json ContentType.
 type PutPlanJSONRequestBody = PlanPut
 
@@ -2258,6 +2284,9 @@ type ServerInterface interface {
 	// GetPlans Meters, and the plans that are in force
 	// (GET /api/v1/plans)
 	GetPlans(c *gin.Context)
+	// PublishPlans Publish several plans together
+	// (POST /api/v1/plans)
+	PublishPlans(c *gin.Context, params PublishPlansParams)
 	// PutPlan Publish a plan, or a new version of one
 	// (PUT /api/v1/plans)
 	PutPlan(c *gin.Context, params PutPlanParams)
@@ -4370,6 +4399,46 @@ func (siw *ServerInterfaceWrapper) GetPlans(c *gin.Context) {
 	siw.Handler.GetPlans(c)
 }
 
+// PublishPlans operation middleware
+func (siw *ServerInterfaceWrapper) PublishPlans(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PublishPlansParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PublishPlans(c, params)
+}
+
 // PutPlan operation middleware
 func (siw *ServerInterfaceWrapper) PutPlan(c *gin.Context) {
 
@@ -5480,6 +5549,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/v1/keys/:id", wrapper.RevokeKey)
 	router.GET(options.BaseURL+"/api/v1/plans", wrapper.GetPlans)
+	router.POST(options.BaseURL+"/api/v1/plans", wrapper.PublishPlans)
 	router.PUT(options.BaseURL+"/api/v1/plans", wrapper.PutPlan)
 	router.GET(options.BaseURL+"/api/v1/plans/:key/versions", wrapper.ListPlanVersions)
 	router.GET(options.BaseURL+"/api/v1/billing/export", wrapper.GetBillingExport)
@@ -13079,6 +13149,215 @@ func (response GetPlans503ApplicationProblemPlusJSONResponse) VisitGetPlansRespo
 	return err
 }
 
+type PublishPlansRequestObject struct {
+	Params PublishPlansParams
+	Body   *PublishPlansJSONRequestBody
+}
+
+type PublishPlansResponseObject interface {
+	VisitPublishPlansResponse(w http.ResponseWriter) error
+}
+
+type PublishPlans200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type PublishPlans200JSONResponse struct {
+	Body    PublishedPlans
+	Headers PublishPlans200ResponseHeaders
+}
+
+func (response PublishPlans200JSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishPlans202ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type PublishPlans202JSONResponse struct {
+	Body    PlanProposals
+	Headers PublishPlans202ResponseHeaders
+}
+
+func (response PublishPlans202JSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishPlans400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response PublishPlans400ApplicationProblemPlusJSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishPlans401ApplicationProblemPlusJSONResponse struct {
+	UnauthorizedApplicationProblemPlusJSONResponse
+}
+
+func (response PublishPlans401ApplicationProblemPlusJSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishPlans403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response PublishPlans403ApplicationProblemPlusJSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishPlans409ApplicationProblemPlusJSONResponse struct {
+	ConflictApplicationProblemPlusJSONResponse
+}
+
+func (response PublishPlans409ApplicationProblemPlusJSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishPlans413ApplicationProblemPlusJSONResponse struct {
+	BodyTooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response PublishPlans413ApplicationProblemPlusJSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishPlans415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response PublishPlans415ApplicationProblemPlusJSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.AcceptEncoding != nil {
+		w.Header().Set("Accept-Encoding", fmt.Sprint(*response.Headers.AcceptEncoding))
+	}
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishPlans422ApplicationProblemPlusJSONResponse struct {
+	UnprocessableApplicationProblemPlusJSONResponse
+}
+
+func (response PublishPlans422ApplicationProblemPlusJSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishPlans500ApplicationProblemPlusJSONResponse struct {
+	InternalErrorApplicationProblemPlusJSONResponse
+}
+
+func (response PublishPlans500ApplicationProblemPlusJSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishPlans503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response PublishPlans503ApplicationProblemPlusJSONResponse) VisitPublishPlansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type PutPlanRequestObject struct {
 	Params PutPlanParams
 	Body   *PutPlanJSONRequestBody
@@ -17476,6 +17755,9 @@ type StrictServerInterface interface {
 	// GetPlans Meters, and the plans that are in force
 	// (GET /api/v1/plans)
 	GetPlans(ctx context.Context, request GetPlansRequestObject) (GetPlansResponseObject, error)
+	// PublishPlans Publish several plans together
+	// (POST /api/v1/plans)
+	PublishPlans(ctx context.Context, request PublishPlansRequestObject) (PublishPlansResponseObject, error)
 	// PutPlan Publish a plan, or a new version of one
 	// (PUT /api/v1/plans)
 	PutPlan(ctx context.Context, request PutPlanRequestObject) (PutPlanResponseObject, error)
@@ -19214,6 +19496,50 @@ func (sh *strictHandler) GetPlans(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetPlansResponseObject); ok {
 		if err := validResponse.VisitGetPlansResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PublishPlans operation middleware
+func (sh *strictHandler) PublishPlans(ctx *gin.Context, params PublishPlansParams) {
+	var request PublishPlansRequestObject
+
+	request.Params = params
+
+	var body PublishPlansJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PublishPlans(ctx, request.(PublishPlansRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PublishPlans")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(PublishPlansResponseObject); ok {
+		if err := validResponse.VisitPublishPlansResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

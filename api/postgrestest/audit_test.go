@@ -51,6 +51,7 @@ var auditedWrites = []auditedWrite{
 	{"POST /api/v1/keys", accounts.RoleAdmin, `{"name":"other","role":"finance","owner":"ada@example.com"}`, "key", "key"},
 	{"DELETE /api/v1/keys/{id}", accounts.RoleAdmin, "", "", "key"},
 	{"PUT /api/v1/plans", accounts.RoleAdmin, `{"key":"gold","name":"Gold","entitlements":[{"meter":"evaluations","mode":"hard","window":"day","max":5}]}`, "", "plan"},
+	{"POST /api/v1/plans", accounts.RoleAdmin, `{"plans":[{"key":"team","name":"Team","entitlements":[]},{"key":"club","name":"Club","entitlements":[]}]}`, "", "plan"},
 	{"POST /api/v1/proposals/{id}/approve", accounts.RoleFinance, `{}`, "", "proposal"},
 	{"POST /api/v1/proposals/{id}/reject", accounts.RoleFinance, `{"note":"too much"}`, "", "proposal"},
 	{"POST /api/v1/quarantine/{id}/apply", accounts.RoleAdmin, `{"note":"mended"}`, "", "quarantine"},

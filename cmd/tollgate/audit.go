@@ -25,8 +25,8 @@ type auditCommand struct {
 
 // auditFilter chooses entries.
 type auditFilter struct {
-	Actor        *uuid.UUID `help:"Only what was done with one API key: its ID."`
-	Organization *uuid.UUID `help:"Only what is one organization's."`
+	Actor        *uuid.UUID `help:"Only what was done with one API key: its ID." of:"key"`
+	Organization *uuid.UUID `help:"Only what is one organization's." of:"organization"`
 	Kind         string     `help:"Only what is of one kind: key, plan, credit, …"`
 	Since        time.Time  `placeholder:"TIME" help:"Only what was done at a time or after it (RFC 3339)."`
 	Until        time.Time  `placeholder:"TIME" help:"Only what was done before a time (RFC 3339)."`

@@ -223,7 +223,7 @@ func (c exportCorrections) Run(ctx context.Context, out *output) error {
 
 type exportExplain struct {
 	exportQuery
-	Organization uuid.UUID `arg:"" help:"The organization's ID."`
+	Organization uuid.UUID `arg:"" help:"The organization's ID." of:"organization"`
 }
 
 // Run shows a statement with its arithmetic.

@@ -48,7 +48,7 @@ func (f format) credits(out *output, value any, list ...credit) error {
 type creditGrant struct {
 	financeAccess
 	format
-	Organization uuid.UUID  `arg:"" help:"Whose credit it is."`
+	Organization uuid.UUID  `arg:"" help:"Whose credit it is." of:"organization"`
 	Amount       string     `arg:"" help:"How much, a decimal number: 5000.00."`
 	Currency     string     `required:"" help:"An ISO 4217 code: USD."`
 	Note         string     `required:"" help:"Why, 1 to 500 characters."`
@@ -79,7 +79,7 @@ func (c creditGrant) Run(ctx context.Context, out *output) error {
 type creditList struct {
 	anyAccess
 	format
-	Organization uuid.UUID `arg:"" help:"Whose credits."`
+	Organization uuid.UUID `arg:"" help:"Whose credits." of:"organization"`
 }
 
 // Run shows balances for programs, and grants for both.
@@ -121,7 +121,7 @@ type creditEntryPage struct {
 type creditEntries struct {
 	anyAccess
 	format
-	Organization uuid.UUID `arg:"" help:"Whose entries."`
+	Organization uuid.UUID `arg:"" help:"Whose entries." of:"organization"`
 }
 
 // Run lists all entries, page by page.
@@ -145,7 +145,7 @@ func (c creditEntries) Run(ctx context.Context, out *output) error {
 type creditVoid struct {
 	financeAccess
 	format
-	Grant uuid.UUID `arg:"" help:"The grant."`
+	Grant uuid.UUID `arg:"" help:"The grant." of:"grant"`
 	Note  string    `required:"" help:"Why, 1 to 500 characters."`
 }
 

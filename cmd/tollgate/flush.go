@@ -13,7 +13,7 @@ import (
 type flushCommand struct {
 	adminAccess
 	format
-	Instance *uuid.UUID `arg:"" optional:"" help:"The instance. Default: every live one."`
+	Instance *uuid.UUID `arg:"" optional:"" help:"The instance. Default: every live one." of:"instance"`
 }
 
 // flushed is one instance's answer.

@@ -39,7 +39,7 @@ type keysCreate struct {
 	Role         string     `enum:"tenant,finance,admin" default:"tenant" help:"What the key may do: ${enum}."`
 	Name         string     `required:"" help:"What people call the key."`
 	Owner        string     `help:"The person who uses the key: an e-mail address, or a name. Required for finance and admin."`
-	Organization *uuid.UUID `help:"Whose key it is, for the role tenant."`
+	Organization *uuid.UUID `help:"Whose key it is, for the role tenant." of:"organization"`
 }
 
 // Validate checks that just a tenant's key has an organization, and any other an owner.
@@ -76,7 +76,7 @@ func (c keysCreate) Run(ctx context.Context, out *output) error {
 type keysList struct {
 	adminAccess
 	format
-	Organization *uuid.UUID `help:"Whose keys. Default: those of finance and administrators."`
+	Organization *uuid.UUID `help:"Whose keys. Default: those of finance and administrators." of:"organization"`
 }
 
 // Run lists keys.
@@ -104,7 +104,7 @@ func (c keysList) Run(ctx context.Context, out *output) error {
 
 type keysRevoke struct {
 	adminAccess
-	ID uuid.UUID `arg:"" help:"The key."`
+	ID uuid.UUID `arg:"" name:"key" help:"The key." of:"key"`
 }
 
 // Run revokes a key.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/google/uuid"
 
 	"github.com/riverline/tollgate/instant"
 	"github.com/riverline/tollgate/internal/config"
@@ -74,7 +76,7 @@ func run(ctx context.Context, args []string, out *output, stderr io.Writer) int 
 		kong.Description("Usage metering, plan enforcement and billing exports."),
 		kong.UsageOnError(),
 		config.SecretFiles(),
-		kong.TypeMapper(reflect.TypeFor[time.Time](), kong.MapperFunc(decodeTime)),
+		typeMappers(),
 		kong.Writers(out, stderr),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(out),
@@ -94,6 +96,17 @@ func run(ctx context.Context, args []string, out *output, stderr io.Writer) int 
 		return 1
 	}
 	return 0
+}
+
+// typeMappers read what is more than text.
+func typeMappers() kong.Option {
+	return kong.OptionFunc(func(k *kong.Kong) error {
+		return errors.Join(
+			kong.TypeMapper(reflect.TypeFor[time.Time](), kong.MapperFunc(decodeTime)).Apply(k),
+			kong.TypeMapper(reflect.TypeFor[uuid.UUID](), kong.MapperFunc(decodeID)).Apply(k),
+			kong.TypeMapper(reflect.TypeFor[*uuid.UUID](), kong.MapperFunc(decodeID)).Apply(k),
+		)
+	})
 }
 
 // decodeTime reads a time on the command line as the API reads one.

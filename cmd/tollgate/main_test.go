@@ -8,12 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
+
+	"github.com/riverline/tollgate/internal/config"
 )
 
 // request is what the API was asked.
@@ -117,8 +120,13 @@ func TestWrongCommandLines(t *testing.T) {
 		{"org list --url localhost:8080", `--url is "localhost:8080"`},
 		{"org list --key=", "--key is empty"},
 		{"org create", "--name"},
-		{"org show", "<id>"},
-		{"org show 7", "<id>"},
+		{"org show", "<organization>"},
+		{"org show acme", "<organization>: \"acme\" is not an organization's ID, which is a UUID: `tollgate org list --search \"acme\"` finds it"},
+		{"keys create --name x --organization acme", "--organization: \"acme\" is not an organization's ID"},
+		{"rate --period 2026-10 --catalog main.go --organization acme", "--organization: \"acme\" is not an organization's ID"},
+		{"credit void acme --note x", "<grant>: \"acme\" is not a credit grant's ID, which is a UUID: `tollgate credit list <organization>`"},
+		{"flush acme", "[<instance>]: \"acme\" is not an instance's ID"},
+		{"audit list --actor ada", "--actor: \"ada\" is not an API key's ID"},
 		{"org customer " + someID + " paypal cus_1", `"stripe"`},
 		{"keys create --name x", "--organization is needed for the role tenant"},
 		{"keys create --name x --role admin --organization " + someID, "and for no other"},
@@ -158,6 +166,28 @@ func TestWrongCommandLines(t *testing.T) {
 		})
 	}
 	require.Empty(t, s.asked)
+}
+
+// Each ID on the command line says of what it is: who gives something else is told where to find it.
+func TestEachIDSaysWhatItIsOf(t *testing.T) {
+	parser, err := kong.New(&commands{}, config.SecretFiles(), typeMappers())
+	require.NoError(t, err)
+	found := 0
+	for _, leaf := range parser.Model.Leaves(false) {
+		values := slices.Clone(leaf.Positional)
+		for _, flags := range leaf.AllFlags(false) {
+			for _, flag := range flags {
+				values = append(values, flag.Value)
+			}
+		}
+		for _, v := range values {
+			if strings.HasSuffix(v.Target.Type().String(), "uuid.UUID") {
+				found++
+				require.Contains(t, idKinds, v.Tag.Get("of"), "%s %s", leaf.Path(), v.Name)
+			}
+		}
+	}
+	require.Greater(t, found, 25)
 }
 
 // A key must be there, by flag or by one of its variables, in their order.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -77,12 +78,17 @@ func (c orgCreate) Run(ctx context.Context, out *output) error {
 type orgList struct {
 	adminAccess
 	format
+	Search string `help:"Only those whose name or ID begins so."`
 }
 
 // Run lists all organizations, page by page.
 func (c orgList) Run(ctx context.Context, out *output) error {
 	list := []accounts.Organization{}
-	err := eachPage(ctx, c.client(), pageQuery{method: http.MethodGet, path: path("organizations")}, func(page organizationPage) error {
+	query := url.Values{}
+	if c.Search != "" {
+		query.Set("search", c.Search)
+	}
+	err := eachPage(ctx, c.client(), pageQuery{method: http.MethodGet, path: path("organizations"), query: query}, func(page organizationPage) error {
 		list = append(list, page.Organizations...)
 		return nil
 	})
@@ -101,7 +107,7 @@ type organizationPage struct {
 type orgShow struct {
 	adminAccess
 	format
-	ID uuid.UUID `arg:"" help:"The organization."`
+	ID uuid.UUID `arg:"" name:"organization" help:"The organization." of:"organization"`
 }
 
 // Run shows one organization.
@@ -116,7 +122,7 @@ func (c orgShow) Run(ctx context.Context, out *output) error {
 type orgSet struct {
 	adminAccess
 	format
-	ID       uuid.UUID `arg:"" help:"The organization."`
+	ID       uuid.UUID `arg:"" name:"organization" help:"The organization." of:"organization"`
 	Name     *string   `help:"Its new name."`
 	Plan     *string   `help:"Key of its new plan."`
 	Currency *string   `help:"ISO 4217 code of its new currency."`
@@ -144,7 +150,7 @@ func (c orgSet) Run(ctx context.Context, out *output) error {
 type orgCustomer struct {
 	adminAccess
 	format
-	ID         uuid.UUID `arg:"" help:"The organization."`
+	ID         uuid.UUID `arg:"" name:"organization" help:"The organization." of:"organization"`
 	Sink       string    `arg:"" enum:"stripe" help:"The system: stripe."`
 	ExternalID string    `arg:"" name:"customer" help:"How it knows the organization: cus_… in Stripe."`
 }

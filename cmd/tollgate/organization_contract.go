@@ -13,7 +13,7 @@ import (
 type orgPlan struct {
 	adminAccess
 	format
-	ID   uuid.UUID `arg:"" help:"The organization."`
+	ID   uuid.UUID `arg:"" name:"organization" help:"The organization." of:"organization"`
 	Plan string    `arg:"" optional:"" help:"Key of the plan. The one in force takes a pending change back."`
 	// At goes to the API as it was written.
 	At   string `placeholder:"TIME" help:"From when it is in force, by RFC 3339. Default: at once."`
@@ -38,7 +38,7 @@ func (c orgPlan) Run(ctx context.Context, out *output) error {
 type orgEnd struct {
 	adminAccess
 	format
-	ID uuid.UUID `arg:"" help:"The organization."`
+	ID uuid.UUID `arg:"" name:"organization" help:"The organization." of:"organization"`
 	// At goes to the API as it was written.
 	At   string `placeholder:"TIME" help:"When the contract ends, by RFC 3339. Default: at once."`
 	Note string `help:"Why, for the record: at most 2,000 characters."`

@@ -62,7 +62,7 @@ func (c proposalList) Run(ctx context.Context, out *output) error {
 type proposalShow struct {
 	anyAccess
 	format
-	ID uuid.UUID `arg:"" help:"Which: its ID."`
+	ID uuid.UUID `arg:"" name:"proposal" help:"Which: its ID." of:"proposal"`
 }
 
 // Run shows one.
@@ -77,7 +77,7 @@ func (c proposalShow) Run(ctx context.Context, out *output) error {
 type proposalApprove struct {
 	anyAccess
 	format
-	ID   uuid.UUID `arg:"" help:"Which: its ID."`
+	ID   uuid.UUID `arg:"" name:"proposal" help:"Which: its ID." of:"proposal"`
 	Note string    `help:"Why, at most 1,000 characters."`
 }
 
@@ -89,7 +89,7 @@ func (c proposalApprove) Run(ctx context.Context, out *output) error {
 type proposalReject struct {
 	anyAccess
 	format
-	ID   uuid.UUID `arg:"" help:"Which: its ID."`
+	ID   uuid.UUID `arg:"" name:"proposal" help:"Which: its ID." of:"proposal"`
 	Note string    `required:"" help:"Why, 1 to 1,000 characters."`
 }
 

@@ -54,7 +54,7 @@ type quarantineList struct {
 	adminAccess
 	format
 	All          bool       `help:"List what was decided on, too."`
-	Organization *uuid.UUID `help:"Only that of one organization."`
+	Organization *uuid.UUID `help:"Only that of one organization." of:"organization"`
 }
 
 // Run lists, page by page.
@@ -86,7 +86,7 @@ type quarantinePage struct {
 type quarantineShow struct {
 	adminAccess
 	format
-	ID uuid.UUID `arg:"" help:"What: its ID."`
+	ID uuid.UUID `arg:"" name:"quarantine" help:"What: its ID." of:"quarantine"`
 }
 
 // Run shows one.
@@ -101,7 +101,7 @@ func (c quarantineShow) Run(ctx context.Context, out *output) error {
 type quarantineApply struct {
 	adminAccess
 	format
-	ID   uuid.UUID `arg:"" help:"What: its ID."`
+	ID   uuid.UUID `arg:"" name:"quarantine" help:"What: its ID." of:"quarantine"`
 	Note string    `required:"" help:"Why, 1 to 500 bytes."`
 }
 
@@ -113,7 +113,7 @@ func (c quarantineApply) Run(ctx context.Context, out *output) error {
 type quarantineDrop struct {
 	adminAccess
 	format
-	ID   uuid.UUID `arg:"" help:"What: its ID."`
+	ID   uuid.UUID `arg:"" name:"quarantine" help:"What: its ID." of:"quarantine"`
 	Note string    `required:"" help:"Why, 1 to 500 bytes."`
 }
 

@@ -28,7 +28,7 @@ type rateCommand struct {
 	Revision     int             `placeholder:"N" help:"A revision of the period's export, from 1. Default: the one that counts."`
 	Format       string          `enum:",table,csv,json" default:"" help:"table, csv or json. Default: table where the output is a terminal, csv with --output, and json otherwise."`
 	Output       string          `type:"path" placeholder:"FILE" help:"Write into this file; the totals are printed."`
-	Organization uuid.UUID       `placeholder:"ID" help:"Rate this organization alone."`
+	Organization uuid.UUID       `placeholder:"ID" help:"Rate this organization alone." of:"organization"`
 }
 
 // dryRunPage is what the API answers.

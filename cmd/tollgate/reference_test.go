@@ -1,10 +1,8 @@
 package main
 
 import (
-	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
@@ -15,7 +13,7 @@ import (
 
 // TestReferenceOfTheCommand makes docs/reference/command.md from the command line.
 func TestReferenceOfTheCommand(t *testing.T) {
-	parser, err := kong.New(&commands{}, kong.Name("tollgate"), config.SecretFiles(), kong.TypeMapper(reflect.TypeFor[time.Time](), kong.MapperFunc(decodeTime)))
+	parser, err := kong.New(&commands{}, kong.Name("tollgate"), config.SecretFiles(), typeMappers())
 	require.NoError(t, err)
 	var out strings.Builder
 	out.WriteString("# The command\n\n" + reference.Prose(`It is what operators and finance use. It calls the API, or Postgres where it says so. With --json, or where

@@ -23,6 +23,7 @@ func TestRequestsSayWhatTheFlagsSay(t *testing.T) {
 			"org create --name Acme_Ltd --plan pro --currency EUR --effective-at 2026-10-01T00:00:00+02:00", "POST organizations",
 			`{"name":"Acme Ltd","plan":"pro","currency":"EUR","effective_at":"2026-10-01T00:00:00+02:00"}`,
 		},
+		{"org list --search Ac_me", "GET organizations?limit=1000&search=Ac+me", ""},
 		{"org show " + someID, "GET organizations/" + someID, ""},
 		{"org set " + someID, "PATCH organizations/" + someID, `{}`},
 		{"org set " + someID + " --name= --plan free", "PATCH organizations/" + someID, `{"name":"","plan":"free"}`},

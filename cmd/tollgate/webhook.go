@@ -117,7 +117,7 @@ func (f format) printSecret(out *output, e webhookEndpoint) error {
 type webhookRotate struct {
 	anyAccess
 	format
-	ID uuid.UUID `arg:"" help:"The endpoint."`
+	ID uuid.UUID `arg:"" name:"endpoint" help:"The endpoint." of:"endpoint"`
 }
 
 // Run rotates a secret.
@@ -131,7 +131,7 @@ func (c webhookRotate) Run(ctx context.Context, out *output) error {
 
 type webhookDelete struct {
 	anyAccess
-	ID uuid.UUID `arg:"" help:"The endpoint."`
+	ID uuid.UUID `arg:"" name:"endpoint" help:"The endpoint." of:"endpoint"`
 }
 
 // Run deletes an endpoint.
@@ -146,7 +146,7 @@ func (c webhookDelete) Run(ctx context.Context, out *output) error {
 type webhookDeliveries struct {
 	anyAccess
 	format
-	ID    uuid.UUID `arg:"" help:"The endpoint."`
+	ID    uuid.UUID `arg:"" name:"endpoint" help:"The endpoint." of:"endpoint"`
 	Limit int       `default:"20" help:"The most to show, 1 to 1000."`
 }
 
@@ -185,8 +185,8 @@ func (c webhookDeliveries) Run(ctx context.Context, out *output) error {
 
 type webhookRedeliver struct {
 	anyAccess
-	ID    uuid.UUID `arg:"" help:"The endpoint."`
-	Event uuid.UUID `arg:"" help:"The event."`
+	ID    uuid.UUID `arg:"" name:"endpoint" help:"The endpoint." of:"endpoint"`
+	Event uuid.UUID `arg:"" help:"The event." of:"event"`
 }
 
 // Run tries a delivery again.
