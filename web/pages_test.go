@@ -47,6 +47,7 @@ func TestPages(t *testing.T) {
 	t.Run("large forms", func(t *testing.T) { testLargeForms(t, s) })
 	t.Run("two on one host", func(t *testing.T) { testPorts(t, s) })
 	t.Run("names", func(t *testing.T) { testNames(t, s) })
+	t.Run("two clicks", func(t *testing.T) { testTwice(t, s) })
 }
 
 func testSignIn(t *testing.T, s *site) {

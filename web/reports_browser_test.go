@@ -10,9 +10,11 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 
 	"github.com/riverline/tollgate/accounts"
+	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/calendar"
 	"github.com/riverline/tollgate/internal/browsertest"
 )
@@ -143,6 +145,17 @@ func namesOnPhone(t *testing.T, s *site) {
 		require.NoError(t, err)
 		paths = append(paths, "/organizations/"+o.ID.String(), "/credits/"+o.ID.String())
 	}
+	rich := s.organization("Rich")
+	for _, most := range []billing.CreditGrant{
+		{Currency: "KWD", Amount: decimal.RequireFromString("999999999999.999")},
+		{Currency: "JPY", Amount: decimal.RequireFromString("999999999999")},
+		{Currency: "USD", Amount: decimal.RequireFromString("0.01")},
+	} {
+		most.Organization, most.EffectiveAt, most.Note = rich.ID, now().Add(-time.Hour), "all"
+		_, err := s.store.GrantCredit(t.Context(), most)
+		require.NoError(t, err)
+	}
+	paths = append(paths, "/credits/"+rich.ID.String())
 	s.addKey("long", accounts.Key{Role: accounts.RoleAdmin, Name: strings.Repeat("M", 200), Owner: strings.Repeat("o", 200)})
 	w := browsertest.Open(t, s.url)
 	w.SignIn(s.keys["long"])
@@ -154,6 +167,8 @@ func namesOnPhone(t *testing.T, s *site) {
 			w.Do(chromedp.Evaluate(`document.documentElement.scrollWidth <= document.documentElement.clientWidth ? [] :
 				[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll') && e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(e => e.outerHTML.slice(0, 120))`, &wide))
 			require.Empty(t, wide, "%s at %d", path, width)
+			w.Do(chromedp.Evaluate(`[...document.querySelectorAll('.figures *')].filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0 || e.getBoundingClientRect().right > e.closest('.figures').getBoundingClientRect().right + 1).map(e => e.outerHTML)`, &wide))
+			require.Empty(t, wide, "cut off: %s at %d", path, width)
 		}
 	}
 }
@@ -167,5 +182,6 @@ func printed(t *testing.T, s *site) {
 	w.Do(emulation.SetEmulatedMedia().WithMedia("print").WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
 	w.Await(`getComputedStyle(document.querySelector('td')).color === 'rgb(27, 31, 35)'`)
 	w.Await(`getComputedStyle(document.querySelector('.scroll')).backgroundColor === 'rgb(255, 255, 255)' && getComputedStyle(document.querySelector('.top')).display === 'none'`)
+	w.Await(`getComputedStyle(document.querySelector('tfoot')).display === 'table-row-group'`)
 	w.Do(emulation.SetEmulatedMedia())
 }

@@ -109,7 +109,7 @@ func (v *visit) endWithNotice() error {
 	if err != nil {
 		return err
 	}
-	v.w.Header().Set("Content-Type", "text/event-stream")
+	v.beginStream()
 	// The browser may be gone; there is nobody left to tell.
 	_ = v.event("over", body)
 	return nil

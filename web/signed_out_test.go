@@ -80,6 +80,7 @@ func testStreamEnds(t *testing.T, s *site) {
 		require.NoError(t, err)
 		defer response.Body.Close()
 		require.Equal(t, "text/event-stream", response.Header.Get("Content-Type"))
+		require.Equal(t, "no", response.Header.Get("X-Accel-Buffering"), "nginx keeps back nothing")
 		heard, said := []string{}, bufio.NewScanner(response.Body)
 		for said.Scan() {
 			if heard = append(heard, said.Text()); len(heard) == 1 {
@@ -93,6 +94,17 @@ func testStreamEnds(t *testing.T, s *site) {
 	require.Less(t, time.Since(began), time.Minute)
 	require.Contains(t, heard, "event: progress\n")
 	require.Contains(t, heard, "event: over\ndata: <p")
+	// A proxy takes a connection on which nothing is said for a dead one.
+	again, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/months/"+period.String()+"/live", nil)
+	require.NoError(t, err)
+	response, err := s.browser().signIn("finance").client.Do(again)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	still := false
+	for said := bufio.NewScanner(response.Body); !still && said.Scan(); {
+		still = strings.HasPrefix(said.Text(), ":")
+	}
+	require.True(t, still)
 	// The browser asks again by itself.
 	require.True(t, strings.HasPrefix(listen(func() {}), "event: over\ndata: <p"))
 	exec(t, owner, `UPDATE exports SET stage = 'closed', finished_at = now() WHERE id = $1`, export.ID)

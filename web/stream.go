@@ -68,9 +68,7 @@ func (v *visit) stream(name, part string, look func() (any, error)) error {
 		return gate.NewProblem(http.StatusTooManyRequests, "too_many_under_way", "Too many pages are open that show what moves.")
 	}
 	defer v.pages.streams.leave(who)
-	v.w.Header().Set("Content-Type", "text/event-stream")
-	// nginx keeps back what is proxied, until 8 KiB are there.
-	v.w.Header().Set("X-Accel-Buffering", "no")
+	v.beginStream()
 	ticker := time.NewTicker(v.pages.config.LiveEvery)
 	defer ticker.Stop()
 	var sent []byte
@@ -106,6 +104,13 @@ func (v *visit) stream(name, part string, look func() (any, error)) error {
 		}
 	}
 	return nil
+}
+
+// beginStream says what comes.
+func (v *visit) beginStream() {
+	v.w.Header().Set("Content-Type", "text/event-stream")
+	// nginx keeps back what is proxied until 8 KiB are there.
+	v.w.Header().Set("X-Accel-Buffering", "no")
 }
 
 // endStream ends one that has begun without a word: the browser opens it again, and is told then.

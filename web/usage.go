@@ -102,7 +102,12 @@ func expectedAtEnd(u gen.MeterUsage, now time.Time) (int64, bool) {
 	if u.Aggregation != plans.Sum || u.Current == 0 || passed < foreseeAfter || passed > whole {
 		return 0, false
 	}
-	return int64(math.Round(float64(u.Current) / passed.Seconds() * whole.Seconds())), true
+	expected := math.Round(float64(u.Current) / passed.Seconds() * whole.Seconds())
+	// What is beyond all that can be counted would be below zero.
+	if expected >= math.MaxInt64 {
+		return math.MaxInt64, true
+	}
+	return int64(expected), true
 }
 
 func (v *visit) usagePage() (usagePage, error) {

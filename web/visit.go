@@ -75,8 +75,30 @@ func (v *visit) send(method, path string, in, out any) error {
 	return v.ask(method, path, nil, in, out)
 }
 
+const (
+	// waitForFirst is how long the second of two clicks waits for what the first does, askFirstEvery how often it asks.
+	waitForFirst  = 10 * time.Second
+	askFirstEvery = 100 * time.Millisecond
+)
+
 // ask has the API answer on behalf of the sign-in. What it refuses is a [*gate.Problem]. A query is pairs of names and values.
+// A form that is sent twice has one answer, and the browser shows the one to the second click: it waits for the first.
 func (v *visit) ask(method, path string, query []string, in, out any) error {
+	for began := time.Now(); ; {
+		err := v.askOnce(method, path, query, in, out)
+		var problem *gate.Problem
+		if !errors.As(err, &problem) || problem.Code != "request_under_way" || time.Since(began) > waitForFirst {
+			return err
+		}
+		select {
+		case <-time.After(askFirstEvery):
+		case <-v.r.Context().Done():
+			return err
+		}
+	}
+}
+
+func (v *visit) askOnce(method, path string, query []string, in, out any) error {
 	request, err := v.request(method, path, query, in)
 	if err != nil {
 		return err

@@ -61,9 +61,13 @@ type webhookPage struct {
 	// Next leads to the deliveries before these; empty at the end.
 	Next    string
 	Refusal string
-	// Secret is one that was made just now, and is shown this once.
-	Secret string
+	// Rotated says that a secret was made just now; Secret is shown this once.
+	Secret  string
+	Rotated bool
 }
+
+// SecretGone says that a secret was made, and shown in an answer before this one.
+func (p webhookPage) SecretGone() bool { return p.Rotated && p.Secret == "" }
 
 func (v *visit) webhookPage() (webhookPage, error) {
 	var p webhookPage
@@ -127,6 +131,7 @@ func (v *visit) webhookAfter(err error, secret *string) error {
 		p.Refusal = refused.Message
 		return v.show(refused.Status, "webhook", p)
 	}
+	p.Rotated = true
 	if secret != nil {
 		p.Secret = *secret
 	}

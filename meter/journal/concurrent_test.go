@@ -20,7 +20,7 @@ func TestConcurrentAppends(t *testing.T) {
 	for _, p := range paths {
 		t.Run(p.name, func(t *testing.T) {
 			dir := t.TempDir()
-			c := journal.WithWindow(p.config(dir), 64<<10)
+			c := journal.WithStep(p.config(dir), 64<<10)
 			perWorker := 2000
 			if p.durability == journal.Disk {
 				perWorker = 100

@@ -36,8 +36,9 @@ type Config struct {
 	Durability Durability
 	// First is the sequence of the first segment. Zero: 1.
 	First int64
-	// SegmentLimit is the most that one segment takes, in bytes, 64 KiB or more: what
-	// can be on disk while nothing is flushed. Zero: 1 GiB, some 16 million records.
+	// SegmentLimit is the most that the records of one segment take, in bytes, 64 KiB or more: what
+	// can be on disk while nothing is flushed. Its file may take 64 KiB more. Zero: 1 GiB, some 16
+	// million records.
 	SegmentLimit int64
 	// Keep is how long a segment is kept after its batch was written, so that it can be
 	// written again where the store has lost it: a backup was restored, or a standby that
@@ -51,9 +52,10 @@ type Config struct {
 	// Now tells the time, UTC. Required with Keep.
 	Now func() time.Time
 
-	// window is by how much a segment grows, in bytes; a multiple of the page size.
-	window int64
-	create func(path string) (file, error)
+	// step is by how much a segment grows that is written in groups, window how much of another one
+	// is mapped, in bytes; multiples of the page size.
+	step, window int64
+	create       func(path string) (file, error)
 	// held is the folder, once it is taken.
 	held *heldFolder
 	// spares are given up where the process has no descriptor left for a segment.
@@ -64,10 +66,21 @@ const (
 	defaultSegmentLimit = 1 << 30
 	defaultKeepBytes    = 4 << 30
 	minSegmentLimit     = 64 << 10
-	// defaultWindow costs an idle instance twice its size on disk. With 64 KiB the
+	// defaultStep costs an idle instance twice its size on disk. With 64 KiB the
 	// system calls show in an append; above 1 MiB little is won (bench/journal).
-	defaultWindow = 1 << 20
+	defaultStep = 1 << 20
+	// defaultWindow fits into a processor's second cache. With 16 KiB the system calls show in an
+	// append; above 64 KiB nothing is won (docs/benchmarks.md).
+	defaultWindow = 64 << 10
 )
+
+// firstStep is how much of a new segment is allocated at once.
+func (c *Config) firstStep() int64 {
+	if c.Durability == Process {
+		return c.window
+	}
+	return min(c.step, c.SegmentLimit)
+}
 
 func (c *Config) complete() error {
 	if c.Durability == "" {
@@ -85,6 +98,9 @@ func (c *Config) complete() error {
 	c.spares = &spares{}
 	if c.create == nil {
 		c.create = func(path string) (file, error) { return createFile(path, c.spares) }
+	}
+	if c.step == 0 {
+		c.step = defaultStep
 	}
 	if c.window == 0 {
 		c.window = defaultWindow

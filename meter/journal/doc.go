@@ -13,8 +13,11 @@
 //     F_FULLFSYNC on macOS. It survives a loss of power, as far as the device keeps
 //     its word. Appends that run at the same time share one sync.
 //
-// On Linux a process segment is mapped: a record is stored to memory, which costs a
-// small part of a system call. Its blocks are allocated before they are mapped, so
+// On Linux the beginning of a process segment is mapped: a record is stored to memory, which costs
+// a small part of a system call. What is mapped is 64 KiB, used again and again: the records in it
+// are moved behind it by one write when it is full. (The first store to each page of a file is a
+// fault, which costs more than the records of the page; a segment that was mapped as a whole had
+// one for each of its pages.) Its blocks are allocated before they are mapped, so
 // that a full disk shows as an error and not as a fault; a page that faults for
 // another reason is an error as well. Where a file system can't do either, and on other systems,
 // groups of records are written instead, by the same code that disk segments use.
@@ -59,22 +62,32 @@
 // lower case, the sequence in 20 decimal digits. All integers in it are
 // little-endian. CRC is the CRC-32C (Castagnoli, RFC 3720 appendix B.4).
 //
-// It begins with a header of 48 bytes:
+// It begins with a header of 64 bytes:
 //
 //	offset  size  what
 //	0       8     magic: "TOLLGATE"
-//	8       4     version: 1
+//	8       4     version: 2
 //	12      1     durability: 1 process, 2 disk
 //	13      3     zero
 //	16      16    instance: UUID
 //	32      8     sequence of the segment, from 1
-//	40      4     zero
+//	40      4     w: where the tail of a mapped segment ends in the file; 0 in another segment
 //	44      4     CRC of bytes 0 to 43: the segment's salt
+//	48      8     m: how many bytes of records were moved behind the tail
+//	56      8     zero
 //
-// Records follow without gaps. Each begins with a head:
+// Records follow without gaps. In a mapped segment the first m bytes of them are at w, and the rest
+// is behind the header, in the tail, which ends at w. A record's offset is where it would be if all
+// of them followed the header. A move writes the tail's records to w+m, then m, then zeros to the
+// tail; no record is in two parts. A process may end at any step of that: by the offset in its
+// checksum, what the tail had before isn't taken for a record. Where the tail doesn't go on and what
+// is behind it does, m is old (a copy of a file that was being written), and it is read there.
+//
+// Each record begins with a head:
 //
 //	offset  size  what
-//	0       4     CRC of bytes 4 to the end of the record, XOR the segment's salt
+//	0       4     CRC of bytes 4 to the end of the record, XOR the segment's salt and, in a mapped
+//	              segment, XOR the record's offset
 //	4       2     length of the record, head included
 //	6       1     kind: 1 usage, 2 mark, 3 identified report, 4 identified report of a batch with a key
 //	7       1     lease: the window that it is of: 0 none, 1 day, 2 month

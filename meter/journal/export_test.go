@@ -6,12 +6,14 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"slices"
 )
 
 // Internals that the tests outside of the package use.
 const (
 	HeaderSize = headerSize
 	MarkSize   = markSize
+	MovedAt    = movedAt
 	RetryEvery = retryEvery
 )
 
@@ -21,7 +23,13 @@ func Length(r Record) int { return length(&r) }
 // File is a segment's file.
 type File = file
 
-// WithWindow returns a config whose segments grow by n bytes.
+// WithStep returns a config whose segments grow by n bytes.
+func WithStep(c Config, n int64) Config {
+	c.step = n
+	return c
+}
+
+// WithWindow returns a config whose segments have n bytes mapped.
 func WithWindow(c Config, n int64) Config {
 	c.window = n
 	return c
@@ -63,23 +71,26 @@ func Repair(b []byte) SegmentID {
 	if len(b) < headerSize {
 		return SegmentID{}
 	}
-	binary.LittleEndian.PutUint32(b[44:], crc32.Checksum(b[:44], castagnoli))
-	for at := headerSize; len(b)-at >= minFrame; {
-		n, ok := frameLength(b[at:])
-		if !ok || n > len(b)-at {
-			break
-		}
-		binary.LittleEndian.PutUint32(b[at:], crc32.Checksum(b[at+4:at+n], castagnoli)^saltOf(b))
-		at += n
-	}
+	binary.LittleEndian.PutUint32(b[checksumAt:], crc32.Checksum(b[:checksumAt], castagnoli))
 	h, _ := decodeHeader(b)
+	r := &reader{size: int64(len(b)), salt: saltOf(b), window: h.window, moved: movedOf(b)}
+	for _, p := range r.findPlaces() {
+		for at := p.from; p.to-at >= minFrame; {
+			n, ok := frameLength(b[at:])
+			if !ok || int64(n) > p.to-at {
+				break
+			}
+			binary.LittleEndian.PutUint32(b[at:], crc32.Checksum(b[at+4:at+int64(n)], castagnoli)^r.saltAt(at+p.shift))
+			at += int64(n)
+		}
+	}
 	return h.id
 }
 
 // Image returns the file of a process segment with these records.
 func Image(id SegmentID, records []Record) []byte {
 	b := header{durability: Process, id: id}.encode()
-	out := b[:]
+	out := slices.Clone(b[:])
 	for i := range records {
 		at := len(out)
 		out = append(out, make([]byte, length(&records[i]))...)

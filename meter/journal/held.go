@@ -132,7 +132,7 @@ func (s *segment) regain() error {
 	}
 	_ = s.unmap()
 	_ = s.file.Close()
-	s.file, s.window = nil, nil
+	s.file = nil
 	s.failure = s.open()
 	return s.failure
 }

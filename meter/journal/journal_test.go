@@ -20,7 +20,7 @@ func TestWhatWasAppendedIsReadInOrder(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			dir := t.TempDir()
 			// The smallest windows: records straddle them.
-			j := open(t, journal.WithWindow(p.config(dir), 64<<10))
+			j := open(t, journal.WithStep(p.config(dir), 64<<10))
 			n := 5_000
 			if p.durability == journal.Disk {
 				n = 50

@@ -37,6 +37,8 @@ type path struct {
 	durability journal.Durability
 	// wrap stands in for a system that lacks something; nil: none.
 	wrap func(journal.File) (journal.File, error)
+	// window is how much of a segment is mapped; 0: the default.
+	window int64
 }
 
 // paths are all ways that lead to a file. What is not this system's own way is
@@ -47,10 +49,17 @@ var paths = []path{
 	{name: "process-unallocated", durability: journal.Process, wrap: unallocated},
 	{name: "disk", durability: journal.Disk},
 	{name: "disk-unallocated", durability: journal.Disk, wrap: unallocated},
+	{name: "process-moving", durability: journal.Process, window: smallWindow},
 }
+
+// smallWindow takes few records until they are moved.
+const smallWindow = 4096
 
 func (p path) config(dir string) journal.Config {
 	c := journal.Config{Dir: dir, Instance: uuid.Must(uuid.NewV7()), Durability: p.durability}
+	if p.window > 0 {
+		c = journal.WithWindow(c, p.window)
+	}
 	if p.wrap != nil {
 		c = journal.WithFiles(c, p.wrap)
 	}

@@ -61,6 +61,10 @@ type reader struct {
 	start  int64
 	salt   uint32
 	marked bool
+	// window is how much of the file is header and tail, 0 where it isn't mapped; moved how many bytes
+	// of records the header says are behind it.
+	window, moved int64
+	places        []place
 }
 
 const readBuffer = 256 << 10
@@ -126,13 +130,17 @@ func (r *reader) readHeader() (done bool, err error) {
 	h, err := decodeHeader(b)
 	r.salt = saltOf(b)
 	r.marked = h.durability == Disk
+	r.window, r.moved = h.window, movedOf(b)
+	r.places = r.findPlaces()
 	switch {
 	case err == nil && h.id != r.segment.ID:
 		err = fmt.Errorf("%w: it is of instance %s, segment %d", ErrIdentity, h.id.Instance, h.id.Seq)
+	case err == nil && (r.moved < 0 || r.moved > 0 && r.window == 0):
+		err = fmt.Errorf("%w: it says that %d bytes were moved", ErrCorrupt, r.moved)
 	case err == nil:
 		return false, nil
 	default:
-		last, lastErr := r.lastUsed(0)
+		last, lastErr := r.lastUsed(0, r.size)
 		if lastErr != nil || last == 0 {
 			return true, lastErr
 		}
@@ -142,18 +150,29 @@ func (r *reader) readHeader() (done bool, err error) {
 
 // intactAt returns the whole record at an offset, or nil where there is none.
 func (r *reader) intactAt(offset int64) ([]byte, error) {
-	if r.size-offset < minFrame {
+	for _, p := range r.places {
+		if b, err := r.intactIn(p, offset); b != nil || err != nil {
+			return b, err
+		}
+	}
+	return nil, nil
+}
+
+// intactIn returns the whole record that has an offset and is in a place, or nil.
+func (r *reader) intactIn(p place, offset int64) ([]byte, error) {
+	at := offset - p.shift
+	if at < p.from || p.to-at < minFrame {
 		return nil, nil
 	}
-	b, err := r.at(offset, frameHead)
+	b, err := r.at(at, frameHead)
 	if err != nil {
 		return nil, err
 	}
 	n, ok := frameLength(b)
-	if !ok || r.size-offset < int64(n) {
+	if !ok || p.to-at < int64(n) {
 		return nil, nil
 	}
-	if b, err = r.at(offset, n); err != nil || !intact(b, r.salt) {
+	if b, err = r.at(at, n); err != nil || !intact(b, r.saltAt(offset)) {
 		return nil, err
 	}
 	return b, nil
@@ -167,32 +186,50 @@ func (r *reader) intactAt(offset int64) ([]byte, error) {
 // device in any order, and only a mark proves it: a group is written after the one
 // before was synced.
 func (r *reader) tail(offset int64) error {
-	end, err := r.lastUsed(offset)
-	if err != nil {
-		return err
-	}
-	for next := offset + 1; next < end; next++ {
-		b, err := r.intactAt(next)
+	cut := int64(0)
+	for _, p := range r.places {
+		n, err := r.tailIn(p, offset)
 		if err != nil {
 			return err
 		}
+		cut += n
+	}
+	r.summary.Cut = cut
+	return nil
+}
+
+// tailIn looks at what follows in one place, and returns how long it is.
+func (r *reader) tailIn(p place, offset int64) (int64, error) {
+	from := min(max(offset-p.shift, p.from), p.to)
+	end, err := r.lastUsed(from, p.to)
+	if err != nil {
+		return 0, err
+	}
+	for at := from; at < end; at++ {
+		next := at + p.shift
+		if next == offset {
+			continue
+		}
+		b, err := r.intactIn(p, next)
+		if err != nil {
+			return 0, err
+		}
 		if b != nil && (isMark(b, next) && r.marked || isUsage(b) && !r.marked) {
-			return r.corrupt(offset, fmt.Sprintf("no whole record, and one follows at %d", next))
+			return 0, r.corrupt(offset, fmt.Sprintf("no whole record, and one follows at %d", at))
 		}
 	}
-	r.summary.Cut = end - offset
-	return nil
+	return end - from, nil
 }
 
 // zeros is what room that was allocated ahead holds.
 var zeros [4096]byte
 
-// lastUsed returns the end of the last byte from an offset on that isn't zero, and
-// the offset where there is none.
-func (r *reader) lastUsed(offset int64) (int64, error) {
-	end := offset
-	for at := offset; at < r.size; {
-		b, err := r.at(at, int(min(int64(len(zeros)), r.size-at)))
+// lastUsed returns the end of the last byte that isn't zero in a part of the file, and
+// where the part begins where there is none.
+func (r *reader) lastUsed(from, to int64) (int64, error) {
+	end := from
+	for at := from; at < to; {
+		b, err := r.at(at, int(min(int64(len(zeros)), to-at)))
 		if err != nil {
 			return 0, err
 		}
@@ -205,5 +242,5 @@ func (r *reader) lastUsed(offset int64) (int64, error) {
 }
 
 func (r *reader) corrupt(offset int64, reason string) error {
-	return &FileError{Path: r.segment.Path, Offset: offset, Err: fmt.Errorf("%w: %s", ErrCorrupt, reason)}
+	return &FileError{Path: r.segment.Path, Offset: r.inFile(offset), Err: fmt.Errorf("%w: %s", ErrCorrupt, reason)}
 }

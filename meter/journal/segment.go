@@ -17,7 +17,7 @@ type segment struct {
 	config *Config
 	seq    int64
 	path   string
-	// salt is the header's checksum.
+	// salt is the header's checksum, once there is a file.
 	salt uint32
 
 	mu sync.Mutex
@@ -62,9 +62,7 @@ func newSegment(config *Config, seq int64) *segment {
 	if config.Durability == Memory {
 		return s
 	}
-	header := s.header()
 	s.path = filepath.Join(config.Dir, fileName(s.id(config.Instance)))
-	s.salt = saltOf(header[:])
 	s.idle.L = &s.mu
 	return s
 }
@@ -72,7 +70,7 @@ func newSegment(config *Config, seq int64) *segment {
 func (s *segment) id(instance uuid.UUID) SegmentID { return SegmentID{Instance: instance, Seq: s.seq} }
 
 func (s *segment) header() [headerSize]byte {
-	return header{durability: s.config.Durability, id: s.id(s.config.Instance)}.encode()
+	return header{durability: s.config.Durability, id: s.id(s.config.Instance), window: int64(len(s.window))}.encode()
 }
 
 // open creates the file. Where that fails there is none, and open may be tried
@@ -85,18 +83,21 @@ func (s *segment) open() error {
 	if err != nil {
 		return fileError(s.path, 0, err)
 	}
+	s.file = f
 	if err := s.begin(f); err != nil {
+		_ = s.unmap()
 		_ = f.Close()
+		s.file = nil
 		// Where it stays, it is a segment without records, and its name is taken.
 		s.broken = os.Remove(s.path) != nil
 		return err
 	}
-	s.file, s.size, s.failure = f, headerSize, nil
+	s.size, s.failure = headerSize, nil
 	return nil
 }
 
 func (s *segment) begin(f file) error {
-	first := s.step(0)
+	first := s.config.firstStep()
 	err := f.Allocate(0, first)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
@@ -106,7 +107,11 @@ func (s *segment) begin(f file) error {
 	default:
 		s.allocated = first
 	}
+	if err := s.mapFile(f, first); err != nil {
+		return err
+	}
 	header := s.header()
+	s.salt = saltOf(header[:])
 	if _, err := f.WriteAt(header[:], 0); err != nil {
 		return fileError(s.path, 0, err)
 	}
@@ -114,25 +119,29 @@ func (s *segment) begin(f file) error {
 		if err := errors.Join(f.Persist(), persistFolder(s.config.Dir, s.config.spares)); err != nil {
 			return fileError(s.path, 0, err)
 		}
+	}
+	return nil
+}
+
+// mapFile maps what was allocated of a process segment, where the system can.
+func (s *segment) mapFile(f file, n int64) error {
+	if s.config.Durability != Process || s.unallocated {
 		return nil
 	}
-	if s.unallocated {
-		return nil
-	}
-	window, err := f.Map(0, first)
+	window, err := f.Map(0, n)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	}
 	if err != nil {
 		return fileError(s.path, 0, err)
 	}
-	s.window, s.position = window, headerSize
+	s.window, s.position, s.moved, s.unsure = window, headerSize, 0, false
 	return nil
 }
 
 // step returns how much to allocate after an offset.
 func (s *segment) step(offset int64) int64 {
-	return min(s.config.window, s.config.SegmentLimit-offset)
+	return min(s.config.step, s.config.SegmentLimit-offset)
 }
 
 // append writes a record. It answers false, and has done nothing, where the
@@ -196,7 +205,7 @@ func (s *segment) retry() error {
 	case s.file == nil:
 		err = s.open()
 	case s.window != nil:
-		err = s.mapAhead()
+		err = s.tryMove()
 	default:
 		err = s.tryRoom()
 	}
@@ -217,9 +226,10 @@ func (s *segment) release(trim bool) error {
 		return nil
 	}
 	s.released = true
+	end := s.end()
 	err := s.unmap()
-	if trim {
-		err = errors.Join(err, s.file.Truncate(s.size))
+	if trim && !s.unsure {
+		err = errors.Join(err, s.file.Truncate(end))
 	}
 	err = errors.Join(err, s.file.Close())
 	s.file = nil

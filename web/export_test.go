@@ -1,0 +1,4 @@
+package web
+
+// ExpectedAtEnd is what tests see of the forecast.
+var ExpectedAtEnd = expectedAtEnd
