@@ -26,10 +26,10 @@ func (p *Pages) ServeProblem(w http.ResponseWriter, r *http.Request, problem *ga
 	// Who can't be known is nobody: the page is the same but for its links.
 	_ = v.recognize()
 	at, says := r.URL.EscapedPath(), problem.Message
-	switch {
-	case problem.Status == http.StatusMethodNotAllowed:
+	switch problem.Status {
+	case http.StatusMethodNotAllowed:
 		says = "Nothing opens at " + at + ": it takes what a form or a program sends."
-	case problem.Status == http.StatusNotFound:
+	case http.StatusNotFound:
 		says = "There is nothing at " + at + "."
 	default:
 		says = at + " is the API's: programs ask it, with a key. People read the pages. " + says
