@@ -92,6 +92,12 @@ func (p *problem) Error() string {
 // call sends in, where it isn't nil, as JSON, and reads the answer into out, where
 // that isn't nil. An answer that isn't 2xx is a *problem.
 func (c *client) call(ctx context.Context, method, path string, in, out any) error {
+	return c.callOr(ctx, method, path, in, out, out)
+}
+
+// callOr is call, for what may take a second person: where it was proposed and not done, the answer is
+// decoded into proposed, and out is left as it is.
+func (c *client) callOr(ctx context.Context, method, path string, in, out, proposed any) error {
 	var body io.Reader
 	if in != nil {
 		encoded, err := json.Marshal(in)
@@ -105,6 +111,9 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 		return err
 	}
 	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode == http.StatusAccepted {
+		out = proposed
+	}
 	if out == nil {
 		return nil
 	}

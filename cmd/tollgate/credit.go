@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/riverline/tollgate/accounts"
 	"github.com/riverline/tollgate/billing"
 )
 
@@ -57,7 +58,7 @@ type creditGrant struct {
 	ExpiresAt    *time.Time `help:"From when it can't any more (RFC 3339). Default: never."`
 }
 
-// Run grants credit.
+// Run grants credit, or proposes it, where that takes a second person.
 func (c creditGrant) Run(ctx context.Context, out *output) error {
 	in := map[string]any{"amount": c.Amount, "currency": c.Currency, "note": c.Note}
 	if c.Priority != nil {
@@ -70,8 +71,12 @@ func (c creditGrant) Run(ctx context.Context, out *output) error {
 		in["expires_at"] = *c.ExpiresAt
 	}
 	var granted credit
-	if err := c.client().call(ctx, http.MethodPost, path("organizations", c.Organization.String(), "credits"), in, &granted); err != nil {
+	var proposed accounts.Proposal
+	if err := c.client().callOr(ctx, http.MethodPost, path("organizations", c.Organization.String(), "credits"), in, &granted, &proposed); err != nil {
 		return err
+	}
+	if proposed.ID != uuid.Nil {
+		return c.proposals(out, proposed, proposed)
 	}
 	return c.credits(out, granted, granted)
 }

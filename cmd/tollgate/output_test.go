@@ -223,3 +223,18 @@ func TestListsAreReadToTheirEnd(t *testing.T) {
 		})
 	}
 }
+
+// Credit that takes a second person isn't printed as granted.
+func TestProposedCreditIsShownAsProposed(t *testing.T) {
+	s := newShell(t)
+	s.terminal = true
+	s.answer = func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, `{"id":"`+anotherID+`","kind":"credit_grant","state":"open","proposed_by":{"owner":"mara"},"proposed_at":"2026-11-01T00:00:00Z","note":"x"}`)
+	}
+	printed := lines(s.must(strings.Fields("credit grant " + someID + " 5 --currency USD --note x")...))
+	require.Equal(t, []string{
+		"ID                                    KIND          STATE  PROPOSED BY  AT                    DECIDED BY  NOTE",
+		anotherID + "  credit_grant  open   mara         2026-11-01T00:00:00Z  –           x",
+	}, printed)
+}
