@@ -80,7 +80,7 @@ func TestOperatorsCommands(t *testing.T) {
 		{[]string{"keys", "create", "--role", "tenant", "--name", "x"}, "--organization is needed"},
 		{[]string{"org", "create", "--name", "New", "--plan", "platinum"}, "plan"},
 		{[]string{"org", "create", "--name", "New", "--url", "localhost"}, "--url"},
-		{[]string{"org", "show", "7"}, "<id>: invalid UUID"},
+		{[]string{"org", "show", "7"}, "is not an organization's ID, which is a UUID"},
 		{[]string{"export", "status", "--period", "2026-13"}, "YYYY-MM"},
 		{[]string{"export", "status", "--period", "2001-01"}, "--key"},
 		{[]string{"migrate", "down"}, "--database-url"},
