@@ -284,7 +284,7 @@ func (s *Store) KnownReports(ctx context.Context, organization uuid.UUID, identi
 	asked := convert(identities, func(i meter.Identity) []byte { return i[:] })
 	var known []meter.KnownReport
 	err := s.asOrganization(ctx, organization, func(ctx context.Context, tx scoped) error {
-		rows, err := tx.KnownReports(ctx, organization, asked)
+		rows, err := tx.KnownReports(ctx, asked, organization)
 		known = convert(rows, knownReport)
 		return err
 	})

@@ -12,11 +12,16 @@ import (
 )
 
 const knownReports = `-- name: KnownReports :many
-SELECT organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq, leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window, counted_at FROM usage_events WHERE organization_id = $1 AND identity = ANY ($2::bytea[])
+SELECT e.organization_id, e.identity, e.fingerprint, e.meter, e.day, e.quantity, e.at, e.instance_id, e.seq, e.leased_day, e.leased_month, e.plan, e.mode, e.over_limit, e.current, e.held, e.max, e.limit_window, e.counted_at FROM unnest($1::bytea[]) AS asked (identity)
+CROSS JOIN LATERAL (
+    SELECT organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq, leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window, counted_at FROM usage_events u WHERE u.organization_id = $2 AND u.identity = asked.identity LIMIT 1
+) AS e
 `
 
-func (q *Queries) KnownReports(ctx context.Context, organizationID uuid.UUID, identities [][]byte) ([]UsageEvent, error) {
-	rows, err := q.db.Query(ctx, knownReports, organizationID, identities)
+// Each is looked up by itself: before the first statistics of an organization's reports, a plan for all at once reads
+// every report of the organization and filters those.
+func (q *Queries) KnownReports(ctx context.Context, identities [][]byte, organizationID uuid.UUID) ([]UsageEvent, error) {
+	rows, err := q.db.Query(ctx, knownReports, identities, organizationID)
 	if err != nil {
 		return nil, err
 	}
