@@ -107,7 +107,7 @@ func itemName(index int) string { return "body[" + strconv.Itoa(index) + "]" }
 
 var errTrailing = errors.New("there is more after the array")
 
-// arrayError says in a caller's words why an array could not be read on.
+// arrayError says in a caller's words why an array could not be read on. Without a decoder the error isn't one of syntax.
 func arrayError(d *arrayDecoder, err error, name string) error {
 	var syntax *json.SyntaxError
 	var tooLarge *http.MaxBytesError
@@ -152,5 +152,3 @@ type arrayDecoder struct {
 	// shift is what has to be added to a place to have that in the body.
 	shift int64
 }
-
-func emptyDecoder() *arrayDecoder { return &arrayDecoder{Decoder: json.NewDecoder(http.NoBody)} }

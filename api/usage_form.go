@@ -92,7 +92,7 @@ func (f *batchForm) read(body io.Reader, item func(raw []byte) error) error {
 	}
 	start, body, err := firstByte(body)
 	if err != nil {
-		return arrayError(emptyDecoder(), err, "body")
+		return arrayError(nil, err, "body")
 	}
 	if f.array && start != '{' {
 		return eachItem(body, item)
@@ -131,7 +131,7 @@ func firstByte(body io.Reader) (byte, io.Reader, error) {
 func readItem(body io.Reader, limit int64) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(body, limit+1))
 	if err != nil {
-		return nil, arrayError(emptyDecoder(), err, "body")
+		return nil, arrayError(nil, err, "body")
 	}
 	if int64(len(raw)) > limit {
 		return nil, arrayError(nil, errItemTooLarge, "body")

@@ -74,10 +74,9 @@ type identityShard struct {
 
 // claim is one identity.
 type claim struct {
-	// done is closed when it is decided. Nil: nobody waits, or it is decided.
-	done    chan struct{}
-	decided bool
-	// day and report are what was counted; nil: nothing was.
+	// done is closed when it is decided. Nil: nobody waits.
+	done chan struct{}
+	// day and report are what was counted; nil: nothing was, or it isn't decided.
 	day    calendar.Day
 	report *IdentifiedReport
 }
@@ -90,7 +89,10 @@ func (s *identities) take(key identityKey, most int64) (c *claim, mine bool, und
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if c, ok := shard.known[key]; ok {
-		if c.done == nil && !c.decided {
+		if c.report != nil {
+			return c, false, nil
+		}
+		if c.done == nil {
 			c.done = make(chan struct{})
 		}
 		return c, false, c.done
@@ -107,19 +109,17 @@ func (s *identities) take(key identityKey, most int64) (c *claim, mine bool, und
 	return c, true, nil
 }
 
-// decide ends the deciding of a claim. One that wasn't counted may come again.
-func (s *identities) decide(key identityKey, c *claim) {
+// decide ends the deciding of a claim, with what was counted. One that wasn't, nil, may come again.
+func (s *identities) decide(key identityKey, c *claim, day calendar.Day, report *IdentifiedReport) {
 	shard := s.of(key)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if c.report == nil {
-		delete(shard.known, key)
-		s.count.Add(-1)
+	c.day, c.report = day, report
+	if report == nil {
+		s.drop(shard, key)
 	}
-	c.decided = true
 	if c.done != nil {
 		close(c.done)
-		c.done = nil
 	}
 }
 
@@ -128,6 +128,11 @@ func (s *identities) forget(key identityKey) {
 	shard := s.of(key)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
+	s.drop(shard, key)
+}
+
+// drop takes a claim out of its shard, if it is there. The caller holds the shard's lock.
+func (s *identities) drop(shard *identityShard, key identityKey) {
 	if _, there := shard.known[key]; there {
 		delete(shard.known, key)
 		s.count.Add(-1)
@@ -217,10 +222,12 @@ func (o *Organization) ReportKnown(ctx context.Context, r Report, known KnownSet
 
 // decideClaimed decides on a report whose identity nobody else decides on.
 func (o *Organization) decideClaimed(ctx context.Context, key identityKey, c *claim, r Report) (Outcome, error) {
-	defer o.meter.identities.decide(key, c)
+	var counted *IdentifiedReport
+	var on calendar.Day
+	defer func() { o.meter.identities.decide(key, c, on, counted) }()
 	out, day, report, err := o.reportIdentified(ctx, r)
 	if err == nil && out.Decision.Allowed {
-		c.day, c.report = day, report
+		on, counted = day, report
 	}
 	return out, err
 }

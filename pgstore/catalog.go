@@ -248,19 +248,9 @@ func publishAll(ctx context.Context, tx scoped, published, catalog *plans.Catalo
 	return tx.PutCatalogSettings(ctx, own, optionalText(catalog.DefaultPlan))
 }
 
-// PublishPlan publishes a plan as the version after the plan's highest, whatever
-// p.Version says, and returns it as it is kept: with an entitlement for each meter.
-// A broken rule is [plans.ErrInvalidCatalog].
-func (s *Store) PublishPlan(ctx context.Context, p plans.Plan) (plans.Published, error) {
-	kept, err := s.PublishPlans(ctx, p)
-	if err != nil {
-		return plans.Published{}, err
-	}
-	return kept[0], nil
-}
-
-// PublishPlans publishes plans as [Store.PublishPlan] does, all or none, and returns them in their
-// order.
+// PublishPlans publishes each plan as the version after the plan's highest, whatever its Version
+// says, all or none, and returns them in their order as they are kept: with an entitlement for each
+// meter. A broken rule is [plans.ErrInvalidCatalog].
 func (s *Store) PublishPlans(ctx context.Context, list ...plans.Plan) ([]plans.Published, error) {
 	kept := make([]plans.Published, len(list))
 	err := s.publishing(ctx, func(ctx context.Context, tx scoped, published *plans.Catalog, _ bool) error {

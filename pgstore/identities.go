@@ -148,13 +148,10 @@ func (e *identifiedReports) keepFresh(rows pgx.Rows, chunk []meter.BatchPlace) e
 		}
 		return nil
 	})
-	if err != nil || inserted == int64(len(chunk)) {
-		return err
+	if err == nil && inserted < int64(len(chunk)) {
+		e.refuseAll(chunk[n:])
 	}
-	for ; n < len(chunk); n++ {
-		e.refuse(chunk[n])
-	}
-	return nil
+	return err
 }
 
 // recall refuses the identified reports that a batch which was applied before has not counted.
@@ -190,10 +187,14 @@ func (e *identifiedReports) keep(rows pgx.Rows, chunk []meter.BatchPlace) error 
 		n = e.refuseUntil(chunk, n, organization, identity)
 		return nil
 	})
-	for ; n < len(chunk); n++ {
-		e.refuse(chunk[n])
-	}
+	e.refuseAll(chunk[n:])
 	return err
+}
+
+func (e *identifiedReports) refuseAll(places []meter.BatchPlace) {
+	for _, p := range places {
+		e.refuse(p)
+	}
 }
 
 // refuseUntil refuses those of a chunk from n to the one with an identity, and returns the place after it.
@@ -202,7 +203,7 @@ func (e *identifiedReports) refuseUntil(chunk []meter.BatchPlace, n int, organiz
 		e.refuse(chunk[n])
 		n++
 	}
-	return n + 1
+	return min(n+1, len(chunk))
 }
 
 // identifiedArrays are the columns of usage_events.

@@ -91,6 +91,15 @@ func (f *fixture) begin() pgx.Tx {
 	return tx
 }
 
+// PublishPlan publishes one plan.
+func (f *fixture) PublishPlan(ctx context.Context, p plans.Plan) (plans.Published, error) {
+	published, err := f.PublishPlans(ctx, p)
+	if err != nil {
+		return plans.Published{}, err
+	}
+	return published[0], nil
+}
+
 // exec runs a statement as the owner.
 func (f *fixture) exec(statement string, args ...any) {
 	f.t.Helper()

@@ -33,7 +33,7 @@ func (s *Store) ProposeCredit(ctx context.Context, g billing.CreditGrant, by uui
 
 // ProposePlans keeps versions of plans, all or none. Each is published once a second person approves
 // it, unless another one was published meanwhile; by is the key of who proposes them. Errors are
-// those of [Store.PublishPlan], and [accounts.ErrNoActor].
+// those of [Store.PublishPlans], and [accounts.ErrNoActor].
 func (s *Store) ProposePlans(ctx context.Context, by uuid.UUID, list ...plans.Plan) ([]accounts.Proposal, error) {
 	kept := make([]accounts.Proposal, len(list))
 	err := s.proposing(ctx, accounts.ProposedPlan, by, func(ctx context.Context, tx scoped) error {
@@ -124,7 +124,7 @@ func (s *Store) Proposals(ctx context.Context, state accounts.ProposalState, aft
 // changes nothing; another one is [accounts.ErrProposalDecided]. Who decides needs a key that works
 // of the kind's role, otherwise it is [accounts.ErrNoActor], and who approves is another person than
 // who proposed, otherwise it is [accounts.ErrSecondPerson]. What can't be carried out any more has
-// the errors of [Store.GrantCredit] and [Store.PublishPlan], and stays pending; a plan of which
+// the errors of [Store.GrantCredit] and [Store.PublishPlans], and stays pending; a plan of which
 // another version was published meanwhile is [plans.ErrVersionPublished].
 func (s *Store) DecideProposal(ctx context.Context, id uuid.UUID, d accounts.ProposalDecision) (accounts.Proposal, error) {
 	var decided accounts.Proposal

@@ -238,8 +238,11 @@ func (v *visit) decide() error {
 // the month again makes another run; sent twice, it must not be taken for a decision on that one.
 func (v *visit) sameRun() error {
 	shown := v.r.PostFormValue("run")
+	if shown == "" {
+		return nil
+	}
 	found, err := v.export()
-	if err == nil && shown != "" && found.Id.String() != shown {
+	if err == nil && found.Id.String() != shown {
 		err = gate.NewProblem(http.StatusConflict, "conflict", "Another run of this month has begun since you have seen it. Nothing was decided: look at it below, and decide anew.")
 	}
 	return err

@@ -32,15 +32,22 @@ func TestBrowserReports(t *testing.T) {
 	t.Run("paper", func(t *testing.T) { printed(t, s) })
 }
 
-// signedOutMeanwhile types a grant; the session ends in another tab; nothing is lost.
-func signedOutMeanwhile(t *testing.T, s *site) {
+// typedGrant has somebody of finance type a grant of credit to a new organization, and not send it.
+func typedGrant(t *testing.T, s *site, organization, amount, note string) *browsertest.Window {
 	t.Helper()
-	o := s.organization("Kept")
+	o := s.organization(organization)
 	w := browsertest.Open(t, s.url)
 	w.SignIn(s.keys["finance"])
 	w.Go("/credits/" + o.ID.String())
-	w.Type("#amount", "12.50")
-	w.Type("#note", "typed for long")
+	w.Type("#amount", amount)
+	w.Type("#note", note)
+	return w
+}
+
+// signedOutMeanwhile types a grant; the session ends in another tab; nothing is lost.
+func signedOutMeanwhile(t *testing.T, s *site) {
+	t.Helper()
+	w := typedGrant(t, s, "Kept", "12.50", "typed for long")
 	tab := w.Tab()
 	tab.Go("/webhooks")
 	tab.SignOut()
@@ -121,12 +128,7 @@ func movesInPlace(t *testing.T, s *site) {
 // twoClicks grants once where somebody clicks twice, and says that it is done.
 func twoClicks(t *testing.T, s *site) {
 	t.Helper()
-	o := s.organization("Twice")
-	w := browsertest.Open(t, s.url)
-	w.SignIn(s.keys["finance"])
-	w.Go("/credits/" + o.ID.String())
-	w.Type("#amount", "7")
-	w.Type("#note", "clicked twice")
+	w := typedGrant(t, s, "Twice", "7", "clicked twice")
 	w.Do(chromedp.Evaluate(`(b => { b.click(); b.click(); })([...document.querySelectorAll('main form button')].at(-1))`, nil), chromedp.WaitVisible(".notice"))
 	require.Equal(t, []string{"7.00 USD"}, w.Texts(".figures strong"))
 	require.Contains(t, w.Text(".notice"), "granted")
