@@ -163,7 +163,7 @@ func (b *benched) measure(request string, caller floodCaller) {
 
 func (b *benched) send(server benchedServer, caller floodCaller) floodResult {
 	b.t.Helper()
-	result := flood{server.address, *benchLong, []floodCaller{caller}}.begin(b.t, -1)()[0]
+	result := flood{server.address, *benchLong, []floodCaller{caller}}.begin(b.t, -1).wait()[0]
 	require.Zero(b.t, result.Wrong+result.Unanswered, server.name)
 	require.NotZero(b.t, result.Served, server.name)
 	return result

@@ -56,7 +56,7 @@ func measureKeyed(t *testing.T, s *system, db *pgxpool.Pool, api *process, key s
 	var lag time.Duration
 	watching.Go(func() { lag = mostLag(ctx, db) })
 	began := time.Now()
-	result := flood{strings.TrimPrefix(api.url, "http://"), *benchLong, []floodCaller{{Key: key, Connections: 8, Items: items, Keyed: true}}}.begin(t, -1)()[0]
+	result := flood{strings.TrimPrefix(api.url, "http://"), *benchLong, []floodCaller{{Key: key, Connections: 8, Items: items, Keyed: true}}}.begin(t, -1).wait()[0]
 	require.Zero(t, result.Wrong+result.Unanswered)
 	require.NotZero(t, result.Served)
 	var instance uuid.UUID

@@ -200,9 +200,9 @@ func trickle(address, key string, length int, done <-chan struct{}) int {
 // floodReplica has a tenant flood a replica for two seconds, by a generator that doesn't heed
 // Retry-After.
 func (c *chaos) floodReplica(r *replica) func() {
-	wait := flood{r.address, 2 * time.Second, []floodCaller{{Key: c.ledger.tenant("slow").key, Connections: 100, Items: 1}}}.begin(c.t, -1)
+	sending := flood{r.address, 2 * time.Second, []floodCaller{{Key: c.ledger.tenant("slow").key, Connections: 100, Items: 1}}}.begin(c.t, -1)
 	return func() {
-		came := wait()[0]
+		came := sending.wait()[0]
 		key := ledgerKey{"slow", "evaluations"}
 		c.ledger.note(key, came.Served, http.StatusOK)
 		c.ledger.note(key, came.Unanswered, 0)

@@ -24,8 +24,8 @@ import (
 )
 
 // floodVariable makes this program a generator of load: a process of its own, so that what it
-// measures doesn't wait in the tests' scheduler. It reads a flood from standard input and writes
-// what came of each of its callers to standard output.
+// measures doesn't wait in the tests' scheduler. It reads a flood from standard input, writes a line
+// to standard output when it begins, and then what came of each of its callers.
 const floodVariable = "TOLLGATE_E2E_FLOOD"
 
 // flood is the load of one generator.
@@ -131,6 +131,7 @@ func generate() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	fmt.Println("begins")
 	results := make([]floodResult, len(f.Callers))
 	var callers sync.WaitGroup
 	for i := range f.Callers {
@@ -288,31 +289,51 @@ func exchange(conn net.Conn, reader *bufio.Reader, request []byte) (status int, 
 	}
 }
 
-// begin starts a generator; what it returns waits for what came of each caller. Where a core is
-// given, it is pinned to it.
-func (f flood) begin(t *testing.T, core int) (wait func() []floodResult) {
+// generator is a process that sends a flood.
+type generator struct {
+	t       *testing.T
+	command *exec.Cmd
+	// ended is closed once it has written what came of the flood, or has died.
+	ended   chan struct{}
+	written []byte
+	err     error
+}
+
+// begin starts a generator, and returns once it sends: on a busy machine that takes seconds. Where
+// a core is given, it is pinned to it.
+func (f flood) begin(t *testing.T, core int) *generator {
 	t.Helper()
 	in, err := json.Marshal(f)
 	require.NoError(t, err)
 	program, err := os.Executable()
 	require.NoError(t, err)
-	command := exec.Command(program)
+	g := &generator{t: t, command: exec.Command(program), ended: make(chan struct{})}
 	if core >= 0 {
-		command = exec.Command("taskset", "-c", strconv.Itoa(core), program)
+		g.command = exec.Command("taskset", "-c", strconv.Itoa(core), program)
 	}
-	command.Env = append(os.Environ(), floodVariable+"=1")
-	command.Stdin, command.Stderr = bytes.NewReader(in), os.Stderr
-	out, err := command.StdoutPipe()
+	g.command.Env = append(os.Environ(), floodVariable+"=1")
+	g.command.Stdin, g.command.Stderr = bytes.NewReader(in), os.Stderr
+	out, err := g.command.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, command.Start())
-	t.Cleanup(func() { _ = command.Process.Kill() })
-	return func() []floodResult {
-		t.Helper()
-		written, err := io.ReadAll(out)
-		require.NoError(t, err)
-		require.NoError(t, command.Wait())
-		var results []floodResult
-		require.NoError(t, json.Unmarshal(written, &results), string(written))
-		return results
-	}
+	require.NoError(t, g.command.Start())
+	t.Cleanup(func() { _ = g.command.Process.Kill() })
+	reader := bufio.NewReader(out)
+	_, err = reader.ReadString('\n')
+	require.NoError(t, err, "the generator never began")
+	go func() {
+		defer close(g.ended)
+		g.written, g.err = io.ReadAll(reader)
+	}()
+	return g
+}
+
+// wait waits for what came of each caller.
+func (g *generator) wait() []floodResult {
+	g.t.Helper()
+	<-g.ended
+	require.NoError(g.t, g.err)
+	require.NoError(g.t, g.command.Wait())
+	var results []floodResult
+	require.NoError(g.t, json.Unmarshal(g.written, &results), string(g.written))
+	return results
 }

@@ -63,7 +63,7 @@ func (r *overloadRig) start(maxDelay string) {
 	if r.pinned {
 		require.NoError(r.t, exec.Command("taskset", "-acp", "0", strconv.Itoa(r.api.command.Process.Pid)).Run())
 	}
-	r.send(r.callers(politeRate, 4), 500*time.Millisecond)()
+	r.send(r.callers(politeRate, 4), 500*time.Millisecond).wait()
 }
 
 // callers are the polite ones, at a rate each.
@@ -74,24 +74,33 @@ func (r *overloadRig) callers(rate, connections int) (all []floodCaller) {
 	return all
 }
 
-// send begins to send; what it returns waits for what came of it, which is noted.
-func (r *overloadRig) send(callers []floodCaller, long time.Duration) (wait func() []floodResult) {
+// overloadTraffic is what callers send to a rig's API.
+type overloadTraffic struct {
+	*generator
+	rig     *overloadRig
+	callers []floodCaller
+}
+
+// send begins to send, and returns once it does.
+func (r *overloadRig) send(callers []floodCaller, long time.Duration) overloadTraffic {
 	r.t.Helper()
 	core := -1
 	if r.pinned {
 		core = 1
 	}
-	waiting := flood{strings.TrimPrefix(r.api.url, "http://"), long, callers}.begin(r.t, core)
-	return func() []floodResult {
-		r.t.Helper()
-		results := waiting()
-		for i, result := range results {
-			r.acknowledged[callers[i].Key] += result.Served * int64(callers[i].Items)
-			require.Zero(r.t, result.Wrong, "neither served nor refused with Retry-After")
-			require.Zero(r.t, result.Unanswered)
-		}
-		return results
+	return overloadTraffic{flood{strings.TrimPrefix(r.api.url, "http://"), long, callers}.begin(r.t, core), r, callers}
+}
+
+// wait waits for what came of it, and notes that.
+func (o overloadTraffic) wait() []floodResult {
+	o.t.Helper()
+	results := o.generator.wait()
+	for i, result := range results {
+		o.rig.acknowledged[o.callers[i].Key] += result.Served * int64(o.callers[i].Items)
+		require.Zero(o.t, result.Wrong, "neither served nor refused with Retry-After")
+		require.Zero(o.t, result.Unanswered)
 	}
+	return results
 }
 
 // overloadFigures are what came of one flood.
@@ -107,21 +116,26 @@ type overloadFigures struct {
 }
 
 // flood floods for so long, by one tenant with so many connections, and looks how the others fare.
-// In the middle the API must be ready, and say what it is.
+// All the while the API must be ready, and say at some time what it is.
 func (r *overloadRig) flood(rate, connections int, long time.Duration, says string) (f overloadFigures) {
 	r.t.Helper()
 	flooding := r.send([]floodCaller{{Key: r.flooding.key, Rate: rate, Connections: connections, Items: floodItems}}, long)
 	time.Sleep(long / 5)
 	polite := r.send(r.callers(politeRate, 16), long*3/5)
 	f.said = says == ""
-	for until := time.Now().Add(long / 2); time.Now().Before(until); time.Sleep(long / 20) {
+	for running := true; running; {
+		select {
+		case <-flooding.ended:
+			running = false
+		case <-time.After(long / 20):
+		}
 		f.memory = max(f.memory, r.api.rss())
 		status, answer := r.api.call("GET", "/readyz", "", nil)
 		require.Equal(r.t, 200, status)
 		f.said = f.said || answer["parts"].(map[string]any)["load"] == says
 	}
-	f.flooding = flooding()[0]
-	each := polite()
+	f.flooding = flooding.wait()[0]
+	each := polite.wait()
 	for _, one := range each {
 		f.politeRefused += one.Refused
 	}
@@ -191,7 +205,7 @@ func TestOverload(t *testing.T) {
 		r.start(maxDelay)
 		unloaded := r.api.rss()
 		if rate == 0 {
-			can := r.send([]floodCaller{{Key: r.flooding.key, Connections: 32, Items: floodItems}}, 2*time.Second)()[0]
+			can := r.send([]floodCaller{{Key: r.flooding.key, Connections: 32, Items: floodItems}}, 2*time.Second).wait()[0]
 			rate = int(can.Served)
 			t.Logf("capacity: %d requests of %d reports a second; unloaded: %d MiB", rate/2, floodItems, unloaded)
 		}
