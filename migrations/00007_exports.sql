@@ -116,7 +116,7 @@ CREATE TABLE export_corrections (
     export_id       uuid NOT NULL REFERENCES exports (id),
     corrected_id    uuid NOT NULL REFERENCES exports (id),
     organization_id uuid NOT NULL,
-    PRIMARY KEY (export_id, corrected_id, organization_id)
+    PRIMARY KEY (export_id, organization_id, corrected_id)
 );
 COMMENT ON TABLE export_corrections IS 'Organizations whose closed period is rated again: usage of it came after its close, or it was parked.';
 

@@ -34,10 +34,12 @@ func (u *creditUses) add(organization uuid.UUID, uses []billing.CreditUse) {
 // plan keeps what an export is to take of grants, in place of what was kept for the
 // organizations.
 func (u *creditUses) plan(ctx context.Context, tx scoped, export uuid.UUID, organizations []uuid.UUID) error {
-	if err := tx.DeleteCreditUses(ctx, export, organizations); err != nil || len(u.grants) == 0 {
+	first, last := ends(organizations)
+	err := tx.DeleteCreditUses(ctx, db.DeleteCreditUsesParams{ExportID: export, Organizations: organizations, First: first, Last: last})
+	if err != nil || len(u.grants) == 0 {
 		return err
 	}
-	_, err := tx.Exec(ctx, `
+	_, err = tx.Exec(ctx, `
 		INSERT INTO export_credit_uses (export_id, organization_id, grant_id, amount, position)
 		SELECT $1::uuid, * FROM unnest($2::uuid[], $3::uuid[], $4::text[]::numeric[], $5::int4[])`,
 		export, u.organizations, u.grants, u.amounts, u.positions)
@@ -77,7 +79,7 @@ func freezeCredits(ctx context.Context, tx scoped, export db.Export) (int64, err
 // exportCredits returns what was frozen for some organizations, each one's grants in
 // the order in which they are burned. An organization without any has no entry.
 func exportCredits(ctx context.Context, tx scoped, export uuid.UUID, organizations []uuid.UUID) (map[uuid.UUID][]billing.CreditGrant, error) {
-	rows, err := tx.ExportCredits(ctx, export, organizations)
+	rows, err := tx.ExportCredits(ctx, organizations, export)
 	found := map[uuid.UUID][]billing.CreditGrant{}
 	for _, r := range rows {
 		found[r.OrganizationID] = append(found[r.OrganizationID], frozenCredit(r))

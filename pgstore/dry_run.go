@@ -29,7 +29,7 @@ func (s *Store) BilledPeriod(ctx context.Context, id, organization uuid.UUID) ([
 }
 
 func exportOrganizations(ctx context.Context, tx scoped, export uuid.UUID, organizations []uuid.UUID) ([]db.AccountOrganizationsRow, error) {
-	rows, err := tx.AccountOrganizationsOf(ctx, export, organizations)
+	rows, err := tx.AccountOrganizationsOf(ctx, organizations, export)
 	return convert(rows, func(r db.AccountOrganizationsOfRow) db.AccountOrganizationsRow { return db.AccountOrganizationsRow(r) }), err
 }
 
@@ -70,7 +70,7 @@ func readBilled(ctx context.Context, tx scoped, id uuid.UUID, rows []db.AccountO
 
 // billed returns what the statements charge for the export's own period.
 func (p *ratingPage) billed(ctx context.Context, tx scoped) (map[uuid.UUID]*money.Amount, error) {
-	rows, err := tx.BilledBy(ctx, p.export.ID, p.organizations)
+	rows, err := tx.BilledBy(ctx, p.organizations, p.export.ID)
 	out := map[uuid.UUID]*money.Amount{}
 	for _, row := range rows {
 		var amount money.Amount

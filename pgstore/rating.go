@@ -205,11 +205,11 @@ func (p *ratingPage) ratables(ctx context.Context, tx scoped) ([]billing.Ratable
 }
 
 func (p *ratingPage) closed(ctx context.Context, tx scoped) (map[uuid.UUID][]billing.ClosedPeriod, error) {
-	rows, err := tx.CorrectionsOf(ctx, p.export.ID, p.organizations)
+	rows, err := tx.CorrectionsOf(ctx, p.organizations, p.export.ID)
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
-	issued, err := tx.IssuedCorrections(ctx, p.export.ID, p.export.Period, p.organizations)
+	issued, err := tx.IssuedCorrections(ctx, p.organizations, p.export.ID, p.export.Period)
 	if err != nil {
 		return nil, err
 	}
@@ -261,8 +261,8 @@ func (p *ratingPage) closedPeriod(row db.CorrectionsOfRow, corrections []billing
 	period := *p.periods[row.OrganizationID]
 	period.Period, period.Cut, period.Segments = calendar.PeriodOf(row.Period), row.Cut, nil
 	var billed []billing.Billed
-	if row.Document != nil {
-		s, err := statement(*row.Document, "", "")
+	if row.Document != "" {
+		s, err := statement(row.Document, "", "")
 		if err != nil {
 			return period, nil, fmt.Errorf("organization %s: %w", row.OrganizationID, err)
 		}
@@ -293,10 +293,14 @@ func (s *Store) PutStatements(ctx context.Context, id uuid.UUID, page billing.Ra
 		if err := tx.ForgetCounts(ctx, id); err != nil {
 			return err
 		}
-		if err := tx.DeleteStatements(ctx, id, page.Organizations); err != nil {
+		first, last := ends(page.Organizations)
+		err = tx.DeleteStatements(ctx, db.DeleteStatementsParams{ExportID: id, Organizations: page.Organizations, First: first, Last: last})
+		if err != nil {
 			return err
 		}
-		if err := tx.Unpark(ctx, id, rows.organizations); err != nil {
+		first, last = ends(rows.organizations)
+		err = tx.Unpark(ctx, db.UnparkParams{ExportID: id, Organizations: rows.organizations, First: first, Last: last})
+		if err != nil {
 			return err
 		}
 		for _, p := range page.Parked {

@@ -99,7 +99,7 @@ func lastDelivered(ctx context.Context, tx scoped, export db.Export, earlier []u
 		return map[uuid.UUID]*sinks.Statement{}, nil
 	}
 	organizations := convert(rows, func(r db.IssuedStatementsRow) uuid.UUID { return r.OrganizationID })
-	taken, err := tx.LastDelivered(ctx, earlier, organizations, sink)
+	taken, err := tx.LastDelivered(ctx, organizations, earlier, sink)
 	if err != nil {
 		return nil, err
 	}

@@ -102,13 +102,17 @@ WHERE export_id = @export_id AND organization_id > @after AND organization_id <=
 ORDER BY organization_id LIMIT @page_size;
 
 -- name: AccountOrganizationsOf :many
-SELECT organization_id, name, currency FROM export_organizations
-WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[])
-ORDER BY organization_id;
-
--- name: SegmentsOf :many
 -- Here and below, each organization's rows are looked up by their key (OFFSET keeps that from being planned anew): statistics
 -- don't know a new export's rows, and would have all of them compared with every organization.
+SELECT o.organization_id, o.name, o.currency
+FROM unnest(@organizations::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT e.organization_id, e.name, e.currency FROM export_organizations e
+    WHERE e.export_id = @export_id AND e.organization_id = page.organization_id OFFSET 0
+) AS o
+ORDER BY o.organization_id;
+
+-- name: SegmentsOf :many
 SELECT s.organization_id, s.start_at, s.end_at, s.plan, s.plan_version
 FROM unnest(@organizations::uuid[]) AS page (organization_id)
 CROSS JOIN LATERAL (
@@ -142,25 +146,39 @@ JOIN export_segments s ON s.export_id = c.corrected_id AND s.organization_id = c
 WHERE c.export_id = @export_id;
 
 -- name: CorrectionsOf :many
-SELECT c.organization_id, c.corrected_id, e.period, e.cut, s.document
-FROM export_corrections c
+SELECT c.organization_id, c.corrected_id, e.period, e.cut, coalesce(s.document, '')::text AS document
+FROM unnest(@organizations::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT k.organization_id, k.corrected_id FROM export_corrections k
+    WHERE k.export_id = @export_id AND k.organization_id = page.organization_id OFFSET 0
+) AS c
 JOIN exports e ON e.id = c.corrected_id
-LEFT JOIN statements s ON s.export_id = c.corrected_id AND s.organization_id = c.organization_id
-WHERE c.export_id = @export_id AND c.organization_id = ANY(@organizations::uuid[])
+LEFT JOIN LATERAL (
+    SELECT b.document FROM statements b
+    WHERE b.export_id = c.corrected_id AND b.organization_id = c.organization_id OFFSET 0
+) AS s ON true
 ORDER BY c.organization_id, e.period;
 
 -- name: IssuedCorrections :many
 -- Statements with corrections that count: those of closed exports.
-SELECT s.organization_id, s.document FROM statements s
-JOIN exports e ON e.id = s.export_id AND e.stage IN ('closed', 'delivering', 'issuing') AND e.issued_at IS NOT NULL
-WHERE s.corrects AND s.issued AND s.export_id <> @export_id AND e.period <> @period AND s.organization_id = ANY(@organizations::uuid[])
+SELECT s.organization_id, s.document
+FROM unnest(@organizations::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT c.organization_id, c.export_id, c.issued, c.document FROM statements c
+    WHERE c.organization_id = page.organization_id AND c.corrects AND c.export_id <> @export_id OFFSET 0
+) AS s
+JOIN exports e ON e.id = s.export_id AND e.stage IN ('closed', 'delivering', 'issuing') AND e.issued_at IS NOT NULL AND e.period <> @period
+WHERE s.issued
 ORDER BY s.organization_id, e.period;
 
 -- name: DeleteStatements :exec
-DELETE FROM statements WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
+-- Here and below, the first and the last organization bound what is read where not each of a page is looked up by itself.
+DELETE FROM statements WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[])
+    AND organization_id BETWEEN @first AND @last;
 
 -- name: Unpark :exec
-DELETE FROM export_parked WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
+DELETE FROM export_parked WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[])
+    AND organization_id BETWEEN @first AND @last;
 
 -- name: Park :exec
 INSERT INTO export_parked (export_id, organization_id, reason) VALUES (@export_id, @organization_id, @reason)
@@ -214,8 +232,12 @@ WHERE export_id = @export_id AND organization_id > @after ORDER BY organization_
 
 -- name: BilledBy :many
 -- What statements charge in all; where they correct other periods, their documents say what for.
-SELECT organization_id, currency, subtotal::text AS subtotal, CASE WHEN corrects THEN document ELSE '' END AS document FROM statements
-WHERE export_id = @export_id AND organization_id = ANY(@organizations::uuid[]);
+SELECT s.organization_id, s.currency, s.subtotal::text AS subtotal, s.document
+FROM unnest(@organizations::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT b.organization_id, b.currency, b.subtotal, CASE WHEN b.corrects THEN b.document ELSE '' END AS document FROM statements b
+    WHERE b.export_id = @export_id AND b.organization_id = page.organization_id OFFSET 0
+) AS s;
 
 -- name: StatementOf :one
 SELECT organization_id, coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, issued, document FROM statements

@@ -93,12 +93,14 @@ LEFT JOIN (
 WHERE b.remaining + coalesce(back.amount, 0) > 0 AND b.effective_at <= @at::timestamptz AND (b.expires_at IS NULL OR b.expires_at > @at);
 
 -- name: DeleteCreditUses :exec
-DELETE FROM export_credit_uses WHERE export_id = @export_id AND organization_id = ANY (@organizations::uuid[]);
+-- The first and the last organization bound what is read where not each of a page is looked up by itself.
+DELETE FROM export_credit_uses WHERE export_id = @export_id AND organization_id = ANY (@organizations::uuid[])
+    AND organization_id BETWEEN @first AND @last;
 
 -- name: ExportCredits :many
--- In the order of burning.
+-- In the order of burning. Each organization's rows are looked up by their key (OFFSET keeps that from being planned anew).
 SELECT c.grant_id, c.organization_id, c.currency, c.remaining, c.priority, c.effective_at, c.expires_at, c.note, g.amount, g.created_at
-FROM export_credits c
-JOIN credit_grants g ON g.id = c.grant_id
-WHERE c.export_id = @export_id AND c.organization_id = ANY (@organizations::uuid[])
+FROM unnest(@organizations::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (SELECT e.* FROM export_credits e WHERE e.export_id = @export_id AND e.organization_id = page.organization_id OFFSET 0) AS c
+CROSS JOIN LATERAL (SELECT a.amount, a.created_at FROM credit_grants a WHERE a.id = c.grant_id OFFSET 0) AS g
 ORDER BY c.organization_id, c.priority, c.expires_at NULLS LAST, c.effective_at, c.grant_id;

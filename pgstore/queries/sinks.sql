@@ -40,9 +40,12 @@ FROM (
     WHERE i.export_id = @export_id AND i.issued AND i.organization_id > @after AND i.organization_id <= @until
     ORDER BY i.organization_id LIMIT @page_size)
     UNION
-    (SELECT DISTINCT e.organization_id FROM statement_deliveries e
-    WHERE e.export_id = ANY(@earlier::uuid[]) AND e.sink = @sink AND e.organization_id > @after AND e.organization_id <= @until
-    ORDER BY e.organization_id LIMIT @page_size)
+    (SELECT taken.organization_id FROM unnest(@earlier::uuid[]) AS of (export_id)
+    CROSS JOIN LATERAL (
+        SELECT e.organization_id FROM statement_deliveries e
+        WHERE e.export_id = of.export_id AND e.sink = @sink AND e.organization_id > @after AND e.organization_id <= @until
+        ORDER BY e.organization_id LIMIT @page_size
+    ) AS taken)
     ORDER BY organization_id LIMIT @page_size
 ) AS page
 LEFT JOIN LATERAL (
@@ -61,12 +64,22 @@ ORDER BY page.organization_id;
 
 -- name: LastDelivered :many
 -- What a sink has taken last of organizations in earlier revisions; an empty document says that it was taken back.
-SELECT DISTINCT ON (d.organization_id) d.organization_id, coalesce(s.number, '')::text AS number, coalesce(s.document, '')::text AS document
-FROM statement_deliveries d
-JOIN exports e ON e.id = d.export_id
-LEFT JOIN statements s ON s.export_id = d.export_id AND s.organization_id = d.organization_id
-WHERE d.export_id = ANY(@earlier::uuid[]) AND d.organization_id = ANY(@organizations::uuid[]) AND d.sink = @sink
-ORDER BY d.organization_id, e.revision DESC;
+SELECT d.organization_id, coalesce(s.number, '')::text AS number, coalesce(s.document, '')::text AS document
+FROM unnest(@organizations::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT t.organization_id, t.export_id
+    FROM unnest(@earlier::uuid[]) AS of (export_id)
+    CROSS JOIN LATERAL (
+        SELECT k.organization_id, k.export_id FROM statement_deliveries k
+        WHERE k.export_id = of.export_id AND k.organization_id = page.organization_id AND k.sink = @sink OFFSET 0
+    ) AS t
+    JOIN exports e ON e.id = t.export_id
+    ORDER BY e.revision DESC LIMIT 1
+) AS d
+LEFT JOIN LATERAL (
+    SELECT n.number, n.document FROM statements n
+    WHERE n.export_id = d.export_id AND n.organization_id = d.organization_id OFFSET 0
+) AS s ON true;
 
 -- name: MarkDelivered :exec
 INSERT INTO statement_deliveries (export_id, organization_id, sink, external_id) VALUES (@export_id, @organization_id, @sink, @external_id)

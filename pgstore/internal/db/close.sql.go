@@ -57,9 +57,13 @@ func (q *Queries) AccountOrganizations(ctx context.Context, arg AccountOrganizat
 }
 
 const accountOrganizationsOf = `-- name: AccountOrganizationsOf :many
-SELECT organization_id, name, currency FROM export_organizations
-WHERE export_id = $1 AND organization_id = ANY($2::uuid[])
-ORDER BY organization_id
+SELECT o.organization_id, o.name, o.currency
+FROM unnest($1::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT e.organization_id, e.name, e.currency FROM export_organizations e
+    WHERE e.export_id = $2 AND e.organization_id = page.organization_id OFFSET 0
+) AS o
+ORDER BY o.organization_id
 `
 
 type AccountOrganizationsOfRow struct {
@@ -68,8 +72,10 @@ type AccountOrganizationsOfRow struct {
 	Currency       string
 }
 
-func (q *Queries) AccountOrganizationsOf(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) ([]AccountOrganizationsOfRow, error) {
-	rows, err := q.db.Query(ctx, accountOrganizationsOf, exportID, organizations)
+// Here and below, each organization's rows are looked up by their key (OFFSET keeps that from being planned anew): statistics
+// don't know a new export's rows, and would have all of them compared with every organization.
+func (q *Queries) AccountOrganizationsOf(ctx context.Context, organizations []uuid.UUID, exportID uuid.UUID) ([]AccountOrganizationsOfRow, error) {
+	rows, err := q.db.Query(ctx, accountOrganizationsOf, organizations, exportID)
 	if err != nil {
 		return nil, err
 	}
@@ -142,8 +148,12 @@ func (q *Queries) AvoidNestedLoops(ctx context.Context) error {
 }
 
 const billedBy = `-- name: BilledBy :many
-SELECT organization_id, currency, subtotal::text AS subtotal, CASE WHEN corrects THEN document ELSE '' END AS document FROM statements
-WHERE export_id = $1 AND organization_id = ANY($2::uuid[])
+SELECT s.organization_id, s.currency, s.subtotal::text AS subtotal, s.document
+FROM unnest($1::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT b.organization_id, b.currency, b.subtotal, CASE WHEN b.corrects THEN b.document ELSE '' END AS document FROM statements b
+    WHERE b.export_id = $2 AND b.organization_id = page.organization_id OFFSET 0
+) AS s
 `
 
 type BilledByRow struct {
@@ -154,8 +164,8 @@ type BilledByRow struct {
 }
 
 // What statements charge in all; where they correct other periods, their documents say what for.
-func (q *Queries) BilledBy(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) ([]BilledByRow, error) {
-	rows, err := q.db.Query(ctx, billedBy, exportID, organizations)
+func (q *Queries) BilledBy(ctx context.Context, organizations []uuid.UUID, exportID uuid.UUID) ([]BilledByRow, error) {
+	rows, err := q.db.Query(ctx, billedBy, organizations, exportID)
 	if err != nil {
 		return nil, err
 	}
@@ -259,11 +269,17 @@ func (q *Queries) CorrectingStatements(ctx context.Context, exportID uuid.UUID, 
 }
 
 const correctionsOf = `-- name: CorrectionsOf :many
-SELECT c.organization_id, c.corrected_id, e.period, e.cut, s.document
-FROM export_corrections c
+SELECT c.organization_id, c.corrected_id, e.period, e.cut, coalesce(s.document, '')::text AS document
+FROM unnest($1::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT k.organization_id, k.corrected_id FROM export_corrections k
+    WHERE k.export_id = $2 AND k.organization_id = page.organization_id OFFSET 0
+) AS c
 JOIN exports e ON e.id = c.corrected_id
-LEFT JOIN statements s ON s.export_id = c.corrected_id AND s.organization_id = c.organization_id
-WHERE c.export_id = $1 AND c.organization_id = ANY($2::uuid[])
+LEFT JOIN LATERAL (
+    SELECT b.document FROM statements b
+    WHERE b.export_id = c.corrected_id AND b.organization_id = c.organization_id OFFSET 0
+) AS s ON true
 ORDER BY c.organization_id, e.period
 `
 
@@ -272,11 +288,11 @@ type CorrectionsOfRow struct {
 	CorrectedID    uuid.UUID
 	Period         time.Time
 	Cut            time.Time
-	Document       *string
+	Document       string
 }
 
-func (q *Queries) CorrectionsOf(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) ([]CorrectionsOfRow, error) {
-	rows, err := q.db.Query(ctx, correctionsOf, exportID, organizations)
+func (q *Queries) CorrectionsOf(ctx context.Context, organizations []uuid.UUID, exportID uuid.UUID) ([]CorrectionsOfRow, error) {
+	rows, err := q.db.Query(ctx, correctionsOf, organizations, exportID)
 	if err != nil {
 		return nil, err
 	}
@@ -345,10 +361,24 @@ func (q *Queries) Decisions(ctx context.Context, exportID uuid.UUID) ([]Decision
 
 const deleteStatements = `-- name: DeleteStatements :exec
 DELETE FROM statements WHERE export_id = $1 AND organization_id = ANY($2::uuid[])
+    AND organization_id BETWEEN $3 AND $4
 `
 
-func (q *Queries) DeleteStatements(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) error {
-	_, err := q.db.Exec(ctx, deleteStatements, exportID, organizations)
+type DeleteStatementsParams struct {
+	ExportID      uuid.UUID
+	Organizations []uuid.UUID
+	First         uuid.UUID
+	Last          uuid.UUID
+}
+
+// Here and below, the first and the last organization bound what is read where not each of a page is looked up by itself.
+func (q *Queries) DeleteStatements(ctx context.Context, arg DeleteStatementsParams) error {
+	_, err := q.db.Exec(ctx, deleteStatements,
+		arg.ExportID,
+		arg.Organizations,
+		arg.First,
+		arg.Last,
+	)
 	return err
 }
 
@@ -455,9 +485,14 @@ func (q *Queries) IssueStatements(ctx context.Context, exportID uuid.UUID) error
 }
 
 const issuedCorrections = `-- name: IssuedCorrections :many
-SELECT s.organization_id, s.document FROM statements s
-JOIN exports e ON e.id = s.export_id AND e.stage IN ('closed', 'delivering', 'issuing') AND e.issued_at IS NOT NULL
-WHERE s.corrects AND s.issued AND s.export_id <> $1 AND e.period <> $2 AND s.organization_id = ANY($3::uuid[])
+SELECT s.organization_id, s.document
+FROM unnest($1::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT c.organization_id, c.export_id, c.issued, c.document FROM statements c
+    WHERE c.organization_id = page.organization_id AND c.corrects AND c.export_id <> $2 OFFSET 0
+) AS s
+JOIN exports e ON e.id = s.export_id AND e.stage IN ('closed', 'delivering', 'issuing') AND e.issued_at IS NOT NULL AND e.period <> $3
+WHERE s.issued
 ORDER BY s.organization_id, e.period
 `
 
@@ -467,8 +502,8 @@ type IssuedCorrectionsRow struct {
 }
 
 // Statements with corrections that count: those of closed exports.
-func (q *Queries) IssuedCorrections(ctx context.Context, exportID uuid.UUID, period time.Time, organizations []uuid.UUID) ([]IssuedCorrectionsRow, error) {
-	rows, err := q.db.Query(ctx, issuedCorrections, exportID, period, organizations)
+func (q *Queries) IssuedCorrections(ctx context.Context, organizations []uuid.UUID, exportID uuid.UUID, period time.Time) ([]IssuedCorrectionsRow, error) {
+	rows, err := q.db.Query(ctx, issuedCorrections, organizations, exportID, period)
 	if err != nil {
 		return nil, err
 	}
@@ -945,8 +980,6 @@ type SegmentsOfRow struct {
 	PlanVersion    int64
 }
 
-// Here and below, each organization's rows are looked up by their key (OFFSET keeps that from being planned anew): statistics
-// don't know a new export's rows, and would have all of them compared with every organization.
 func (q *Queries) SegmentsOf(ctx context.Context, organizations []uuid.UUID, exportID uuid.UUID) ([]SegmentsOfRow, error) {
 	rows, err := q.db.Query(ctx, segmentsOf, organizations, exportID)
 	if err != nil {
@@ -1077,10 +1110,23 @@ func (q *Queries) SupersedeExport(ctx context.Context, id uuid.UUID) error {
 
 const unpark = `-- name: Unpark :exec
 DELETE FROM export_parked WHERE export_id = $1 AND organization_id = ANY($2::uuid[])
+    AND organization_id BETWEEN $3 AND $4
 `
 
-func (q *Queries) Unpark(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) error {
-	_, err := q.db.Exec(ctx, unpark, exportID, organizations)
+type UnparkParams struct {
+	ExportID      uuid.UUID
+	Organizations []uuid.UUID
+	First         uuid.UUID
+	Last          uuid.UUID
+}
+
+func (q *Queries) Unpark(ctx context.Context, arg UnparkParams) error {
+	_, err := q.db.Exec(ctx, unpark,
+		arg.ExportID,
+		arg.Organizations,
+		arg.First,
+		arg.Last,
+	)
 	return err
 }
 

@@ -172,10 +172,24 @@ func (q *Queries) CreditEntries(ctx context.Context, organizationID uuid.UUID, a
 
 const deleteCreditUses = `-- name: DeleteCreditUses :exec
 DELETE FROM export_credit_uses WHERE export_id = $1 AND organization_id = ANY ($2::uuid[])
+    AND organization_id BETWEEN $3 AND $4
 `
 
-func (q *Queries) DeleteCreditUses(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) error {
-	_, err := q.db.Exec(ctx, deleteCreditUses, exportID, organizations)
+type DeleteCreditUsesParams struct {
+	ExportID      uuid.UUID
+	Organizations []uuid.UUID
+	First         uuid.UUID
+	Last          uuid.UUID
+}
+
+// The first and the last organization bound what is read where not each of a page is looked up by itself.
+func (q *Queries) DeleteCreditUses(ctx context.Context, arg DeleteCreditUsesParams) error {
+	_, err := q.db.Exec(ctx, deleteCreditUses,
+		arg.ExportID,
+		arg.Organizations,
+		arg.First,
+		arg.Last,
+	)
 	return err
 }
 
@@ -212,9 +226,9 @@ func (q *Queries) ExpiredCreditGrants(ctx context.Context, at time.Time, rowLimi
 
 const exportCredits = `-- name: ExportCredits :many
 SELECT c.grant_id, c.organization_id, c.currency, c.remaining, c.priority, c.effective_at, c.expires_at, c.note, g.amount, g.created_at
-FROM export_credits c
-JOIN credit_grants g ON g.id = c.grant_id
-WHERE c.export_id = $1 AND c.organization_id = ANY ($2::uuid[])
+FROM unnest($1::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (SELECT e.export_id, e.organization_id, e.grant_id, e.currency, e.remaining, e.priority, e.effective_at, e.expires_at, e.note FROM export_credits e WHERE e.export_id = $2 AND e.organization_id = page.organization_id OFFSET 0) AS c
+CROSS JOIN LATERAL (SELECT a.amount, a.created_at FROM credit_grants a WHERE a.id = c.grant_id OFFSET 0) AS g
 ORDER BY c.organization_id, c.priority, c.expires_at NULLS LAST, c.effective_at, c.grant_id
 `
 
@@ -231,9 +245,9 @@ type ExportCreditsRow struct {
 	CreatedAt      time.Time
 }
 
-// In the order of burning.
-func (q *Queries) ExportCredits(ctx context.Context, exportID uuid.UUID, organizations []uuid.UUID) ([]ExportCreditsRow, error) {
-	rows, err := q.db.Query(ctx, exportCredits, exportID, organizations)
+// In the order of burning. Each organization's rows are looked up by their key (OFFSET keeps that from being planned anew).
+func (q *Queries) ExportCredits(ctx context.Context, organizations []uuid.UUID, exportID uuid.UUID) ([]ExportCreditsRow, error) {
+	rows, err := q.db.Query(ctx, exportCredits, organizations, exportID)
 	if err != nil {
 		return nil, err
 	}

@@ -136,9 +136,12 @@ FROM (
     WHERE i.export_id = $2 AND i.issued AND i.organization_id > $3 AND i.organization_id <= $4
     ORDER BY i.organization_id LIMIT $1)
     UNION
-    (SELECT DISTINCT e.organization_id FROM statement_deliveries e
-    WHERE e.export_id = ANY($5::uuid[]) AND e.sink = $6 AND e.organization_id > $3 AND e.organization_id <= $4
-    ORDER BY e.organization_id LIMIT $1)
+    (SELECT taken.organization_id FROM unnest($5::uuid[]) AS of (export_id)
+    CROSS JOIN LATERAL (
+        SELECT e.organization_id FROM statement_deliveries e
+        WHERE e.export_id = of.export_id AND e.sink = $6 AND e.organization_id > $3 AND e.organization_id <= $4
+        ORDER BY e.organization_id LIMIT $1
+    ) AS taken)
     ORDER BY organization_id LIMIT $1
 ) AS page
 LEFT JOIN LATERAL (
@@ -231,12 +234,22 @@ func (q *Queries) KeptDeliveries(ctx context.Context, sink string, exportID uuid
 }
 
 const lastDelivered = `-- name: LastDelivered :many
-SELECT DISTINCT ON (d.organization_id) d.organization_id, coalesce(s.number, '')::text AS number, coalesce(s.document, '')::text AS document
-FROM statement_deliveries d
-JOIN exports e ON e.id = d.export_id
-LEFT JOIN statements s ON s.export_id = d.export_id AND s.organization_id = d.organization_id
-WHERE d.export_id = ANY($1::uuid[]) AND d.organization_id = ANY($2::uuid[]) AND d.sink = $3
-ORDER BY d.organization_id, e.revision DESC
+SELECT d.organization_id, coalesce(s.number, '')::text AS number, coalesce(s.document, '')::text AS document
+FROM unnest($1::uuid[]) AS page (organization_id)
+CROSS JOIN LATERAL (
+    SELECT t.organization_id, t.export_id
+    FROM unnest($2::uuid[]) AS of (export_id)
+    CROSS JOIN LATERAL (
+        SELECT k.organization_id, k.export_id FROM statement_deliveries k
+        WHERE k.export_id = of.export_id AND k.organization_id = page.organization_id AND k.sink = $3 OFFSET 0
+    ) AS t
+    JOIN exports e ON e.id = t.export_id
+    ORDER BY e.revision DESC LIMIT 1
+) AS d
+LEFT JOIN LATERAL (
+    SELECT n.number, n.document FROM statements n
+    WHERE n.export_id = d.export_id AND n.organization_id = d.organization_id OFFSET 0
+) AS s ON true
 `
 
 type LastDeliveredRow struct {
@@ -246,8 +259,8 @@ type LastDeliveredRow struct {
 }
 
 // What a sink has taken last of organizations in earlier revisions; an empty document says that it was taken back.
-func (q *Queries) LastDelivered(ctx context.Context, earlier []uuid.UUID, organizations []uuid.UUID, sink string) ([]LastDeliveredRow, error) {
-	rows, err := q.db.Query(ctx, lastDelivered, earlier, organizations, sink)
+func (q *Queries) LastDelivered(ctx context.Context, organizations []uuid.UUID, earlier []uuid.UUID, sink string) ([]LastDeliveredRow, error) {
+	rows, err := q.db.Query(ctx, lastDelivered, organizations, earlier, sink)
 	if err != nil {
 		return nil, err
 	}
