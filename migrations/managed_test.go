@@ -14,10 +14,12 @@ import (
 // made.
 func TestMigrationsNeedNoSuperuser(t *testing.T) {
 	// A server of its own: roles belong to all databases of one.
-	db := pgtest.NewServer(t).NewEmptyDatabase(t)
+	db := pgtest.NewVirginServer(t).NewEmptyDatabase(t)
 	admin := connect(t, db.URL)
 	var database string
-	require.NoError(t, admin.QueryRow(t.Context(), `SELECT current_database()`).Scan(&database))
+	var roles int
+	require.NoError(t, admin.QueryRow(t.Context(), `SELECT current_database(), (SELECT count(*) FROM pg_roles WHERE rolname = $1)`, migrations.APIRole).Scan(&database, &roles))
+	require.Zero(t, roles, "the owner makes the role")
 	for _, statement := range []string{
 		`CREATE ROLE owner LOGIN PASSWORD 'trial-of-an-owner' CREATEROLE`,
 		`ALTER DATABASE "` + database + `" OWNER TO owner`,

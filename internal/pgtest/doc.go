@@ -14,6 +14,9 @@
 // TOLLGATE_TEST_DATABASE_URL is set, to a superuser's URL, that server is used instead.
 // A test whose server can't be had fails; it never skips.
 //
+// The servers that tests have for themselves begin as copies of one that is stopped: see image. Test binaries
+// that run together share it, in the folder that TOLLGATE_TEST_SERVER_IMAGES names.
+//
 // Roles belong to a server and not to a database, so a test that drops the role
 // tollgate_api, or restarts Postgres, takes a server of its own with NewServer.
 package pgtest

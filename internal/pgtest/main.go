@@ -38,8 +38,8 @@ func (w wrapped) Run() int {
 	shared.ready = true
 	shared.mu.Unlock()
 	code := w.inner.Run()
-	if err := shared.stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "pgtest: stop the shared server:", err)
+	if err := errors.Join(shared.stop(), shelf.remove()); err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest: stop the servers:", err)
 		return max(code, 1)
 	}
 	return code

@@ -81,8 +81,12 @@ func TestTemplateIsMadeOnceAndAnewWhenItWasLeftHalfMade(t *testing.T) {
 	admin := connect(t, server.cluster.admin.String())
 	name, err := templateName(migrations.FS, time.Now())
 	require.NoError(t, err)
-	_, err = admin.Exec(t.Context(), "CREATE DATABASE "+quoted(name))
-	require.NoError(t, err)
+	for _, statement := range []string{
+		"ALTER DATABASE " + quoted(name) + " IS_TEMPLATE false", "DROP DATABASE " + quoted(name), "CREATE DATABASE " + quoted(name),
+	} {
+		_, err = admin.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
 
 	api := connect(t, server.NewDatabase(t).APIURL)
 	require.Positive(t, one[int](t, api, "SELECT count(*) FROM goose_db_version"), "the half-made template must not be used")
@@ -95,6 +99,15 @@ func TestTemplateIsMadeOnceAndAnewWhenItWasLeftHalfMade(t *testing.T) {
 	require.NoError(t, err)
 	other.newDatabase(t, true)
 	require.Equal(t, first, oid(), "another test binary must use the same template")
+}
+
+// A server of a test's own has the template from its start, and is as durable as one that was made anew.
+func TestServersBeginAsACopy(t *testing.T) {
+	t.Parallel()
+	admin := connect(t, NewServer(t).cluster.admin.String())
+	require.Equal(t, 1, one[int](t, admin, "SELECT count(*) FROM pg_database WHERE datistemplate AND datname LIKE 'tollgate%'"))
+	require.Equal(t, "on", one[string](t, admin, "SHOW fsync"))
+	require.Equal(t, "on", one[string](t, admin, "SHOW data_checksums"))
 }
 
 func TestTemplateNameFollowsTheMigrations(t *testing.T) {

@@ -24,8 +24,22 @@ type Server struct {
 	cluster *cluster
 }
 
-// NewServer starts a server for one test. It ends with the test.
+// NewServer starts a server for one test. It ends with the test. It has the roles of Tollgate, and
+// the template of databases.
 func NewServer(t testing.TB) *Server {
+	t.Helper()
+	return newServer(t, func(dir string) { shelf.copyTo(t, dir) })
+}
+
+// NewVirginServer starts a server on which Tollgate never was, for tests of what the first
+// migration makes of a server. It ends with the test.
+func NewVirginServer(t testing.TB) *Server {
+	t.Helper()
+	return newServer(t, func(string) {})
+}
+
+// newServer starts a server on the data folder that prepare makes; on a new one, if it makes none.
+func newServer(t testing.TB, prepare func(dir string)) *Server {
 	t.Helper()
 	folder, err := newFolder()
 	require.NoError(t, err)
@@ -35,6 +49,7 @@ func NewServer(t testing.TB) *Server {
 		Durable: true,
 		Output:  os.Stderr,
 	}}
+	prepare(server.config.DataDir)
 	server.Start(t)
 	t.Cleanup(func() { server.Stop(t) })
 	server.cluster, err = newCluster(server.process.URL("postgres"))

@@ -29,6 +29,7 @@ import (
 const (
 	databaseVariable = "TOLLGATE_TEST_DATABASE_URL"
 	temporalVariable = "TOLLGATE_TEST_TEMPORAL_ADDRESS"
+	imagesVariable   = "TOLLGATE_TEST_SERVER_IMAGES"
 )
 
 // stopWait bounds the end of both servers.
@@ -80,7 +81,7 @@ func run(ctx context.Context, durable bool, command []string) (code int, err err
 		return 0, fmt.Errorf("open the servers' folder for Postgres's user: %w", err)
 	}
 
-	environment := os.Environ()
+	environment := append(os.Environ(), imagesVariable+"="+folder)
 	for _, service := range []service{postgresService(folder, durable), temporalService(folder)} {
 		if os.Getenv(service.variable) != "" {
 			continue
