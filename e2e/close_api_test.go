@@ -134,6 +134,7 @@ func TestFinanceClosesAMonthByTheAPI(t *testing.T) {
 	use(100_000)
 	s.awaitFlushed(acme.id, "evaluations", 1_200_000)
 	next := exportsPath + "/" + last.Next().String()
+	s.nightly(last.Next())
 	finance.do(http.StatusAccepted, http.MethodPost, exportsPath, map[string]any{"period": last.Next().String()})
 	finance.await(next, billing.StageDone)
 	corrected := finance.do(http.StatusOK, http.MethodGet, next+"/corrections", nil)["statements"].([]any)

@@ -147,6 +147,7 @@ func TestACloseGoesOnWithoutAnInstance(t *testing.T) {
 	s.awaitFlushed(soon.id, "evaluations", 1_100_000)
 	s.awaitFlushed(long.id, "evaluations", 1_200_000)
 	next := exportsPath + "/" + last.Next().String()
+	s.nightly(last.Next())
 	finance.do(http.StatusAccepted, http.MethodPost, exportsPath, map[string]any{"period": last.Next().String()})
 	finance.await(next, billing.StageDone)
 	// 1,000,000 beyond what is included, at 0.0002.

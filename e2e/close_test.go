@@ -176,6 +176,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	step(t, "usage that comes too late is a correction in the next period: a provisional export previews it")
 	use(pro, 100_000, "three")
 	s.awaitFlushed(pro.id, "evaluations", 1_200_000)
+	s.nightly(last.Next())
 	s.tollgate("export", "start", "--period", next)
 	corrections := s.tollgate("export", "corrections", "--period", next)
 	// 100,000 more, of which all lie in the second tier: × 0.00015.
@@ -202,6 +203,7 @@ func TestFinanceClosesAMonth(t *testing.T) {
 	keys, _ := stripe.all()
 	require.Equal(t, []string{"tollgate/TG-" + period + "-R2-000001", "tollgate/TG-" + period + "-R2-000001/1"}, keys[len(keys)-2:])
 	require.Equal(t, "1500", stripe.form(t, keys[len(keys)-1]).Get("amount"))
+	s.nightly(last.Next())
 	s.tollgate("export", "start", "--period", next)
 	require.NotContains(t, s.tollgate("export", "corrections", "--period", next), `"correction"`)
 }

@@ -66,3 +66,15 @@ func (s *system) backdate(organization uuid.UUID, at time.Time) {
 		require.NoError(s.t, err)
 	}
 }
+
+// nightly rolls up a period's days as the schedule does at night, but the last one that is over: an
+// export then has one day to roll up, as it has in production, and not one for each day of the month so far.
+func (s *system) nightly(period calendar.Period) {
+	s.t.Helper()
+	days, err := s.store().DaysToRollUp(s.t.Context(), period.FirstDay(), min(period.LastDay(), calendar.DayOf(time.Now())-1))
+	require.NoError(s.t, err)
+	for _, day := range days[:max(0, len(days)-1)] {
+		_, err := s.store().RollUpDay(s.t.Context(), day)
+		require.NoError(s.t, err)
+	}
+}
