@@ -28,6 +28,36 @@ var packers = map[string]func(io.Writer) io.WriteCloser{
 	},
 }
 
+// mebibyte is blank.
+var mebibyte = strings.Repeat(" ", 1<<20)
+
+// bomb is the begin of a list and so many MiB of nothing, packed in some ways, one over the other. What
+// one MiB is packed to is repeated, so that packing takes little: gzip and zstd go on after an end, in
+// flate and zlib each part ends on a byte.
+func bomb(t testing.TB, mebibytes int, with ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	switch inner := with[0]; inner {
+	case "gzip", "zstd":
+		out.WriteString(packed(t, "[", inner))
+		out.WriteString(strings.Repeat(packed(t, mebibyte, inner), mebibytes))
+	default:
+		w := packers[inner](&out).(interface {
+			io.WriteCloser
+			Flush() error
+		})
+		part := 0
+		for _, text := range []string{"[", mebibyte} {
+			part = out.Len()
+			_, err := io.WriteString(w, text)
+			require.NoError(t, err)
+			require.NoError(t, w.Flush())
+		}
+		out.WriteString(strings.Repeat(out.String()[part:], mebibytes-1))
+	}
+	return packed(t, out.String(), with[1:]...)
+}
+
 // packed packs a text in some ways, one after the other.
 func packed(t testing.TB, text string, with ...string) string {
 	t.Helper()
@@ -72,6 +102,24 @@ func TestPackedBodies(t *testing.T) {
 	require.InDelta(t, want, r.current("free", "evaluations"), 0)
 }
 
+// TestBombs holds that the bombs of the next test are what they are said to be.
+func TestBombs(t *testing.T) {
+	for encoding, with := range map[string]string{"gzip": "gzip", "deflate": "zlib", "x": "flate", "zstd": "zstd"} {
+		if encoding == "x" {
+			encoding = "deflate"
+		}
+		u := &unpacker{from: strings.NewReader(bomb(t, 3, with)), encoding: encoding, left: 4 << 20, limit: 4 << 20}
+		out, err := io.ReadAll(u)
+		u.close()
+		if encoding == "deflate" {
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF, "it has no end")
+		} else {
+			require.NoError(t, err)
+		}
+		require.Equal(t, "["+strings.Repeat(mebibyte, 3), string(out), with)
+	}
+}
+
 func TestPackedBodiesThatAreRefused(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.MaxBatchBytes = 2 << 20 })
 	const path, one = "/api/v1/usage/batch", `[{"meter":"evaluations"}]`
@@ -106,13 +154,13 @@ func TestPackedBodiesThatAreRefused(t *testing.T) {
 		require.Equal(t, "Content-Encoding must be zstd with a window of at most 8388608 bytes (RFC 9659)", problem["message"])
 	}
 	// A bomb of 64 MiB in a few KiB, one in another, and one that has no end and nothing in it.
-	zeros := strings.Repeat(" ", 64<<20)
 	for _, with := range [][]string{{"gzip"}, {"zlib"}, {"flate"}, {"zstd"}, {"gzip", "gzip"}, {"zstd", "gzip"}} {
 		header := strings.NewReplacer("zlib", "deflate", "flate", "deflate").Replace(strings.Join(with, ","))
 		header = strings.ReplaceAll(header, "dedeflate", "deflate")
-		bomb := packed(t, "["+zeros, with...)
-		r.problem(413, "body_too_large", "free", "POST", path, bomb, "Content-Encoding", header)
-		r.problem(413, "body_too_large", "free", "POST", "/api/v1/usage", bomb, "Content-Encoding", header)
+		body := bomb(t, 64, with...)
+		require.Less(t, len(body), 1<<20)
+		r.problem(413, "body_too_large", "free", "POST", path, body, "Content-Encoding", header)
+		r.problem(413, "body_too_large", "free", "POST", "/api/v1/usage", body, "Content-Encoding", header)
 	}
 	nothing := strings.Repeat("\x00\x00\x00\xff\xff", 1<<20)
 	r.problem(413, "body_too_large", "free", "POST", path, nothing, "Content-Encoding", "deflate")

@@ -84,6 +84,9 @@ func beyondApplied(ctx context.Context, tx scoped, id meter.BatchID, rows []mete
 		return nil, err
 	}
 	fresh := identifiedOf(rows)
+	if err := fresh.refuseCounted(ctx, tx, id); err != nil {
+		return nil, err
+	}
 	err = within(ctx, tx, func(ctx context.Context, tx scoped) error { return fresh.count(ctx, tx, id, fresh.places) })
 	if refusedForGood(err) {
 		// They are in the batch that is kept.
@@ -170,11 +173,13 @@ func countedBy(ctx context.Context, tx scoped, id meter.BatchID, rows []meter.Ro
 	sums := make([]int64, len(rows))
 	all := identifiedOf(rows)
 	for chunk := range slices.Chunk(all.places, chunkRows) {
-		a := all.arrays(chunk)
+		organizations, identities := all.keys(chunk)
 		query, err := tx.Query(ctx, `
 			SELECT r.place - 1 FROM unnest($3::uuid[], $4::bytea[]) WITH ORDINALITY AS r (organization_id, identity, place)
-			JOIN usage_events e ON e.organization_id = r.organization_id AND e.identity = r.identity
-			WHERE e.instance_id = $1 AND e.seq = $2`, id.Instance, id.Seq, a.organizations, a.identities)
+			CROSS JOIN LATERAL (
+				SELECT e.instance_id, e.seq FROM usage_events e WHERE e.organization_id = r.organization_id AND e.identity = r.identity OFFSET 0
+			) AS e
+			WHERE e.instance_id = $1 AND e.seq = $2`, id.Instance, id.Seq, organizations, identities)
 		if err != nil {
 			return nil, err
 		}

@@ -123,6 +123,10 @@ func TestWhatAFlushCosts(t *testing.T) {
 			flushCosts{3, 10, tables{one: up(1), batches: in(1), batch: in(1), records: up(1), identity: in(10)}},
 		},
 		{"10 reports that are known", nil, flush(identifiedRow(tenants[1], evaluations, reports(10)...)), flushCosts{5, 8, tables{one: up(1), batches: in(1)}}},
+		{
+			"12 reports, 10 of them known", nil, flush(identifiedRow(tenants[1], evaluations, reports(12)...)),
+			flushCosts{5, 12, tables{one: up(1), batches: in(1), batch: in(1), records: up(1), identity: in(2)}},
+		},
 		{"three sums under a hard limit", ask, flush(leased(10)...), flushCosts{3, 10, tables{one: up(1), batches: in(1), batch: in(3), records: in(3), leases: up(3)}}},
 		{"three more under a hard limit", nil, flush(leased(10)...), flushCosts{3, 10, tables{one: up(1), batches: in(1), batch: in(3), records: up(3), leases: up(3)}}},
 		{

@@ -100,7 +100,7 @@ func (e *identifiedReports) repeated() []meter.BatchPlace {
 }
 
 // count inserts identified reports that are among the places, and refuses those whose identity is there. It waits for
-// other batches that have inserted the same identity and not ended.
+// other batches that have inserted the same identity and not ended. Of the places, the batch has counted none before.
 func (e *identifiedReports) count(ctx context.Context, tx scoped, id meter.BatchID, places []meter.BatchPlace) error {
 	free, err := e.bind(ctx, tx, places)
 	if err != nil {
@@ -108,65 +108,86 @@ func (e *identifiedReports) count(ctx context.Context, tx scoped, id meter.Batch
 	}
 	for chunk := range slices.Chunk(free, chunkRows) {
 		a := e.arrays(chunk)
-		// Few batches repeat anything: those that were inserted are named where they aren't all.
-		rows, err := tx.Query(ctx, `
-			WITH fresh AS (
-				INSERT INTO usage_events (organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq,
-					leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window)
-				SELECT organization_id, identity, fingerprint, meter, date '1970-01-01' + day, quantity, at, $1, $2,
-					leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window
-				FROM unnest($3::uuid[], $4::bytea[], $5::bytea[], $6::text[], $7::int4[], $8::int8[], $9::timestamptz[],
-					$10::int8[], $11::int8[], $12::text[], $13::text[], $14::bool[], $15::int8[], $16::int8[], $17::int8[], $18::text[])
-					AS e (organization_id, identity, fingerprint, meter, day, quantity, at,
-						leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window)
-				ON CONFLICT (organization_id, identity) DO NOTHING
-				RETURNING organization_id, identity
-			)
-			SELECT n.count, f.organization_id, f.identity
-			FROM (SELECT count(*) FROM fresh) AS n
-			LEFT JOIN fresh f ON n.count < cardinality($4::bytea[])`,
-			id.Instance, id.Seq, a.organizations, a.identities, a.fingerprints, a.meters, a.days, a.quantities, a.ats,
-			a.leasedDays, a.leasedMonths, a.plans, a.modes, a.overLimits, a.currents, a.helds, a.maxes, a.windows)
+		inserted, err := tx.Exec(ctx, `
+			INSERT INTO usage_events (organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq,
+				leased_day, leased_month, plan, mode, over_limit, current, held, max, limit_window)
+			SELECT ($9::uuid[])[kind], identity, fingerprint, ($3::text[])[($10::int4[])[kind]], date '1970-01-01' + ($11::int4[])[kind],
+				quantity, at, $1, $2, ($12::int8[])[kind], ($13::int8[])[kind], ($3::text[])[($14::int4[])[kind]], ($3::text[])[($15::int4[])[kind]],
+				($16::bool[])[kind], current, ($17::int8[])[kind], ($18::int8[])[kind], ($3::text[])[($19::int4[])[kind]]
+			FROM unnest($4::int4[], $5::bytea[], $6::bytea[], $7::int8[], $8::timestamptz[], $20::int8[])
+				AS e (kind, identity, fingerprint, quantity, at, current)
+			ON CONFLICT (organization_id, identity) DO NOTHING`,
+			id.Instance, id.Seq, a.texts, a.kinds, a.identities, a.fingerprints, a.quantities, a.ats,
+			a.organizations, a.meters, a.days, a.leasedDays, a.leasedMonths, a.plans, a.modes, a.overLimits, a.helds, a.maxes, a.windows, a.currents)
 		if err != nil {
 			return err
 		}
-		if err := e.keepFresh(rows, chunk); err != nil {
-			return err
+		// Few batches repeat anything: who was inserted is asked for where neither all were nor none.
+		switch inserted.RowsAffected() {
+		case int64(len(chunk)):
+		case 0:
+			e.refuseAll(chunk)
+		default:
+			if err := e.keepCounted(ctx, tx, id, chunk); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// keepFresh is keep where the rows are headed by how many were inserted, and name them unless that is all.
-func (e *identifiedReports) keepFresh(rows pgx.Rows, chunk []meter.BatchPlace) error {
-	inserted, n := int64(0), 0
-	var organization *uuid.UUID
-	var identity []byte
-	_, err := pgx.ForEachRow(rows, []any{&inserted, &organization, &identity}, func() error {
-		if organization != nil {
-			n = e.refuseUntil(chunk, n, *organization, identity)
-		}
-		return nil
-	})
-	if err == nil && inserted < int64(len(chunk)) {
-		e.refuseAll(chunk[n:])
+// keepCounted refuses the identified reports of a chunk that the batch hasn't counted.
+func (e *identifiedReports) keepCounted(ctx context.Context, tx scoped, id meter.BatchID, chunk []meter.BatchPlace) error {
+	organizations, identities := e.keys(chunk)
+	rows, err := tx.Query(ctx, `
+		SELECT r.organization_id, r.identity
+		FROM unnest($3::uuid[], $4::bytea[]) WITH ORDINALITY AS r (organization_id, identity, place)
+		CROSS JOIN LATERAL (
+			SELECT e.instance_id, e.seq FROM usage_events e WHERE e.organization_id = r.organization_id AND e.identity = r.identity OFFSET 0
+		) AS e
+		WHERE e.instance_id = $1 AND e.seq = $2
+		ORDER BY r.place`, id.Instance, id.Seq, organizations, identities)
+	if err != nil {
+		return err
 	}
-	return err
+	return e.keep(rows, chunk)
+}
+
+// refuseCounted refuses the identified reports that the batch has counted, and takes them from the places.
+func (e *identifiedReports) refuseCounted(ctx context.Context, tx scoped, id meter.BatchID) error {
+	counted := &identifiedReports{rows: e.rows, refused: map[int][]bool{}}
+	for chunk := range slices.Chunk(e.places, chunkRows) {
+		if err := counted.keepCounted(ctx, tx, id, chunk); err != nil {
+			return err
+		}
+	}
+	others := make([]meter.BatchPlace, 0, len(e.places))
+	for _, place := range e.places {
+		if counted.isRefused(place) {
+			others = append(others, place)
+		} else {
+			e.refuse(place)
+		}
+	}
+	e.places = others
+	return nil
 }
 
 // recall refuses the identified reports that a batch which was applied before has not counted.
 func (e *identifiedReports) recall(ctx context.Context, tx scoped, id meter.BatchID) error {
 	for chunk := range slices.Chunk(e.places, chunkRows) {
-		a := e.arrays(chunk)
+		organizations, identities := e.keys(chunk)
 		rows, err := tx.Query(ctx, `
 			SELECT r.organization_id, r.identity
 			FROM unnest($3::uuid[], $4::bytea[]) WITH ORDINALITY AS r (organization_id, identity, place)
-			LEFT JOIN usage_events e ON e.organization_id = r.organization_id AND e.identity = r.identity
-			WHERE e.identity IS NULL AND NOT EXISTS (
+			LEFT JOIN LATERAL (
+				SELECT e.instance_id, e.seq FROM usage_events e WHERE e.organization_id = r.organization_id AND e.identity = r.identity OFFSET 0
+			) AS e ON true
+			WHERE e.seq IS NULL AND NOT EXISTS (
 					SELECT FROM usage_conflicts c
 					WHERE c.organization_id = r.organization_id AND c.identity = r.identity AND c.instance_id = $1 AND c.seq = $2)
 				OR (e.instance_id = $1 AND e.seq = $2)
-			ORDER BY r.place`, id.Instance, id.Seq, a.organizations, a.identities)
+			ORDER BY r.place`, id.Instance, id.Seq, organizations, identities)
 		if err != nil {
 			return err
 		}
@@ -204,41 +225,6 @@ func (e *identifiedReports) refuseUntil(chunk []meter.BatchPlace, n int, organiz
 		n++
 	}
 	return min(n+1, len(chunk))
-}
-
-// identifiedArrays are the columns of usage_events.
-type identifiedArrays struct {
-	organizations            [][16]byte
-	identities, fingerprints [][]byte
-	meters                   []string
-	days                     []int32
-	quantities               []int64
-	ats                      []time.Time
-	leasedDays, leasedMonths []int64
-	plans, modes             []string
-	overLimits               []bool
-	currents, helds, maxes   []int64
-	windows                  []string
-}
-
-func (e *identifiedReports) arrays(places []meter.BatchPlace) *identifiedArrays {
-	n := len(places)
-	a := &identifiedArrays{
-		organizations: make([][16]byte, n), identities: make([][]byte, n), fingerprints: make([][]byte, n), meters: make([]string, n),
-		days: make([]int32, n), quantities: make([]int64, n), ats: make([]time.Time, n), leasedDays: make([]int64, n), leasedMonths: make([]int64, n),
-		plans: make([]string, n), modes: make([]string, n), overLimits: make([]bool, n), currents: make([]int64, n), helds: make([]int64, n),
-		maxes: make([]int64, n), windows: make([]string, n),
-	}
-	for i, p := range places {
-		row, identified := &e.rows[p.Row], e.at(p)
-		a.organizations[i], a.identities[i], a.fingerprints[i] = row.Organization, identified.Identity[:], identified.Fingerprint[:]
-		a.meters[i], a.days[i], a.quantities[i], a.ats[i] = row.Meter, int32(row.Day), identified.Quantity, identified.At
-		a.leasedDays[i], a.leasedMonths[i] = identified.Leased.Day, identified.Leased.Month
-		r := &identified.Receipt
-		a.plans[i], a.modes[i], a.overLimits[i], a.currents[i] = r.Plan, string(r.Mode), r.OverLimit, r.Current
-		a.helds[i], a.maxes[i], a.windows[i] = r.Held, r.Max, string(r.Window)
-	}
-	return a
 }
 
 // fold sets what is written of each row: its own value, and its counted identified reports on

@@ -129,7 +129,9 @@ func bindKeys(ctx context.Context, tx scoped, keys []batchKeyOf, reused map[batc
 	rows, err := tx.Query(ctx, `
 		SELECT r.place
 		FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS r (organization_id, identity, fingerprint, place)
-		JOIN usage_keys k ON k.organization_id = r.organization_id AND k.identity = r.identity
+		CROSS JOIN LATERAL (
+			SELECT k.fingerprint FROM usage_keys k WHERE k.organization_id = r.organization_id AND k.identity = r.identity OFFSET 0
+		) AS k
 		WHERE k.fingerprint <> r.fingerprint`, organizations, identities, fingerprints)
 	if err != nil {
 		return err
@@ -151,12 +153,17 @@ func (e *identifiedReports) noteConflicts(ctx context.Context, tx scoped, id met
 		tag, err := tx.Exec(ctx, `
 			INSERT INTO usage_conflicts (organization_id, identity, fingerprint, meter, day, quantity, at, instance_id, seq)
 			SELECT r.organization_id, r.identity, r.fingerprint, r.meter, date '1970-01-01' + r.day, r.quantity, r.at, $1, $2
-			FROM unnest($3::uuid[], $4::bytea[], $5::bytea[], $6::text[], $7::int4[], $8::int8[], $9::timestamptz[])
-				AS r (organization_id, identity, fingerprint, meter, day, quantity, at)
-			LEFT JOIN usage_events e ON e.organization_id = r.organization_id AND e.identity = r.identity
-			WHERE e.identity IS NULL OR e.fingerprint <> r.fingerprint
+			FROM (
+				SELECT ($9::uuid[])[kind] AS organization_id, identity, fingerprint, ($3::text[])[($10::int4[])[kind]] AS meter,
+					($11::int4[])[kind] AS day, quantity, at
+				FROM unnest($4::int4[], $5::bytea[], $6::bytea[], $7::int8[], $8::timestamptz[]) AS k (kind, identity, fingerprint, quantity, at)
+			) AS r
+			LEFT JOIN LATERAL (
+				SELECT e.fingerprint FROM usage_events e WHERE e.organization_id = r.organization_id AND e.identity = r.identity OFFSET 0
+			) AS e ON true
+			WHERE e.fingerprint IS NULL OR e.fingerprint <> r.fingerprint
 			ON CONFLICT DO NOTHING`,
-			id.Instance, id.Seq, a.organizations, a.identities, a.fingerprints, a.meters, a.days, a.quantities, a.ats)
+			id.Instance, id.Seq, a.texts, a.kinds, a.identities, a.fingerprints, a.quantities, a.ats, a.organizations, a.meters, a.days)
 		if err != nil {
 			return 0, err
 		}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/goccy/go-yaml"
 
@@ -37,12 +38,32 @@ var defaultYAML []byte
 
 // Default returns the catalog that Tollgate is built with: the five meters and
 // the Free, Pro and Enterprise plans.
-func Default() *Catalog {
+func Default() *Catalog { return parsedDefault().clone() }
+
+// parsedDefault is parsed once: the YAML takes milliseconds.
+var parsedDefault = sync.OnceValue(func() *Catalog {
 	catalog, err := Parse(defaultYAML)
 	if err != nil {
 		panic("plans: the embedded catalog is invalid: " + err.Error())
 	}
 	return catalog
+})
+
+// clone returns a catalog that shares nothing that can be changed.
+func (c *Catalog) clone() *Catalog {
+	out := &Catalog{Meters: slices.Clone(c.Meters), DefaultPlan: c.DefaultPlan, Plans: slices.Clone(c.Plans)}
+	for i := range out.Plans {
+		p := &out.Plans[i]
+		p.Entitlements, p.PriceBooks = slices.Clone(p.Entitlements), slices.Clone(p.PriceBooks)
+		for j := range p.PriceBooks {
+			book := &p.PriceBooks[j]
+			book.Prices = slices.Clone(book.Prices)
+			for k := range book.Prices {
+				book.Prices[k].Tiers = slices.Clone(book.Prices[k].Tiers)
+			}
+		}
+	}
+	return out
 }
 
 // Parse reads a catalog from YAML. A field that doesn't exist, a wrong type and a

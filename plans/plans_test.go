@@ -1,9 +1,12 @@
 package plans_test
 
 import (
+	"fmt"
 	"math"
+	"reflect"
 	"testing"
 
+	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -31,6 +34,47 @@ func TestDefaultCatalog(t *testing.T) {
 		require.Equal(t, plans.Entitlement{Meter: m.Key, Mode: plans.Hard, Window: calendar.WindowDay, Max: want[0]}, free.Entitlement(m.Key))
 		require.Equal(t, plans.Entitlement{Meter: m.Key, Mode: plans.Soft, Window: calendar.WindowDay, Max: want[1]}, pro.Entitlement(m.Key))
 		require.Equal(t, plans.Entitlement{Meter: m.Key, Mode: plans.Unlimited, Window: calendar.WindowDay}, enterprise.Entitlement(m.Key))
+	}
+}
+
+// TestDefaultsShareNothing holds that who changes the catalog that Default returns changes no other's.
+func TestDefaultsShareNothing(t *testing.T) {
+	seen := map[uintptr]string{}
+	var kinds []string
+	var walk func(v reflect.Value, path string)
+	walk = func(v reflect.Value, path string) {
+		switch v.Kind() {
+		case reflect.Slice, reflect.Map, reflect.Pointer:
+			require.NotEqual(t, reflect.Map, v.Kind(), path)
+			if v.IsNil() {
+				return
+			}
+			at, known := seen[v.Pointer()]
+			require.False(t, known, "%s is %s of the one before", path, at)
+			seen[v.Pointer()] = path
+			if v.Kind() == reflect.Pointer {
+				walk(v.Elem(), path)
+				return
+			}
+			kinds = append(kinds, v.Type().Elem().Name())
+			for i := range v.Len() {
+				walk(v.Index(i), fmt.Sprintf("%s[%d]", path, i))
+			}
+		case reflect.Struct:
+			if v.Type() == reflect.TypeFor[decimal.Decimal]() {
+				return // It can't be changed.
+			}
+			for i := range v.NumField() {
+				walk(v.Field(i), path+"."+v.Type().Field(i).Name)
+			}
+		}
+	}
+	first, second := plans.Default(), plans.Default()
+	walk(reflect.ValueOf(first), "Default")
+	walk(reflect.ValueOf(second), "Default")
+	require.Equal(t, first, second)
+	for _, kind := range []string{"Meter", "Plan", "Entitlement", "PriceBook", "Price", "Tier"} {
+		require.Contains(t, kinds, kind)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,27 +30,38 @@ type goPackage struct {
 
 func listPackages(t *testing.T) map[string]goPackage {
 	t.Helper()
+	packages, err := listOnce()
+	require.NoError(t, err)
+	return packages
+}
+
+// listOnce asks for all tests: `go list` takes a second.
+var listOnce = sync.OnceValues(func() (map[string]goPackage, error) {
 	command := exec.Command("go", "list", "-json=ImportPath,Imports,Deps,GoFiles,Dir", module+"...")
 	command.Dir = filepath.Join("..", "..")
 	command.Stderr = os.Stderr
 	out, err := command.Output()
-	require.NoError(t, err)
+	if err != nil {
+		return nil, err
+	}
 	packages := map[string]goPackage{}
 	decoder := json.NewDecoder(strings.NewReader(string(out)))
 	for {
 		var p goPackage
 		err := decoder.Decode(&p)
 		if errors.Is(err, io.EOF) {
-			return packages
+			return packages, nil
 		}
-		require.NoError(t, err)
+		if err != nil {
+			return nil, err
+		}
 		if p.ImportPath+"/" == module {
 			// The documents alone, which are where they are kept.
 			continue
 		}
 		packages[strings.TrimPrefix(p.ImportPath, module)] = p
 	}
-}
+})
 
 func matches(path, prefix string) bool { return path == prefix || strings.HasPrefix(path, prefix+"/") }
 

@@ -51,8 +51,8 @@ func TestReferenceOfBlocks(t *testing.T) {
 // TestFilesInDocumentsAreValid reads the catalogs and the rules that documents show as programs do.
 func TestFilesInDocumentsAreValid(t *testing.T) {
 	catalogs, rules := 0, 0
-	for name, text := range load(t).documents {
-		for _, block := range codeBlock.FindAllString(text, -1) {
+	for name, blocks := range load(t).blocks {
+		for _, block := range blocks {
 			body, isYAML := strings.CutPrefix(block, "```yaml\n")
 			body = strings.TrimSuffix(strings.TrimSpace(body), "```")
 			switch {

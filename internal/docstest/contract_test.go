@@ -10,17 +10,40 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var (
-	requirement = regexp.MustCompile(`\bC[1-9][0-9]?\b`)
-	invariant   = regexp.MustCompile(`\bL[1-9][0-9]?\b`)
+// The letters of what is cited by its number: a requirement, C5, and an invariant, L1.
+const (
+	requirement = 'C'
+	invariant   = 'L'
 )
+
+// cited returns the numbers in a text that have a letter, as words of their own.
+func cited(text string, letter byte) (numbers []string) {
+	isWord := func(at int) bool {
+		return at >= 0 && at < len(text) && (text[at] == '_' || '0' <= text[at] && text[at] <= '9' || 'a' <= text[at]|0x20 && text[at]|0x20 <= 'z')
+	}
+	isDigit := func(at int) bool { return at < len(text) && '0' <= text[at] && text[at] <= '9' }
+	for from := 0; ; from++ {
+		next := strings.IndexByte(text[from:], letter)
+		if next < 0 {
+			return numbers
+		}
+		from += next
+		end := from + 1
+		for isDigit(end) {
+			end++
+		}
+		if end > from+1 && end <= from+3 && text[from+1] != '0' && !isWord(from-1) && !isWord(end) {
+			numbers = append(numbers, text[from:end])
+		}
+	}
+}
 
 // TestCitedNumbersAreDefined holds that a requirement or an invariant that a comment or a
 // document cites by its number is in docs/contract.md or docs/invariants.md.
 func TestCitedNumbersAreDefined(t *testing.T) {
 	r := load(t)
 	for _, numbers := range []struct {
-		form       *regexp.Regexp
+		letter     byte
 		definition *regexp.Regexp
 		document   string
 		count      int
@@ -34,20 +57,25 @@ func TestCitedNumbersAreDefined(t *testing.T) {
 			defined[found[1]] = true
 		}
 		require.GreaterOrEqual(t, len(defined), numbers.count)
-		cited := func(where, text string) {
-			for _, number := range numbers.form.FindAllString(text, -1) {
+		check := func(where, text string) {
+			for _, number := range cited(text, numbers.letter) {
 				if !defined[number] {
 					t.Errorf("%s cites %s, which %s doesn't define", where, number, numbers.document)
 				}
 			}
 		}
 		for where, text := range r.documents {
-			cited(where, text)
+			check(where, text)
 		}
 		for where, comments := range r.comments {
-			cited(where, strings.Join(comments, "\n"))
+			check(where, strings.Join(comments, "\n"))
 		}
 	}
+}
+
+func TestCited(t *testing.T) {
+	require.Equal(t, []string{"C1", "C12", "C9", "C5"}, cited("C1 AC2 C12, C123 C0 C_ C 3C4 _C5 C6a C7_ (C9)L1:C5", requirement))
+	require.Empty(t, cited("C1 C", invariant))
 }
 
 // TestPackagesSayWhatTheirNumbersAre holds that the documentation of a package whose
@@ -56,7 +84,7 @@ func TestPackagesSayWhatTheirNumbersAre(t *testing.T) {
 	r := load(t)
 	cites := map[string]bool{}
 	for where, comments := range r.comments {
-		if !strings.HasSuffix(where, "_test.go") && requirement.MatchString(strings.Join(comments, "\n")) {
+		if !strings.HasSuffix(where, "_test.go") && cited(strings.Join(comments, "\n"), requirement) != nil {
 			cites[path.Dir(where)] = true
 		}
 	}

@@ -14,7 +14,6 @@ import (
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#{1,6} +(.+?)\s*$`)
-	fence   = regexp.MustCompile("(?ms)^```.*?^```\\s*$")
 	// filePath is a file as prose names it: `meter/quota.go`.
 	filePath = regexp.MustCompile("`((?:[\\w.-]+/)+[\\w.-]+\\.(?:go|sql|yaml|yml|md|sh))`")
 )
@@ -23,9 +22,13 @@ var (
 // there: files, folders and headings.
 func TestLinksLeadSomewhere(t *testing.T) {
 	r := load(t)
+	anchors := map[string]map[string]bool{}
+	for path, text := range r.prose {
+		anchors[path] = anchorsOf(text)
+	}
 	checked := 0
-	for from, text := range r.documents {
-		for _, found := range link.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+	for from, text := range r.prose {
+		for _, found := range link.FindAllStringSubmatch(text, -1) {
 			target, anchor, _ := strings.Cut(found[1], "#")
 			if strings.Contains(target, ":") {
 				continue
@@ -38,7 +41,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			switch {
 			case !r.paths[to]:
 				t.Errorf("%s links to %s, which isn't there", from, found[1])
-			case anchor != "" && !anchorsOf(r.documents[to])[anchor]:
+			case anchor != "" && !anchors[to][anchor]:
 				t.Errorf("%s links to %s, which has no such heading", from, found[1])
 			}
 		}
@@ -76,9 +79,9 @@ func TestDocumentsNameFiles(t *testing.T) {
 }
 
 // anchorsOf returns the anchors of a document's headings, as GitHub makes them.
-func anchorsOf(text string) map[string]bool {
+func anchorsOf(prose string) map[string]bool {
 	anchors := map[string]bool{}
-	for _, found := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+	for _, found := range heading.FindAllStringSubmatch(prose, -1) {
 		anchors[site.AnchorOf(found[1])] = true
 	}
 	return anchors

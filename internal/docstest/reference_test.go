@@ -37,11 +37,12 @@ func TestReferenceOfMetrics(t *testing.T) {
 	}
 	list, err := os.ReadFile(filepath.Join(root, "ops", "metrics.txt"))
 	require.NoError(t, err)
+	series := regexp.MustCompile(`_(bucket|count|sum)$`)
 	type metric struct{ programs, labels map[string]bool }
 	metrics := map[string]metric{}
 	for line := range strings.Lines(string(list)) {
 		fields := strings.Fields(line)
-		name := regexp.MustCompile(`_(bucket|count|sum)$`).ReplaceAllString(fields[1], "")
+		name := series.ReplaceAllString(fields[1], "")
 		if !strings.HasPrefix(name, "tollgate_") {
 			continue
 		}

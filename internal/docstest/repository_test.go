@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -22,8 +23,10 @@ var root = filepath.Join("..", "..")
 
 // repository is what the tests read: documents, and the names of the source.
 type repository struct {
-	// documents are the Markdown files: text by path.
-	documents map[string]string
+	// documents are the Markdown files: text by path. Of each, blocks are its blocks of code, prose is
+	// what is between them, and code all that it sets as code: what readers type.
+	documents, prose, code map[string]string
+	blocks                 map[string][]string
 	// paths are all files and folders, with "/" whatever the system.
 	paths map[string]bool
 	// comments are those of Go files, by path.
@@ -44,7 +47,7 @@ type repository struct {
 // read reads the repository once for all tests.
 var read = sync.OnceValues(func() (*repository, error) {
 	r := &repository{
-		documents: map[string]string{}, paths: map[string]bool{}, comments: map[string][]string{}, tests: map[string]bool{},
+		documents: map[string]string{}, prose: map[string]string{}, code: map[string]string{}, blocks: map[string][]string{}, paths: map[string]bool{}, comments: map[string][]string{}, tests: map[string]bool{},
 		names: map[string]bool{}, functions: map[string]bool{}, packages: map[string]bool{}, text: map[string]string{},
 	}
 	return r, filepath.WalkDir(root, r.visit)
@@ -83,7 +86,7 @@ func (r *repository) visit(name string, entry fs.DirEntry, err error) error {
 	switch extension := filepath.Ext(path); {
 	case extension == ".md":
 		text, err := os.ReadFile(name)
-		r.documents[path] = string(text)
+		r.addDocument(path, string(text))
 		return err
 	case extension == ".go":
 		return r.readGo(name, path)
@@ -93,6 +96,34 @@ func (r *repository) visit(name string, entry fs.DirEntry, err error) error {
 		return err
 	}
 	return nil
+}
+
+func (r *repository) addDocument(path, text string) {
+	blocks, prose := splitCode(text)
+	spans := codeSpan.FindAllString(prose, -1)
+	r.documents[path], r.blocks[path], r.prose[path] = text, blocks, prose
+	r.code[path] = strings.Join(append(slices.Clone(blocks), spans...), "\n")
+}
+
+// codeSpan is code within a line.
+var codeSpan = regexp.MustCompile("`[^`\n]+`")
+
+// splitCode returns the blocks of code of a document, in a list too, and what is between them.
+func splitCode(text string) (blocks []string, prose string) {
+	var block, between strings.Builder
+	for line := range strings.Lines(text) {
+		isFence := strings.HasPrefix(strings.TrimLeft(line, " "), "```")
+		switch {
+		case isFence && block.Len() > 0 && strings.TrimSpace(line) == "```":
+			blocks = append(blocks, block.String()+line)
+			block.Reset()
+		case isFence, block.Len() > 0:
+			block.WriteString(line)
+		default:
+			between.WriteString(line)
+		}
+	}
+	return blocks, between.String() + block.String()
 }
 
 func (r *repository) readGo(name, path string) error {

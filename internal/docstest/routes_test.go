@@ -13,13 +13,15 @@ import (
 func TestDocumentsNameRoutes(t *testing.T) {
 	r := load(t)
 	parameter := regexp.MustCompile(`[{<][^}>]*[}>]|\$\w+|…`)
+	path := regexp.MustCompile(`^  (/\S+):\s*$`)
+	method := regexp.MustCompile(`^    (get|post|put|patch|delete):\s*$`)
 	routes := map[string]bool{}
 	var at string
 	for line := range strings.Lines(r.text["api/openapi.yaml"]) {
-		if found := regexp.MustCompile(`^  (/\S+):\s*$`).FindStringSubmatch(line); found != nil {
+		if found := path.FindStringSubmatch(line); found != nil {
 			at = parameter.ReplaceAllString(found[1], "{}")
 		}
-		if found := regexp.MustCompile(`^    (get|post|put|patch|delete):\s*$`).FindStringSubmatch(line); found != nil {
+		if found := method.FindStringSubmatch(line); found != nil {
 			routes[strings.ToUpper(found[1])+" "+at] = true
 		}
 	}

@@ -16,18 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var (
-	codeBlock = regexp.MustCompile("(?ms)^ *```.*?^ *```\\s*$")
-	codeSpan  = regexp.MustCompile("`[^`\n]+`")
-)
-
-// codeOf returns what a document sets as code: what readers type.
-func codeOf(text string) string {
-	blocks := codeBlock.FindAllString(text, -1)
-	spans := codeSpan.FindAllString(codeBlock.ReplaceAllString(text, ""), -1)
-	return strings.Join(append(blocks, spans...), "\n")
-}
-
 // TestDocumentsNameTargets holds that the targets of make that documents name are there.
 func TestDocumentsNameTargets(t *testing.T) {
 	r := load(t)
@@ -38,8 +26,8 @@ func TestDocumentsNameTargets(t *testing.T) {
 	require.True(t, targets["test"])
 	named := regexp.MustCompile("(?m)(?:^|[`#] ?)make ([a-z0-9-]+)")
 	checked := 0
-	for from, text := range r.documents {
-		for _, found := range named.FindAllStringSubmatch(codeOf(text), -1) {
+	for from, text := range r.code {
+		for _, found := range named.FindAllStringSubmatch(text, -1) {
 			checked++
 			require.True(t, targets[found[1]], "%s names make %s, which isn't there", from, found[1])
 		}
@@ -51,7 +39,8 @@ func TestDocumentsNameTargets(t *testing.T) {
 // compose file name are there.
 func TestDocumentsNameSettings(t *testing.T) {
 	r := load(t)
-	variable := regexp.MustCompile(`\bTOLLGATE_[A-Z0-9_]*[A-Z0-9]\b`)
+	// A form that begins with letters is looked for by them.
+	variable := regexp.MustCompile(`TOLLGATE_[A-Z0-9_]*[A-Z0-9]\b`)
 	known := map[string]bool{}
 	for from, text := range r.text {
 		if strings.HasSuffix(from, ".go") || from == "Makefile" {
@@ -83,7 +72,7 @@ func TestDocumentsNameSettings(t *testing.T) {
 // Postgres, that documents name are there.
 func TestDocumentsNameMetrics(t *testing.T) {
 	r := load(t)
-	name := regexp.MustCompile(`\btollgate_[a-z0-9_]+\b`)
+	name := regexp.MustCompile(`tollgate_[a-z0-9_]+\b`)
 	known := map[string]bool{}
 	for from, text := range r.text {
 		if strings.HasPrefix(from, "migrations/") || strings.HasPrefix(from, "pgstore/") || strings.HasPrefix(from, "internal/telemetry/") {
@@ -109,7 +98,7 @@ func TestDocumentsNameMetrics(t *testing.T) {
 func TestTheTreeIsTheRepositorys(t *testing.T) {
 	r := load(t)
 	var tree string
-	for _, block := range codeBlock.FindAllString(r.documents["README.md"], -1) {
+	for _, block := range r.blocks["README.md"] {
 		if strings.Contains(block, "cmd/ ") {
 			tree = block
 		}
@@ -218,8 +207,8 @@ func TestDocumentsNameCommands(t *testing.T) {
 	require.Contains(t, c.commands("commands"), "export")
 	named := regexp.MustCompile("(?m)(?:^|[`;&|=] ?|bin/|(?:[A-Z0-9_]+=\\S+ ))tollgate ((?:[a-z][a-z0-9-]* ?)+)")
 	checked := 0
-	for from, text := range r.documents {
-		for _, found := range named.FindAllStringSubmatch(codeOf(text), -1) {
+	for from, text := range r.code {
+		for _, found := range named.FindAllStringSubmatch(text, -1) {
 			checked++
 			at := "commands"
 			for _, word := range strings.Fields(found[1]) {
@@ -243,8 +232,8 @@ func TestDocumentsNameFlags(t *testing.T) {
 	others := []string{"build-arg", "build", "rm", "profile", "storage", "percentage", "unversioned", "workflow-id", "codec-endpoint"}
 	named := regexp.MustCompile("(?m)(?:^|[` (])--([a-z][a-z0-9-]*)")
 	checked := 0
-	for from, text := range r.documents {
-		for _, found := range named.FindAllStringSubmatch(codeOf(text), -1) {
+	for from, text := range r.code {
+		for _, found := range named.FindAllStringSubmatch(text, -1) {
 			checked++
 			require.True(t, c.flags[found[1]] || slices.Contains(others, found[1]), "%s names the flag --%s, which isn't there", from, found[1])
 		}

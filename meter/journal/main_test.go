@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -128,12 +129,21 @@ func record(i int) journal.Record {
 	return r
 }
 
+// series holds the records that were made so far.
+var series struct {
+	sync.Mutex
+	made []journal.Record
+}
+
+// records are a part of the series, to be read alone: each is made once, because hashing their
+// organizations took more than all reading.
 func records(from, to int) []journal.Record {
-	var out []journal.Record
-	for i := from; i < to; i++ {
-		out = append(out, record(i))
+	series.Lock()
+	defer series.Unlock()
+	for i := len(series.made); i < to; i++ {
+		series.made = append(series.made, record(i))
 	}
-	return out
+	return slices.Clip(series.made[from:to])
 }
 
 func appendAll(t testing.TB, j *journal.Journal, records []journal.Record) {
