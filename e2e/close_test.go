@@ -32,6 +32,7 @@ func lastMonth() (calendar.Period, time.Time) {
 
 // exportStatus is what the command says of an export.
 type exportStatus struct {
+	RunID    string                `json:"run_id"`
 	Stage    billing.Stage         `json:"stage"`
 	Revision int                   `json:"revision"`
 	Error    string                `json:"error"`
@@ -49,16 +50,24 @@ func (s *system) exportStatus(period string, more ...string) exportStatus {
 // stageWait bounds the wait for a stage. A busy machine needs it; who passes doesn't wait for it.
 const stageWait = 6 * time.Minute
 
-// statusEvery is how often a stage is asked for by the command, whose start costs more than the answer.
-const statusEvery = 500 * time.Millisecond
-
+// awaitStage waits until the store says that a period's export is in a stage, and returns what the
+// command says of it. The store is asked first, as each start of the command costs more than its answer.
 func (s *system) awaitStage(period string, stages ...billing.Stage) exportStatus {
 	s.t.Helper()
+	of, err := calendar.ParsePeriod(period)
+	require.NoError(s.t, err)
 	var e exportStatus
 	require.Eventually(s.t, func() bool {
-		e = s.exportStatus(period)
+		found, err := s.store().Export(s.t.Context(), of)
+		if err != nil {
+			return false
+		}
+		e.Stage, e.Error = found.Stage, found.Error
+		if slices.Contains(stages, found.Stage) {
+			e = s.exportStatus(period)
+		}
 		return slices.Contains(stages, e.Stage)
-	}, stageWait, statusEvery, "%v, not %v: %s", &e.Stage, stages, &e.Error)
+	}, stageWait, 50*time.Millisecond, "%v, not %v: %s", &e.Stage, stages, &e.Error)
 	return e
 }
 

@@ -88,27 +88,13 @@ func TestWorkerIsKilledAmidAnExport(t *testing.T) {
 
 	period := calendar.PeriodOf(time.Now()).String()
 	catchesUp := s.fallBehind(calendar.PeriodOf(time.Now()))
-	var before, after struct {
-		RunID string        `json:"run_id"`
-		Stage billing.Stage `json:"stage"`
-	}
 	s.tollgate("export", "start", "--no-wait", "--period", period, "--json")
-	require.Eventually(t, func() bool {
-		out, err := s.try("export", "status", "--period", period, "--json")
-		if err != nil {
-			return false
-		}
-		s.decode(out, &before)
-		return before.Stage == billing.StageWaiting
-	}, 20*time.Second, 20*time.Millisecond)
+	before := s.awaitStage(period, billing.StageWaiting)
 	worker.kill()
 
 	s.startWorker()
 	catchesUp()
-	require.Eventually(t, func() bool {
-		s.decode(s.tollgate("export", "status", "--period", period, "--json"), &after)
-		return after.Stage == billing.StageDone
-	}, stageWait, statusEvery)
+	after := s.awaitStage(period, billing.StageDone)
 	require.Equal(t, before.RunID, after.RunID, "the run that was started is the run that finished")
 	require.Equal(t, map[string]int64{tenant.id.String() + " evaluations": 77}, s.download(period))
 }
