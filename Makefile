@@ -73,8 +73,9 @@ else
 	@echo "Instructions are counted on x86-64 Linux alone: nothing was compared." >&2
 endif
 
-laws: ## Try the laws of the meter and the store with many more runs than make test does (CHECKS of each)
+laws: ## Try the laws of the meter, its journal and the store with many more runs than make test does (CHECKS of each)
 	go test -count=1 -timeout 60m ./meter -rapid.checks=$(or $(CHECKS),2000)
+	go test -count=1 -timeout 60m ./meter/journal -rapid.checks=$(or $(CHECKS),500) -every 1
 	$(STACK) go test -count=1 -timeout 60m -run '(Model|Totals)$$' ./pgstore -rapid.checks=$(or $(CHECKS),500)
 
 chaos: ## Break replicas, worker, servers, networks and disks, and hold the accounts after it (CHAOS_SEED, CHAOS_FAULTS, CHAOS_ROUNDS, CHAOS_MINUTES, TOLLGATE_KILLS)

@@ -34,7 +34,7 @@ func TestOrganizationIsFiveCacheLines(t *testing.T) {
 // TestIdleOrganizationsAreSmall holds what an organization takes in memory that has used one meter and has no
 // lease: with its share of a table that is as full as with a million.
 func TestIdleOrganizationsAreSmall(t *testing.T) {
-	const organizations = 1_000_000 / 16
+	const organizations = 1_000_000 / 64
 	m := New(Config{Catalog: plans.Default(), Store: everyone{}})
 	before := heap()
 	for range organizations {

@@ -24,7 +24,7 @@ const (
 )
 
 // fileLimit is the file size limit of a limited child, in bytes.
-const fileLimit = 3 << 20
+const fileLimit = 2 << 20
 
 func runChild(mode, dir, pathName string) error {
 	i := slices.IndexFunc(paths, func(p path) bool { return p.name == pathName })

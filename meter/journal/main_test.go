@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -29,8 +30,15 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	// Each run makes files: make laws does many, without the race detector.
+	if err := flag.Set("rapid.checks", "40"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
+
+// every says of how many moments of a segment one is held against all before it.
+var every = flag.Int("every", 7, "of how many moments of a segment one is tried with all before it; 1: each")
 
 // path is a way in which segments are written.
 type path struct {

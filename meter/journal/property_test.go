@@ -3,8 +3,10 @@ package journal_test
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -193,5 +195,7 @@ func (m *crashModel) compare(t *rapid.T, dir string, cut, moved int64) {
 			delete(m.segments, seq)
 		}
 	}
-	require.Empty(t, cmp.Diff(m.segments, replayed))
+	if !maps.EqualFunc(m.segments, replayed, slices.Equal[[]journal.Record]) {
+		require.Empty(t, cmp.Diff(m.segments, replayed))
+	}
 }
