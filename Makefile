@@ -59,7 +59,7 @@ test-browser-short: ## The same in short: the tenant's path alone
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt-get install -y chromium >/dev/null
 	$(STACK) go test -tags browser -count=1 -timeout 5m -v -run '^TestBrowserTenant$$' ./web
 
-bench: ## Measure all beside what one would use instead, in one table of ratios with its goals: half an hour on an idle machine, 5 GiB (BENCH="http flush", BENCH_SHORT=1, BENCH_FULL=1, BENCH_ROUNDS, BENCH_WRITE=1)
+bench: ## Measure all beside what one would use instead, in one table of ratios with its goals: an hour and a half on an idle machine, 40 minutes with BENCH_ROUNDS=1, 5 GiB (BENCH="http flush", BENCH_SHORT=1, BENCH_FULL=1, BENCH_ROUNDS, BENCH_WRITE=1)
 	cd bench && go run . $(if $(BENCH),-parts "$(BENCH)") $(if $(BENCH_ROUNDS),-rounds $(BENCH_ROUNDS)) $(if $(BENCH_SHORT),-short) $(if $(BENCH_FULL),-full) $(if $(BENCH_WRITE),-write)
 
 test-bench: ## Try what reads benchmarks and makes their table
