@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,12 +20,29 @@ import (
 	"github.com/riverline/tollgate/plans"
 )
 
-// readClock is a time that tests move, and that counts who reads it.
-type readClock struct{ nanos, reads atomic.Int64 }
+// movedClock is a time that tests move.
+type movedClock struct{ nanos atomic.Int64 }
 
-func (c *readClock) now() time.Time {
-	c.reads.Add(1)
-	return time.Unix(0, c.nanos.Load()).UTC()
+func (c *movedClock) now() time.Time { return time.Unix(0, c.nanos.Load()).UTC() }
+
+// awaitedBody counts itself as soon as it is read.
+type awaitedBody struct {
+	io.ReadCloser
+	awaited *atomic.Int64
+	once    sync.Once
+}
+
+func (b *awaitedBody) Read(into []byte) (int, error) {
+	b.once.Do(func() { b.awaited.Add(1) })
+	return b.ReadCloser.Read(into) //nolint:wrapcheck // It is that body.
+}
+
+// countAwaited counts the requests of which a handler awaits the body.
+func countAwaited(handler http.Handler, awaited *atomic.Int64) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = &awaitedBody{ReadCloser: r.Body, awaited: awaited}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // begin sends all of a request but the last byte of its body, and returns what sends that and
@@ -59,7 +77,7 @@ func TestABodyThatComesLateIsDecidedOnThen(t *testing.T) {
 		{"a batch", "/api/v1/usage/batch", `[{"meter":"evaluations"},{"meter":"evaluations"}]`, `"accepted":0,"duplicate":0,"denied":2`},
 	} {
 		t.Run(one.name, func(t *testing.T) {
-			clock, store := &readClock{}, metertest.NewStore()
+			clock, store := &movedClock{}, metertest.NewStore()
 			clock.nanos.Store(noon.UnixNano())
 			instance := uuid.Must(uuid.NewV7())
 			config := meter.Config{
@@ -81,10 +99,10 @@ func TestABodyThatComesLateIsDecidedOnThen(t *testing.T) {
 			require.NoError(t, err)
 			held.Release()
 
-			server := httptest.NewServer(r.server.Handler())
+			var awaited atomic.Int64
+			server := httptest.NewServer(countAwaited(r.server.Handler(), &awaited))
 			t.Cleanup(server.Close)
 			var ends []func() (int, string)
-			before := clock.reads.Load()
 			for n := range requests {
 				body := one.body
 				if one.name == "a report with a key" {
@@ -92,7 +110,7 @@ func TestABodyThatComesLateIsDecidedOnThen(t *testing.T) {
 				}
 				ends = append(ends, begin(t, server, one.path, r.secrets["free"], body))
 			}
-			require.Eventually(t, func() bool { return clock.reads.Load() >= before+requests }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return awaited.Load() == requests }, 30*time.Second, time.Millisecond)
 			// The process is stopped for so long that it is declared lost.
 			clock.nanos.Add(int64(leaseFor) + 1)
 			store.Set(func(s *metertest.Store) { s.Quota.Release(instance) })
