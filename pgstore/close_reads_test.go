@@ -128,12 +128,7 @@ func (r *readsRig) ratePages(id uuid.UUID) {
 	r.t.Helper()
 	catalog, err := r.Catalog(r.t.Context())
 	require.NoError(r.t, err)
-	pages, err := r.RatingPages(r.t.Context(), id, readsPage)
-	require.NoError(r.t, err)
-	after := uuid.Nil
-	for _, until := range pages {
-		ratables, err := r.Ratables(r.t.Context(), id, after, until, readsPage)
-		require.NoError(r.t, err)
+	r.eachPage(id, readsPage, func(ratables []billing.Ratable) {
 		var page billing.RatedPage
 		for _, ratable := range ratables {
 			page.Organizations = append(page.Organizations, ratable.OrganizationPeriod.Organization)
@@ -142,8 +137,7 @@ func (r *readsRig) ratePages(id uuid.UUID) {
 			page.Statements = append(page.Statements, s)
 		}
 		require.NoError(r.t, r.PutStatements(r.t.Context(), id, page))
-		after = until
-	}
+	})
 }
 
 // tryPages reads what a dry run of other prices reads.

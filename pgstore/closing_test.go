@@ -78,18 +78,26 @@ func (f *fixture) frozen(period calendar.Period, run string) billing.Export {
 func (f *fixture) ratables(id uuid.UUID, size int) map[uuid.UUID]billing.Ratable {
 	f.t.Helper()
 	out := map[uuid.UUID]billing.Ratable{}
+	f.eachPage(id, size, func(page []billing.Ratable) {
+		for _, r := range page {
+			out[r.OrganizationPeriod.Organization] = r
+		}
+	})
+	return out
+}
+
+// eachPage does something with each page of what an export rates.
+func (f *fixture) eachPage(id uuid.UUID, size int, do func(page []billing.Ratable)) {
+	f.t.Helper()
 	pages, err := f.RatingPages(f.t.Context(), id, size)
 	require.NoError(f.t, err)
 	after := uuid.Nil
 	for _, until := range pages {
 		page, err := f.Ratables(f.t.Context(), id, after, until, size)
 		require.NoError(f.t, err)
-		for _, r := range page {
-			out[r.OrganizationPeriod.Organization] = r
-		}
+		do(page)
 		after = until
 	}
-	return out
 }
 
 // rate makes the statements of an export, and parks what can't be rated and the

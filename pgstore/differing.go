@@ -173,23 +173,14 @@ func countedBy(ctx context.Context, tx scoped, id meter.BatchID, rows []meter.Ro
 	sums := make([]int64, len(rows))
 	all := identifiedOf(rows)
 	for chunk := range slices.Chunk(all.places, chunkRows) {
-		organizations, identities := all.keys(chunk)
-		query, err := tx.Query(ctx, `
-			SELECT r.place - 1 FROM unnest($3::uuid[], $4::bytea[]) WITH ORDINALITY AS r (organization_id, identity, place)
-			CROSS JOIN LATERAL (
-				SELECT e.instance_id, e.seq FROM usage_events e WHERE e.organization_id = r.organization_id AND e.identity = r.identity OFFSET 0
-			) AS e
-			WHERE e.instance_id = $1 AND e.seq = $2`, id.Instance, id.Seq, organizations, identities)
+		counted, err := all.counted(ctx, tx, id, chunk)
 		if err != nil {
 			return nil, err
 		}
-		var place int64
-		_, err = pgx.ForEachRow(query, []any{&place}, func() error {
-			sums[chunk[place].Row] += all.at(chunk[place]).Quantity
-			return nil
-		})
-		if err != nil {
-			return nil, err
+		for i, place := range chunk {
+			if counted[i] {
+				sums[place.Row] += all.at(place).Quantity
+			}
 		}
 	}
 	return sums, nil

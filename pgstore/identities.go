@@ -128,45 +128,57 @@ func (e *identifiedReports) count(ctx context.Context, tx scoped, id meter.Batch
 		case 0:
 			e.refuseAll(chunk)
 		default:
-			if err := e.keepCounted(ctx, tx, id, chunk); err != nil {
+			counted, err := e.counted(ctx, tx, id, chunk)
+			if err != nil {
 				return err
 			}
+			e.keep(chunk, counted)
 		}
 	}
 	return nil
 }
 
-// keepCounted refuses the identified reports of a chunk that the batch hasn't counted.
-func (e *identifiedReports) keepCounted(ctx context.Context, tx scoped, id meter.BatchID, chunk []meter.BatchPlace) error {
+// counted reports which identified reports of a chunk a batch has counted.
+func (e *identifiedReports) counted(ctx context.Context, tx scoped, id meter.BatchID, chunk []meter.BatchPlace) ([]bool, error) {
 	organizations, identities := e.keys(chunk)
 	rows, err := tx.Query(ctx, `
-		SELECT r.organization_id, r.identity
+		SELECT r.place - 1
 		FROM unnest($3::uuid[], $4::bytea[]) WITH ORDINALITY AS r (organization_id, identity, place)
 		CROSS JOIN LATERAL (
 			SELECT e.instance_id, e.seq FROM usage_events e WHERE e.organization_id = r.organization_id AND e.identity = r.identity OFFSET 0
 		) AS e
-		WHERE e.instance_id = $1 AND e.seq = $2
-		ORDER BY r.place`, id.Instance, id.Seq, organizations, identities)
+		WHERE e.instance_id = $1 AND e.seq = $2`, id.Instance, id.Seq, organizations, identities)
+	return chosen(rows, err, len(chunk))
+}
+
+// chosen reports which of so many are among the places that rows have, from 0.
+func chosen(rows pgx.Rows, err error, of int) ([]bool, error) {
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return e.keep(rows, chunk)
+	out := make([]bool, of)
+	var place int
+	_, err = pgx.ForEachRow(rows, []any{&place}, func() error {
+		out[place] = true
+		return nil
+	})
+	return out, err
 }
 
 // refuseCounted refuses the identified reports that the batch has counted, and takes them from the places.
 func (e *identifiedReports) refuseCounted(ctx context.Context, tx scoped, id meter.BatchID) error {
-	counted := &identifiedReports{rows: e.rows, refused: map[int][]bool{}}
+	others := make([]meter.BatchPlace, 0, len(e.places))
 	for chunk := range slices.Chunk(e.places, chunkRows) {
-		if err := counted.keepCounted(ctx, tx, id, chunk); err != nil {
+		counted, err := e.counted(ctx, tx, id, chunk)
+		if err != nil {
 			return err
 		}
-	}
-	others := make([]meter.BatchPlace, 0, len(e.places))
-	for _, place := range e.places {
-		if counted.isRefused(place) {
-			others = append(others, place)
-		} else {
-			e.refuse(place)
+		for i, place := range chunk {
+			if counted[i] {
+				e.refuse(place)
+			} else {
+				others = append(others, place)
+			}
 		}
 	}
 	e.places = others
@@ -178,7 +190,7 @@ func (e *identifiedReports) recall(ctx context.Context, tx scoped, id meter.Batc
 	for chunk := range slices.Chunk(e.places, chunkRows) {
 		organizations, identities := e.keys(chunk)
 		rows, err := tx.Query(ctx, `
-			SELECT r.organization_id, r.identity
+			SELECT r.place - 1
 			FROM unnest($3::uuid[], $4::bytea[]) WITH ORDINALITY AS r (organization_id, identity, place)
 			LEFT JOIN LATERAL (
 				SELECT e.instance_id, e.seq FROM usage_events e WHERE e.organization_id = r.organization_id AND e.identity = r.identity OFFSET 0
@@ -186,45 +198,29 @@ func (e *identifiedReports) recall(ctx context.Context, tx scoped, id meter.Batc
 			WHERE e.seq IS NULL AND NOT EXISTS (
 					SELECT FROM usage_conflicts c
 					WHERE c.organization_id = r.organization_id AND c.identity = r.identity AND c.instance_id = $1 AND c.seq = $2)
-				OR (e.instance_id = $1 AND e.seq = $2)
-			ORDER BY r.place`, id.Instance, id.Seq, organizations, identities)
+				OR (e.instance_id = $1 AND e.seq = $2)`, id.Instance, id.Seq, organizations, identities)
+		kept, err := chosen(rows, err, len(chunk))
 		if err != nil {
 			return err
 		}
-		if err := e.keep(rows, chunk); err != nil {
-			return err
-		}
+		e.keep(chunk, kept)
 	}
 	return nil
 }
 
-// keep refuses the identified reports of a chunk that aren't among the rows, which are in the
-// chunk's order.
-func (e *identifiedReports) keep(rows pgx.Rows, chunk []meter.BatchPlace) error {
-	var organization uuid.UUID
-	var identity []byte
-	n := 0
-	_, err := pgx.ForEachRow(rows, []any{&organization, &identity}, func() error {
-		n = e.refuseUntil(chunk, n, organization, identity)
-		return nil
-	})
-	e.refuseAll(chunk[n:])
-	return err
+// keep refuses the identified reports of a chunk that aren't kept.
+func (e *identifiedReports) keep(chunk []meter.BatchPlace, kept []bool) {
+	for i, place := range chunk {
+		if !kept[i] {
+			e.refuse(place)
+		}
+	}
 }
 
 func (e *identifiedReports) refuseAll(places []meter.BatchPlace) {
 	for _, p := range places {
 		e.refuse(p)
 	}
-}
-
-// refuseUntil refuses those of a chunk from n to the one with an identity, and returns the place after it.
-func (e *identifiedReports) refuseUntil(chunk []meter.BatchPlace, n int, organization uuid.UUID, identity []byte) int {
-	for n < len(chunk) && (e.rows[chunk[n].Row].Organization != organization || !bytes.Equal(e.at(chunk[n]).Identity[:], identity)) {
-		e.refuse(chunk[n])
-		n++
-	}
-	return min(n+1, len(chunk))
 }
 
 // fold sets what is written of each row: its own value, and its counted identified reports on

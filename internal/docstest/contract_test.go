@@ -10,32 +10,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The letters of what is cited by its number: a requirement, C5, and an invariant, L1.
-const (
-	requirement = 'C'
-	invariant   = 'L'
+// The forms of what is cited by its number, whatever is before them: a form that begins with a letter is looked for by it.
+var (
+	requirement = regexp.MustCompile(`C[1-9][0-9]?\b`)
+	invariant   = regexp.MustCompile(`L[1-9][0-9]?\b`)
+	endsInWord  = regexp.MustCompile(`\w$`)
 )
 
-// cited returns the numbers in a text that have a letter, as words of their own.
-func cited(text string, letter byte) (numbers []string) {
-	isWord := func(at int) bool {
-		return at >= 0 && at < len(text) && (text[at] == '_' || '0' <= text[at] && text[at] <= '9' || 'a' <= text[at]|0x20 && text[at]|0x20 <= 'z')
-	}
-	isDigit := func(at int) bool { return at < len(text) && '0' <= text[at] && text[at] <= '9' }
-	for from := 0; ; from++ {
-		next := strings.IndexByte(text[from:], letter)
-		if next < 0 {
-			return numbers
-		}
-		from += next
-		end := from + 1
-		for isDigit(end) {
-			end++
-		}
-		if end > from+1 && end <= from+3 && text[from+1] != '0' && !isWord(from-1) && !isWord(end) {
-			numbers = append(numbers, text[from:end])
+// cited returns the numbers in a text that have a form, as words of their own.
+func cited(text string, form *regexp.Regexp) (numbers []string) {
+	for _, at := range form.FindAllStringIndex(text, -1) {
+		if !endsInWord.MatchString(text[max(0, at[0]-1):at[0]]) {
+			numbers = append(numbers, text[at[0]:at[1]])
 		}
 	}
+	return numbers
 }
 
 // TestCitedNumbersAreDefined holds that a requirement or an invariant that a comment or a
@@ -43,7 +32,7 @@ func cited(text string, letter byte) (numbers []string) {
 func TestCitedNumbersAreDefined(t *testing.T) {
 	r := load(t)
 	for _, numbers := range []struct {
-		letter     byte
+		form       *regexp.Regexp
 		definition *regexp.Regexp
 		document   string
 		count      int
@@ -58,7 +47,7 @@ func TestCitedNumbersAreDefined(t *testing.T) {
 		}
 		require.GreaterOrEqual(t, len(defined), numbers.count)
 		check := func(where, text string) {
-			for _, number := range cited(text, numbers.letter) {
+			for _, number := range cited(text, numbers.form) {
 				if !defined[number] {
 					t.Errorf("%s cites %s, which %s doesn't define", where, number, numbers.document)
 				}
