@@ -81,7 +81,7 @@ func TestABackupIsRestoredAmidTraffic(t *testing.T) {
 	step(t, "the limit holds")
 	admitted := 0
 	for i := range 400 {
-		switch status := []*process{first, second, again}[i%3].record(t, client, limited.key, 1); status {
+		switch status := []*process{first, second, again}[i%3].use(t, client, limited.key, 1); status {
 		case http.StatusOK:
 			admitted++
 		default:

@@ -271,7 +271,7 @@ func TestCatalogIsOfOneMoment(t *testing.T) {
 		return err
 	})
 	require.Eventually(t, func() bool {
-		return f.count(`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM plan_limits%'`) > 0
+		return f.count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FROM plan_limits%'`) > 0
 	}, 30*time.Second, time.Millisecond)
 	_, err = tx.Exec(t.Context(), `
 		INSERT INTO plans (key, version, name, requests_per_second, burst) VALUES ('team', 1, 'Team', 0, 0);

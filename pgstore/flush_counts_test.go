@@ -73,9 +73,10 @@ func TestWhatAFlushCosts(t *testing.T) {
 		require.NoError(t, err)
 		done := w.flushing(s, rows...)
 		require.Eventually(t, func() bool {
+			// Through the session that no count ends.
 			var waiting int
-			err := c.owns.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'`).Scan(&waiting)
-			return err == nil && waiting > 0
+			err := c.owns.QueryRow(t.Context(), countWaiting, "transactionid").Scan(&waiting)
+			return err == nil && waiting == 1
 		}, 30*time.Second, time.Millisecond)
 		require.NoError(t, hold.Rollback(t.Context()))
 		require.NoError(t, <-done)

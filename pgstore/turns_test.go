@@ -15,12 +15,14 @@ import (
 	"github.com/riverline/tollgate/pgstore"
 )
 
-// waiting counts the sessions of programs that wait for a lock, of a relation or of a transaction.
-func (f *fixture) waiting(kind string) int64 {
-	return f.count(`
-		SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-		WHERE NOT l.granted AND a.datname = current_database() AND l.locktype = $1`, kind)
-}
+// countWaiting counts the sessions of the database that wait for a lock of a kind. Other tests have
+// databases of their own on the same server.
+const countWaiting = `
+	SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+	WHERE NOT l.granted AND a.datname = current_database() AND l.locktype = $1`
+
+// waiting counts the sessions that wait for a lock, of a relation or of a transaction.
+func (f *fixture) waiting(kind string) int64 { return f.count(countWaiting, kind) }
 
 // flushing applies the instance's next batch through a store of its own, and gives its error.
 func (w *writer) flushing(s *pgstore.Store, rows ...meter.Row) <-chan error {

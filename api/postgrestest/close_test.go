@@ -89,7 +89,8 @@ func TestAnExportOfNothingCanBeReviewed(t *testing.T) {
 	status, got = r.call(finance, http.MethodPost, path+"/reopen", `{"note":"n"}`)
 	require.Equal(t, http.StatusConflict, status)
 	require.Equal(t, "not_awaiting_decision", got["error"])
-	status, _ = r.call(finance, http.MethodPost, path+"/approve", `{}`)
+	status, _, _, err = r.send(finance, http.MethodPost, path+"/approve", `{}`, "")
+	require.NoError(t, err)
 	require.Equal(t, http.StatusServiceUnavailable, status, "Temporal is away")
 }
 
