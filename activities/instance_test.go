@@ -161,7 +161,7 @@ func TestFlushEndsWithItsWorker(t *testing.T) {
 	out, err := run[activities.FlushSummary](t, e, a.Flush, epoch(time.Hour))
 	require.NoError(t, err)
 	require.Positive(t, out.Flushes)
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Less(t, time.Since(began), time.Minute)
 }
 
 func TestFlushEndsWhenItIsCanceled(t *testing.T) {

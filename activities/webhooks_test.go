@@ -240,7 +240,7 @@ func TestDispatchEndsItsEpochUnderABacklog(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Greater(t, summary.Events, 2)
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Less(t, time.Since(began), time.Minute)
 }
 
 func TestDispatchEndsWithItsWorker(t *testing.T) {

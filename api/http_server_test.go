@@ -40,7 +40,7 @@ func (r *rig) begin(server *httptest.Server, key, path string, length int, body 
 // rest reads all that comes until the connection ends.
 func rest(t *testing.T, conn net.Conn) string {
 	t.Helper()
-	require.NoError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
 	answer, err := io.ReadAll(conn)
 	require.NoError(t, err)
 	return string(answer)
@@ -63,12 +63,12 @@ func TestBodiesThatStallAreAnswered(t *testing.T) {
 // cuts an upload that is slow.
 func TestABodyThatGoesOnIsRead(t *testing.T) {
 	r := newRig(t)
-	server := r.serveWith(HTTPConfig{BodyTimeout: 200 * time.Millisecond, WriteTimeout: 300 * time.Millisecond})
+	server := r.serveWith(HTTPConfig{BodyTimeout: time.Second, WriteTimeout: time.Second})
 	report := `{"meter":"evaluations","quantity":3}`
 	conn := r.begin(server, "free", usagePath, len(report), "")
 	for _, part := range strings.SplitAfter(report, ":") {
 		for _, half := range []string{part[:len(part)/2], part[len(part)/2:]} {
-			time.Sleep(80 * time.Millisecond)
+			time.Sleep(250 * time.Millisecond)
 			_, err := io.WriteString(conn, half)
 			require.NoError(t, err)
 		}
@@ -81,11 +81,11 @@ func TestABodyThatGoesOnIsRead(t *testing.T) {
 // that the connection isn't held for it.
 func TestARefusalWaitsForNoBody(t *testing.T) {
 	r := newRig(t)
-	server := r.serveWith(HTTPConfig{})
+	server := r.serveWith(HTTPConfig{BodyTimeout: 10 * time.Minute})
 	r.secrets["nobody"] = "tg_tenant_nobody"
 	began := time.Now()
 	require.Contains(t, rest(t, r.begin(server, "nobody", usagePath, 100, "{")), "HTTP/1.1 401 ")
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Less(t, time.Since(began), time.Minute)
 }
 
 // TestCallersBoundNobodyElse holds that a tenant's stalled requests take no more than its share, and that
@@ -142,7 +142,7 @@ func TestARefusalKeepsTheConnection(t *testing.T) {
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	require.NoError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
 	from := bufio.NewReader(conn)
 	for _, want := range []struct {
 		key    string

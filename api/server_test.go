@@ -342,12 +342,12 @@ func TestGatewayStreamsOutlastTheTimeouts(t *testing.T) {
 		for range 4 {
 			_, _ = io.WriteString(w, "tick ")
 			_ = http.NewResponseController(w).Flush()
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(300 * time.Millisecond)
 		}
 	})
 	server.Close()
 	limited := httptest.NewUnstartedServer(nil)
-	limited.Config = NewHTTPServer(HTTPConfig{Handler: r.server.Handler(), BodyTimeout: 150 * time.Millisecond, WriteTimeout: 150 * time.Millisecond})
+	limited.Config = NewHTTPServer(HTTPConfig{Handler: r.server.Handler(), BodyTimeout: time.Second, WriteTimeout: time.Second})
 	limited.Start()
 	defer limited.Close()
 	status, body, _ := r.send(limited, "free", "POST", "/gateway/simulate")

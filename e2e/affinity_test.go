@@ -139,7 +139,7 @@ func TestAffinity(t *testing.T) {
 	for _, a := range all {
 		require.EqualValues(t, perTenant+150, a.admitted.Load(), "none was refused")
 	}
-	require.Eventually(t, func() bool { return len(s.servedBy(moved[0])) == 2 && len(s.servedBy(moved[1])) == 2 }, 30*time.Second, 100*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.servedBy(moved[0])) == 2 && len(s.servedBy(moved[1])) == 2 }, patience, 100*time.Millisecond)
 	for _, a := range stayed {
 		require.Len(t, s.servedBy(a), 1)
 	}
@@ -150,7 +150,7 @@ func TestAffinity(t *testing.T) {
 	require.Eventually(t, func() bool {
 		moved[0].use(t, proxy, client, 1)
 		return len(s.servedBy(moved[0])) == 3
-	}, time.Minute, 200*time.Millisecond)
+	}, patience, 200*time.Millisecond)
 
 	step(t, "each limit of 1,000 is admitted to the unit")
 	s.atOnce(all, func(a *affineTenant) { a.use(t, proxy, client, 2_000) })

@@ -268,7 +268,7 @@ func operatorSees(t *testing.T, d *devRun, folder, temporal string) {
 			}
 		}
 		return true
-	}, time.Minute, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 	status, _ := victim.call(http.MethodPost, "/api/v1/usage", key, map[string]any{"meter": "evaluations", "quantity": 1_234_567})
 	require.Equal(t, http.StatusOK, status)
 	victim.kill()
@@ -280,7 +280,7 @@ func operatorSees(t *testing.T, d *devRun, folder, temporal string) {
 	s.start("api", "TOLLGATE_LISTEN")
 	w.Go("/instances")
 	w.Await(`document.querySelectorAll("button").length >= 3 && [...document.querySelectorAll('tbody tr')].filter(e => e.textContent.includes('live')).length === 2`)
-	require.Eventually(t, func() bool { return used() != before }, time.Minute, 100*time.Millisecond, "its usage comes back")
+	require.Eventually(t, func() bool { return used() != before }, patience, 100*time.Millisecond, "its usage comes back")
 	w.Go("/instances")
 	w.Click("tr:has(.tag) form button", ".notice.good")
 	w.Visit("quarantine", "/quarantine")

@@ -100,7 +100,7 @@ func (c *chaos) reconcile() {
 		require.Zero(t, found.Quarantined, "set aside")
 		require.Zero(t, found.MissingBatches, "lost and not sent again")
 		require.Zero(t, found.BatchConflicts, "batches that differ")
-	}, 30*time.Second, flushInterval)
+	}, patience, flushInterval)
 }
 
 func (c *chaos) store() *pgstore.Store {

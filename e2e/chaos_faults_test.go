@@ -189,6 +189,6 @@ func (c *chaos) onSmallDisk(r *replica) bool {
 	r.journal = folder
 	r.environment = append(r.environment, "TOLLGATE_JOURNAL_DIR="+folder, "TOLLGATE_JOURNAL_KEEP_MIB=8")
 	r.process = c.launch(r)
-	require.True(c.t, r.process.becomesReady(30*time.Second), r.process.log.tail(10))
+	require.True(c.t, r.process.becomesReady(patience), r.process.log.tail(10))
 	return true
 }

@@ -106,7 +106,7 @@ func (c *chaos) deleteJournal(r *replica) func() {
 		require.Eventually(c.t, func() bool {
 			_, err := os.Stat(filepath.Join(r.journal, "lock"))
 			return err == nil
-		}, 30*time.Second, 50*time.Millisecond, "the folder is not made again: %s", r.process.log.tail(5))
+		}, patience, 50*time.Millisecond, "the folder is not made again: %s", r.process.log.tail(5))
 		time.Sleep(2 * flushInterval)
 	}
 }

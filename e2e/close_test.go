@@ -89,7 +89,7 @@ func (s *system) awaitFlushed(organization uuid.UUID, meter string, want int64) 
 			organization, meter).Scan(&sum)
 		require.NoError(s.t, err)
 		return sum == want
-	}, time.Minute, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 }
 
 // TestFinanceClosesAMonth goes finance's way by the command alone: start, review, be
@@ -287,7 +287,7 @@ func (s *system) deliversEach(stripe *stripe, period string, unknown tenant) {
 	byHand := func(customer string, want sinks.Counts) []sinks.Delivery {
 		s.tollgate("org", "customer", unknown.id.String(), "stripe", customer)
 		s.tollgate("export", "deliver", "--period", period)
-		require.Eventually(t, func() bool { return s.deliveries(period).Counts == want }, 30*time.Second, 100*time.Millisecond)
+		require.Eventually(t, func() bool { return s.deliveries(period).Counts == want }, patience, 100*time.Millisecond)
 		return s.deliveries(period).Deliveries
 	}
 	failed := byHand(deleted, sinks.Counts{Delivered: 1, Failed: 1})

@@ -37,7 +37,7 @@ func TestOperatorsCommands(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, answer := api.call(http.MethodPost, "/api/v1/usage", acme.key, map[string]any{"meter": "simulations", "quantity": 6_000})
 		return answer["over_limit"] == true
-	}, 30*time.Second, 10*time.Millisecond, "the new plan is in force")
+	}, patience, 10*time.Millisecond, "the new plan is in force")
 	s.environment = append(s.environment, "TOLLGATE_KEY="+acme.key)
 	require.Contains(t, s.tollgate("usage"), `"simulations"`)
 
@@ -66,7 +66,7 @@ func TestOperatorsCommands(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, _ := api.call(http.MethodGet, "/api/v1/usage", acme.key, nil)
 		return status == http.StatusUnauthorized
-	}, 30*time.Second, 10*time.Millisecond, "a revoked key stops working")
+	}, patience, 10*time.Millisecond, "a revoked key stops working")
 
 	s.requireJournalCommands(api)
 	s.requireCommandsSayWhatIsNotThere()

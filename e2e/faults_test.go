@@ -172,7 +172,7 @@ func TestAKilledAPIHoldsUpNoExport(t *testing.T) {
 	tenant := s.newTenant("Enterprise", "enterprise")
 	status, _ := api.call(http.MethodPost, "/api/v1/usage", tenant.key, map[string]any{"meter": "evaluations", "quantity": 5})
 	require.Equal(t, http.StatusOK, status)
-	require.Eventually(t, func() bool { return s.recorded(tenant) == 5 }, 30*time.Second, flushInterval/2)
+	require.Eventually(t, func() bool { return s.recorded(tenant) == 5 }, patience, flushInterval/2)
 	api.kill()
 
 	second := s.startAPI()

@@ -245,7 +245,7 @@ func (s *system) startWorker() *process {
 
 func (p *process) awaitReady() {
 	p.t.Helper()
-	require.True(p.t, p.becomesReady(time.Minute), "%s is not ready: %s", p.name, p.log)
+	require.True(p.t, p.becomesReady(patience), "%s is not ready: %s", p.name, p.log)
 }
 
 // kill ends the process as kill -9 does.
@@ -272,6 +272,9 @@ func (p *process) end() int {
 	return p.command.ProcessState.ExitCode()
 }
 
+// patience is how long a test waits for what must come: a machine may be that busy.
+const patience = 2 * time.Minute
+
 // step names what a long story does from here on: a failure's log ends with where it was.
 func step(t *testing.T, name string) {
 	t.Helper()
@@ -288,7 +291,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // call sends JSON and returns the status and the decoded answer. It tries again where it is told to,
-// for at most a minute: a machine may be that busy.
+// as long as patience lasts.
 func (p *process) call(method, path, key string, in any) (int, map[string]any) {
 	p.t.Helper()
 	var answer map[string]any
@@ -301,9 +304,9 @@ func (p *process) call(method, path, key string, in any) (int, map[string]any) {
 	return status, answer
 }
 
-// patiently sends again where it is told to, for at most a minute, and returns the last status.
+// patiently sends again where it is told to, as long as patience lasts, and returns the last status.
 func patiently(send func() int) int {
-	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		if status := send(); status != http.StatusServiceUnavailable || time.Now().After(end) {
 			return status
 		}

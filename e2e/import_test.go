@@ -61,7 +61,7 @@ func TestUsageImport(t *testing.T) {
 	other := write("usage.jsonl", strings.Repeat(jsonl, lines))
 	killed := s.command("usage", "import", other)
 	require.NoError(t, killed.Start())
-	require.Eventually(t, func() bool { return s.recorded(acme) > int64(2*lines) }, time.Minute, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return s.recorded(acme) > int64(2*lines) }, patience, 5*time.Millisecond)
 	_ = killed.Process.Kill()
 	_ = killed.Wait()
 	s.decode(s.tollgate("usage", "import", other), &result)

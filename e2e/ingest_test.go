@@ -51,7 +51,7 @@ func TestKeysAndBatchesAcrossReplicas(t *testing.T) {
 	require.Equal(t, answer, again, "the first one's answer")
 	status, _, elsewhere := second.post("/api/v1/usage", free.key, "application/json", body)
 	require.Equal(t, http.StatusOK, status, "the other replica doesn't know yet: its flush finds out")
-	require.Eventually(t, func() bool { return s.recorded(free) == 3 }, 30*time.Second, flushInterval/2)
+	require.Eventually(t, func() bool { return s.recorded(free) == 3 }, patience, flushInterval/2)
 	time.Sleep(3 * flushInterval)
 	require.EqualValues(t, 3, s.recorded(free))
 	_, header, again = second.post("/api/v1/usage", free.key, "application/json", body)
@@ -83,7 +83,7 @@ func TestKeysAndBatchesAcrossReplicas(t *testing.T) {
 		require.InDelta(t, 1, answer["denied"], 0)
 		require.InDelta(t, 1, answer["late"], 0)
 		require.InDelta(t, 1, answer["invalid"], 0)
-		require.Eventually(t, func() bool { return s.recorded(free) == 33 }, 30*time.Second, flushInterval/2)
+		require.Eventually(t, func() bool { return s.recorded(free) == 33 }, patience, flushInterval/2)
 	}
 	first.stop()
 	second.stop()
@@ -127,11 +127,11 @@ func TestReservationsOutliveTheirInstance(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, answer := second.call(http.MethodGet, "/api/v1/reservations/"+short["id"].(string), free.key, nil)
 		return answer["state"] == "expired"
-	}, 30*time.Second, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 	require.Eventually(t, func() bool {
 		status, _ := second.call(http.MethodPost, "/api/v1/usage", free.key, map[string]any{"meter": "evaluations", "quantity": 350})
 		return status == http.StatusOK
-	}, 30*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 	status, _ = hold(second, 1, 60)
 	require.Equal(t, http.StatusPaymentRequired, status)
 	second.stop()

@@ -134,7 +134,7 @@ var (
 // scraped returns the metrics of a program, one a line: the program, the name, and the labels in their order.
 func scraped(t *testing.T, program, url string, named map[string]bool) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	require.NoError(t, err)

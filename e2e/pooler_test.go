@@ -69,12 +69,12 @@ func TestPoolerMonth(t *testing.T) {
 
 			step(t, "another plan is in force at once, and a key that is revoked is refused")
 			s.tollgate("org", "set", free.id.String(), "--plan", "enterprise")
-			require.Eventually(t, func() bool { return use(first, free.key, 1) == http.StatusOK }, 30*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return use(first, free.key, 1) == http.StatusOK }, patience, 10*time.Millisecond)
 			gone := s.newKey("tenant", "--organization", pro.id.String())
 			require.Equal(t, http.StatusOK, use(second, gone, 1))
 			s.revokeNewest(pro)
 			began := time.Now()
-			require.Eventually(t, func() bool { return use(second, gone, 0) == http.StatusUnauthorized }, 30*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return use(second, gone, 0) == http.StatusUnauthorized }, patience, 10*time.Millisecond)
 			t.Logf("a revoked key is refused after %s", time.Since(began).Round(time.Millisecond))
 
 			step(t, "it is flushed and exported")
@@ -227,7 +227,7 @@ func (s *system) awaitCopied(standby *pgtest.Database, organizations int) {
 		var n int
 		require.NoError(s.t, conn.QueryRow(context.Background(), `SELECT count(*) FROM organizations`).Scan(&n))
 		return n == organizations
-	}, 30*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 }
 
 // requireRefused starts a program that must end at once, and say why.

@@ -28,7 +28,7 @@ func TestWhatAKilledAPIHasCrossedIsToldOf(t *testing.T) {
 	api.kill()
 	require.Zero(t, told())
 	next := s.startAPI("TOLLGATE_FLUSH_INTERVAL=5m", "TOLLGATE_JOURNAL_DIR="+api.journal)
-	require.Eventually(t, func() bool { return strings.Contains(next.log.tail(60), "Looked at whose usage was replayed") }, 30*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(next.log.tail(60), "Looked at whose usage was replayed") }, patience, 50*time.Millisecond)
 	next.stop()
 	require.Equal(t, 2, told(), "80 and 100 percent")
 }

@@ -82,7 +82,7 @@ func (p *process) record(t *testing.T, client *http.Client, key string, quantity
 	return postUsage(t, client, p.url, key, map[string]any{"meter": "evaluations", "quantity": quantity})
 }
 
-// use is record by a client that tries again where it is told to, for at most a minute.
+// use is record by a client that tries again where it is told to.
 func (p *process) use(t *testing.T, client *http.Client, key string, quantity int64) int {
 	t.Helper()
 	return patiently(func() int { return p.record(t, client, key, quantity) })
@@ -130,10 +130,10 @@ func TestTheLastUnitIsFoundAnywhere(t *testing.T) {
 	}
 	status, took := use(second, 599)
 	require.Equal(t, http.StatusOK, status, "what the first one doesn't use is handed over")
-	require.Less(t, took, 10*time.Second)
+	require.Less(t, took, time.Minute)
 	status, took = use(third, 1)
 	require.Equal(t, http.StatusOK, status, "the last unit")
-	require.Less(t, took, 10*time.Second)
+	require.Less(t, took, time.Minute)
 	for _, replica := range []*process{first, second, third} {
 		status, answer := replica.call(http.MethodPost, "/api/v1/usage", free.key, map[string]any{"meter": "evaluations"})
 		require.Equal(t, http.StatusPaymentRequired, status)

@@ -25,7 +25,7 @@ func TestABackupIsRestoredAmidTraffic(t *testing.T) {
 	plain, keyed, limited := s.newTenant("Plain", "enterprise"), s.newTenant("Keyed", "enterprise"), s.newTenant("Limited", "free")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}, Timeout: 20 * time.Second}
 	require.Equal(t, http.StatusOK, first.use(t, client, limited.key, 300))
-	require.Eventually(t, func() bool { return s.recorded(limited) == 300 }, 30*time.Second, flushInterval/2)
+	require.Eventually(t, func() bool { return s.recorded(limited) == 300 }, patience, flushInterval/2)
 
 	step(t, "a backup is made")
 	backup := postgres.BackUp(t)
@@ -33,7 +33,7 @@ func TestABackupIsRestoredAmidTraffic(t *testing.T) {
 	require.Equal(t, http.StatusOK, second.use(t, client, limited.key, 400))
 	victim := s.startAPI()
 	require.Equal(t, http.StatusOK, victim.use(t, client, plain.key, 1_000_000))
-	require.Eventually(t, func() bool { return s.recorded(limited) == 700 && s.recorded(plain) == 1_000_000 }, 30*time.Second, flushInterval/2)
+	require.Eventually(t, func() bool { return s.recorded(limited) == 700 && s.recorded(plain) == 1_000_000 }, patience, flushInterval/2)
 	victim.kill()
 
 	// A key that a replica has never seen can't be let in while Postgres is away.
@@ -75,7 +75,7 @@ func TestABackupIsRestoredAmidTraffic(t *testing.T) {
 	again.awaitReady()
 	require.Eventually(t, func() bool {
 		return s.recorded(plain) == 1_000_000+known.acknowledged.Load() && s.recorded(keyed) == known.keyed.Load() && s.recorded(limited) == 700
-	}, 30*time.Second, flushInterval/2, "plain %d of %d, keyed %d of %d, limited %d of 700", s.recorded(plain), 1_000_000+known.acknowledged.Load(),
+	}, patience, flushInterval/2, "plain %d of %d, keyed %d of %d, limited %d of 700", s.recorded(plain), 1_000_000+known.acknowledged.Load(),
 		s.recorded(keyed), known.keyed.Load(), s.recorded(limited))
 
 	step(t, "the limit holds")

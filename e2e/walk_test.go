@@ -92,7 +92,7 @@ func TestTheWholeSystemWalks(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, _ := api.call(http.MethodPost, "/api/v1/usage", free.key, map[string]any{"meter": "evaluations"})
 		return status == http.StatusOK
-	}, 30*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 
 	step(t, "the export of the running period has what was sent")
 	period := calendar.PeriodOf(time.Now()).String()

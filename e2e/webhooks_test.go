@@ -136,7 +136,7 @@ func TestWebhooksArrive(t *testing.T) {
 	}
 	arrive := func(h *hook, want map[string]int) {
 		t.Helper()
-		require.Eventually(t, func() bool { return len(h.counts()) >= len(want) && total(h.counts()) >= total(want) }, 60*time.Second, 50*time.Millisecond)
+		require.Eventually(t, func() bool { return len(h.counts()) >= len(want) && total(h.counts()) >= total(want) }, patience, 50*time.Millisecond)
 		require.Equal(t, want, h.counts())
 	}
 	arrive(own, want)
@@ -171,7 +171,7 @@ func TestWebhooksArrive(t *testing.T) {
 		own.mu.Lock()
 		defer own.mu.Unlock()
 		return own.got[again] == 2
-	}, 30*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 	require.Contains(t, s.tollgate("events", "--key", acme.key, "--url", api.url, "--json"), again)
 }
 
@@ -194,7 +194,7 @@ func (s *system) awaitRecorded(endpoint, key, url string, want, attempts int) (d
 			}
 		}
 		return len(deliveries) == want && made == attempts
-	}, 60*time.Second, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 	return deliveries
 }
 
@@ -233,6 +233,6 @@ func TestWebhooksToPrivateAddressesAreRefused(t *testing.T) {
 		}
 		reason, _ := list[0].(map[string]any)["last_error"].(string)
 		return reason == "url must begin with https://"
-	}, 60*time.Second, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 	h.with(func() { require.Zero(t, h.attempts) })
 }

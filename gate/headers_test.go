@@ -116,7 +116,7 @@ func TestFramingIsReadOnce(t *testing.T) {
 	} {
 		conn, err := net.Dial("tcp", r.server.Listener.Addr().String())
 		require.NoError(t, err)
-		require.NoError(t, conn.SetDeadline(time.Now().Add(2*time.Second)))
+		require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
 		_, err = io.WriteString(conn, "POST /gateway/evaluate HTTP/1.1\r\nHost: x\r\n"+framing.header+inner)
 		require.NoError(t, err)
 		reader := bufio.NewReader(conn)

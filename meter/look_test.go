@@ -44,7 +44,7 @@ func TestALookNeverWaitsLong(t *testing.T) {
 			slow.Store(tc.slow)
 			began := time.Now()
 			o.Look(t.Context(), time.Now())
-			require.Less(t, time.Since(began), 5*time.Second)
+			require.Less(t, time.Since(began), 30*time.Second)
 			u := o.Usage(i, time.Now())
 			require.Equal(t, [3]int64{7, 0, 993}, [3]int64{u.Current, u.Held, u.Remaining()})
 			r.Commit()

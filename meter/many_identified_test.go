@@ -30,5 +30,6 @@ func TestRepeatedReportsCostWhatFreshOnesDo(t *testing.T) {
 		require.EqualValues(t, reports, r.org.Usage(0, noon).Current, "each counts once")
 	}
 	t.Log(took)
-	require.Less(t, took[1], 3*took[0])
+	// It took hundreds of times as long where each looked through the others; a busy machine makes a few of it.
+	require.Less(t, took[1], 20*took[0])
 }

@@ -129,7 +129,7 @@ func TestASilentInstanceIsPassedOver(t *testing.T) {
 
 	require.Eventually(t, func() bool { return l.ask(600, 600).Issued == 600 }, 30*time.Second, 20*time.Millisecond)
 	require.GreaterOrEqual(t, time.Since(changed), time.Second)
-	require.Less(t, time.Since(changed), 20*time.Second)
+	require.Less(t, time.Since(changed), time.Minute)
 	f.hold(draft(o, 100))
 
 	silent.flush(under(row(o, evaluations, w.Start, 700), "pro", 1))

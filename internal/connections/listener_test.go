@@ -49,7 +49,7 @@ const stalled = "POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\nx"
 func ask(t *testing.T, l *connections.Listener, path string) *http.Response {
 	t.Helper()
 	conn := dial(t, l, fmt.Sprintf("GET %s HTTP/1.1\r\nHost: here\r\n\r\n", path))
-	require.NoError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)
 	return response
@@ -77,7 +77,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	response = ask(t, l, "/readyz")
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	require.True(t, response.Close)
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Less(t, time.Since(began), time.Minute)
 	require.Equal(t, int64(2), l.Counts().Crowded)
 	for _, conn := range held {
 		require.NoError(t, conn.Close())

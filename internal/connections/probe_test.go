@@ -15,7 +15,7 @@ func TestAProbeMeasuresTheWait(t *testing.T) {
 	for range 100 {
 		delay := p.Delay()
 		require.Positive(t, delay)
-		require.Less(t, delay, 10*time.Second)
+		require.Less(t, delay, time.Minute)
 	}
 	p.Close()
 	require.Zero(t, p.Delay())
