@@ -25,6 +25,7 @@ func TestBrowserReports(t *testing.T) {
 	t.Run("a session that ends while a form is filled in", func(t *testing.T) { signedOutMeanwhile(t, s) })
 	t.Run("a search after the session", func(t *testing.T) { searchSignedOut(t, s) })
 	t.Run("a stream after the session", func(t *testing.T) { streamSignedOut(t, s) })
+	t.Run("a server that does not answer a page", func(t *testing.T) { saysWhatIsStale(t, s) })
 	t.Run("more pages than connections", func(t *testing.T) { manyTabs(t, s) })
 	t.Run("what moves keeps its place", func(t *testing.T) { movesInPlace(t, s) })
 	t.Run("two clicks", func(t *testing.T) { twoClicks(t, s) })
