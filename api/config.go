@@ -78,8 +78,9 @@ type Store interface {
 
 	// Export returns the period's export, or [billing.ErrExportNotFound].
 	Export(ctx context.Context, period calendar.Period) (billing.Export, error)
-	// Exports returns at most limit exports, the newest first.
-	Exports(ctx context.Context, limit int) ([]billing.Export, error)
+	// Exports returns at most limit exports, the newest first: those before the one of an ID, or
+	// all for the zero ID.
+	Exports(ctx context.Context, before uuid.UUID, limit int) ([]billing.Export, error)
 
 	// InstancesSince returns the processes that meter, and those that are gone and were seen since a time, in the order
 	// in which they started.

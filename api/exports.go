@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/riverline/tollgate/api/gen"
 	"github.com/riverline/tollgate/billing"
 	"github.com/riverline/tollgate/billing/documents"
@@ -51,15 +53,17 @@ func (s *Server) temporalURL(workflowID, runID string) *string {
 	return nil
 }
 
-// ListExports answers with the newest exports.
+// ListExports answers with a page of exports, the newest first.
 func (s *Server) ListExports(ctx context.Context, request gen.ListExportsRequestObject) (gen.ListExportsResponseObject, error) {
 	ctx = requestContext(ctx)
 	limit, err := pageLimit(request.Params.Limit)
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.config.Store.Exports(ctx, limit)
-	return gen.ListExports200JSONResponse{Exports: answersOf(found, s.exportAnswer)}, err
+	found, err := readPage(request.Params.Before, limit, func(before uuid.UUID, limit int) ([]billing.Export, error) {
+		return s.config.Store.Exports(ctx, before, limit)
+	}, func(e billing.Export) uuid.UUID { return e.ID })
+	return gen.ListExports200JSONResponse{Exports: answersOf(found.items, s.exportAnswer), Next: found.next}, err
 }
 
 // GetExport answers with a period's export, and with what its run does now.

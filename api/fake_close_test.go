@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -46,8 +47,12 @@ func (s *fakeStore) Export(ctx context.Context, period calendar.Period) (found b
 	return found, err
 }
 
-func (s *fakeStore) Exports(ctx context.Context, limit int) (found []billing.Export, err error) {
-	err = s.call(ctx, func() error { found = s.exports[:min(limit, len(s.exports))]; return nil })
+func (s *fakeStore) Exports(ctx context.Context, before uuid.UUID, limit int) (found []billing.Export, err error) {
+	err = s.call(ctx, func() error {
+		found = s.exports[1+slices.IndexFunc(s.exports, func(e billing.Export) bool { return e.ID == before }):]
+		found = found[:min(limit, len(found))]
+		return nil
+	})
 	return found, err
 }
 

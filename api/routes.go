@@ -113,7 +113,7 @@ var accessTo = map[string]access{
 
 	"GET /api/v1/billing/export":                      {roles: []role{roleFinance, roleAdmin}, query: []string{"from", "to", "format"}},
 	"POST /api/v1/billing/exports":                    {roles: []role{roleFinance}, command: true, body: into[gen.StartExportJSONRequestBody], keep: keepAll},
-	"GET /api/v1/billing/exports":                     {roles: []role{roleFinance}, query: []string{"limit"}},
+	"GET /api/v1/billing/exports":                     {roles: []role{roleFinance}, query: []string{"before", "limit"}},
 	"GET /api/v1/billing/exports/:period":             {roles: []role{roleFinance}, query: []string{"revision"}},
 	"GET /api/v1/billing/exports/:period/files/:name": {roles: []role{roleFinance}, query: []string{"revision"}},
 

@@ -44,11 +44,12 @@ func (s *Store) ExportRevision(ctx context.Context, period calendar.Period, revi
 	return found, wrap(err, "read revision %d of the export of %s", revision, period)
 }
 
-// Exports returns at most limit runs, the newest first.
-func (s *Store) Exports(ctx context.Context, limit int) ([]billing.Export, error) {
+// Exports returns at most limit runs, the newest first: those that were requested before the run of an
+// ID ([uuid.Nil] is after all).
+func (s *Store) Exports(ctx context.Context, before uuid.UUID, limit int) ([]billing.Export, error) {
 	found := []billing.Export{}
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		rows, err := tx.Exports(ctx, pageSize(limit))
+		rows, err := tx.Exports(ctx, before, pageSize(limit))
 		if err != nil {
 			return err
 		}

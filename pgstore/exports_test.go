@@ -167,7 +167,7 @@ func TestExportSupersedesATerminatedRun(t *testing.T) {
 	first := f.beginExport(period, "run-1")
 	second := f.beginExport(period, "run-2")
 	other := f.beginExport(period.Previous(), "run-3")
-	exports, err := f.Exports(t.Context(), 10)
+	exports, err := f.Exports(t.Context(), uuid.Nil, 10)
 	require.NoError(t, err)
 	require.Len(t, exports, 3)
 	stages := map[uuid.UUID]billing.Stage{}
@@ -178,9 +178,22 @@ func TestExportSupersedesATerminatedRun(t *testing.T) {
 		first.ID: billing.StageCanceled, second.ID: billing.StageWaiting, other.ID: billing.StageWaiting,
 	}, stages)
 	require.Equal(t, other.ID, exports[2].ID, "the newest first")
-	few, err := f.Exports(t.Context(), 1)
+	var paged []uuid.UUID
+	for before := uuid.Nil; ; {
+		few, err := f.Exports(t.Context(), before, 2)
+		require.NoError(t, err)
+		for _, e := range few {
+			paged = append(paged, e.ID)
+		}
+		if len(few) < 2 {
+			break
+		}
+		before = few[1].ID
+	}
+	require.Equal(t, []uuid.UUID{exports[0].ID, exports[1].ID, other.ID}, paged)
+	none, err := f.Exports(t.Context(), uuid.New(), 2)
 	require.NoError(t, err)
-	require.Len(t, few, 1)
+	require.Empty(t, none, "nothing is before a run that there isn't")
 }
 
 func TestPeriodHasOneFinalExport(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 // monthsPage lists the closes, and begins another one.
 type monthsPage struct {
 	Exports []gen.Export
+	// Next leads to those before these; empty at the end.
+	Next string
 	// Last is the month that ended last: the one that is to be closed.
 	Last    string
 	Refusal string
@@ -23,8 +25,8 @@ type monthsPage struct {
 
 func (v *visit) monthsPage() (monthsPage, error) {
 	var found gen.ExportList
-	err := v.get(&found, "/billing/exports", "limit", "60")
-	return monthsPage{Exports: found.Exports, Last: calendar.PeriodOf(v.now).Previous().String()}, err
+	err := v.get(&found, "/billing/exports", "limit", "60", "before", v.r.URL.Query().Get("before"))
+	return monthsPage{Exports: found.Exports, Next: pageAfter(found.Next), Last: calendar.PeriodOf(v.now).Previous().String()}, err
 }
 
 func (v *visit) months() error {

@@ -318,6 +318,20 @@ func testMonths(t *testing.T, s *site) {
 	require.Equal(t, http.StatusNotFound, b.get("/months/2001-01").status)
 	require.Equal(t, http.StatusConflict, b.get(path+"/files/manifest.json").status, "there are no files yet")
 	require.Equal(t, http.StatusNotFound, b.get(path+"/files.zip").status)
+
+	require.Empty(t, b.get("/months").more())
+	for n := range 60 {
+		_, _, err := s.store.BeginExport(t.Context(), billing.Export{
+			ID: uuid.Must(uuid.NewV7()), Period: period, WorkflowID: "early/" + last, RunID: strconv.Itoa(n), Cut: period.End(), Provisional: true,
+			RequestedBy: "month-end", RequestedByID: s.ids["finance"], RequestedAt: now(),
+		})
+		require.NoError(t, err)
+	}
+	next := b.get("/months").more()
+	require.Contains(t, next, "/months?before=")
+	rest := b.get(next)
+	require.Len(t, rest.all("a", "href", path), 1, "the month is there still")
+	require.Empty(t, rest.more())
 }
 
 func testWebhooks(t *testing.T, s *site) {

@@ -233,6 +233,16 @@ func (d document) all(tag, attribute, value string) []*html.Node {
 	return out
 }
 
+// more is where the next page of a list is; empty on the last one.
+func (d document) more() string {
+	for _, link := range d.all("a", "href", "") {
+		if d.text(link) == "More" {
+			return attribute(link, "href")
+		}
+	}
+	return ""
+}
+
 func (d document) text(n *html.Node) string {
 	var out strings.Builder
 	for c := range n.Descendants() {

@@ -566,6 +566,9 @@ type ExportFile struct {
 // ExportList defines model for ExportList.
 type ExportList struct {
 	Exports []Export `json:"exports"`
+
+	// Next The `before` of the next page; missing on the last one.
+	Next *openapi_types.UUID `json:"next,omitempty"`
 }
 
 // ExportReopen defines model for ExportReopen.
@@ -1588,8 +1591,11 @@ type GetBillingExportParams struct {
 
 // ListExportsParams defines parameters for ListExports.
 type ListExportsParams struct {
-	// Limit The most exports to list.
-	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+	// Before The `next` of the page before.
+	Before *Before `form:"before,omitempty" json:"before,omitempty"`
+
+	// Limit The most of a page.
+	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // StartExportParams defines parameters for StartExport.
@@ -2508,6 +2514,14 @@ func (siw *ServerInterfaceWrapper) ListExports(c *gin.Context) {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params ListExportsParams
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", c.Request.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter before: %w", err), http.StatusBadRequest)
+		return
+	}
 
 	// ------------- Optional query parameter "limit" -------------
 

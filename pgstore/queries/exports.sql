@@ -36,7 +36,11 @@ ORDER BY issued_at IS NOT NULL DESC, requested_at DESC, id DESC LIMIT 1;
 SELECT period FROM exports WHERE period > $1 AND (stage = 'closed' OR (issued_at IS NOT NULL AND finished_at IS NULL)) ORDER BY period LIMIT 1;
 
 -- name: Exports :many
-SELECT * FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1;
+-- The newest first; those before one of them, or all for the zero ID.
+SELECT * FROM exports
+WHERE @before::uuid = '00000000-0000-0000-0000-000000000000'
+	OR (requested_at, id) < (SELECT b.requested_at, b.id FROM exports b WHERE b.id = @before)
+ORDER BY requested_at DESC, id DESC LIMIT @at_most;
 
 -- name: SupersedeExports :exec
 -- A workflow has one open run at a time: an earlier one that has not ended here was terminated there.

@@ -302,11 +302,15 @@ func (q *Queries) ExportTotals(ctx context.Context, exportID uuid.UUID, after uu
 }
 
 const exports = `-- name: Exports :many
-SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports ORDER BY requested_at DESC, id DESC LIMIT $1
+SELECT id, period, workflow_id, run_id, stage, cut, provisional, requested_by, requested_at, frozen_at, rolled_through, finished_at, error, manifest, revision, reopens, reason, requested_by_id, issued_at, request, staged_at, counts, deliveries FROM exports
+WHERE $1::uuid = '00000000-0000-0000-0000-000000000000'
+	OR (requested_at, id) < (SELECT b.requested_at, b.id FROM exports b WHERE b.id = $1)
+ORDER BY requested_at DESC, id DESC LIMIT $2
 `
 
-func (q *Queries) Exports(ctx context.Context, limit int32) ([]Export, error) {
-	rows, err := q.db.Query(ctx, exports, limit)
+// The newest first; those before one of them, or all for the zero ID.
+func (q *Queries) Exports(ctx context.Context, before uuid.UUID, atMost int32) ([]Export, error) {
+	rows, err := q.db.Query(ctx, exports, before, atMost)
 	if err != nil {
 		return nil, err
 	}
