@@ -27,14 +27,15 @@ type CloseStore interface {
 	CheckReopen(ctx context.Context, period calendar.Period) error
 	// RatingCounts says how many organizations were rated, parked and differ.
 	RatingCounts(ctx context.Context, id uuid.UUID) (billing.RatingCounts, error)
-	// Variances returns the statements that differ most from those before.
-	Variances(ctx context.Context, id uuid.UUID, limit int) ([]billing.StatementVariance, error)
+	// Variances returns the statements that differ from those before, the largest difference first:
+	// those after an organization's, or all for the zero ID.
+	Variances(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.StatementVariance, error)
 	// Parked returns organizations that could not be rated.
 	Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedOrganization, error)
 	// Decisions returns the audit trail, oldest first.
 	Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDecision, error)
 	// Corrections returns statements that correct closed periods.
-	Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error)
+	Corrections(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.Statement, error)
 	// Statement returns one statement, or [billing.ErrStatementNotFound].
 	Statement(ctx context.Context, id, organization uuid.UUID) (billing.Statement, error)
 	// StatementDeliveries returns what became of the next organizations' statements in a sink;
@@ -281,8 +282,10 @@ func (s *Server) ListVariances(ctx context.Context, request gen.ListVariancesReq
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.config.Store.Variances(ctx, found.ID, limit)
-	return gen.ListVariances200JSONResponse{Variances: notNil(list)}, err
+	list, err := readPage(request.Params.After, limit, func(after uuid.UUID, limit int) ([]billing.StatementVariance, error) {
+		return s.config.Store.Variances(ctx, found.ID, after, limit)
+	}, func(v billing.StatementVariance) uuid.UUID { return v.Organization })
+	return gen.ListVariances200JSONResponse{Variances: notNil(list.items), Next: list.next}, err
 }
 
 // ListParked answers with the organizations that could not be rated.
@@ -292,8 +295,10 @@ func (s *Server) ListParked(ctx context.Context, request gen.ListParkedRequestOb
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.config.Store.Parked(ctx, found.ID, uuid.Nil, limit)
-	return gen.ListParked200JSONResponse{Parked: notNil(list)}, err
+	list, err := readPage(request.Params.After, limit, func(after uuid.UUID, limit int) ([]billing.ParkedOrganization, error) {
+		return s.config.Store.Parked(ctx, found.ID, after, limit)
+	}, func(p billing.ParkedOrganization) uuid.UUID { return p.Organization })
+	return gen.ListParked200JSONResponse{Parked: notNil(list.items), Next: list.next}, err
 }
 
 // ListDecisions answers with the audit trail.
@@ -314,8 +319,10 @@ func (s *Server) ListCorrections(ctx context.Context, request gen.ListCorrection
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.config.Store.Corrections(ctx, found.ID, limit)
-	return gen.ListCorrections200JSONResponse{Statements: notNil(list)}, err
+	list, err := readPage(request.Params.After, limit, func(after uuid.UUID, limit int) ([]billing.Statement, error) {
+		return s.config.Store.Corrections(ctx, found.ID, after, limit)
+	}, func(s billing.Statement) uuid.UUID { return s.Organization })
+	return gen.ListCorrections200JSONResponse{Statements: notNil(list.items), Next: list.next}, err
 }
 
 // GetControlTotals answers with what the database adds up to.

@@ -182,9 +182,9 @@ func TestRevisions(t *testing.T) {
 
 func TestCloseListsAreBounded(t *testing.T) {
 	r := newRig(t)
-	revisions(t, r)
+	first, _ := revisions(t, r)
 	for _, route := range []string{"variances", "parked", "corrections"} {
-		for query, want := range map[string]int{"": 100, "?limit=1": 1, "?limit=1000&revision=1": 1000} {
+		for query, want := range map[string]int{"": 101, "?limit=1": 2, "?limit=1000&revision=1": 1001} {
 			require.Equal(t, 200, r.do("finance", "GET", octoberPath+"/"+route+query, "").Code, route)
 			require.Equal(t, want, r.store.close.limit, route+query)
 		}
@@ -193,6 +193,24 @@ func TestCloseListsAreBounded(t *testing.T) {
 			require.Equal(t, "limit", problem["field"])
 			require.Contains(t, problem["message"], "1 to 1000")
 		}
+	}
+	r.store.close.of = first.ID
+	var ids []uuid.UUID
+	for range 3 {
+		id, c := uuid.Must(uuid.NewV7()), &r.store.close
+		ids = append(ids, id)
+		c.variances = append(c.variances, billing.StatementVariance{Organization: id, Reasons: []billing.VarianceReason{}})
+		c.parked = append(c.parked, billing.ParkedOrganization{Organization: id})
+		c.statements = append(c.statements, aStatement(t, id))
+	}
+	for route, list := range map[string]string{"variances": "variances", "parked": "parked", "corrections": "statements"} {
+		page := r.do("finance", "GET", octoberPath+"/"+route+"?limit=2&revision=1", "").json()
+		require.Len(t, page[list], 2, route)
+		require.Equal(t, ids[1].String(), page["next"], route)
+		last := r.do("finance", "GET", octoberPath+"/"+route+"?limit=2&revision=1&after="+ids[1].String(), "").json()
+		require.Len(t, last[list], 1, route)
+		require.NotContains(t, last, "next", route)
+		require.Equal(t, "after", r.problem(400, "invalid_request", "finance", "GET", octoberPath+"/"+route+"?after=x", "")["field"])
 	}
 	for _, route := range []string{"decisions", "control-totals"} {
 		require.Equal(t, "limit", r.problem(400, "invalid_request", "finance", "GET", octoberPath+"/"+route+"?limit=1", "")["field"])

@@ -49,8 +49,7 @@ func (s *fakeStore) Export(ctx context.Context, period calendar.Period) (found b
 
 func (s *fakeStore) Exports(ctx context.Context, before uuid.UUID, limit int) (found []billing.Export, err error) {
 	err = s.call(ctx, func() error {
-		found = s.exports[1+slices.IndexFunc(s.exports, func(e billing.Export) bool { return e.ID == before }):]
-		found = found[:min(limit, len(found))]
+		found = pageOf(s.exports, before, limit, func(e billing.Export) uuid.UUID { return e.ID })
 		return nil
 	})
 	return found, err
@@ -93,6 +92,12 @@ func (s *fakeStore) ExportRevision(ctx context.Context, period calendar.Period, 
 	return found, err
 }
 
+// pageOf is what comes after a thing in a list, or its begin for the zero ID.
+func pageOf[T any](list []T, after uuid.UUID, limit int, id func(T) uuid.UUID) []T {
+	rest := list[1+slices.IndexFunc(list, func(one T) bool { return id(one) == after }):]
+	return rest[:min(limit, len(rest))]
+}
+
 // ofClose reads what the export has; of another one there is nothing.
 func ofClose[T any](ctx context.Context, s *fakeStore, id uuid.UUID, limit int, read func(fakeClose) T) (found T, err error) {
 	err = s.call(ctx, func() error {
@@ -109,20 +114,26 @@ func (s *fakeStore) RatingCounts(ctx context.Context, id uuid.UUID) (billing.Rat
 	return ofClose(ctx, s, id, 0, func(c fakeClose) billing.RatingCounts { return c.counts })
 }
 
-func (s *fakeStore) Variances(ctx context.Context, id uuid.UUID, limit int) ([]billing.StatementVariance, error) {
-	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.StatementVariance { return c.variances })
+func (s *fakeStore) Variances(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.StatementVariance, error) {
+	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.StatementVariance {
+		return pageOf(c.variances, after, limit, func(v billing.StatementVariance) uuid.UUID { return v.Organization })
+	})
 }
 
-func (s *fakeStore) Parked(ctx context.Context, id, _ uuid.UUID, limit int) ([]billing.ParkedOrganization, error) {
-	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.ParkedOrganization { return c.parked })
+func (s *fakeStore) Parked(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.ParkedOrganization, error) {
+	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.ParkedOrganization {
+		return pageOf(c.parked, after, limit, func(p billing.ParkedOrganization) uuid.UUID { return p.Organization })
+	})
 }
 
 func (s *fakeStore) Decisions(ctx context.Context, id uuid.UUID) ([]billing.ExportDecision, error) {
 	return ofClose(ctx, s, id, 0, func(c fakeClose) []billing.ExportDecision { return c.decisions })
 }
 
-func (s *fakeStore) Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error) {
-	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.Statement { return c.statements })
+func (s *fakeStore) Corrections(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.Statement, error) {
+	return ofClose(ctx, s, id, limit, func(c fakeClose) []billing.Statement {
+		return pageOf(c.statements, after, limit, func(s billing.Statement) uuid.UUID { return s.Organization })
+	})
 }
 
 func (s *fakeStore) MoneyTotals(ctx context.Context, id uuid.UUID) ([]billing.MoneyTotal, error) {
@@ -134,7 +145,7 @@ func (s *fakeStore) UsageControlTotals(ctx context.Context, id uuid.UUID) ([]bil
 }
 
 func (s *fakeStore) Statement(ctx context.Context, id, organization uuid.UUID) (billing.Statement, error) {
-	statements, err := s.Corrections(ctx, id, 0)
+	statements, err := ofClose(ctx, s, id, 0, func(c fakeClose) []billing.Statement { return c.statements })
 	if err != nil {
 		return billing.Statement{}, err
 	}

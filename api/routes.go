@@ -132,9 +132,9 @@ var accessTo = map[string]access{
 	"POST /api/v1/billing/exports/:period/deliver":   {roles: []role{roleFinance}, command: true, keep: keepAll},
 	"GET /api/v1/billing/exports/:period/deliveries": {roles: []role{roleFinance}, query: []string{"revision", "sink", "state", "after", "limit"}},
 
-	"GET /api/v1/billing/exports/:period/variances":                {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
-	"GET /api/v1/billing/exports/:period/parked":                   {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
-	"GET /api/v1/billing/exports/:period/corrections":              {roles: []role{roleFinance}, query: []string{"revision", "limit"}},
+	"GET /api/v1/billing/exports/:period/variances":                {roles: []role{roleFinance}, query: []string{"revision", "after", "limit"}},
+	"GET /api/v1/billing/exports/:period/parked":                   {roles: []role{roleFinance}, query: []string{"revision", "after", "limit"}},
+	"GET /api/v1/billing/exports/:period/corrections":              {roles: []role{roleFinance}, query: []string{"revision", "after", "limit"}},
 	"GET /api/v1/billing/exports/:period/decisions":                {roles: []role{roleFinance}, query: []string{"revision"}},
 	"GET /api/v1/billing/exports/:period/control-totals":           {roles: []role{roleFinance}, query: []string{"revision"}},
 	"GET /api/v1/billing/exports/:period/statements/:organization": {roles: []role{roleFinance}, query: []string{"revision"}},

@@ -27,7 +27,7 @@ func TestLateUsageIsCorrectedOnce(t *testing.T) {
 	second := f.closePeriod(secondPeriod)
 	require.Equal(t, []string{"2026-10 usage evaluations 3.00"}, corrections(f.statement(second.ID, late)))
 	require.Equal(t, []string{"2026-10 usage evaluations 7.00"}, corrections(f.statement(second.ID, parked)))
-	listed, err := f.Corrections(t.Context(), second.ID, 10)
+	listed, err := f.Corrections(t.Context(), second.ID, uuid.Nil, 10)
 	require.NoError(t, err)
 	require.Len(t, listed, 2)
 
@@ -115,13 +115,21 @@ func TestVariances(t *testing.T) {
 	found, err := f.ReviewVariances(t.Context(), e.ID, billing.VarianceThreshold{Percent: 50, Least: "1"})
 	require.NoError(t, err)
 	require.Equal(t, int64(2), found)
-	list, err := f.Variances(t.Context(), e.ID, 10)
+	list, err := f.Variances(t.Context(), e.ID, uuid.Nil, 10)
 	require.NoError(t, err)
 	require.Len(t, list, 2)
 	require.Equal(t, gone, list[0].Organization)
 	require.Equal(t, "-100.0", list[0].Percent)
 	require.Equal(t, more, list[1].Organization)
 	require.Equal(t, "50.00", list[1].Current.Sub(list[1].Previous.Decimal).StringFixed(2))
+	for after, want := range map[uuid.UUID]uuid.UUID{uuid.Nil: gone, gone: more} {
+		page, err := f.Variances(t.Context(), e.ID, after, 1)
+		require.NoError(t, err)
+		require.Equal(t, want, page[0].Organization)
+	}
+	page, err := f.Variances(t.Context(), e.ID, more, 1)
+	require.NoError(t, err)
+	require.Empty(t, page)
 	for _, v := range list {
 		require.Len(t, v.Reasons, 1)
 		require.Equal(t, billing.CauseUsage, v.Reasons[0].Cause)
@@ -148,7 +156,7 @@ func TestVariancesInAnotherCurrency(t *testing.T) {
 	found, err := f.ReviewVariances(t.Context(), e.ID, billing.VarianceThreshold{Percent: 0, Least: "0"})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, found, "not %s", none)
-	list, err := f.Variances(t.Context(), e.ID, 10)
+	list, err := f.Variances(t.Context(), e.ID, uuid.Nil, 10)
 	require.NoError(t, err)
 	require.Equal(t, []string{"EUR", "0.00", "100.00", ""}, []string{string(list[0].Currency), list[0].Previous.String(), list[0].Current.String(), list[0].Percent})
 }

@@ -73,11 +73,11 @@ func (s *Store) Statement(ctx context.Context, id, organization uuid.UUID) (bill
 }
 
 // Corrections returns the statements of an export that correct closed periods, at most
-// limit of them.
-func (s *Store) Corrections(ctx context.Context, id uuid.UUID, limit int) ([]billing.Statement, error) {
+// limit of them, of organizations whose IDs come after `after`, in their order.
+func (s *Store) Corrections(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.Statement, error) {
 	var out []billing.Statement
 	err := s.asPlatform(ctx, func(ctx context.Context, tx scoped) error {
-		rows, err := tx.CorrectingStatements(ctx, id, pageSize(limit))
+		rows, err := tx.CorrectingStatements(ctx, id, after, pageSize(limit))
 		if err != nil {
 			return err
 		}

@@ -62,11 +62,12 @@ func (s *Store) ReviewVariances(ctx context.Context, id uuid.UUID, threshold bil
 	return found, wrap(err, "compare the statements of export %s with those before", id)
 }
 
-// Variances returns the statements that differ most from those before, at most limit, and why.
-func (s *Store) Variances(ctx context.Context, id uuid.UUID, limit int) ([]billing.StatementVariance, error) {
+// Variances returns the statements that differ from those before, and why: at most limit, the largest
+// difference first, those after the one of an organization ([uuid.Nil] is before all).
+func (s *Store) Variances(ctx context.Context, id, after uuid.UUID, limit int) ([]billing.StatementVariance, error) {
 	out := []billing.StatementVariance{}
 	err := s.asPlatformSnapshot(ctx, func(ctx context.Context, tx scoped) error {
-		rows, err := tx.Variances(ctx, id, pageSize(limit))
+		rows, err := tx.Variances(ctx, id, after, pageSize(limit))
 		if err != nil || len(rows) == 0 {
 			return err
 		}

@@ -46,6 +46,8 @@ type monthPage struct {
 	Variances []billing.StatementVariance
 	Parked    []billing.ParkedOrganization
 	Decisions []billing.ExportDecision
+	// MoreVariances and MoreParked lead to those after these; empty at the end.
+	MoreVariances, MoreParked string
 	Refusal   string
 	// Note is what was typed to a decision that was refused.
 	Note string
@@ -173,16 +175,21 @@ func (v *visit) monthPage() (monthPage, error) {
 	var variances gen.VarianceList
 	var parked gen.ParkedList
 	var decisions gen.DecisionList
+	query := v.r.URL.Query()
 	for _, one := range []struct {
-		part  string
-		out   any
-		limit string
-	}{{"/variances", &variances, "100"}, {"/parked", &parked, "100"}, {"/decisions", &decisions, ""}} {
-		if err := v.get(one.out, path+one.part, "limit", one.limit); err != nil {
+		part         string
+		out          any
+		limit, after string
+	}{
+		{"/variances", &variances, "100", query.Get("variances_after")}, {"/parked", &parked, "100", query.Get("parked_after")},
+		{"/decisions", &decisions, "", ""},
+	} {
+		if err := v.get(one.out, path+one.part, "limit", one.limit, "after", one.after); err != nil {
 			return p, err
 		}
 	}
 	p.Variances, p.Parked, p.Decisions = variances.Variances, parked.Parked, decisions.Decisions
+	p.MoreVariances, p.MoreParked = pageAfter(variances.Next), pageAfter(parked.Next)
 	return p, nil
 }
 

@@ -233,10 +233,10 @@ func (d document) all(tag, attribute, value string) []*html.Node {
 	return out
 }
 
-// more is where the next page of a list is; empty on the last one.
-func (d document) more() string {
+// link is where a link with a text leads; empty where there is none.
+func (d document) link(text string) string {
 	for _, link := range d.all("a", "href", "") {
-		if d.text(link) == "More" {
+		if d.text(link) == text {
 			return attribute(link, "href")
 		}
 	}

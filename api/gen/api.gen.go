@@ -840,6 +840,8 @@ type OrganizationUsage = documents.OrganizationUsage
 
 // ParkedList defines model for ParkedList.
 type ParkedList struct {
+	// Next The `after` of the next page; missing on the last one.
+	Next   *openapi_types.UUID  `json:"next,omitempty"`
 	Parked []ParkedOrganization `json:"parked"`
 }
 
@@ -1332,7 +1334,9 @@ type StatementDeliveryList struct {
 
 // StatementList defines model for StatementList.
 type StatementList struct {
-	Statements []Statement `json:"statements"`
+	// Next The `after` of the next page; missing on the last one.
+	Next       *openapi_types.UUID `json:"next,omitempty"`
+	Statements []Statement         `json:"statements"`
 }
 
 // Upgrade defines model for Upgrade.
@@ -1380,7 +1384,9 @@ type Variance = billing.StatementVariance
 
 // VarianceList defines model for VarianceList.
 type VarianceList struct {
-	Variances []Variance `json:"variances"`
+	// Next The `after` of the next page; missing on the last one.
+	Next      *openapi_types.UUID `json:"next,omitempty"`
+	Variances []Variance          `json:"variances"`
 }
 
 // VarianceThreshold defines model for VarianceThreshold.
@@ -1643,8 +1649,11 @@ type ListCorrectionsParams struct {
 	// Revision A revision of the period's export, from 1. Default, the one that counts.
 	Revision *Revision `form:"revision,omitempty" json:"revision,omitempty"`
 
-	// Limit The most to list.
-	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+	// After The `next` of the page before.
+	After *openapi_types.UUID `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit The most of a page.
+	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // ListDecisionsParams defines parameters for ListDecisions.
@@ -1704,8 +1713,11 @@ type ListParkedParams struct {
 	// Revision A revision of the period's export, from 1. Default, the one that counts.
 	Revision *Revision `form:"revision,omitempty" json:"revision,omitempty"`
 
-	// Limit The most to list.
-	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+	// After The `next` of the page before.
+	After *openapi_types.UUID `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit The most of a page.
+	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // RejectExportParams defines parameters for RejectExport.
@@ -1747,8 +1759,11 @@ type ListVariancesParams struct {
 	// Revision A revision of the period's export, from 1. Default, the one that counts.
 	Revision *Revision `form:"revision,omitempty" json:"revision,omitempty"`
 
-	// Limit The most to list.
-	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+	// After The `next` of the page before.
+	After *openapi_types.UUID `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit The most of a page.
+	Limit *PageLimit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // VoidCreditParams defines parameters for VoidCredit.
@@ -2826,6 +2841,14 @@ func (siw *ServerInterfaceWrapper) ListCorrections(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -3128,6 +3151,14 @@ func (siw *ServerInterfaceWrapper) ListParked(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -3410,6 +3441,14 @@ func (siw *ServerInterfaceWrapper) ListVariances(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "revision", c.Request.URL.Query(), &params.Revision, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter revision: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", c.Request.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter after: %w", err), http.StatusBadRequest)
 		return
 	}
 

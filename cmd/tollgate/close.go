@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -153,14 +155,31 @@ func (c exportQuery) get(ctx context.Context, into any, part ...string) error {
 	return c.client().call(ctx, http.MethodGet, c.path(c.period(), part...), nil, into)
 }
 
+// pages asks for a list of the export, page by page.
+func (c exportQuery) pages(list string) pageQuery {
+	q := pageQuery{method: http.MethodGet, path: path("billing", "exports", c.period(), list), query: url.Values{}}
+	if c.Revision != 0 {
+		q.query.Set("revision", strconv.Itoa(c.Revision))
+	}
+	return q
+}
+
 type exportVariances struct{ exportQuery }
+
+// variancePage is a page of variances.
+type variancePage struct {
+	Variances []billing.StatementVariance `json:"variances"`
+	cursor
+}
 
 // Run lists variances.
 func (c exportVariances) Run(ctx context.Context, out *output) error {
-	var list struct {
-		Variances []billing.StatementVariance `json:"variances"`
-	}
-	if err := c.get(ctx, &list, "variances"); err != nil {
+	var list variancePage
+	err := eachPage(ctx, c.client(), c.pages("variances"), func(page variancePage) error {
+		list = variancePage{append(list.Variances, page.Variances...), cursor{}}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	return c.print(out, list, "ORGANIZATION\tNAME\tPREVIOUS\tCURRENT\tCURRENCY\tPERCENT\tREASONS", func(row func(...any)) {
@@ -176,12 +195,20 @@ func (c exportVariances) Run(ctx context.Context, out *output) error {
 
 type exportParked struct{ exportQuery }
 
+// parkedPage is a page of organizations that could not be rated.
+type parkedPage struct {
+	Parked []billing.ParkedOrganization `json:"parked"`
+	cursor
+}
+
 // Run lists organizations that could not be rated.
 func (c exportParked) Run(ctx context.Context, out *output) error {
-	var list struct {
-		Parked []billing.ParkedOrganization `json:"parked"`
-	}
-	if err := c.get(ctx, &list, "parked"); err != nil {
+	var list parkedPage
+	err := eachPage(ctx, c.client(), c.pages("parked"), func(page parkedPage) error {
+		list = parkedPage{append(list.Parked, page.Parked...), cursor{}}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	return c.print(out, list, "ORGANIZATION\tNAME\tATTEMPTS\tREASON", func(row func(...any)) {
@@ -210,12 +237,20 @@ func (c exportDecisions) Run(ctx context.Context, out *output) error {
 
 type exportCorrections struct{ exportQuery }
 
+// correctionPage is a page of statements that correct closed periods.
+type correctionPage struct {
+	Statements []billing.Statement `json:"statements"`
+	cursor
+}
+
 // Run lists corrections of closed periods: a preview, until the export is issued.
 func (c exportCorrections) Run(ctx context.Context, out *output) error {
-	var list struct {
-		Statements []billing.Statement `json:"statements"`
-	}
-	if err := c.get(ctx, &list, "corrections"); err != nil {
+	var list correctionPage
+	err := eachPage(ctx, c.client(), c.pages("corrections"), func(page correctionPage) error {
+		list = correctionPage{append(list.Statements, page.Statements...), cursor{}}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	return c.print(out, list, "ORGANIZATION\tNAME\tCORRECTS\tAMOUNT\tCURRENCY\tWHAT", func(row func(...any)) {

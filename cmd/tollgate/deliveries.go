@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"net/url"
 
 	"github.com/riverline/tollgate/sinks"
 )
@@ -26,14 +24,11 @@ type deliveryList struct {
 // Run lists deliveries, page by page.
 func (c exportDeliveries) Run(ctx context.Context, out *output) error {
 	var all deliveryList
-	query := url.Values{"sink": {c.Sink}}
+	deliveries := c.pages("deliveries")
+	deliveries.query.Set("sink", c.Sink)
 	if c.State != "" {
-		query.Set("state", c.State)
+		deliveries.query.Set("state", c.State)
 	}
-	if c.Revision > 0 {
-		query.Set("revision", fmt.Sprint(c.Revision))
-	}
-	deliveries := pageQuery{method: http.MethodGet, path: path("billing", "exports", c.period(), "deliveries"), query: query}
 	err := eachPage(ctx, c.client(), deliveries, func(page deliveryList) error {
 		page.Deliveries = append(all.Deliveries, page.Deliveries...)
 		all = page

@@ -280,13 +280,22 @@ type exportList struct {
 	format
 }
 
-// Run lists exports.
+// exportPage is a page of exports.
+type exportPage struct {
+	Exports []export `json:"exports"`
+	cursor
+}
+
+// Run lists exports, the newest first.
 func (c exportList) Run(ctx context.Context, out *output) error {
-	var list struct {
-		Exports []export `json:"exports"`
-	}
-	if err := c.client().call(ctx, http.MethodGet, path("billing", "exports"), nil, &list); err != nil {
+	list := []export{}
+	q := pageQuery{method: http.MethodGet, path: path("billing", "exports"), newestFirst: true}
+	err := eachPage(ctx, c.client(), q, func(page exportPage) error {
+		list = append(list, page.Exports...)
+		return nil
+	})
+	if err != nil {
 		return err
 	}
-	return c.exports(out, list.Exports, list.Exports...)
+	return c.exports(out, list, list...)
 }

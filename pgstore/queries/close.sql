@@ -263,11 +263,14 @@ WHERE u.export_id = $1 GROUP BY u.meter, m.position ORDER BY m.position;
 DELETE FROM export_variances WHERE export_id = $1;
 
 -- name: Variances :many
--- The largest differences first: those that are shown are named one by one.
+-- The largest differences first, those after an organization's, or all for the zero ID: those that are shown are named one by one.
 SELECT v.organization_id, coalesce((SELECT o.name FROM export_organizations o WHERE o.export_id = v.export_id AND o.organization_id = v.organization_id), '')::text AS name,
     v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent, v.previous_id
 FROM export_variances v
-WHERE v.export_id = @export_id ORDER BY abs(v.current - v.previous) DESC, v.organization_id LIMIT @page_size;
+WHERE v.export_id = @export_id AND (@after::uuid = '00000000-0000-0000-0000-000000000000'
+    OR (-abs(v.current - v.previous), v.organization_id) > (
+        SELECT -abs(b.current - b.previous), b.organization_id FROM export_variances b WHERE b.export_id = @export_id AND b.organization_id = @after))
+ORDER BY -abs(v.current - v.previous), v.organization_id LIMIT @page_size;
 
 -- name: PutDecision :exec
 INSERT INTO export_decisions (id, export_id, action, actor_id, actor, owner, note, at, without)
@@ -305,4 +308,4 @@ SELECT pg_advisory_xact_lock(hashtextextended('tollgate_issue', 0));
 
 -- name: CorrectingStatements :many
 SELECT coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, document FROM statements
-WHERE export_id = $1 AND corrects ORDER BY organization_id LIMIT $2;
+WHERE export_id = @export_id AND corrects AND organization_id > @after ORDER BY organization_id LIMIT @page_size;

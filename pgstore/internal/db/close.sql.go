@@ -239,7 +239,7 @@ func (q *Queries) ClosedExports(ctx context.Context, fromPeriod time.Time, befor
 
 const correctingStatements = `-- name: CorrectingStatements :many
 SELECT coalesce(number, '') AS number, coalesce(replaces, '') AS replaces, document FROM statements
-WHERE export_id = $1 AND corrects ORDER BY organization_id LIMIT $2
+WHERE export_id = $1 AND corrects AND organization_id > $2 ORDER BY organization_id LIMIT $3
 `
 
 type CorrectingStatementsRow struct {
@@ -248,8 +248,8 @@ type CorrectingStatementsRow struct {
 	Document string
 }
 
-func (q *Queries) CorrectingStatements(ctx context.Context, exportID uuid.UUID, limit int32) ([]CorrectingStatementsRow, error) {
-	rows, err := q.db.Query(ctx, correctingStatements, exportID, limit)
+func (q *Queries) CorrectingStatements(ctx context.Context, exportID uuid.UUID, after uuid.UUID, pageSize int32) ([]CorrectingStatementsRow, error) {
+	rows, err := q.db.Query(ctx, correctingStatements, exportID, after, pageSize)
 	if err != nil {
 		return nil, err
 	}
@@ -1166,7 +1166,10 @@ const variances = `-- name: Variances :many
 SELECT v.organization_id, coalesce((SELECT o.name FROM export_organizations o WHERE o.export_id = v.export_id AND o.organization_id = v.organization_id), '')::text AS name,
     v.currency, v.previous::text AS previous, v.current::text AS current, coalesce(v.percent::text, '')::text AS percent, v.previous_id
 FROM export_variances v
-WHERE v.export_id = $1 ORDER BY abs(v.current - v.previous) DESC, v.organization_id LIMIT $2
+WHERE v.export_id = $1 AND ($2::uuid = '00000000-0000-0000-0000-000000000000'
+    OR (-abs(v.current - v.previous), v.organization_id) > (
+        SELECT -abs(b.current - b.previous), b.organization_id FROM export_variances b WHERE b.export_id = $1 AND b.organization_id = $2))
+ORDER BY -abs(v.current - v.previous), v.organization_id LIMIT $3
 `
 
 type VariancesRow struct {
@@ -1179,9 +1182,9 @@ type VariancesRow struct {
 	PreviousID     uuid.UUID
 }
 
-// The largest differences first: those that are shown are named one by one.
-func (q *Queries) Variances(ctx context.Context, exportID uuid.UUID, pageSize int32) ([]VariancesRow, error) {
-	rows, err := q.db.Query(ctx, variances, exportID, pageSize)
+// The largest differences first, those after an organization's, or all for the zero ID: those that are shown are named one by one.
+func (q *Queries) Variances(ctx context.Context, exportID uuid.UUID, after uuid.UUID, pageSize int32) ([]VariancesRow, error) {
+	rows, err := q.db.Query(ctx, variances, exportID, after, pageSize)
 	if err != nil {
 		return nil, err
 	}
