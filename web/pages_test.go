@@ -318,9 +318,14 @@ func testMonths(t *testing.T, s *site) {
 	require.Equal(t, http.StatusNotFound, b.get("/months/2001-01").status)
 	require.Equal(t, http.StatusConflict, b.get(path+"/files/manifest.json").status, "there are no files yet")
 	require.Equal(t, http.StatusNotFound, b.get(path+"/files.zip").status)
+	testMonthIsPaged(t, s, owner, export)
+}
 
-	// What a page doesn't have is on the next one.
-	_, err = owner.Exec(t.Context(), `
+// testMonthIsPaged follows the lists of a month, and that of months, to their ends.
+func testMonthIsPaged(t *testing.T, s *site, owner *pgx.Conn, export billing.Export) {
+	t.Helper()
+	b, path := s.browser().signIn("finance"), "/months/"+export.Period.String()
+	_, err := owner.Exec(t.Context(), `
 		WITH o AS (
 			INSERT INTO export_organizations (export_id, organization_id, name, plan, currency)
 			SELECT $1, tollgate_uuidv7(), 'Crowd ' || n, 'pro', 'USD' FROM generate_series(1, 120) AS n RETURNING organization_id
@@ -335,13 +340,14 @@ func testMonths(t *testing.T, s *site) {
 		require.NotEmpty(t, next, link)
 		rest := b.get(next)
 		require.Empty(t, rest.link(link))
-		require.Equal(t, 21, strings.Count(rest.text(rest.all("div", "aria-label", region)[0]), "Crowd")+strings.Count(rest.text(rest.all("div", "aria-label", region)[0]), "Aster"), "121 in all")
+		rows := rest.text(rest.all("div", "aria-label", region)[0])
+		require.Equal(t, 21, strings.Count(rows, "Crowd ")+strings.Count(rows, "Aster "), "of 121")
 	}
 
 	require.Empty(t, b.get("/months").link("More"))
 	for n := range 60 {
 		_, _, err := s.store.BeginExport(t.Context(), billing.Export{
-			ID: uuid.Must(uuid.NewV7()), Period: period, WorkflowID: "early/" + last, RunID: strconv.Itoa(n), Cut: period.End(), Provisional: true,
+			ID: uuid.Must(uuid.NewV7()), Period: export.Period, WorkflowID: "early/" + path, RunID: strconv.Itoa(n), Cut: export.Cut, Provisional: true,
 			RequestedBy: "month-end", RequestedByID: s.ids["finance"], RequestedAt: now(),
 		})
 		require.NoError(t, err)
