@@ -25,26 +25,30 @@ func (w waitingGrant) Amount() string {
 	return amount(money.NewAmount(w.Grant.Amount, w.Grant.Currency), w.Grant.Currency)
 }
 
-// waitingGrants are an organization's grants that wait. Of the platform's proposals 1,000 are looked at, which is more than wait.
+// waitingGrants are an organization's grants that wait, among the platform's proposals.
 func (v *visit) waitingGrants(organization uuid.UUID) ([]waitingGrant, error) {
-	var found gen.ProposalPage
-	if err := v.get(&found, "/proposals", "state", string(accounts.ProposalPending), "limit", "1000"); err != nil {
-		return nil, err
-	}
 	var out []waitingGrant
-	for _, p := range found.Proposals {
-		if p.Kind != accounts.ProposedCredit {
-			continue
+	for after := ""; ; {
+		var found gen.ProposalPage
+		if err := v.get(&found, "/proposals", "state", string(accounts.ProposalPending), "limit", "1000", "after", after); err != nil {
+			return nil, err
 		}
-		one := waitingGrant{Proposal: p}
-		if err := json.Unmarshal(p.Content, &one.Grant); err != nil {
-			return nil, fmt.Errorf("read proposal %s: %w", p.ID, err)
+		for _, p := range found.Proposals {
+			if p.Kind != accounts.ProposedCredit {
+				continue
+			}
+			one := waitingGrant{Proposal: p}
+			if err := json.Unmarshal(p.Content, &one.Grant); err != nil {
+				return nil, fmt.Errorf("read proposal %s: %w", p.ID, err)
+			}
+			if one.Grant.Organization == organization {
+				out = append(out, one)
+			}
 		}
-		if one.Grant.Organization == organization {
-			out = append(out, one)
+		if after = pageAfter(found.Next); after == "" {
+			return out, nil
 		}
 	}
-	return out, nil
 }
 
 // decideCredit approves or rejects a grant that somebody else proposed.
