@@ -235,7 +235,11 @@ func testSecondPerson(t *testing.T, s *site, b *browser, path string) {
 		require.NotContains(t, strings.Join(d.texts("tr", "", ""), "\n"), note+" priority", "nothing is granted yet")
 		return d.actions(path + "/proposals/")[0]
 	}
+	// Others wait before it: more than a page of them.
+	owner := s.owner(t)
+	exec(t, owner, `INSERT INTO proposals (id, kind, content, proposed_by) SELECT tollgate_uuidv7(), 'plan', '{}', $1 FROM generate_series(1, 1000)`, s.ids["finance"])
 	to := propose("a large order")
+	exec(t, owner, `DELETE FROM proposals WHERE content = '{}'`)
 	alone := b.post(to, b.get(path).form(to, "do", "approve", "note", "mine"))
 	require.Equal(t, http.StatusForbidden, alone.status)
 	require.Len(t, alone.all("p", "role", "alert"), 1)
