@@ -77,8 +77,10 @@ func saysWhatIsStale(t *testing.T, s *site) {
 		status     int64
 		says, then string
 	}{
-		{-1, "does not answer", "asks again"}, {http.StatusTooManyRequests, "answered with 429", "asks again"},
-		{http.StatusBadGateway, "answered with 502", "asks again"}, {http.StatusInternalServerError, "answered with 500", "Load it again"},
+		{-1, "does not answer", "asks again"},
+		{http.StatusTooManyRequests, "answered with 429", "asks again"},
+		{http.StatusBadGateway, "answered with 502", "asks again"},
+		{http.StatusInternalServerError, "answered with 500", "Load it again"},
 	} {
 		f.turn(tc.status)
 		search.Do(chromedp.SendKeys("#search", "k"), chromedp.WaitVisible("#stale"))

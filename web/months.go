@@ -48,7 +48,7 @@ type monthPage struct {
 	Decisions []billing.ExportDecision
 	// MoreVariances and MoreParked lead to those after these; empty at the end.
 	MoreVariances, MoreParked string
-	Refusal   string
+	Refusal                   string
 	// Note is what was typed to a decision that was refused.
 	Note string
 	// Moved says that the stage is another one than a moment ago: what can be decided is, too.
@@ -181,7 +181,8 @@ func (v *visit) monthPage() (monthPage, error) {
 		out          any
 		limit, after string
 	}{
-		{"/variances", &variances, "100", query.Get("variances_after")}, {"/parked", &parked, "100", query.Get("parked_after")},
+		{"/variances", &variances, "100", query.Get("variances_after")},
+		{"/parked", &parked, "100", query.Get("parked_after")},
 		{"/decisions", &decisions, "", ""},
 	} {
 		if err := v.get(one.out, path+one.part, "limit", one.limit, "after", one.after); err != nil {
