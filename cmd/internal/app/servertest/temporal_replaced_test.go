@@ -147,7 +147,7 @@ func openExport(t *testing.T, store *pgstore.Store, stage billing.Stage, but str
 func reach(t *testing.T, store *pgstore.Store, id uuid.UUID, stage billing.Stage) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		runs, err := store.Exports(t.Context(), 10)
+		runs, err := store.Exports(t.Context(), uuid.Nil, 10)
 		return err == nil && slices.ContainsFunc(runs, func(e billing.Export) bool { return e.ID == id && e.Stage == stage })
 	}, 2*time.Minute, 20*time.Millisecond)
 }
