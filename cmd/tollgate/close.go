@@ -174,14 +174,11 @@ type variancePage struct {
 
 // Run lists variances.
 func (c exportVariances) Run(ctx context.Context, out *output) error {
-	var list variancePage
-	err := eachPage(ctx, c.client(), c.pages("variances"), func(page variancePage) error {
-		list = variancePage{append(list.Variances, page.Variances...), cursor{}}
-		return nil
-	})
+	found, err := everyPage(ctx, c.client(), c.pages("variances"), func(page variancePage) []billing.StatementVariance { return page.Variances })
 	if err != nil {
 		return err
 	}
+	list := variancePage{Variances: found}
 	return c.print(out, list, "ORGANIZATION\tNAME\tPREVIOUS\tCURRENT\tCURRENCY\tPERCENT\tREASONS", func(row func(...any)) {
 		for _, v := range list.Variances {
 			reasons := make([]string, len(v.Reasons))
@@ -203,14 +200,11 @@ type parkedPage struct {
 
 // Run lists organizations that could not be rated.
 func (c exportParked) Run(ctx context.Context, out *output) error {
-	var list parkedPage
-	err := eachPage(ctx, c.client(), c.pages("parked"), func(page parkedPage) error {
-		list = parkedPage{append(list.Parked, page.Parked...), cursor{}}
-		return nil
-	})
+	found, err := everyPage(ctx, c.client(), c.pages("parked"), func(page parkedPage) []billing.ParkedOrganization { return page.Parked })
 	if err != nil {
 		return err
 	}
+	list := parkedPage{Parked: found}
 	return c.print(out, list, "ORGANIZATION\tNAME\tATTEMPTS\tREASON", func(row func(...any)) {
 		for _, p := range list.Parked {
 			row(p.Organization, p.OrganizationName, p.Attempts, p.Reason)
@@ -245,14 +239,11 @@ type correctionPage struct {
 
 // Run lists corrections of closed periods: a preview, until the export is issued.
 func (c exportCorrections) Run(ctx context.Context, out *output) error {
-	var list correctionPage
-	err := eachPage(ctx, c.client(), c.pages("corrections"), func(page correctionPage) error {
-		list = correctionPage{append(list.Statements, page.Statements...), cursor{}}
-		return nil
-	})
+	found, err := everyPage(ctx, c.client(), c.pages("corrections"), func(page correctionPage) []billing.Statement { return page.Statements })
 	if err != nil {
 		return err
 	}
+	list := correctionPage{Statements: found}
 	return c.print(out, list, "ORGANIZATION\tNAME\tCORRECTS\tAMOUNT\tCURRENCY\tWHAT", func(row func(...any)) {
 		for _, s := range list.Statements {
 			for _, l := range s.Lines {

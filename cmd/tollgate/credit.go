@@ -131,12 +131,8 @@ type creditEntries struct {
 
 // Run lists all entries, page by page.
 func (c creditEntries) Run(ctx context.Context, out *output) error {
-	list := []creditEntry{}
 	entries := pageQuery{method: http.MethodGet, path: path("organizations", c.Organization.String(), "credits", "entries")}
-	err := eachPage(ctx, c.client(), entries, func(page creditEntryPage) error {
-		list = append(list, page.Entries...)
-		return nil
-	})
+	list, err := everyPage(ctx, c.client(), entries, func(page creditEntryPage) []creditEntry { return page.Entries })
 	if err != nil {
 		return err
 	}

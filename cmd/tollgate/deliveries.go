@@ -23,7 +23,7 @@ type deliveryList struct {
 
 // Run lists deliveries, page by page.
 func (c exportDeliveries) Run(ctx context.Context, out *output) error {
-	var all deliveryList
+	all := deliveryList{Deliveries: []sinks.Delivery{}}
 	deliveries := c.pages("deliveries")
 	deliveries.query.Set("sink", c.Sink)
 	if c.State != "" {

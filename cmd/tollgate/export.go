@@ -288,12 +288,8 @@ type exportPage struct {
 
 // Run lists exports, the newest first.
 func (c exportList) Run(ctx context.Context, out *output) error {
-	list := []export{}
 	q := pageQuery{method: http.MethodGet, path: path("billing", "exports"), newestFirst: true}
-	err := eachPage(ctx, c.client(), q, func(page exportPage) error {
-		list = append(list, page.Exports...)
-		return nil
-	})
+	list, err := everyPage(ctx, c.client(), q, func(page exportPage) []export { return page.Exports })
 	if err != nil {
 		return err
 	}

@@ -106,6 +106,11 @@ func TestProgramsReadJSON(t *testing.T) {
 		{"org list", `{"organizations":[` + organization + `]}`, `[` + organization + `]`, false},
 		{"org list", `{}`, `[]`, false},
 		{"keys list --json", `{"keys":[]}`, `[]`, true},
+		{"export list --json", `{"exports":[]}`, `[]`, true},
+		{"export variances --json --period 2026-10", `{"variances":[]}`, `{"variances":[]}`, true},
+		{"export parked --json --period 2026-10", `{"parked":[]}`, `{"parked":[]}`, true},
+		{"export corrections --json --period 2026-10", `{"statements":[]}`, `{"statements":[]}`, true},
+		{"export deliveries --json --period 2026-10", `{"sink":"stripe","counts":{},"deliveries":[]}`, `{"sink":"stripe","counts":{"delivered":0,"no_customer":0,"nothing_due":0,"unchanged":0,"failed":0,"pending":0},"deliveries":[]}`, true},
 		{"export explain --json --period 2026-10 " + someID, `{"explanation":[["1 × 2"]]}`, "", true},
 	} {
 		s.terminal = tt.terminal

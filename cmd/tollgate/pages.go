@@ -54,3 +54,13 @@ func eachPage[P interface{ next() *uuid.UUID }](ctx context.Context, c *client, 
 		q.query.Set(from, after.String())
 	}
 }
+
+// everyPage gathers what the pages of a list have, in their order. Of nothing it is an empty list, which is no null in JSON.
+func everyPage[P interface{ next() *uuid.UUID }, T any](ctx context.Context, c *client, q pageQuery, of func(P) []T) ([]T, error) {
+	all := []T{}
+	err := eachPage(ctx, c, q, func(page P) error {
+		all = append(all, of(page)...)
+		return nil
+	})
+	return all, err
+}
